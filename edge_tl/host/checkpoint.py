@@ -1,0 +1,69 @@
+"""A run on disk: `model.safetensors` and, written last, `run.json`; a folder without it is no run.
+
+It must not train or export; weights are safetensors, never pickles.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import nn
+
+from edge_tl.host import zoo
+from edge_tl.target.errors import BadInput
+from edge_tl.target.files import read_json, sha256_file, write_atomic, write_json
+
+SCHEMA_VERSION = 1
+RECORD = "run.json"
+WEIGHTS = "model.safetensors"
+
+
+def claim(run: Path, names: tuple[str, ...]) -> None:
+    """Make the folder, or refuse one that holds something else. Raises `BadInput`."""
+    if run.is_file():
+        raise BadInput(f"--out {run}: a file is there. Choose a folder.")
+    if run.is_dir():
+        foreign = sorted(p.name for p in run.iterdir() if p.name not in names and not p.name.startswith("."))
+        if foreign:
+            raise BadInput(f"--out {run}: holds {foreign[0]!r}, which edge-tl did not write. Choose an empty folder.")
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--out {run}: cannot make the folder ({error.strerror}). Choose another.") from None
+
+
+def save(run: Path, model: nn.Module, record: dict[str, Any]) -> None:
+    """Write weights, then the record with their hash. Until the record is there, the folder is no run."""
+    (run / RECORD).unlink(missing_ok=True)
+    state = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
+    write_atomic(run / WEIGHTS, safetensors.torch.save(state, metadata={"model": record["model"]}))
+    files = [{"path": WEIGHTS, "sha256": sha256_file(run / WEIGHTS)}]
+    write_json(run / RECORD, {"schema_version": SCHEMA_VERSION, "kind": "run", **record, "files": files})
+
+
+def read(run: Path) -> dict[str, Any]:
+    """The record of a finished run. Raises `BadInput`."""
+    if not run.is_dir():
+        raise BadInput(f"no such run: {run}. Give the folder that `edge-tl finetune` printed.")
+    if not (run / RECORD).is_file():
+        raise BadInput(
+            f"not a finished run: {run} has no {RECORD}. Run `edge-tl finetune` again; it goes on where it stopped."
+        )
+    record = read_json(run / RECORD)
+    if record.get("schema_version") != SCHEMA_VERSION or record.get("kind") != "run":
+        raise BadInput(f"{run / RECORD}: not a run of this edge-tl version. Fine-tune again.")
+    return record
+
+
+def load(run: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The fine-tuned model in evaluation mode, and the record. Raises `BadInput` when a file was altered."""
+    record = read(run)
+    for entry in record["files"]:
+        path = run / entry["path"]
+        if not path.is_file() or sha256_file(path) != entry["sha256"]:
+            raise BadInput(f"damaged run: {path} is not what was saved. Fine-tune again.")
+    model = zoo.build(record["model"], len(record["labels"]), pooled=record["pooled"])
+    model.load_state_dict(safetensors.torch.load_file(run / WEIGHTS))
+    return model.eval(), record

@@ -1,0 +1,110 @@
+"""Write the record of an export or of a run as one HTML file that needs nothing beside it.
+
+Must not format a number (target.tables does) or ask the network for anything.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from edge_tl.host import plots
+from edge_tl.target import report, tables
+from edge_tl.target.files import write_atomic
+
+LARGEST_HEATMAP = 30  # classes; beyond that nobody finds the cell that matters
+PAIRS = 30
+LISTED = 200  # changed or skipped images on the page; the record holds all of them
+
+
+def write_page(record: dict[str, Any], path: Path) -> None:
+    """The page of a bundle record (`bundle.json`)."""
+    artifacts = record.get("artifacts") or []
+    shipped = next((a for a in artifacts if a.get("id") == record.get("recommended")), None)
+    matrix = (shipped or {}).get("confusion")
+    owner = shipped["id"] if shipped and matrix else "PyTorch"
+    split = (record.get("reference") or {}).get("split")
+    provenance = record.get("provenance") or {}
+    _write(
+        path,
+        record,
+        kind="bundle",
+        sentence=report.sentence(record),
+        good=shipped is not None,
+        rows=report.table(record),
+        notes=report.how_to_read(record),
+        measured_on=report.measured_on(record),
+        latency=plots.latency(record),
+        drop=plots.drop(record),
+        confusion=_confusion(record, matrix or (record.get("reference") or {}).get("confusion")),
+        owner=tables.words(f"{owner} on {split}" if split else owner),
+        gates=tables.gates(record),
+        failures=tables.failures(record),
+        changed=[(tables.words(a.get("id")), tables.changed(a)) for a in artifacts],
+        ran=tables.ran(record),
+        machine=tables.facts(provenance.get("host") or {}),
+        provenance=provenance,
+    )
+
+
+def write_run_page(run_record: dict[str, Any], path: Path) -> None:
+    """The page of a fine-tuning run (`run.json`)."""
+    metrics, data, head = (run_record.get(key) or {} for key in ("metrics", "data", "head"))
+    _write(
+        path,
+        run_record,
+        kind="run",
+        sentence=report.run_sentence(run_record),
+        good=True,
+        sizes=[(tables.words(split), tables.number(n, 0)) for split, n in (data.get("n") or {}).items()],
+        facts=tables.facts({key: run_record.get(key) for key in ("model", "weights", "strategy")}),
+        owner=f"PyTorch on {tables.words(metrics.get('split'))}",
+        confusion=_confusion(run_record, metrics.get("confusion")),
+        classes=tables.per_class(run_record),
+        aside=[(key, tables.put_aside(run_record, key)) for key in ("skipped", "duplicates")],
+        tried=[
+            (
+                f"C = {item.get('C')}{', chosen' if item.get('C') == head.get('C') else ''}",
+                f"{tables.number(item.get('accuracy'), 2, 100)} %",
+            )
+            for item in head.get("grid") or []
+        ],
+        seconds=[
+            (tables.words(k), tables.number(v, 1)) for k, v in (run_record.get("seconds") or {}).items()
+        ],
+        provenance={"preprocess": run_record.get("preprocess"), **(run_record.get("provenance") or {})},
+    )
+
+
+def _confusion(record: dict[str, Any], matrix: list[list[int]] | None) -> dict[str, Any]:
+    labels = record.get("labels") or []
+    if not matrix or len(matrix) != len(labels):
+        return {"svg": None, "pairs": []}
+    if len(labels) <= LARGEST_HEATMAP:
+        return {"svg": plots.heatmap(matrix, labels), "pairs": []}
+    return {"svg": None, "pairs": tables.confused(matrix, labels, PAIRS)}
+
+
+def _write(path: Path, record: dict[str, Any], **parts: Any) -> None:
+    # Autoescape for every file, whatever its name: labels and paths are what people typed.
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    provenance = json.dumps(parts.pop("provenance"), indent=2, ensure_ascii=False)
+    shades = [f"up to {end:.0%}" if end else "none" for end in plots.SHADES]
+    html = environment.get_template("page.html.j2").render(
+        name=tables.words(record.get("name")),
+        provenance=provenance,
+        t=tables,
+        listed=LISTED,
+        shades=shades,
+        **parts,
+    )
+    write_atomic(path, html.lstrip().encode("utf-8", "backslashreplace"))

@@ -1,0 +1,79 @@
+"""Arrays in, numbers out: how far two sets of logits are apart, and whether the difference means anything.
+
+It must not know files, runtimes or time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.integer[Any]]
+
+
+def max_abs_diff(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Largest absolute difference; `inf` where either holds a NaN or an infinity, which no tolerance may pass."""
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return math.inf
+    return float(np.abs(a.astype(np.float64) - b).max(initial=0.0))
+
+
+def top1(logits: NDArray[np.float32]) -> Ints:
+    """`(n, classes)` to the `(n,)` class indices with the largest logit."""
+    return logits.argmax(axis=1)
+
+
+def accuracy(labels: Ints, answers: Ints) -> float:
+    """Fraction of `answers` equal to `labels`."""
+    return float(np.mean(labels == answers))
+
+
+def agreement(a: Ints, b: Ints) -> float:
+    """Fraction of images on which two models give the same answer, right or wrong."""
+    return float(np.mean(a == b))
+
+
+def paired_drop(labels: Ints, reference: Ints, device: Ints) -> dict[str, Any]:
+    """Accuracy lost from `reference` to `device` on the same images, in percentage points, positive = worse.
+
+    `drop_ci_pp` is the 95 % adjusted Wald interval for a paired difference of proportions (Bonett and Price,
+    "Adjusted Wald confidence interval for a difference of binomial proportions based on paired data", 2012);
+    `mcnemar_p` the exact two-sided McNemar test (binomial on the images whose correctness changed).
+    """
+    n = len(labels)
+    lost = int(np.sum((reference == labels) & (device != labels)))
+    won = int(np.sum((reference != labels) & (device == labels)))
+    p_lost, p_won = (lost + 1) / (n + 2), (won + 1) / (n + 2)
+    half = 1.959964 * math.sqrt((p_lost + p_won - (p_lost - p_won) ** 2) / (n + 2))
+    low, high = max(p_lost - p_won - half, -1.0), min(p_lost - p_won + half, 1.0)
+    return {
+        "drop_pp": 100 * (lost - won) / n,
+        "drop_ci_pp": [100 * low, 100 * high],
+        "lost": lost,
+        "won": won,
+        "mcnemar_p": _binomial_two_sided(min(lost, won), lost + won),
+    }
+
+
+def _binomial_two_sided(k: int, n: int) -> float:
+    """P of a split at least as uneven as `k` of `n` when either side is equally likely."""
+    return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
+
+
+def confusion(labels: Ints, answers: Ints, classes: int) -> list[list[int]]:
+    """Counts `[label][answer]`, `classes` by `classes`."""
+    matrix = np.zeros((classes, classes), np.int64)
+    np.add.at(matrix, (labels, answers), 1)
+    rows: list[list[int]] = matrix.tolist()
+    return rows
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities along the last axis, in float64, computed from the largest logit down so that none overflows."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    exponent = np.exp(shifted)
+    result: NDArray[np.float64] = exponent / exponent.sum(axis=-1, keepdims=True)
+    return result

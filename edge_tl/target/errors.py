@@ -1,0 +1,47 @@
+"""Every error a person can meet, with the exit code it ends in; it must not print or log.
+
+    EdgeTLError                  exit 2
+    ├── BadInput                 what was given cannot be used
+    │   ├── BadImage             one image file cannot be decoded
+    │   └── BundleError          a folder is not a whole, unaltered bundle
+    └── MissingExtra             an optional dependency is not installed
+
+A failed gate is a result, not an error: verbs return it and exit with `EXIT_GATE_FAILED`.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_GATE_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class EdgeTLError(Exception):
+    """Root of the tree. The message says what failed, the value, and what to do."""
+
+    exit_code = EXIT_BAD_INPUT
+
+
+class BadInput(EdgeTLError):
+    """What was given cannot be used."""
+
+
+class BadImage(BadInput):
+    """One image file cannot be decoded; `reason` is short enough for a list."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"not a usable image: {source}: {reason}. Replace or remove the file.")
+        self.reason = reason
+
+
+class BundleError(BadInput):
+    """A folder is not a whole, unaltered bundle."""
+
+
+class MissingExtra(EdgeTLError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f'{what} is not installed. Run: pip install "edge-tl[{extra}]"')
+        self.extra = extra

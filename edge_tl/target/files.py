@@ -1,0 +1,76 @@
+"""Reading and writing files so that a kill at any moment leaves the old file or the new one, never half of one.
+
+It must not know what the files mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from edge_tl.target.errors import BadInput
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of the file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write beside `path`, flush to disk, read back, then rename over it and flush the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if Path(name).read_bytes() != content:
+            raise OSError(f"{path}: what was written does not read back")
+        Path(name).chmod(0o666 & ~_umask())  # mkstemp makes private files; a bundle is there to be copied
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames in `folder` durable; systems that cannot open a folder (Windows) have nothing to flush."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Atomic, UTF-8, indented; NaN is refused, because JSON has none."""
+    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, text.encode() + b"\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises `BadInput` when `path` holds anything but a JSON object."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (ValueError, OSError) as error:
+        raise BadInput(f"cannot read {path}: {error}. Copy or make it again.") from None
+    if not isinstance(record, dict):
+        raise BadInput(f"cannot read {path}: it holds no JSON object. Copy or make it again.")
+    return record
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,225 @@
+"""The gates: does this machine give the answers the model was exported with, and if not, which room is at fault?
+
+    pixels   contract.apply(golden image)   against the stored pixels      decoder, resize
+    device   this machine's logits          against the host's, same file  CPU, ISA, runtime version
+    loss     this machine's logits          against PyTorch's              export, quantization
+
+It must not time anything, and it judges only by limits that travel with the bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.target import compare
+from edge_tl.target.bundle import REFERENCE, Artifact, Bundle
+from edge_tl.target.errors import BadImage, BadInput, MissingExtra
+from edge_tl.target.loader import batches, class_folders, image_files
+from edge_tl.target.machine import has_vnni, identity
+from edge_tl.target.runtime import Logits, Runtime, open_runtime, ran
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, total)."""
+
+PIXEL_LIMIT_LEVELS = 2.0  # JPEG decoders may round a level apart; a wrong resize is off by tens
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One judgement. `measured` and `limit` are in `unit`; `artifact` is None for the pixels gate."""
+
+    gate: str
+    artifact: str | None
+    measured: float
+    limit: float
+    unit: str
+    passed: bool
+    reason: str
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
+def verify(
+    bundle: Bundle,
+    *,
+    data: Path | None = None,
+    artifacts: Sequence[str] = (),
+    device: str = "CPU",
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Run the gates here; with `data`, a labelled folder, accuracy on it too.
+
+    Artifacts whose runtime is not installed are listed under `skipped`; `MissingExtra` when that is all of
+    them. Raises `BadInput` for a data folder whose classes are not the bundle's.
+    """
+    chosen = [bundle.artifact(a) for a in artifacts] or bundle.artifacts
+    runtimes, skipped = open_installed(chosen, device)
+    gates = [_pixels_gate(bundle)]
+    pixels, host = bundle.golden_pixels(), bundle.golden_logits()
+    for done, artifact in enumerate(a for a in chosen if a.id in runtimes):
+        progress("gates", done, len(runtimes))
+        logits = np.concatenate([runtimes[artifact.id](pixels[i : i + 1]) for i in range(len(pixels))])
+        gates.append(_device_gate(artifact, logits, host[artifact.id]))
+        gates.append(_loss_gate(artifact, logits, host[REFERENCE]))
+    progress("gates", len(runtimes), len(runtimes))
+    result: dict[str, Any] = {}
+    if data is not None:
+        result["data"], more = _on_folder(bundle, chosen, runtimes, data, progress)
+        gates += more
+    return {
+        "passed": all(gate.passed for gate in gates),
+        "gates": [asdict(gate) for gate in gates],
+        **result,
+        "ran": {name: ran(runtime) for name, runtime in runtimes.items()},
+        "skipped": skipped,
+        "warnings": _warnings(bundle),
+        "machine": identity(),
+    }
+
+
+def open_installed(
+    artifacts: Sequence[Artifact], device: str = "CPU"
+) -> tuple[dict[str, Runtime], list[dict[str, str]]]:
+    """Load every artifact whose runtime is installed. Raises `MissingExtra` when none is."""
+    runtimes: dict[str, Runtime] = {}
+    skipped, missing = [], None
+    for artifact in artifacts:
+        try:
+            runtimes[artifact.id] = open_runtime(artifact.path, device=device)
+        except MissingExtra as error:
+            skipped.append({"artifact": artifact.id, "reason": str(error)})
+            missing = error
+    if missing and not runtimes:
+        raise missing
+    return runtimes, skipped
+
+
+def _pixels_gate(bundle: Bundle) -> Gate:
+    stored = bundle.preprocess.levels(bundle.golden_pixels())
+    worst, where = 0.0, ""
+    for path, want in zip(bundle.golden_images(), stored, strict=True):
+        try:
+            got = bundle.preprocess.levels(bundle.preprocess.apply(path))
+        except BadImage as error:
+            return Gate("pixels", None, 255.0, PIXEL_LIMIT_LEVELS, "levels of 255", False, str(error))
+        if got.shape != want.shape:
+            reason = f"{path.name} becomes {got.shape[1:]} pixels here, {want.shape[1:]} at export: the size differs"
+            return Gate("pixels", None, 255.0, PIXEL_LIMIT_LEVELS, "levels of 255", False, reason)
+        difference = compare.max_abs_diff(got, want)
+        if difference > worst:
+            worst, where = difference, path.name
+    passed = worst <= PIXEL_LIMIT_LEVELS
+    reason = (
+        f"the same pixels as at export, on {len(stored)} images"
+        if passed
+        else f"{where} decodes or resizes differently here: an image library or the contract is not the host's"
+    )
+    return Gate("pixels", None, round(worst, 3), PIXEL_LIMIT_LEVELS, "levels of 255", passed, reason)
+
+
+def _device_gate(artifact: Artifact, logits: Logits, host: Logits) -> Gate:
+    limit = float(artifact.limits["device_max_abs_diff"])
+    measured = compare.max_abs_diff(logits, host)
+    flips = int(np.sum(compare.top1(logits) != compare.top1(host)))
+    passed = measured <= limit
+    reason = (
+        f"the host's logits, {flips} of {len(host)} answers changed"
+        if passed
+        else f"this machine computes other logits from the same file and pixels ({flips} of {len(host)} answers "
+        "changed): its CPU instructions, runtime version or accelerator differ"
+    )
+    return Gate("device", artifact.id, min(measured, 1e9), limit, "logit", passed, reason)
+
+
+def _loss_gate(artifact: Artifact, logits: Logits, reference: Logits) -> Gate:
+    limit = float(artifact.limits["golden_agreement"])
+    measured = compare.agreement(compare.top1(logits), compare.top1(reference))
+    passed = measured >= limit
+    reason = (
+        "PyTorch's answers on the golden images"
+        if passed
+        else "other answers than PyTorch's: export or quantization changed the model, or the device gate's fault"
+    )
+    return Gate("loss", artifact.id, measured, limit, "agreement", passed, reason)
+
+
+def labelled_files(bundle: Bundle, data: Path) -> tuple[list[Path], NDArray[np.int64], str]:
+    """The images below `data` (a folder per class, or `test/` or `val/` that holds them) and their class index
+    in the bundle's order, and which folder was taken. Raises `BadInput` on other classes."""
+    if not data.is_dir():
+        raise BadInput(f"no such folder: {data}. Give a folder with one sub-folder per class.")
+    root = next((data / split for split in ("test", "val") if (data / split).is_dir()), data)
+    folders = class_folders(root)
+    if {f.name for f in folders} - set(bundle.labels) or not folders:
+        raise BadInput(
+            f"classes of {root}: {', '.join(f.name for f in folders) or 'none'}; "
+            f"classes of the bundle: {', '.join(bundle.labels)}. Rename the folders to match."
+        )
+    paths, labels = [], []
+    for folder in folders:
+        files = image_files(folder)
+        paths += files
+        labels += [bundle.labels.index(folder.name)] * len(files)
+    if not paths:
+        raise BadInput(f"no images below {root}. Put each class's images into its sub-folder.")
+    return paths, np.array(labels, np.int64), str(root)
+
+
+def _on_folder(
+    bundle: Bundle, chosen: Sequence[Artifact], runtimes: dict[str, Runtime], data: Path, progress: Progress
+) -> tuple[dict[str, Any], list[Gate]]:
+    paths, labels, root = labelled_files(bundle, data)
+    logits: dict[str, list[Logits]] = {name: [] for name in runtimes}
+    kept: list[int] = []
+    bad: dict[int, str] = {}
+    for batch in _counted(batches(bundle.preprocess, paths), len(paths), progress):
+        kept += batch.indices
+        bad |= batch.bad
+        for name, runtime in runtimes.items():
+            logits[name].append(runtime(batch.inputs))
+    if not kept:
+        raise BadInput(f"no usable image below {root}: {next(iter(bad.values()))}. Replace the files.")
+    labels = labels[kept]
+    answers = {name: compare.top1(np.concatenate(parts)) for name, parts in logits.items()}
+    # PyTorch is not here; the FP32 artifact stands in for it, whose agreement with PyTorch export has proven.
+    stand_in = next((a.id for a in chosen if a.precision == "fp32" and a.id in runtimes), None)
+    rows, gates = [], []
+    for name, got in answers.items():
+        row: dict[str, Any] = {"artifact": name, "accuracy": compare.accuracy(labels, got), "n": len(labels)}
+        if stand_in and name != stand_in:
+            row |= compare.paired_drop(labels, answers[stand_in], got)
+            row["agreement"] = compare.agreement(answers[stand_in], got)
+            limit = float(bundle.artifact(name).limits["max_drop_pp"])
+            passed = row["drop_pp"] <= limit
+            low, high = row["drop_ci_pp"]
+            reason = f"{row['drop_pp']:+.2f} pp [{low:.2f}, {high:.2f}] against {stand_in} on {len(labels)} images"
+            gates.append(Gate("loss", name, row["drop_pp"], limit, "pp", passed, reason))
+        rows.append(row)
+    skipped = [{"path": str(paths[i]), "reason": reason} for i, reason in bad.items()]
+    return {"folder": root, "reference": stand_in, "accuracy": rows, "skipped": skipped}, gates
+
+
+def _counted(stream: Iterator[Any], total: int, progress: Progress) -> Iterator[Any]:
+    done = 0
+    for batch in stream:
+        yield batch
+        done += len(batch.indices) + len(batch.bad)
+        progress("images", done, total)
+
+
+def _warnings(bundle: Bundle) -> list[str]:
+    host = bundle.record["provenance"].get("host", {})
+    if any(a.precision == "int8" for a in bundle.artifacts) and host.get("vnni") not in (None, has_vnni()):
+        return [
+            f"INT8 was proven on a CPU {'with' if host['vnni'] else 'without'} VNNI, this one is the other kind: "
+            "its accuracy there does not transfer. Run verify with --data here."
+        ]
+    return []

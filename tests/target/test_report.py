@@ -1,0 +1,161 @@
+"""The Markdown of a record: every number is the record's, user text is text, null is a dash."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_tl.target import tables
+from edge_tl.target.report import markdown, run_markdown, table
+
+RECORDS = Path(__file__).parents[1] / "records"
+WEIRD = '<b>ünïcode & "quotes"</b>'
+
+
+@pytest.fixture
+def record() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((RECORDS / "bundle.json").read_text("utf-8"))
+    return loaded
+
+
+@pytest.fixture
+def run_record() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((RECORDS / "run.json").read_text("utf-8"))
+    return loaded
+
+
+def markdown_tables(text: str) -> list[list[list[str]]]:
+    blocks = re.findall(r"(?:^\|.*\|\n?)+", text, flags=re.M)
+    return [[re.split(r"(?<!\\)\|", line)[1:-1] for line in block.splitlines()] for block in blocks]
+
+
+def test_pytorch_comes_first_and_every_artifact_follows(record: dict[str, Any]) -> None:
+    names = [row["name"] for row in table(record)]
+    assert names == ["PyTorch", "onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-int8"]
+    assert all(set(row) == {column.key for column in tables.TABLE} for row in table(record))
+
+
+def test_numbers_are_the_records(record: dict[str, Any]) -> None:
+    for row, item in zip(table(record), [record["reference"], *record["artifacts"]], strict=True):
+        assert float(row["accuracy"]) == pytest.approx(100 * item["accuracy"], abs=0.005)
+        for key in ("p50", "p90", "p99"):
+            value = (item["latency_ms"] or {}).get(key)
+            assert row[key] == ("—" if value is None else f"{value:.2f}")
+        if "id" in item:
+            low, high = item["drop_ci_pp"]
+            assert row["drop"] == f"{item['drop_pp']:.2f} [{low:.2f}, {high:.2f}]"
+            assert float(row["agreement"]) == pytest.approx(100 * item["agreement"], abs=0.005)
+            assert float(row["size"]) == pytest.approx(
+                sum(f["bytes"] for f in item["files"]) / 1e6, abs=0.005
+            )
+    assert table(record)[2]["speedup"] == "8.16 [7.95, 8.31]"
+
+
+def test_verdicts_name_the_room_and_the_recommendation(record: dict[str, Any]) -> None:
+    assert [row["verdict"] for row in table(record)] == [
+        "reference", "pass", "pass, recommended", "pass", "FAIL: loss",
+    ]  # fmt: skip
+    del record["artifacts"][0]["passed"]
+    assert table(record)[1]["verdict"] == "not checked"
+
+
+def test_unmeasured_is_a_dash_and_never_minus_zero(record: dict[str, Any]) -> None:
+    unbenched = table(record)[3]
+    assert [unbenched[key] for key in ("p50", "p90", "p99", "speedup")] == ["—"] * 4
+    assert [tables.number(value) for value in (None, float("nan"), float("inf"), True, "3")] == ["—"] * 5
+    assert tables.number(-0.001) == "0.00"
+    assert tables.number(12345, 0) == "12,345"
+
+
+def test_markdown_tables_have_equal_columns_aligned_right(record: dict[str, Any]) -> None:
+    record["labels"][0] = record["artifacts"][1]["changed"][0]["label"] = "a|b\nc"
+    found = markdown_tables(markdown(record))
+    assert len(found) == 4  # artifacts, two lists of changed answers, what ran
+    for rows in found:
+        assert len({len(row) for row in rows}) == 1
+    rule = found[0][1]
+    assert [cell.strip().endswith(":") for cell in rule] == [column.numeric for column in tables.TABLE]
+    assert "a\\|b c" in markdown(record)
+
+
+def test_markdown_says_what_to_ship_first_and_what_failed(record: dict[str, Any]) -> None:
+    text = markdown(record)
+    assert text.splitlines()[2] == f"**{record['recommendation']}**"
+    assert (
+        f"- **loss**, openvino-int8: measured 4.348 pp, limit 1 pp. Means: {tables.MEANING['loss']}" in text
+    )
+    assert "train 2,934, calibration 300, evaluation 736" in text
+    assert "cpu: Example CPU @ 2.00GHz" in text
+    record["gates"][0]["passed"] = False
+    assert tables.MEANING["pixels"] in markdown(record)
+
+
+def test_changed_answers_are_listed_up_to_twenty(record: dict[str, Any]) -> None:
+    text = markdown(record)
+    changed = record["artifacts"][3]["changed"]
+    assert len(changed) > 20
+    assert changed[19]["image"] in text
+    assert changed[20]["image"] not in text
+    assert f"And {len(changed) - 20} more in bundle.json." in text
+    lost = sum(item["pytorch"] == item["label"] for item in changed)
+    assert f"openvino-int8, {len(changed)} ({lost} lost" in text
+
+
+def test_labels_are_not_markup(record: dict[str, Any]) -> None:
+    record["artifacts"][1]["changed"][0].update(
+        label="[x](http://y)", pytorch="_i_ *b* `c`", device="a_b &lt;"
+    )
+    text = markdown(record)
+    assert WEIRD not in text
+    assert '&lt;b>ünïcode & "quotes"&lt;/b>' in text
+    assert "[x\\](http://y)" in text
+    assert r"\_i\_ \*b\* \`c\`" in text
+    assert "a_b &amp;lt;" in text
+
+
+def test_run_markdown_has_every_class_and_what_was_put_aside(run_record: dict[str, Any]) -> None:
+    text = run_markdown(run_record)
+    metrics = run_record["metrics"]
+    assert f"{100 * metrics['accuracy']:.2f} % of the 736 images of val" in text
+    classes = markdown_tables(text)[0][2:]
+    assert len(classes) == len(run_record["labels"])
+    for cells, item in zip(classes, metrics["per_class"], strict=True):
+        assert [float(cell) for cell in cells[1:4]] == [
+            pytest.approx(100 * item[key], abs=0.005) for key in ("precision", "recall", "f1")
+        ]
+    for piece in ("tulips/broken.jpg", "roses & co/1.jpg = tulips/2.jpg", "train 2,931", "features: 36.7"):
+        assert piece in text
+    assert all(len({len(row) for row in rows}) == 1 for rows in markdown_tables(text))
+
+
+def test_confused_pairs_are_sorted_and_off_the_diagonal() -> None:
+    pairs = tables.confused([[9, 1], [3, 7]], ["a", "b"], 5)
+    assert [(p["label"], p["predicted"], p["count"], p["share"]) for p in pairs] == [
+        ("b", "a", "3", "30.0"),
+        ("a", "b", "1", "10.0"),
+    ]
+
+
+def test_a_record_before_any_measurement_still_prints(record: dict[str, Any]) -> None:
+    bare = {key: record[key] for key in ("schema_version", "name", "labels")}
+    bare["artifacts"] = [{"id": "onnx-fp32", "latency_ms": None, "speedup": None}]
+    rows = table(bare)
+    assert set(rows[1].values()) == {"onnx-fp32", "—", "not checked"}
+    for text in (markdown(bare), run_markdown(bare), markdown({}), run_markdown({})):
+        assert not re.search(r"\b(None|nan)\b", text)
+
+
+def test_a_file_name_that_is_not_utf8_can_be_written(record: dict[str, Any]) -> None:
+    record["artifacts"][1]["changed"][0]["image"] = "daisy/\udcff.jpg"
+    assert b"daisy/" in markdown(record).encode("utf-8")
+
+
+def test_rendering_leaves_the_record_alone(record: dict[str, Any]) -> None:
+    before = copy.deepcopy(record)
+    markdown(record)
+    assert record == before
