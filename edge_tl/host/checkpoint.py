@@ -27,7 +27,9 @@ def claim(run: Path, names: tuple[str, ...]) -> None:
     if run.is_dir():
         foreign = sorted(p.name for p in run.iterdir() if p.name not in names and not p.name.startswith("."))
         if foreign:
-            raise BadInput(f"--out {run}: holds {foreign[0]!r}, which edge-tl did not write. Choose an empty folder.")
+            raise BadInput(
+                f"--out {run}: holds {foreign[0]!r}, which edge-tl did not write. Choose an empty folder."
+            )
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -92,12 +92,16 @@ def scan(root: Path, progress: Callable[[int, int], None] = lambda done, total: 
         for class_folder in class_folders(folder):
             files = image_files(class_folder)
             if not files:
-                raise BadInput(f"class {class_folder.name!r} is empty: {class_folder} holds no image. Add images.")
+                raise BadInput(
+                    f"class {class_folder.name!r} is empty: {class_folder} holds no image. Add images."
+                )
             found += [(path, class_folder.name, split or None) for path in files]
     labels = sorted({label for _, label, _ in found})
     if len(labels) < 2:
         have = f"only {labels[0]!r}" if labels else "none"
-        raise BadInput(f"a classifier needs two classes or more; {root} has {have}. Make one sub-folder per class.")
+        raise BadInput(
+            f"a classifier needs two classes or more; {root} has {have}. Make one sub-folder per class."
+        )
     for split in parts:
         here = sorted({label for _, label, s in found if s == (split or None)})
         if here != labels:
@@ -139,7 +143,9 @@ def settle(
     _need_two(listing.root, listing.labels, [listing.labels[s.label] for s in good])
     given = {s.split for s in listing.samples}
     if "val" not in given:
-        shares = {"val": val} if given >= {"test"} else {"val": val, "test": 0.0 if "train" in given else test}
+        shares = (
+            {"val": val} if given >= {"test"} else {"val": val, "test": 0.0 if "train" in given else test}
+        )
         good = _drawn(good, shares, seed, {d for group in duplicates for d in group["digests"]})
     dataset = Dataset(
         listing.root,
@@ -158,7 +164,10 @@ def settle(
 def _split_folders(root: Path) -> dict[str, Path]:
     """`{"train": …, "val": …}` where the folder is split, else `{"": root}`."""
     found = {
-        split: root / name for split, names in _FOLDER_NAMES.items() for name in names if (root / name).is_dir()
+        split: root / name
+        for split, names in _FOLDER_NAMES.items()
+        for name in names
+        if (root / name).is_dir()
     }
     return found if "train" in found and len(found) > 1 else {"": root}
 

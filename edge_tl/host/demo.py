@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from edge_tl.host import checkpoint, shelf
+from edge_tl.host.finetune import Note, finetune, no_note
+from edge_tl.host.pack import export
+from edge_tl.host.recipe import load, parse
+from edge_tl.target.bench import QUICK
+from edge_tl.target.verify import Progress, no_progress
 
 DIGITS = "digits"
 
@@ -24,3 +32,17 @@ def write_digits(folder: Path) -> Path:
         if not path.exists():
             Image.fromarray((pixels * (255 / 16)).round().astype(np.uint8)).save(path)
     return folder
+
+
+def run(out: Path, *, progress: Progress = no_progress, note: Note = no_note) -> dict[str, Any]:
+    """Fine-tune, export, quantize, time and verify on the digits, below `out`.
+
+    Returns the bundle's record with `bundle` and `report`, the paths of the folder and of the page.
+    """
+    checkpoint.claim(out, (DIGITS, "run", "bundle"))
+    settings = load(shelf.get("demo"))
+    settings["data"]["path"] = str(write_digits(out / DIGITS))
+    recipe = parse(settings, source="recipe demo")
+    finetune(recipe, out / "run", progress=progress, note=note)
+    record = export(out / "run", out / "bundle", recipe, effort=QUICK, progress=progress, note=note)
+    return record | {"report": str(out / "bundle" / "report.html")}

@@ -78,8 +78,12 @@ def write_goldens(
     Beside real evaluation images, classes in turn, there are variants of one that name a decoder's usual faults:
     an EXIF rotation, grey levels, a palette with transparency. Returns `{images, files, logits}`.
     """
-    chosen = sorted(_in_turn(samples, 0), key=lambda s: (dataset.root / s.path).stat().st_size > _GOLDEN_BYTES)
-    encoded = [(Path(s.path).suffix.lower(), (dataset.root / s.path).read_bytes()) for s in chosen[: count - 3]]
+    chosen = sorted(
+        _in_turn(samples, 0), key=lambda s: (dataset.root / s.path).stat().st_size > _GOLDEN_BYTES
+    )
+    encoded = [
+        (Path(s.path).suffix.lower(), (dataset.root / s.path).read_bytes()) for s in chosen[: count - 3]
+    ]
     encoded += _variants(decode(encoded[0][1]))
     names = []
     (folder / "golden" / "images").mkdir(parents=True)
@@ -88,10 +92,15 @@ def write_goldens(
         (folder / names[-1]).write_bytes(content)
     pixels = np.stack([contract.apply(content) for _, content in encoded])
     # One image a call, as a device's application does it and as `verify` will.
-    logits = {name: np.concatenate([r(pixels[i : i + 1]) for i in range(len(pixels))]) for name, r in runtimes.items()}
+    logits = {
+        name: np.concatenate([r(pixels[i : i + 1]) for i in range(len(pixels))])
+        for name, r in runtimes.items()
+    }
     np.savez_compressed(folder / bundles.GOLDEN_PIXELS, pixels=pixels)
     np.savez(folder / bundles.GOLDEN_LOGITS, allow_pickle=False, **logits)
-    files = [bundles.file_record(folder, name) for name in (*names, bundles.GOLDEN_PIXELS, bundles.GOLDEN_LOGITS)]
+    files = [
+        bundles.file_record(folder, name) for name in (*names, bundles.GOLDEN_PIXELS, bundles.GOLDEN_LOGITS)
+    ]
     return {"images": names, "files": files, "logits": logits}
 
 

@@ -56,7 +56,9 @@ def to_onnx(model: nn.Module, path: Path, contract: Preprocess, labels: list[str
         if opset > _EXPORTED_OPSET:
             break
         try:
-            candidate = graph if opset == _EXPORTED_OPSET else onnx.version_converter.convert_version(graph, opset)
+            candidate = (
+                graph if opset == _EXPORTED_OPSET else onnx.version_converter.convert_version(graph, opset)
+            )
             candidate.ir_version = ir_version
             add_metadata(candidate, contract, labels)
             onnx.checker.check_model(candidate, full_check=True)

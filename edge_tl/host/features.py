@@ -28,7 +28,7 @@ from torch import nn
 
 from edge_tl.host.data import Sample
 from edge_tl.host.reference import TorchRuntime
-from edge_tl.host.zoo import Source, head_of
+from edge_tl.host.zoo import Source, classifier_of, head_of
 from edge_tl.target.loader import batches
 from edge_tl.target.runtime import Runtime, open_runtime
 from edge_tl.target.verify import Progress, no_progress
@@ -62,7 +62,9 @@ def extract(
     key = _key(source, "cuda" if on_gpu else "cpu")
     own = _Store.open(run / FOLDER / key, width)
     stores = [own] + [
-        _Store.open(folder, width) for folder in sorted(run.parent.glob(f"*/{FOLDER}/{key}")) if folder != own.folder
+        _Store.open(folder, width)
+        for folder in sorted(run.parent.glob(f"*/{FOLDER}/{key}"))
+        if folder != own.folder
     ]
     wanted = {s.digest: root / s.path for s in samples}
     have = {digest for store in stores for digest in (*store.rows, *store.bad)}
@@ -76,7 +78,9 @@ def extract(
             progress("features", done, len(todo))
             for batch in batches(source.contract, [path for _, path in todo], size=_BATCH):
                 rows = runtime(batch.inputs) if batch.indices else np.empty((0, width), np.float32)
-                own.append([todo[i][0] for i in batch.indices], rows, {todo[i][0]: r for i, r in batch.bad.items()})
+                own.append(
+                    [todo[i][0] for i in batch.indices], rows, {todo[i][0]: r for i, r in batch.bad.items()}
+                )
                 done += len(batch.indices) + len(batch.bad)
                 progress("features", done, len(todo))
     return _gather(stores, list(wanted), len(todo), runtime_name)
@@ -85,9 +89,7 @@ def extract(
 def backbone(source: Source) -> nn.Module:
     """A copy of the model that ends where the head begins."""
     model = copy.deepcopy(source.model).eval()
-    classifier = model.get_submodule("classifier")
-    assert isinstance(classifier, nn.Sequential)
-    classifier[-1] = nn.Identity()
+    classifier_of(model)[-1] = nn.Identity()
     return model
 
 
@@ -142,7 +144,9 @@ def _gather(stores: list[_Store], digests: list[str], computed: int, runtime: st
     if len([s for s in stores if s.rows]) == 1:  # the usual case: no copy, the map itself
         store = next(s for s in stores if s.rows)
         return Features(store.array(), store.rows, stores[0].bad | store.bad, computed, runtime)
-    parts, rows, bad = [np.empty((0, stores[0].width), np.float32)], {}, {}
+    rows: dict[str, int] = {}
+    bad: dict[str, str] = {}
+    parts = [np.empty((0, stores[0].width), np.float32)]
     count = 0
     for store in stores:
         bad |= {d: r for d, r in store.bad.items() if d not in rows}
@@ -162,7 +166,9 @@ def _key(source: Source, device: str) -> str:
         "weights": digest.hexdigest(),
         "contract": source.contract.to_json(),
         "device": device,
-        "versions": {name: version(name) for name in ("torch", "torchvision", "onnxruntime", "pillow", "numpy")},
+        "versions": {
+            name: version(name) for name in ("torch", "torchvision", "onnxruntime", "pillow", "numpy")
+        },
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 

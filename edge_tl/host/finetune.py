@@ -25,7 +25,14 @@ from edge_tl.target.verify import Progress, no_progress
 
 Note = Callable[[str], None]
 
-RUN_FILES = (checkpoint.RECORD, checkpoint.WEIGHTS, features.FOLDER, "report.md", "report.html", "report.json")
+RUN_FILES = (
+    checkpoint.RECORD,
+    checkpoint.WEIGHTS,
+    features.FOLDER,
+    "report.md",
+    "report.html",
+    "report.json",
+)
 
 
 def no_note(text: str) -> None:
@@ -48,7 +55,10 @@ def finetune(
     root = Path(recipe.data.path).expanduser()
     listing = data.scan(root, lambda done, total: progress("hashing", done, total))
     source = zoo.open_source(
-        recipe.model.name, recipe.model.weights, image_size=recipe.model.image_size, resize=recipe.model.resize
+        recipe.model.name,
+        recipe.model.weights,
+        image_size=recipe.model.image_size,
+        resize=recipe.model.resize,
     )
     if source.origin == "none":
         note("NOTHING IS TRANSFERRED: --weights none leaves the backbone random; expect a poor classifier.")
@@ -101,7 +111,8 @@ def finetune(
             "metrics": metrics,
             "head": {"C": solution.chosen, "grid": solution.grid},
             "seconds": seconds,
-            "provenance": provenance(recipe) | {"features": found.runtime, "features_computed": found.computed},
+            "provenance": provenance(recipe)
+            | {"features": found.runtime, "features_computed": found.computed},
         },
     )
     return {
@@ -122,7 +133,18 @@ def finetune(
 
 def provenance(recipe: Recipe) -> dict[str, Any]:
     """What a result depends on beside the data: recipe, seed, versions, machine."""
-    packages = "torch torchvision onnx onnxscript onnxruntime openvino nncf scikit-learn numpy pillow".split()
+    packages = [
+        "torch",
+        "torchvision",
+        "onnx",
+        "onnxscript",
+        "onnxruntime",
+        "openvino",
+        "nncf",
+        "scikit-learn",
+        "numpy",
+        "pillow",
+    ]
     versions = {"edge-tl": __version__, "python": platform.python_version()}
     for package in packages:
         try:
@@ -137,7 +159,9 @@ def provenance(recipe: Recipe) -> dict[str, Any]:
 def _strategy(recipe: Recipe, note: Note) -> str:
     asked = recipe.train.strategy
     if asked not in ("auto", "head"):
-        raise BadInput(f"strategy {asked!r} is not in this version. Use head: the backbone frozen, the head solved.")
+        raise BadInput(
+            f"strategy {asked!r} is not in this version. Use head: the backbone frozen, the head solved."
+        )
     if asked == "auto":
         note("strategy auto: head (the backbone stays frozen, the head is solved; the one strategy so far)")
     if recipe.train.epochs is not None:
@@ -161,7 +185,5 @@ def _with_head(model: nn.Module, solution: head.Solution) -> nn.Module:
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(solution.weight))
         layer.bias.copy_(torch.from_numpy(solution.bias))
-    classifier = model.get_submodule("classifier")
-    assert isinstance(classifier, nn.Sequential)
-    classifier[-1] = layer
+    zoo.classifier_of(model)[-1] = layer
     return model.eval()

@@ -101,7 +101,9 @@ def metrics(labels: Labels, answers: Labels, names: list[str]) -> dict[str, Any]
     from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
     index = list(range(len(names)))
-    precision, recall, f1, count = precision_recall_fscore_support(labels, answers, labels=index, zero_division=0)
+    precision, recall, f1, count = precision_recall_fscore_support(
+        labels, answers, labels=index, zero_division=0
+    )
     return {
         "accuracy": float(accuracy_score(labels, answers)),
         "macro_f1": float(np.mean(f1)),

@@ -124,7 +124,12 @@ def _artifacts(
     progress("export", 2, steps)
     made: list[tuple[str, str, list[str], dict[str, Any]]] = [
         ("onnx", "fp32", ["model.fp32.onnx"], floor),
-        ("openvino", "fp32", ["model.fp32.xml", "model.fp32.bin"], {"runtime_floor": "openvino>=2022.1 (IR 11)"}),
+        (
+            "openvino",
+            "fp32",
+            ["model.fp32.xml", "model.fp32.bin"],
+            {"runtime_floor": "openvino>=2022.1 (IR 11)"},
+        ),
     ]
     if recipe.export.int8:
         calibration = evidence.calibration_set(dataset, recipe.export.calibration_images, recipe.seed)
@@ -209,7 +214,9 @@ def _judged(
     }
 
 
-def _limits(artifact: dict[str, Any], host: dict[str, NDArray[np.float32]], max_drop: float) -> dict[str, float]:
+def _limits(
+    artifact: dict[str, Any], host: dict[str, NDArray[np.float32]], max_drop: float
+) -> dict[str, float]:
     """What a device may differ by. FP32: a thousandth of the largest logit, a hundred times the spread between
     CPU families. INT8: no more than quantization itself cost on the host, and one answer beyond the host's."""
     own, expected = host[artifact["id"]], host[REFERENCE]
@@ -239,7 +246,9 @@ def _timed(
     return bench(field, effort=effort, seed=record["provenance"]["seed"], progress=progress)
 
 
-def _conclude(record: dict[str, Any], timing: dict[str, Any], checked: dict[str, Any], max_drop: float) -> None:
+def _conclude(
+    record: dict[str, Any], timing: dict[str, Any], checked: dict[str, Any], max_drop: float
+) -> None:
     """Add latencies, gates, verdicts and the recommendation to the record."""
     rows = {row["id"]: row for row in timing["artifacts"]}
     blocks = {name: [np.array(b, np.int64) for b in row["samples_ns"]] for name, row in rows.items()}
@@ -268,7 +277,9 @@ def _budget_gate(artifact: dict[str, Any], max_drop: float) -> Gate:
         f"accuracy drop {artifact['drop_pp']:+.2f} percentage points [{low:.2f}, {high:.2f}], "
         f"budget {max_drop:g} percentage points"
     )
-    return Gate("loss", artifact["id"], artifact["drop_pp"], max_drop, "pp", artifact["drop_pp"] <= max_drop, reason)
+    return Gate(
+        "loss", artifact["id"], artifact["drop_pp"], max_drop, "pp", artifact["drop_pp"] <= max_drop, reason
+    )
 
 
 def _speed_gate(artifact: dict[str, Any]) -> Gate:
@@ -285,7 +296,10 @@ def recommend(artifacts: list[dict[str, Any]], fastest_fp32: str) -> tuple[str |
     FP32 artifact is never recommended: it costs answers and buys nothing."""
     passed = {a["id"]: a for a in artifacts if a["passed"]}
     if not passed:
-        return None, "ship none of these: no artifact passed its gates; see the failed gates for the room at fault."
+        return (
+            None,
+            "ship none of these: no artifact passed its gates; see the failed gates for the room at fault.",
+        )
     quick = {
         name: a
         for name, a in passed.items()
@@ -333,4 +347,6 @@ def check_space(out: Path, needed: int) -> None:
     """Raises `BadInput` when the disk of `out` has less than `needed` bytes free."""
     free = shutil.disk_usage(out).free
     if free < needed:
-        raise BadInput(f"--out {out}: {free >> 20} MB free, {needed >> 20} MB needed. Free some, or choose another.")
+        raise BadInput(
+            f"--out {out}: {free >> 20} MB free, {needed >> 20} MB needed. Free some, or choose another."
+        )

@@ -66,7 +66,7 @@ class Head(_Section):
 class Export(_Section):
     """What `export` makes and by what it is judged."""
 
-    int8: bool = True
+    int8: bool = False
     max_drop: Annotated[float, Field(ge=0, le=100)] = 0.5
     """Largest accuracy drop from PyTorch, in percentage points: 0.5 means from 87.0 % to 86.5 %."""
     calibration_images: Annotated[int, Field(ge=1)] = 300

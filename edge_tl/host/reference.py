@@ -28,13 +28,13 @@ class TorchRuntime:
     def __init__(
         self, model: nn.Module, *, device: str = "cpu", threads: int | None = None, autocast: bool = False
     ) -> None:
-        self.version = torch.__version__
+        self.version = str(torch.__version__)
         self.threads = threads or cores_allowed()
         torch.set_num_threads(self.threads)
         self.model = model
         self._model = model.eval().to(device)
         if device == "cuda":
-            self._model = self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._model = self._model.to(memory_format=torch.channels_last)
         self._device, self._autocast = device, autocast
         self.device = "CPU" if device == "cpu" else torch.cuda.get_device_name()
         self.precision = "bf16" if autocast else "fp32"

@@ -86,18 +86,24 @@ def row(name: str) -> Row:
 def build(name: str, classes: int, *, pooled: bool = False) -> nn.Module:
     """The architecture with an untrained head of `classes` outputs, in evaluation mode."""
     model = row(name).build(weights=None)
-    hidden = list(model.classifier.children())
-    first = next(layer for layer in hidden if isinstance(layer, nn.Linear))
+    linear = [layer for layer in classifier_of(model) if isinstance(layer, nn.Linear)]
     if pooled:
-        model.classifier = nn.Sequential(nn.Linear(first.in_features, classes))
+        model.classifier = nn.Sequential(nn.Linear(linear[0].in_features, classes))
     else:
-        model.classifier[-1] = nn.Linear(hidden[-1].in_features, classes)
+        classifier_of(model)[-1] = nn.Linear(linear[-1].in_features, classes)
     return model.eval()
+
+
+def classifier_of(model: nn.Module) -> nn.Sequential:
+    """The layers after pooling; the last is the head."""
+    classifier = model.get_submodule("classifier")
+    assert isinstance(classifier, nn.Sequential)
+    return classifier
 
 
 def head_of(model: nn.Module) -> nn.Linear:
     """The last linear layer, whose inputs are the features."""
-    last = list(model.get_submodule("classifier").children())[-1]
+    last = classifier_of(model)[-1]
     assert isinstance(last, nn.Linear)
     return last
 
@@ -134,11 +140,14 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         raise BadInput(f"--weights {path}: no such file. Use imagenet, embedded, none, or a path to weights.")
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
+            state: dict[str, torch.Tensor] = safetensors.torch.load_file(path)
+            return state
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both libraries raise unrelated types on foreign files
         why = str(error).splitlines()[0][:120]
-        raise BadInput(f"--weights {path}: not a readable weights file ({why}). Save a plain state dict.") from None
+        raise BadInput(
+            f"--weights {path}: not a readable weights file ({why}). Save a plain state dict."
+        ) from None
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]

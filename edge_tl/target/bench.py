@@ -115,7 +115,13 @@ def bench(
         "machine": identity(),
         "conditions": {"before": before, "after": conditions()},
         "baseline": baseline,
-        "method": {"rounds": effort.rounds, "count": effort.count, "warmup": WARMUP, "batch": 1, "seed": seed},
+        "method": {
+            "rounds": effort.rounds,
+            "count": effort.count,
+            "warmup": WARMUP,
+            "batch": 1,
+            "seed": seed,
+        },
         "artifacts": rows,
         "skipped": skipped,
     }
@@ -133,8 +139,12 @@ def _run(contestant: Contestant, effort: Effort, *, describe: bool) -> dict[str,
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         if "MissingExtra" in last:
-            raise MissingExtra(f"the runtime of {contestant.id}", contestant.id.split("-")[0].replace("onnx", "ort"))
-        raise EdgeTLError(f"bench: {contestant.id} could not run: {last}. Try `edge-tl verify` on the bundle.")
+            raise MissingExtra(
+                f"the runtime of {contestant.id}", contestant.id.split("-")[0].replace("onnx", "ort")
+            )
+        raise EdgeTLError(
+            f"bench: {contestant.id} could not run: {last}. Try `edge-tl verify` on the bundle."
+        )
     block: dict[str, Any] = json.loads(done.stdout)
     return block
 

@@ -24,7 +24,16 @@ GOLDEN_PIXELS = "golden/pixels.npz"
 GOLDEN_LOGITS = "golden/logits.npz"
 REFERENCE = "pytorch"
 
-_REQUIRED = ("schema_version", "name", "labels", "preprocess", "reference", "artifacts", "golden", "provenance")
+_REQUIRED = (
+    "schema_version",
+    "name",
+    "labels",
+    "preprocess",
+    "reference",
+    "artifacts",
+    "golden",
+    "provenance",
+)
 
 
 @dataclass(frozen=True)
@@ -132,12 +141,16 @@ def _check_files(root: Path, record: dict[str, Any]) -> None:
     for entry in [f for a in record["artifacts"] for f in a["files"]] + record["golden"]["files"]:
         name = PurePosixPath(entry["path"])
         if name.is_absolute() or ".." in name.parts:
-            raise BundleError(f"{root / RECORD}: file {entry['path']!r} lies outside the bundle. Do not use it.")
+            raise BundleError(
+                f"{root / RECORD}: file {entry['path']!r} lies outside the bundle. Do not use it."
+            )
         path = root / name
         if not path.is_file():
             raise BundleError(f"missing file in bundle: {path}. Copy the bundle again.")
         if path.stat().st_size != entry["bytes"] or sha256_file(path) != entry["sha256"]:
-            raise BundleError(f"damaged file in bundle: {path} is not what was exported. Copy the bundle again.")
+            raise BundleError(
+                f"damaged file in bundle: {path} is not what was exported. Copy the bundle again."
+            )
 
 
 def _artifact(root: Path, entry: dict[str, Any]) -> Artifact:

@@ -23,7 +23,8 @@ def max_abs_diff(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 def top1(logits: NDArray[np.float32]) -> Ints:
     """`(n, classes)` to the `(n,)` class indices with the largest logit."""
-    return logits.argmax(axis=1)
+    result: Ints = logits.argmax(axis=1)
+    return result
 
 
 def accuracy(labels: Ints, answers: Ints) -> float:
@@ -60,7 +61,7 @@ def paired_drop(labels: Ints, reference: Ints, device: Ints) -> dict[str, Any]:
 
 def _binomial_two_sided(k: int, n: int) -> float:
     """P of a split at least as uneven as `k` of `n` when either side is equally likely."""
-    return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
+    return min(1.0, 2.0 * sum(math.comb(n, i) for i in range(k + 1)) / float(2**n))
 
 
 def confusion(labels: Ints, answers: Ints, classes: int) -> list[list[int]]:

@@ -156,10 +156,11 @@ class Preprocess:
         known = {field.name for field in fields(cls)}
         if unknown := set(record) - known:
             raise BundleError(
-                f"preprocess: unknown field {sorted(unknown)[0]!r}. The bundle is from a newer edge-tl; update this one."
+                f"preprocess: unknown field {sorted(unknown)[0]!r}. A newer edge-tl wrote it; update this one."
             )
         try:
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()})
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+            return cls(**values)
         except TypeError as error:
             raise BundleError(f"preprocess: {error}. The bundle is damaged; copy it again.") from None
 

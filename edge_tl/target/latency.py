@@ -38,7 +38,8 @@ def time_calls(
             end = perf_counter_ns()
             samples[i] = end - start
             if end > deadline:
-                return samples[: i + 1].copy()
+                samples = samples[: i + 1]
+                break
     finally:
         if collecting:
             gc.enable()

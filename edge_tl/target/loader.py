@@ -19,7 +19,23 @@ from edge_tl.target.errors import BadImage
 from edge_tl.target.machine import cores_allowed
 
 IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .avif .jp2".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".avif",
+        ".jp2",
+    ]
 )
 
 
@@ -61,9 +77,7 @@ def batches(contract: Preprocess, paths: Sequence[Path], *, size: int = 16) -> I
         ahead: deque[Future[Batch]] = deque()
         try:
             for start in range(0, len(paths), size):
-                ahead.append(
-                    pool.submit(_load, contract, paths, range(start, min(start + size, len(paths))))
-                )
+                ahead.append(pool.submit(_load, contract, paths, range(start, min(start + size, len(paths)))))
                 if len(ahead) > workers + 1:
                     yield ahead.popleft().result()
             while ahead:

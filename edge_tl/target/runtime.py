@@ -79,7 +79,9 @@ class OnnxRuntime:
         self._session = self._open(provider)
         self.device = self._session.get_providers()[0].removesuffix("ExecutionProvider")
         if self.device != device:
-            raise BadInput(f"--device {device}: ONNX Runtime fell back to {self.device}. Check its installation.")
+            raise BadInput(
+                f"--device {device}: ONNX Runtime fell back to {self.device}. Check its installation."
+            )
         self._input = self._session.get_inputs()[0]
 
     def _open(self, provider: str, profile: str | None = None) -> Any:

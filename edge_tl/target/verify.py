@@ -200,7 +200,9 @@ def _on_folder(
             limit = float(bundle.artifact(name).limits["max_drop_pp"])
             passed = row["drop_pp"] <= limit
             low, high = row["drop_ci_pp"]
-            reason = f"{row['drop_pp']:+.2f} pp [{low:.2f}, {high:.2f}] against {stand_in} on {len(labels)} images"
+            reason = (
+                f"{row['drop_pp']:+.2f} pp [{low:.2f}, {high:.2f}] against {stand_in} on {len(labels)} images"
+            )
             gates.append(Gate("loss", name, row["drop_pp"], limit, "pp", passed, reason))
         rows.append(row)
     skipped = [{"path": str(paths[i]), "reason": reason} for i, reason in bad.items()]

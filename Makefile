@@ -1,0 +1,47 @@
+# make demo   the whole chain on data the package brings, from nothing but Python
+# make test   format, lint, types, tests, and the device's half in an environment without PyTorch
+PYTHON ?= python3
+VENV := .venv
+DEVICE := .venv-device
+PIP := -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test check device-test clean
+
+demo: $(VENV)/.host
+	$(VENV)/bin/edge-tl demo --out demo
+
+test: check device-test
+
+check: $(VENV)/.dev
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/pytest --durations=15
+
+# The wheel, not the checkout, with the device's dependencies only; then a real bundle goes the way it will go:
+# made at the desk, copied, verified, timed and used where there is no PyTorch.
+device-test: $(VENV)/.dev $(DEVICE)/.device
+	$(DEVICE)/bin/python $(PIP) --no-deps --force-reinstall .
+	$(DEVICE)/bin/python -c "import importlib.util as u; assert not u.find_spec('torch'), 'PyTorch is here'"
+	$(DEVICE)/bin/pytest tests/target tests/test_wall.py
+	sh tests/device_walk.sh $(VENV)/bin/edge-tl $(DEVICE)/bin/edge-tl
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c "import sys; sys.exit('edge-tl needs Python 3.10 or newer: set PYTHON=' if sys.version_info < (3, 10) else 0)"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.host: $(VENV)/bin/python pyproject.toml
+	$(VENV)/bin/python $(PIP) -e ".[host]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
+	$(VENV)/bin/python $(PIP) -e ".[dev]"
+	touch $@ $(VENV)/.host
+
+$(DEVICE)/.device: pyproject.toml
+	$(PYTHON) -m venv $(DEVICE)
+	$(DEVICE)/bin/python $(PIP) ".[ort,openvino]" pytest pytest-timeout
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEVICE) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

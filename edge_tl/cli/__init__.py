@@ -1,0 +1,75 @@
+"""The door: `edge-tl VERB`. Verbs parse, call one function and print; they hold no logic.
+
+Importing it must not import PyTorch or a runtime: a verb imports its room when it runs.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from types import FrameType
+
+import typer
+
+from edge_tl.cli import desk, device, recipes
+from edge_tl.cli.console import complain
+from edge_tl.target.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EdgeTLError, MissingExtra
+
+app = typer.Typer(
+    name="edge-tl",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Fine-tune an image classifier, export it to ONNX and OpenVINO in INT8, and prove that the device "
+    "gives PyTorch's answers.",
+    epilog="Exit codes: 0 done and passed; 1 a gate or budget failed, everything is saved; "
+    "2 bad input or usage; 130 interrupted. Every verb takes --json and --debug.",
+)
+desk.add_to(app)
+device.add_to(app)
+app.add_typer(recipes.app, name="recipes")
+
+# Packages that only the `host` extra brings; a verb that misses one says so.
+_HOST_MODULES = {
+    "torch", "torchvision", "onnx", "onnxscript", "nncf", "safetensors", "pydantic", "yaml", "sklearn",
+    "scipy", "matplotlib", "jinja2",
+}  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one verb and exit with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    signal.signal(signal.SIGTERM, _interrupt)  # a stopped verb cleans up as an interrupted one does
+    try:
+        code = app(arguments, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except (KeyboardInterrupt, typer.Abort):
+        complain("interrupted. Run the same command again; finished work is kept.")
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        if show := getattr(
+            error, "show", None
+        ):  # a usage error; its class is click's or Typer's own, by version
+            show(file=sys.stderr)
+            sys.exit(EXIT_BAD_INPUT)
+        if debug:
+            traceback.print_exc()
+        complain(_sentence(error))
+        sys.exit(error.exit_code if isinstance(error, EdgeTLError) else EXIT_BAD_INPUT)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, EdgeTLError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in _HOST_MODULES:
+        return str(MissingExtra(f"{error.name}, which this verb needs,", "host"))
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename or ''}. Nothing half-written was left as a result."
+    return f"unexpected {type(error).__name__}: {error}. Run again with --debug and report what it prints."
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

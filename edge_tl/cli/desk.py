@@ -1,0 +1,191 @@
+"""The verbs of the desk: finetune, export, report, demo. They need the `host` extra; they must hold no logic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge_tl.cli.console import Debug, Json, Progress, finish, grid, say
+from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
+
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="The folder that the result becomes.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a recipe field, e.g. head.max_iter=100; repeatable."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs."""
+    for verb in (finetune, export, report, demo):
+        app.command()(verb)
+
+
+def finetune(
+    data_or_recipe: Annotated[
+        str, typer.Argument(help="A folder of images, a .yaml recipe, or a recipe's name.")
+    ],
+    model: Annotated[str | None, typer.Option(help="What to fine-tune; default mobilenet_v2.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="imagenet, embedded, none, or a path to .safetensors or .pth.")
+    ] = None,
+    strategy: Annotated[str | None, typer.Option(help="auto, head, lp-ft or full.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="For strategies that pass over the images.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Draws the split and the calibration images.")] = None,
+    out: Out = None,
+    set_: Settings = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Fine-tune a classifier on a folder of images."""
+    from edge_tl.host import finetune as room
+    from edge_tl.host import recipe as recipes
+
+    settings, source = _settings(data_or_recipe)
+    flags = {
+        "model.name": model,
+        "model.weights": weights,
+        "train.strategy": strategy,
+        "train.epochs": epochs,
+        "model.image_size": image_size,
+        "seed": seed,
+    }
+    for key, value in flags.items():
+        if value is not None:
+            *section, field = key.split(".")
+            (settings.setdefault(section[0], {}) if section else settings)[field] = value
+    for assignment in set_ or []:
+        recipes.override(settings, assignment)
+    recipe = recipes.parse(settings, source=source)
+    with Progress() as progress:
+        result = room.finetune(recipe, out, progress=progress, note=progress.note)
+    counts = ", ".join(f"{n} {split}" for split, n in result["n"].items() if n)
+    say(f"next: edge-tl export {result['run']} --int8")
+    return finish(
+        result,
+        f"{result['run']}: {result['model']}, {result['classes']} classes, {counts} images\n"
+        f"accuracy {result['metrics']['accuracy']:.4f}, macro F1 {result['metrics']['macro_f1']:.4f} "
+        f"on {result['metrics']['split']}; {result['seconds']['total']:.1f} s",
+        as_json=json,
+    )
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run that `edge-tl finetune` wrote.")],
+    int8: Annotated[bool | None, typer.Option("--int8/--no-int8", help="Quantize to INT8 as well.")] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Largest accuracy drop from PyTorch, in percentage points.")
+    ] = None,
+    thorough: Annotated[bool, typer.Option(help="Time long enough for a p99 (minutes).")] = False,
+    out: Out = None,
+    set_: Settings = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Export a run to ONNX and OpenVINO, prove it against PyTorch, and pack the bundle."""
+    from edge_tl.host import checkpoint, pack
+    from edge_tl.host import recipe as recipes
+    from edge_tl.target.bench import QUICK, THOROUGH
+
+    settings: dict[str, Any] = checkpoint.read(run)["provenance"]["recipe"]
+    if int8 is not None:
+        settings["export"]["int8"] = int8
+    if max_drop is not None:
+        settings["export"]["max_drop"] = max_drop
+    for assignment in set_ or []:
+        recipes.override(settings, assignment)
+    recipe = recipes.parse(settings, source="--set")
+    say(_budget(recipe.export.max_drop))
+    with Progress() as progress:
+        record = pack.export(
+            run, out, recipe, effort=THOROUGH if thorough else QUICK, progress=progress, note=progress.note
+        )
+    say(
+        f"next: copy {record['bundle']} to the device, and there: edge-tl verify {Path(record['bundle']).name}"
+    )
+    return finish(record, _summary(record), as_json=json, code=0 if record["passed"] else EXIT_GATE_FAILED)
+
+
+def report(
+    run_or_bundle: Annotated[Path, typer.Argument(help="A run or a bundle.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where to write it; default beside.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Write the report as Markdown and as one self-contained HTML page."""
+    from edge_tl.host import checkpoint, page
+    from edge_tl.target import bundle as bundles
+    from edge_tl.target.files import write_atomic
+    from edge_tl.target.report import markdown, run_markdown
+
+    folder = out or run_or_bundle
+    if (run_or_bundle / bundles.RECORD).is_file():
+        record = bundles.read_bundle(run_or_bundle).record
+        text = markdown(record)
+        page.write_page(record, folder / "report.html")
+    else:
+        record = checkpoint.read(run_or_bundle)
+        text = run_markdown(record)
+        page.write_run_page(record, folder / "report.html")
+    write_atomic(folder / "report.md", text.encode())
+    say(f"next: open {folder / 'report.html'}")
+    result = {"report": str(folder / "report.html"), "markdown": str(folder / "report.md")}
+    return finish(result, text, as_json=json)
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where everything goes.")] = Path("demo"),
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """The whole chain on handwritten digits: no network, no data, about two minutes."""
+    from edge_tl.host import demo as room
+
+    with Progress() as progress:
+        record = room.run(out, progress=progress, note=progress.note)
+    say(f"next: edge-tl finetune FOLDER, with a folder of your own images; or open {record['report']}")
+    return finish(
+        record,
+        f"{_summary(record)}\nreport: {record['report']}",
+        as_json=json,
+        code=0 if record["passed"] else EXIT_GATE_FAILED,
+    )
+
+
+def _settings(data_or_recipe: str) -> tuple[dict[str, Any], str]:
+    """Settings from a recipe file or name, or for a data folder; and what to call their source."""
+    from edge_tl.host import recipe as recipes
+    from edge_tl.host.shelf import find
+
+    path = Path(data_or_recipe)
+    if path.suffix in (".yaml", ".yml"):
+        return recipes.load(path), str(path)
+    if path.is_dir():
+        return {"data": {"path": str(path)}}, "options"
+    if (shelved := find(data_or_recipe)) is not None:
+        return recipes.load(shelved), shelved.name
+    if path.exists():
+        raise BadInput(
+            f"{path}: neither a folder nor a .yaml recipe. Give a folder with one sub-folder per class."
+        )
+    raise BadInput(f"no such folder or recipe: {path}. Give a folder with one sub-folder per class.")
+
+
+def _budget(max_drop: float) -> str:
+    text = f"budget: accuracy may drop by {max_drop:g} percentage points (at 90 %: to {90 - max_drop:g} %)"
+    if 0 < max_drop < 0.05:
+        text += f"; {max_drop:g} is not a fraction: for {100 * max_drop:g} percentage points give {100 * max_drop:g}"
+    return text
+
+
+def _summary(record: dict[str, Any]) -> str:
+    from edge_tl.target.report import sentence
+    from edge_tl.target.tables import TABLE, table
+
+    rows = [[row[column.key] for column in TABLE] for row in table(record)]
+    return f"{grid([column.heading for column in TABLE], rows)}\n\n{sentence(record)}"

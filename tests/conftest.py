@@ -1,0 +1,143 @@
+"""One small run and one small INT8 bundle, made once through the command line and shared by every test.
+
+Nothing here imports PyTorch: `tests/target` also runs where only the device's packages are installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+# Sorted, as the package sorts them: an emoji and a space, a decomposed accent (NFD), a composed one (NFC).
+CLASSES = {"acht 🎱": 8, "e\u0301e\u0301n": 1, "zéro": 0}
+PER_CLASS = 40
+OPTIONS = "--model mobilenet_v3_small --weights embedded --image-size 64".split()
+
+# Without the desk's packages only the device's tests can run; CI has a job for each.
+collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["host/*", "cli/*"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished command: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What `--json` printed; fails unless stdout is one line holding one JSON value."""
+        assert self.out.endswith("\n"), self
+        assert self.out.count("\n") == 1, self.out
+        return json.loads(self.out)
+
+
+@pytest.fixture(scope="session")
+def shell() -> Callable[..., Done]:
+    """`shell("verify", bundle)` runs `python -m edge_tl verify BUNDLE` in a process of its own."""
+
+    def run(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> Done:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_tl", *map(str, arguments)],
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            cwd=cwd,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)} | (env or {}),
+            timeout=600,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def door(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Done]]:
+    """The same door in this process, in an empty working folder: seconds saved where no process is needed."""
+    from edge_tl.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: object) -> Done:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(a) for a in arguments])
+        out, err = capfd.readouterr()
+        return Done(int(stop.value.code or 0), out, err)
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """scikit-learn's 1,797 digits, one folder a class."""
+    from edge_tl.host.demo import write_digits
+
+    return write_digits(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="session")
+def images(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of 40 real images, and one file that says it is an image and is none."""
+    folder = tmp_path_factory.mktemp("data") / "digits"
+    for label, digit in CLASSES.items():
+        (folder / label).mkdir(parents=True)
+        for path in sorted((digits / str(digit)).iterdir())[:PER_CLASS]:
+            shutil.copy(path, folder / label / path.name)
+    (folder / "zéro" / "broken.png").write_text("not an image")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finetuned(
+    images: Path, shell: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """What `finetune --json` printed; `finetuned["run"]` is the run's folder. Do not write to it."""
+    sets = "export.calibration_images=30 export.golden_images=6".split()
+    options = [*OPTIONS, *(word for value in sets for word in ("--set", value))]
+    done = shell("finetune", images, *options, "--out", tmp_path_factory.mktemp("runs") / "run", "--json")
+    assert done.code == 0, done.err
+    result: dict[str, Any] = done.json
+    return result
+
+
+@pytest.fixture(scope="session")
+def run(finetuned: dict[str, Any]) -> Path:
+    """The folder of the shared run. Do not write to it."""
+    return Path(finetuned["run"])
+
+
+@pytest.fixture(scope="session")
+def exported(
+    run: Path, shell: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """What `export --int8 --json` printed: over a minute, so once. A noisy machine may fail the speed gate."""
+    out = tmp_path_factory.mktemp("exported") / "digits"
+    done = shell("export", run, "--int8", "--out", out, "--json")
+    assert done.code in (0, 1), done.err
+    record: dict[str, Any] = done.json
+    return record
+
+
+@pytest.fixture(scope="session")
+def bundle(exported: dict[str, Any]) -> Path:
+    """The folder of the shared bundle. Do not write to it; copy it."""
+    return Path(exported["bundle"])

@@ -1,0 +1,26 @@
+#!/bin/sh
+# A bundle from the desk to the device: sh tests/device_walk.sh DESK_EDGE_TL DEVICE_EDGE_TL
+# The first has PyTorch, the second does not. Any verb that exits with another code than expected ends the walk.
+set -eu
+desk=$1 device=$2
+here=$(mktemp -d)
+trap 'rm -rf "$here"' EXIT
+
+"$desk" demo --out "$here/demo" --json > "$here/demo.json"
+cp -r "$here/demo/bundle" "$here/copied"
+
+"$device" verify "$here/copied" --json > "$here/verify.json"
+"$device" verify "$here/copied" --data "$here/demo/digits"
+"$device" bench "$here/copied" --quick -o "$here/bench.json"
+"$device" predict "$here/copied" "$here/demo/digits/3/"*0.png
+"$device" devices
+
+code=0
+"$device" finetune "$here/demo/digits" 2> "$here/refused" || code=$?
+[ "$code" = 2 ] && grep -q 'pip install "edge-tl\[host\]"' "$here/refused"
+
+printf 'damaged' | dd of="$here/copied/model.int8.onnx" bs=1 seek=5000 conv=notrunc 2> "$here/dd"
+code=0
+"$device" verify "$here/copied" 2> "$here/refused" || code=$?
+[ "$code" = 2 ] && grep -q 'model.int8.onnx' "$here/refused"
+echo "device walk: passed"

@@ -1,0 +1,118 @@
+"""Folders to batches: sorted, complete, and a bad file is named."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_tl.target import loader
+from edge_tl.target.contract import Preprocess
+
+SMALL = Preprocess(resize_size=(12, 12), crop=(8, 8))
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+
+
+def pictures(root: Path, count: int) -> list[Path]:
+    rng = np.random.default_rng(1)
+    paths = [root / f"{i:03d}.png" for i in range(count)]
+    for i, path in enumerate(paths):
+        size = (9 + i % 7, 10 + i % 5, 3)
+        Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(path)
+    return paths
+
+
+def test_image_files_are_sorted_visible_and_images(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        *("b.JPG", "a.png", "deep/er/c.TiFf", "z.jpeg", "w.webp"),
+        *("notes.txt", "Thumbs.db", ".hidden.png", ".cache/d.png", "deep/.x/e.png", "noextension", "png"),
+    )
+    (tmp_path / "folder.png").mkdir()
+    found = [str(p.relative_to(tmp_path)) for p in loader.image_files(tmp_path)]
+    assert found == ["a.png", "b.JPG", "deep/er/c.TiFf", "w.webp", "z.jpeg"]
+    assert loader.image_files(tmp_path / "folder.png") == []
+
+
+def test_image_files_below_a_hidden_folder_count(tmp_path: Path) -> None:
+    """Only what lies below the given folder is judged, not where it lies."""
+    touch(tmp_path, ".data/cat/a.png")
+    assert loader.image_files(tmp_path / ".data/cat") == [tmp_path / ".data/cat/a.png"]
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/a.png", "Dog/a.png", ".git/a.png", "__MACOSX/a.png", "__pycache__/x", "readme.md")
+    (tmp_path / "empty").mkdir()
+    assert [p.name for p in loader.class_folders(tmp_path)] == ["Dog", "cat", "empty"]
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 16), (16, 16), (17, 16), (50, 4), (5, 1)])
+def test_batches_keep_order_and_content(tmp_path: Path, count: int, size: int) -> None:
+    paths = pictures(tmp_path, count)
+    got = list(loader.batches(SMALL, paths, size=size))
+    assert [len(batch.indices) for batch in got][:-1] == [size] * (len(got) - 1)
+    assert [i for batch in got for i in batch.indices] == list(range(count))
+    assert all(batch.bad == {} and batch.inputs.dtype == np.float32 for batch in got)
+    inputs = np.concatenate([batch.inputs for batch in got])
+    assert np.array_equal(inputs, np.stack([SMALL.apply(path) for path in paths]))
+
+
+def test_no_paths_no_batches() -> None:
+    assert list(loader.batches(SMALL, [])) == []
+
+
+def test_bad_files_are_named_by_position_and_the_rest_is_read(tmp_path: Path) -> None:
+    paths = pictures(tmp_path, 12)
+    paths[0].write_bytes(b"not an image")
+    paths[5] = tmp_path / "gone.png"
+    for i in (8, 9, 10, 11):
+        paths[i].write_bytes(b"")
+    got = list(loader.batches(SMALL, paths, size=4))
+    assert [batch.indices for batch in got] == [[1, 2, 3], [4, 6, 7], []]
+    assert [sorted(batch.bad) for batch in got] == [[0], [5], [8, 9, 10, 11]]
+    assert got[1].bad[5] == "no such file"
+    assert "not an image" in got[0].bad[0]
+    assert [batch.inputs.shape for batch in got] == [(3, 3, 8, 8), (3, 3, 8, 8), (0, 3, 8, 8)]
+    assert np.array_equal(got[1].inputs[1], SMALL.apply(paths[6]))
+
+
+def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the first batch is held, only a few more are decoded."""
+    monkeypatch.setattr(loader, "cores_allowed", lambda: 2)
+    paths = pictures(tmp_path, 40)
+    decoded: list[Path] = []
+
+    class Watched(Preprocess):
+        def apply(self, source: object) -> np.ndarray:
+            decoded.append(Path(str(source)))
+            return super().apply(source)  # type: ignore[arg-type]
+
+    stream = loader.batches(Watched(resize_size=(12, 12), crop=(8, 8)), paths, size=1)
+    next(stream)
+    assert len(decoded) <= 6
+    assert sum(1 for _ in stream) == 39
+    assert sorted(decoded) == paths
+
+
+def test_a_caller_that_stops_early_leaves_no_threads(tmp_path: Path) -> None:
+    stream = loader.batches(SMALL, pictures(tmp_path, 30), size=1)
+    next(stream)
+    stream.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
+
+
+def test_an_unexpected_error_reaches_the_caller(tmp_path: Path) -> None:
+    class Broken(Preprocess):
+        def apply(self, source: object) -> np.ndarray:
+            raise RuntimeError("a bug, not a bad image")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        list(loader.batches(Broken(), pictures(tmp_path, 3)))

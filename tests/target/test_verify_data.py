@@ -1,0 +1,168 @@
+"""`verify --data`: accuracy on a labelled folder, against an independent computation."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_tl.target.bundle import read_bundle
+from edge_tl.target.errors import BadInput
+from edge_tl.target.verify import labelled_files, verify
+
+Edit = Callable[..., None]
+LABELS = ["dog", "cat", "eel"]
+FP32 = ["onnx-fp32", "openvino-fp32"]
+
+
+def answers(model: Path, folder: Path) -> dict[Path, str]:
+    """Each image's label, with Pillow, numpy and ONNX Runtime alone: 40x30 -> 26x20 -> the central 16x16."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(str(model))
+    found = {}
+    for path in sorted(folder.rglob("*.png")):
+        image = Image.open(path).resize((26, 20), Image.Resampling.BILINEAR).crop((5, 2, 21, 18))
+        scaled = (np.asarray(image) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+        inputs = scaled.transpose(2, 0, 1)[None].astype(np.float32)
+        found[path] = LABELS[int(session.run(None, {"input": inputs})[0].argmax())]
+    return found
+
+
+def rows(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["artifact"]: row for row in result["data"]["accuracy"]}
+
+
+def gates_on_data(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {gate["artifact"]: gate for gate in result["gates"] if gate["unit"] == "pp"}
+
+
+def test_accuracy_is_the_independent_one(bundle_root: Path, labelled: Path) -> None:
+    calls: list[tuple[str, int, int]] = []
+    result = verify(
+        read_bundle(bundle_root), data=labelled, progress=lambda *state: calls.append(state)
+    )
+    got = rows(result)
+    right = {
+        artifact: {p: a == p.parent.name for p, a in answers(bundle_root / model, labelled).items()}
+        for artifact, model in (("onnx-fp32", "model.fp32.onnx"), ("onnx-int8", "model.int8.onnx"))
+    }
+    for artifact, hits in right.items():
+        assert got[artifact]["accuracy"] == pytest.approx(sum(hits.values()) / 36)
+        assert got[artifact]["n"] == 36
+    assert 0 < got["onnx-fp32"]["accuracy"] < 1
+    assert got["openvino-fp32"]["accuracy"] == got["onnx-fp32"]["accuracy"]
+    fp32, int8 = right["onnx-fp32"], right["onnx-int8"]
+    assert got["onnx-int8"]["lost"] == sum(fp32[p] and not int8[p] for p in fp32)
+    assert got["onnx-int8"]["won"] == sum(int8[p] and not fp32[p] for p in fp32)
+    assert result["data"]["reference"] == "onnx-fp32"
+    assert "drop_pp" not in got["onnx-fp32"]
+    assert set(gates_on_data(result)) == {"openvino-fp32", "onnx-int8", "openvino-int8"}
+    assert result["data"]["skipped"] == []
+    assert calls[-1] == ("images", 36, 36)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_a_drop_beyond_the_budget_fails_that_artifact(
+    bundle_root: Path, assets: Path, labelled: Path, tmp_path: Path, reseal: Edit
+) -> None:
+    """Labels are what the FP32 model answers, so it is always right; another model under INT8's name is not."""
+    told = tmp_path / "told"
+    for i, (path, label) in enumerate(answers(assets / "tiny.onnx", labelled).items()):
+        (told / label).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, told / label / f"{i:03d}.png")
+    shutil.copy(assets / "other.onnx", bundle_root / "model.int8.onnx")
+    other = answers(assets / "other.onnx", told)
+    wrong = sum(label != path.parent.name for path, label in other.items())
+    assert wrong > 2
+
+    def budget(record: dict[str, Any]) -> None:
+        for artifact in record["artifacts"]:
+            artifact["limits"]["max_drop_pp"] = 1.0
+
+    reseal(bundle_root, budget)
+    result = verify(read_bundle(bundle_root), data=told, artifacts=[*FP32, "onnx-int8"])
+    got, gates = rows(result), gates_on_data(result)
+    assert got["onnx-fp32"]["accuracy"] == got["openvino-fp32"]["accuracy"] == 1.0
+    assert got["onnx-int8"]["drop_pp"] == pytest.approx(100 * wrong / 36)
+    assert got["onnx-int8"]["agreement"] == pytest.approx(1 - wrong / 36)
+    assert gates["openvino-fp32"]["passed"]
+    assert not gates["onnx-int8"]["passed"]
+    assert gates["onnx-int8"]["gate"] == "loss"
+    assert gates["onnx-int8"]["limit"] == 1.0
+    assert not result["passed"]
+
+
+def test_without_an_fp32_artifact_nothing_is_compared(bundle_root: Path, labelled: Path) -> None:
+    result = verify(read_bundle(bundle_root), data=labelled, artifacts=["onnx-int8"])
+    assert result["data"]["reference"] is None
+    assert set(rows(result)["onnx-int8"]) == {"artifact", "accuracy", "n"}
+    assert gates_on_data(result) == {}
+
+
+def test_bad_images_are_named_and_the_rest_counts(bundle_root: Path, labelled: Path) -> None:
+    """Seventeen bad ones first: a whole batch without a single image must not trouble a runtime."""
+    bad = [labelled / "cat" / f"!{i:02d}.jpg" for i in range(17)]
+    for path in bad:
+        path.write_text("no image", encoding="utf-8")
+    result = verify(read_bundle(bundle_root), data=labelled)
+    assert sorted(entry["path"] for entry in result["data"]["skipped"]) == sorted(map(str, bad))
+    assert all("not an image" in entry["reason"] for entry in result["data"]["skipped"])
+    assert {row["n"] for row in result["data"]["accuracy"]} == {36}
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_splits_are_looked_into(bundle_root: Path, labelled: Path, tmp_path: Path, split: str) -> None:
+    for name in {"train", "val", split}:
+        shutil.copytree(labelled, tmp_path / "splits" / name)
+    for path in (tmp_path / "splits" / split).rglob("0[3-9].png"):
+        path.unlink()
+    paths, labels, root = labelled_files(read_bundle(bundle_root), tmp_path / "splits")
+    assert root == str(tmp_path / "splits" / split)
+    assert len(paths) == 15
+    assert [LABELS[i] for i in labels] == [path.parent.name for path in paths]
+
+
+def test_some_of_the_classes_are_enough(bundle_root: Path, labelled: Path) -> None:
+    shutil.rmtree(labelled / "dog")
+    paths, labels, _ = labelled_files(read_bundle(bundle_root), labelled)
+    assert len(paths) == 24
+    assert set(labels.tolist()) == {1, 2}
+
+
+def test_other_classes_are_refused_with_both_lists(bundle_root: Path, labelled: Path) -> None:
+    (labelled / "eel").rename(labelled / "newt")
+    with pytest.raises(BadInput, match=r"cat, dog, newt; .*dog, cat, eel") as caught:
+        verify(read_bundle(bundle_root), data=labelled)
+    assert str(labelled) in str(caught.value)
+
+
+def test_what_is_no_labelled_folder(bundle_root: Path, labelled: Path, tmp_path: Path) -> None:
+    bundle = read_bundle(bundle_root)
+    with pytest.raises(BadInput, match="no such folder"):
+        verify(bundle, data=tmp_path / "none")
+    with pytest.raises(BadInput, match="no such folder"):
+        verify(bundle, data=labelled / "cat" / "00.png")
+    (tmp_path / "flat").mkdir()
+    with pytest.raises(BadInput, match="none; .*dog, cat, eel"):
+        verify(bundle, data=tmp_path / "flat")
+    (tmp_path / "flat" / "cat").mkdir()
+    with pytest.raises(BadInput, match="no images below"):
+        verify(bundle, data=tmp_path / "flat")
+    (tmp_path / "flat" / "cat" / "a.png").write_bytes(b"no image")
+    with pytest.raises(BadInput, match="no usable image"):
+        verify(bundle, data=tmp_path / "flat")
+
+
+def test_a_class_that_is_named_like_a_split(bundle_root: Path, labelled: Path, reseal: Edit) -> None:
+    """Which of two readings is meant, the bundle's labels tell."""
+    (labelled / "eel").rename(labelled / "test")
+    reseal(bundle_root, lambda record: record.update(labels=["dog", "cat", "test"]))
+    paths, labels, _ = labelled_files(read_bundle(bundle_root), labelled)
+    assert len(paths) == 36
+    assert set(labels.tolist()) == {0, 1, 2}
