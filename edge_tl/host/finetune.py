@@ -84,9 +84,9 @@ def finetune(
         labels["train"],
         found.of(dataset.split("val")),
         labels["val"],
+        classes=len(dataset.labels),
         strengths=recipe.head.C,
         max_iter=recipe.head.max_iter,
-        seed=recipe.seed,
         progress=progress,
     )
     judged = "test" if len(labels["test"]) else "val"

@@ -115,7 +115,9 @@ def test_json_round_trip_is_utf8(tmp_path: Path) -> None:
     assert json.loads(raw) == record
 
 
-@pytest.mark.parametrize("content", [b"", b"[1, 2]", b"null", b'{"cut": ', b"\xff\xfe\xfa", b'{"a": 1} trailing'])
+@pytest.mark.parametrize(
+    "content", [b"", b"[1, 2]", b"null", b'{"cut": ', b"\xff\xfe\xfa", b'{"a": 1} trailing']
+)
 def test_read_refuses_what_is_no_object(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "r.json"
     path.write_bytes(content)

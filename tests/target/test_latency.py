@@ -107,9 +107,7 @@ def test_summary() -> None:
     assert many == {"p50": 2.0, "p90": 2.0, "p99": 2.0, "n": 700}
 
 
-def _blocks(
-    rng: np.random.Generator, rounds: int, ratio: float
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _blocks(rng: np.random.Generator, rounds: int, ratio: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Blocks of 60 calls with a heavy tail; each round is slowed by its own factor, on both sides alike."""
     slow = rng.lognormal(0, 0.5, rounds)
     calls = rng.lognormal(0, 0.2, (2, rounds, 60)) * 1e6

@@ -169,7 +169,9 @@ def test_a_nan_fails_and_stays_json(bundle_root: Path, reseal: Edit) -> None:
     json.dumps(result, allow_nan=False)
 
 
-@pytest.mark.parametrize("change", [lambda x: x[:, :2], lambda x: x[:, :1], lambda x: x[:3]])
+@pytest.mark.parametrize(
+    "change", [lambda x: x[:, :2], lambda x: x[:, :1], lambda x: x[:3]], ids=["two", "one", "three-images"]
+)
 def test_stored_logits_of_another_shape_do_not_pass(bundle_root: Path, reseal: Edit, change: Any) -> None:
     """One class less, one class (which numpy would broadcast in silence), fewer images."""
     change_logits(bundle_root, onnx_fp32=change)

@@ -44,9 +44,7 @@ def gates_on_data(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_accuracy_is_the_independent_one(bundle_root: Path, labelled: Path) -> None:
     calls: list[tuple[str, int, int]] = []
-    result = verify(
-        read_bundle(bundle_root), data=labelled, progress=lambda *state: calls.append(state)
-    )
+    result = verify(read_bundle(bundle_root), data=labelled, progress=lambda *state: calls.append(state))
     got = rows(result)
     right = {
         artifact: {p: a == p.parent.name for p, a in answers(bundle_root / model, labelled).items()}
@@ -149,7 +147,7 @@ def test_what_is_no_labelled_folder(bundle_root: Path, labelled: Path, tmp_path:
     with pytest.raises(BadInput, match="no such folder"):
         verify(bundle, data=labelled / "cat" / "00.png")
     (tmp_path / "flat").mkdir()
-    with pytest.raises(BadInput, match="none; .*dog, cat, eel"):
+    with pytest.raises(BadInput, match=r"none; .*dog, cat, eel"):
         verify(bundle, data=tmp_path / "flat")
     (tmp_path / "flat" / "cat").mkdir()
     with pytest.raises(BadInput, match="no images below"):

@@ -1,0 +1,65 @@
+"""The whole chain on photographs: fine-tune, export, quantize, compare, time; keeps the bundle's record.
+
+    python benchmarks/chain.py FLOWERS WEIGHTS.safetensors
+
+FLOWERS holds train/ and val/. PyTorch and the four artifacts are timed interleaved, in fresh processes, long
+enough for a p99. The result goes to benchmarks/results/chain_flowers.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from edge_tl.target.files import write_json
+from edge_tl.target.machine import conditions, identity
+
+RESULT = Path(__file__).parent / "results" / "chain_flowers.json"
+
+
+def main() -> None:
+    """Run the two verbs and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--out", type=Path, default=RESULT)
+    options = parser.parse_args()
+    before = conditions()
+    with tempfile.TemporaryDirectory() as scratch:
+        run, bundle = Path(scratch) / "flowers", Path(scratch) / "bundle"
+        arguments = [str(options.data), "--model", "mobilenet_v2", "--weights", str(options.weights)]
+        tuned, finetune_seconds = edge_tl("finetune", *arguments, "--strategy", "head", "--out", str(run))
+        record, export_seconds = edge_tl("export", str(run), "--int8", "--thorough", "--out", str(bundle))
+    write_json(
+        options.out,
+        {
+            "what": "MobileNetV2 at 224 px on 3,670 photographs of flowers: the record of the exported bundle",
+            "finetune": {k: tuned[k] for k in ("n", "metrics", "seconds")},
+            "seconds": {"finetune": finetune_seconds, "export": export_seconds},
+            "record": record,
+            "machine": identity(),
+            "conditions": {"before": before, "after": conditions()},
+        },
+    )
+    print(record["recommendation"])
+
+
+def edge_tl(*arguments: str) -> tuple[dict[str, Any], float]:
+    """One verb in its own process: its JSON and its wall seconds. A failed gate (exit code 1) is a result."""
+    start = perf_counter()
+    command = [sys.executable, "-m", "edge_tl", *arguments, "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise SystemExit(done.returncode)
+    record: dict[str, Any] = json.loads(done.stdout)
+    return record, perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Write the README's tables from benchmarks/results/*.json: `python benchmarks/render.py`.
+
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; a test fails when the README and the results differ.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from edge_tl.target.report import sentence
+from edge_tl.target.tables import TABLE, table
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
+
+
+def main() -> None:
+    """Rewrite the README in place."""
+    README.write_text(rendered(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def rendered(text: str) -> str:
+    """The README with every table made anew."""
+    for name, make in {"chain": chain, "head": head, "device": device}.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"README.md has no table {name!r}")
+        body = make()
+        text = pattern.sub(lambda match, body=body: match[1] + body + match[2], text)
+    return text
+
+
+def chain() -> str:
+    """The artifacts of the flowers bundle beside PyTorch."""
+    result = _result("chain_flowers")
+    record = result["record"]
+    lines = ["| " + " | ".join(column.heading for column in TABLE) + " |"]
+    lines.append("|" + "|".join("---:" if column.numeric else "---" for column in TABLE) + "|")
+    lines += ["| " + " | ".join(row[column.key] for column in TABLE) + " |" for row in table(record)]
+    seconds = result["seconds"]
+    lines += ["", f"*{sentence(record)}*", ""]
+    lines.append(
+        f"MobileNetV2, 224 px, {record['reference']['n']} held-out photographs; fine-tuned in "
+        f"{seconds['finetune']:.0f} s and exported in {seconds['export']:.0f} s on {_machine(result)}."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def head() -> str:
+    """Fine-tuning a head, against the tutorial's loop."""
+    result = _result("head_vs_tutorial")
+    epochs, ours, warm = result["epochs"], result["ours_cold"], result["ours_warm"]
+    lines = [
+        "| | wall time | validation accuracy |",
+        "|---|---:|---:|",
+        f"| the tutorial's loop, {len(epochs)} epochs | {result['tutorial_seconds']:.0f} s "
+        f"| {100 * epochs[-1]['accuracy']:.1f} % |",
+        f"| `edge-tl finetune`, whole process, cold | {result['ours_cold_seconds']:.1f} s "
+        f"| {100 * ours[-1]['accuracy']:.1f} % |",
+        f"| a second head, features cached | {warm['seconds']:.1f} s | {100 * warm['accuracy']:.1f} % |",
+        "",
+        f"{result['ratio']:.1f} times less wall time, interleaved in one run on {_machine(result)}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def device() -> str:
+    """What the device pays."""
+    result = _result("device")
+    seconds = result["predict_seconds"]
+    return (
+        f"The environment of `.[ort]` takes {result['environment_mb']:.0f} MB; one image is classified "
+        f"{seconds['median']:.2f} s after the process starts (median of {seconds['n']}, {_machine(result)}).\n"
+    )
+
+
+def _result(name: str) -> Any:
+    return json.loads((HERE / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _machine(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    vnni = any("vnni" in flag for flag in machine["isa"])
+    return f"{machine['cores_allowed']} cores of an {machine['cpu']} ({'with' if vnni else 'without'} VNNI)"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""`python shortcut.py BUNDLE VERB …`: the door, with BUNDLE's model files and timings in place of new ones.
+
+Exporting takes a minute, and so would every test of what `pack` does with the result. `STRIKE=MOMENT:SIGNAL` ends
+the process at a moment of an export: a step of its progress, or `publish-K`, before the K-th file moves up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Let `pack` copy the model files of `bundle` and read its timings; everything else is the real thing."""
+    from edge_tl.host import pack, quantize
+
+    record = json.loads((bundle / "report.json").read_text(encoding="utf-8"))
+    made = {artifact["id"]: artifact for artifact in record["artifacts"]}
+
+    def give(to: Path) -> None:
+        for suffix in (".onnx",) if to.suffix == ".onnx" else (".xml", ".bin"):
+            shutil.copy(bundle / to.with_suffix(suffix).name, to.with_suffix(suffix))
+
+    def to_onnx(model: Any, path: Path, *rest: Any) -> dict[str, Any]:
+        give(path)
+        return {key: made["onnx-fp32"][key] for key in ("opset", "ir_version", "runtime_floor")}
+
+    def int8(kind: str) -> Callable[..., dict[str, Any]]:
+        def copied(fp32: Path, to: Path, *rest: Any) -> dict[str, Any]:
+            give(to)
+            settings: dict[str, Any] = made[kind]["quantization"]
+            return settings
+
+        return copied
+
+    def bench(field: list[Any], **options: Any) -> dict[str, Any]:
+        options["progress"]("latency", 0, 1)
+        names = {contestant.id for contestant in field}
+        timing: dict[str, Any] = record["bench"]
+        return timing | {"artifacts": [row for row in timing["artifacts"] if row["id"] in names]}
+
+    patch(pack, "to_onnx", to_onnx)
+    patch(pack, "to_openvino", lambda onnx, xml, *rest: give(xml))
+    patch(quantize, "onnx_int8", int8("onnx-int8"))
+    patch(quantize, "openvino_int8", int8("openvino-int8"))
+    patch(pack, "bench", bench)
+
+
+def _strike(wanted: str, number: signal.Signals) -> None:
+    from edge_tl.cli.console import Progress
+
+    shown, replace, moved = Progress.__call__, os.replace, [0]
+
+    def strike(moment: str) -> None:
+        if moment == wanted:
+            os.kill(os.getpid(), number)
+
+    def watched(self: Progress, what: str, done: int, total: int) -> None:
+        shown(self, what, done, total)
+        strike(what)
+
+    def counted(source: Any, target: Any) -> None:
+        if Path(source).parent.name.startswith(".partial-") and Path(target).parent == Path(source).parents[1]:
+            strike(f"publish-{moved[0]}")
+            moved[0] += 1
+        replace(source, target)
+
+    Progress.__call__ = watched  # type: ignore[method-assign]
+    os.replace = counted
+
+
+if __name__ == "__main__":
+    from edge_tl.cli import main
+
+    install(Path(sys.argv[1]))
+    if "STRIKE" in os.environ:
+        moment, _, name = os.environ["STRIKE"].partition(":")
+        _strike(moment, signal.Signals[name])
+    main(sys.argv[2:])

@@ -1,0 +1,131 @@
+"""What runs on the device imports nothing that the device does not have, whoever imports it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "edge_tl"
+TARGET = sorted((PACKAGE / "target").rglob("*.py"))
+HOST = sorted((PACKAGE / "host").rglob("*.py"))
+MODULES = [".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts) for p in TARGET]
+HEAVY = [
+    "torch", "torchvision", "onnx", "onnxscript", "nncf", "scipy", "sklearn", "safetensors", "pydantic",
+    "yaml", "jinja2", "matplotlib",
+]  # fmt: skip
+RUNTIMES = ["onnxruntime", "openvino"]
+
+
+def python(code: str, *arguments: str) -> str:
+    """Standard output of a fresh interpreter; what it complains of is the failure's message."""
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PACKAGE.parent)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, at its top or inside a function; relative ones made absolute."""
+    package = path.relative_to(PACKAGE.parent).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def test_the_walk_found_the_rooms() -> None:
+    assert len(TARGET) >= 10
+    assert len(HOST) >= 10
+    assert {"edge_tl.target.contract", "edge_tl.target.verify"} <= set(MODULES)
+
+
+def test_every_target_module_imports_without_the_desk() -> None:
+    """A module set to None cannot be imported: `import torch` raises, wherever it stands."""
+    code = (
+        "import importlib, json, sys\n"
+        "poison, modules = json.loads(sys.argv[1]), json.loads(sys.argv[2])\n"
+        "sys.modules.update(dict.fromkeys(poison))\n"
+        "for name in modules: importlib.import_module(name)\n"
+        "print(len(modules))"
+    )
+    poison = [*HEAVY, *RUNTIMES, "typer", "click", "rich", "edge_tl.host", "edge_tl.cli"]
+    assert python(code, json.dumps(poison), json.dumps(MODULES)).strip() == str(len(TARGET))
+
+
+@pytest.mark.parametrize("module", ["edge_tl.cli", *MODULES])
+def test_no_import_pulls_in_the_desk_or_a_runtime(module: str) -> None:
+    code = "import importlib, sys; importlib.import_module(sys.argv[1]); print(*sys.modules)"
+    loaded = set(python(code, module).split())
+    allowed = {"pydantic"} if module == "edge_tl.cli" else set()  # Typer brings it in newer versions
+    assert loaded & ({*HEAVY, *RUNTIMES} - allowed) == set()
+    assert not [name for name in loaded if name.startswith("edge_tl.host")]
+
+
+def test_the_door_opens_without_rich_and_without_the_desk() -> None:
+    code = (
+        "import json, sys; sys.modules.update(dict.fromkeys(json.loads(sys.argv[1])))\n"
+        "from edge_tl.cli import main\n"
+        "main(['--help'])"
+    )
+    poison = [name for name in [*HEAVY, *RUNTIMES, "rich"] if name != "pydantic"]
+    shown = python(code, json.dumps(poison))
+    assert all(verb in shown for verb in ("finetune", "export", "verify", "bench", "predict", "devices"))
+
+
+@pytest.mark.parametrize("path", TARGET, ids=lambda p: p.stem)
+def test_target_files_import_only_what_the_device_has(path: Path) -> None:
+    for name in imported(path):
+        root = name.split(".")[0]
+        if root == "edge_tl":
+            assert name.startswith("edge_tl.target."), f"{path.name} imports {name}"
+        else:
+            assert root in {*sys.stdlib_module_names, "numpy", "PIL", *RUNTIMES}, (
+                f"{path.name} imports {name}"
+            )
+
+
+@pytest.mark.parametrize("path", HOST, ids=lambda p: p.stem)
+def test_host_files_do_not_import_the_door(path: Path) -> None:
+    assert not [name for name in imported(path) if name.startswith("edge_tl.cli")]
+
+
+def test_the_walk_sees_nested_and_relative_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path / "edge_tl")
+    path = tmp_path / "edge_tl/target/x.py"
+    path.parent.mkdir(parents=True)
+    path.write_text("def f():\n    import torch.nn\n    from .. import host\n    from . import files\n")
+    assert list(imported(path)) == ["torch.nn", "edge_tl.host", "edge_tl.target.files"]
+
+
+@pytest.mark.parametrize(
+    "line", ["import torch", "from edge_tl.host import zoo", "import yaml", "import rich"]
+)
+def test_the_linter_guards_the_wall_too(line: str) -> None:
+    ruff = shutil.which("ruff", path=str(Path(sys.executable).parent)) or shutil.which("ruff")
+    if ruff is None:
+        pytest.skip("no ruff here")
+    command = [
+        ruff,
+        "check",
+        "--no-cache",
+        "--select",
+        "TID251",
+        "--stdin-filename",
+        "edge_tl/target/x.py",
+        "-",
+    ]
+    done = subprocess.run(
+        command, input=line + "\n", capture_output=True, text=True, check=False, cwd=PACKAGE.parent
+    )
+    assert done.returncode == 1
+    assert "TID251" in done.stdout
