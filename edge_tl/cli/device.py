@@ -70,7 +70,10 @@ def verify(
     text += "\n\n" + (
         "PASSED: the same model on this machine." if result["passed"] else "FAILED: see the gates above."
     )
-    say(f"next: edge-tl {'bench' if result['passed'] else 'devices #'} {bundle}")
+    if result["passed"]:
+        say(f"next: edge-tl bench {bundle}")
+    else:
+        say('next: edge-tl devices; the README says under "How to read a failed gate" what each one means')
     return finish(result, text, as_json=json, code=0 if result["passed"] else EXIT_GATE_FAILED)
 
 

@@ -129,7 +129,7 @@ class _Store:
             file.write(np.ascontiguousarray(rows, np.float32).tobytes())
         lines = [{"digest": d, "row": whole + i} for i, d in enumerate(digests)]
         lines += [{"digest": d, "bad": reason} for d, reason in bad.items()]
-        torn = index.exists() and not index.read_bytes().endswith(b"\n")
+        torn = _torn(index)
         with index.open("ab") as file:
             file.write(b"\n" * torn + b"".join(json.dumps(line).encode() + b"\n" for line in lines))
         self.rows |= {d: whole + i for i, d in enumerate(digests)}
@@ -138,6 +138,15 @@ class _Store:
     def array(self) -> NDArray[np.float32]:
         """Memory-mapped `(n, d)`."""
         return np.memmap(self.folder / "rows.f32", np.float32, "r").reshape(-1, self.width)
+
+
+def _torn(index: Path) -> bool:
+    """Whether a kill has left the last line without its end."""
+    if not index.exists() or not index.stat().st_size:
+        return False
+    with index.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read() != b"\n"
 
 
 def _gather(stores: list[_Store], digests: list[str], computed: int, runtime: str) -> Features:
@@ -166,9 +175,8 @@ def _key(source: Source, device: str) -> str:
         "weights": digest.hexdigest(),
         "contract": source.contract.to_json(),
         "device": device,
-        "versions": {
-            name: version(name) for name in ("torch", "torchvision", "onnxruntime", "pillow", "numpy")
-        },
+        "versions": {name: version(name) for name in ("torch", "torchvision", "pillow", "numpy")},
+        "runtime": "pytorch" if device == "cuda" else f"onnxruntime {version('onnxruntime')}",
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -6,6 +6,7 @@ everything lies in a hidden sub-folder that no verb takes for a bundle.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -29,7 +30,7 @@ from edge_tl.target import compare, latency
 from edge_tl.target.bench import Contestant, Effort, bench, contestants
 from edge_tl.target.bundle import REFERENCE
 from edge_tl.target.contract import Preprocess
-from edge_tl.target.errors import BadInput, EdgeTLError
+from edge_tl.target.errors import EdgeTLError
 from edge_tl.target.files import fsync_folder, write_atomic, write_json
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.report import markdown
@@ -172,7 +173,7 @@ def _judged(
     logits = evidence.evaluate(runtimes, contract, dataset, judged, progress)
     expected = compare.top1(logits[REFERENCE])
     golden = evidence.write_goldens(staging, runtimes, contract, dataset, judged, recipe.export.golden_images)
-    host = {name: values for name, values in golden.pop("logits").items()}
+    host = golden.pop("logits")
     for artifact in artifacts:
         got = compare.top1(logits[artifact["id"]])
         artifact |= {
@@ -201,17 +202,25 @@ def _judged(
         "artifacts": artifacts,
         "recommended": None,
         "golden": golden,
-        "provenance": provenance(recipe)
+        "provenance": _anonymous(provenance(recipe))
         | {
             "model": saved["model"],
             "pooled": saved["pooled"],
             "weights": saved["weights"],
             "strategy": saved["strategy"],
-            "finetune": saved["provenance"],
+            "finetune": _anonymous(saved["provenance"]),
             "sets": dataset.counts()
             | {"calibration": len(calibration) if recipe.export.int8 else 0, "evaluation": len(judged)},
         },
     }
+
+
+def _anonymous(facts: dict[str, Any]) -> dict[str, Any]:
+    """Without the desk's paths: a bundle travels."""
+    recipe = json.loads(json.dumps(facts["recipe"]))
+    for section, key in (("data", "path"), ("model", "weights")):
+        recipe[section][key] = Path(str(recipe[section][key])).name
+    return facts | {"recipe": recipe}
 
 
 def _limits(
@@ -341,12 +350,3 @@ def _publish(staging: Path, out: Path) -> None:
     fsync_folder(out)
     if not bundles.read_bundle(out).artifacts:
         raise EdgeTLError(f"{out}: the written bundle does not read back. Export again.")
-
-
-def check_space(out: Path, needed: int) -> None:
-    """Raises `BadInput` when the disk of `out` has less than `needed` bytes free."""
-    free = shutil.disk_usage(out).free
-    if free < needed:
-        raise BadInput(
-            f"--out {out}: {free >> 20} MB free, {needed >> 20} MB needed. Free some, or choose another."
-        )

@@ -145,7 +145,13 @@ def _run(contestant: Contestant, effort: Effort, *, describe: bool) -> dict[str,
         raise EdgeTLError(
             f"bench: {contestant.id} could not run: {last}. Try `edge-tl verify` on the bundle."
         )
-    block: dict[str, Any] = json.loads(done.stdout)
+    try:
+        # Libraries print banners; the block is the last line.
+        block: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        raise EdgeTLError(
+            f"bench: {contestant.id} printed no result. Try `edge-tl verify` on the bundle."
+        ) from None
     return block
 
 

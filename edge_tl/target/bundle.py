@@ -23,6 +23,7 @@ RECORD = "bundle.json"
 GOLDEN_PIXELS = "golden/pixels.npz"
 GOLDEN_LOGITS = "golden/logits.npz"
 REFERENCE = "pytorch"
+LIMITS = ("device_max_abs_diff", "golden_agreement", "max_drop_pp")
 
 _REQUIRED = (
     "schema_version",
@@ -87,12 +88,18 @@ def file_record(root: Path, name: str) -> dict[str, Any]:
 
 def write_record(root: Path, record: dict[str, Any]) -> None:
     """Seal `record` and write it as `bundle.json`, atomically; this makes the folder a bundle."""
+    record = record | {"contract_seal": contract_seal(record)}
     write_json(root / RECORD, record | {"seal": seal(record)})
 
 
+def contract_seal(record: dict[str, Any]) -> str:
+    """SHA-256 of the preprocessing contract, apart from `seal` so that the pixels gate can name the fault."""
+    return hashlib.sha256(json.dumps(record["preprocess"], sort_keys=True).encode()).hexdigest()
+
+
 def seal(record: dict[str, Any]) -> str:
-    """SHA-256 over what no other check covers: file lists are proven by their hashes and the preprocessing
-    contract by the pixels gate, which names the fault better than a hash could."""
+    """SHA-256 over what no other check covers: file lists are proven by their hashes, the preprocessing contract
+    by the pixels gate."""
     rest: dict[str, Any] = json.loads(json.dumps(record))
     for key in ("seal", "preprocess"):
         rest.pop(key, None)
@@ -131,13 +138,17 @@ def read_bundle(root: Path) -> Bundle:
         return Bundle(
             root, record, list(record["labels"]), Preprocess.from_json(record["preprocess"]), artifacts
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BundleError(
             f"{root / RECORD}: not as export writes it ({type(error).__name__}: {error}). Copy it again."
         ) from None
 
 
 def _check_files(root: Path, record: dict[str, Any]) -> None:
+    if unlisted := set(record["golden"]["images"]) - {f["path"] for f in record["golden"]["files"]}:
+        raise BundleError(
+            f"{root / RECORD}: golden image {min(unlisted)!r} has no hash. Copy the bundle again."
+        )
     for entry in [f for a in record["artifacts"] for f in a["files"]] + record["golden"]["files"]:
         name = PurePosixPath(entry["path"])
         if name.is_absolute() or ".." in name.parts:
@@ -155,10 +166,11 @@ def _check_files(root: Path, record: dict[str, Any]) -> None:
 
 def _artifact(root: Path, entry: dict[str, Any]) -> Artifact:
     names = [f["path"] for f in entry["files"]]
-    main = next(name for name in names if name.endswith((".onnx", ".xml")))
-    return Artifact(
-        entry["id"], entry["runtime"], entry["precision"], root / main, entry.get("limits", {}), entry
-    )
+    [main] = [name for name in names if name.endswith((".onnx", ".xml"))]
+    if main.endswith(".xml") and main.replace(".xml", ".bin") not in names:
+        raise ValueError(f"{main} without its .bin")
+    limits = {key: float(entry["limits"][key]) for key in LIMITS}
+    return Artifact(entry["id"], entry["runtime"], entry["precision"], root / main, limits, entry)
 
 
 def _arrays(path: Path) -> dict[str, NDArray[np.float32]]:

@@ -61,7 +61,12 @@ def paired_drop(labels: Ints, reference: Ints, device: Ints) -> dict[str, Any]:
 
 def _binomial_two_sided(k: int, n: int) -> float:
     """P of a split at least as uneven as `k` of `n` when either side is equally likely."""
-    return min(1.0, 2.0 * sum(math.comb(n, i) for i in range(k + 1)) / float(2**n))
+    # In logarithms: 2**n overflows a float from 1,024 changed answers on.
+    terms = (
+        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2)
+        for i in range(k + 1)
+    )
+    return min(1.0, 2.0 * math.fsum(math.exp(term) for term in terms))
 
 
 def confusion(labels: Ints, answers: Ints, classes: int) -> list[list[int]]:

@@ -10,6 +10,7 @@ Pillow image), so weights published with those transforms see the pixels they we
 from __future__ import annotations
 
 import io
+import math
 import os
 import warnings
 from dataclasses import asdict, dataclass, fields
@@ -46,16 +47,9 @@ def decode(source: ImageSource) -> Image.Image:
     name = source if isinstance(source, str | os.PathLike) else "image in memory"
     try:
         if isinstance(source, Image.Image):
-            image = source
-        elif isinstance(source, bytes):
-            image = Image.open(io.BytesIO(source))
-        else:
-            image = Image.open(source)
-        image.load()
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-        return image if image.mode == "RGB" else image.convert("RGB")
+            return _upright_rgb(source)
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            return _upright_rgb(image)
     except FileNotFoundError:
         raise BadImage(str(name), "no such file") from None
     except IsADirectoryError:
@@ -64,9 +58,21 @@ def decode(source: ImageSource) -> Image.Image:
         raise BadImage(str(name), "not an image that Pillow can read") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise BadImage(str(name), f"too many pixels ({error})") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, MemoryError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, MemoryError, RuntimeError) as error:
         # Pillow's decoders raise all of these on broken files; the message is theirs.
         raise BadImage(str(name), str(error) or type(error).__name__) from None
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):  # 16-bit grey levels, which Pillow's conversion would clip to white
+        levels = np.asarray(image).astype(np.float64) / 256
+        return Image.fromarray(levels.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "P":
+        image.info.pop("transparency", None)  # dropped by the conversion anyway, with a warning
+    # A copy, since the file behind the image is closed.
+    return image.copy() if image.mode == "RGB" else image.convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,21 @@ class Preprocess:
                 f"preprocess: color {self.color!r}, layout {self.layout!r}, exif_transpose "
                 f"{self.exif_transpose!r}. This version reads RGB, NCHW, true; use the edge-tl that wrote it."
             )
+        for name, sizes, count in (("resize_size", self.resize_size, 2), ("crop", self.crop, 2)):
+            if sizes is not None and not (
+                isinstance(sizes, tuple)
+                and len(sizes) == count
+                and all(type(v) is int and v > 0 for v in sizes)
+            ):
+                raise BundleError(f"preprocess.{name}: {sizes!r}. It is [height, width] in pixels.")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if not (
+                isinstance(values, tuple)
+                and len(values) == 3
+                and all(type(v) in (int, float) and math.isfinite(v) for v in values)
+                and (name == "mean" or min(values) > 0)
+            ):
+                raise BundleError(f"preprocess.{name}: {values!r}. It is three finite numbers, R, G, B.")
         if self.crop is None and self.resize != "exact":
             raise BundleError("preprocess.crop: null needs resize 'exact', or images would differ in size.")
 
@@ -120,6 +141,10 @@ class Preprocess:
             # torchvision truncates the longer side, it does not round it.
             target = (
                 (size, int(size * height / width)) if width <= height else (int(size * width / height), size)
+            )
+        if target[0] * target[1] > (Image.MAX_IMAGE_PIXELS or math.inf):
+            raise BadImage(
+                "image", f"{width} x {height} is too narrow: resized it would be {target[0]} x {target[1]}"
             )
         if target != image.size:
             image = image.resize(target, INTERPOLATIONS[self.interpolation])

@@ -83,6 +83,11 @@ class OnnxRuntime:
                 f"--device {device}: ONNX Runtime fell back to {self.device}. Check its installation."
             )
         self._input = self._session.get_inputs()[0]
+        # A provider can be registered and yet run nothing; the profile says which ones did.
+        providers = {event["args"].get("provider") for event in self._events()} if device != "CPU" else set()
+        if providers and provider not in providers:
+            names = ", ".join(str(p).removesuffix("ExecutionProvider") for p in providers)
+            raise BadInput(f"--device {device}: ONNX Runtime ran every layer on {names}. Choose that device.")
 
     def _open(self, provider: str, profile: str | None = None) -> Any:
         import onnxruntime
@@ -95,21 +100,27 @@ class OnnxRuntime:
         try:
             return onnxruntime.InferenceSession(str(self._path), options, providers=[provider])
         except Exception as error:  # the binding raises a dozen unrelated types, all meaning "cannot load"
-            raise BundleError(f"ONNX Runtime cannot load {self._path.name}: {error}") from None
+            raise BundleError(
+                f"ONNX Runtime cannot load {self._path.name}: {error}. Copy or export it again."
+            ) from None
 
     @property
     def precision(self) -> str:
         """From a profiled run of this very file: the operators that were executed, not those in the graph."""
+        ops = [event["args"]["op_name"] for event in self._events()]
+        return _precision(
+            ["int8" if op.startswith(("QLinear", "QGemm", "MatMulInteger", "ConvInteger")) else "fp32"
+             for op in ops if any(kind in op for kind in ("Conv", "Gemm", "MatMul"))]
+        )  # fmt: skip
+
+    def _events(self) -> list[dict[str, Any]]:
+        """One run's executed nodes."""
         size = [d if isinstance(d, int) else 1 for d in self._input.shape]
         with tempfile.TemporaryDirectory() as folder:
             session = self._open(f"{self.device}ExecutionProvider", str(Path(folder) / "profile"))
             session.run(None, {self._input.name: np.zeros(size, np.float32)})
             events = json.loads(Path(session.end_profiling()).read_text())
-        ops = [e["args"]["op_name"] for e in events if e.get("args", {}).get("op_name")]
-        return _precision(
-            ["int8" if op.startswith(("QLinear", "QGemm", "MatMulInteger", "ConvInteger")) else "fp32"
-             for op in ops if any(kind in op for kind in ("Conv", "Gemm", "MatMul"))]
-        )  # fmt: skip
+        return [event for event in events if event.get("args", {}).get("op_name")]
 
     def __call__(self, inputs: NDArray[np.float32]) -> Logits:
         _check(inputs, self._input.shape)
@@ -138,7 +149,8 @@ class OpenVinoRuntime:
         try:
             self._compiled = core.compile_model(core.read_model(path), device, settings)
         except RuntimeError as error:
-            raise BundleError(f"OpenVINO cannot load {path.name}: {str(error).splitlines()[-1]}") from None
+            why = " ".join(str(error).split())[-300:]
+            raise BundleError(f"OpenVINO cannot load {path.name}: {why}. Copy or export it again.") from None
         self.version = openvino.get_version().split("-")[0]
         self.device = ",".join(self._compiled.get_property("EXECUTION_DEVICES"))
         self.threads = int(self._compiled.get_property("INFERENCE_NUM_THREADS")) if device == "CPU" else 0

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.target import compare
-from edge_tl.target.bundle import REFERENCE, Artifact, Bundle
+from edge_tl.target.bundle import REFERENCE, Artifact, Bundle, contract_seal
 from edge_tl.target.errors import BadImage, BadInput, MissingExtra
 from edge_tl.target.loader import batches, class_folders, image_files
 from edge_tl.target.machine import has_vnni, identity
@@ -103,6 +103,9 @@ def open_installed(
 
 
 def _pixels_gate(bundle: Bundle) -> Gate:
+    if bundle.record.get("contract_seal") != contract_seal(bundle.record):
+        reason = "the preprocessing in bundle.json was altered after export: copy the bundle again, or export again"
+        return Gate("pixels", None, 255.0, PIXEL_LIMIT_LEVELS, "levels of 255", False, reason)
     stored = bundle.preprocess.levels(bundle.golden_pixels())
     worst, where = 0.0, ""
     for path, want in zip(bundle.golden_images(), stored, strict=True):
@@ -126,7 +129,10 @@ def _pixels_gate(bundle: Bundle) -> Gate:
 
 
 def _device_gate(artifact: Artifact, logits: Logits, host: Logits) -> Gate:
-    limit = float(artifact.limits["device_max_abs_diff"])
+    limit = artifact.limits["device_max_abs_diff"]
+    if logits.shape != host.shape:
+        reason = f"logits of shape {logits.shape}, {host.shape} at export: it is another model"
+        return Gate("device", artifact.id, 1e9, limit, "logit", False, reason)
     measured = compare.max_abs_diff(logits, host)
     flips = int(np.sum(compare.top1(logits) != compare.top1(host)))
     passed = measured <= limit
@@ -140,7 +146,10 @@ def _device_gate(artifact: Artifact, logits: Logits, host: Logits) -> Gate:
 
 
 def _loss_gate(artifact: Artifact, logits: Logits, reference: Logits) -> Gate:
-    limit = float(artifact.limits["golden_agreement"])
+    limit = artifact.limits["golden_agreement"]
+    if logits.shape != reference.shape:
+        reason = f"logits of shape {logits.shape}, PyTorch's are {reference.shape}: it is another model"
+        return Gate("loss", artifact.id, 0.0, limit, "agreement", False, reason)
     measured = compare.agreement(compare.top1(logits), compare.top1(reference))
     passed = measured >= limit
     reason = (
@@ -156,7 +165,11 @@ def labelled_files(bundle: Bundle, data: Path) -> tuple[list[Path], NDArray[np.i
     in the bundle's order, and which folder was taken. Raises `BadInput` on other classes."""
     if not data.is_dir():
         raise BadInput(f"no such folder: {data}. Give a folder with one sub-folder per class.")
-    root = next((data / split for split in ("test", "val") if (data / split).is_dir()), data)
+    root = data
+    if {folder.name for folder in class_folders(data)} - set(
+        bundle.labels
+    ):  # not classes: splits that hold them
+        root = next((data / split for split in ("test", "val") if (data / split).is_dir()), data)
     folders = class_folders(root)
     if {f.name for f in folders} - set(bundle.labels) or not folders:
         raise BadInput(
@@ -197,7 +210,7 @@ def _on_folder(
         if stand_in and name != stand_in:
             row |= compare.paired_drop(labels, answers[stand_in], got)
             row["agreement"] = compare.agreement(answers[stand_in], got)
-            limit = float(bundle.artifact(name).limits["max_drop_pp"])
+            limit = bundle.artifact(name).limits["max_drop_pp"]
             passed = row["drop_pp"] <= limit
             low, high = row["drop_ci_pp"]
             reason = (

@@ -67,6 +67,8 @@ def test_the_old_file_is_there_until_the_rename(old: Path, monkeypatch: pytest.M
     rename = os.replace
 
     def watch(source: str, target: Path) -> None:
+        assert Path(source).parent == target.parent, "a rename across file systems is not atomic"
+        assert Path(source).name.startswith("."), "what a kill leaves behind must not look like a result"
         seen.append((Path(source).read_bytes(), old.read_bytes()))
         rename(source, target)
 

@@ -137,6 +137,15 @@ def test_speedup_is_seeded_and_directed() -> None:
     assert latency.speedup(slow, slow) == {"speedup": 1.0, "speedup_ci": [1.0, 1.0]}
 
 
+def test_one_long_pause_does_not_move_the_speedup() -> None:
+    """A median keeps the tail out of the estimate; the percentiles show it."""
+    slow, fast = _blocks(np.random.default_rng(1), 5, 4.0)
+    expected = latency.speedup(slow, fast)
+    for blocks in (slow, fast):
+        blocks[2][blocks[2].argmax()] *= 10_000
+    assert latency.speedup(slow, fast) == expected
+
+
 def test_two_rounds_have_no_interval_and_none_have_no_speedup() -> None:
     slow, fast = _blocks(np.random.default_rng(1), 2, 4.0)
     assert latency.speedup(slow, fast)["speedup_ci"] is None

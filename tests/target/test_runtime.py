@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -160,6 +161,21 @@ def test_what_ran(assets: Path, name: str) -> None:
 @pytest.mark.parametrize("name", BOTH)
 def test_threads_are_the_allowed_cores(assets: Path, name: str) -> None:
     assert open_runtime(assets / name).threads == cores_allowed()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts Linux's threads")
+def test_onnxruntime_starts_the_threads_it_reports(assets: Path) -> None:
+    """A pool of n threads is the caller and n - 1 others."""
+    code = (
+        "import os, sys; from pathlib import Path; from edge_tl.target.runtime import open_runtime\n"
+        "count = lambda: len(os.listdir('/proc/self/task'))\n"
+        "first = open_runtime(Path(sys.argv[1]), threads=1); before = count()\n"
+        "second = open_runtime(Path(sys.argv[1]), threads=4)\n"
+        "print(count() - before, second.threads)"
+    )
+    command = [sys.executable, "-c", code, str(assets / "tiny.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["3", "4"]
 
 
 def test_describing_leaves_no_profile_behind(

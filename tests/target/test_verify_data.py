@@ -105,12 +105,14 @@ def test_without_an_fp32_artifact_nothing_is_compared(bundle_root: Path, labelle
 
 def test_bad_images_are_named_and_the_rest_counts(bundle_root: Path, labelled: Path) -> None:
     """Seventeen bad ones first: a whole batch without a single image must not trouble a runtime."""
+    intact = rows(verify(read_bundle(bundle_root), data=labelled))
     bad = [labelled / "cat" / f"!{i:02d}.jpg" for i in range(17)]
     for path in bad:
         path.write_text("no image", encoding="utf-8")
     result = verify(read_bundle(bundle_root), data=labelled)
     assert sorted(entry["path"] for entry in result["data"]["skipped"]) == sorted(map(str, bad))
     assert all("not an image" in entry["reason"] for entry in result["data"]["skipped"])
+    assert rows(result) == intact
     assert {row["n"] for row in result["data"]["accuracy"]} == {36}
 
 
