@@ -10,23 +10,20 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edge_tl.host import checkpoint, evidence, quantize
-from edge_tl.host.data import Dataset, Sample
+from edge_tl.host import checkpoint, evidence, quantize, verdict
+from edge_tl.host.data import Dataset
 from edge_tl.host.export import to_onnx, to_openvino
 from edge_tl.host.finetune import Note, no_note, provenance
 from edge_tl.host.page import write_page
 from edge_tl.host.recipe import Recipe
 from edge_tl.host.reference import TorchRuntime
 from edge_tl.target import bundle as bundles
-from edge_tl.target import compare, latency
+from edge_tl.target import compare
 from edge_tl.target.bench import Contestant, Effort, bench, contestants
 from edge_tl.target.bundle import REFERENCE
 from edge_tl.target.contract import Preprocess
@@ -35,7 +32,7 @@ from edge_tl.target.files import fsync_folder, write_atomic, write_json
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.report import markdown
 from edge_tl.target.runtime import Runtime, open_runtime
-from edge_tl.target.verify import Gate, Progress, no_progress, verify
+from edge_tl.target.verify import Progress, no_progress, verify
 
 _STAGING = ".partial-"
 REPORTS = ("report.json", "report.md", "report.html")
@@ -78,7 +75,7 @@ def export(
         bundles.write_record(staging, record)
         timing = _timed(staging, run, record, effort, progress)
         checked = verify(bundles.read_bundle(staging), progress=progress)
-        _conclude(record, timing, checked, recipe.export.max_drop)
+        verdict.conclude(record, timing, checked, recipe.export.max_drop)
         bundles.write_record(staging, record)
         write_json(staging / "report.json", record | {"bench": timing, "verify": checked})
         write_atomic(staging / "report.md", markdown(record).encode())
@@ -182,8 +179,8 @@ def _judged(
             "agreement": compare.agreement(expected, got),
             "max_abs_diff": compare.max_abs_diff(logits[REFERENCE], logits[artifact["id"]]),
             "confusion": compare.confusion(labels, got, len(dataset.labels)),
-            "changed": _changed(judged, dataset.labels, expected, got),
-            "limits": _limits(artifact, host, recipe.export.max_drop),
+            "changed": verdict.changed(judged, dataset.labels, expected, got),
+            "limits": verdict.limits(artifact, host, recipe.export.max_drop),
         }
     calibration = evidence.calibration_set(dataset, recipe.export.calibration_images, recipe.seed)
     return {
@@ -223,115 +220,12 @@ def _anonymous(facts: dict[str, Any]) -> dict[str, Any]:
     return facts | {"recipe": recipe}
 
 
-def _limits(
-    artifact: dict[str, Any], host: dict[str, NDArray[np.float32]], max_drop: float
-) -> dict[str, float]:
-    """What a device may differ by. FP32: a thousandth of the largest logit, a hundred times the spread between
-    CPU families. INT8: no more than quantization itself cost on the host, and one answer beyond the host's."""
-    own, expected = host[artifact["id"]], host[REFERENCE]
-    difference = 1e-3 * max(1.0, float(np.abs(own).max()))
-    least = 1.0
-    if artifact["precision"] == "int8":
-        difference = max(difference, compare.max_abs_diff(own, expected))
-        least = max(0.0, compare.agreement(compare.top1(own), compare.top1(expected)) - 1 / len(own))
-    return {"device_max_abs_diff": difference, "golden_agreement": round(least, 6), "max_drop_pp": max_drop}
-
-
-def _changed(
-    samples: Sequence[Sample], labels: list[str], expected: compare.Ints, got: compare.Ints
-) -> list[dict[str, str]]:
-    return [
-        {"image": s.path, "label": labels[s.label], "pytorch": labels[a], "device": labels[b]}
-        for s, a, b in zip(samples, expected, got, strict=True)
-        if a != b
-    ]
-
-
 def _timed(
     staging: Path, run: Path, record: dict[str, Any], effort: Effort, progress: Progress
 ) -> dict[str, Any]:
     sealed = bundles.read_bundle(staging)
     field = [torch_contestant(run, record), *contestants(sealed, sealed.artifacts)]
     return bench(field, effort=effort, seed=record["provenance"]["seed"], progress=progress)
-
-
-def _conclude(
-    record: dict[str, Any], timing: dict[str, Any], checked: dict[str, Any], max_drop: float
-) -> None:
-    """Add latencies, gates, verdicts and the recommendation to the record."""
-    rows = {row["id"]: row for row in timing["artifacts"]}
-    blocks = {name: [np.array(b, np.int64) for b in row["samples_ns"]] for name, row in rows.items()}
-    record["reference"] |= {k: rows[REFERENCE][k] for k in ("latency_ms", "ran", "load_ms", "first_ms")}
-    gates = list(checked["gates"])
-    full = [a["id"] for a in record["artifacts"] if a["precision"] == "fp32"]
-    fastest = min(full, key=lambda name: float(np.median(np.concatenate(blocks[name]))))
-    for artifact in record["artifacts"]:
-        name = artifact["id"]
-        artifact |= {k: v for k, v in rows[name].items() if k not in ("id", "samples_ns")}
-        if artifact["precision"] == "int8":
-            over = latency.speedup(blocks[fastest], blocks[name])
-            artifact |= {"faster_than_fp32": over["speedup"], "faster_than_fp32_ci": over["speedup_ci"]}
-        gates += [asdict(gate) for gate in (_budget_gate(artifact, max_drop), _speed_gate(artifact))]
-        mine = [gate for gate in gates if gate["artifact"] in (name, None)]
-        artifact["passed"] = all(gate["passed"] for gate in mine)
-        artifact["reasons"] = [gate["reason"] for gate in mine if not gate["passed"]]
-    record["gates"] = gates
-    record["passed"] = all(gate["passed"] for gate in gates)
-    record["recommended"], record["recommendation"] = recommend(record["artifacts"], fastest)
-
-
-def _budget_gate(artifact: dict[str, Any], max_drop: float) -> Gate:
-    low, high = artifact["drop_ci_pp"]
-    reason = (
-        f"accuracy drop {artifact['drop_pp']:+.2f} percentage points [{low:.2f}, {high:.2f}], "
-        f"budget {max_drop:g} percentage points"
-    )
-    return Gate(
-        "loss", artifact["id"], artifact["drop_pp"], max_drop, "pp", artifact["drop_pp"] <= max_drop, reason
-    )
-
-
-def _speed_gate(artifact: dict[str, Any]) -> Gate:
-    """Fails only when the interval shows the artifact slower than PyTorch."""
-    ratio, interval = artifact["speedup"], artifact["speedup_ci"]
-    passed = (interval[1] if interval else ratio) >= 1.0
-    shown = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
-    reason = f"{ratio:.2f}{shown} times PyTorch's speed" + ("" if passed else ": slower than PyTorch here")
-    return Gate("speed", artifact["id"], ratio, 1.0, "x", passed, reason)
-
-
-def recommend(artifacts: list[dict[str, Any]], fastest_fp32: str) -> tuple[str | None, str]:
-    """The artifact to ship and the sentence that says why. INT8 that is not provably faster than the fastest
-    FP32 artifact is never recommended: it costs answers and buys nothing."""
-    passed = {a["id"]: a for a in artifacts if a["passed"]}
-    if not passed:
-        return (
-            None,
-            "ship none of these: no artifact passed its gates; see the failed gates for the room at fault.",
-        )
-    quick = {
-        name: a
-        for name, a in passed.items()
-        if a["precision"] == "int8" and (a["faster_than_fp32_ci"] or [a["faster_than_fp32"]])[0] > 1.0
-    }
-    pool = quick or {k: a for k, a in passed.items() if a["precision"] == "fp32"}
-    if not pool:
-        return None, (
-            f"ship none of these: only INT8 passed its gates, and it is not faster than {fastest_fp32} on this CPU."
-        )
-    best = min(pool, key=lambda name: float(pool[name]["latency_ms"]["p50"] or np.inf))
-    low, high = pool[best]["drop_ci_pp"]
-    words = (
-        f"ship {best}: accuracy drop {pool[best]['drop_pp']:.2f} pp [{low:.2f}, {high:.2f}], "
-        f"{pool[best]['speedup']:.1f}x PyTorch's speed"
-    )
-    if quick:
-        words += f", {pool[best]['faster_than_fp32']:.1f}x the fastest FP32 artifact ({fastest_fp32})."
-    elif any(a["precision"] == "int8" for a in artifacts):
-        slow = [a for a in artifacts if a["precision"] == "int8"]
-        seen = ", ".join(f"{a['id']} {a['faster_than_fp32']:.2f}x" for a in slow)
-        words += f". INT8 is not worth its answers on this CPU ({seen} of {fastest_fp32}'s speed)."
-    return best, words
 
 
 def _publish(staging: Path, out: Path) -> None:
