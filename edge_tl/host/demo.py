@@ -13,7 +13,7 @@ from edge_tl.host.finetune import Note, finetune, no_note
 from edge_tl.host.pack import export
 from edge_tl.host.recipe import load, parse
 from edge_tl.target.bench import QUICK
-from edge_tl.target.verify import Progress, no_progress
+from edge_tl.target.progress import Progress, no_progress
 
 DIGITS = "digits"
 

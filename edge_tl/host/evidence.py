@@ -23,8 +23,8 @@ from edge_tl.target.contract import Preprocess, decode
 from edge_tl.target.errors import BadInput, EdgeTLError
 from edge_tl.target.files import sha256_file
 from edge_tl.target.loader import batches
+from edge_tl.target.progress import Progress
 from edge_tl.target.runtime import Logits, Runtime
-from edge_tl.target.verify import Progress
 
 _GOLDEN_BYTES = 300_000
 

@@ -30,8 +30,8 @@ from edge_tl.host.data import Sample
 from edge_tl.host.reference import TorchRuntime
 from edge_tl.host.zoo import Source, classifier_of, head_of
 from edge_tl.target.loader import batches
+from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.runtime import Runtime, open_runtime
-from edge_tl.target.verify import Progress, no_progress
 
 FOLDER = "features"
 _BATCH = 16

@@ -21,7 +21,7 @@ from edge_tl.host import checkpoint, data, features, head, zoo
 from edge_tl.host.recipe import Recipe
 from edge_tl.target.errors import BadInput
 from edge_tl.target.machine import has_vnni, identity
-from edge_tl.target.verify import Progress, no_progress
+from edge_tl.target.progress import Progress, no_progress
 
 Note = Callable[[str], None]
 

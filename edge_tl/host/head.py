@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 from edge_tl.target import compare
-from edge_tl.target.verify import Progress, no_progress
+from edge_tl.target.progress import Progress, no_progress
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]

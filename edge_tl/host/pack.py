@@ -30,9 +30,10 @@ from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import EdgeTLError
 from edge_tl.target.files import fsync_folder, write_atomic, write_json
 from edge_tl.target.machine import cores_allowed
+from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.report import markdown
 from edge_tl.target.runtime import Runtime, open_runtime
-from edge_tl.target.verify import Progress, no_progress, verify
+from edge_tl.target.verify import verify
 
 _STAGING = ".partial-"
 REPORTS = ("report.json", "report.md", "report.html")

@@ -19,7 +19,7 @@ from edge_tl.target import latency
 from edge_tl.target.bundle import REFERENCE, Artifact, Bundle
 from edge_tl.target.errors import EdgeTLError, MissingExtra
 from edge_tl.target.machine import conditions, cores_allowed, identity
-from edge_tl.target.verify import Progress, no_progress
+from edge_tl.target.progress import Progress, no_progress
 
 WARMUP = 10
 BLOCK_SECONDS = 20.0

@@ -9,7 +9,7 @@ It must not time anything, and it judges only by limits that travel with the bun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,8 @@ from edge_tl.target.bundle import REFERENCE, Artifact, Bundle, contract_seal
 from edge_tl.target.errors import BadImage, BadInput, MissingExtra
 from edge_tl.target.loader import batches, class_folders, image_files
 from edge_tl.target.machine import has_vnni, identity
+from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.runtime import Logits, Runtime, open_runtime, ran
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what, done, total)."""
 
 PIXEL_LIMIT_LEVELS = 2.0  # JPEG decoders may round a level apart; a wrong resize is off by tens
 
@@ -41,10 +39,6 @@ class Gate:
     unit: str
     passed: bool
     reason: str
-
-
-def no_progress(what: str, done: int, total: int) -> None:
-    """Show nothing."""
 
 
 def verify(

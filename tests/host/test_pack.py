@@ -102,7 +102,8 @@ def test_the_shared_record_says_what_its_figures_say(exported: dict[str, Any]):
 def test_what_was_returned_is_what_was_written(export: Export, tmp_path: Path):
     record = export(tmp_path / "b")
     assert record.pop("bundle") == str(tmp_path / "b")
-    assert read_bundle(tmp_path / "b").record == record | {"seal": read_bundle(tmp_path / "b").record["seal"]}
+    written = read_bundle(tmp_path / "b").record
+    assert {key: value for key, value in written.items() if not key.endswith("seal")} == record
     assert not [p for p in (tmp_path / "b").iterdir() if p.name.startswith(".")]
     assert record["name"] == "b"
 

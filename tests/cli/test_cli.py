@@ -1,0 +1,204 @@
+"""The door, end to end: every verb's one JSON object, its keys, its exit code, and nothing else on stdout."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import shortcut
+
+from edge_tl.host import pack
+
+Door = Callable[..., Any]
+IDS = {"onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-int8"}
+PERCENTILES = {"p50", "p90", "p99", "n"}
+
+
+def test_finetune_prints_the_keys_of_the_design(finetuned: dict[str, Any], run: Path):
+    wanted = {"run", "model", "strategy", "classes", "n", "metrics", "seconds"}
+    assert wanted <= set(finetuned)
+    assert (finetuned["model"], finetuned["strategy"], finetuned["classes"]) == ("mobilenet_v3_small", "head", 3)
+    assert finetuned["n"] == {"train": 84, "val": 18, "test": 18}
+    assert {"accuracy", "macro_f1", "per_class", "confusion", "split"} <= set(finetuned["metrics"])
+    assert {"features", "train", "total"} <= set(finetuned["seconds"])
+    assert finetuned["metrics"]["accuracy"] > 0.9  # three digits, real features
+    assert finetuned["labels"] == sorted(finetuned["labels"])
+    assert [Path(entry["path"]).name for entry in finetuned["skipped"]] == ["broken.png"]
+    written = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    assert written["metrics"] == finetuned["metrics"]
+    assert written["labels"] == finetuned["labels"]
+
+
+def test_export_prints_the_bundle_record(exported: dict[str, Any], finetuned: dict[str, Any], bundle: Path):
+    wanted = "schema_version name labels preprocess reference artifacts recommended provenance".split()
+    assert set(wanted) <= set(exported)
+    assert exported["labels"] == finetuned["labels"]
+    assert {a["id"] for a in exported["artifacts"]} == IDS
+    keys = (
+        "id runtime precision files accuracy drop_pp drop_ci_pp agreement max_abs_diff latency_ms speedup passed reasons"
+    ).split()
+    for artifact in exported["artifacts"]:
+        assert set(keys) <= set(artifact)
+        assert set(artifact["latency_ms"]) == PERCENTILES
+        assert all(set(f) == {"path", "sha256", "bytes"} for f in artifact["files"])
+    assert {"framework", "accuracy", "n", "latency_ms"} <= set(exported["reference"])
+    assert exported["reference"]["accuracy"] == finetuned["metrics"]["accuracy"]
+    assert {"recipe", "seed", "versions", "host"} <= set(exported["provenance"])
+    written = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    assert {key: written[key] for key in wanted} == {key: exported[key] for key in wanted}
+
+
+def test_verify_passes_where_the_bundle_was_made(shell: Door, bundle: Path, images: Path, tmp_path: Path):
+    done = shell("verify", bundle, "--data", images, "--out", tmp_path / "v.json", "--json")
+    result = done.json
+    assert json.loads((tmp_path / "v.json").read_text(encoding="utf-8")) == result
+    assert {"passed", "gates"} <= set(result)
+    for gate in result["gates"]:
+        assert {"gate", "artifact", "measured", "limit", "passed", "reason"} <= set(gate)
+    assert done.code == (0 if result["passed"] else 1)
+    exact = [g for g in result["gates"] if g["unit"] != "pp"]
+    assert {g["gate"] for g in exact} == {"pixels", "device", "loss"}
+    assert all(g["passed"] for g in exact)
+    assert {row["artifact"] for row in result["data"]["accuracy"]} == IDS
+    assert [Path(e["path"]).name for e in result["data"]["skipped"]] == ["broken.png"]
+    assert "next: edge-tl" in done.err
+
+
+def test_bench_prints_latencies_and_says_what_ran(shell: Door, bundle: Path):
+    done = shell("bench", bundle, "--quick", "--rounds", 1, "--count", 12, "--artifact", "onnx-int8", "--json")
+    assert done.code == 0, done.err
+    result = done.json
+    assert {"machine", "artifacts"} <= set(result)
+    assert [row["id"] for row in result["artifacts"]] == ["pytorch", "onnx-int8"]
+    for row in result["artifacts"]:
+        assert set(row["latency_ms"]) == PERCENTILES
+        assert row["latency_ms"]["p50"] > 0
+        assert row["latency_ms"]["p99"] is None
+        assert {"device", "precision", "threads"} <= set(row["ran"])
+        assert "speedup_ci" in row
+    assert result["baseline"] == "pytorch"
+    assert result["artifacts"][0]["ran"]["weights"] == "the run's"
+    assert result["artifacts"][1]["ran"]["precision"] == "int8"
+
+
+def test_predict_prints_a_list_in_the_order_given(door: Door, bundle: Path, images: Path, finetuned: dict[str, Any]):
+    chosen = [next(p for p in sorted((images / label).iterdir())) for label in reversed(finetuned["labels"])]
+    done = door("predict", bundle, *chosen, "--top", 2, "--json")
+    assert done.code == 0
+    assert [entry["image"] for entry in done.json] == [str(path) for path in chosen]
+    for entry, path in zip(done.json, chosen, strict=True):
+        assert len(entry["top"]) == 2
+        assert entry["top"][0]["label"] == path.parent.name
+        assert 1 >= entry["top"][0]["probability"] >= entry["top"][1]["probability"] >= 0
+    everything = door("predict", bundle, chosen[0], "--artifact", "openvino-int8", "--top", 99, "--json").json
+    assert sum(t["probability"] for t in everything[0]["top"]) == pytest.approx(1)
+
+
+def test_devices_prints_the_machine(door: Door):
+    result = door("devices", "--json").json
+    assert {"cpu", "isa", "cores_allowed"} <= set(result["machine"])
+    assert "CPUExecutionProvider" in result["runtimes"]["onnxruntime"]["providers"]
+    assert "CPU" in [device["name"] for device in result["runtimes"]["openvino"]["devices"]]
+
+
+def test_recipes_ls_show_copy_check(door: Door, tmp_path: Path):
+    names = [entry["name"] for entry in door("recipes", "ls", "--json").json["recipes"]]
+    assert {"demo", "own-folder"} <= set(names)
+    for name in names:
+        checked = door("recipes", "check", name, "--json")
+        assert checked.code == 0
+        assert set(checked.json["recipe"]) >= {"data", "model", "train", "head", "export"}
+    shown = door("recipes", "show", "demo", "--json").json
+    copied = door("recipes", "copy", "demo", "mine.yaml", "--json").json
+    assert copied == {"path": "mine.yaml"}
+    assert (tmp_path / "mine.yaml").read_text(encoding="utf-8") == shown["text"]
+    assert door("recipes", "check", "mine.yaml", "--json").json["recipe"]["model"]["weights"] == "embedded"
+
+
+@pytest.mark.parametrize("kind", ["run", "bundle"])
+def test_report_writes_two_pages(door: Door, run: Path, bundle: Path, tmp_path: Path, kind: str):
+    source = run if kind == "run" else bundle
+    before = {path: path.stat().st_mtime_ns for path in source.rglob("*")}
+    done = door("report", source, "--out", tmp_path / "pages", "--json")
+    assert done.code == 0
+    assert done.json == {
+        "report": str(tmp_path / "pages" / "report.html"), "markdown": str(tmp_path / "pages" / "report.md"),
+    }  # fmt: skip
+    assert "acht 🎱" in (tmp_path / "pages" / "report.md").read_text(encoding="utf-8") + "acht 🎱" * (kind == "bundle")
+    assert {path: path.stat().st_mtime_ns for path in source.rglob("*")} == before
+
+
+def test_a_recipe_of_ones_own_runs_and_its_second_run_reads_the_cache(
+    door: Door, images: Path, run: Path, tmp_path: Path, finetuned: dict[str, Any]
+):
+    shutil.copytree(run, tmp_path / "runs" / "before")
+    (tmp_path / "my.yaml").write_text(
+        f"data: {{path: '{images}'}}\nmodel: {{name: mobilenet_v3_small, weights: embedded, image_size: 64}}\n"
+    )
+    done = door("finetune", "my.yaml", "--set", "head.C=[0.1, 0.01]", "--seed", 5, "--json")
+    assert done.code == 0, done.err
+    assert done.json["features_computed"] == 0
+    assert [entry["C"] for entry in done.json["head"]["grid"]] == [0.01, 0.1]
+    assert done.json["run"] == "runs/digits-mobilenet_v3_small-head"
+    assert (tmp_path / done.json["run"] / "run.json").is_file()
+    again = door("finetune", "my.yaml", "--set", "seed=5", "--set", "head.C=[0.01, 0.1]", "--json")
+    assert again.json["metrics"] == done.json["metrics"]
+    assert finetuned["features_computed"] == 121
+
+
+def test_without_json_people_get_a_table_and_the_next_command(door: Door, bundle: Path):
+    done = door("verify", bundle, "--artifact", "onnx-fp32")
+    assert done.code == 0
+    assert "PASSED" in done.out
+    assert re.search(r"pass\s+device\s+onnx-fp32", done.out)
+    assert f"next: edge-tl bench {bundle}" in done.err
+
+
+@pytest.mark.parametrize(
+    ("given", "shown", "warned"), [("3", "3", False), ("0.005", "0.005", True), ("0.5", "0.5", False)]
+)
+def test_export_reads_the_budget_back_in_percentage_points(
+    door: Door, run: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, given: str, shown: str, warned: bool
+):
+    shortcut.install(bundle, monkeypatch.setattr)
+    done = door("export", run, "--int8", "--max-drop", given, "--out", "b", "--json")
+    assert f"may drop by {shown} percentage points" in done.err
+    assert ("is not a fraction" in done.err) == warned
+    assert {a["limits"]["max_drop_pp"] for a in done.json["artifacts"]} == {float(given)}
+
+
+def test_a_failed_budget_exits_1_with_everything_saved(
+    door: Door, run: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shortcut.install(bundle, monkeypatch.setattr)
+    graph = onnx.load(bundle / "model.fp32.onnx")
+    head = next(node for node in graph.graph.node if node.op_type == "Gemm")
+    bias = next(tensor for tensor in graph.graph.initializer if tensor.name == head.input[2])
+    values = onnx.numpy_helper.to_array(bias) + [100, 0, 0]  # one class for every image
+    bias.CopyFrom(onnx.numpy_helper.from_array(values.astype("float32"), bias.name))
+    monkeypatch.setattr(pack.quantize, "onnx_int8", lambda fp32, to, *rest: onnx.save(graph, to) or {})
+    done = door("export", run, "--int8", "--max-drop", "0", "--out", "b", "--json")
+    assert done.code == 1
+    assert done.json["passed"] is False
+    assert "onnx-int8" in done.err
+    assert "error:" not in done.err
+    assert (tmp_path / "b" / "bundle.json").is_file()
+    assert (tmp_path / "b" / "report.html").is_file()
+    assert door("predict", "b", bundle / "golden/images/00.png", "--json").code == 0
+    assert door("verify", "b", "--artifact", "onnx-fp32", "--json").code == 0
+
+
+def test_a_failed_gate_exits_1(door: Door, bundle: Path, tmp_path: Path):
+    """Another resize than the bundle's is what the first gate is there for."""
+    shutil.copytree(bundle, tmp_path / "b")
+    path = tmp_path / "b" / "bundle.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"bicubic"', '"nearest"'), encoding="utf-8")
+    done = door("verify", "b", "--artifact", "onnx-fp32", "--json")
+    assert done.code == 1
+    assert [g["gate"] for g in done.json["gates"] if not g["passed"]] == ["pixels"]

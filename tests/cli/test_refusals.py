@@ -1,0 +1,226 @@
+"""What the door refuses: exit code 2, one sentence that says what to do, no traceback; and how it is interrupted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+
+from edge_tl.host import zoo
+from edge_tl.target.bundle import read_bundle
+
+Door = Callable[..., Any]
+REPOSITORY = Path(__file__).parents[2]
+SMALL = "--model mobilenet_v3_small --weights embedded --image-size 64".split()
+
+
+def refused(done: Any, *words: str) -> None:
+    assert done.code == 2, done
+    assert done.out == ""
+    lines = done.err.splitlines()
+    errors = [i for i, line in enumerate(lines) if line.startswith("error:")]
+    assert len(errors) == 1, done.err
+    assert len(lines) - errors[0] <= 2
+    assert "Traceback" not in done.err
+    assert "unexpected" not in done.err
+    for word in words:
+        assert word in lines[errors[0]]
+
+
+@pytest.fixture
+def digit(images: Path) -> bytes:
+    return next(path for path in sorted(images.rglob("*.png"))).read_bytes()
+
+
+def folder(root: Path, digit: bytes, **classes: int) -> Path:
+    for label, count in classes.items():
+        (root / label).mkdir(parents=True)
+        for i in range(count):
+            (root / label / f"{i}.png").write_bytes(digit + bytes([i, len(label)]))
+    return root
+
+
+def test_folders_that_are_no_data(door: Door, tmp_path: Path, digit: bytes):
+    refused(door("finetune", "absent", *SMALL, "--json"), "no such folder", "absent")
+    refused(door("finetune", folder(tmp_path / "one", digit, only=4), *SMALL), "two classes or more", "'only'")
+    refused(door("finetune", folder(tmp_path / "empty", digit, a=4, hollow=0), *SMALL), "'hollow' is empty")
+    refused(door("finetune", folder(tmp_path / "few", digit, a=4, lonely=1), *SMALL), "'lonely' has 1 usable")
+    (tmp_path / "file.txt").write_text("")
+    refused(door("finetune", "file.txt", *SMALL), "neither a folder nor a .yaml recipe")
+    refused(door("finetune", "own-folder", *SMALL), "no data.path")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("train: {epoch: 3}", ["'train.epoch'", "'train.epochs'"]),
+        ("trian: {epochs: 3}", ["'trian'", "'train'"]),
+        ("- a", ["list"]),
+        ("seed: [", ["not YAML"]),
+        ("export: {max_drop: 200}", ["export.max_drop", "200 percentage points"]),
+    ],
+)
+@pytest.mark.parametrize("verb", [["finetune"], ["recipes", "check"]])
+def test_recipes_that_are_wrong(door: Door, tmp_path: Path, text: str, words: list[str], verb: list[str]):
+    (tmp_path / "my.yaml").write_text(text)
+    refused(door(*verb, "my.yaml", "--json"), "my.yaml", *words)
+
+
+@pytest.mark.parametrize("text", ["model: mobilenet_v2", "model:", "train: fast"])
+def test_an_option_for_a_section_that_is_no_mapping(door: Door, tmp_path: Path, text: str):
+    (tmp_path / "my.yaml").write_text(text)
+    refused(door("finetune", "my.yaml", *SMALL, "--strategy", "head"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--set", "lern_rate=1"], ["lern_rate"]),
+        (["--set", "head.max_iter"], ["section.field=value"]),
+        (["--set", "head.C=[]"], ["head.C"]),
+        (["--set", "head.C=[.inf]"], ["head.C"]),
+        (["--seed", "99999999999"], ["seed"]),
+        (["--image-size", "16"], ["model.image_size", "16"]),
+        (["--model", "resnet50"], ["'resnet50'", "mobilenet_v2"]),
+        (["--model", "mobilenet_v2"], ["Use --model mobilenet_v3_small"]),
+        (["--weights", "imagnet"], ["no such file", "imagenet"]),
+        (["--strategy", "lp-ft"], ["'lp-ft'"]),
+    ],
+)
+def test_options_that_cannot_be(door: Door, images: Path, options: list[str], words: list[str]):
+    refused(door("finetune", images, *SMALL, *options, "--json"), *words)
+
+
+def test_weights_of_another_model(door: Door, images: Path, tmp_path: Path):
+    state = zoo.build("mobilenet_v3_small", 3).state_dict()
+    safetensors.torch.save_file(state, tmp_path / "w.safetensors")
+    options = ["--model", "efficientnet_b0", "--weights", "w.safetensors"]
+    refused(door("finetune", images, *options), "It fits --model mobilenet_v3_small")
+
+
+@pytest.mark.parametrize("name", ["model.int8.onnx", "model.fp32.bin", "golden/pixels.npz", "golden/images/00.png"])
+def test_a_bundle_with_a_flipped_byte_or_a_missing_file(door: Door, bundle: Path, tmp_path: Path, name: str):
+    shutil.copytree(bundle, tmp_path / "b")
+    path = tmp_path / "b" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    for verb in (["verify"], ["bench"], ["predict", bundle / "golden/images/00.png"]):
+        refused(door(verb[0], "b", *verb[1:], "--json"), "damaged file", name)
+    path.unlink()
+    refused(door("verify", "b", "--json"), "missing file", name)
+
+
+def test_a_text_file_given_as_an_image(door: Door, bundle: Path, tmp_path: Path):
+    (tmp_path / "note.png").write_text("I am a text")
+    refused(door("predict", bundle, "note.png", "--json"), "not a usable image", "note.png")
+    refused(door("predict", bundle, "absent.png", "--json"), "no such file", "absent.png")
+
+
+def test_folders_that_are_no_bundle_and_no_run(door: Door, run: Path, bundle: Path, tmp_path: Path):
+    refused(door("verify", run), "not a bundle")
+    refused(door("verify", "absent"), "no such bundle")
+    refused(door("export", bundle), "not a finished run")
+    refused(door("export", "absent"), "no such run")
+    refused(door("report", tmp_path), "not a finished run")
+    refused(door("predict", bundle, bundle / "golden/images/00.png", "--artifact", "onnx-int4"), "'onnx-int4'")
+    refused(door("verify", bundle, "--device", "TPU"), "TPU", "CPU")
+    refused(door("verify", bundle, "--data", tmp_path), "classes of the bundle")
+    shutil.copytree(run, tmp_path / "r")
+    (tmp_path / "r" / "run.json").write_text('{"schema_version": 1, "kind": "run"}')
+    refused(door("export", "r"), "run.json")
+
+
+@pytest.mark.parametrize("arguments", [["fintune", "x"], ["finetune"], ["verify", "b", "--bogus"], ["--bogus"]])
+def test_usage_errors_exit_2_without_a_traceback(door: Door, arguments: list[str]):
+    done = door(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert "Traceback" not in done.err
+    assert "Usage" in done.err
+
+
+def test_debug_shows_the_traceback(door: Door):
+    done = door("verify", "absent", "--debug")
+    assert done.code == 2
+    assert "Traceback (most recent call last)" in done.err
+    assert done.err.splitlines()[-1].startswith("error: no such bundle")
+
+
+def test_a_name_that_is_no_utf8_is_refused_or_works(shell: Door, tmp_path: Path, digit: bytes):
+    """As an archive from an older Windows leaves it."""
+    root = folder(tmp_path / "data", digit, a=4, b=4)
+    try:
+        os.rename(root / "a" / "0.png", os.fsencode(root / "a") + b"/caf\xe9.png")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    done = shell("finetune", root, *SMALL, "--out", tmp_path / "r", "--json")
+    assert done.code == 0 or "unexpected" not in done.err, done.err
+
+
+def test_labels_reach_a_pipe_that_is_not_utf8(shell: Door, bundle: Path):
+    """As `> result.json` is on Windows."""
+    image = bundle / "golden/images/00.png"
+    done = shell("predict", bundle, image, "--json", env={"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})
+    assert done.code == 0, done.err
+    assert {entry["label"] for entry in done.json[0]["top"]} == set(read_bundle(bundle).labels)
+
+
+@pytest.mark.parametrize("missing", ["torch", "safetensors", "pydantic", "yaml", "sklearn"])
+def test_a_desk_verb_without_its_packages_says_what_to_install(missing: str, images: Path, tmp_path: Path):
+    code = "import sys; sys.modules[sys.argv.pop(1)] = None; from edge_tl.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, missing, "finetune", str(images), *SMALL, "--out", str(tmp_path / "r")],
+        capture_output=True, text=True, cwd=REPOSITORY, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith('is not installed. Run: pip install "edge-tl[host]"')
+    assert missing in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("missing", ["openvino", "onnxruntime"])
+def test_a_missing_runtime_at_the_desk_is_named_too(
+    missing: str, door: Door, run: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from edge_tl.host import pack
+
+    def fail(*arguments: Any) -> None:
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.setattr(pack, "_artifacts", fail)  # both export and quantize import it late
+    refused(door("export", run, "--out", "b"), missing, "pip install")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_finetune_exits_130_leaves_no_run_and_goes_on(
+    shell: Door, number: signal.Signals, images: Path, tmp_path: Path
+):
+    options = ["--model", "mobilenet_v3_small", "--weights", "embedded", "--image-size", "320"]
+    command = [*map(str, ("finetune", images, *options, "--out", tmp_path / "r", "--json"))]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_tl", *command],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "r").glob("features/*/index.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (130, ""), err
+    assert err.splitlines()[-1].startswith("error: interrupted")
+    assert "Traceback" not in err
+    assert not (tmp_path / "r" / "run.json").exists()
+    if number == signal.SIGINT:
+        again = shell(*command)
+        assert again.code == 0, again.err
+        assert 0 < again.json["features_computed"] < 121
