@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[1]
 # Sorted, as the package sorts them: an emoji and a space, a decomposed accent (NFD), a composed one (NFC).
 CLASSES = {"acht 🎱": 8, "e\u0301e\u0301n": 1, "zéro": 0}
 PER_CLASS = 40
-OPTIONS = "--model mobilenet_v3_small --weights embedded --image-size 64".split()
+OPTIONS = ["--model", "mobilenet_v3_small", "--weights", "embedded", "--image-size", "64"]
 
 # Without the desk's packages only the device's tests can run; CI has a job for each.
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["host/*", "cli/*"]
@@ -111,7 +111,7 @@ def finetuned(
     images: Path, shell: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     """What `finetune --json` printed; `finetuned["run"]` is the run's folder. Do not write to it."""
-    sets = "export.calibration_images=30 export.golden_images=6".split()
+    sets = ["export.calibration_images=30", "export.golden_images=6"]
     options = [*OPTIONS, *(word for value in sets for word in ("--set", value))]
     done = shell("finetune", images, *options, "--out", tmp_path_factory.mktemp("runs") / "run", "--json")
     assert done.code == 0, done.err

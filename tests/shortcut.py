@@ -66,7 +66,10 @@ def _strike(wanted: str, number: signal.Signals) -> None:
         strike(what)
 
     def counted(source: Any, target: Any) -> None:
-        if Path(source).parent.name.startswith(".partial-") and Path(target).parent == Path(source).parents[1]:
+        if (
+            Path(source).parent.name.startswith(".partial-")
+            and Path(target).parent == Path(source).parents[1]
+        ):
             strike(f"publish-{moved[0]}")
             moved[0] += 1
         replace(source, target)

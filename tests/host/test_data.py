@@ -161,7 +161,9 @@ def test_a_copy_in_two_classes_takes_no_part(tmp_path: Path):
     ]
 
 
-@pytest.mark.parametrize(("pair", "stays"), [(("train", "val"), 1), (("train", "test"), 1), (("val", "test"), 0)])
+@pytest.mark.parametrize(
+    ("pair", "stays"), [(("train", "val"), 1), (("train", "test"), 1), (("val", "test"), 0)]
+)
 def test_a_copy_in_two_splits_never_leaks(tmp_path: Path, pair: tuple[str, str], stays: int):
     for split in ("train", "val", "test"):
         write(tmp_path, *(f"{split}/{label}/{i}.png" for label in "ab" for i in range(3)))

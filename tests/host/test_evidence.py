@@ -111,7 +111,9 @@ def test_goldens_hold_the_variants_that_name_a_decoders_faults(bundle: Path):
     found = []
     for path in read_bundle(bundle).golden_images():
         with Image.open(path) as image:
-            found.append((image.format, image.mode, image.getexif().get(0x0112), "transparency" in image.info))
+            found.append(
+                (image.format, image.mode, image.getexif().get(0x0112), "transparency" in image.info)
+            )
     assert len(found) == 6
     assert found[3:] == [("JPEG", "L", 6, False), ("PNG", "L", None, False), ("PNG", "P", None, True)] or (
         found[3:] == [("JPEG", "RGB", 6, False), ("PNG", "L", None, False), ("PNG", "P", None, True)]

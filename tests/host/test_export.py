@@ -81,7 +81,9 @@ def test_opset_and_ir_version_are_as_recorded(exported: dict[str, Any], bundle: 
     for artifact in exported["artifacts"]:
         if artifact["runtime"] == "onnxruntime":
             graph = onnx.load(bundle / artifact["files"][0]["path"])
-            assert {o.version for o in graph.opset_import if o.domain in ("", "ai.onnx")} == {artifact["opset"]}
+            assert {o.version for o in graph.opset_import if o.domain in ("", "ai.onnx")} == {
+                artifact["opset"]
+            }
             assert graph.ir_version == artifact["ir_version"]
             # The oldest ONNX release with this opset is no newer than this IR version (onnx's own table).
             assert onnx.helper.OP_SET_ID_VERSION_MAP[("ai.onnx", artifact["opset"])] <= artifact["ir_version"]
@@ -119,7 +121,10 @@ def test_openvino_reads_the_metadata(bundle: Path, name: str, exported: dict[str
 
 
 def test_model_api_gets_normalization_in_levels(bundle: Path, exported: dict[str, Any]):
-    for read in (lambda key: props(bundle / ONNX[1])[f"model_info {key}"], lambda key: info(bundle / XML[1], key)):
+    for read in (
+        lambda key: props(bundle / ONNX[1])[f"model_info {key}"],
+        lambda key: info(bundle / XML[1], key),
+    ):
         for key, field in (("mean_values", "mean"), ("scale_values", "std")):
             got = [float(word) for word in read(key).split()]
             assert got == pytest.approx([255 * value for value in exported["preprocess"][field]])
@@ -127,7 +132,16 @@ def test_model_api_gets_normalization_in_levels(bundle: Path, exported: dict[str
         assert read("resize_type") == "crop"
 
 
-LABELS = ["two words", "tab\there", "no-break\u00a0space", "全角\u3000空白", " edge ", "<b>&\"'", "🎱", "ctl\x01"]
+LABELS = [
+    "two words",
+    "tab\there",
+    "no-break\u00a0space",
+    "全角\u3000空白",
+    " edge ",
+    "<b>&\"'",
+    "🎱",
+    "ctl\x01",
+]
 
 
 def test_model_api_counts_as_many_labels_as_there_are(bundle: Path, tmp_path: Path):

@@ -25,13 +25,15 @@ def problem(classes: int, seed: int = 0, noise: float = 1.5) -> tuple[head.Float
 
 
 @pytest.mark.parametrize("strength", [1e-3, 0.1, 10.0])
-@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.parametrize("classes", [2, 3, 5])
 def test_the_folded_layer_is_scikit_learns_solution(classes: int, strength: float):
     features, labels = problem(classes)
     val, val_labels = problem(classes, seed=1)
-    oracle = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
+    oracle = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=5000, tol=1e-8))
     oracle.fit(features.astype(np.float64), labels)
-    solution = head.solve(features, labels, val, val_labels, strengths=[strength], max_iter=2000)
+    solution = head.solve(
+        features, labels, val, val_labels, classes=classes, strengths=[strength], max_iter=2000
+    )
     assert solution.weight.shape == (classes, 12)
     assert solution.bias.shape == (classes,)
     assert solution.weight.dtype == solution.bias.dtype == np.float32
@@ -44,7 +46,8 @@ def test_the_folded_layer_is_scikit_learns_solution(classes: int, strength: floa
 def test_the_figures_on_the_path_are_those_of_the_solutions():
     features, labels = problem(3)
     val, val_labels = problem(3, seed=1)
-    solution = head.solve(features, labels, val, val_labels, strengths=[0.1, 0.001, 1.0, 0.01], max_iter=2000)
+    strengths = [0.1, 0.001, 1.0, 0.01]
+    solution = head.solve(features, labels, val, val_labels, classes=3, strengths=strengths, max_iter=2000)
     assert [entry["C"] for entry in solution.grid] == [0.001, 0.01, 0.1, 1.0][: len(solution.grid)]
     entry = next(entry for entry in solution.grid if entry["C"] == solution.chosen)
     probabilities = softmax(val @ solution.weight.T + solution.bias)
@@ -58,7 +61,7 @@ def test_the_best_accuracy_wins_and_log_loss_decides_ties(noise: float, seed: in
     features, labels = problem(4, seed=seed, noise=noise)
     val, val_labels = problem(4, seed=seed + 50, noise=noise)
     strengths = [10.0**power for power in range(-6, 5)]
-    solution = head.solve(features, labels, val, val_labels, strengths=strengths)
+    solution = head.solve(features, labels, val, val_labels, classes=4, strengths=strengths)
     scores = [(entry["accuracy"], -entry["log_loss"]) for entry in solution.grid]
     assert solution.chosen == solution.grid[scores.index(max(scores))]["C"]
     # It stops where three strengths in a row bring nothing, and nowhere else.
@@ -78,23 +81,26 @@ def test_a_path_on_noise_ends_early():
     calls: list[tuple[str, int, int]] = []
     strengths = [10.0**power for power in range(-6, 6)]
     solution = head.solve(
-        features, labels, val, val_labels, strengths=strengths, progress=lambda *a: calls.append(a)
-    )
+        features, labels, val, val_labels,
+        classes=3, strengths=strengths, progress=lambda *call: calls.append(call),
+    )  # fmt: skip
     assert 4 <= len(solution.grid) < len(strengths)
     assert calls[-1] == ("head", len(strengths), len(strengths))
 
 
-def test_the_same_seed_gives_the_same_layer():
+def test_the_same_features_give_the_same_layer():
     features, labels = problem(3)
-    a, b = (head.solve(features, labels, features, labels, strengths=[0.01, 1.0]) for _ in range(2))
+    a, b = (
+        head.solve(features, labels, features, labels, classes=3, strengths=[0.01, 1.0]) for _ in range(2)
+    )
     np.testing.assert_array_equal(a.weight, b.weight)
     np.testing.assert_array_equal(a.bias, b.bias)
 
 
 def test_a_fit_that_does_not_converge_is_recorded_and_no_warning():
     features, labels = problem(5)
-    solution = head.solve(features, labels, features, labels, strengths=[1000.0], max_iter=2)
-    assert solution.grid[0]["iterations"] == 2
+    solution = head.solve(features, labels, features, labels, classes=5, strengths=[1000.0], max_iter=2)
+    assert 1 <= solution.grid[0]["iterations"] <= 2
 
 
 def test_metrics_are_scikit_learns():

@@ -64,7 +64,9 @@ def weights(graph: onnx.ModelProto) -> Weights:
             axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
             shape = [-1 if i == axis else 1 for i in range(values.ndim)] if scale.ndim else []
             zero, scale = zero.reshape(shape), scale.reshape(shape)
-            found[node.output[0]] = (values.astype(np.int64) - zero.astype(np.int64)) * scale.astype(np.float64)
+            found[node.output[0]] = (values.astype(np.int64) - zero.astype(np.int64)) * scale.astype(
+                np.float64
+            )
     return found
 
 
@@ -111,7 +113,9 @@ def test_weights_are_within_half_a_step_of_fp32s(bundle: Path):
     assert len(kernels) == 52
     for kernel in kernels:
         steps = np.abs(kernel).max(axis=(1, 2, 3), keepdims=True) / 127
-        nearest = min(float((np.abs(kernel - f) / np.maximum(steps, 1e-12)).max()) for f in full_by_shape[kernel.shape])
+        nearest = min(
+            float((np.abs(kernel - f) / np.maximum(steps, 1e-12)).max()) for f in full_by_shape[kernel.shape]
+        )
         assert nearest <= 0.51
 
 

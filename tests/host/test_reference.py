@@ -53,7 +53,9 @@ def spec(**changes: Any) -> str:
     return json.dumps(plain | changes)
 
 
-def test_a_timed_block_of_a_run(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_a_timed_block_of_a_run(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     loaded: list[Path] = []
     load = checkpoint.load
     monkeypatch.setattr(checkpoint, "load", lambda path: loaded.append(path) or load(path))

@@ -188,7 +188,11 @@ def test_a_broken_weights_file_is_refused_in_one_line(tmp_path: Path, content: b
 
 def test_absent_files_folders_and_models_are_refused(tmp_path: Path):
     torch.save([1, 2], tmp_path / "list.pth")
-    for weights, words in (("imagnet", "no such file"), (tmp_path, "no such file"), ("list.pth", "state dict")):
+    for weights, words in (
+        ("imagnet", "no such file"),
+        (tmp_path, "no such file"),
+        ("list.pth", "state dict"),
+    ):
         with pytest.raises(BadInput, match=words):
             zoo.open_source(SMALL, str(tmp_path / weights))
     with pytest.raises(BadInput, match="unknown model 'resnet'") as caught:

@@ -1,0 +1,38 @@
+"""The README says what the results say, and names only verbs and options that exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_tables_are_those_of_the_results():
+    specification = importlib.util.spec_from_file_location("render", ROOT / "benchmarks" / "render.py")
+    assert specification is not None
+    assert specification.loader is not None
+    render = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(render)
+    assert render.rendered(README) == README, "run python benchmarks/render.py"
+
+
+def test_every_verb_of_the_readme_exists():
+    verbs = set(re.findall(r"^    edge-tl (\w+)", README, re.MULTILINE))
+    assert len(verbs) >= 6
+    for verb in verbs:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_tl", verb, "--help"], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_every_link_leads_to_a_file(link: str):
+    assert (ROOT / link).exists()
