@@ -5,6 +5,7 @@ Importing it must not import PyTorch or a runtime: a verb imports its room when 
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import traceback
@@ -34,7 +35,7 @@ app.add_typer(recipes.app, name="recipes")
 # Packages that only the `host` extra brings; a verb that misses one says so.
 _HOST_MODULES = {
     "torch", "torchvision", "onnx", "onnxscript", "nncf", "safetensors", "pydantic", "yaml", "sklearn",
-    "scipy", "matplotlib", "jinja2",
+    "scipy", "matplotlib", "jinja2", "onnxruntime", "openvino",
 }  # fmt: skip
 
 
@@ -42,17 +43,23 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one verb and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a label that the terminal cannot show must not end the verb
+            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _interrupt)  # a stopped verb cleans up as an interrupted one does
     try:
         code = app(arguments, standalone_mode=False)
+        if code == EXIT_INTERRUPTED:  # some versions of Typer make a code of the interrupt
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except (KeyboardInterrupt, typer.Abort):
         complain("interrupted. Run the same command again; finished work is kept.")
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
-        if show := getattr(
-            error, "show", None
-        ):  # a usage error; its class is click's or Typer's own, by version
+        # A usage error's class is click's or Typer's own, by version.
+        if show := getattr(error, "show", None):
             show(file=sys.stderr)
             sys.exit(EXIT_BAD_INPUT)
         if debug:

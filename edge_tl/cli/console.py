@@ -44,7 +44,8 @@ def say(text: str) -> None:
 def finish(result: Any, text: str, *, as_json: bool, code: int = 0) -> int:
     """End a verb: the result as JSON on stdout, or the text for a person. Returns the exit code."""
     if as_json:
-        sys.stdout.write(json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n")
+        plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+        sys.stdout.write(json.dumps(result, ensure_ascii=plain, allow_nan=False) + "\n")
     else:
         sys.stdout.write(text.rstrip() + "\n")
     return code

@@ -55,8 +55,7 @@ def finetune(
     }
     for key, value in flags.items():
         if value is not None:
-            *section, field = key.split(".")
-            (settings.setdefault(section[0], {}) if section else settings)[field] = value
+            recipes.assign(settings, key, value)
     for assignment in set_ or []:
         recipes.override(settings, assignment)
     recipe = recipes.parse(settings, source=source)

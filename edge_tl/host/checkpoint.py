@@ -18,6 +18,19 @@ from edge_tl.target.files import read_json, sha256_file, write_atomic, write_jso
 SCHEMA_VERSION = 1
 RECORD = "run.json"
 WEIGHTS = "model.safetensors"
+_REQUIRED = (
+    "name",
+    "model",
+    "weights",
+    "pooled",
+    "strategy",
+    "labels",
+    "preprocess",
+    "data",
+    "metrics",
+    "provenance",
+    "files",
+)
 
 
 def claim(run: Path, names: tuple[str, ...]) -> None:
@@ -56,6 +69,10 @@ def read(run: Path) -> dict[str, Any]:
     record = read_json(run / RECORD)
     if record.get("schema_version") != SCHEMA_VERSION or record.get("kind") != "run":
         raise BadInput(f"{run / RECORD}: not a run of this edge-tl version. Fine-tune again.")
+    if missing := [key for key in _REQUIRED if key not in record]:
+        raise BadInput(f"{run / RECORD}: no {missing[0]!r}. The file is damaged; fine-tune again.")
+    if "recipe" not in record["provenance"]:
+        raise BadInput(f"{run / RECORD}: no 'provenance.recipe'. The file is damaged; fine-tune again.")
     return record
 
 
@@ -67,5 +84,8 @@ def load(run: Path) -> tuple[nn.Module, dict[str, Any]]:
         if not path.is_file() or sha256_file(path) != entry["sha256"]:
             raise BadInput(f"damaged run: {path} is not what was saved. Fine-tune again.")
     model = zoo.build(record["model"], len(record["labels"]), pooled=record["pooled"])
-    model.load_state_dict(safetensors.torch.load_file(run / WEIGHTS))
+    try:
+        model.load_state_dict(safetensors.torch.load_file(run / WEIGHTS))
+    except RuntimeError:
+        raise BadInput(f"{run / RECORD}: not the record of {WEIGHTS} beside it. Fine-tune again.") from None
     return model.eval(), record

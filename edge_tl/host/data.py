@@ -96,6 +96,11 @@ def scan(root: Path, progress: Callable[[int, int], None] = lambda done, total: 
                     f"class {class_folder.name!r} is empty: {class_folder} holds no image. Add images."
                 )
             found += [(path, class_folder.name, split or None) for path in files]
+    for path, _, _ in found:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise BadInput(f"file name is not UTF-8: {str(path)!r}. Rename the file or folder.") from None
     labels = sorted({label for _, label, _ in found})
     if len(labels) < 2:
         have = f"only {labels[0]!r}" if labels else "none"

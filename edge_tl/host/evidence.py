@@ -41,6 +41,17 @@ def calibration_set(dataset: Dataset, count: int, seed: int) -> list[Sample]:
     return chosen
 
 
+def evaluation_set(dataset: Dataset) -> tuple[str, list[Sample]]:
+    """What artifacts are judged on: the test images, or the validation images where there are none."""
+    split = "test" if dataset.split("test") else "val"
+    return split, dataset.split(split)
+
+
+def check_images(dataset: Dataset, calibration: int, seed: int) -> None:
+    """Raises `BadInput` when an image that an export will read is gone or has changed."""
+    _unchanged(dataset, evaluation_set(dataset)[1] + calibration_set(dataset, calibration, seed))
+
+
 def inputs(contract: Preprocess, dataset: Dataset, samples: Sequence[Sample]) -> NDArray[np.float32]:
     """`(n, 3, H, W)` model inputs of `samples`. Raises `BadInput` when a file is not what the run saw."""
     return np.concatenate([batch.inputs for batch in batches(contract, _unchanged(dataset, samples))])

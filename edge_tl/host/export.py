@@ -65,7 +65,7 @@ def to_onnx(model: nn.Module, path: Path, contract: Preprocess, labels: list[str
             onnx.save_model(candidate, str(path))
             difference = float(np.abs(open_runtime(path)(example.numpy()) - expected).max())
         except Exception as error:  # the converter raises bare RuntimeErrors for operators it cannot lower
-            faults[opset] = str(error).splitlines()[0]
+            faults[opset] = next(iter(str(error).splitlines()), type(error).__name__)
             continue
         if difference <= 1e-3 * max(1.0, float(np.abs(expected).max())):
             return {"opset": opset, "ir_version": ir_version, "runtime_floor": f"onnxruntime>={floor}"}
@@ -95,7 +95,7 @@ def model_info(contract: Preprocess, labels: list[str]) -> dict[str, str]:
     those keys cannot say it (a resize to one size, then a crop to a smaller one)."""
     return {
         "model_type": "Classification",
-        "labels": " ".join(label.replace(" ", "_") for label in labels),
+        "labels": " ".join("_".join(label.split()) or "_" for label in labels),
         "mean_values": " ".join(f"{255 * value:.10g}" for value in contract.mean),
         "scale_values": " ".join(f"{255 * value:.10g}" for value in contract.std),
         "reverse_input_channels": "True",  # Model API hands over OpenCV's BGR

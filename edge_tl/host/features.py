@@ -29,6 +29,7 @@ from torch import nn
 from edge_tl.host.data import Sample
 from edge_tl.host.reference import TorchRuntime
 from edge_tl.host.zoo import Source, classifier_of, head_of
+from edge_tl.target.files import write_atomic
 from edge_tl.target.loader import batches
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.runtime import Runtime, open_runtime
@@ -99,40 +100,48 @@ class _Store:
     width: int
     rows: dict[str, int] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
+    torn: bool = False
+    """The index holds lines without a row; they must go before new rows take those places."""
 
     @classmethod
     def open(cls, folder: Path, width: int) -> _Store:
         """Read what is whole: an index line counts only if its row is there."""
         store = cls(folder, width)
         index, data = folder / "index.jsonl", folder / "rows.f32"
-        if not (index.is_file() and data.is_file()):
+        if not index.is_file():
             return store
-        whole = data.stat().st_size // (4 * width)
-        for line in index.read_bytes().split(b"\n")[:-1]:  # what follows the last newline was cut off
+        whole = data.stat().st_size // (4 * width) if data.is_file() else 0
+        *lines, rest = index.read_bytes().split(b"\n")
+        store.torn = bool(rest)  # what follows the last newline was cut off
+        for line in lines:
             try:
                 entry = json.loads(line)
             except ValueError:
+                store.torn = True
                 continue
             if "bad" in entry:
                 store.bad[entry["digest"]] = entry["bad"]
             elif entry["row"] < whole:
                 store.rows[entry["digest"]] = entry["row"]
+            else:
+                store.torn = True
         return store
 
     def append(self, digests: list[str], rows: NDArray[np.float32], bad: dict[str, str]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         data, index = self.folder / "rows.f32", self.folder / "index.jsonl"
+        if self.torn:
+            write_atomic(index, _lines(self.rows, self.bad))
+            self.torn = False
         whole = data.stat().st_size // (4 * self.width) if data.exists() else 0
         with data.open("r+b" if data.exists() else "w+b") as file:
             file.truncate(whole * 4 * self.width)  # a row cut off by a kill
             file.seek(0, 2)
             file.write(np.ascontiguousarray(rows, np.float32).tobytes())
-        lines = [{"digest": d, "row": whole + i} for i, d in enumerate(digests)]
-        lines += [{"digest": d, "bad": reason} for d, reason in bad.items()]
-        torn = _torn(index)
+        added = {d: whole + i for i, d in enumerate(digests)}
         with index.open("ab") as file:
-            file.write(b"\n" * torn + b"".join(json.dumps(line).encode() + b"\n" for line in lines))
-        self.rows |= {d: whole + i for i, d in enumerate(digests)}
+            file.write(_lines(added, bad))
+        self.rows |= added
         self.bad |= bad
 
     def array(self) -> NDArray[np.float32]:
@@ -140,19 +149,17 @@ class _Store:
         return np.memmap(self.folder / "rows.f32", np.float32, "r").reshape(-1, self.width)
 
 
-def _torn(index: Path) -> bool:
-    """Whether a kill has left the last line without its end."""
-    if not index.exists() or not index.stat().st_size:
-        return False
-    with index.open("rb") as file:
-        file.seek(-1, 2)
-        return file.read() != b"\n"
+def _lines(rows: dict[str, int], bad: dict[str, str]) -> bytes:
+    entries: list[dict[str, Any]] = [{"digest": digest, "row": row} for digest, row in rows.items()]
+    entries += [{"digest": digest, "bad": reason} for digest, reason in bad.items()]
+    return b"".join(json.dumps(entry).encode() + b"\n" for entry in entries)
 
 
 def _gather(stores: list[_Store], digests: list[str], computed: int, runtime: str) -> Features:
     if len([s for s in stores if s.rows]) == 1:  # the usual case: no copy, the map itself
         store = next(s for s in stores if s.rows)
-        return Features(store.array(), store.rows, stores[0].bad | store.bad, computed, runtime)
+        known_bad = {d: r for other in stores for d, r in other.bad.items() if d not in store.rows}
+        return Features(store.array(), store.rows, known_bad, computed, runtime)
     rows: dict[str, int] = {}
     bad: dict[str, str] = {}
     parts = [np.empty((0, stores[0].width), np.float32)]

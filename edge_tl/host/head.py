@@ -102,15 +102,18 @@ def _minimize(
     optimizer = torch.optim.LBFGS(
         [weight, bias],
         max_iter=max_iter,
-        tolerance_grad=1e-4,  # of the mean loss, as scikit-learn has it
+        tolerance_grad=1e-5,
         tolerance_change=1e-10,
         history_size=10,
         line_search_fn="strong_wolfe",
     )
 
+    # Two classes share one direction in two rows; scikit-learn penalizes it once, as a difference.
+    rows = 2 if len(weight) == 2 else 1
+
     def objective() -> torch.Tensor:
         optimizer.zero_grad()
-        penalty = weight.square().sum() / (2 * strength * len(features))
+        penalty = rows * weight.square().sum() / (2 * strength * len(features))
         loss = cross_entropy(features @ weight.T + bias, labels) + penalty
         loss.backward()  # type: ignore[no-untyped-call]
         return loss

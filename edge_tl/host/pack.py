@@ -62,6 +62,7 @@ def export(
     model, saved = checkpoint.load(run)
     dataset = Dataset.from_json(saved["data"], saved["labels"])
     out = out or Path("exported") / saved["name"]
+    evidence.check_images(dataset, recipe.export.calibration_images if recipe.export.int8 else 0, recipe.seed)
     checkpoint.claim(out, BUNDLE_FILES)
     for stale in out.glob(f"{_STAGING}*"):
         shutil.rmtree(stale)
@@ -163,8 +164,7 @@ def _judged(
     progress: Progress,
 ) -> dict[str, Any]:
     """Run PyTorch and every artifact over the evaluation set and the goldens; the record without timings."""
-    split = "test" if dataset.split("test") else "val"
-    judged = dataset.split(split)
+    split, judged = evidence.evaluation_set(dataset)
     labels = np.array([s.label for s in judged], np.int64)
     runtimes: dict[str, Runtime] = {REFERENCE: reference}
     runtimes |= {a["id"]: open_runtime(staging / a["files"][0]["path"]) for a in artifacts}

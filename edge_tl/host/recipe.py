@@ -58,7 +58,16 @@ class Train(_Section):
 class Head(_Section):
     """The linear classifier on the frozen features."""
 
-    C: list[Annotated[float, Field(gt=0)]] = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0]
+    C: Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=1)] = [
+        1e-4,
+        3e-4,
+        1e-3,
+        3e-3,
+        1e-2,
+        3e-2,
+        1e-1,
+        1.0,
+    ]
     """Inverse strengths of the L2 penalty to try; validation accuracy picks one."""
     max_iter: Annotated[int, Field(ge=1)] = 500
 
@@ -70,7 +79,7 @@ class Export(_Section):
     max_drop: Annotated[float, Field(ge=0, le=100)] = 0.5
     """Largest accuracy drop from PyTorch, in percentage points: 0.5 means from 87.0 % to 86.5 %."""
     calibration_images: Annotated[int, Field(ge=1)] = 300
-    golden_images: Annotated[int, Field(ge=2, le=256)] = 24
+    golden_images: Annotated[int, Field(ge=4, le=256)] = 24
 
 
 class Recipe(_Section):
@@ -115,15 +124,27 @@ def override(settings: dict[str, Any], assignment: str) -> None:
     key, equals, value = assignment.partition("=")
     if not equals or not key.strip():
         raise BadInput(f"--set {assignment}: write it as section.field=value, e.g. --set head.max_iter=100.")
-    *sections, field = key.strip().split(".")
-    for section in sections:
-        settings = settings.setdefault(section, {})
-        if not isinstance(settings, dict):
-            raise BadInput(f"--set {assignment}: {section!r} is not a section.")
     try:
-        settings[field] = yaml.safe_load(value)
+        assign(settings, key.strip(), yaml.safe_load(value))
     except yaml.YAMLError:
         raise BadInput(f"--set {assignment}: {value!r} is not a YAML value.") from None
+    except BadInput as error:
+        raise BadInput(f"--set {assignment}: {error}") from None
+
+
+def assign(settings: dict[str, Any], key: str, value: Any) -> None:
+    """Set `section.field` in place; an empty section is made one. Raises `BadInput` where a value stands instead."""
+    *sections, field = key.split(".")
+    for section in sections:
+        inner = settings.setdefault(section, {})
+        if inner is None:
+            inner = settings[section] = {}
+        if not isinstance(inner, dict):
+            raise BadInput(
+                f"{section}: {inner!r} is a value, {key} needs a section. Write it as {section}: {{…}}."
+            )
+        settings = inner
+    settings[field] = value
 
 
 def _sentence(source: str, error: Any) -> str:
@@ -131,7 +152,9 @@ def _sentence(source: str, error: Any) -> str:
     name = ".".join(location)
     if error["type"] == "extra_forbidden":
         fields = _fields(location[:-1])
-        near = difflib.get_close_matches(location[-1], fields, n=1, cutoff=0.0)
+        lowered = {name.lower(): name for name in fields}
+        near = difflib.get_close_matches(location[-1].lower(), lowered, n=1, cutoff=0.0)
+        near = [lowered[name] for name in near]
         return f"{source}: unknown key {name!r}. Nearest: {'.'.join([*location[:-1], *near])!r}."
     value = error["input"]
     hint = ""

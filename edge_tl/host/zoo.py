@@ -5,6 +5,7 @@ It must not train or export. A new classifier is one more row.
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -144,7 +145,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
             return state
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both libraries raise unrelated types on foreign files
-        why = str(error).splitlines()[0][:120]
+        why = next(iter(str(error).splitlines()), type(error).__name__)[:120]
         raise BadInput(
             f"--weights {path}: not a readable weights file ({why}). Save a plain state dict."
         ) from None
@@ -186,7 +187,7 @@ def _fits(name: str, state: dict[str, torch.Tensor]) -> bool:
 def _download(name: str, entry: Row) -> nn.Module:
     try:
         return entry.build(weights=entry.imagenet).eval()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
         url = entry.imagenet.url
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise BadInput(

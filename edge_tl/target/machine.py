@@ -13,6 +13,7 @@ import platform
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,19 @@ def _probe(name: str, offer: str, listing: Callable[[Any], list[Any]]) -> dict[s
         return {"version": version, offer: [], "error": type(error).__name__}
 
 
+@cache
+def openvino_core() -> Any:
+    """The one `openvino.Core` of this process. Raises `ImportError` when OpenVINO is not installed.
+
+    Every Core installs signal handlers; with two of them, Ctrl-C after the first is gone ends in a crash.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 def _openvino_devices(openvino: Any) -> list[dict[str, object]]:
-    core = openvino.Core()
+    core = openvino_core()
     devices: list[dict[str, object]] = []
     for name in core.available_devices:
         full_name: str | None = None

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.target.errors import BadInput, BundleError, MissingExtra
-from edge_tl.target.machine import cores_allowed
+from edge_tl.target.machine import cores_allowed, openvino_core
 
 Logits = NDArray[np.float32]
 
@@ -138,7 +138,7 @@ class OpenVinoRuntime:
             import openvino
         except ImportError:
             raise MissingExtra("OpenVINO", "openvino") from None
-        core = openvino.Core()
+        core = openvino_core()
         if device not in core.available_devices and device != "AUTO":
             raise BadInput(
                 f"--device {device}: OpenVINO sees {', '.join(core.available_devices)}. Choose one of these."

@@ -16,7 +16,18 @@ import torch
 from edge_tl.host import checkpoint, zoo
 from edge_tl.target.errors import BadInput
 
-RECORD = {"name": "x", "model": "mobilenet_v3_small", "pooled": True, "labels": ["a", "b", "é"]}
+RECORD: dict[str, Any] = {
+    "name": "x",
+    "model": "mobilenet_v3_small",
+    "pooled": True,
+    "labels": ["a", "b", "é"],
+    "weights": "none",
+    "strategy": "head",
+    "preprocess": {},
+    "data": {},
+    "metrics": {},
+    "provenance": {"recipe": {}},
+}
 
 
 @pytest.fixture
@@ -101,7 +112,7 @@ def test_a_run_of_another_version_is_refused(saved: Path):
         checkpoint.load(saved)
 
 
-@pytest.mark.parametrize("key", ["files", "labels", "model", "pooled"])
+@pytest.mark.parametrize("key", ["files", "labels", "model", "pooled", "data", "provenance"])
 def test_a_record_with_a_lost_key_is_refused(saved: Path, key: str):
     change(saved, lambda record: record.pop(key))
     with pytest.raises(BadInput):
