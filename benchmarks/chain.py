@@ -36,6 +36,7 @@ def main() -> None:
         arguments = [str(options.data), "--model", "mobilenet_v2", "--weights", str(options.weights)]
         tuned, finetune_seconds = edge_tl("finetune", *arguments, "--strategy", "head", "--out", str(run))
         record, export_seconds = edge_tl("export", str(run), "--int8", "--thorough", "--out", str(bundle))
+    del record["bundle"], record["provenance"]["run"]  # paths of this machine
     write_json(
         options.out,
         {
