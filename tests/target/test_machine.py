@@ -290,6 +290,9 @@ def test_accelerators_missing_and_broken(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=Core, __version__="2025.0.0-17942-abc"))
+    monkeypatch.setattr(
+        machine, "openvino_core", machine.openvino_core.__wrapped__
+    )  # not this process's real one
     devices = [{"name": "CPU", "full_name": "Intel(R) N100"}, {"name": "GPU", "full_name": None}]
     found = machine.accelerators()
     assert found == {"onnxruntime": None, "openvino": {"version": "2025.0.0", "devices": devices}}
