@@ -32,9 +32,6 @@ _FLOORS = {
     16: (8, "1.11"),
     17: (8, "1.12"),
     18: (8, "1.14"),
-    19: (9, "1.15"),
-    20: (9, "1.17"),
-    21: (10, "1.18"),
 }
 _EXPORTED_OPSET = 18  # the lowest that the dynamo exporter writes
 
@@ -53,8 +50,6 @@ def to_onnx(model: nn.Module, path: Path, contract: Preprocess, labels: list[str
     _pool_globally(graph)
     faults = {}
     for opset, (ir_version, floor) in _FLOORS.items():
-        if opset > _EXPORTED_OPSET:
-            break
         try:
             candidate = (
                 graph if opset == _EXPORTED_OPSET else onnx.version_converter.convert_version(graph, opset)

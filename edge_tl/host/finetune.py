@@ -54,6 +54,7 @@ def finetune(
     strategy = _strategy(recipe, note)
     root = Path(recipe.data.path).expanduser()
     listing = data.scan(root, lambda done, total: progress("hashing", done, total))
+    torch.manual_seed(recipe.seed)  # --weights none is random, and must be the same random again
     source = zoo.open_source(
         recipe.model.name,
         recipe.model.weights,

@@ -2,8 +2,8 @@
 
 Multinomial logistic regression with an L2 penalty, by L-BFGS, on standardized features; the standardization is
 folded into the layer's weights, so the exported model is one linear layer. The penalty is the one with the best
-validation accuracy. PyTorch's L-BFGS, because PyTorch is loaded anyway: importing scikit-learn takes longer than
-solving, which a test holds against scikit-learn's solution.
+validation accuracy. PyTorch's L-BFGS, because PyTorch is loaded anyway and scikit-learn's import costs seconds;
+a test holds the solution against scikit-learn's.
 """
 
 from __future__ import annotations

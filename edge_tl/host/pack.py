@@ -183,7 +183,9 @@ def _judged(
             "changed": verdict.changed(judged, dataset.labels, expected, got),
             "limits": verdict.limits(artifact, host, recipe.export.max_drop),
         }
-    calibration = evidence.calibration_set(dataset, recipe.export.calibration_images, recipe.seed)
+    calibration = (
+        min(recipe.export.calibration_images, dataset.counts()["train"]) if recipe.export.int8 else 0
+    )
     return {
         "schema_version": bundles.SCHEMA_VERSION,
         "name": "",
@@ -207,8 +209,7 @@ def _judged(
             "weights": saved["weights"],
             "strategy": saved["strategy"],
             "finetune": _anonymous(saved["provenance"]),
-            "sets": dataset.counts()
-            | {"calibration": len(calibration) if recipe.export.int8 else 0, "evaluation": len(judged)},
+            "sets": dataset.counts() | {"calibration": calibration, "evaluation": len(judged)},
         },
     }
 

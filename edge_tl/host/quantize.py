@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edge_tl.host.export import INPUT, add_metadata, save_openvino
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.machine import has_vnni, openvino_core
-from edge_tl.target.runtime import open_runtime
+from edge_tl.target.runtime import Logits, open_runtime
 
 Inputs = NDArray[np.float32]
 
@@ -60,7 +60,7 @@ def onnx_int8(
     graph.ir_version = onnx.load(str(fp32), load_external_data=False).ir_version
     add_metadata(graph, contract, labels)
     onnx.save_model(graph, str(int8))
-    _shift_onnx_bias(graph, _mean_difference(fp32, int8, calibration))
+    _shift_onnx_bias(graph, _mean_difference(_logits(fp32, calibration), _logits(int8, calibration)))
     onnx.checker.check_model(graph, full_check=True)
     onnx.save_model(graph, str(int8))
     weights = "uint8, zero point 128 (no VNNI here)" if unsigned else "int8"
@@ -88,6 +88,7 @@ def openvino_int8(
 
     tries = [OverflowFix.DISABLE] if has_vnni() else [OverflowFix.FIRST_LAYER, OverflowFix.ENABLE]
     errors: dict[str, float] = {}
+    expected = _logits(fp32, calibration)
     for overflow in tries:
         with _quiet():
             model = nncf.quantize(
@@ -103,10 +104,10 @@ def openvino_int8(
             )
         candidate = int8.with_name(f"{int8.stem}.{overflow.value}.xml")
         save_openvino(model, candidate, contract, labels)
-        _shift_openvino_bias(model, _mean_difference(fp32, candidate, calibration))
+        _shift_openvino_bias(model, _mean_difference(expected, _logits(candidate, calibration)))
         save_openvino(model, candidate, contract, labels)
         if len(tries) > 1:
-            errors[overflow.value] = _squared_error(candidate, fp32, calibration)
+            errors[overflow.value] = float(np.mean((_logits(candidate, calibration) - expected) ** 2))
     best = min(errors, key=lambda name: errors[name]) if errors else tries[0].value
     for overflow in tries:
         candidate = int8.with_name(f"{int8.stem}.{overflow.value}.xml")
@@ -125,17 +126,20 @@ def openvino_int8(
     }
 
 
-def _mean_difference(fp32: Path, int8: Path, inputs: Inputs) -> NDArray[np.float64]:
-    """What to add to the INT8 logits, per class, so that their mean over `inputs` is FP32's: `(classes,)`.
+def _logits(path: Path, inputs: Inputs) -> Logits:
+    """`(n, classes)` of a model file, one image a call, as a device runs it."""
+    runtime = open_runtime(path)
+    return np.concatenate([runtime(image[None]) for image in inputs])
+
+
+def _mean_difference(fp32: Logits, int8: Logits) -> NDArray[np.float64]:
+    """What to add to INT8 logits, per class, so that their mean is FP32's: `(n, classes)` to `(classes,)`.
 
     Rounding errors do not average out through a network; they arrive at the head as a shift. Measured through
     the kernels of this machine, it includes what they saturate (empirical bias correction, Nagel et al.,
     "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019, at the last layer).
     """
-    device, reference = open_runtime(int8), open_runtime(fp32)
-    shift: NDArray[np.float64] = np.mean(
-        [(reference(x[None]) - device(x[None]))[0] for x in inputs], axis=0, dtype=np.float64
-    )
+    shift: NDArray[np.float64] = np.mean(fp32 - int8, axis=0, dtype=np.float64)
     return shift
 
 
@@ -162,12 +166,6 @@ def _shift_openvino_bias(model: Any, shift: NDArray[np.float64]) -> None:
     old = port.get_source_output().get_node()
     moved = (old.get_data() + shift.reshape(old.get_data().shape)).astype(np.float32)
     port.replace_source_output(openvino.opset8.constant(moved).output(0))
-
-
-def _squared_error(int8: Path, fp32: Path, inputs: Inputs) -> float:
-    """Mean squared difference of the logits of two files."""
-    device, reference = open_runtime(int8), open_runtime(fp32)
-    return float(np.mean([np.mean((device(x[None]) - reference(x[None])) ** 2) for x in inputs]))
 
 
 def _saturated_ranges(graph: onnx.ModelProto, calibration: Inputs) -> dict[str, list[dict[str, Any]]]:

@@ -21,8 +21,8 @@ from edge_tl.target.verify import Gate
 def limits(
     artifact: dict[str, Any], host: dict[str, NDArray[np.float32]], max_drop: float
 ) -> dict[str, float]:
-    """What a device may differ by. FP32: a thousandth of the largest logit, a hundred times the spread between
-    CPU families. INT8: no more than quantization itself cost on the host, and one answer beyond the host's."""
+    """What a device may differ by. FP32: a thousandth of the largest logit. INT8: no more than quantization itself
+    cost on the host, and one answer beyond the host's."""
     own, expected = host[artifact["id"]], host[REFERENCE]
     difference = 1e-3 * max(1.0, float(np.abs(own).max()))
     least = 1.0

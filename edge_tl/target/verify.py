@@ -4,7 +4,7 @@
     device   this machine's logits          against the host's, same file  CPU, ISA, runtime version
     loss     this machine's logits          against PyTorch's              export, quantization
 
-It must not time anything, and it judges only by limits that travel with the bundle.
+It must not time anything. The limits travel with the bundle, except that of the pixels gate, which no model moves.
 """
 
 from __future__ import annotations
