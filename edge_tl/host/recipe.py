@@ -1,5 +1,6 @@
-"""YAML to validated settings: every field has a type, a range and a real default; an unknown key is refused
-with the nearest one. It must not read data or models.
+"""YAML to validated settings: an unknown key is refused with the nearest one, a bad value with its field.
+
+It must not read data or models; the fields themselves are in `settings`.
 """
 
 from __future__ import annotations
@@ -9,89 +10,13 @@ import math
 import types
 import typing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
+from edge_tl.host.settings import Recipe
 from edge_tl.target.errors import BadInput
-
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Data(_Section):
-    """Where the images are and how they are split when the folder does not say."""
-
-    path: str | None = None
-    """A folder with one sub-folder per class, or with train/ and val/ (and test/) that hold them."""
-    val: Fraction = 0.15
-    """Fraction of each class kept for choosing (regularization), when there is no val/ folder."""
-    test: Fraction = 0.15
-    """Fraction of each class kept for the final figures, when the folder is not split at all."""
-    on_bad_image: Literal["skip", "fail"] = "skip"
-
-
-class Model(_Section):
-    """What is fine-tuned, from where."""
-
-    name: str = "mobilenet_v2"
-    weights: str = "imagenet"
-    """imagenet (downloaded), embedded (in the package), none, or a path to .safetensors or .pth."""
-    image_size: Annotated[int, Field(ge=32, le=1024)] | None = None
-    """Side of the model's input in pixels; the weights' own when null."""
-    resize: Literal["shorter", "exact"] = "shorter"
-    """shorter: keep the aspect and crop the centre; exact: squeeze the whole image into the square."""
-
-
-class Train(_Section):
-    """How it is fine-tuned."""
-
-    strategy: Literal["auto", "head", "lp-ft", "full"] = "auto"
-    epochs: Annotated[int, Field(ge=1)] | None = None
-    """For strategies that pass over the images; the head is solved to convergence and takes none."""
-
-
-class Head(_Section):
-    """The linear classifier on the frozen features."""
-
-    C: Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=1)] = [
-        1e-4,
-        3e-4,
-        1e-3,
-        3e-3,
-        1e-2,
-        3e-2,
-        1e-1,
-        1.0,
-    ]
-    """Inverse strengths of the L2 penalty to try; validation accuracy picks one."""
-    max_iter: Annotated[int, Field(ge=1)] = 500
-
-
-class Export(_Section):
-    """What `export` makes and by what it is judged."""
-
-    int8: bool = False
-    max_drop: Annotated[float, Field(ge=0, le=100)] = 0.5
-    """Largest accuracy drop from PyTorch, in percentage points: 0.5 means from 87.0 % to 86.5 %."""
-    calibration_images: Annotated[int, Field(ge=1)] = 300
-    golden_images: Annotated[int, Field(ge=4, le=256)] = 24
-
-
-class Recipe(_Section):
-    """Everything a run depends on."""
-
-    name: str | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
-    data: Data = Data()
-    model: Model = Model()
-    train: Train = Train()
-    head: Head = Head()
-    export: Export = Export()
 
 
 def parse(settings: dict[str, Any], *, source: str = "recipe") -> Recipe:

@@ -39,7 +39,7 @@ def nested(name: str, value: Any) -> dict[str, Any]:
 
 
 def test_the_fields_are_those_of_the_design():
-    assert SECTIONS == ["data", "export", "head", "model", "train"]
+    assert SECTIONS == ["augment", "data", "export", "head", "model", "train"]
     assert {"seed", "data.path", "model.weights", "train.epochs", "head.C", "export.max_drop"} <= set(FIELDS)
 
 

@@ -1,0 +1,239 @@
+"""Labelled images in WebDataset tar shards, found by their headers and read in place.
+
+It must not unpack, write or decode anything, or know what a split is. The convention is the WebDataset format:
+members of a tar file that differ only after the first dot of their base name are one sample.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from edge_tl.target.errors import BadInput
+from edge_tl.target.loader import IMAGE_SUFFIXES
+
+SUFFIX = ".tar"
+CLASSES = "classes.txt"
+_COMPRESSED = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
+_KEY = re.compile(r"((?:.*/)?[^/.]+)\.([^/]+)", re.DOTALL)
+_RANGE = re.compile(r"([0-9]{1,9})\.\.([0-9]{1,9})")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_MOST_SHARDS = 1_000_000
+_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Member:
+    """One encoded image in a tar file: `size` bytes from byte `offset` of `shard`; `name` is the tar's own."""
+
+    shard: Path
+    offset: int
+    size: int
+    name: str
+
+    @property
+    def suffix(self) -> str:
+        """As `Path.suffix`."""
+        return PurePosixPath(self.name).suffix
+
+    def read_bytes(self) -> bytes:
+        """The encoded image, read at random. Raises `OSError`, also when the shard has become shorter."""
+        with self.shard.open("rb") as file:
+            file.seek(self.offset)
+            content = file.read(self.size)
+        if len(content) != self.size:
+            raise OSError(f"the shard ends at {len(content)} of the image's {self.size} bytes")
+        return content
+
+    def __str__(self) -> str:
+        return f"{self.shard}!{self.name}"
+
+
+def expand(pattern: str) -> list[str]:
+    """Braces written out as a shell does, the first varying slowest: `{000..041}` keeps its zeros, `{a,b}` is a
+    list; braces around anything else stay. Raises `BadInput` when they are nested or not closed."""
+    parts = re.split(r"\{([^{}]*)\}", pattern)
+    if any(brace in literal for literal in parts[::2] for brace in "{}"):
+        raise BadInput(
+            f"braces do not match: {pattern!r}. Write them as {{000..041}} or {{a,b}}, not nested."
+        )
+    if (count := prod(_count(body) for body in parts[1::2])) > _MOST_SHARDS:
+        raise BadInput(f"too many shards: {pattern!r} stands for {count}. Check the range.")
+    choices = [[part] if i % 2 == 0 else _choices(part) for i, part in enumerate(parts)]
+    return ["".join(chosen) for chosen in product(*choices)]
+
+
+def _count(body: str) -> int:
+    found = _RANGE.fullmatch(body)
+    return abs(int(found[2]) - int(found[1])) + 1 if found else body.count(",") + 1
+
+
+def _choices(body: str) -> list[str]:
+    if found := _RANGE.fullmatch(body):
+        first, last = int(found[1]), int(found[2])
+        padded = any(len(text) > 1 and text.startswith("0") for text in found.groups())
+        width = max(map(len, found.groups())) if padded else 0
+        step = 1 if first <= last else -1
+        return [f"{i:0{width}d}" for i in range(first, last + step, step)]
+    return body.split(",") if "," in body else [f"{{{body}}}"]
+
+
+def in_folder(folder: Path) -> list[Path]:
+    """The visible shards of `folder`, sorted. Raises `BadInput` when there are only compressed ones."""
+    files = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.is_file())
+    found = [p for p in files if p.suffix == SUFFIX]
+    if not found:
+        for path in files:
+            refuse_compressed(path)
+    return found
+
+
+def refuse_compressed(path: Path) -> None:
+    """Raises `BadInput` for a tar file that cannot be read at random."""
+    if _COMPRESSED.search(path.name):
+        raise BadInput(
+            f"compressed shard: {path}. Images are read in place, which compression rules out (they are compressed "
+            "themselves). Decompress it to .tar."
+        )
+
+
+def index(shard: Path) -> list[tuple[Member, str]]:
+    """Every image of `shard` with its label, in the order of the tar; one pass over the headers.
+
+    The label is the text of the sample's .cls, or `label`, `class` or `cls` of its .json. Links, sparse and hidden
+    members and samples with neither image nor label are passed over. Raises `BadInput` naming shard and sample.
+    """
+    images: dict[str, dict[str, Member]] = defaultdict(dict)
+    texts: dict[str, dict[str, str]] = defaultdict(dict)
+    try:
+        with shard.open("rb") as file:
+            for info in _headers(shard, file):
+                parts = _KEY.fullmatch(info.name)
+                if not parts or not info.isreg() or info.issparse() or _hidden(info.name):
+                    continue
+                key, extension = parts[1], parts[2].lower()
+                if f".{extension.rpartition('.')[2]}" in IMAGE_SUFFIXES:
+                    if extension in images[key]:
+                        raise BadInput(f"{shard} holds {info.name!r} twice. Write the shard again.")
+                    images[key][extension] = Member(shard, info.offset_data, info.size, info.name)
+                elif extension in ("cls", "json"):
+                    file.seek(info.offset_data)
+                    text = _label(shard, info.name, file.read(info.size), extension)
+                    if text is not None:
+                        texts[key][extension] = text
+    except (
+        tarfile.TarError,
+        OSError,
+        ValueError,
+        OverflowError,
+        EOFError,
+    ) as error:  # as tarfile raises them
+        raise BadInput(f"cannot read shard {shard}: {error}. Copy or write it again, uncompressed.") from None
+    if unlabelled := [key for key in images if key not in texts]:
+        raise BadInput(
+            f"{shard}: {unlabelled[0]!r} has an image but no label. Add a .cls, or a .json with the key label."
+        )
+    if empty := [key for key in texts if key not in images]:
+        raise BadInput(f"{shard}: {empty[0]!r} has a label but no image. Add an image, or remove the label.")
+    return [
+        (_one_image(shard, key, found), texts[key].get("cls") or texts[key]["json"])
+        for key, found in images.items()
+    ]
+
+
+def class_names(folders: list[Path]) -> list[str] | None:
+    """The lines of the `classes.txt` beside the shards: names of the labels 0, 1, …; None where there is none."""
+    found: dict[Path, list[str]] = {}
+    for path in (folder / CLASSES for folder in folders):
+        if path.is_file():
+            try:
+                names = [line.strip() for line in path.read_text("utf-8-sig").rstrip().splitlines()]
+            except UnicodeDecodeError:
+                raise BadInput(f"not UTF-8: {path}. Save it as UTF-8.") from None
+            seen: set[str] = set()
+            for line, name in enumerate(names, 1):
+                if not name or name in seen:
+                    what = f"the name {name!r} again" if name else "an empty name"
+                    raise BadInput(f"{path}, line {line}: {what}. Give every class a name of its own.")
+                seen.add(name)
+            found[path] = names
+    if len({tuple(names) for names in found.values()}) > 1:
+        raise BadInput(f"{' and '.join(map(str, found))} differ. Keep one, or make them the same.")
+    return next(iter(found.values()), None)
+
+
+def named(label: str, names: list[str] | None, member: Member) -> str:
+    """The class name of an integer `label`; any other label stays. Raises `BadInput` for one without a name."""
+    if names is None or not is_integer(label):
+        return label
+    if not 0 <= int(label) < len(names):
+        raise BadInput(
+            f"{member}: label {label}, but {CLASSES} has {len(names)} lines, for 0 to {len(names) - 1}. "
+            "Add the missing names."
+        )
+    return names[int(label)]
+
+
+def is_integer(text: str) -> bool:
+    """Whether `text` is an integer in digits."""
+    return _INTEGER.fullmatch(text) is not None
+
+
+def _headers(shard: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """Every header, checking what tarfile lets pass: after the first member it takes any unreadable header for the
+    end, and a header can send it back to where it was."""
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        before = -1
+        while (info := tar.next()) is not None:
+            tar.members.clear()  # type: ignore[attr-defined]  # it would remember all: a kilobyte each
+            if info.offset <= before:
+                raise BadInput(f"damaged shard: {shard}, a header points back. Copy or write it again.")
+            before = info.offset
+            yield info
+        end = file.tell()
+        file.seek(max(end - _BLOCK, 0))
+        if file.read(_BLOCK) != bytes(_BLOCK):
+            raise BadInput(
+                f"truncated or damaged shard: {shard}, it has no end-of-archive mark after byte {end}. "
+                "Copy or write it again."
+            )
+
+
+def _label(shard: Path, name: str, content: bytes, extension: str) -> str | None:
+    try:
+        text = content.decode("utf-8-sig").strip()
+        value = json.loads(text) if extension == "json" else text
+    except ValueError as error:
+        raise BadInput(f"{shard}: {name!r} cannot be read ({error}). Write it again.") from None
+    if extension == "json":
+        if not isinstance(value, dict):
+            return None
+        value = next((value[key] for key in ("label", "class", "cls") if key in value), None)
+        if value is None:
+            return None
+        if type(value) not in (int, str):
+            raise BadInput(f"{shard}: {name!r} has the label {value!r}. A label is an integer or a name.")
+    if not (label := str(value).strip()):
+        raise BadInput(f"{shard}: {name!r} has an empty label. A label is an integer or a name.")
+    return label
+
+
+def _one_image(shard: Path, key: str, found: dict[str, Member]) -> Member:
+    plain = [member for extension, member in found.items() if "." not in extension] or list(found.values())
+    if len(plain) > 1:
+        raise BadInput(
+            f"{shard}: {key!r} has several images: {', '.join(m.name for m in plain)}. Keep one a sample."
+        )
+    return plain[0]
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
