@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -26,16 +27,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edge_tl.host import processes, zoo
 from edge_tl.host.data import Sample
 from edge_tl.host.reference import TorchRuntime
-from edge_tl.host.zoo import Source, classifier_of, head_of
+from edge_tl.host.weights import Source
 from edge_tl.target.files import write_atomic
-from edge_tl.target.loader import batches
+from edge_tl.target.loader import Encoded, batches
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.runtime import Runtime, open_runtime
 
 FOLDER = "features"
-_BATCH = 16
+_BATCH, _GPU_BATCH = 16, 128
 
 
 @dataclass(frozen=True)
@@ -54,43 +56,104 @@ class Features:
 
 
 def extract(
-    source: Source, samples: Sequence[Sample], root: Path, run: Path, *, progress: Progress = no_progress
+    source: Source,
+    samples: Sequence[Sample],
+    images: Sequence[Encoded],
+    run: Path,
+    *,
+    progress: Progress = no_progress,
 ) -> Features:
-    """Features of every distinct image in `samples`, from this run's cache, from the caches of the runs beside
-    it (read only), or computed now and kept in `run`."""
-    width = head_of(source.model).in_features
+    """Features of every distinct image, from this run's cache, from the caches of the runs beside it (read only), or
+    computed now and kept in `run`. `images` are the encoded files of `samples`, in their order.
+
+    Several processes share the work by whole batches, and the main one puts their rows together in the order in
+    which one process alone would have written them: the cache is the same, bit for bit.
+    """
+    width = zoo.feature_width(source.model, source.head)
     on_gpu = torch.cuda.is_available()
     key = _key(source, "cuda" if on_gpu else "cpu")
+    if processes.is_main():
+        _adopt(run / FOLDER / key, width)
+    processes.wait()
     own = _Store.open(run / FOLDER / key, width)
     stores = [own] + [
         _Store.open(folder, width)
         for folder in sorted(run.parent.glob(f"*/{FOLDER}/{key}"))
         if folder != own.folder
     ]
-    wanted = {s.digest: root / s.path for s in samples}
+    wanted = {s.digest: image for s, image in zip(samples, images, strict=True)}
     have = {digest for store in stores for digest in (*store.rows, *store.bad)}
-    todo = [(digest, path) for digest, path in wanted.items() if digest not in have]
+    todo = [(digest, image) for digest, image in wanted.items() if digest not in have]
+    processes.wait()  # nobody writes before everybody has read
     runtime_name = "cache"
     if todo:
         with tempfile.TemporaryDirectory() as scratch:
             runtime = _fastest(source, Path(scratch), on_gpu=on_gpu)
             runtime_name = f"{runtime.name} {runtime.version}"
-            done = 0
-            progress("features", done, len(todo))
-            for batch in batches(source.contract, [path for _, path in todo], size=_BATCH):
-                rows = runtime(batch.inputs) if batch.indices else np.empty((0, width), np.float32)
-                own.append(
-                    [todo[i][0] for i in batch.indices], rows, {todo[i][0]: r for i, r in batch.bad.items()}
-                )
-                done += len(batch.indices) + len(batch.bad)
-                progress("features", done, len(todo))
+            _compute(source, runtime, todo, own, _GPU_BATCH if on_gpu else _BATCH, progress)
     return _gather(stores, list(wanted), len(todo), runtime_name)
+
+
+def _compute(
+    source: Source,
+    runtime: Runtime,
+    todo: list[tuple[str, Encoded]],
+    own: _Store,
+    size: int,
+    progress: Progress,
+) -> None:
+    """Append the features of `todo` to `own`; where there are several processes, through a store of each."""
+    rank, count = processes.rank(), processes.count()
+    chunks = [range(start, min(start + size, len(todo))) for start in range(0, len(todo), size)]
+    mine = [i for chunk in chunks[rank::count] for i in chunk]
+    store = own if count == 1 else _Store(own.folder.with_name(f"{own.folder.name}.part{rank}"), own.width)
+    done = 0
+    progress("features", done, len(mine))
+    for batch in batches(source.contract, [todo[i][1] for i in mine], size=size):
+        rows = runtime(batch.inputs) if batch.indices else np.empty((0, own.width), np.float32)
+        digests = [todo[mine[i]][0] for i in batch.indices]
+        store.append(digests, rows, {todo[mine[i]][0]: reason for i, reason in batch.bad.items()})
+        done += len(batch.indices) + len(batch.bad)
+        progress("features", done, len(mine))
+    if count == 1:
+        return
+    processes.wait()
+    parts = [_Store.open(own.folder.with_name(f"{own.folder.name}.part{i}"), own.width) for i in range(count)]
+    if processes.is_main():
+        for number, chunk in enumerate(chunks):
+            part = parts[number % count]
+            digests = [todo[i][0] for i in chunk]
+            good = [d for d in digests if d in part.rows]
+            rows = (
+                part.array()[[part.rows[d] for d in good]] if good else np.empty((0, own.width), np.float32)
+            )
+            own.append(good, rows, {d: part.bad[d] for d in digests if d in part.bad})
+    processes.wait()
+    if processes.is_main():
+        for part in parts:
+            shutil.rmtree(part.folder, ignore_errors=True)
+    else:
+        whole = _Store.open(own.folder, own.width)
+        own.rows, own.bad = whole.rows, whole.bad
+
+
+def _adopt(folder: Path, width: int) -> None:
+    """Put the rows that processes of a killed run had computed into the store of the run."""
+    for leftover in sorted(folder.parent.glob(f"{folder.name}.part*")):
+        own, part = _Store.open(folder, width), _Store.open(leftover, width)
+        new = [d for d in part.rows if d not in own.rows]
+        bad = {d: reason for d, reason in part.bad.items() if d not in own.bad}
+        if new:
+            own.append(new, part.array()[[part.rows[d] for d in new]], bad)
+        elif bad:
+            own.append([], np.empty((0, width), np.float32), bad)
+        shutil.rmtree(leftover)
 
 
 def backbone(source: Source) -> nn.Module:
     """A copy of the model that ends where the head begins."""
     model = copy.deepcopy(source.model).eval()
-    classifier_of(model)[-1] = nn.Identity()
+    zoo.set_head(model, source.head, nn.Identity())
     return model
 
 
@@ -208,4 +271,4 @@ def _fastest(source: Source, scratch: Path, *, on_gpu: bool) -> Runtime:
             output_names=["features"],
             dynamic_axes={"images": {0: "n"}, "features": {0: "n"}},
         )
-    return open_runtime(path)
+    return open_runtime(path, threads=processes.threads())

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-from edge_tl.target import compare
 from edge_tl.target.progress import Progress, no_progress
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
+
+_SLICE = 4096
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,36 @@ class Solution:
         return result
 
 
+@dataclass(frozen=True)
+class Scaling:
+    """Mean and scale of each feature, float64 `(d,)`; calling it standardizes float32 `(n, d)`, a slice at a time,
+    so that a large set is in memory once, not four times."""
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, features: Floats) -> Scaling:
+        """Two passes over slices, in float64."""
+        slices = [features[i : i + _SLICE] for i in range(0, len(features), _SLICE)]
+        mean = sum(s.sum(axis=0, dtype=np.float64) for s in slices) / len(features)
+        variance = sum(np.square(s - mean).sum(axis=0) for s in slices) / len(features)
+        deviation = np.sqrt(variance)
+        # A feature that never moves carries nothing.
+        return cls(mean, np.where(deviation > 1e-6, deviation, 1.0))
+
+    def __call__(self, features: Floats) -> Floats:
+        result = np.empty(features.shape, np.float32)
+        for i in range(0, len(features), _SLICE):
+            result[i : i + _SLICE] = (features[i : i + _SLICE] - self.mean) / self.scale
+        return result
+
+    def folded(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[Floats, Floats]:
+        """The layer that does to raw features what `weight` `(k, d)`, `bias` `(k,)` do to standardized ones."""
+        raw = weight.detach().numpy().astype(np.float64) / self.scale
+        return raw.astype(np.float32), (bias.detach().numpy() - raw @ self.mean).astype(np.float32)
+
+
 def solve(
     features: Floats,
     labels: Labels,
@@ -48,22 +78,18 @@ def solve(
     classes: int,
     strengths: Sequence[float],
     max_iter: int = 500,
+    class_weights: torch.Tensor | None = None,
     progress: Progress = no_progress,
 ) -> Solution:
     """Fit one classifier per inverse penalty strength, smallest first, each from the one before; keep the best.
 
-    The objective is scikit-learn's: `C * sum(cross entropy) + |W|^2 / 2`, the bias not penalized. The path ends
+    The objective is scikit-learn's: `C * sum(cross entropy) + |W|^2 / 2`, the bias not penalized; `class_weights`
+    float32 `(classes,)` are its `class_weight`. The path ends
     early once three strengths in a row have not improved on the best. Equal accuracies, common on a small
     validation set, are decided by the log loss.
     """
-    mean = features.mean(axis=0, dtype=np.float64)
-    deviation = features.std(axis=0, dtype=np.float64)
-    scale = np.where(deviation > 1e-6, deviation, 1.0)  # a feature that never moves carries nothing
-
-    def standardized(raw: Floats) -> torch.Tensor:
-        return torch.from_numpy(((raw - mean) / scale).astype(np.float32))
-
-    train, val = standardized(features), standardized(val_features)
+    scaling = Scaling.of(features)
+    train, val = torch.from_numpy(scaling(features)), torch.from_numpy(scaling(val_features))
     target, val_target = torch.from_numpy(labels), torch.from_numpy(val_labels)
     weight = torch.zeros(classes, train.shape[1], requires_grad=True)
     bias = torch.zeros(classes, requires_grad=True)
@@ -73,7 +99,7 @@ def solve(
     order = sorted(strengths)
     for done, strength in enumerate(order):
         progress("head", done, len(order))
-        iterations = _minimize(weight, bias, train, target, strength, max_iter)
+        iterations = _minimize(weight, bias, train, target, strength, max_iter, class_weights)
         with torch.no_grad():
             logits = val @ weight.T + bias
             accuracy = float((logits.argmax(1) == val_target).double().mean())
@@ -82,7 +108,7 @@ def solve(
         since += 1
         if (accuracy, -loss) > best_score:
             best_score, since = (accuracy, -loss), 0
-            best = Solution(*_folded(weight, bias, mean, scale), strength, grid)
+            best = Solution(*scaling.folded(weight, bias), strength, grid)
         if since >= 3:
             break
     progress("head", len(order), len(order))
@@ -97,6 +123,7 @@ def _minimize(
     labels: torch.Tensor,
     strength: float,
     max_iter: int,
+    class_weights: torch.Tensor | None,
 ) -> int:
     """Move `weight` and `bias` to the optimum in place, from where they are; the number of iterations."""
     optimizer = torch.optim.LBFGS(
@@ -114,38 +141,10 @@ def _minimize(
     def objective() -> torch.Tensor:
         optimizer.zero_grad()
         penalty = rows * weight.square().sum() / (2 * strength * len(features))
-        loss = cross_entropy(features @ weight.T + bias, labels) + penalty
+        each = cross_entropy(features @ weight.T + bias, labels, class_weights, reduction="sum")
+        loss = each / len(features) + penalty
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimizer.step(objective)  # type: ignore[no-untyped-call]
     return int(optimizer.state[weight]["n_iter"])
-
-
-def _folded(weight: torch.Tensor, bias: torch.Tensor, mean: Any, scale: Any) -> tuple[Floats, Floats]:
-    """The layer that does to raw features what the solution does to standardized ones."""
-    raw = weight.detach().numpy().astype(np.float64) / scale
-    return raw.astype(np.float32), (bias.detach().numpy() - raw @ mean).astype(np.float32)
-
-
-def metrics(labels: Labels, answers: Labels, names: list[str]) -> dict[str, Any]:
-    """Accuracy, macro F1, precision, recall and F1 per class, and the confusion matrix `[label][answer]`.
-
-    A class that is never answered has precision 0, one without images recall 0, as scikit-learn's
-    `zero_division=0`.
-    """
-    table = compare.confusion(labels, answers, len(names))
-    matrix = np.array(table, np.float64)
-    right, true, said = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
-    precision = right / np.maximum(said, 1)
-    recall = right / np.maximum(true, 1)
-    f1 = 2 * right / np.maximum(true + said, 1)
-    return {
-        "accuracy": compare.accuracy(labels, answers),
-        "macro_f1": float(f1.mean()),
-        "per_class": [
-            {"label": name, "precision": float(p), "recall": float(r), "f1": float(f), "n": int(n)}
-            for name, p, r, f, n in zip(names, precision, recall, f1, true, strict=True)
-        ],
-        "confusion": table,
-    }

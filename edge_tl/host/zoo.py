@@ -1,219 +1,265 @@
 """The models that can be fine-tuned: a plain table from name to torchvision's builder, weights and head.
 
-It must not train or export. A new classifier is one more row.
+It must not read weights, train or export. A new classifier is one more row; `timm:NAME` opens the timm library.
 """
 
 from __future__ import annotations
 
-import http.client
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from importlib import resources
-from pathlib import Path
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 import torchvision.models as tv
 from torch import nn
+from torchvision.models.inception import InceptionAux
+from torchvision.models.regnet import AnyStage
 
-from edge_tl.target.contract import Preprocess
-from edge_tl.target.errors import BadInput
+from edge_tl.target.errors import BadInput, MissingExtra
+
+TIMM = "timm:"
+AUXILIARY = "AuxLogits"
 
 
 @dataclass(frozen=True)
 class Row:
-    """`head` is the path of the last linear layer; `imagenet` what `--weights imagenet` downloads; `contract`
-    the transforms assumed for weights in a file, which say nothing of their own."""
+    """`imagenet` is what `--weights imagenet` downloads; `head` the path of the last linear layer; `deep` says
+    that the classifier has hidden layers of its own before it."""
 
     build: Callable[..., nn.Module]
     imagenet: Any
-    contract: Any
     head: str
+    deep: bool = False
+
+    @property
+    def contract(self) -> Any:
+        """The weights whose transforms are assumed for a file, which says nothing of its own: the first
+        published ones, since most weights in circulation were trained like them."""
+        family: Any = type(self.imagenet)
+        return next(iter(family))
 
 
 ZOO: dict[str, Row] = {
-    "mobilenet_v2": Row(
-        tv.mobilenet_v2,
-        tv.MobileNet_V2_Weights.IMAGENET1K_V2,
-        tv.MobileNet_V2_Weights.IMAGENET1K_V1,
-        "classifier.1",
-    ),
+    "mobilenet_v2": Row(tv.mobilenet_v2, tv.MobileNet_V2_Weights.IMAGENET1K_V2, "classifier.1"),
     "mobilenet_v3_small": Row(
-        tv.mobilenet_v3_small,
-        tv.MobileNet_V3_Small_Weights.IMAGENET1K_V1,
-        tv.MobileNet_V3_Small_Weights.IMAGENET1K_V1,
-        "classifier.3",
+        tv.mobilenet_v3_small, tv.MobileNet_V3_Small_Weights.IMAGENET1K_V1, "classifier.3", deep=True
     ),
     "mobilenet_v3_large": Row(
-        tv.mobilenet_v3_large,
-        tv.MobileNet_V3_Large_Weights.IMAGENET1K_V2,
-        tv.MobileNet_V3_Large_Weights.IMAGENET1K_V1,
-        "classifier.3",
+        tv.mobilenet_v3_large, tv.MobileNet_V3_Large_Weights.IMAGENET1K_V2, "classifier.3", deep=True
     ),
-    "efficientnet_b0": Row(
-        tv.efficientnet_b0,
-        tv.EfficientNet_B0_Weights.IMAGENET1K_V1,
-        tv.EfficientNet_B0_Weights.IMAGENET1K_V1,
-        "classifier.1",
+    "efficientnet_b0": Row(tv.efficientnet_b0, tv.EfficientNet_B0_Weights.IMAGENET1K_V1, "classifier.1"),
+    "efficientnet_b1": Row(tv.efficientnet_b1, tv.EfficientNet_B1_Weights.IMAGENET1K_V2, "classifier.1"),
+    "efficientnet_b2": Row(tv.efficientnet_b2, tv.EfficientNet_B2_Weights.IMAGENET1K_V1, "classifier.1"),
+    "efficientnet_b3": Row(tv.efficientnet_b3, tv.EfficientNet_B3_Weights.IMAGENET1K_V1, "classifier.1"),
+    "efficientnet_b4": Row(tv.efficientnet_b4, tv.EfficientNet_B4_Weights.IMAGENET1K_V1, "classifier.1"),
+    "efficientnet_v2_s": Row(
+        tv.efficientnet_v2_s, tv.EfficientNet_V2_S_Weights.IMAGENET1K_V1, "classifier.1"
     ),
+    "resnet18": Row(tv.resnet18, tv.ResNet18_Weights.IMAGENET1K_V1, "fc"),
+    "resnet50": Row(tv.resnet50, tv.ResNet50_Weights.IMAGENET1K_V2, "fc"),
+    "vgg16": Row(tv.vgg16, tv.VGG16_Weights.IMAGENET1K_V1, "classifier.6", deep=True),
+    "vgg16_bn": Row(tv.vgg16_bn, tv.VGG16_BN_Weights.IMAGENET1K_V1, "classifier.6", deep=True),
+    "inception_v3": Row(tv.inception_v3, tv.Inception_V3_Weights.IMAGENET1K_V1, "fc"),
+    "regnet_y_400mf": Row(tv.regnet_y_400mf, tv.RegNet_Y_400MF_Weights.IMAGENET1K_V2, "fc"),
+    "regnet_x_400mf": Row(tv.regnet_x_400mf, tv.RegNet_X_400MF_Weights.IMAGENET1K_V2, "fc"),
+    "shufflenet_v2_x1_0": Row(tv.shufflenet_v2_x1_0, tv.ShuffleNet_V2_X1_0_Weights.IMAGENET1K_V1, "fc"),
+    "shufflenet_v2_x0_5": Row(tv.shufflenet_v2_x0_5, tv.ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1, "fc"),
+    "mnasnet1_0": Row(tv.mnasnet1_0, tv.MNASNet1_0_Weights.IMAGENET1K_V1, "classifier.1"),
+    "mnasnet0_5": Row(tv.mnasnet0_5, tv.MNASNet0_5_Weights.IMAGENET1K_V1, "classifier.1"),
+    "squeezenet1_1": Row(tv.squeezenet1_1, tv.SqueezeNet1_1_Weights.IMAGENET1K_V1, "classifier.3"),
+    "squeezenet1_0": Row(tv.squeezenet1_0, tv.SqueezeNet1_0_Weights.IMAGENET1K_V1, "classifier.3"),
+    "convnext_tiny": Row(tv.convnext_tiny, tv.ConvNeXt_Tiny_Weights.IMAGENET1K_V1, "classifier.2"),
 }
-
-EMBEDDED_MODEL = "mobilenet_v3_small"
-EMBEDDED_FILE = "mobilenet_v3_small-tiny64-features-fp16.safetensors"
-# Trained at 64 px without a resize; bicubic because small images (digits, icons) are enlarged to it.
-EMBEDDED_CONTRACT = Preprocess(resize="shorter", resize_size=(64, 64), interpolation="bicubic", crop=(64, 64))
-
-
-@dataclass(frozen=True)
-class Source:
-    """A network before its new head: `pooled` says that the weights hold no hidden classifier layers, so the
-    head reads the pooled features."""
-
-    model: nn.Module
-    contract: Preprocess
-    pooled: bool
-    origin: str
 
 
 def row(name: str) -> Row:
     """Raises `BadInput` for a model that is not in the table."""
     if name not in ZOO:
-        raise BadInput(f"unknown model {name!r}. Choose one of {', '.join(ZOO)}.")
+        raise BadInput(f"unknown model {name!r}. Choose one of {', '.join(ZOO)}, or {TIMM}NAME.")
     return ZOO[name]
 
 
-def build(name: str, classes: int, *, pooled: bool = False) -> nn.Module:
-    """The architecture with an untrained head of `classes` outputs, in evaluation mode."""
-    model = row(name).build(weights=None)
-    linear = [layer for layer in classifier_of(model) if isinstance(layer, nn.Linear)]
-    if pooled:
-        model.classifier = nn.Sequential(nn.Linear(linear[0].in_features, classes))
-    else:
-        classifier_of(model)[-1] = nn.Linear(linear[-1].in_features, classes)
+def table() -> list[dict[str, Any]]:
+    """One record a row, from what torchvision publishes with the weights, no model built: `name`, `params` in
+    millions with 1,000 classes, `image_size` in pixels, `accuracy` on ImageNet as a fraction in [0, 1]."""
+    return [
+        {
+            "name": name,
+            "params": round(entry.imagenet.meta["num_params"] / 1e6, 2),
+            "image_size": entry.imagenet.transforms().crop_size[0],
+            "accuracy": round(entry.imagenet.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100, 5),
+        }
+        for name, entry in ZOO.items()
+    ]
+
+
+def build(
+    name: str, classes: int, *, pooled: bool = False, hidden: Sequence[int] = (), dropout: float = 0.0
+) -> nn.Module:
+    """The architecture with an untrained head of `classes` outputs, in evaluation mode.
+
+    `pooled` leaves out hidden layers of the architecture's own classifier; `hidden` and `dropout` are
+    `make_head`'s. Raises `BadInput` for an unknown model or one whose head is no linear layer, `MissingExtra`.
+    """
+    model, path = _architecture(name, classes), head_path(name)
+    if not isinstance(get_head(model, path), nn.Linear):
+        raise BadInput(
+            f"{name}: its head is no linear layer: {type(get_head(model, path)).__name__}. Choose another model."
+        )
+    if pooled and row(name).deep:
+        first = next(m for m in model.get_submodule("classifier").children() if isinstance(m, nn.Linear))
+        path = head_path(name, pooled=True)
+        model.set_submodule("classifier", nn.Sequential(first))
+    set_head(model, path, make_head(feature_width(model, path), classes, hidden, dropout))
     return model.eval()
 
 
-def classifier_of(model: nn.Module) -> nn.Sequential:
-    """The layers after pooling; the last is the head."""
-    classifier = model.get_submodule("classifier")
-    assert isinstance(classifier, nn.Sequential)
-    return classifier
+def head_path(name: str, *, pooled: bool = False) -> str:
+    """Where the head is, for `get_head` and `set_head`; it reads features `(n, d)`. Raises as `build`."""
+    if name.startswith(TIMM):
+        path = timm_config(name).classifier
+        if not isinstance(path, str):
+            raise BadInput(f"{name}: has not one head but {path!r}. Choose another model.")
+        return path
+    return "classifier.0" if pooled and row(name).deep else row(name).head
 
 
-def head_of(model: nn.Module) -> nn.Linear:
-    """The last linear layer, whose inputs are the features."""
-    last = classifier_of(model)[-1]
-    assert isinstance(last, nn.Linear)
-    return last
+def get_head(model: nn.Module, path: str) -> nn.Module:
+    """The head, whose inputs are the features."""
+    return model.get_submodule(path)
 
 
-def open_source(name: str, weights: str, *, image_size: int | None = None, resize: str = "shorter") -> Source:
-    """Build `name` and load `weights`: "imagenet", "embedded", "none" or a path to .safetensors or .pth.
+def set_head(model: nn.Module, path: str, layer: nn.Module) -> None:
+    """Put `layer` in the head's place; `nn.Identity()` makes the model give its features."""
+    model.set_submodule(path, layer)
 
-    Files are read without unpickling code. Raises `BadInput` for an unknown model, an absent or foreign
-    file, and for a download that fails.
+
+def make_head(width: int, classes: int, hidden: Sequence[int] = (), dropout: float = 0.0) -> nn.Module:
+    """From features `(n, width)` to logits `(n, classes)`: linear, or with `hidden` widths an MLP with ReLU and
+    dropout after each hidden layer. A linear head has no dropout of its own."""
+    layers: list[nn.Module] = []
+    for size in hidden:
+        layers += [nn.Linear(width, size), nn.ReLU(), nn.Dropout(dropout)]
+        width = size
+    last = nn.Linear(width, classes)
+    return nn.Sequential(*layers, last) if layers else last
+
+
+def feature_width(model: nn.Module, path: str) -> int:
+    """How many features the head at `path` reads."""
+    return next(m.in_features for m in get_head(model, path).modules() if isinstance(m, nn.Linear))
+
+
+def auxiliary(model: nn.Module) -> nn.Module | None:
+    """Inception's second head, which in training gives logits from the middle of the network."""
+    return getattr(model, AUXILIARY, None)
+
+
+def blocks(model: nn.Module, head: str) -> list[tuple[nn.Module, ...]]:
+    """The backbone from input to output, for freezing the first blocks or training them slower.
+
+    Every parameter is in exactly one block, in the head at `head` or in `auxiliary`. Plain containers are
+    opened; normalization that stands alone belongs to the block before it.
     """
-    entry = row(name)
-    pooled = False
-    if weights == "none":
-        model, contract, origin = build(name, 2), _contract(entry.contract), "none"
-    elif weights == "imagenet":
-        model, contract, origin = _download(name, entry), _contract(entry.imagenet), str(entry.imagenet)
-    elif weights == "embedded":
-        if name != EMBEDDED_MODEL:
-            raise BadInput(
-                f"--weights embedded: the package carries {EMBEDDED_MODEL} only. Use --model {EMBEDDED_MODEL}."
-            )
-        with resources.as_file(resources.files("edge_tl.host") / "assets" / EMBEDDED_FILE) as path:
-            model, pooled = _from_file(name, path)
-        contract, origin = EMBEDDED_CONTRACT, "embedded"
-    else:
-        model, pooled = _from_file(name, Path(weights))
-        contract, origin = _contract(entry.contract), Path(weights).name
-    return Source(model, _resized(contract, image_size, resize), pooled, origin)
+    groups: list[list[nn.Module]] = []
+    for module in _opened(model, "", head):
+        if groups and all(p.ndim < 2 for p in module.parameters()):  # scales and shifts only
+            groups[-1].append(module)
+        else:
+            groups.append([module])
+    placed = [m for group in groups for m in group] + [
+        get_head(model, head),
+        auxiliary(model) or nn.Identity(),
+    ]
+    known = {id(p) for m in placed for p in m.parameters()}
+    # Parameters of the model itself (a transformer's class token and positions) join its input.
+    if loose := [p for p in model.parameters() if id(p) not in known]:
+        groups[0].append(nn.ParameterList(loose))
+    return [tuple(group) for group in groups]
 
 
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a .safetensors, .pth or .pt file. Raises `BadInput`; never unpickles code."""
-    if not path.is_file():
-        raise BadInput(f"--weights {path}: no such file. Use imagenet, embedded, none, or a path to weights.")
+def check_size(name: str, side: int) -> None:
+    """Raises `BadInput` when images of `side` pixels vanish on their way through the network."""
+    smallest = 1 if name.startswith(TIMM) else row(name).imagenet.meta["min_size"][0]
+    if side < smallest:
+        raise BadInput(f"image size {side}: {name} needs at least {smallest} pixels. Give a larger one.")
+
+
+def timm_config(name: str) -> Any:
+    """timm's `PretrainedCfg` of `timm:NAME` or `timm:NAME.TAG`. Raises `MissingExtra`, and `BadInput` for
+    an unknown name, with the nearest known ones."""
     try:
-        if path.suffix == ".safetensors":
-            state: dict[str, torch.Tensor] = safetensors.torch.load_file(path)
-            return state
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both libraries raise unrelated types on foreign files
-        why = next(iter(str(error).splitlines()), type(error).__name__)[:120]
-        raise BadInput(
-            f"--weights {path}: not a readable weights file ({why}). Save a plain state dict."
-        ) from None
-    for key in ("state_dict", "model", "model_state_dict"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
-        raise BadInput(f"--weights {path}: holds no state dict. Save `model.state_dict()`.")
-    return {key.removeprefix("module."): value for key, value in loaded.items()}
+        import timm
+    except ImportError:
+        raise MissingExtra("timm", "timm") from None
+    wanted = name.removeprefix(TIMM)
+    try:
+        config = timm.get_pretrained_cfg(wanted) if timm.is_model(wanted) else None
+    except RuntimeError:  # a known architecture, an unknown tag
+        config = None
+    if config is None:
+        known = timm.list_pretrained() if timm.is_model(wanted) else timm.list_models()
+        near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.3)
+        advice = f"Nearest: {', '.join(TIMM + n for n in near)}." if near else "See timm.list_models()."
+        raise BadInput(f"unknown model {name!r}. {advice}")
+    return config
 
 
-def _from_file(name: str, path: Path) -> tuple[nn.Module, bool]:
-    state = read_state(path)
-    pooled = not any(key.startswith("classifier.") for key in state)
-    model = build(name, 2, pooled=pooled)
-    head = "classifier.0" if pooled else row(name).head
-    wanted = {k: v for k, v in model.state_dict().items() if not k.startswith(f"{head}.")}
-    for key, tensor in wanted.items():
-        if key.endswith("num_batches_tracked"):
+class _Auxiliary(InceptionAux):  # type: ignore[misc]
+    """Inception's auxiliary head for images of any size: its kernels need 17 x 17 positions, which 299 pixels
+    give; what is missing is padded with zeros."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        high, wide = (max(17 - side, 0) for side in x.shape[-2:])
+        padding = (wide // 2, wide - wide // 2, high // 2, high - high // 2)
+        logits: torch.Tensor = super().forward(nn.functional.pad(x, padding))
+        return logits
+
+
+class _MNASNet(tv.MNASNet):  # type: ignore[misc]
+    """MNASNet that loads from files without torch's own metadata, like safetensors: torchvision's refuses any
+    state that does not say that its layers are those of version 2."""
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: dict[str, Any], *rest: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, {"version": 2} | local_metadata, *rest)
+
+
+def _architecture(name: str, classes: int) -> nn.Module:
+    if name.startswith(TIMM):
+        timm_config(name)  # the errors of this project, not the library's
+        import timm
+
+        network: nn.Module = timm.create_model(name.removeprefix(TIMM), pretrained=False, num_classes=classes)
+        return network
+    if name == "inception_v3":
+        # The input's range is changed inside, as torchvision does for its weights: without weights too, so that
+        # a file and its architecture always agree.
+        model = tv.inception_v3(
+            num_classes=classes, aux_logits=True, transform_input=True, init_weights=False
+        )
+        model.AuxLogits = _Auxiliary(768, classes)
+        return model  # type: ignore[no-any-return]
+    if name.startswith("mnasnet"):
+        return _MNASNet({"mnasnet1_0": 1.0, "mnasnet0_5": 0.5}[name], num_classes=classes)
+    model = row(name).build(weights=None, num_classes=classes)
+    if name.startswith("squeezenet"):
+        # torchvision ends in a 1x1 convolution, ReLU and mean. The ReLU cuts negative logits, which softmax
+        # needs; without it the mean over positions and the linear map commute, and a linear head on pooled
+        # features is the same function.
+        pooled = [nn.Dropout(0.5), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        model.set_submodule("classifier", nn.Sequential(*pooled, nn.Linear(512, classes)))
+    return model
+
+
+def _opened(module: nn.Module, path: str, head: str) -> Iterator[nn.Module]:
+    for name, child in module.named_children():
+        place = f"{path}{name}"
+        if place in (head, AUXILIARY):
             continue
-        if key not in state or state[key].shape != tensor.shape:
-            found = tuple(state[key].shape) if key in state else "nothing"
-            guess = next((other for other in ZOO if other != name and _fits(other, state)), None)
-            advice = f"It fits --model {guess}." if guess else "Give weights of this model."
-            raise BadInput(
-                f"--weights {path}: not {name}: {key} should be {tuple(tensor.shape)}, found {found}. {advice}"
-            )
-    model.load_state_dict({k: state[k].to(v.dtype) for k, v in wanted.items() if k in state}, strict=False)
-    return model, pooled
-
-
-def _fits(name: str, state: dict[str, torch.Tensor]) -> bool:
-    with torch.device("meta"):
-        model = row(name).build(weights=None)
-    features = {k: v.shape for k, v in model.state_dict().items() if k.startswith("features.")}
-    return all(k in state and state[k].shape == shape for k, shape in features.items())
-
-
-def _download(name: str, entry: Row) -> nn.Module:
-    try:
-        return entry.build(weights=entry.imagenet).eval()
-    except (OSError, RuntimeError, http.client.HTTPException) as error:
-        url = entry.imagenet.url
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise BadInput(
-            f"--weights imagenet: cannot download {url} ({error}). "
-            f"Put the file into {folder}, or give its path: --weights PATH."
-        ) from None
-
-
-def _contract(weights: Any) -> Preprocess:
-    """torchvision's published transforms as a contract."""
-    transforms = weights.transforms()
-    side, crop = transforms.resize_size[0], transforms.crop_size[0]
-    return Preprocess(
-        resize="shorter",
-        resize_size=(side, side),
-        interpolation=transforms.interpolation.value,
-        crop=(crop, crop),
-        mean=tuple(transforms.mean),
-        std=tuple(transforms.std),
-    )
-
-
-def _resized(contract: Preprocess, image_size: int | None, resize: str) -> Preprocess:
-    if image_size:
-        side = round(contract.resize_size[0] * image_size / contract.input_size[0])
-        contract = replace(contract, resize_size=(side, side), crop=(image_size, image_size))
-    if resize == "exact":
-        contract = replace(contract, resize="exact", resize_size=contract.input_size, crop=None)
-    return contract
+        if type(child) in (nn.Sequential, nn.ModuleList, AnyStage) or head.startswith(f"{place}."):
+            yield from _opened(child, f"{place}.", head)
+        elif next(child.parameters(), None) is not None:
+            yield child

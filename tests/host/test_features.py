@@ -13,18 +13,19 @@ import pytest
 import safetensors.torch
 import torch
 
-from edge_tl.host import data, features, zoo
-from edge_tl.host.data import Sample
+from edge_tl.host import features, listing, zoo
+from edge_tl.host.data import Sample, sources
+from edge_tl.host.weights import EMBEDDED_FILE, Source, open_source
 from edge_tl.target.runtime import Runtime
 
 
 @pytest.fixture(scope="module")
-def source() -> zoo.Source:
-    return zoo.open_source("mobilenet_v3_small", "embedded", image_size=64)
+def source() -> Source:
+    return open_source("mobilenet_v3_small", "embedded", image_size=64)
 
 
 @pytest.fixture(scope="module")
-def opened(source: zoo.Source, tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+def opened(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Runtime:
     """The backbone in ONNX Runtime, exported once: the tests below open many caches of the same backbone."""
     return features._fastest(source, tmp_path_factory.mktemp("backbone"), on_gpu=False)
 
@@ -40,15 +41,15 @@ def on_the_cpu(opened: Runtime) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def samples(images: Path) -> list[Sample]:
     """40 images: three batches, the last one not full; one of them is broken."""
-    listing = data.scan(images)
-    broken = [s for s in listing.samples if s.path.endswith("broken.png")]
-    return listing.samples[::4][:13] + broken + listing.samples[1::4][:26]
+    found = listing.scan(images)
+    broken = [s for s in found.samples if s.path.endswith("broken.png")]
+    return found.samples[::4][:13] + broken + found.samples[1::4][:26]
 
 
 @pytest.fixture(scope="module")
-def extract(source: zoo.Source, images: Path) -> Callable[..., features.Features]:
+def extract(source: Source, images: Path) -> Callable[..., features.Features]:
     def run(samples: list[Sample], folder: Path, **changes: Any) -> features.Features:
-        return features.extract(replace(source, **changes), samples, images, folder)
+        return features.extract(replace(source, **changes), samples, sources(images, samples), folder)
 
     return run
 
@@ -77,21 +78,21 @@ def same(a: features.Features, b: features.Features, samples: list[Sample]) -> N
 
 
 def test_onnx_runtime_gives_eager_pytorchs_features(
-    source: zoo.Source, images: Path, samples: list[Sample], fresh: features.Features
+    source: Source, images: Path, samples: list[Sample], fresh: features.Features
 ):
     model = features.backbone(source)
     inputs = np.stack([source.contract.apply(images / s.path) for s in good(samples)])
     with torch.inference_mode():
         expected = model(torch.from_numpy(inputs)).numpy()
     got = fresh.of(good(samples))
-    assert got.shape == expected.shape == (39, zoo.head_of(source.model).in_features)
+    assert got.shape == expected.shape == (39, zoo.feature_width(source.model, source.head))
     assert float(np.abs(got - expected).max()) <= 1e-4 * float(np.abs(expected).max())
 
 
-def test_the_backbone_is_a_copy(source: zoo.Source):
+def test_the_backbone_is_a_copy(source: Source):
     before = {k: v.clone() for k, v in source.model.state_dict().items()}
     features.backbone(source).train()
-    assert isinstance(zoo.head_of(source.model), torch.nn.Linear)
+    assert isinstance(zoo.get_head(source.model, source.head), torch.nn.Linear)
     assert not source.model.training
     assert all(torch.equal(v, before[k]) for k, v in source.model.state_dict().items())
 
@@ -190,7 +191,7 @@ def test_a_lost_row_is_never_replaced_by_another_images(
 
 def test_other_weights_contracts_and_versions_have_other_caches(
     extract: Callable[..., Any],
-    source: zoo.Source,
+    source: Source,
     samples: list[Sample],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -199,12 +200,12 @@ def test_other_weights_contracts_and_versions_have_other_caches(
     assert extract(few, folder).computed == 3
     contract = replace(source.contract, interpolation="bilinear")
     assert extract(few, folder, contract=contract).computed == 3
-    other = zoo.open_source("mobilenet_v3_small", "embedded", image_size=64).model
+    other = open_source("mobilenet_v3_small", "embedded", image_size=64).model
     with torch.no_grad():
         other.get_submodule("features")[0][1].running_mean[0] += 1e-6
     assert extract(few, folder, model=other).computed == 3
-    head = zoo.open_source("mobilenet_v3_small", "embedded", image_size=64).model
-    torch.nn.init.ones_(zoo.head_of(head).weight)
+    head = open_source("mobilenet_v3_small", "embedded", image_size=64).model
+    torch.nn.init.ones_(zoo.get_head(head, source.head).weight)
     assert extract(few, folder, model=head).computed == 0  # the head is not part of the backbone
     versions = {"torch": "9.9"}
     monkeypatch.setattr(features, "version", lambda name: versions.get(name, "1"))
@@ -214,7 +215,7 @@ def test_other_weights_contracts_and_versions_have_other_caches(
 
 def test_finetuning_leaves_every_bit_of_the_backbone(run: Path):
     """BatchNorm statistics too: the run's file against the published asset."""
-    asset = safetensors.torch.load_file(Path(zoo.__file__).parent / "assets" / zoo.EMBEDDED_FILE)
+    asset = safetensors.torch.load_file(Path(zoo.__file__).parent / "assets" / EMBEDDED_FILE)
     saved = safetensors.torch.load_file(run / "model.safetensors")
     backbone = {k for k in saved if not k.startswith("classifier.")}
     assert len([k for k in backbone if "running_" in k]) > 60

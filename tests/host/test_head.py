@@ -1,11 +1,11 @@
-"""The head against scikit-learn itself: the folded linear layer, the choice on the path, the metrics."""
+"""The head against scikit-learn itself: the folded linear layer, the choice on the path."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import classification_report, confusion_matrix, log_loss
+from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -101,21 +101,3 @@ def test_a_fit_that_does_not_converge_is_recorded_and_no_warning():
     features, labels = problem(5)
     solution = head.solve(features, labels, features, labels, classes=5, strengths=[1000.0], max_iter=2)
     assert 1 <= solution.grid[0]["iterations"] <= 2
-
-
-def test_metrics_are_scikit_learns():
-    rng = np.random.default_rng(0)
-    names = ["a", "b", "never seen", "never said"]
-    labels, answers = rng.choice([0, 1, 3], 80), rng.choice([0, 1, 2], 80)
-    got = head.metrics(labels, answers, names)
-    want = classification_report(
-        labels, answers, labels=range(4), target_names=names, output_dict=True, zero_division=0
-    )
-    assert got["macro_f1"] == pytest.approx(want["macro avg"]["f1-score"])
-    assert got["accuracy"] == np.mean(labels == answers)
-    for row in got["per_class"]:
-        expected = want[row["label"]]
-        assert (row["precision"], row["recall"], row["f1"], row["n"]) == pytest.approx(
-            (expected["precision"], expected["recall"], expected["f1-score"], expected["support"])
-        )
-    assert got["confusion"] == confusion_matrix(labels, answers, labels=range(4)).tolist()
