@@ -13,7 +13,7 @@ from types import FrameType
 
 import typer
 
-from edge_tl.cli import desk, device, recipes
+from edge_tl.cli import compare, desk, device, recipes
 from edge_tl.cli.console import complain
 from edge_tl.target.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EdgeTLError, MissingExtra
 
@@ -29,13 +29,15 @@ app = typer.Typer(
     "2 bad input or usage; 130 interrupted. Every verb takes --json and --debug.",
 )
 desk.add_to(app)
+compare.add_to(app)
 device.add_to(app)
 app.add_typer(recipes.app, name="recipes")
 
 # Packages that only the `host` extra brings; a verb that misses one says so.
 _HOST_MODULES = {
     "torch", "torchvision", "onnx", "onnxscript", "nncf", "safetensors", "pydantic", "yaml", "sklearn",
-    "scipy", "matplotlib", "jinja2", "onnxruntime", "openvino",
+    "scipy", "matplotlib", "jinja2", "onnxruntime", "openvino", "rich",
+    "accelerate", "optuna", "filelock", "sqlalchemy",
 }  # fmt: skip
 
 
@@ -54,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except (KeyboardInterrupt, typer.Abort):
-        complain("interrupted. Run the same command again; finished work is kept.")
+        complain("interrupted. Run the same command again, a training with --resume; finished work is kept.")
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
         # A usage error's class is click's or Typer's own, by version.

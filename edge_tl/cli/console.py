@@ -10,6 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from edge_tl.target import run_tables
+from edge_tl.target.tables import number
+
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout; the rest goes to stderr.")
 ]
@@ -24,11 +27,16 @@ STEPS = {
     "features": "features of the frozen backbone",
     "head": "solving the head",
     "export": "exporting and quantizing",
-    "evaluation": "PyTorch and every artifact on the evaluation images",
+    "evaluation": "evaluating PyTorch and artifacts",
     "latency": "timing, in fresh processes",
     "gates": "gates",
     "images": "images",
 }
+
+LIVE_EPOCHS = 12  # rows of the table while it is alive; all of them at the end
+LIVE_COLUMNS = {"epoch", "stage", "train_loss", "val_loss", "val_accuracy", "images_per_s", "seconds", "mark"}
+NARROW = 80  # a narrower terminal has no room for these columns
+WIDE_COLUMNS = {"train_loss", "images_per_s"}
 
 
 def complain(text: str) -> None:
@@ -70,29 +78,38 @@ def milliseconds(value: float | None) -> str:
 
 
 class Progress:
-    """A bar a step on a terminal; one line a step elsewhere. Use as a context manager and call it."""
+    """A bar a step and a table of epochs on a terminal; one line a step or epoch elsewhere.
+
+    Use as a context manager; call it with a step's progress, give `watch` a training's events.
+    """
 
     def __init__(self) -> None:
         self._live: Any = None
+        self._bars: Any = None
         self._tasks: dict[str, Any] = {}
+        self._epochs: list[dict[str, Any]] = []
+        self._step: dict[str, Any] | None = None
+        self._ended = False
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
             from rich.console import Console
+            from rich.live import Live
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Bars
             from rich.progress import TimeRemainingColumn as Remaining
 
+            console = Console(stderr=True)
             columns = (TextColumn("{task.description}"), BarColumn(30), MofNCompleteColumn())
-            self._live = Bars(
-                *columns, TimeElapsedColumn(), Remaining(), console=Console(stderr=True), transient=False
-            )
+            self._bars = Bars(*columns, TimeElapsedColumn(), Remaining(), console=console)
+            self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=8)
             self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended = True
         if self._live:
             self._live.stop()
 
@@ -102,11 +119,21 @@ class Progress:
         name = STEPS.get(what, what)
         if self._live:
             if what not in self._tasks:
-                self._tasks[what] = self._live.add_task(name, total=total)
-            self._live.update(self._tasks[what], completed=done, total=total)
+                self._tasks[what] = self._bars.add_task(name, total=total)
+            self._bars.update(self._tasks[what], completed=done, total=total)
         elif what not in self._tasks:
             self._tasks[what] = None
             say(f"{name} …")
+
+    def watch(self, event: dict[str, Any]) -> None:
+        """A step or an epoch of a training, as `edge_tl.host.train` tells it."""
+        if event["kind"] == "step":
+            self._step = event
+            return
+        self._epochs.append(event)
+        self._step = None
+        if not self._live:
+            say(_epoch_line(event))
 
     def note(self, text: str) -> None:
         """A line for a person above the bars."""
@@ -114,3 +141,72 @@ class Progress:
             self._live.console.print(text, markup=False, highlight=False)
         else:
             say(text)
+
+    def _screen(self) -> Any:
+        """What is alive at the bottom of the terminal; once ended, with every epoch."""
+        from rich.console import Group
+        from rich.text import Text
+
+        parts: list[Any] = [self._bars] if self._tasks else []
+        epochs, step = list(self._epochs), self._step  # another thread draws than the one that trains
+        room = (
+            self._bars.console.height - len(self._tasks) - 5
+        )  # heading, rule, hidden, current, the cursor's
+        shown = len(epochs) if self._ended else min(len(epochs), LIVE_EPOCHS, max(room, 1))
+        if hidden := len(epochs) - shown:
+            parts.append(Text(f" … {hidden} earlier epochs", style="dim"))
+        if epochs:
+            parts.append(_epoch_table(epochs, shown, self._bars.console.width))
+        if step:
+            named = len({e["stage"] for e in [*epochs, step]}) > 1
+            parts.append(_step_line(step, self._bars.console.width, named=named))
+        return Group(*parts)
+
+
+def _epoch_line(event: dict[str, Any]) -> str:
+    (row,) = run_tables.epochs([event])
+    return (
+        f"epoch {row['epoch']}/{event['epochs']} ({row['stage']}): loss {row['train_loss']}, "
+        f"val loss {row['val_loss']}, val accuracy {row['val_accuracy']} %, {row['images_per_s']} images/s, "
+        f"{row['seconds']} elapsed{', best so far' if event['best'] else ''}"
+    )
+
+
+def _epoch_table(epochs: list[dict[str, Any]], shown: int, width: int) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = run_tables.epochs(epochs)  # of all, so that the best is the best of all
+    wanted = LIVE_COLUMNS - (WIDE_COLUMNS if width < NARROW else set())
+    columns = [c for c in run_tables.epoch_columns(rows) if c.key in wanted]
+    table = Table(box=SIMPLE_HEAD, show_edge=False, collapse_padding=True, header_style="dim")
+    for column in columns:
+        justify: Any = "right" if column.numeric else "left"
+        table.add_column(
+            column.heading, justify=justify, no_wrap=True, max_width=11 if column.key == "stage" else None
+        )
+    for row in rows[-shown:]:
+        table.add_row(*(Text(row[c.key]) for c in columns), style="bold green" if row["mark"] else None)
+    return table
+
+
+def _step_line(step: dict[str, Any], width: int, *, named: bool) -> Any:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    place = Text(f" {step['stage'] if named else 'epoch'} {step['epoch']}/{step['epochs']}")
+    figures = (
+        Text(f"{step['step']}/{step['steps']}", style="green"),
+        Text(f"loss {number(step['loss'], 4)}"),
+        Text(f"{number(step['images_per_s'], 0)} images/s"),
+        Text(f"{run_tables.clock(step['remaining_s'])} left", style="cyan"),
+    )
+    spare = width - sum(len(text) + 1 for text in (place, *figures)) - 1
+    bar = ProgressBar(total=step["steps"], completed=step["step"], width=max(4, min(30, spare)))
+    line = Table.grid(padding=(0, 1))
+    for _ in range(6):
+        line.add_column(no_wrap=True)
+    line.add_row(place, bar, *figures)
+    return line

@@ -1,4 +1,4 @@
-"""The verbs of the desk: finetune, export, report, demo. They need the `host` extra; they must hold no logic."""
+"""The verbs of the desk: finetune, models, export, report, demo. They need the `host` extra and hold no logic."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edge_tl.cli.console import Debug, Json, Progress, finish, grid, say
-from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
+from edge_tl.target.errors import EXIT_GATE_FAILED
 
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The folder that the result becomes.")]
 Settings = Annotated[
@@ -19,38 +19,59 @@ Settings = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
-    for verb in (finetune, export, report, demo):
+    for verb in (finetune, models, export, report, demo):
         app.command()(verb)
 
 
 def finetune(
     data_or_recipe: Annotated[
-        str, typer.Argument(help="A folder of images, a .yaml recipe, or a recipe's name.")
+        str,
+        typer.Argument(
+            help="A folder of images, a .csv list, .tar shards, a .yaml recipe, a recipe's name, or a run's folder."
+        ),
     ],
-    model: Annotated[str | None, typer.Option(help="What to fine-tune; default mobilenet_v2.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="What to fine-tune; default mobilenet_v2. See `edge-tl models`.")
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="imagenet, embedded, none, or a path to .safetensors or .pth.")
     ] = None,
-    strategy: Annotated[str | None, typer.Option(help="auto, head, lp-ft or full.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="auto, head, partial, full, lp-ft or gradual.")] = None,
     epochs: Annotated[int | None, typer.Option(help="For strategies that pass over the images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step, over all processes.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate of the last block.")] = None,
+    augment: Annotated[str | None, typer.Option(help="none, light, medium or strong.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Draws the split and the calibration images.")] = None,
+    group_by: Annotated[
+        str | None, typer.Option(help="Regular expression on paths: one match, one scene, one split.")
+    ] = None,
+    folds: Annotated[int | None, typer.Option(help="Cross-validate over so many folds as well.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Draws everything that is random.")] = None,
     out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files.")] = False,
     set_: Settings = None,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Fine-tune a classifier on a folder of images."""
+    """Fine-tune a classifier on your own images."""
     from edge_tl.host import finetune as room
+    from edge_tl.host import processes
     from edge_tl.host import recipe as recipes
 
-    settings, source = _settings(data_or_recipe)
+    settings, source, run = _settings(data_or_recipe)
     flags = {
         "model.name": model,
         "model.weights": weights,
         "train.strategy": strategy,
         "train.epochs": epochs,
+        "train.batch_size": batch_size,
+        "train.lr": lr,
+        "augment.preset": augment,
         "model.image_size": image_size,
+        "data.group_by": group_by,
+        "data.folds": folds,
+        "train.tensorboard": tensorboard or None,
         "seed": seed,
     }
     for key, value in flags.items():
@@ -59,16 +80,41 @@ def finetune(
     for assignment in set_ or []:
         recipes.override(settings, assignment)
     recipe = recipes.parse(settings, source=source)
+    if not processes.is_main():  # the main process speaks and writes for all
+        room.finetune(recipe, out or run, resumed=resume)
+        return 0
     with Progress() as progress:
-        result = room.finetune(recipe, out, progress=progress, note=progress.note)
+        result = room.finetune(
+            recipe, out or run, resumed=resume, progress=progress, note=progress.note, watch=progress.watch
+        )
     counts = ", ".join(f"{n} {split}" for split, n in result["n"].items() if n)
     say(f"next: edge-tl export {result['run']} --int8")
     return finish(
         result,
-        f"{result['run']}: {result['model']}, {result['classes']} classes, {counts} images\n"
+        f"{result['run']}: {result['model']}, {result['strategy']}, {result['classes']} classes, {counts} images\n"
         f"accuracy {result['metrics']['accuracy']:.4f}, macro F1 {result['metrics']['macro_f1']:.4f} "
         f"on {result['metrics']['split']}; {result['seconds']['total']:.1f} s",
         as_json=json,
+    )
+
+
+def models(json: Json = False, debug: Debug = False) -> int:
+    """The models that can be fine-tuned."""
+    from edge_tl.host import zoo
+
+    rows = zoo.table()
+    say("next: edge-tl finetune FOLDER --model NAME. With the extra timm, --model timm:NAME opens timm's.")
+    lines = [
+        [
+            r["name"],
+            f"{r['params']:.1f}",
+            str(r["image_size"]),
+            "—" if r["accuracy"] is None else f"{100 * r['accuracy']:.1f}",
+        ]
+        for r in rows
+    ]
+    return finish(
+        {"models": rows}, grid(["model", "parameters M", "input px", "ImageNet top-1 %"], lines), as_json=json
     )
 
 
@@ -156,23 +202,20 @@ def demo(
     )
 
 
-def _settings(data_or_recipe: str) -> tuple[dict[str, Any], str]:
-    """Settings from a recipe file or name, or for a data folder; and what to call their source."""
+def _settings(data_or_recipe: str) -> tuple[dict[str, Any], str, Path | None]:
+    """Settings from a recipe file or name, from a run, or for data; what to call their source; the run's folder."""
+    from edge_tl.host import checkpoint
     from edge_tl.host import recipe as recipes
     from edge_tl.host.shelf import find
 
     path = Path(data_or_recipe)
     if path.suffix in (".yaml", ".yml"):
-        return recipes.load(path), str(path)
-    if path.is_dir():
-        return {"data": {"path": str(path)}}, "options"
-    if (shelved := find(data_or_recipe)) is not None:
-        return recipes.load(shelved), shelved.name
-    if path.exists():
-        raise BadInput(
-            f"{path}: neither a folder nor a .yaml recipe. Give a folder with one sub-folder per class."
-        )
-    raise BadInput(f"no such folder or recipe: {path}. Give a folder with one sub-folder per class.")
+        return recipes.load(path), str(path), None
+    if (path / checkpoint.RECIPE).is_file():
+        return recipes.load(path / checkpoint.RECIPE), str(path / checkpoint.RECIPE), path
+    if not path.exists() and (shelved := find(data_or_recipe)) is not None:
+        return recipes.load(shelved), shelved.name, None
+    return {"data": {"path": data_or_recipe}}, "options", None
 
 
 def _budget(max_drop: float) -> str:

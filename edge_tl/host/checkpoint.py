@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import yaml
 from torch import nn
 
 from edge_tl.host import zoo
+from edge_tl.host.settings import Recipe
 from edge_tl.target.errors import BadInput
 from edge_tl.target.files import read_json, sha256_file, write_atomic, write_json
 
 SCHEMA_VERSION = 1
 RECORD = "run.json"
 WEIGHTS = "model.safetensors"
+RECIPE = "recipe.yaml"
 _REQUIRED = (
     "name",
     "model",
@@ -47,6 +50,12 @@ def claim(run: Path, names: tuple[str, ...]) -> None:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"--out {run}: cannot make the folder ({error.strerror}). Choose another.") from None
+
+
+def write_recipe(run: Path, recipe: Recipe) -> None:
+    """What the folder will be a run of, so that an unfinished one can be resumed by its name alone."""
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_atomic(run / RECIPE, f"# Resume or repeat: edge-tl finetune {RECIPE}\n{text}".encode())
 
 
 def save(run: Path, model: nn.Module, record: dict[str, Any]) -> None:
@@ -83,7 +92,13 @@ def load(run: Path) -> tuple[nn.Module, dict[str, Any]]:
         path = run / entry["path"]
         if not path.is_file() or sha256_file(path) != entry["sha256"]:
             raise BadInput(f"damaged run: {path} is not what was saved. Fine-tune again.")
-    model = zoo.build(record["model"], len(record["labels"]), pooled=record["pooled"])
+    model = zoo.build(
+        record["model"],
+        len(record["labels"]),
+        pooled=record["pooled"],
+        hidden=record.get("hidden", ()),
+        dropout=record.get("dropout", 0.0),
+    )
     try:
         model.load_state_dict(safetensors.torch.load_file(run / WEIGHTS))
     except RuntimeError:

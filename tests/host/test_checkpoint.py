@@ -64,7 +64,7 @@ def test_the_shared_run_gives_the_answers_it_reported(run: Path, finetuned: dict
     dataset = Dataset.from_json(record["data"], record["labels"])
     contract, judged = Preprocess.from_json(record["preprocess"]), dataset.split("test")
     with torch.inference_mode():
-        logits = model(torch.from_numpy(np.stack([contract.apply(p) for p in dataset.paths(judged)])))
+        logits = model(torch.from_numpy(np.stack([contract.apply(p) for p in dataset.sources(judged)])))
     right = (logits.argmax(1).numpy() == [s.label for s in judged]).mean()
     assert right == finetuned["metrics"]["accuracy"] == record["metrics"]["accuracy"]
     assert finetuned["n"]["test"] == len(judged) == 18

@@ -1,0 +1,115 @@
+"""What happens to training images between epochs, through torchvision.transforms.v2; it must not read files.
+
+Geometry and colour act on one uint8 image `(3, h, w)`; MixUp and CutMix on a normalized batch. Everything random
+comes from PyTorch's global generator, which the caller seeds per image: the same image of the same epoch looks the
+same whichever worker makes it, which is what makes a resumed run the run it would have been.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torchvision.transforms import v2
+
+from edge_tl.host.settings import Augment
+from edge_tl.target.contract import Preprocess
+
+_OFF: dict[str, Any] = {
+    "crop": 1.0,
+    "flip": 0.0,
+    "vertical_flip": 0.0,
+    "rotation": 0.0,
+    "shear": 0.0,
+    "zoom": 0.0,
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "saturation": 0.0,
+    "hue": 0.0,
+    "policy": "none",
+    "erasing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+}
+_COLOUR = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2}
+PRESETS: dict[str, dict[str, Any]] = {
+    "none": _OFF,
+    "light": _OFF | {"crop": 0.35, "flip": 0.5},
+    "medium": _OFF | {"crop": 0.25, "flip": 0.5, "rotation": 10.0, **_COLOUR},
+    "strong": _OFF | {"crop": 0.15, "flip": 0.5, "policy": "trivialaugment", "erasing": 0.1}
+    | {"mixup": 0.2, "cutmix": 1.0},
+}  # fmt: skip
+
+
+def knobs(augment: Augment) -> dict[str, Any]:
+    """Every knob's value: the preset's, where the recipe does not say otherwise."""
+    asked = augment.model_dump(exclude={"preset"})
+    return PRESETS[augment.preset] | {name: value for name, value in asked.items() if value is not None}
+
+
+def of_image(augment: Augment, size: int, contract: Preprocess) -> v2.Transform:
+    """uint8 `(3, h, w)` of any size to uint8 `(3, size, size)`.
+
+    Resampled and, where nothing is cropped at random, framed as `contract` does it, because the device will.
+    """
+    k = knobs(augment)
+    interpolation = contract.interpolation
+    mode = v2.InterpolationMode(interpolation)
+    # Rotations have no area average; the nearest thing to the contract's filter is bilinear.
+    bent = v2.InterpolationMode.NEAREST if interpolation == "nearest" else v2.InterpolationMode.BILINEAR
+    steps: list[v2.Transform] = []
+    if k["policy"] == "randaugment":
+        steps.append(v2.RandAugment(interpolation=bent))
+    elif k["policy"] == "trivialaugment":
+        steps.append(v2.TrivialAugmentWide(interpolation=bent))
+    if k["rotation"] or k["shear"] or k["zoom"]:
+        steps.append(
+            v2.RandomAffine(
+                k["rotation"],
+                scale=(1 - k["zoom"], 1 + k["zoom"]) if k["zoom"] else None,
+                shear=(-k["shear"], k["shear"], -k["shear"], k["shear"]) if k["shear"] else None,
+                interpolation=bent,
+            )
+        )
+    if k["crop"] < 1:
+        steps.append(v2.RandomResizedCrop(size, scale=(k["crop"], 1.0), interpolation=mode, antialias=True))
+    elif contract.resize == "exact":
+        steps.append(v2.Resize((size, size), interpolation=mode, antialias=True))
+    else:
+        steps += [v2.Resize(size, interpolation=mode, antialias=True), v2.CenterCrop(size)]
+    if k["flip"]:
+        steps.append(v2.RandomHorizontalFlip(k["flip"]))
+    if k["vertical_flip"]:
+        steps.append(v2.RandomVerticalFlip(k["vertical_flip"]))
+    if k["brightness"] or k["contrast"] or k["saturation"] or k["hue"]:
+        steps.append(v2.ColorJitter(k["brightness"], k["contrast"], k["saturation"], k["hue"]))
+    if k["erasing"]:
+        steps.append(v2.RandomErasing(k["erasing"]))
+    return v2.Compose(steps)
+
+
+def of_batch(augment: Augment, classes: int) -> v2.Transform | None:
+    """MixUp and CutMix: float `(n, 3, h, w)` and int64 `(n,)` to mixed images and soft labels `(n, classes)`, or None.
+
+    Zhang et al., "mixup", 2018; Yun et al., "CutMix", 2019. With both, a coin decides for each batch.
+    """
+    k = knobs(augment)
+    mixes: list[v2.Transform] = []
+    if k["mixup"]:
+        mixes.append(v2.MixUp(alpha=k["mixup"], num_classes=classes))
+    if k["cutmix"]:
+        mixes.append(v2.CutMix(alpha=k["cutmix"], num_classes=classes))
+    return v2.RandomChoice(mixes) if len(mixes) > 1 else mixes[0] if mixes else None
+
+
+def as_inputs(
+    images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> torch.Tensor:
+    """uint8 `(n, 3, h, w)` to the model's normalized float32 inputs on `device`, channels last.
+
+    The arithmetic of `Preprocess.normalize`, in its order; there it is numpy's, for the device.
+    """
+    pixels = images.to(device, non_blocking=True).to(torch.float32).div_(255)
+    m = torch.tensor(mean, device=device)[:, None, None]
+    s = torch.tensor(std, device=device)[:, None, None]
+    return pixels.sub_(m).div_(s).contiguous(memory_format=torch.channels_last)

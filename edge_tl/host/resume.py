@@ -1,0 +1,102 @@
+"""The state of an unfinished training, in one file that is whole or absent; it must not train.
+
+One safetensors file holds every tensor (model, average, optimizer) and, in its header, the facts beside them, so
+tensors and facts can never be of different moments. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from edge_tl.target.errors import BadInput
+from edge_tl.target.files import replace_file
+
+STATE = "state.safetensors"
+BEST = "best.safetensors"
+LAST = "last.safetensors"
+
+Tensors = dict[str, torch.Tensor]
+
+
+def write_tensors(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
+    """Replace `path` atomically; what was written is opened again before it counts. Raises `OSError`."""
+    whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    # Tensors that share memory are refused by safetensors; a model may tie weights.
+    seen: set[int] = set()
+    for key, tensor in whole.items():
+        if tensor.data_ptr() in seen:
+            whole[key] = tensor.clone()
+        seen.add(tensor.data_ptr())
+    header = {"edge_tl": json.dumps(facts)}
+
+    def reads_back(file: Path) -> bool:
+        with safetensors.safe_open(file, "pt") as opened:
+            return set(opened.keys()) == set(whole) and opened.metadata() == header
+
+    def save(file: Path) -> None:
+        try:
+            safetensors.torch.save_file(whole, file, header)
+        except safetensors.SafetensorError as error:  # a full disk, in the library's own type
+            number = re.search(r"os error (\d+)", str(error))
+            code = int(number[1]) if number else errno.EIO
+            raise OSError(code, os.strerror(code), str(path)) from None
+
+    replace_file(path, save, reads_back)
+
+
+def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors and facts of a file that `write_tensors` wrote. Raises `BadInput`."""
+    try:
+        with safetensors.safe_open(path, "pt") as opened:
+            facts = json.loads(opened.metadata()["edge_tl"])
+            return {key: opened.get_tensor(key) for key in opened.keys()}, facts  # noqa: SIM118
+    except (OSError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
+        raise BadInput(f"{path}: not a training state ({error}). Remove it and fine-tune again.") from None
+
+
+def steps_done(path: Path) -> int | None:
+    """Optimizer steps of the state at `path`, or None where there is no state."""
+    if not path.is_file():
+        return None
+    at: dict[str, int] = read_tensors(path)[1]["at"]
+    return at["epoch"] * at["steps"] + at["step"]
+
+
+def pack(model: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer) -> Tensors:
+    """Every tensor that the next step depends on, under flat names."""
+    tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{key}": value for key, value in average.state_dict().items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        for name, value in slots.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"optimizer.{index}.{name}"] = value
+    return tensors
+
+
+def unpack(
+    tensors: Tensors, model: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer
+) -> None:
+    """Put the tensors of `pack` back, in place."""
+    model.load_state_dict(_below(tensors, "model."))
+    if average is not None:
+        average.load_state_dict(_below(tensors, "average."))
+    slots: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in _below(tensors, "optimizer.").items():
+        index, _, name = key.partition(".")
+        slots.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _below(tensors: Tensors, prefix: str) -> Tensors:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -1,0 +1,154 @@
+"""What a person watches: lines off a terminal, a table that fits on it, everything on stderr."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from edge_tl.cli.console import LIVE_EPOCHS, Progress
+
+
+def step(epoch: int, number: int, **other: Any) -> dict[str, Any]:
+    place = {"kind": "step", "stage": "full", "epoch": epoch, "epochs": 30, "step": number, "steps": 92}
+    return place | {"loss": 0.25, "lr": 0.01, "images_per_s": 123.4, "remaining_s": 3723.4} | other
+
+
+def epoch(number: int, **other: Any) -> dict[str, Any]:
+    place = {"kind": "epoch", "stage": "full", "epoch": number, "epochs": 30, "lr": 0.01, "image_size": 64}
+    figures = {"train_loss": 1.5, "val_loss": 1.25, "val_accuracy": 0.5 + number / 100, "best": number < 5}
+    return place | figures | {"images_per_s": 123.4, "seconds": 75.2} | other
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], Terminal]:
+    """`terminal(width, height)` becomes stderr; what was drawn is its value."""
+
+    def open_terminal(width: int, height: int) -> Terminal:
+        for key, value in {"COLUMNS": width, "LINES": height, "TERM": "xterm"}.items():
+            monkeypatch.setenv(key, str(value))
+        for key in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+            monkeypatch.delenv(key, raising=False)
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        return sys.stderr  # type: ignore[return-value]
+
+    return open_terminal
+
+
+def frame(progress: Progress) -> list[str]:
+    """The lines that are alive now."""
+    console = progress._bars.console
+    segments = console.render_lines(progress._screen(), pad=False)
+    return ["".join(segment.text for segment in line).rstrip() for line in segments]
+
+
+def last_frame(terminal: Terminal) -> str:
+    """What stands on the terminal at the end: the text after the last cursor movement upwards."""
+    plain = re.split(r"\x1b\[\d*[AF]", terminal.getvalue())[-1]
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", plain)
+
+
+def test_off_a_terminal_one_line_a_step_and_an_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress() as progress:
+        progress("head", 1, 8)
+        progress("head", 8, 8)
+        progress("nothing", 0, 0)
+        progress.watch(step(1, 1))
+        progress.watch(epoch(1))
+        progress.note("a note [with] brackets")
+        progress.watch(epoch(9, val_loss=float("nan")))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "solving the head …",
+        "epoch 1/30 (full): loss 1.5000, val loss 1.2500, val accuracy 51.00 %, 123 images/s, "
+        "0:01:15 elapsed, best so far",
+        "a note [with] brackets",
+        "epoch 9/30 (full): loss 1.5000, val loss —, val accuracy 59.00 %, 123 images/s, 0:01:15 elapsed",
+    ]
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (60, 14), (40, 6)])
+def test_a_long_run_never_overflows_the_screen(
+    terminal: Callable[[int, int], Terminal], width: int, height: int
+) -> None:
+    terminal(width, height)
+    with Progress() as progress:
+        for what in ("hashing", "features", "head"):
+            progress(what, 3, 3)
+        for number in range(1, 30):
+            progress.watch(step(number, 92))
+            progress.watch(epoch(number, stage="a rather long name" if number < 20 else "full"))
+            progress.watch(step(number + 1, 7))
+            lines = frame(progress)
+            assert len(lines) < max(
+                height, 9
+            )  # six lines hold the bars, a row and the current line at the least
+            assert all(len(line) <= width for line in lines)
+            if height > 6:
+                assert re.match(rf" *{number} ", lines[-2])
+                assert lines[-1].startswith(" full ")
+    shown = [line for line in lines if re.match(r" *\d+ ", line)]
+    assert 1 <= len(shown) <= LIVE_EPOCHS
+    if height >= 24:
+        assert len(shown) == LIVE_EPOCHS
+        assert " … 17 earlier epochs" in lines
+
+
+def test_the_current_line_says_where_how_fast_and_how_long(terminal: Callable[[int, int], Terminal]) -> None:
+    terminal(80, 24)
+    with Progress() as progress:
+        progress.watch(step(3, 20))
+        (line,) = frame(progress)
+        for piece in ("epoch 3/30", "20/92", "loss 0.2500", "123 images/s", "1:02:03 left"):
+            assert piece in line
+        progress.watch(epoch(3))
+        assert not any("left" in line for line in frame(progress))
+
+
+def test_the_stage_is_named_only_where_there_are_several(terminal: Callable[[int, int], Terminal]) -> None:
+    terminal(80, 24)
+    with Progress() as progress:
+        progress.watch(epoch(1, stage="head"))
+        assert not any("stage" in line for line in frame(progress))
+        progress.watch(step(2, 1, stage="full"))
+        assert frame(progress)[-1].startswith(" full 2/30")
+        progress.watch(epoch(2, stage="full"))
+        assert "stage" in frame(progress)[0]
+
+
+def test_the_end_leaves_every_epoch_and_one_mark(
+    terminal: Callable[[int, int], Terminal], capsys: pytest.CaptureFixture[str]
+) -> None:
+    screen = terminal(80, 24)
+    with Progress() as progress:
+        progress("features", 5, 5)
+        for number in range(1, 31):
+            progress.watch(step(number, 92))
+            progress.watch(epoch(number))
+        progress.note("a note")
+    left = last_frame(screen)
+    rows = [line.split() for line in left.splitlines() if re.match(r" *\d+ ", line)]
+    assert [int(row[0]) for row in rows] == list(range(1, 31))
+    assert [row[0] for row in rows if row[-1] == "best"] == ["4"]  # the last that was better than all before
+    assert "left" not in left
+    assert "a note" in screen.getvalue()
+    assert capsys.readouterr().out == ""
+
+
+def test_bars_alone_draw_no_table(terminal: Callable[[int, int], Terminal]) -> None:
+    terminal(80, 24)
+    with Progress() as progress:
+        assert frame(progress) in ([], [""])
+        progress("images", 1, 4)
+        (line,) = frame(progress)
+        assert "1/4" in line

@@ -1,0 +1,205 @@
+"""Real processes: two that share one training, started by the launchers people use, and one that is killed.
+
+Every test starts processes of its own; the door and the files are all that is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_tl.host import processes
+
+REPOSITORY = Path(__file__).parents[2]
+OPTIONS = [
+    "--model",
+    "mobilenet_v3_small",
+    "--weights",
+    "embedded",
+    "--image-size",
+    "48",
+    "--strategy",
+    "partial",
+]
+OPTIONS += [
+    "--epochs",
+    "2",
+    "--batch-size",
+    "10",
+    "--set",
+    "train.blocks=1",
+    "--set",
+    "train.workers=0",
+    "--json",
+]
+OPTIONS += ["--set", "data.test=0.3"]
+TORCHRUN = ["torch.distributed.run", "--nproc-per-node", "2", "-m", "edge_tl"]
+ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "-m", "edge_tl"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def test_alone_there_is_nobody_to_wait_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.delenv("RANK", raising=False)
+    assert (processes.many(), processes.count(), processes.rank(), processes.is_main()) == (False, 1, 0, True)
+    processes.wait()
+    assert processes.from_main(lambda: {"a": 1}) == {"a": 1}
+    assert processes.gathered(("b", 2)) == [("b", 2)]
+
+
+@pytest.mark.parametrize(
+    ("world", "rank", "main"),
+    [("1", "0", True), ("2", "0", True), ("2", "1", False), ("", "", True), ("1", "3", True)],
+)
+def test_who_is_main_is_known_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, world: str, rank: str, main: bool
+):
+    monkeypatch.setenv("WORLD_SIZE", world)
+    monkeypatch.setenv("RANK", rank)
+    assert processes.is_main() == main
+
+
+@pytest.fixture(scope="module")
+def sixty(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty each of three digits that nobody mistakes, and one file that is no image."""
+    folder = tmp_path_factory.mktemp("sixty") / "digits"
+    for label in "014":
+        (folder / label).mkdir(parents=True)
+        for path in sorted((digits / label).iterdir())[:20]:
+            shutil.copy(path, folder / label / path.name)
+    (folder / "1" / "broken.png").write_text("not an image")
+    return folder
+
+
+def start(module: list[str], *arguments: object, threads: bool = True) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", *module, *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, env=ENVIRONMENT
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert out.count("\n") == 1, out
+    assert "error:" not in err
+    result: dict[str, Any] = json.loads(out)
+    return result
+
+
+@pytest.fixture(scope="module")
+def alone(sixty: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("alone") / "run"
+    return finish(start(["edge_tl"], "finetune", sixty, *OPTIONS, "--out", out))
+
+
+def cache(run: Path) -> dict[str, bytes]:
+    """Everything below features/, by path."""
+    folder = run / "features"
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def as_the_one(result: dict[str, Any], alone: dict[str, Any], out: Path) -> None:
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert record["provenance"]["processes"] == 2
+    assert cache(out) == cache(Path(alone["run"]))
+    assert len(cache(out)) == 2
+    assert result["metrics"]["accuracy"] == pytest.approx(alone["metrics"]["accuracy"], abs=0.005)
+    assert (result["n"], result["skipped"]) == (alone["n"], alone["skipped"])
+    assert [entry["epoch"] for entry in result["history"]] == [1, 2]
+    # Who shares a batch answers for half of it: the mean loss is that of the batch, up to BatchNorm's statistics.
+    for ours, theirs in zip(result["history"], alone["history"], strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.3)
+    assert {p.name for p in out.iterdir()} == {p.name for p in Path(alone["run"]).iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
+def test_two_processes_make_the_run_of_one(
+    launcher: list[str], sixty: Path, alone: dict[str, Any], tmp_path: Path
+):
+    result = finish(start(launcher, "finetune", sixty, *OPTIONS, "--out", tmp_path / "run"))
+    as_the_one(result, alone, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_where_two_were_killed(sixty: Path, alone: dict[str, Any], tmp_path: Path):
+    """What a killed process had computed lies beside the cache; it is used, and nothing is lost or doubled."""
+    run = tmp_path / "run"
+    shutil.copytree(Path(alone["run"]) / "features", run / "features")
+    (whole,) = (run / "features").iterdir()
+    width = (whole / "rows.f32").stat().st_size // 60
+    part = whole.rename(whole.with_name(f"{whole.name}.part1"))
+    lines = (part / "index.jsonl").read_bytes().split(b"\n")
+    (part / "index.jsonl").write_bytes(b"\n".join(lines[:20]) + b"\n")
+    (part / "rows.f32").write_bytes((part / "rows.f32").read_bytes()[: 20 * width])
+    result = finish(start(TORCHRUN, "finetune", sixty, *OPTIONS, "--out", run))
+    assert result["features_computed"] == 41
+    assert result["metrics"]["accuracy"] == pytest.approx(alone["metrics"]["accuracy"], abs=0.005)
+    assert [p.name for p in (run / "features").iterdir()] == [whole.name]
+    rows = [json.loads(line) for line in cache(run)[f"{whole.name}/index.jsonl"].splitlines()]
+    assert sorted(entry["row"] for entry in rows if "row" in entry) == list(range(60))
+
+
+@pytest.mark.slow
+def test_what_one_process_refuses_ends_both(sixty: Path, tmp_path: Path):
+    process = start(TORCHRUN, "finetune", sixty, *OPTIONS, "--batch-size", "33", "--out", tmp_path / "run")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) != (0, "")
+    assert "2 processes cannot share it evenly" in err
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_a_killed_run_goes_on_to_the_same_weights(sixty: Path, tmp_path: Path, shell: Callable[..., Any]):
+    """SIGKILL leaves no time for anything; oracle: the run that nobody killed."""
+    run, whole_run = tmp_path / "a" / "run", tmp_path / "b" / "run"  # no neighbours: each has its own cache
+    options = [*OPTIONS, "--epochs", "8", "--set", "train.checkpoint_seconds=0"]
+    options += ["--set", "train.batch_size=8", "--lr", "0.01"]
+    whole = finish(start(["edge_tl"], "finetune", sixty, *options, "--out", whole_run))
+    process = start(["edge_tl"], "finetune", sixty, *options, "--out", run)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch 3/"):
+            break
+    time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (run / "run.json").exists()
+
+    done = shell("finetune", sixty, *options, "--out", run)
+    assert done.code == 2
+    assert "holds an unfinished training. Add --resume" in done.err
+    again = shell("finetune", run, "--resume", "--json")  # the folder alone says what it was to be
+    assert again.code == 0, again.err
+    for name in ("model.safetensors", "last.safetensors"):
+        assert (run / name).read_bytes() == (whole_run / name).read_bytes()
+    assert again.json["metrics"] == whole["metrics"]
+    assert [e["train_loss"] for e in again.json["history"]] == [e["train_loss"] for e in whole["history"]]
+    assert again.json["features_computed"] == 0
+    assert {p.name for p in run.iterdir()} == {p.name for p in whole_run.iterdir()}
+    once_more = shell("finetune", run, "--resume", "--json")
+    assert once_more.json["metrics"] == whole["metrics"]
+    assert "is finished" in once_more.err
+
+
+def test_finetuning_needs_no_openvino_and_no_nncf(sixty: Path, tmp_path: Path):
+    code = "import sys; sys.modules['openvino'] = sys.modules['nncf'] = None; from edge_tl.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "finetune", str(sixty), *OPTIONS, "--epochs", "1", "--out", str(tmp_path / "r")],
+        capture_output=True, text=True, cwd=REPOSITORY, env=ENVIRONMENT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["strategy"] == "partial"
