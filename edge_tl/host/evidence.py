@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_tl.host.data import Dataset, Sample
+from edge_tl.host.shards import Member
 from edge_tl.target import bundle as bundles
 from edge_tl.target.contract import Preprocess, decode
 from edge_tl.target.errors import BadInput, EdgeTLError
-from edge_tl.target.files import sha256_file
 from edge_tl.target.loader import batches
 from edge_tl.target.progress import Progress
 from edge_tl.target.runtime import Logits, Runtime
@@ -89,12 +89,8 @@ def write_goldens(
     Beside real evaluation images, classes in turn, there are variants of one that name a decoder's usual faults:
     an EXIF rotation, grey levels, a palette with transparency. Returns `{images, files, logits}`.
     """
-    chosen = sorted(
-        _in_turn(samples, 0), key=lambda s: (dataset.root / s.path).stat().st_size > _GOLDEN_BYTES
-    )
-    encoded = [
-        (Path(s.path).suffix.lower(), (dataset.root / s.path).read_bytes()) for s in chosen[: count - 3]
-    ]
+    chosen = sorted(dataset.sources(_in_turn(samples, 0)), key=lambda source: _bytes(source) > _GOLDEN_BYTES)
+    encoded = [(source.suffix.lower(), source.read_bytes()) for source in chosen[: count - 3]]
     encoded += _variants(decode(encoded[0][1]))
     names = []
     (folder / "golden" / "images").mkdir(parents=True)
@@ -141,11 +137,23 @@ def _in_turn(samples: Sequence[Sample], seed: int) -> list[Sample]:
     return [sample for turn in rounds for sample in turn if sample is not None]
 
 
-def _unchanged(dataset: Dataset, samples: Sequence[Sample]) -> list[Path]:
-    paths = dataset.paths(samples)
-    for path, sample in zip(paths, samples, strict=True):
-        if not path.is_file():
-            raise BadInput(f"image of the run is gone: {path}. Restore the data folder, or fine-tune again.")
-        if sha256_file(path) != sample.digest:
-            raise BadInput(f"image of the run has changed: {path}. Restore it, or fine-tune again.")
-    return paths
+def _bytes(source: Path | Member) -> int:
+    return source.size if isinstance(source, Member) else source.stat().st_size
+
+
+def _unchanged(dataset: Dataset, samples: Sequence[Sample]) -> list[Path | Member]:
+    sources = dataset.sources(samples)
+    for source, sample in zip(sources, samples, strict=True):
+        try:
+            digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        except FileNotFoundError:
+            raise BadInput(
+                f"image of the run is gone: {source}. Restore the data folder, or fine-tune again."
+            ) from None
+        except OSError as error:
+            raise BadInput(
+                f"image of the run cannot be read: {source}: {error.strerror or error}. Restore it, or fine-tune again."
+            ) from None
+        if digest != sample.digest:
+            raise BadInput(f"image of the run has changed: {source}. Restore it, or fine-tune again.")
+    return sources

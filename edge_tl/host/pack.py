@@ -18,10 +18,11 @@ import numpy as np
 from edge_tl.host import checkpoint, evidence, quantize, verdict
 from edge_tl.host.data import Dataset
 from edge_tl.host.export import to_onnx, to_openvino
-from edge_tl.host.finetune import Note, no_note, provenance
+from edge_tl.host.finetune import Note, no_note
 from edge_tl.host.page import write_page
-from edge_tl.host.recipe import Recipe
+from edge_tl.host.provenance import provenance
 from edge_tl.host.reference import TorchRuntime
+from edge_tl.host.settings import Recipe
 from edge_tl.target import bundle as bundles
 from edge_tl.target import compare
 from edge_tl.target.bench import Contestant, Effort, bench, contestants
@@ -100,6 +101,7 @@ def torch_contestant(run: Path, record: dict[str, Any]) -> Contestant:
         "model": record["provenance"]["model"],
         "classes": len(record["labels"]),
         "pooled": record["provenance"]["pooled"],
+        "hidden": record["provenance"].get("hidden", []),
         "shape": [1, 3, *Preprocess.from_json(record["preprocess"]).input_size],
         "threads": cores_allowed(),
     }
@@ -206,6 +208,7 @@ def _judged(
         | {
             "model": saved["model"],
             "pooled": saved["pooled"],
+            "hidden": saved.get("hidden", []),
             "weights": saved["weights"],
             "strategy": saved["strategy"],
             "finetune": _anonymous(saved["provenance"]),

@@ -6,13 +6,14 @@ Must not format a number (target.tables does) or ask the network for anything.
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from edge_tl.host import plots
-from edge_tl.target import report, tables
+from edge_tl.host import heatmap, plots
+from edge_tl.target import report, run_tables, tables
 from edge_tl.target.files import write_atomic
 
 LARGEST_HEATMAP = 30  # classes; beyond that nobody finds the cell that matters
@@ -52,7 +53,12 @@ def write_page(record: dict[str, Any], path: Path) -> None:
 
 def write_run_page(run_record: dict[str, Any], path: Path) -> None:
     """The page of a fine-tuning run (`run.json`)."""
-    metrics, data, head = (run_record.get(key) or {} for key in ("metrics", "data", "head"))
+    metrics, data = run_record.get("metrics") or {}, run_record.get("data") or {}
+    head, history = run_tables.head(run_record), run_record.get("history") or []
+    facts = tables.facts({key: run_record.get(key) for key in ("model", "weights", "strategy")})
+    lines = (run_tables.strategy(run_record), run_tables.cross_validation(run_record))
+    epochs = run_tables.epochs(history)
+    stages = [name for name, _ in groupby(row["stage"] for row in epochs)]
     _write(
         path,
         run_record,
@@ -60,18 +66,23 @@ def write_run_page(run_record: dict[str, Any], path: Path) -> None:
         sentence=report.run_sentence(run_record),
         good=True,
         sizes=[(tables.words(split), tables.number(n, 0)) for split, n in (data.get("n") or {}).items()],
-        facts=tables.facts({key: run_record.get(key) for key in ("model", "weights", "strategy")}),
+        facts=facts + ([("head", head)] if head else []),
+        lines=[line for line in lines if line],
+        scores=run_tables.scores(run_record),
+        scores_mean=run_tables.SCORES_MEAN if metrics.get("ece") is not None else None,
+        curves=plots.curves(history),
+        best=run_tables.NO_BETTER
+        if run_tables.best_epoch(history) is None
+        else "Ring: the best epoch, whose weights were kept.",
+        stages=stages if len(stages) > 1 else [],
+        epochs=epochs,
+        epoch_columns=run_tables.epoch_columns(epochs),
+        split=tables.words(metrics.get("split")),
         owner=f"PyTorch on {tables.words(metrics.get('split'))}",
         confusion=_confusion(run_record, metrics.get("confusion")),
         classes=tables.per_class(run_record),
         aside=[(key, tables.put_aside(run_record, key)) for key in ("skipped", "duplicates")],
-        tried=[
-            (
-                f"C = {item.get('C')}{', chosen' if item.get('C') == head.get('C') else ''}",
-                f"{tables.number(item.get('accuracy'), 2, 100)} %",
-            )
-            for item in head.get("grid") or []
-        ],
+        tried=run_tables.tried(run_record),
         seconds=[
             (tables.words(k), tables.number(v, 1)) for k, v in (run_record.get("seconds") or {}).items()
         ],
@@ -84,7 +95,7 @@ def _confusion(record: dict[str, Any], matrix: list[list[int]] | None) -> dict[s
     if not matrix or len(matrix) != len(labels):
         return {"svg": None, "pairs": []}
     if len(labels) <= LARGEST_HEATMAP:
-        return {"svg": plots.heatmap(matrix, labels), "pairs": []}
+        return {"svg": heatmap.heatmap(matrix, labels), "pairs": []}
     return {"svg": None, "pairs": tables.confused(matrix, labels, PAIRS)}
 
 
@@ -98,7 +109,7 @@ def _write(path: Path, record: dict[str, Any], **parts: Any) -> None:
         lstrip_blocks=True,
     )
     provenance = json.dumps(parts.pop("provenance"), indent=2, ensure_ascii=False)
-    shades = [f"up to {end:.0%}" if end else "none" for end in plots.SHADES]
+    shades = [f"up to {end:.0%}" if end else "none" for end in heatmap.SHADES]
     html = environment.get_template("page.html.j2").render(
         name=tables.words(record.get("name")),
         provenance=provenance,

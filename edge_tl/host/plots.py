@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import io
 import re
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from edge_tl.target.tables import DASH, number, table, words
+from edge_tl.target import run_tables
+from edge_tl.target.tables import DASH, number, table
 
 # Stand-in colours that become CSS variables, so that one drawing serves the light and the dark page.
 INK, MUTED, GRID, ACCENT, BAD = "#010101", "#020202", "#030303", "#040404", "#050505"
@@ -23,8 +24,7 @@ VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", ACCENT: "--accent",
 
 # SVG user units. Narrow, so that text stays readable where a phone shrinks the drawing.
 WIDTH, ROW, TOP, BOTTOM, SIDE = 420.0, 44.0, 8.0, 46.0, 14.0
-# Upper ends of the heat classes, as shares of a class's images.
-SHADES = (0.0, 0.02, 0.05, 0.10, 0.25, 0.50, 0.80, 1.0)
+TITLE = 1.05  # of a drawing of curves, as a share of the height of its axes
 
 
 def latency(record: dict[str, Any]) -> Markup | None:
@@ -83,54 +83,85 @@ def drop(record: dict[str, Any]) -> Markup | None:
     )
 
 
-def heatmap(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> Markup:
-    """Counts, rows = true class, shaded by the share of that class.
+def curves(history: Sequence[dict[str, Any]]) -> tuple[Markup, Markup] | None:
+    """Loss (training, validation) and validation accuracy over the epochs of a run; None without epochs.
 
-    Drawn by hand: labels may be in any script, and matplotlib would measure them in a font without it.
+    Two drawings, so that a phone can stack them. The best epoch has a ring, a change of the stage a dashed line.
     """
-    names = [words(label) for label in labels]
-    wide = 8.5 * max(_columns(_shorten(name)) for name in names)
-    digits = max(len(str(n)) for row in confusion for n in row)
-    cell = max(30 if len(names) > 8 else 46, 9 * digits + 4)
-    left, top, size = wide + 36, 0.72 * wide + 40, cell * len(names)
-    width, height = left + size + max(0.72 * wide - cell / 2, 0) + 8, top + size + 4
-    parts = [_text("predicted", left + size / 2, 14, "middle", role="axis")]
-    parts += [_text("true", 14, top + size / 2, "middle", turn=-90, role="axis")]
-    for i, name in enumerate(names):
-        middle = (i + 0.5) * cell
-        parts += [_text(_shorten(name), left - 8, top + middle + 5, "end", title=name)]
-        parts += [_text(_shorten(name), left + middle + 3, top - 8, "start", turn=-45, title=name)]
-    blank = "" if len(names) > 8 else "0"  # in a large matrix the zeros hide the errors
-    square = Markup('<rect x="{:.1f}" y="{:.1f}" width="{}" height="{}"/>')
-    for i, row in enumerate(confusion):
-        for j, n in enumerate(row):
-            x, y = left + j * cell, top + i * cell
-            shade = f"h{_shade(n / (sum(row) or 1))}{' diagonal' if i == j else ''}"
-            title = f"{names[i]} predicted as {names[j]}: {n:,}"
-            count = _text(str(n or blank), x + cell / 2, y + cell / 2 + 5, "middle", title=title)
-            box = square.format(x + 1, y + 1, cell - 2, cell - 2)
-            parts += [Markup('<g class="{}">{}{}</g>').format(shade, box, count)]
-    head = '<svg class="heat" role="img" aria-label="Confusion matrix" viewBox="0 0 {:.0f} {:.0f}" {}>'
-    style = Markup('style="width:{:.0f}px;min-width:{:.0f}px"').format(width, 0.75 * width)
-    return Markup(head).format(width, height, style) + Markup("").join(parts) + Markup("</svg>")
+    if not history:
+        return None
+    best = run_tables.best_epoch(history)
+    rows = run_tables.epochs(history)
+    figure, loss = _plane(history, "loss")
+    for key, name, colour in (("train_loss", "training", MUTED), ("val_loss", "validation", ACCENT)):
+        _line(loss, _values(history, key), colour, best if key == "val_loss" else None, name)
+    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderpad": 0, "ncols": 2}
+    loss.legend(**place, frameon=False, fontsize=12, labelcolor=INK, handlelength=1.4, columnspacing=1.2)
+    label = "Training and validation loss over the epochs; the table has the same numbers"
+    drawn = _inline(figure, "loss", label)
+
+    figure, accuracy = _plane(history, "validation accuracy, %")
+    _line(accuracy, _values(history, "val_accuracy", 100), ACCENT, best)
+    if best is not None:
+        text = f"best {rows[best]['val_accuracy']} in epoch {rows[best]['epoch']}"
+        accuracy.text(1, TITLE, text, transform=accuracy.transAxes, ha="right", fontsize=12, color=INK)
+    label = "Validation accuracy over the epochs; the table has the same numbers"
+    return drawn, _inline(figure, "accuracy", label)
+
+
+def _plane(history: Sequence[dict[str, Any]], what: str) -> tuple[Figure, Any]:
+    height, left, right, top = 250.0, 52.0, 10.0, 32.0
+    figure = Figure(figsize=(WIDTH / 72, height / 72))
+    axes = figure.add_axes(
+        (left / WIDTH, BOTTOM / height, 1 - (left + right) / WIDTH, 1 - (BOTTOM + top) / height)
+    )
+    _plain(figure, axes)
+    n = len(history)
+    axes.set_xlim(0.5, n + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    axes.locator_params(axis="y", nbins=6)
+    axes.tick_params(axis="both", length=0, pad=6, labelsize=12, labelcolor=MUTED)
+    axes.grid(axis="y", color=GRID, lw=0.8)
+    axes.set_xlabel("epoch", color=MUTED, fontsize=12, labelpad=6)
+    axes.text(0, TITLE, what, transform=axes.transAxes, fontsize=13, weight="bold", color=INK)
+    stages = [item.get("stage") for item in history]
+    for i in range(1, n):
+        if stages[i] != stages[i - 1]:
+            axes.axvline(i + 0.5, color=MUTED, lw=1.2, ls=(0, (4, 3)), zorder=0)
+    return figure, axes
+
+
+def _line(axes: Any, values: list[float], colour: str, best: int | None, name: str | None = None) -> None:
+    x = range(1, len(values) + 1)  # not the record's epochs: a stage may count from 1 again
+    axes.plot(x, values, color=colour, lw=2, marker="o" if len(x) <= 30 else None, ms=4, label=name)
+    if best is not None:
+        axes.plot([x[best]], [values[best]], "o", ms=10, mew=2, mec=colour, mfc="none")
+
+
+def _values(history: Sequence[dict[str, Any]], key: str, scale: float = 1.0) -> list[float]:
+    return [float("nan") if item.get(key) is None else scale * item[key] for item in history]
 
 
 def _frame(rows: int, unit: str) -> tuple[Figure, Any]:
     height = TOP + 14 + rows * ROW + BOTTOM
     figure = Figure(figsize=(WIDTH / 72, height / 72))
     axes = figure.add_axes((SIDE / WIDTH, BOTTOM / height, 1 - 2 * SIDE / WIDTH, rows * ROW / height))
-    axes.patch.set_visible(False)
-    figure.patch.set_visible(False)
+    _plain(figure, axes)
     axes.set_ylim(rows - 0.6, -0.6)  # the first row on top, each with its heading above its line
     axes.set_yticks([])
-    axes.spines[["left", "right", "top"]].set_visible(False)
-    axes.spines["bottom"].set_color(GRID)
     axes.locator_params(axis="x", nbins=6)
     axes.tick_params(axis="x", length=0, pad=6, labelsize=12, labelcolor=MUTED)
     axes.grid(axis="x", color=GRID, lw=0.8)
-    axes.set_axisbelow(True)
     axes.set_xlabel(unit, color=MUTED, fontsize=12, labelpad=6)
     return figure, axes
+
+
+def _plain(figure: Figure, axes: Any) -> None:
+    axes.patch.set_visible(False)
+    figure.patch.set_visible(False)
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+    axes.set_axisbelow(True)
 
 
 def _heading(axes: Any, y: int, row: dict[str, str], numbers: str) -> None:
@@ -156,32 +187,3 @@ def _inline(figure: Figure, name: str, label: str) -> Markup:
     box = re.search(r'viewBox="[^"]*"', svg)
     head = f'<svg class="plot" role="img" aria-label="{escape(label)}" {box[0] if box else ""}>'
     return Markup(head + svg[svg.index(">") + 1 :])
-
-
-def _text(
-    text: str, x: float, y: float, anchor: str, *, turn: int = 0, role: str = "label", title: str = ""
-) -> Markup:
-    place = f"translate({x:.1f} {y:.1f})" + (f" rotate({turn})" if turn else "")
-    hint = Markup("<title>{}</title>").format(title) if title else ""
-    form = Markup('<text class="{}" transform="{}" text-anchor="{}">{}{}</text>')
-    return form.format(role, place, anchor, hint, text)
-
-
-def _shade(share: float) -> int:
-    return next(i for i, end in enumerate(SHADES) if share <= end)
-
-
-def _columns(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def _shorten(text: str) -> str:
-    """At most 16 columns, cut in the middle: labels often differ only at their ends."""
-    if _columns(text) <= 16:
-        return text
-    head, tail = text, text
-    while _columns(head) > 8:
-        head = head[:-1]
-    while _columns(tail) > 7:
-        tail = tail[1:]
-    return f"{head}…{tail}"

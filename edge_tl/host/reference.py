@@ -55,7 +55,7 @@ def main() -> None:
     model = (
         checkpoint.load(Path(spec["run"]))[0]
         if spec["run"]
-        else zoo.build(spec["model"], spec["classes"], pooled=spec["pooled"])
+        else zoo.build(spec["model"], spec["classes"], pooled=spec["pooled"], hidden=spec["hidden"])
     )
     runtime = TorchRuntime(model, threads=spec["threads"])
     load = perf_counter_ns() - start

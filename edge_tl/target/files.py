@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,25 @@ def sha256_file(path: Path) -> str:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write beside `path`, flush to disk, read back, then rename over it and flush the folder."""
+    replace_file(path, lambda file: file.write_bytes(content), lambda file: file.read_bytes() == content)
+
+
+def replace_file(path: Path, write: Callable[[Path], object], reads_back: Callable[[Path], bool]) -> None:
+    """As `write_atomic`, for a file that a library writes and reads. Raises `OSError`; `path` is then as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    scratch = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
+        write(scratch)
+        with scratch.open("r+b") as file:
             os.fsync(file.fileno())
-        if Path(name).read_bytes() != content:
+        if not reads_back(scratch):
             raise OSError(f"{path}: what was written does not read back")
-        Path(name).chmod(0o666 & ~_umask())  # mkstemp makes private files; a bundle is there to be copied
-        os.replace(name, path)
+        scratch.chmod(0o666 & ~_umask())  # mkstemp makes private files; a bundle is there to be copied
+        os.replace(scratch, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
 

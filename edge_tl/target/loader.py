@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,13 @@ IMAGE_SUFFIXES = frozenset(
         ".jp2",
     ]
 )
+
+
+class Encoded(Protocol):
+    """An encoded image that is no file of its own: a part of an archive, for one. A `Path` is one, too."""
+
+    def read_bytes(self) -> bytes:
+        """The whole encoded image. Raises `OSError`."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +77,16 @@ def image_files(folder: Path) -> list[Path]:
     )
 
 
-def batches(contract: Preprocess, paths: Sequence[Path], *, size: int = 16) -> Iterator[Batch]:
-    """Batches in the order of `paths`. Pillow releases the interpreter lock while it decodes and resizes, so
+def batches(contract: Preprocess, sources: Sequence[Path | Encoded], *, size: int = 16) -> Iterator[Batch]:
+    """Batches in the order of `sources`. Pillow releases the interpreter lock while it decodes and resizes, so
     threads overlap decoding with inference; a few batches are kept ahead, so memory stays bounded."""
     workers = cores_allowed()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         ahead: deque[Future[Batch]] = deque()
         try:
-            for start in range(0, len(paths), size):
-                ahead.append(pool.submit(_load, contract, paths, range(start, min(start + size, len(paths)))))
+            for start in range(0, len(sources), size):
+                positions = range(start, min(start + size, len(sources)))
+                ahead.append(pool.submit(_load, contract, sources, positions))
                 if len(ahead) > workers + 1:
                     yield ahead.popleft().result()
             while ahead:
@@ -87,13 +96,23 @@ def batches(contract: Preprocess, paths: Sequence[Path], *, size: int = 16) -> I
                 future.cancel()
 
 
-def _load(contract: Preprocess, paths: Sequence[Path], positions: range) -> Batch:
+def _load(contract: Preprocess, sources: Sequence[Path | Encoded], positions: range) -> Batch:
     indices, inputs, bad = [], [], {}
     for position in positions:
         try:
-            inputs.append(contract.apply(paths[position]))
+            inputs.append(contract.apply(_readable(sources[position])))
             indices.append(position)
         except BadImage as error:
             bad[position] = error.reason
     shape = (0, 3, *contract.input_size)
     return Batch(indices, np.stack(inputs) if inputs else np.empty(shape, np.float32), bad)
+
+
+def _readable(source: Path | Encoded) -> Path | bytes:
+    """What the contract decodes: Pillow opens files itself."""
+    if isinstance(source, Path):
+        return source
+    try:
+        return source.read_bytes()
+    except OSError as error:
+        raise BadImage(str(source), error.strerror or str(error)) from None

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from edge_tl.target import tables
+from edge_tl.target import run_tables, tables
 from edge_tl.target.tables import (
     CHANGED,
     CONFUSED,
@@ -57,10 +57,23 @@ def run_markdown(record: dict[str, Any]) -> str:
     metrics, data = record.get("metrics") or {}, record.get("data") or {}
     sizes = ", ".join(f"{words(key)} {number(n, 0)}" for key, n in (data.get("n") or {}).items())
     parts = [f"# {_escape(record.get('name'))}", f"**{_escape(run_sentence(record))}**"]
-    parts += [_escape(f"Weights: {words(record.get('weights'))}. Images: {sizes or DASH}.")]
+    head = run_tables.head(record)
+    facts = f"Weights: {words(record.get('weights'))}. Images: {sizes or DASH}."
+    parts += [_escape(f"{facts} Head: {head}." if head else facts)]
+    lines = (run_tables.strategy(record), run_tables.cross_validation(record))
+    parts += [_escape(line) for line in lines if line]
+    if scores := run_tables.scores(record):
+        parts += ["## Figures", _bullets(f"{key}: {value}" for key, value in scores)]
+        parts += [run_tables.SCORES_MEAN] if metrics.get("ece") is not None else []
     parts += ["## Classes", _table(PER_CLASS, tables.per_class(record))]
     if pairs := tables.confused(metrics.get("confusion") or [], record.get("labels") or [], SHOWN):
         parts += ["## Most confused", _table(CONFUSED, pairs)]
+    if rows := run_tables.epochs(record.get("history") or []):
+        some = run_tables.thinned(rows, SHOWN)
+        more = [f"{len(some)} of {len(rows):,} epochs; run.json has all."] if len(some) < len(rows) else []
+        if run_tables.best_epoch(record["history"]) is None:
+            more.append(run_tables.NO_BETTER)
+        parts += ["## Epochs", _table(run_tables.epoch_columns(rows), some), *more]
     for key, heading in (("skipped", "Skipped images"), ("duplicates", "Duplicate images")):
         if rows := tables.put_aside(record, key):
             parts += [f"## {heading} ({len(rows):,})", *_listing(FILES, rows, "run.json")]
@@ -120,7 +133,7 @@ def _bullets(lines: Iterable[str]) -> str:
 
 def _table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     cells = [[column.heading for column in columns]]
-    cells += [[_escape(row[column.key]) for column in columns] for row in rows]
+    cells += [[row[column.key] and _escape(row[column.key]) for column in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     rule = ["-" * (w - 1) + (":" if c.numeric else "-") for c, w in zip(columns, widths, strict=True)]
     padded = [

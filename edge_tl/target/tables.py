@@ -1,4 +1,4 @@
-"""Turn the record of an export or of a run into rows of text: numbers are formatted here and nowhere else.
+"""Turn the record of an export or of a run into rows of text: numbers are formatted here and in `run_tables`.
 
 Must not measure, judge or lay out: every number comes from the record, and one that is not there
 becomes a dash.

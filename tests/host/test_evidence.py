@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import tarfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 from PIL import Image
 
 from edge_tl.host import evidence, recipe
-from edge_tl.host.data import Dataset
+from edge_tl.host.data import Dataset, settle
+from edge_tl.host.listing import scan
 from edge_tl.target.bundle import read_bundle
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import BadInput, EdgeTLError
@@ -71,7 +73,7 @@ def test_the_bundle_used_disjoint_sets_of_the_sizes_it_records(exported: dict[st
 
 def test_inputs_are_the_contracts(dataset: Dataset, contract: Preprocess):
     chosen = dataset.split("test")
-    want = np.stack([contract.apply(path) for path in dataset.paths(chosen)])
+    want = np.stack([contract.apply(path) for path in dataset.sources(chosen)])
     np.testing.assert_array_equal(evidence.inputs(contract, dataset, chosen), want)
 
 
@@ -100,11 +102,70 @@ def test_evaluation_keeps_the_order_and_gives_every_runtime_the_same_inputs(
     got = evidence.evaluate(
         {"a": Echo(2), "b": Echo(2)}, contract, dataset, judged, lambda *call: calls.append(call)
     )
-    want = np.stack([contract.apply(path)[0, 30:32, 30] for path in dataset.paths(judged)])
+    want = np.stack([contract.apply(path)[0, 30:32, 30] for path in dataset.sources(judged)])
     np.testing.assert_array_equal(got["a"], want)
     np.testing.assert_array_equal(got["b"], want)
     assert calls[0] == ("evaluation", 0, 84)
     assert calls[-1] == ("evaluation", 84, 84)
+
+
+@pytest.fixture
+def sharded(tmp_path: Path) -> Dataset:
+    """Two classes of 12 images in two shards; the even ones are JPEG, every fourth is large."""
+    rng = np.random.default_rng(0)
+    for shard in range(2):
+        with tarfile.open(tmp_path / f"data-{shard}.tar", "w") as tar:
+            for i in range(shard * 12, shard * 12 + 12):
+                side = 400 if i % 4 == 3 else 40
+                buffer = io.BytesIO()
+                picture = Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8))
+                picture.save(buffer, "PNG" if i % 2 else "JPEG")
+                parts = (
+                    (f"{i:02d}.{'png' if i % 2 else 'JPG'}", buffer.getvalue()),
+                    (f"{i:02d}.cls", str(i // 2 % 2).encode()),
+                )
+                for name, content in parts:
+                    info = tarfile.TarInfo(name)
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+    return settle(scan(tmp_path), {}, val=0.2, test=0.5, seed=0)
+
+
+def test_images_in_shards_prove_a_bundle_as_files_do(sharded: Dataset, tmp_path: Path):
+    contract = Preprocess(resize="shorter", resize_size=(32, 32), crop=(32, 32))
+    judged = sharded.split("test")
+    want = np.stack([contract.apply(source.read_bytes()) for source in sharded.sources(judged)])
+    np.testing.assert_array_equal(evidence.inputs(contract, sharded, judged), want)
+    evidence.check_images(sharded, 8, 0)
+    logits = evidence.evaluate({"null": NullRuntime(2)}, contract, sharded, judged, no_progress)
+    assert logits["null"].shape == (len(judged), 2)
+    golden = evidence.write_goldens(
+        tmp_path / "out", {"null": NullRuntime(2)}, contract, sharded, judged, count=len(judged) + 3
+    )
+    encoded = {source.read_bytes(): source for source in sharded.sources(judged)}
+    written = [tmp_path / "out" / name for name in golden["images"]][: len(judged)]
+    assert [path.suffix for path in written] == [
+        encoded[path.read_bytes()].suffix.lower() for path in written
+    ]
+    large = [len(path.read_bytes()) > evidence._GOLDEN_BYTES for path in written]
+    assert large == sorted(large)  # small ones first
+    assert 0 < sum(large) < len(large)
+
+
+def test_a_changed_or_lost_shard_is_refused(sharded: Dataset):
+    contract = Preprocess(resize="shorter", resize_size=(32, 32), crop=(32, 32))
+    sample = sharded.split("test")[0]
+    (member,) = sharded.sources([sample])
+    whole = member.shard.read_bytes()
+    member.shard.write_bytes(whole[: member.offset] + b"junk" + whole[member.offset + 4 :])
+    with pytest.raises(BadInput, match=r"has changed: .*data-\d\.tar!\d\d\."):
+        evidence.inputs(contract, sharded, [sample])
+    member.shard.write_bytes(whole[: member.offset + 4])
+    with pytest.raises(BadInput, match=r"cannot be read: .*the shard ends"):
+        evidence.inputs(contract, sharded, [sample])
+    member.shard.unlink()
+    with pytest.raises(BadInput, match=r"is gone: .*data-\d\.tar!"):
+        evidence.inputs(contract, sharded, [sample])
 
 
 def test_goldens_hold_the_variants_that_name_a_decoders_faults(bundle: Path):

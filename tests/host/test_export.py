@@ -172,8 +172,8 @@ def test_a_record_that_travels_does_not_say_where_it_was_made(bundle: Path, imag
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(zoo.ZOO) - {"mobilenet_v3_small"}))
-def test_every_other_model_of_the_zoo_exports_and_quantizes(name: str, tmp_path: Path):
+@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v2", "regnet_y_400mf", "resnet18"])
+def test_other_families_of_the_zoo_export_and_quantize(name: str, tmp_path: Path):
     torch.manual_seed(0)
     model, contract = zoo.build(name, 3), Preprocess(crop=(64, 64))
     level = logging.getLogger("torch.onnx").level

@@ -14,7 +14,7 @@ pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
 from edge_tl.host.page import write_page, write_run_page
-from edge_tl.target.report import table
+from edge_tl.target.report import run_markdown, table
 
 RECORDS = Path(__file__).parents[1] / "records"
 WEIRD = '<b>ünïcode & "quotes"</b>'
@@ -77,6 +77,27 @@ def record() -> dict[str, Any]:
 def run_record() -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((RECORDS / "run.json").read_text("utf-8"))
     return loaded
+
+
+@pytest.fixture
+def trained(run_record: dict[str, Any]) -> dict[str, Any]:
+    """A record with everything that is optional: epochs of two stages, all figures, folds, a reason."""
+    history = [
+        {"stage": "last <blocks>" if e < 4 else "full", "epoch": e, "epochs": 6, "image_size": 64, "lr": 0.01}
+        | {"train_loss": 2 / e, "val_loss": 1.5 / e, "val_accuracy": accuracy, "best": best}
+        | {"images_per_s": 88.2, "seconds": 3723.0}
+        for e, accuracy, best in zip(
+            range(1, 7),
+            [0.5, 0.7, 0.6, 0.9125, 0.9, 0.91],
+            [True, True, False, True, False, False],
+            strict=True,
+        )
+    ]
+    run_record["metrics"] |= {"top5": None, "macro_precision": 0.8695, "macro_recall": 0.8721, "ece": 0.0213}
+    run_record["metrics"] |= {"log_loss": 0.37812}
+    folds = {"k": 2, "mean": 0.88, "std": 0.0141, "interval": [0.7529, 1.0], "accuracies": [0.87, 0.89]}
+    reason = "few images of <i>known</i> things."
+    return run_record | {"history": history, "folds": folds, "strategy_reason": reason, "strategy": "gradual"}
 
 
 def render(record: dict[str, Any], folder: Path, *, run: bool = False) -> tuple[str, Page]:
@@ -197,6 +218,81 @@ def test_run_page_has_classes_splits_and_what_was_put_aside(
     ):
         assert piece in page.texts
     assert text.count('class="heat"') == 1
+
+
+def test_run_page_draws_the_training(trained: dict[str, Any], tmp_path: Path) -> None:
+    text, page = render(trained, tmp_path, run=True)
+    loss, accuracy, _ = re.findall(r"<svg.*?</svg>", text, flags=re.S)
+    for svg in (loss, accuracy):
+        assert "var(--accent)" in svg
+        assert not re.search(r"#0[1-5]0[1-5]0[1-5]", svg)
+        assert svg.count("stroke-dasharray") == 1  # the one change of stage
+    assert "training" in loss
+    assert "validation" in loss
+    assert "best 91.25 in epoch 4" in accuracy
+    assert "last <blocks>, then full" in "".join(page.texts)
+    assert len(page.ids) == len(set(page.ids))
+    epochs = next(rows for rows in page.tables if rows[0][0] == "epoch")
+    assert "pixels" not in epochs[0]  # the same in all epochs
+    best = [row for row in epochs[1:] if row[-1]]
+    assert best == [["4", "full", "0.5000", "0.3750", "91.25", "1.00e-02", "88", "1:02:03", "best"]]
+    assert text.count('<tr class="best">') == 1
+
+
+def test_one_stage_has_no_line_and_an_unmeasured_epoch_no_point(
+    trained: dict[str, Any], tmp_path: Path
+) -> None:
+    for item in trained["history"]:
+        item["stage"] = "full"
+    trained["history"][2] |= {"val_loss": None, "val_accuracy": None}
+    text, page = render(trained, tmp_path, run=True)
+    assert "stroke-dasharray" not in text
+    assert "Dashed" not in text
+    epochs = next(rows for rows in page.tables if rows[0][0] == "epoch")
+    assert epochs[3][:4] == ["3", "0.6667", "—", "—"]
+
+
+def test_a_training_that_helped_nothing_says_so(trained: dict[str, Any], tmp_path: Path) -> None:
+    assert "Ring: the best epoch" in render(trained, tmp_path, run=True)[0]
+    for item in trained["history"]:
+        item["best"] = False
+    text, _ = render(trained, tmp_path, run=True)
+    assert "No epoch was better than the start" in text
+    assert "Ring" not in text
+    assert "No epoch was better than the start" in run_markdown(trained)
+
+
+def test_a_long_list_of_heads_is_folded_away(trained: dict[str, Any], tmp_path: Path) -> None:
+    grid = [{"epoch": e, "accuracy": e / 100, "log_loss": 1.0} for e in range(1, 61)]
+    trained["head"] = {"hidden": [128], "dropout": 0.2, "grid": grid}
+    _, page = render(trained, tmp_path, run=True)
+    assert "Validation accuracy of 60" in page.texts
+    assert "epoch = 60" in page.texts
+    assert "hidden layers of 128; dropout 0.2" in page.texts
+
+
+def test_run_page_has_figures_folds_and_reasons(trained: dict[str, Any], tmp_path: Path) -> None:
+    text, page = render(trained, tmp_path, run=True)
+    for piece in (
+        "Figures on val",
+        "86.95 %",
+        "2.13 %",
+        "0.3781",
+        "linear, C = 0.003",
+        "Strategy gradual: few images of <i>known</i> things.",
+        "2-fold cross-validation: accuracy 88.00 %, standard deviation 1.41 percentage points, "
+        "95 % interval of the mean [75.29, 100.00] %. Folds: 87.00, 89.00 %.",
+    ):
+        assert piece in page.texts
+    assert "<i>known" not in text
+    assert "top-5" not in text
+
+
+def test_a_record_of_a_head_alone_shows_no_training(run_record: dict[str, Any], tmp_path: Path) -> None:
+    text, _ = render(run_record, tmp_path, run=True)
+    for word in ("<h2>Training", "Calibration error", "cross-validation", "Strategy head:"):
+        assert word not in text
+    assert "<h2>Figures on val" in text
 
 
 def test_pages_of_empty_records_render(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_it_says_what_ran():
 
 def spec(**changes: Any) -> str:
     plain = {
-        "run": None, "model": "mobilenet_v3_small", "classes": 3, "pooled": True, "shape": [1, 3, 64, 64],
+        "run": None, "model": "mobilenet_v3_small", "classes": 3, "pooled": True, "hidden": [], "shape": [1, 3, 64, 64],
         "threads": 1, "warmup": 1, "count": 3, "seconds": 20, "describe": True,
     }  # fmt: skip
     return json.dumps(plain | changes)

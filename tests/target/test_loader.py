@@ -85,6 +85,31 @@ def test_bad_files_are_named_by_position_and_the_rest_is_read(tmp_path: Path) ->
     assert np.array_equal(got[1].inputs[1], SMALL.apply(paths[6]))
 
 
+def test_encoded_images_that_are_no_files_are_read_alike(tmp_path: Path) -> None:
+    """As in a shard; what cannot be read is named by position, as a file would be."""
+
+    class Held:
+        def __init__(self, content: bytes | OSError) -> None:
+            self.content = content
+
+        def read_bytes(self) -> bytes:
+            if isinstance(self.content, OSError):
+                raise self.content
+            return self.content
+
+    paths = pictures(tmp_path, 4)
+    lost = FileNotFoundError(2, "No such file or directory")
+    sources = [
+        paths[0], Held(paths[1].read_bytes()), Held(b"not an image"), Held(lost), Held(OSError("cut off")),
+        Held(paths[2].read_bytes()), paths[3],
+    ]  # fmt: skip
+    (batch,) = loader.batches(SMALL, sources)
+    assert batch.indices == [0, 1, 5, 6]
+    assert np.array_equal(batch.inputs, np.stack([SMALL.apply(path) for path in paths]))
+    assert sorted(batch.bad) == [2, 3, 4]
+    assert (batch.bad[3], batch.bad[4]) == ("No such file or directory", "cut off")
+
+
 def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the folder, only a few batches are ordered ahead of the caller."""
     ordered: list[object] = []

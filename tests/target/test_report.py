@@ -133,6 +133,41 @@ def test_run_markdown_has_every_class_and_what_was_put_aside(run_record: dict[st
     assert all(len({len(row) for row in rows}) == 1 for rows in markdown_tables(text))
 
 
+def test_run_markdown_has_what_a_training_leaves(run_record: dict[str, Any]) -> None:
+    run_record["history"] = [
+        {"stage": "full", "epoch": e, "train_loss": 2 / e, "val_loss": 1 / e, "val_accuracy": e / 100}
+        | {"best": e <= 37, "seconds": 60.0, "image_size": 64, "images_per_s": 10.0, "lr": 0.00123}
+        for e in range(1, 51)
+    ]
+    run_record["metrics"] |= {"top5": 0.991, "ece": 0.0213, "log_loss": 0.37812}
+    run_record |= {"strategy_reason": "few | images", "folds": {"k": 2, "mean": 0.88, "std": 0.01}}
+    text = run_markdown(run_record)
+    for piece in (
+        "Head: linear, C = 0.003.",
+        "Strategy head: few \\| images",
+        "2-fold cross-validation: accuracy 88.00 %, standard deviation 1.00 percentage points.",
+        "- top-5 accuracy: 99.10 %",
+        "- calibration error (ECE): 2.13 %",
+        "- log loss: 0.3781",
+        "Guo et al., 2017",
+        "18 of 50 epochs; run.json has all.",
+    ):
+        assert piece in text
+    epochs = next(rows for rows in markdown_tables(text) if rows[0][0].strip() == "epoch")
+    assert [cell.strip() for cell in epochs[0]][1] == "loss"  # one stage, one image size: no columns for them
+    assert len(epochs) == 2 + 18
+    marked = [[cell.strip() for cell in row] for row in epochs[2:] if row[-1].strip()]
+    assert marked == [["37", "0.0541", "0.0270", "37.00", "1.23e-03", "10", "0:01:00", "best"]]
+    assert [int(epochs[2][0]), int(epochs[-1][0])] == [1, 50]
+
+
+def test_run_markdown_of_a_head_alone_says_nothing_of_a_training(run_record: dict[str, Any]) -> None:
+    text = run_markdown(run_record)
+    assert "- accuracy: 87.09 %" in text
+    for word in ("## Epochs", "Calibration", "cross-validation", "Strategy"):
+        assert word not in text
+
+
 def test_confused_pairs_are_sorted_and_off_the_diagonal() -> None:
     pairs = tables.confused([[9, 1], [3, 7]], ["a", "b"], 5)
     assert [(p["label"], p["predicted"], p["count"], p["share"]) for p in pairs] == [

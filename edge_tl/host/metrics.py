@@ -1,0 +1,97 @@
+"""Figures that say how good a classifier's answers are, as plain floats and ints; it must not see images or models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.target import compare
+from edge_tl.target.errors import BadInput
+
+BINS = 15  # of the calibration error, as in Guo et al.
+
+
+def metrics(labels: NDArray[np.int64], logits: NDArray[np.float32], names: list[str]) -> dict[str, Any]:
+    """Everything a run reports about `(n,)` labels and `(n, classes)` logits, through scikit-learn.
+
+    Fractions in [0, 1]: `accuracy`, `top5` (null with five classes or fewer, where it would say nothing), `macro_*`
+    (every class weighs the same, one without images too), `ece`. `log_loss` is the mean cross entropy in nats.
+    `confusion` is `[label][answer]`. A class that is never answered has precision 0, one without images recall 0.
+    Raises `BadInput` without images and for logits that are not finite.
+    """
+    if not len(labels):
+        raise BadInput("nothing to judge: 0 labelled images. Keep some back, e.g. --set data.val=0.15.")
+    if not np.isfinite(logits).all():
+        bad = int((~np.isfinite(logits)).any(axis=1).sum())
+        raise BadInput(
+            f"the model's answers are not numbers on {bad} of {len(labels)} images. Lower the learning rate."
+        )
+    # Its import costs a second, and most verbs need no metric.
+    from sklearn.metrics import (
+        accuracy_score,
+        confusion_matrix,
+        log_loss,
+        precision_recall_fscore_support,
+        top_k_accuracy_score,
+    )
+
+    classes = list(range(len(names)))
+    answers, probabilities = logits.argmax(axis=1), compare.softmax(logits)
+    rows = precision_recall_fscore_support(labels, answers, labels=classes, zero_division=0)
+    precision, recall, f1, counts = rows
+    top5 = float(top_k_accuracy_score(labels, logits, k=5, labels=classes)) if len(names) > 5 else None
+    return {
+        "n": len(labels),
+        "accuracy": float(accuracy_score(labels, answers)),
+        "top5": top5,
+        "macro_precision": float(precision.mean()),
+        "macro_recall": float(recall.mean()),
+        "macro_f1": float(f1.mean()),
+        "ece": calibration_error(labels, probabilities),
+        "log_loss": float(log_loss(labels, probabilities, labels=classes)),
+        "per_class": [
+            {"label": name, "precision": float(p), "recall": float(r), "f1": float(f), "n": int(n)}
+            for name, p, r, f, n in zip(names, precision, recall, f1, counts, strict=True)
+        ],
+        "confusion": confusion_matrix(labels, answers, labels=classes).tolist(),
+    }
+
+
+def calibration_error(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:
+    """Expected calibration error of the answers' confidences, in [0, 1], over 15 equally wide bins.
+
+    The mean distance between a bin's accuracy and its mean confidence, bins weighted by their images: Guo et al.,
+    "On Calibration of Modern Neural Networks", 2017, equation 3. It depends on the bins and on n; compare it only
+    between models judged on the same images.
+    """
+    confidence = np.minimum(probabilities.max(axis=1), 1.0)
+    right = probabilities.argmax(axis=1) == labels
+    bins = np.ceil(confidence * BINS).astype(np.int64) - 1  # the paper's bins hold their upper end
+    gaps = np.bincount(bins, weights=right - confidence, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def cross_validated(accuracies: list[float]) -> dict[str, Any]:
+    """Mean, sample standard deviation and the mean's 95 % t-interval, cut to [0, 1], of one accuracy a fold.
+
+    The folds share training images, so the interval is somewhat too narrow (Bengio and Grandvalet, "No Unbiased
+    Estimator of the Variance of K-Fold Cross-Validation", 2004). Raises `BadInput` below two folds.
+    """
+    if len(accuracies) < 2:
+        raise BadInput(
+            f"cross-validation of {len(accuracies)} fold(s) has no spread. Use data.folds of 2 or more."
+        )
+    from scipy import stats
+
+    values = np.array(accuracies, np.float64)
+    mean, std = float(values.mean()), float(values.std(ddof=1))
+    half = std / len(values) ** 0.5 * float(stats.t.ppf(0.975, len(values) - 1))
+    return {
+        "k": len(accuracies),
+        "mean": mean,
+        "std": std,
+        "interval": [max(mean - half, 0.0), min(mean + half, 1.0)],
+        "accuracies": [float(value) for value in accuracies],
+    }
