@@ -153,6 +153,7 @@ def test_a_recipe_of_ones_own_runs_and_its_second_run_reads_the_cache(
     shutil.copytree(run, tmp_path / "runs" / "before")
     (tmp_path / "my.yaml").write_text(
         f"data: {{path: '{images}'}}\nmodel: {{name: mobilenet_v3_small, weights: embedded, image_size: 64}}\n"
+        "train: {strategy: head}\n"
     )
     done = door("finetune", "my.yaml", "--set", "head.C=[0.1, 0.01]", "--seed", 5, "--json")
     assert done.code == 0, done.err

@@ -20,7 +20,7 @@ from edge_tl.target.bundle import read_bundle
 
 Door = Callable[..., Any]
 REPOSITORY = Path(__file__).parents[2]
-SMALL = ["--model", "mobilenet_v3_small", "--weights", "embedded", "--image-size", "64"]
+SMALL = ["--model", "mobilenet_v3_small", "--weights", "embedded", "--image-size", "64", "--strategy", "head"]
 
 
 def refused(done: Any, *words: str) -> None:
@@ -57,7 +57,7 @@ def test_folders_that_are_no_data(door: Door, tmp_path: Path, digit: bytes):
     refused(door("finetune", folder(tmp_path / "empty", digit, a=4, hollow=0), *SMALL), "'hollow' is empty")
     refused(door("finetune", folder(tmp_path / "few", digit, a=4, lonely=1), *SMALL), "'lonely' has 1 usable")
     (tmp_path / "file.txt").write_text("")
-    refused(door("finetune", "file.txt", *SMALL), "neither a folder nor a .yaml recipe")
+    refused(door("finetune", "file.txt", *SMALL), "not a data set", "file.txt")
     refused(door("finetune", "own-folder", *SMALL), "no data.path")
     assert not (tmp_path / "runs").exists()
 
@@ -93,10 +93,10 @@ def test_an_option_for_a_section_that_is_no_mapping(door: Door, tmp_path: Path, 
         (["--set", "head.C=[.inf]"], ["head.C"]),
         (["--seed", "-1"], ["seed"]),
         (["--image-size", "16"], ["model.image_size", "16"]),
-        (["--model", "resnet50"], ["'resnet50'", "mobilenet_v2"]),
+        (["--model", "resnet51"], ["'resnet51'", "mobilenet_v2"]),
         (["--model", "mobilenet_v2"], ["Use --model mobilenet_v3_small"]),
         (["--weights", "imagnet"], ["no such file", "imagenet"]),
-        (["--strategy", "lp-ft"], ["'lp-ft'"]),
+        (["--strategy", "lpft"], ["'lpft'", "lp-ft"]),
     ],
 )
 def test_options_that_cannot_be(door: Door, images: Path, options: list[str], words: list[str]):
@@ -215,6 +215,7 @@ def test_an_interrupted_finetune_exits_130_leaves_no_run_and_goes_on(
     shell: Door, number: signal.Signals, images: Path, tmp_path: Path
 ):
     options = ["--model", "mobilenet_v3_small", "--weights", "embedded", "--image-size", "320"]
+    options += ["--strategy", "head"]
     command = [*map(str, ("finetune", images, *options, "--out", tmp_path / "r", "--json"))]
     process = subprocess.Popen(
         [sys.executable, "-m", "edge_tl", *command],

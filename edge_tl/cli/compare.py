@@ -1,0 +1,176 @@
+"""The verb compare: models, strategies and learning rates on the same images, one table, one pick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge_tl.cli.console import Debug, Json, Progress, finish, grid, say
+from edge_tl.cli.desk import Settings, _settings
+from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command()(compare)
+
+
+def compare(
+    data_or_recipe: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of images, a .csv list, .tar shards, a .yaml recipe, or a recipe's name."
+        ),
+    ],
+    models: Annotated[
+        str | None,
+        typer.Option(help="Names with commas between; see `edge-tl models`. Default the recipe's."),
+    ] = None,
+    strategies: Annotated[
+        str, typer.Option(help="Of auto, head, partial, full, lp-ft, gradual; with commas between.")
+    ] = "head,lp-ft",
+    lrs: Annotated[
+        str | None, typer.Option(help="Peak learning rates, e.g. 1e-3,4e-3,1e-2; a head needs none.")
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help="imagenet, embedded, none or a path; MODEL=SOURCE for one model; repeatable."),
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="Budget: largest median milliseconds per image.")
+    ] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(help="Budget: smallest validation accuracy, e.g. 0.9.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="For strategies that pass over the images.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of every model's input in pixels.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Try only so many combinations, chosen by Optuna.")
+    ] = None,
+    thorough: Annotated[bool, typer.Option(help="Time long enough for a p99 (minutes).")] = False,
+    storage: Annotated[
+        str | None, typer.Option(help="Optuna's database URL; default a journal in --out.")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="The study's name; default from --out and the grid.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Draws everything that is random.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The folder of all trials; several processes may share it."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with trials that a kill left behind.")
+    ] = False,
+    set_: Settings = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Fine-tune several models in several ways, time each, and pick the best within a budget."""
+    from edge_tl.host import compare_page, comparison
+    from edge_tl.host import recipe as recipes
+    from edge_tl.host.combinations import Grid
+    from edge_tl.host.pareto import Budget
+    from edge_tl.target.bench import QUICK, THOROUGH
+
+    settings, source, _ = _settings(data_or_recipe)
+    flags = {"train.epochs": epochs, "model.image_size": image_size, "seed": seed}
+    for key, value in flags.items():
+        if value is not None:
+            recipes.assign(settings, key, value)
+    for assignment in set_ or []:
+        recipes.override(settings, assignment)
+    base = recipes.parse(settings, source=source)
+    names = _list("--models", models) if models else [base.model.name]
+    own, shared = _weights(weights or [], names)
+    if shared is not None:
+        recipes.assign(settings, "model.weights", shared)
+    plan = comparison.Plan(
+        settings=settings,
+        grid=Grid(tuple(names), tuple(_list("--strategies", strategies)), tuple(_rates(lrs))),
+        weights=own,
+        budget=Budget(max_latency_ms, min_accuracy),
+        trials=trials,
+        storage=storage,
+        name=study,
+        effort=THOROUGH if thorough else QUICK,
+    )
+    folder = out or Path("compared") / (base.name or Path(base.data.path or "data").resolve().name)
+    record = comparison.compare(plan, folder, resumed=resume, screen=_screen, note=say)
+    if record["pick"]:
+        say(f"next: edge-tl export {folder / 'trials' / record['pick']} --int8")
+    else:
+        say(f"next: look at {record['page']}, then choose another budget, models or strategies")
+    columns = [column for column in compare_page.columns(record) if column.key != "interval"]
+    return finish(
+        {key: record[key] for key in _KEYS},
+        _text(compare_page, record, columns),
+        as_json=json,
+        code=0 if record["pick"] else EXIT_GATE_FAILED,
+    )
+
+
+_KEYS = (
+    "study",
+    "out",
+    "trials",
+    "front",
+    "pick",
+    "runner_up",
+    "faster",
+    "nearest",
+    "budget",
+    "page",
+    "plot",
+)
+
+
+def _text(page: Any, record: dict[str, Any], columns: list[Any]) -> str:
+    rows = [[row[column.key] for column in columns] for row in page.rows(record)]
+    faults: dict[tuple[str, str], list[str]] = {}
+    for row in page.failed(record):  # a model that cannot be opened fails in all its trials
+        faults.setdefault((row["state"], row["reason"]), []).append(row["name"])
+    parts = [grid([column.heading for column in columns], rows, left=2)]
+    parts += [f"{state}: {', '.join(names)}: {reason}" for (state, reason), names in faults.items()]
+    return "\n".join([*parts, "", page.sentence(record), *page.remarks(record), f"page: {record['page']}"])
+
+
+@contextmanager
+def _screen(title: str) -> Iterator[Progress]:
+    """Bars and epochs of one trial under its title; a fresh screen each, or their epochs would be one table."""
+    say(title)
+    with Progress() as progress:
+        yield progress
+
+
+def _list(option: str, text: str) -> list[str]:
+    items = list(dict.fromkeys(item.strip() for item in text.split(",") if item.strip()))
+    if not items:
+        raise BadInput(f"{option} {text!r}: no name in it. Give names with commas between.")
+    return items
+
+
+def _rates(text: str | None) -> list[float]:
+    try:
+        return list(dict.fromkeys(float(item) for item in _list("--lrs", text))) if text is not None else []
+    except ValueError:
+        raise BadInput(f"--lrs {text}: numbers with commas between, e.g. 1e-3,4e-3.") from None
+
+
+def _weights(given: list[str], models: list[str]) -> tuple[dict[str, str], str | None]:
+    """Weights by model, and those of every other model."""
+    own: dict[str, str] = {}
+    shared: str | None = None
+    for text in given:
+        model, equals, source = text.partition("=")
+        if equals and model in models:
+            own[model] = source
+        elif equals and not Path(text).exists():
+            raise BadInput(f"--weights {text}: {model} is not among the models {', '.join(models)}.")
+        else:
+            shared = text
+    return own, shared

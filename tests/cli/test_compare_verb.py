@@ -1,0 +1,293 @@
+"""The verb `compare` on three classes of digits: two processes that share the work, budgets, a model that fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_tl.cli import app
+from edge_tl.cli import compare as verb
+from edge_tl.host import compare_page, compare_plot, comparison, study
+from edge_tl.host import recipe as recipes
+from edge_tl.host.combinations import Grid
+from edge_tl.host.pareto import Budget, interval
+from edge_tl.target.errors import BadInput
+from edge_tl.target.machine import identity
+
+if "compare" not in [command.name or command.callback.__name__ for command in app.registered_commands]:  # type: ignore[union-attr]
+    verb.add_to(app)
+
+REPOSITORY = Path(__file__).parents[2]
+MODELS = "mobilenet_v3_small,nosuch"
+OPTIONS = ["--models", MODELS, "--weights", "embedded", "--image-size", "64", "--epochs", "1"]
+GOOD = ["mobilenet_v3_small-head", "mobilenet_v3_small-lp-ft-lr0.004"]
+BAD = ["nosuch-head", "nosuch-lp-ft-lr0.004"]
+DOOR = (
+    "from edge_tl import cli; from edge_tl.cli import compare\n"
+    "names = [c.name or c.callback.__name__ for c in cli.app.registered_commands]\n"
+    "'compare' in names or compare.add_to(cli.app); cli.main()"
+)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The folder of a finished comparison, its command, and what its two processes printed."""
+
+    out: Path
+    command: list[str]
+    results: list[dict[str, Any]]
+    notes: list[str]
+
+
+@pytest.fixture(scope="module")
+def compared(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    """Two processes, started together, on one folder."""
+    out = tmp_path_factory.mktemp("compared") / "digits"
+    command = [
+        "compare",
+        str(images),
+        *OPTIONS,
+        "--strategies",
+        "head,lp-ft",
+        "--lrs",
+        "4e-3",
+        "--out",
+        str(out),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", DOOR, *command, "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            env=environment,
+        )
+        for _ in range(2)
+    ]
+    said = [worker.communicate(timeout=600) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], said
+    return Compared(out, command, [json.loads(out) for out, _ in said], [err for _, err in said])
+
+
+@pytest.fixture
+def copied(compared: Compared, tmp_path: Path) -> list[str]:
+    """The command again, on a copy of the folder: everything is trained and timed already."""
+    shutil.copytree(compared.out, tmp_path / "digits")
+    return [*compared.command[:-1], str(tmp_path / "digits")]
+
+
+def test_two_processes_share_the_trials_and_say_the_same(compared: Compared) -> None:
+    first, second = compared.results
+    assert first == second
+    assert [trial["name"] for trial in first["trials"]] == GOOD + BAD
+    trained = [name for err in compared.notes for name in re.findall(r"^trial \d of 4: (\S+)", err, re.M)]
+    assert sorted(set(trained)) == sorted(GOOD + BAD)
+    # What failed may be tried again by the process that came later; nothing is trained twice.
+    assert sorted(name for name in trained if name in GOOD) == GOOD
+
+
+def test_the_result_says_everything_a_choice_needs(compared: Compared) -> None:
+    result = compared.results[0]
+    head, tuned, *failed = result["trials"]
+    record = json.loads((compared.out / "trials" / GOOD[1] / "run.json").read_text())
+    assert tuned["accuracy"] == record["metrics"]["accuracy"]
+    assert (tuned["split"], tuned["n"], tuned["epochs"], head["epochs"]) == ("test", 18, 1, None)
+    assert (head["lr"], tuned["lr"]) == (None, 0.004)
+    assert head["latency_ms"] == tuned["latency_ms"]
+    assert set(head["latency_ms"]) == {"p50", "p90", "p99", "n"}
+    assert head["latency_ms"]["p50"] > 0
+    artifact = compared.out / "timed" / "mobilenet_v3_small-64x64.onnx"
+    assert head["size_mb"] == artifact.stat().st_size / 1e6
+    assert {trial["state"] for trial in failed} == {"failed"}
+    assert all("unknown model 'nosuch'" in trial["reason"] for trial in failed)
+    assert result["pick"] in GOOD
+    assert result["front"]
+    assert result["budget"] == {"max_latency_ms": None, "min_accuracy": None}
+    assert f"next: edge-tl export {compared.out / 'trials' / result['pick']} --int8" in compared.notes[0]
+
+
+def test_the_folder_holds_record_page_and_picture(compared: Compared) -> None:
+    record = json.loads((compared.out / "compare.json").read_text())
+    assert record["machine"] == identity()
+    assert record["trials"] == compared.results[0]["trials"]
+    page = (compared.out / "compare.html").read_text()
+    assert GOOD[0] in page
+    assert "unknown model" in page
+    assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page)
+    picture = ET.parse(compared.out / "compare.svg").getroot()
+    assert picture.tag == "{http://www.w3.org/2000/svg}svg"
+    assert compared.results[0]["pick"] in "".join(picture.itertext())
+
+
+def test_the_same_command_again_trains_and_times_nothing(copied: list[str], door: Callable[..., Any]) -> None:
+    timed = (Path(copied[-1]) / "timed" / "bench.json").read_bytes()
+    done = door(*copied)
+    assert done.code == 0, done.err
+    assert re.findall(r"^trial \d of 4: (\S+)", done.err, re.M) == BAD  # what failed, and nothing else
+    assert (Path(copied[-1]) / "timed" / "bench.json").read_bytes() == timed
+    heading, _, *rows = done.out.splitlines()
+    assert heading.split()[:3] == ["model", "strategy", "lr"]
+    assert sum(row.startswith("mobilenet_v3_small") for row in rows) >= 2
+    assert any(row.endswith("pick") for row in rows)
+    assert f"failed: {BAD[0]}, {BAD[1]}: unknown model" in done.out
+
+
+def test_a_budget_that_nothing_keeps_ends_in_1_with_everything_saved(
+    copied: list[str], door: Callable[..., Any]
+) -> None:
+    done = door(*copied, "--max-latency-ms", "0.0001", "--json")
+    assert done.code == 1, done.err
+    assert done.json["pick"] is None
+    assert done.json["nearest"]
+    assert done.json["budget"]["max_latency_ms"] == 0.0001
+    assert json.loads((Path(copied[-1]) / "compare.json").read_text())["pick"] is None
+    page = (Path(copied[-1]) / "compare.html").read_text()
+    assert "No trial keeps the budget (at most 0.0001 ms)" in page
+
+
+def test_a_trial_left_behind_is_reported_and_resumed_when_asked(
+    images: Path, copied: list[str], door: Callable[..., Any]
+) -> None:
+    out, grid = Path(copied[-1]), Grid(("mobilenet_v3_small",), ("head",))
+    recipe = recipes.parse(recipes.load(out / "trials" / GOOD[0] / "recipe.yaml"))
+    contest = study.open_contest(grid, {GOOD[0]: recipe}, out, name="killed")
+    study.prepare(contest, resumed=False)
+    taken = study.take(contest)
+    assert taken is not None
+    taken[2].release()  # as the system does when a process dies
+    options = [*OPTIONS[2:], "--strategies", "head", "--study", "killed", "--out", str(out)]
+    command = ["compare", str(images), "--models", "mobilenet_v3_small", *options]
+    done = door(*command)
+    assert done.code == 2
+    assert f"{GOOD[0]} was left behind" in done.err
+    assert "Add --resume" in done.err
+    done = door(*command, "--resume", "--json")
+    assert done.code == 0, done.err
+    assert done.json["pick"] == GOOD[0]
+
+
+def test_a_folder_of_something_else_is_refused(copied: list[str], door: Callable[..., Any]) -> None:
+    (Path(copied[-1]) / "thesis.tex").write_text("")
+    done = door(*copied)
+    assert done.code == 2
+    assert "thesis.tex" in done.err
+
+
+def test_other_settings_in_the_same_folder_are_refused(copied: list[str], door: Callable[..., Any]) -> None:
+    done = door(*copied, "--seed", "7")
+    assert done.code == 2
+    assert "trained with seed = 0, and this asks for 7" in done.err
+
+
+def test_nothing_but_failures_ends_in_2_with_the_first_reason(images: Path, door: Callable[..., Any]) -> None:
+    done = door("compare", images, "--models", "nosuch,none", "--strategies", "full", "--out", "out")
+    assert done.code == 2
+    assert "no trial succeeded; the first, nosuch-full: unknown model 'nosuch'" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--lrs", "fast"], "--lrs fast: numbers"),
+        (["--lrs", "-1"], "train.lr"),
+        (["--models", " , "], "--models"),
+        (["--strategies", "haed"], "strategy"),
+        (["--weights", "vgg16=none"], "vgg16 is not among the models"),
+        (["--max-latency-ms", "0"], "--max-latency-ms 0"),
+        (["--min-accuracy", "90"], "for 90 % give 0.9"),
+        (["--trials", "0"], "--trials 0"),
+    ],
+)
+def test_bad_options_are_named(door: Callable[..., Any], options: list[str], said: str) -> None:
+    done = door("compare", "images", "--out", "out", *options)
+    assert done.code == 2
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+def test_weights_are_for_one_model_or_for_all(tmp_path: Path) -> None:
+    models = ["resnet18", "mobilenet_v3_small"]
+    given = ["mobilenet_v3_small=embedded", "imagenet"]
+    assert verb._weights(given, models) == ({"mobilenet_v3_small": "embedded"}, "imagenet")
+    odd = tmp_path / "a=b.safetensors"
+    odd.write_bytes(b"")
+    assert verb._weights([str(odd)], models) == ({}, str(odd))
+    with pytest.raises(BadInput):
+        verb._weights(["vgg=none"], models)
+
+
+def trial(name: str, model: str, right: int, latency: float | None, n: int = 200) -> dict[str, Any]:
+    ms = None if latency is None else {"p50": latency, "p90": latency, "p99": None, "n": 100}
+    return {
+        "name": name, "model": model, "strategy": "full", "lr": 0.1, "state": "complete", "reason": None,
+        "trained": "full", "epochs": 3, "accuracy": right / n, "split": "val", "n": n,
+        "val_accuracy": right / n, "n_val": n, "seconds": 1.0, "latency_ms": ms, "size_mb": 1.0,
+        "interval": list(interval(right, n)),
+    }  # fmt: skip
+
+
+def record(rows: list[dict[str, Any]], budget: Budget) -> dict[str, Any]:
+    judged = comparison.judge(rows, budget)
+    for row in rows:
+        row["front"] = row["name"] in judged["front"]
+    limits = {"max_latency_ms": budget.max_latency_ms, "min_accuracy": budget.min_accuracy}
+    return {"trials": rows, "budget": limits, "timing": {"unmeasured": {}}, **judged}
+
+
+def test_a_miss_names_the_nearest_on_each_side() -> None:
+    rows = [
+        trial("a", "a", 120, 1.0),
+        trial("b", "b", 150, 4.0),
+        trial("c", "c", 190, 9.0),
+        trial("d", "d", 195, 20.0),
+    ]
+    found = record(rows, Budget(5.0, 0.9))
+    assert found["pick"] is None
+    assert found["nearest"] == ["c", "b"]
+    text = compare_page.sentence(found)
+    assert text == (
+        "No trial keeps the budget (at most 5 ms, at least 90 %). "
+        "Nearest: c: 95.00 % at 9.00 ms; b: 75.00 % at 4.00 ms."
+    )
+
+
+def test_noise_is_called_noise() -> None:
+    close = record([trial("a", "a", 181, 1.0), trial("b", "b", 182, 4.0)], Budget())
+    assert close["pick"] == "b"
+    assert "not significantly better than the runner-up, a" in " ".join(compare_page.remarks(close))
+    apart = record([trial("a", "a", 120, 1.0), trial("b", "b", 190, 4.0)], Budget())
+    assert compare_page.remarks(apart) == []
+
+
+def test_only_the_best_trial_of_a_model_is_named_and_no_two_names_meet() -> None:
+    rows = [trial(f"m{m}-{i}", f"m{m}", 150 + 5 * m + i, 4.0 + 0.05 * m) for m in range(5) for i in range(6)]
+    drawn = compare_plot.draw(record(rows, Budget(5.0, 0.8)))
+    assert drawn is not None
+    texts = re.findall(r'<text[^>]*?x="([\d.]+)" y="([\d.]+)"[^>]*>(m\d[^<]*)</text>', drawn)
+    assert sorted(name for *_, name in texts) == ["m0", "m1", "m2", "m3", "m4-5"]
+    places = [(float(x), float(y)) for x, y, _ in texts]
+    apart = [
+        abs(ay - by) >= 10 or abs(ax - bx) >= 15 for i, (ax, ay) in enumerate(places) for bx, by in places[:i]
+    ]
+    assert all(apart)
+    ET.fromstring(compare_plot.standalone(drawn))
+
+
+def test_without_a_latency_there_is_no_picture(tmp_path: Path) -> None:
+    found = record([trial("a", "a", 120, None)], Budget())
+    assert found["pick"] == "a"
+    (tmp_path / "compare.svg").write_text("old")
+    assert not compare_page.write_plot(found, tmp_path / "compare.svg")
+    assert not (tmp_path / "compare.svg").exists()
