@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from torchvision import datasets, transforms
 
-from edge_tl.host import zoo
+from edge_tl.host import weights as weights_room
 from edge_tl.target.files import write_json
 from edge_tl.target.machine import conditions, identity
 
@@ -98,7 +98,7 @@ def tutorial(data: Path, weights: Path, epochs: int) -> Any:
         name: torch.utils.data.DataLoader(folder, batch_size=32, shuffle=name == "train", num_workers=2)
         for name, folder in folders.items()
     }
-    model = zoo.open_source("mobilenet_v2", str(weights)).model
+    model = weights_room.open_source("mobilenet_v2", str(weights)).model
     for parameter in model.parameters():
         parameter.requires_grad = False
     model.classifier[1] = nn.Linear(1280, len(folders["train"].classes))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,24 @@ def main() -> None:
 
 def rendered(text: str) -> str:
     """The README with every table made anew."""
-    for name, make in {"chain": chain, "head": head, "device": device}.items():
+    for name, make in _tables().items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
             raise ValueError(f"README.md has no table {name!r}")
         body = make()
         text = pattern.sub(lambda match, body=body: match[1] + body + match[2], text)
     return text
+
+
+def _tables() -> dict[str, Callable[[], str]]:
+    return {
+        "chain": chain,
+        "head": head,
+        "device": device,
+        "strategies": strategies,
+        "sigkill": sigkill,
+        "memory": memory,
+    }
 
 
 def chain() -> str:
@@ -74,6 +86,46 @@ def device() -> str:
     return (
         f"The environment of `.[ort]` takes {result['environment_mb']:.0f} MB; one image is classified "
         f"{seconds['median']:.2f} s after the process starts (median of {seconds['n']}, {_machine(result)}).\n"
+    )
+
+
+def strategies() -> str:
+    """Every strategy on the same photographs."""
+    result = _result("strategies")["strategies"]
+    lines = ["| strategy | validation accuracy % | epochs | whole process |", "|---|---:|---:|---:|"]
+    trained = [name for name in ("head", "partial", "lp-ft", "gradual", "full") if name in result]
+    for name in trained:
+        entry = result[name]
+        lines.append(
+            f"| {name} | {100 * entry['accuracy']:.1f} | {len(entry['epochs']) or '—'} | {entry['seconds']:.0f} s |"
+        )
+    first = result[trained[0]]
+    lines += [
+        "",
+        f"MobileNetV2 at {first['image_size']} px on {first['n']['train']:,} photographs of flowers in five classes, "
+        f"judged on {first['n']['val']}, {_machine(first)}. `auto` chooses `{result['auto']['chosen']}`: "
+        f"{result['auto']['reason']}. These photographs have no test split: the images that judge also chose the epoch "
+        "(and the head's regularization), so the figures flatter a little.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def sigkill() -> str:
+    """Runs that were killed and resumed."""
+    result = _result("sigkill")
+    return (
+        f"{result['identical']} of {result['kills']} runs killed at random moments ended in the same bytes "
+        f"(`python benchmarks/sigkill.py`, {_machine(result)}).\n"
+    )
+
+
+def memory() -> str:
+    """Peak memory on a large set."""
+    result = _result("memory")
+    return (
+        f"Fine-tuning on {sum(result['n'].values()):,} images took at most {result['peak_bytes'] / 1e9:.1f} GB "
+        f"of memory, workers included ({result['model']}, {result['image_size']} px, {result['strategy']}, "
+        f"{_machine(result)}).\n"
     )
 
 
