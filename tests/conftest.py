@@ -23,16 +23,7 @@ REPOSITORY = Path(__file__).parents[1]
 # Sorted, as the package sorts them: an emoji and a space, a decomposed accent (NFD), a composed one (NFC).
 CLASSES = {"acht 🎱": 8, "e\u0301e\u0301n": 1, "zéro": 0}
 PER_CLASS = 40
-OPTIONS = [
-    "--model",
-    "mobilenet_v3_small",
-    "--weights",
-    "embedded",
-    "--image-size",
-    "64",
-    "--strategy",
-    "head",
-]
+OPTIONS = "--model mobilenet_v3_small --weights embedded --image-size 64 --strategy head".split()
 
 # Without the desk's packages only the device's tests can run; CI has a job for each.
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["host/*", "cli/*"]

@@ -40,6 +40,13 @@ def order(labels: Labels, seed: int, epoch: int, balance: str) -> list[int]:
     return list(torch.randperm(len(labels), generator=generator).tolist())
 
 
+def class_weights(labels: Labels, classes: int) -> torch.Tensor:
+    """float32 `(classes,)` for the loss: inverse to how often a class comes, the mean over the images 1
+    (scikit-learn's "balanced")."""
+    counts = np.bincount(labels, minlength=classes)
+    return torch.tensor(len(labels) / (classes * counts), dtype=torch.float32)
+
+
 def steps_per_epoch(images: int, batch_size: int) -> int:
     """Whole batches only, so that every step weighs the same; what is left over comes in another epoch. A set
     smaller than a batch is one batch."""

@@ -81,9 +81,8 @@ class Encoded:
         return len(self._sources)
 
     def __getitem__(self, i: int) -> torch.Tensor:
-        return torch.from_numpy(np.array(self._read(self._sources[i]))).permute(
-            2, 0, 1
-        )  # Pillow's is read-only
+        pixels = np.array(self._read(self._sources[i]))  # a copy: Pillow's is read-only
+        return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 Images = Store | Encoded

@@ -32,9 +32,8 @@ def open_events(folder: Path, *, resume_at_step: int | None = None) -> Iterator[
     except ImportError:
         raise MissingExtra("tensorboard", "tensorboard") from None
 
-    purge = (
-        None if resume_at_step is None else resume_at_step + 1
-    )  # TensorBoard drops this step and all later ones
+    # TensorBoard drops this step and all later ones.
+    purge = None if resume_at_step is None else resume_at_step + 1
     writer: Any = SummaryWriter(str(folder), purge_step=purge)
     steps = 1
 

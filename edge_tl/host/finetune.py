@@ -167,11 +167,8 @@ def finetune(
         },
     }
     checkpoint.save(run, learned.model, record)
-    for leftover in (
-        run / resume.STATE,
-        run / resume.BEST,
-        *run.glob(".*.safetensors.*"),
-    ):  # of killed writes
+    of_killed_writes = run.glob(".*.safetensors.*")
+    for leftover in (run / resume.STATE, run / resume.BEST, *of_killed_writes):
         leftover.unlink(missing_ok=True)
     for folder in (DECODED, FOLDS):
         shutil.rmtree(run / folder, ignore_errors=True)

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from edge_tl.host import decoded, head, hidden, processes, strategy, train, zoo
-from edge_tl.host.batches import Labels, draw
+from edge_tl.host.batches import Labels, class_weights, draw
 from edge_tl.host.data import Dataset, Sample
 from edge_tl.host.features import Features
 from edge_tl.host.job import Job
@@ -191,8 +191,7 @@ def _solved(
     labels, val_labels = labels_of(samples), labels_of(val)
     weights = None
     if recipe.train.balance != "none":  # in full batches, weighing and drawing classes evenly are the same
-        counts = np.bincount(labels, minlength=len(dataset.labels))
-        weights = torch.tensor(len(labels) / (len(counts) * counts), dtype=torch.float32)
+        weights = class_weights(labels, len(dataset.labels))
     both = found.of(samples), labels, found.of(val), val_labels
     if recipe.head.hidden:
         layers, tried = hidden.train(

@@ -56,19 +56,24 @@ def write_tensors(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
 
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """Tensors and facts of a file that `write_tensors` wrote. Raises `BadInput`."""
+    return _read(path, tensors=True)
+
+
+def _read(path: Path, *, tensors: bool) -> tuple[Tensors, dict[str, Any]]:
     try:
         with safetensors.safe_open(path, "pt") as opened:
             facts = json.loads(opened.metadata()["edge_tl"])
-            return {key: opened.get_tensor(key) for key in opened.keys()}, facts  # noqa: SIM118
+            keys = opened.keys() if tensors else ()
+            return {key: opened.get_tensor(key) for key in keys}, facts
     except (OSError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
         raise BadInput(f"{path}: not a training state ({error}). Remove it and fine-tune again.") from None
 
 
 def steps_done(path: Path) -> int | None:
-    """Optimizer steps of the state at `path`, or None where there is no state."""
+    """Optimizer steps of the state at `path`, or None where there is no state. Raises `BadInput`."""
     if not path.is_file():
         return None
-    at: dict[str, int] = read_tensors(path)[1]["at"]
+    at: dict[str, int] = _read(path, tensors=False)[1]["at"]
     return at["epoch"] * at["steps"] + at["step"]
 
 

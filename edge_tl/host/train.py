@@ -30,9 +30,8 @@ from edge_tl.target.errors import BadInput, EdgeTLError
 
 Watch = Callable[[dict[str, Any]], None]
 Note = Callable[[str], None]
-_AUXILIARY = (
-    0.4  # weight of an auxiliary head's loss (Szegedy et al., "Going Deeper with Convolutions", 2015)
-)
+# Weight of an auxiliary head's loss (Szegedy et al., "Going Deeper with Convolutions", 2015).
+_AUXILIARY = 0.4
 
 
 class _Diverged(Exception):
@@ -172,9 +171,8 @@ class _Trainer:
         if self.settings.clip_norm:
             norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
             total = torch.where(torch.isfinite(norm), total, torch.nan)
-        done = (at.step + self.steps * at.epoch - self.steps * self._first_epoch()) / (
-            self.steps * stage.epochs
-        )
+        steps_done = at.step + self.steps * (at.epoch - self._first_epoch())
+        done = steps_done / (self.steps * stage.epochs)
         scale = at.rate * strategy.factor(self.settings.schedule, self.settings.warmup, done)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * scale
@@ -202,9 +200,7 @@ class _Trainer:
     def _end_epoch(self, stage: strategy.Stage, speed: float, keys: list[batches.Key]) -> None:
         at, size = self.at, self.job.sizes[self.at.epoch]
         logits = self.logits()
-        if not bool(
-            torch.isfinite(logits).all()
-        ):  # the last step broke the weights; that is no state to keep
+        if not torch.isfinite(logits).all():  # the last step broke the weights: no state to keep
             raise _Diverged(self._files(keys))
         expected = torch.from_numpy(self.job.val_labels)
         accuracy = float((logits.argmax(1) == expected).double().mean())
@@ -286,7 +282,8 @@ class _Trainer:
         if processes.is_main():
             self.at.seconds = self._seconds()
             tensors = resume.pack(self.model, self.average, self.optimizer)
-            resume.write_tensors(self.folder / resume.STATE, tensors, {"key": self.key, "at": vars(self.at)})
+            facts = {"key": self.key, "at": vars(self.at), "threads": torch.get_num_threads()}
+            resume.write_tensors(self.folder / resume.STATE, tensors, facts)
         self.started = self.saved = perf_counter()
 
     def restore(self) -> bool:
@@ -300,6 +297,12 @@ class _Trainer:
             raise BadInput(
                 f"{self.folder}: holds the unfinished training of another recipe, data set or version. "
                 "Resume with what it was started with, or remove the folder."
+            )
+        if self.device.type == "cpu" and facts["threads"] != torch.get_num_threads():
+            # Sums are split among the threads, and floating-point sums depend on the order.
+            self.note(
+                f"trained with {facts['threads']} threads so far, with {torch.get_num_threads()} from here on: the "
+                "weights will differ in their last digits from those of an uninterrupted run"
             )
         self.at = Position(**facts["at"])
         self._make_stage(min(self.at.stage, len(self.job.stages) - 1))
@@ -336,17 +339,16 @@ class _Trainer:
         return self.model if self.average is None or not int(self.average.n_averaged) else self.average.module
 
     def _make_stage(self, number: int) -> None:
+        first = self.job.stages[number].first
         if self._stage_ready != number:
             stage = self.job.stages[number]
-            strategy.prepare(self.model, self.job.blocks, stage.first)
+            strategy.prepare(self.model, self.job.blocks, first)
             fused = self.device.type == "cuda"
             plain = strategy.optimizer(self.model, self.job.blocks, stage, self.settings, fused=fused)
             network = torch.compile(self.model) if self.settings.compile else self.model
             self.trained, self.optimizer = self.accelerator.prepare(network, plain)
             self._stage_ready = number
-        strategy.train_mode(
-            self.model, self.job.blocks, self.job.stages[number].first, self.settings.batch_norm
-        )
+        strategy.train_mode(self.model, self.job.blocks, first, self.settings.batch_norm)
 
     def _first_epoch(self) -> int:
         return int(self.ends[self.at.stage] - self.job.stages[self.at.stage].epochs)
@@ -366,11 +368,7 @@ class _Trainer:
     def _class_weights(self) -> torch.Tensor | None:
         if self.settings.balance != "weights":
             return None
-        counts = np.bincount(self.job.labels, minlength=self.job.classes)
-        # scikit-learn's "balanced": the mean weight over the images is 1.
-        return torch.tensor(len(self.job.labels) / (self.job.classes * counts), dtype=torch.float32).to(
-            self.device
-        )
+        return batches.class_weights(self.job.labels, self.job.classes).to(self.device)
 
     def _seconds(self) -> float:
         return self.at.seconds + perf_counter() - self.started

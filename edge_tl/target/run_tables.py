@@ -32,19 +32,13 @@ SCORES = (
     ("ece", "calibration error (ECE)", 2, 100.0, " %"),
     ("log_loss", "log loss", 4, 1.0, ""),
 )
-RESULTS = {
-    "accuracy",
-    "log_loss",
-    "iterations",
-    "epochs",
-    "seconds",
-}  # of a tried head; the rest is what was tried
+# Of a tried head; every other key is a setting that was tried.
+RESULTS = {"accuracy", "log_loss", "iterations", "epochs", "seconds"}
 
 SCORES_MEAN = (
     "Macro: the mean over classes, each weighing the same. Calibration error: how far confidence and accuracy are "
     "apart, averaged over 15 bins of confidence (Guo et al., 2017). Log loss: mean cross entropy in nats."
 )
-
 
 NO_BETTER = "No epoch was better than the start, so the weights of the start were kept."
 
