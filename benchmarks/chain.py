@@ -9,13 +9,10 @@ enough for a p99. The result goes to benchmarks/results/chain_flowers.json.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from time import perf_counter
-from typing import Any
+
+from verb import timed
 
 from edge_tl.target.files import write_json
 from edge_tl.target.machine import conditions, identity
@@ -34,8 +31,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         run, bundle = Path(scratch) / "flowers", Path(scratch) / "bundle"
         arguments = [str(options.data), "--model", "mobilenet_v2", "--weights", str(options.weights)]
-        tuned, finetune_seconds = edge_tl("finetune", *arguments, "--strategy", "head", "--out", str(run))
-        record, export_seconds = edge_tl("export", str(run), "--int8", "--thorough", "--out", str(bundle))
+        tuned, finetune_seconds = timed("finetune", *arguments, "--strategy", "head", "--out", str(run))
+        record, export_seconds = timed("export", str(run), "--int8", "--thorough", "--out", str(bundle))
     del record["bundle"], record["provenance"]["run"]  # paths of this machine
     write_json(
         options.out,
@@ -49,17 +46,6 @@ def main() -> None:
         },
     )
     print(record["recommendation"])
-
-
-def edge_tl(*arguments: str) -> tuple[dict[str, Any], float]:
-    """One verb in its own process: its JSON and its wall seconds. A failed gate (exit code 1) is a result."""
-    start = perf_counter()
-    command = [sys.executable, "-m", "edge_tl", *arguments, "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode not in (0, 1):
-        raise SystemExit(done.returncode)
-    record: dict[str, Any] = json.loads(done.stdout)
-    return record, perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -13,10 +13,7 @@ median times ten; the result holds every epoch that was timed. It goes to benchm
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
@@ -25,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 from torchvision import datasets, transforms
+from verb import timed
 
 from edge_tl.host import weights as weights_room
 from edge_tl.target.files import write_json
@@ -123,13 +121,10 @@ def tutorial(data: Path, weights: Path, epochs: int) -> Any:
 
 def finetune(data: Path, weights: Path, out: Path, more: list[str]) -> dict[str, Any]:
     """One whole process of ours: wall seconds and validation accuracy."""
-    start = perf_counter()
-    command = [sys.executable, "-m", "edge_tl", "finetune", str(data), "--model", "mobilenet_v2"]
-    command += ["--weights", str(weights), "--strategy", "head", "--out", str(out), "--json", *more]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    record = json.loads(done.stdout)
+    words = ["finetune", data, "--model", "mobilenet_v2", "--weights", weights, "--strategy", "head"]
+    record, seconds = timed(*words, "--out", out, *more)
     return {
-        "seconds": perf_counter() - start,
+        "seconds": seconds,
         "accuracy": record["metrics"]["accuracy"],
         "features_computed": record["features_computed"],
         "n": record["n"],

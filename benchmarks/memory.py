@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
 
 import psutil
+from verb import command
 
 from edge_tl.target.files import write_json
 from edge_tl.target.machine import identity
@@ -32,34 +32,18 @@ def main() -> None:
     parser.add_argument("--image-size", default="64")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        command = [
-            sys.executable,
-            "-m",
-            "edge_tl",
+        words: list[object] = [
             "finetune",
-            str(options.data),
+            options.data,
             "--model",
             "mobilenet_v3_small",
-        ]
-        command += [
             "--weights",
             "embedded",
-            "--image-size",
-            options.image_size,
-            "--strategy",
-            options.strategy,
         ]
-        command += [
-            "--epochs",
-            options.epochs,
-            "--set",
-            "head.C=[0.003]",
-            "--out",
-            f"{scratch}/run",
-            "--json",
-        ]
+        words += ["--image-size", options.image_size, "--strategy", options.strategy]
+        words += ["--epochs", options.epochs, "--set", "head.C=[0.003]", "--out", f"{scratch}/run"]
         start = perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command(*words), stdout=subprocess.PIPE, text=True)
         peak = 0
         while process.poll() is None:
             peak = max(peak, _memory(process.pid))

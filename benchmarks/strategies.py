@@ -11,13 +11,11 @@ entry, with the machine it was measured on.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from time import perf_counter
 from typing import Any
+
+from verb import timed
 
 from edge_tl.target.files import read_json, write_json
 from edge_tl.target.machine import conditions, identity
@@ -44,21 +42,11 @@ def main() -> None:
 
 
 def _finetune(options: argparse.Namespace, strategy: str, run: Path) -> dict[str, Any]:
-    command = [
-        sys.executable,
-        "-m",
-        "edge_tl",
-        "finetune",
-        str(options.data),
-        "--weights",
-        str(options.weights),
-    ]
-    command += ["--image-size", str(options.image_size), "--strategy", strategy, "--out", str(run), "--json"]
+    words: list[object] = ["finetune", options.data, "--weights", options.weights, "--strategy", strategy]
+    words += ["--image-size", options.image_size, "--out", run]
     if strategy == "auto":
-        command += ["--epochs", "1"]
-    start = perf_counter()
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    record = json.loads(done.stdout)
+        words += ["--epochs", 1]
+    record, seconds = timed(*words)
     return {
         "chosen": record["strategy"],
         "reason": record["strategy_reason"],
@@ -66,7 +54,7 @@ def _finetune(options: argparse.Namespace, strategy: str, run: Path) -> dict[str
         "n": record["n"],
         "epochs": [entry["val_accuracy"] for entry in record["history"]],
         "best_epoch": record["best_epoch"],
-        "seconds": perf_counter() - start,
+        "seconds": seconds,
         "image_size": options.image_size,
     }
 

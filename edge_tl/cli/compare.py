@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from edge_tl.cli import options
 from edge_tl.cli.console import Debug, Json, Progress, finish, grid, say
-from edge_tl.cli.desk import Settings, _settings
+from edge_tl.cli.options import Settings
 from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
 
 
@@ -72,25 +73,19 @@ def compare(
 ) -> int:
     """Fine-tune several models in several ways, time each, and pick the best within a budget."""
     from edge_tl.host import compare_page, comparison
-    from edge_tl.host import recipe as recipes
     from edge_tl.host.combinations import Grid
     from edge_tl.host.pareto import Budget
     from edge_tl.target.bench import QUICK, THOROUGH
 
-    settings, source, _ = _settings(data_or_recipe)
     flags = {"train.epochs": epochs, "model.image_size": image_size, "seed": seed}
-    for key, value in flags.items():
-        if value is not None:
-            recipes.assign(settings, key, value)
-    for assignment in set_ or []:
-        recipes.override(settings, assignment)
-    base = recipes.parse(settings, source=source)
+    asked = options.of_data(data_or_recipe).changed(flags, set_)
+    base = asked.recipe()
     names = _list("--models", models) if models else [base.model.name]
     own, shared = _weights(weights or [], names)
     if shared is not None:
-        recipes.assign(settings, "model.weights", shared)
+        asked = asked.changed({"model.weights": shared}, None)
     plan = comparison.Plan(
-        settings=settings,
+        settings=asked.settings,
         grid=Grid(tuple(names), tuple(_list("--strategies", strategies)), tuple(_rates(lrs))),
         weights=own,
         budget=Budget(max_latency_ms, min_accuracy),
@@ -114,19 +109,7 @@ def compare(
     )
 
 
-_KEYS = (
-    "study",
-    "out",
-    "trials",
-    "front",
-    "pick",
-    "runner_up",
-    "faster",
-    "nearest",
-    "budget",
-    "page",
-    "plot",
-)
+_KEYS = "study out trials front pick runner_up faster nearest budget page plot".split()
 
 
 def _text(page: Any, record: dict[str, Any], columns: list[Any]) -> str:

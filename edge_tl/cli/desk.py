@@ -7,14 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from edge_tl.cli import options
 from edge_tl.cli.console import Debug, Json, Progress, finish, grid, say
+from edge_tl.cli.options import Out, Settings
 from edge_tl.target.errors import EXIT_GATE_FAILED
-
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="The folder that the result becomes.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Override a recipe field, e.g. head.max_iter=100; repeatable."),
-]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -57,9 +53,7 @@ def finetune(
     """Fine-tune a classifier on your own images."""
     from edge_tl.host import finetune as room
     from edge_tl.host import processes
-    from edge_tl.host import recipe as recipes
 
-    settings, source, run = _settings(data_or_recipe)
     flags = {
         "model.name": model,
         "model.weights": weights,
@@ -74,12 +68,8 @@ def finetune(
         "train.tensorboard": tensorboard or None,
         "seed": seed,
     }
-    for key, value in flags.items():
-        if value is not None:
-            recipes.assign(settings, key, value)
-    for assignment in set_ or []:
-        recipes.override(settings, assignment)
-    recipe = recipes.parse(settings, source=source)
+    asked = options.of_data(data_or_recipe).changed(flags, set_)
+    recipe, run = asked.recipe(), asked.run
     if not processes.is_main():  # the main process speaks and writes for all
         room.finetune(recipe, out or run, resumed=resume)
         return 0
@@ -131,18 +121,11 @@ def export(
     debug: Debug = False,
 ) -> int:
     """Export a run to ONNX and OpenVINO, prove it against PyTorch, and pack the bundle."""
-    from edge_tl.host import checkpoint, pack
-    from edge_tl.host import recipe as recipes
+    from edge_tl.host import pack
     from edge_tl.target.bench import QUICK, THOROUGH
 
-    settings: dict[str, Any] = checkpoint.read(run)["provenance"]["recipe"]
-    if int8 is not None:
-        settings["export"]["int8"] = int8
-    if max_drop is not None:
-        settings["export"]["max_drop"] = max_drop
-    for assignment in set_ or []:
-        recipes.override(settings, assignment)
-    recipe = recipes.parse(settings, source="--set")
+    flags = {"export.int8": int8, "export.max_drop": max_drop}
+    recipe = options.of_run(run).changed(flags, set_).recipe()
     say(_budget(recipe.export.max_drop))
     with Progress() as progress:
         record = pack.export(
@@ -200,22 +183,6 @@ def demo(
         as_json=json,
         code=0 if record["passed"] else EXIT_GATE_FAILED,
     )
-
-
-def _settings(data_or_recipe: str) -> tuple[dict[str, Any], str, Path | None]:
-    """Settings from a recipe file or name, from a run, or for data; what to call their source; the run's folder."""
-    from edge_tl.host import checkpoint
-    from edge_tl.host import recipe as recipes
-    from edge_tl.host.shelf import find
-
-    path = Path(data_or_recipe)
-    if path.suffix in (".yaml", ".yml"):
-        return recipes.load(path), str(path), None
-    if (path / checkpoint.RECIPE).is_file():
-        return recipes.load(path / checkpoint.RECIPE), str(path / checkpoint.RECIPE), path
-    if not path.exists() and (shelved := find(data_or_recipe)) is not None:
-        return recipes.load(shelved), shelved.name, None
-    return {"data": {"path": data_or_recipe}}, "options", None
 
 
 def _budget(max_drop: float) -> str:

@@ -5,13 +5,11 @@ Must not measure or judge: every number comes from the record, through target.ta
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, StrictUndefined
-
 from edge_tl.host import compare_plot
+from edge_tl.host.page import render
 from edge_tl.host.pareto import SIGNIFICANT
 from edge_tl.target import tables
 from edge_tl.target.files import write_atomic
@@ -112,18 +110,11 @@ def remarks(record: dict[str, Any]) -> list[str]:
 
 def write_page(record: dict[str, Any], path: Path) -> None:
     """The page of a comparison's record."""
-    folder = Path(__file__).parent
-    macros, _, page = (folder / "page.html.j2").read_text(encoding="utf-8").partition("<!doctype html>")
-    style = page[page.index("<style>") : page.index("</style>")] + "</style>"
-    environment = Environment(
-        loader=ChoiceLoader([DictLoader({"macros": macros, "style": style}), FileSystemLoader(folder)]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("compare.html.j2").render(
-        name=words(record["name"]),
+    shown = ("study", "grid", "weights", "timing", "versions", "seed", "recipe")
+    render(
+        "compare.html.j2",
+        path,
+        record,
         sentence=sentence(record),
         good=record["pick"] is not None,
         remarks=remarks(record),
@@ -134,16 +125,8 @@ def write_page(record: dict[str, Any], path: Path) -> None:
         failed_columns=FAILED,
         failed=failed(record),
         machine=tables.facts(record["machine"]),
-        provenance=json.dumps(
-            {
-                key: record[key]
-                for key in ("study", "grid", "weights", "timing", "versions", "seed", "recipe")
-            },
-            indent=2,
-            ensure_ascii=False,
-        ),
+        provenance={key: record[key] for key in shown},
     )
-    write_atomic(path, html.lstrip().encode("utf-8", "backslashreplace"))
 
 
 def write_plot(record: dict[str, Any], path: Path) -> bool:

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from matplotlib.transforms import Bbox, ScaledTranslation
 
-from edge_tl.host.plots import ACCENT, BAD, BOTTOM, GRID, INK, MUTED, _inline, _plain
+from edge_tl.host.plots import ACCENT, BAD, BOTTOM, GRID, INK, MUTED, inline, plain
 from edge_tl.target.tables import words
 
 # SVG user units, as in `plots`.
@@ -65,7 +65,7 @@ def draw(record: dict[str, Any]) -> Markup | None:
     figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
     box = (LEFT / WIDTH, BOTTOM / HEIGHT, 1 - (LEFT + RIGHT) / WIDTH, 1 - (BOTTOM + TOP) / HEIGHT)
     axes = figure.add_axes(box)
-    _plain(figure, axes)
+    plain(figure, axes)
     _scales(axes, trials, record["budget"])
     _budget(axes, record["budget"])
     bars = _steps(axes, [trial for trial in trials if trial["front"]])
@@ -84,7 +84,7 @@ def draw(record: dict[str, Any]) -> Markup | None:
     _names(figure, axes, list(best.values()), record["pick"], marks, bars)
     _legend(axes, trials)
     label = "Validation accuracy against latency of every trial; the table has the same numbers"
-    drawn = _inline(figure, "compare", label)
+    drawn = inline(figure, "compare", label)
     return drawn.replace(Markup('class="plot"'), Markup('class="plot wide"'), 1)
 
 

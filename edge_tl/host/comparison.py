@@ -16,7 +16,7 @@ from filelock import FileLock
 from edge_tl.host import checkpoint, compare_page, pareto, processes, provenance, study, timing, trials
 from edge_tl.host import recipe as recipes
 from edge_tl.host.combinations import Combination, Grid
-from edge_tl.host.finetune import Note, no_note
+from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.pareto import Budget, Point
 from edge_tl.host.settings import Recipe
 from edge_tl.target.bench import QUICK, Effort

@@ -6,14 +6,13 @@ counted from 1 over the whole run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from edge_tl.host.listeners import Watch
 from edge_tl.target.errors import MissingExtra
-
-Watch = Callable[[dict[str, Any]], None]
 
 STEP = {"loss": "loss/train", "lr": "lr", "images_per_s": "speed/images_per_s"}
 EPOCH = {"val_loss": "loss/val", "val_accuracy": "accuracy/val"}

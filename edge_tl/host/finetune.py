@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from edge_tl.host import checkpoint, data, features, listing, processes, resume
 from edge_tl.host.data import Dataset
 from edge_tl.host.folds import cross_validate
 from edge_tl.host.learn import DECODED, judge, labels_of, learn
+from edge_tl.host.listeners import Note, Watch, no_note, no_watch
 from edge_tl.host.metrics import metrics
 from edge_tl.host.provenance import provenance
 from edge_tl.host.settings import Recipe
@@ -27,9 +28,6 @@ from edge_tl.host.survey import survey
 from edge_tl.host.weights import Source, open_source
 from edge_tl.target.errors import BadInput
 from edge_tl.target.progress import Progress, no_progress
-
-Note = Callable[[str], None]
-Watch = Callable[[dict[str, Any]], None]
 
 FOLDS, EVENTS = "folds", "tensorboard"
 RUN_FILES = (
@@ -47,14 +45,6 @@ RUN_FILES = (
     "report.html",
     "report.json",
 )
-
-
-def no_note(text: str) -> None:
-    """Say nothing."""
-
-
-def no_watch(event: dict[str, Any]) -> None:
-    """Show nothing."""
 
 
 def finetune(

@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_tl.host import data, processes, train
+from edge_tl.host import data, processes
 from edge_tl.host.data import Dataset
 from edge_tl.host.features import Features
 from edge_tl.host.learn import fingerprint, judge, labels_of, learn
+from edge_tl.host.listeners import Note
 from edge_tl.host.metrics import cross_validated
 from edge_tl.host.settings import Recipe
 from edge_tl.host.weights import Source
@@ -31,7 +32,7 @@ def cross_validate(
     recipe: Recipe,
     folder: Path,
     progress: Progress,
-    note: train.Note,
+    note: Note,
 ) -> dict[str, Any]:
     """`{k, mean, std, interval, accuracies}` over `recipe.data.folds` folds of train and validation images.
 

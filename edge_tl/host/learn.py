@@ -25,6 +25,7 @@ from edge_tl.host.batches import Labels, class_weights, draw
 from edge_tl.host.data import Dataset, Sample
 from edge_tl.host.features import Features
 from edge_tl.host.job import Job
+from edge_tl.host.listeners import Note, Watch
 from edge_tl.host.settings import Recipe
 from edge_tl.host.weights import Source
 from edge_tl.target.contract import Preprocess
@@ -62,8 +63,8 @@ def learn(
     folder: Path,
     *,
     progress: Progress,
-    watch: train.Watch,
-    note: train.Note,
+    watch: Watch,
+    note: Note,
 ) -> Learned:
     """Train a copy of `source.model` on `samples`, choosing by `val`; what must outlive a kill is kept in `folder`.
 
@@ -71,11 +72,7 @@ def learn(
     """
     model = copy.deepcopy(source.model)
     labels, val_labels = labels_of(samples), labels_of(val)
-    torch.manual_seed(draw(recipe.seed, "head"))
-    width = zoo.feature_width(model, source.head)
-    layer: nn.Module = zoo.make_head(
-        width, len(dataset.labels), tuple(recipe.head.hidden), recipe.head.dropout
-    )
+    layer: nn.Module | None = None
     facts: dict[str, Any] = {}
     accuracy = 0.0
     if found is not None:
@@ -89,8 +86,11 @@ def learn(
     )
     if recipe.train.strategy == "auto":
         note(f"strategy auto: {chosen.strategy} ({chosen.reason})")
-    if chosen.strategy == "full":  # from a new head, as the word is used; lp-ft is the one from a solved head
+    if (
+        layer is None or chosen.strategy == "full"
+    ):  # from a new head, as the word is used; lp-ft is from a solved one
         torch.manual_seed(draw(recipe.seed, "head"))
+        width = zoo.feature_width(model, source.head)
         layer = zoo.make_head(width, len(dataset.labels), tuple(recipe.head.hidden), recipe.head.dropout)
         facts = {}
     zoo.set_head(model, source.head, layer)

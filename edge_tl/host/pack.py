@@ -18,7 +18,7 @@ import numpy as np
 from edge_tl.host import checkpoint, evidence, quantize, verdict
 from edge_tl.host.data import Dataset
 from edge_tl.host.export import to_onnx, to_openvino
-from edge_tl.host.finetune import Note, no_note
+from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.page import write_page
 from edge_tl.host.provenance import provenance
 from edge_tl.host.reference import TorchRuntime

@@ -100,6 +100,12 @@ def _confusion(record: dict[str, Any], matrix: list[list[int]] | None) -> dict[s
 
 
 def _write(path: Path, record: dict[str, Any], **parts: Any) -> None:
+    shades = [f"up to {end:.0%}" if end else "none" for end in heatmap.SHADES]
+    render("page.html.j2", path, record, t=tables, listed=LISTED, shades=shades, **parts)
+
+
+def render(template: str, path: Path, record: dict[str, Any], **parts: Any) -> None:
+    """Fill `template`, which extends layout.html.j2, and write it to `path`."""
     # Autoescape for every file, whatever its name: labels and paths are what people typed.
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -109,13 +115,7 @@ def _write(path: Path, record: dict[str, Any], **parts: Any) -> None:
         lstrip_blocks=True,
     )
     provenance = json.dumps(parts.pop("provenance"), indent=2, ensure_ascii=False)
-    shades = [f"up to {end:.0%}" if end else "none" for end in heatmap.SHADES]
-    html = environment.get_template("page.html.j2").render(
-        name=tables.words(record.get("name")),
-        provenance=provenance,
-        t=tables,
-        listed=LISTED,
-        shades=shades,
-        **parts,
+    html = environment.get_template(template).render(
+        name=tables.words(record.get("name")), provenance=provenance, **parts
     )
     write_atomic(path, html.lstrip().encode("utf-8", "backslashreplace"))

@@ -46,7 +46,7 @@ def latency(record: dict[str, Any]) -> Markup | None:
         axes.plot([ms["p50"]], [y], "o", color=colour, ms=8)
         longest = max([longest, *(value for _, value in supported)])
     axes.set_xlim(0, 1.04 * longest or 1)
-    return _inline(figure, "latency", "Latency per runtime in milliseconds; the table has the same numbers")
+    return inline(figure, "latency", "Latency per runtime in milliseconds; the table has the same numbers")
 
 
 def drop(record: dict[str, Any]) -> Markup | None:
@@ -78,7 +78,7 @@ def drop(record: dict[str, Any]) -> Markup | None:
         place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
         style = {"ha": "right" if right else "left", "va": "bottom", "color": BAD, "fontsize": 12}
         axes.annotate(f"budget {number(budget)}", (budget, 1), (-5 if right else 5, 2), **place, **style)
-    return _inline(
+    return inline(
         figure, "drop", "Accuracy drop per artifact with its interval; the table has the same numbers"
     )
 
@@ -98,7 +98,7 @@ def curves(history: Sequence[dict[str, Any]]) -> tuple[Markup, Markup] | None:
     place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderpad": 0, "ncols": 2}
     loss.legend(**place, frameon=False, fontsize=12, labelcolor=INK, handlelength=1.4, columnspacing=1.2)
     label = "Training and validation loss over the epochs; the table has the same numbers"
-    drawn = _inline(figure, "loss", label)
+    drawn = inline(figure, "loss", label)
 
     figure, accuracy = _plane(history, "validation accuracy, %")
     _line(accuracy, _values(history, "val_accuracy", 100), ACCENT, best)
@@ -106,7 +106,7 @@ def curves(history: Sequence[dict[str, Any]]) -> tuple[Markup, Markup] | None:
         text = f"best {rows[best]['val_accuracy']} in epoch {rows[best]['epoch']}"
         accuracy.text(1, TITLE, text, transform=accuracy.transAxes, ha="right", fontsize=12, color=INK)
     label = "Validation accuracy over the epochs; the table has the same numbers"
-    return drawn, _inline(figure, "accuracy", label)
+    return drawn, inline(figure, "accuracy", label)
 
 
 def _plane(history: Sequence[dict[str, Any]], what: str) -> tuple[Figure, Any]:
@@ -115,7 +115,7 @@ def _plane(history: Sequence[dict[str, Any]], what: str) -> tuple[Figure, Any]:
     axes = figure.add_axes(
         (left / WIDTH, BOTTOM / height, 1 - (left + right) / WIDTH, 1 - (BOTTOM + top) / height)
     )
-    _plain(figure, axes)
+    plain(figure, axes)
     n = len(history)
     axes.set_xlim(0.5, n + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
@@ -146,7 +146,7 @@ def _frame(rows: int, unit: str) -> tuple[Figure, Any]:
     height = TOP + 14 + rows * ROW + BOTTOM
     figure = Figure(figsize=(WIDTH / 72, height / 72))
     axes = figure.add_axes((SIDE / WIDTH, BOTTOM / height, 1 - 2 * SIDE / WIDTH, rows * ROW / height))
-    _plain(figure, axes)
+    plain(figure, axes)
     axes.set_ylim(rows - 0.6, -0.6)  # the first row on top, each with its heading above its line
     axes.set_yticks([])
     axes.locator_params(axis="x", nbins=6)
@@ -156,7 +156,7 @@ def _frame(rows: int, unit: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _plain(figure: Figure, axes: Any) -> None:
+def plain(figure: Figure, axes: Any) -> None:
     axes.patch.set_visible(False)
     figure.patch.set_visible(False)
     axes.spines[["left", "right", "top"]].set_visible(False)
@@ -172,7 +172,7 @@ def _heading(axes: Any, y: int, row: dict[str, str], numbers: str) -> None:
     axes.text(1, y - 0.36, numbers, fontsize=12, ha="right", **place)
 
 
-def _inline(figure: Figure, name: str, label: str) -> Markup:
+def inline(figure: Figure, name: str, label: str) -> Markup:
     file = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(file, format="svg", metadata={"Date": None})

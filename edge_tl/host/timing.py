@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl.host import checkpoint
-from edge_tl.host.finetune import Note, no_note
+from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.study import Contest
 from edge_tl.target.bench import Contestant, Effort, bench
 from edge_tl.target.contract import Preprocess

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -26,10 +25,9 @@ from edge_tl.host.average import averaged, reach
 from edge_tl.host.batches import draw
 from edge_tl.host.decoded import Store
 from edge_tl.host.job import Job, Position
+from edge_tl.host.listeners import Note, Watch, no_note, no_watch
 from edge_tl.target.errors import BadInput, EdgeTLError
 
-Watch = Callable[[dict[str, Any]], None]
-Note = Callable[[str], None]
 # Weight of an auxiliary head's loss (Szegedy et al., "Going Deeper with Convolutions", 2015).
 _AUXILIARY = 0.4
 
@@ -43,8 +41,8 @@ def fit(
     folder: Path,
     *,
     key: str,
-    watch: Watch = lambda event: None,
-    note: Note = lambda text: None,
+    watch: Watch = no_watch,
+    note: Note = no_note,
 ) -> Position:
     """Train `job.model` in place and leave in it the weights of the epoch with the best validation accuracy.
 

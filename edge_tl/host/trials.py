@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from optuna.trial import TrialState
 
 from edge_tl.host import checkpoint, study
-from edge_tl.host.finetune import Note, finetune, no_note, no_watch
+from edge_tl.host.finetune import finetune
+from edge_tl.host.listeners import Note, no_note, no_watch
 from edge_tl.host.study import Contest
 from edge_tl.target.errors import EdgeTLError
 from edge_tl.target.progress import no_progress

@@ -1,0 +1,69 @@
+"""From what a person typed to a recipe: the data or recipe that is named, then the options, then `--set`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from edge_tl.host.settings import Recipe
+
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="The folder that the result becomes.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a recipe field, e.g. head.max_iter=100; repeatable."),
+]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """`settings` of a recipe, not yet validated; `source` is what an error calls them; `run` is the folder of the run
+    that they come from, if they do."""
+
+    settings: dict[str, Any]
+    source: str
+    run: Path | None = None
+
+    def changed(self, options: Mapping[str, Any], assignments: Sequence[str] | None) -> Asked:
+        """With `options` that are not None, by recipe field, and `--set` assignments. Raises `BadInput`."""
+        from edge_tl.host import recipe as recipes
+
+        for key, value in options.items():
+            if value is not None:
+                recipes.assign(self.settings, key, value)
+        for assignment in assignments or ():
+            recipes.override(self.settings, assignment)
+        return self
+
+    def recipe(self) -> Recipe:
+        """Validated. Raises `BadInput` that names the field."""
+        from edge_tl.host import recipe as recipes
+
+        return recipes.parse(self.settings, source=self.source)
+
+
+def of_data(data_or_recipe: str) -> Asked:
+    """The settings of a recipe file or name, of a run's folder, or for data. Raises `BadInput`."""
+    from edge_tl.host import checkpoint
+    from edge_tl.host import recipe as recipes
+    from edge_tl.host.shelf import find
+
+    path = Path(data_or_recipe)
+    if path.suffix in (".yaml", ".yml"):
+        return Asked(recipes.load(path), str(path))
+    if (path / checkpoint.RECIPE).is_file():
+        return Asked(recipes.load(path / checkpoint.RECIPE), str(path / checkpoint.RECIPE), path)
+    if not path.exists() and (shelved := find(data_or_recipe)) is not None:
+        return Asked(recipes.load(shelved), shelved.name)
+    return Asked({"data": {"path": data_or_recipe}}, "options")
+
+
+def of_run(run: Path) -> Asked:
+    """The settings that a finished run was made with. Raises `BadInput`."""
+    from edge_tl.host import checkpoint
+
+    return Asked(checkpoint.read(run)["provenance"]["recipe"], "--set", run)
