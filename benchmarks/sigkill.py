@@ -21,10 +21,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from edge_tl.host import checkpoint, resume
+from edge_tl.host import checkpoint
 from edge_tl.host.demo import write_digits
-from edge_tl.host.finetune import finetune
 from edge_tl.host.recipe import parse
+from edge_tl.host.training import resume
+from edge_tl.host.training.finetune import finetune
 from edge_tl.target.files import sha256_file, write_json
 from edge_tl.target.machine import identity
 

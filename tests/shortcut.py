@@ -18,7 +18,7 @@ from typing import Any
 
 def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> None:
     """Let `pack` copy the model files of `bundle` and read its timings; everything else is the real thing."""
-    from edge_tl.host import pack, quantize
+    from edge_tl.host.bundling import pack, quantize
 
     record = json.loads((bundle / "report.json").read_text(encoding="utf-8"))
     made = {artifact["id"]: artifact for artifact in record["artifacts"]}

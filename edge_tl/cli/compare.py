@@ -72,9 +72,10 @@ def compare(
     debug: Debug = False,
 ) -> int:
     """Fine-tune several models in several ways, time each, and pick the best within a budget."""
-    from edge_tl.host import compare_page, comparison
-    from edge_tl.host.combinations import Grid
-    from edge_tl.host.pareto import Budget
+    from edge_tl.host.comparison import compare as comparison
+    from edge_tl.host.comparison import compare_page
+    from edge_tl.host.comparison.combinations import Grid
+    from edge_tl.host.comparison.pareto import Budget
     from edge_tl.target.bench import QUICK, THOROUGH
 
     flags = {"train.epochs": epochs, "model.image_size": image_size, "seed": seed}

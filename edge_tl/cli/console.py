@@ -126,7 +126,7 @@ class Progress:
             say(f"{name} …")
 
     def watch(self, event: dict[str, Any]) -> None:
-        """A step or an epoch of a training, as `edge_tl.host.train` tells it."""
+        """A step or an epoch of a training, as `edge_tl.host.training.train` tells it."""
         if event["kind"] == "step":
             self._step = event
             return

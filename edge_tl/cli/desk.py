@@ -51,8 +51,8 @@ def finetune(
     debug: Debug = False,
 ) -> int:
     """Fine-tune a classifier on your own images."""
-    from edge_tl.host import finetune as room
     from edge_tl.host import processes
+    from edge_tl.host.training import finetune as room
 
     flags = {
         "model.name": model,
@@ -121,7 +121,7 @@ def export(
     debug: Debug = False,
 ) -> int:
     """Export a run to ONNX and OpenVINO, prove it against PyTorch, and pack the bundle."""
-    from edge_tl.host import pack
+    from edge_tl.host.bundling import pack
     from edge_tl.target.bench import QUICK, THOROUGH
 
     flags = {"export.int8": int8, "export.max_drop": max_drop}
@@ -146,7 +146,8 @@ def report(
     debug: Debug = False,
 ) -> int:
     """Write the report as Markdown and as one self-contained HTML page."""
-    from edge_tl.host import checkpoint, page
+    from edge_tl.host import checkpoint
+    from edge_tl.host.pages import page
     from edge_tl.target import bundle as bundles
     from edge_tl.target.files import write_atomic
     from edge_tl.target.report import markdown, run_markdown

@@ -100,7 +100,7 @@ def bench(
         loaded, [loaded.artifact(a) for a in artifact or []] or loaded.artifacts, device=device
     )
     if _desk_at_hand():
-        from edge_tl.host.pack import torch_contestant
+        from edge_tl.host.bundling.pack import torch_contestant
 
         run = bundle / str(loaded.record["provenance"]["run"])
         field.insert(0, torch_contestant(run, loaded.record))

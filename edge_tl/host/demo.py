@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 
 from edge_tl.host import checkpoint, shelf
-from edge_tl.host.finetune import finetune
+from edge_tl.host.bundling.pack import export
 from edge_tl.host.listeners import Note, no_note
-from edge_tl.host.pack import export
 from edge_tl.host.recipe import load, parse
+from edge_tl.host.training.finetune import finetune
 from edge_tl.target.bench import QUICK
 from edge_tl.target.progress import Progress, no_progress
 

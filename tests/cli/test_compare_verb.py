@@ -18,10 +18,11 @@ import pytest
 
 from edge_tl.cli import app
 from edge_tl.cli import compare as verb
-from edge_tl.host import compare_page, compare_plot, comparison, study
 from edge_tl.host import recipe as recipes
-from edge_tl.host.combinations import Grid
-from edge_tl.host.pareto import Budget, interval
+from edge_tl.host.comparison import compare as comparison
+from edge_tl.host.comparison import compare_page, compare_plot, study
+from edge_tl.host.comparison.combinations import Grid
+from edge_tl.host.comparison.pareto import Budget, interval
 from edge_tl.target.errors import BadInput
 from edge_tl.target.machine import identity
 

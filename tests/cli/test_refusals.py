@@ -201,7 +201,7 @@ def test_a_desk_verb_without_its_packages_says_what_to_install(missing: str, ima
 def test_a_missing_runtime_at_the_desk_is_named_too(
     missing: str, door: Door, run: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from edge_tl.host import pack
+    from edge_tl.host.bundling import pack
 
     def fail(*arguments: Any) -> None:
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)

@@ -58,7 +58,7 @@ def test_what_was_saved_is_loaded(saved: Path):
 
 def test_the_shared_run_gives_the_answers_it_reported(run: Path, finetuned: dict[str, Any]):
     model, record = checkpoint.load(run)
-    from edge_tl.host.data import Dataset
+    from edge_tl.host.images.data import Dataset
     from edge_tl.target.contract import Preprocess
 
     dataset = Dataset.from_json(record["data"], record["labels"])

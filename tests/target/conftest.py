@@ -116,7 +116,7 @@ def build(root: Path) -> None:
 
 
 def limits(own: np.ndarray, expected: np.ndarray, precision: str) -> dict[str, float]:
-    """As `export` sets them (`edge_tl.host.pack`)."""
+    """As `export` sets them (`edge_tl.host.bundling.pack`)."""
     difference, least = 1e-3 * max(1.0, float(np.abs(own).max())), 1.0
     if precision == "int8":
         difference = max(difference, max_abs_diff(own, expected))

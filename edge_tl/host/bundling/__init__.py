@@ -1,0 +1,1 @@
+"""From a run to a proven bundle: export, quantize, compare with PyTorch, pack."""

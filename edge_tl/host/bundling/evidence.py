@@ -1,0 +1,159 @@
+"""The images a bundle is proven with: calibration from train, evaluation on what training never saw, goldens.
+
+It must not decide whether a result is good enough. That the sets are disjoint is checked by content hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edge_tl.host.images.data import Dataset, Sample
+from edge_tl.host.images.shards import Member
+from edge_tl.target import bundle as bundles
+from edge_tl.target.contract import Preprocess, decode
+from edge_tl.target.errors import BadInput, EdgeTLError
+from edge_tl.target.loader import batches
+from edge_tl.target.progress import Progress
+from edge_tl.target.runtime import Logits, Runtime
+
+_GOLDEN_BYTES = 300_000
+
+
+def calibration_set(dataset: Dataset, count: int, seed: int) -> list[Sample]:
+    """At most `count` training images, classes in turn, in an order drawn from the seed and their content.
+
+    Raises `EdgeTLError` if one of them is also in validation or test, which the split rules out.
+    """
+    chosen = _in_turn(dataset.split("train"), seed)[:count]
+    seen = {s.digest for s in dataset.samples if s.split != "train"}
+    if leaked := [s.path for s in chosen if s.digest in seen]:
+        raise EdgeTLError(f"calibration image {leaked[0]} is also an evaluation image. Fine-tune again.")
+    return chosen
+
+
+def evaluation_set(dataset: Dataset) -> tuple[str, list[Sample]]:
+    """What artifacts are judged on: the test images, or the validation images where there are none."""
+    split = "test" if dataset.split("test") else "val"
+    return split, dataset.split(split)
+
+
+def check_images(dataset: Dataset, calibration: int, seed: int) -> None:
+    """Raises `BadInput` when an image that an export will read is gone or has changed."""
+    _unchanged(dataset, evaluation_set(dataset)[1] + calibration_set(dataset, calibration, seed))
+
+
+def inputs(contract: Preprocess, dataset: Dataset, samples: Sequence[Sample]) -> NDArray[np.float32]:
+    """`(n, 3, H, W)` model inputs of `samples`. Raises `BadInput` when a file is not what the run saw."""
+    return np.concatenate([batch.inputs for batch in batches(contract, _unchanged(dataset, samples))])
+
+
+def evaluate(
+    runtimes: Mapping[str, Runtime],
+    contract: Preprocess,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    progress: Progress,
+) -> dict[str, Logits]:
+    """Logits `(n, classes)` of every runtime on the same inputs: each image is decoded once for all of them."""
+    parts: dict[str, list[Logits]] = {name: [] for name in runtimes}
+    done = 0
+    progress("evaluation", 0, len(samples))
+    for batch in batches(contract, _unchanged(dataset, samples)):
+        for name, runtime in runtimes.items():
+            parts[name].append(runtime(batch.inputs))
+        done += len(batch.indices)
+        progress("evaluation", done, len(samples))
+    return {name: np.concatenate(logits) for name, logits in parts.items()}
+
+
+def write_goldens(
+    folder: Path,
+    runtimes: Mapping[str, Runtime],
+    contract: Preprocess,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    count: int,
+) -> dict[str, Any]:
+    """Encoded images, their contract pixels and every runtime's logits, below `folder/golden`.
+
+    Beside real evaluation images, classes in turn, there are variants of one that name a decoder's usual faults:
+    an EXIF rotation, grey levels, a palette with transparency. Returns `{images, files, logits}`.
+    """
+    chosen = sorted(dataset.sources(_in_turn(samples, 0)), key=lambda source: _bytes(source) > _GOLDEN_BYTES)
+    encoded = [(source.suffix.lower(), source.read_bytes()) for source in chosen[: count - 3]]
+    encoded += _variants(decode(encoded[0][1]))
+    names = []
+    (folder / "golden" / "images").mkdir(parents=True)
+    for i, (suffix, content) in enumerate(encoded):
+        names.append(f"golden/images/{i:02d}{suffix}")
+        (folder / names[-1]).write_bytes(content)
+    pixels = np.stack([contract.apply(content) for _, content in encoded])
+    # One image a call, as a device's application does it and as `verify` will.
+    logits = {
+        name: np.concatenate([r(pixels[i : i + 1]) for i in range(len(pixels))])
+        for name, r in runtimes.items()
+    }
+    np.savez_compressed(folder / bundles.GOLDEN_PIXELS, pixels=pixels)
+    np.savez(folder / bundles.GOLDEN_LOGITS, allow_pickle=False, **logits)
+    files = [
+        bundles.file_record(folder, name) for name in (*names, bundles.GOLDEN_PIXELS, bundles.GOLDEN_LOGITS)
+    ]
+    return {"images": names, "files": files, "logits": logits}
+
+
+def _variants(image: Image.Image) -> list[tuple[str, bytes]]:
+    def encode(variant: Image.Image, kind: str, **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        variant.save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    image.thumbnail((512, 512))
+    rotated = Image.Exif()
+    rotated[0x0112] = 6  # "turn a quarter clockwise to see me upright", as phones write it
+    palette = image.quantize(32)
+    return [
+        (".jpg", encode(image, "JPEG", quality=90, exif=rotated)),
+        (".png", encode(image.convert("L"), "PNG")),
+        (".png", encode(palette, "PNG", transparency=0)),
+    ]
+
+
+def _in_turn(samples: Sequence[Sample], seed: int) -> list[Sample]:
+    """One of each class, then another of each, and so on."""
+    queues: dict[int, list[Sample]] = defaultdict(list)
+    for sample in sorted(samples, key=lambda s: hashlib.sha256(f"{seed}:{s.digest}".encode()).digest()):
+        queues[sample.label].append(sample)
+    rounds = zip_longest(*(queues[label] for label in sorted(queues)))
+    return [sample for turn in rounds for sample in turn if sample is not None]
+
+
+def _bytes(source: Path | Member) -> int:
+    return source.size if isinstance(source, Member) else source.stat().st_size
+
+
+def _unchanged(dataset: Dataset, samples: Sequence[Sample]) -> list[Path | Member]:
+    sources = dataset.sources(samples)
+    for source, sample in zip(sources, samples, strict=True):
+        try:
+            digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        except FileNotFoundError:
+            raise BadInput(
+                f"image of the run is gone: {source}. Restore the data folder, or fine-tune again."
+            ) from None
+        except OSError as error:
+            raise BadInput(
+                f"image of the run cannot be read: {source}: {error.strerror or error}. Restore it, or fine-tune again."
+            ) from None
+        if digest != sample.digest:
+            raise BadInput(f"image of the run has changed: {source}. Restore it, or fine-tune again.")
+    return sources

@@ -1,0 +1,252 @@
+"""A run to a proven bundle: export, quantize, compare, time, verify; nothing leaves unverified.
+
+It must not print. The folder becomes a bundle when its last file, `bundle.json`, is moved into it; until then
+everything lies in a hidden sub-folder that no verb takes for a bundle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_tl.host import checkpoint
+from edge_tl.host.bundling import evidence, quantize, verdict
+from edge_tl.host.bundling.export import to_onnx, to_openvino
+from edge_tl.host.bundling.reference import TorchRuntime
+from edge_tl.host.images.data import Dataset
+from edge_tl.host.listeners import Note, no_note
+from edge_tl.host.pages.page import write_page
+from edge_tl.host.provenance import provenance
+from edge_tl.host.settings import Recipe
+from edge_tl.target import bundle as bundles
+from edge_tl.target import compare
+from edge_tl.target.bench import Contestant, Effort, bench, contestants
+from edge_tl.target.bundle import REFERENCE
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.errors import EdgeTLError
+from edge_tl.target.files import fsync_folder, write_atomic, write_json
+from edge_tl.target.machine import cores_allowed
+from edge_tl.target.progress import Progress, no_progress
+from edge_tl.target.report import markdown
+from edge_tl.target.runtime import Runtime, open_runtime
+from edge_tl.target.verify import verify
+
+_STAGING = ".partial-"
+REPORTS = ("report.json", "report.md", "report.html")
+BUNDLE_FILES = (
+    bundles.RECORD,
+    "golden",
+    *REPORTS,
+    *(f"model.{precision}.{kind}" for precision in ("fp32", "int8") for kind in ("onnx", "xml", "bin")),
+)
+
+
+def export(
+    run: Path,
+    out: Path | None,
+    recipe: Recipe,
+    *,
+    effort: Effort,
+    progress: Progress = no_progress,
+    note: Note = no_note,
+) -> dict[str, Any]:
+    """Export the run to `out` (default `exported/NAME`) and return the bundle's record with `bundle`, its path.
+
+    `recipe.export` holds the budgets. A gate that fails is in the record (`passed` false); everything is still
+    saved. Raises `BadInput` when the run or its images are not as they were; `out` is then unchanged.
+    """
+    model, saved = checkpoint.load(run)
+    dataset = Dataset.from_json(saved["data"], saved["labels"])
+    out = out or Path("exported") / saved["name"]
+    evidence.check_images(dataset, recipe.export.calibration_images if recipe.export.int8 else 0, recipe.seed)
+    checkpoint.claim(out, BUNDLE_FILES)
+    for stale in out.glob(f"{_STAGING}*"):
+        shutil.rmtree(stale)
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=out))
+    try:
+        reference = TorchRuntime(model)
+        contract = Preprocess.from_json(saved["preprocess"])
+        artifacts = _artifacts(reference, staging, contract, dataset, recipe, progress)
+        record = _judged(reference, artifacts, staging, contract, dataset, saved, recipe, progress)
+        record["name"] = out.name
+        record["provenance"] |= {"run": os.path.relpath(run.resolve(), out.resolve())}
+        bundles.write_record(staging, record)
+        timing = _timed(staging, run, record, effort, progress)
+        checked = verify(bundles.read_bundle(staging), progress=progress)
+        verdict.conclude(record, timing, checked, recipe.export.max_drop)
+        bundles.write_record(staging, record)
+        write_json(staging / "report.json", record | {"bench": timing, "verify": checked})
+        write_atomic(staging / "report.md", markdown(record).encode())
+        write_page(record, staging / "report.html")
+        _publish(staging, out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    for gate in record["gates"]:
+        if not gate["passed"]:
+            note(f"gate {gate['gate']} failed for {gate['artifact']}: {gate['reason']}")
+    return record | {"bundle": str(out)}
+
+
+def torch_contestant(run: Path, record: dict[str, Any]) -> Contestant:
+    """PyTorch's side of a bench; where the run is not at hand the same architecture, untrained, stands in,
+    because time does not depend on the weights."""
+    at_hand = (run / checkpoint.RECORD).is_file()
+    spec = {
+        "run": str(run) if at_hand else None,
+        "model": record["provenance"]["model"],
+        "classes": len(record["labels"]),
+        "pooled": record["provenance"]["pooled"],
+        "hidden": record["provenance"].get("hidden", []),
+        "shape": [1, 3, *Preprocess.from_json(record["preprocess"]).input_size],
+        "threads": cores_allowed(),
+    }
+    return Contestant(REFERENCE, "edge_tl.host.bundling.reference", spec)
+
+
+def _artifacts(
+    reference: TorchRuntime,
+    staging: Path,
+    contract: Preprocess,
+    dataset: Dataset,
+    recipe: Recipe,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Write the model files; one record each, not yet judged."""
+    labels, steps = dataset.labels, 4 if recipe.export.int8 else 2
+    fp32_onnx, fp32_xml = staging / "model.fp32.onnx", staging / "model.fp32.xml"
+    progress("export", 0, steps)
+    floor = to_onnx(reference.model, fp32_onnx, contract, labels)
+    progress("export", 1, steps)
+    to_openvino(fp32_onnx, fp32_xml, contract, labels)
+    progress("export", 2, steps)
+    made: list[tuple[str, str, list[str], dict[str, Any]]] = [
+        ("onnx", "fp32", ["model.fp32.onnx"], floor),
+        (
+            "openvino",
+            "fp32",
+            ["model.fp32.xml", "model.fp32.bin"],
+            {"runtime_floor": "openvino>=2022.1 (IR 11)"},
+        ),
+    ]
+    if recipe.export.int8:
+        calibration = evidence.calibration_set(dataset, recipe.export.calibration_images, recipe.seed)
+        inputs = evidence.inputs(contract, dataset, calibration)
+        settings = quantize.onnx_int8(fp32_onnx, staging / "model.int8.onnx", inputs, contract, labels)
+        made.append(("onnx", "int8", ["model.int8.onnx"], floor | {"quantization": settings}))
+        progress("export", 3, steps)
+        settings = quantize.openvino_int8(fp32_xml, staging / "model.int8.xml", inputs, contract, labels)
+        more = {"runtime_floor": "openvino>=2022.1 (IR 11)", "quantization": settings}
+        made.append(("openvino", "int8", ["model.int8.xml", "model.int8.bin"], more))
+        progress("export", 4, steps)
+    return [
+        {
+            "id": f"{runtime}-{precision}",
+            "runtime": "onnxruntime" if runtime == "onnx" else runtime,
+            "precision": precision,
+            "files": [bundles.file_record(staging, name) for name in files],
+            **details,
+        }
+        for runtime, precision, files, details in made
+    ]
+
+
+def _judged(
+    reference: TorchRuntime,
+    artifacts: list[dict[str, Any]],
+    staging: Path,
+    contract: Preprocess,
+    dataset: Dataset,
+    saved: dict[str, Any],
+    recipe: Recipe,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Run PyTorch and every artifact over the evaluation set and the goldens; the record without timings."""
+    split, judged = evidence.evaluation_set(dataset)
+    labels = np.array([s.label for s in judged], np.int64)
+    runtimes: dict[str, Runtime] = {REFERENCE: reference}
+    runtimes |= {a["id"]: open_runtime(staging / a["files"][0]["path"]) for a in artifacts}
+    logits = evidence.evaluate(runtimes, contract, dataset, judged, progress)
+    expected = compare.top1(logits[REFERENCE])
+    golden = evidence.write_goldens(staging, runtimes, contract, dataset, judged, recipe.export.golden_images)
+    host = golden.pop("logits")
+    for artifact in artifacts:
+        got = compare.top1(logits[artifact["id"]])
+        artifact |= {
+            "accuracy": compare.accuracy(labels, got),
+            **compare.paired_drop(labels, expected, got),
+            "agreement": compare.agreement(expected, got),
+            "max_abs_diff": compare.max_abs_diff(logits[REFERENCE], logits[artifact["id"]]),
+            "confusion": compare.confusion(labels, got, len(dataset.labels)),
+            "changed": verdict.changed(judged, dataset.labels, expected, got),
+            "limits": verdict.limits(artifact, host, recipe.export.max_drop),
+        }
+    calibration = (
+        min(recipe.export.calibration_images, dataset.counts()["train"]) if recipe.export.int8 else 0
+    )
+    return {
+        "schema_version": bundles.SCHEMA_VERSION,
+        "name": "",
+        "labels": dataset.labels,
+        "preprocess": contract.to_json(),
+        "reference": {
+            "framework": f"pytorch {reference.version}",
+            "accuracy": compare.accuracy(labels, expected),
+            "n": len(labels),
+            "split": split,
+            "confusion": compare.confusion(labels, expected, len(dataset.labels)),
+            "latency_ms": None,
+        },
+        "artifacts": artifacts,
+        "recommended": None,
+        "golden": golden,
+        "provenance": _anonymous(provenance(recipe))
+        | {
+            "model": saved["model"],
+            "pooled": saved["pooled"],
+            "hidden": saved.get("hidden", []),
+            "weights": saved["weights"],
+            "strategy": saved["strategy"],
+            "finetune": _anonymous(saved["provenance"]),
+            "sets": dataset.counts() | {"calibration": calibration, "evaluation": len(judged)},
+        },
+    }
+
+
+def _anonymous(facts: dict[str, Any]) -> dict[str, Any]:
+    """Without the desk's paths: a bundle travels."""
+    recipe = json.loads(json.dumps(facts["recipe"]))
+    for section, key in (("data", "path"), ("model", "weights")):
+        recipe[section][key] = Path(str(recipe[section][key])).name
+    return facts | {"recipe": recipe}
+
+
+def _timed(
+    staging: Path, run: Path, record: dict[str, Any], effort: Effort, progress: Progress
+) -> dict[str, Any]:
+    sealed = bundles.read_bundle(staging)
+    field = [torch_contestant(run, record), *contestants(sealed, sealed.artifacts)]
+    return bench(field, effort=effort, seed=record["provenance"]["seed"], progress=progress)
+
+
+def _publish(staging: Path, out: Path) -> None:
+    """Move the finished files up; `bundle.json` leaves first and arrives last."""
+    (out / bundles.RECORD).unlink(missing_ok=True)
+    for name in BUNDLE_FILES[1:]:
+        old = out / name
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+        if (staging / name).exists():
+            os.replace(staging / name, old)
+    fsync_folder(out)
+    os.replace(staging / bundles.RECORD, out / bundles.RECORD)
+    fsync_folder(out)
+    if not bundles.read_bundle(out).artifacts:
+        raise EdgeTLError(f"{out}: the written bundle does not read back. Export again.")

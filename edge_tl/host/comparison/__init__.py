@@ -1,0 +1,1 @@
+"""Many runs beside each other: a study, their latency, a pick under a budget."""

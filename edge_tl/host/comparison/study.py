@@ -1,0 +1,233 @@
+"""The study of a comparison: which combinations there are, which are queued, tried or running, and which is next.
+
+It must not train. Optuna keeps the trials, so several processes, and machines that share the folder, can work on
+one study; a lock per trial, which the system frees when its process dies, tells a trial that runs from one that was
+left behind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.trial import TrialState
+
+from edge_tl.host import checkpoint
+from edge_tl.host import recipe as recipes
+from edge_tl.host.comparison.combinations import HEAD, Combination, Grid
+from edge_tl.host.settings import Recipe
+from edge_tl.host.training import resume
+from edge_tl.target.errors import BadInput
+
+JOURNAL, TRIALS = "study.journal", "trials"
+NAME = "name"  # user attribute of every trial
+DRAWS = 100
+
+
+@dataclass(frozen=True)
+class Contest:
+    """An open study of `grid`; the run of each trial is `out`/trials/NAME, of the recipe of that name.
+
+    `budget` is how many combinations are tried; fewer than the grid has are chosen by Optuna's TPE sampler.
+    """
+
+    study: Any
+    grid: Grid
+    recipes: dict[str, Recipe]
+    out: Path
+    budget: int
+    seed: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether every combination is tried."""
+        return self.budget == len(self.recipes)
+
+    def run(self, name: str) -> Path:
+        """The folder of a trial."""
+        return self.out / TRIALS / name
+
+    def lock(self, name: str) -> FileLock:
+        """Held by whoever works on the trial `name`; freed by the system when that process ends."""
+        return FileLock(self.out / TRIALS / f".{name}.lock")
+
+    def queue_lock(self) -> FileLock:
+        """Held while trials are queued, taken or taken back."""
+        return FileLock(self.out / TRIALS / ".queue.lock")
+
+
+def open_contest(
+    grid: Grid,
+    wanted: dict[str, Recipe],
+    out: Path,
+    *,
+    name: str | None = None,
+    storage: str | None = None,
+    budget: int | None = None,
+    seed: int = 0,
+) -> Contest:
+    """Open or make the study `name` (default: the folder's, and a digest of the grid) in `storage` (an Optuna URL;
+    default a journal in `out`). `wanted` has the recipe of every combination, by its name.
+
+    Raises `BadInput` for a storage that cannot be opened, and where `out` holds trials of other settings.
+    """
+    if budget is not None and budget < 1:
+        raise BadInput(f"--trials {budget}: try at least 1 of the {len(wanted)} combinations.")
+    for trial, recipe in wanted.items():
+        _same_settings(out / TRIALS / trial, recipe)
+    (out / TRIALS).mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = _open(name or f"{out.resolve().name}-{grid.key()}", storage, out, seed)
+    contest = Contest(study, grid, wanted, out, min(budget or len(wanted), len(wanted)), seed)
+    if foreign := [trial for trial in latest(contest) if trial not in wanted]:
+        raise BadInput(
+            f"study {study.study_name}: it has a trial {foreign[0]}, which is not in this grid. "
+            "Choose another --study."
+        )
+    return contest
+
+
+def latest(contest: Contest) -> dict[str, Any]:
+    """Each combination's last trial, by name: one that failed may have been tried again."""
+    trials = contest.study.get_trials(deepcopy=False)
+    return {trial.user_attrs[NAME]: trial for trial in trials if NAME in trial.user_attrs}
+
+
+def left_behind(contest: Contest) -> list[str]:
+    """Trials that are said to run and whose process is gone."""
+    return [name for name in _running(contest) if _free(contest, name)]
+
+
+def elsewhere(contest: Contest) -> list[str]:
+    """Trials that another process is working on now."""
+    with contest.queue_lock():  # nobody is between taking a trial and locking it
+        return [name for name in _running(contest) if not _free(contest, name)]
+
+
+def prepare(contest: Contest, *, resumed: bool) -> list[str]:
+    """Queue what has not been tried, and again what failed; with `resumed` also what a dead process left behind.
+
+    Returns what was left behind.
+    """
+    with contest.queue_lock():
+        gone = left_behind(contest)
+        known = latest(contest)
+        for name in gone if resumed else []:
+            contest.study.tell(known[name].number, state=TrialState.FAIL)
+        known = latest(contest)
+        for combination in contest.grid.combinations():
+            trial = known.get(combination.name)
+            if (trial is None and contest.whole) or (trial is not None and trial.state == TrialState.FAIL):
+                _queue(contest.study, combination)
+    return gone
+
+
+def take(contest: Contest) -> tuple[Any, str, FileLock] | None:
+    """The next trial, its name and its lock, which is held and which the caller releases; None when none is left."""
+    with contest.queue_lock():
+        known = latest(contest)
+        if not any(trial.state == TrialState.WAITING for trial in known.values()):
+            if contest.whole or len(known) >= contest.budget:
+                return None
+            _queue(contest.study, _proposed(contest, known))
+        trial = contest.study.ask()
+        name = str(trial.user_attrs[NAME])
+        _suggest(trial, contest.grid)  # so that the study knows the parameters, and not its queue alone
+        lock = contest.lock(name)
+        lock.acquire()
+        return trial, name, lock
+
+
+def _open(name: str, storage: str | None, out: Path, seed: int) -> Any:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    opened: Any = storage
+    try:
+        if storage is None:
+            # Of Optuna's two locks the other one, a symbolic link, is never freed after a kill if the path is relative.
+            journal = str(out.resolve() / JOURNAL)
+            lock = optuna.storages.journal.JournalFileOpenLock(journal)
+            backend = optuna.storages.journal.JournalFileBackend(journal, lock_obj=lock)
+            opened = optuna.storages.JournalStorage(backend)
+        return optuna.create_study(
+            study_name=name,
+            storage=opened,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=optuna.samplers.RandomSampler(seed=seed),  # of no effect: every trial is queued
+        )
+    except (ImportError, ValueError, OSError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        where = f"--storage {storage}" if storage else str(out / JOURNAL)
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise BadInput(
+            f"{where}: cannot open the study {name} ({reason}). Check the URL and --study."
+        ) from None
+
+
+def _proposed(contest: Contest, known: dict[str, Any]) -> Combination:
+    """A combination not tried yet, as TPE (Bergstra et al., 2011) suggests from the finished trials.
+
+    Drawn in a scratch study: TPE may well propose what is known, and the real study shall hold no repeats.
+    """
+    sampler = optuna.samplers.TPESampler(
+        seed=contest.seed + len(known), n_startup_trials=max(2, contest.budget // 3)
+    )
+    scratch = optuna.create_study(direction="maximize", sampler=sampler)
+    scratch.add_trials([trial for trial in known.values() if trial.state == TrialState.COMPLETE])
+    for _ in range(DRAWS):
+        drawn = _suggest(scratch.ask(), contest.grid)
+        if drawn.name not in known:
+            return drawn
+    return next(c for c in contest.grid.combinations() if c.name not in known)
+
+
+def _suggest(trial: Any, grid: Grid) -> Combination:
+    model = trial.suggest_categorical("model", grid.models)
+    strategy = trial.suggest_categorical("strategy", grid.strategies)
+    if strategy == HEAD or not grid.lrs:
+        return Combination(model, strategy)
+    return Combination(model, strategy, trial.suggest_categorical("lr", grid.lrs))
+
+
+def _queue(study: Any, combination: Combination) -> None:
+    values: dict[str, Any] = {"model": combination.model, "strategy": combination.strategy}
+    if combination.lr is not None:
+        values["lr"] = combination.lr
+    study.enqueue_trial(values, user_attrs={NAME: combination.name})
+
+
+def _running(contest: Contest) -> list[str]:
+    return [name for name, trial in latest(contest).items() if trial.state == TrialState.RUNNING]
+
+
+def _free(contest: Contest, name: str) -> bool:
+    lock = contest.lock(name)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    lock.release()
+    return True
+
+
+def _same_settings(run: Path, recipe: Recipe) -> None:
+    """Raise `BadInput` when the folder holds a training, finished or not, of another recipe."""
+    if not any((run / kept).is_file() for kept in (checkpoint.RECORD, resume.STATE)):
+        return
+    there = recipes.parse(recipes.load(run / checkpoint.RECIPE), source=str(run / checkpoint.RECIPE))
+    before, now = (_flat(some.model_dump(mode="json")) for some in (there, recipe))
+    for key, value in now.items():
+        if before.get(key) != value:
+            raise BadInput(
+                f"{run}: trained with {key} = {before.get(key)!r}, and this asks for {value!r}. Choose another --out."
+            )
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

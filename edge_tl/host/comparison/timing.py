@@ -1,0 +1,122 @@
+"""Time every model of a comparison as it would be deployed: exported, in fresh processes, all in one run.
+
+It must not train or judge. Latency does not depend on weights, so one finished trial of each model stands for all.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from edge_tl.host import checkpoint
+from edge_tl.host.comparison.study import Contest
+from edge_tl.host.listeners import Note, no_note
+from edge_tl.target.bench import Contestant, Effort, bench
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.errors import EdgeTLError
+from edge_tl.target.files import read_json, write_json
+from edge_tl.target.machine import cores_allowed, identity
+from edge_tl.target.progress import Progress, no_progress
+
+FOLDER, RECORD = "timed", "bench.json"
+ODD = re.compile(r"[^\w.-]+")  # what a file's name should not hold
+
+
+def time_models(
+    contest: Contest,
+    finished: list[dict[str, Any]],
+    out: Path,
+    effort: Effort,
+    *,
+    progress: Progress = no_progress,
+    note: Note = no_note,
+) -> dict[str, Any]:
+    """`{models: {MODEL: {latency_ms, size_mb}}, machine, method, conditions, ran, unmeasured}` of the FP32 ONNX file
+    of each model of the `finished` trials, one image a call.
+
+    Models are timed together, in interleaved rounds; what an earlier call measured on this machine is used again
+    only if it measured all of them, as thoroughly. A model that cannot be exported is under `unmeasured`, with its
+    reason.
+    """
+    runs = {row["model"]: contest.run(row["name"]) for row in reversed(finished)}
+    saved_runs = {model: checkpoint.read(run) for model, run in runs.items()}
+    shapes = {m: [1, 3, *Preprocess.from_json(r["preprocess"]).input_size] for m, r in saved_runs.items()}
+    ids = {
+        model: f"{re.sub(ODD, '-', model)}-{height}x{width}" for model, (*_, height, width) in shapes.items()
+    }
+    method = {"rounds": effort.rounds, "count": effort.count}
+    found = _known(out / FOLDER / RECORD, set(ids.values()), method)
+    if found is None:
+        faults = _export({ids[model]: run for model, run in runs.items()}, out / FOLDER, progress, note)
+        field = [_contestant(ids[m], out / FOLDER, shapes[m]) for m in runs if ids[m] not in faults]
+        found = bench(field, effort=effort, progress=progress) if field else _nothing(method)
+        for row in found["artifacts"]:
+            row["bytes"] = _file(out / FOLDER, row["id"]).stat().st_size
+        found["unmeasured"] = faults
+        write_json(out / FOLDER / RECORD, found)
+    rows = {row["id"]: row for row in found["artifacts"]}
+    return {
+        "models": {
+            model: {"latency_ms": rows[i]["latency_ms"], "size_mb": rows[i]["bytes"] / 1e6}
+            for model, i in ids.items()
+            if i in rows
+        },
+        "machine": found["machine"],
+        "method": found["method"],
+        "conditions": found["conditions"],
+        "ran": {model: rows[i]["ran"] for model, i in ids.items() if i in rows},
+        "unmeasured": {model: found["unmeasured"][i] for model, i in ids.items() if i in found["unmeasured"]},
+    }
+
+
+def _known(path: Path, wanted: set[str], method: dict[str, int]) -> dict[str, Any] | None:
+    """An earlier measurement, if it is of this machine, as thorough, and of everything wanted."""
+    if not path.is_file():
+        return None
+    record = read_json(path)
+    there = {row["id"] for row in record.get("artifacts", [])} | set(record.get("unmeasured", {}))
+    same = record.get("machine") == identity() and method.items() <= (record.get("method") or {}).items()
+    return record if same and wanted <= there else None
+
+
+def _export(runs: dict[str, Path], folder: Path, progress: Progress, note: Note) -> dict[str, str]:
+    """Write the file of each ID that has none yet; the reasons of those that failed."""
+    from edge_tl.host.bundling.export import to_onnx
+
+    folder.mkdir(exist_ok=True)
+    faults = {}
+    for done, (name, run) in enumerate(runs.items()):
+        progress("export", done, len(runs))
+        if _file(folder, name).is_file():
+            continue
+        scratch = folder / f".{name}.onnx"  # a kill leaves no half file to be timed later
+        try:
+            model, record = checkpoint.load(run)
+            to_onnx(model, scratch, Preprocess.from_json(record["preprocess"]), record["labels"])
+            os.replace(scratch, _file(folder, name))
+        except EdgeTLError as error:
+            scratch.unlink(missing_ok=True)
+            faults[name] = str(error)
+            note(f"{name} has no latency: {error}")
+    progress("export", len(runs), len(runs))
+    return faults
+
+
+def _contestant(name: str, folder: Path, shape: list[int]) -> Contestant:
+    spec = {
+        "path": str(_file(folder, name)),
+        "device": "CPU",
+        "shape": shape,
+        "threads": cores_allowed(),
+    }
+    return Contestant(name, "edge_tl.target.bench_child", spec)
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.onnx"
+
+
+def _nothing(method: dict[str, int]) -> dict[str, Any]:
+    return {"machine": identity(), "conditions": None, "method": method, "artifacts": []}

@@ -1,0 +1,160 @@
+"""Train the trials of a comparison one after the other, and tell the study what came of each.
+
+It must not measure a latency, judge or print.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
+
+from optuna.trial import TrialState
+
+from edge_tl.host import checkpoint
+from edge_tl.host.comparison import study
+from edge_tl.host.comparison.study import Contest
+from edge_tl.host.listeners import Note, no_note, no_watch
+from edge_tl.host.training.finetune import finetune
+from edge_tl.target.errors import EdgeTLError
+from edge_tl.target.progress import no_progress
+
+REASON, RESULT = "reason", "result"  # user attributes of a trial that has ended
+POLL_SECONDS = 1.0
+
+
+class Watcher(Protocol):
+    """What is told about one training while it runs; see `finetune`."""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """A step's progress."""
+
+    def note(self, text: str) -> None:
+        """A line for a person."""
+
+    def watch(self, event: dict[str, Any]) -> None:
+        """A step or an epoch."""
+
+
+Screen = Callable[[str], AbstractContextManager[Watcher]]
+
+
+class _Silent:
+    """A watcher that shows nothing."""
+
+    note = staticmethod(no_note)
+    watch = staticmethod(no_watch)
+    __call__ = staticmethod(no_progress)
+
+
+@contextmanager
+def dark(title: str) -> Iterator[Watcher]:
+    """The screen that shows nothing."""
+    yield _Silent()
+
+
+def work(
+    contest: Contest, *, resumed: bool = False, screen: Screen = dark, note: Note = no_note
+) -> list[dict[str, Any]]:
+    """Train until nothing is left, here or in the processes beside this one; the `outcomes` of the grid.
+
+    A trial that fails is told as failed, with its reason, and the others go on.
+    """
+    for name in study.prepare(contest, resumed=resumed):
+        note(
+            f"{name} was left behind by a process that is gone"
+            + ("" if resumed else ". Add --resume to go on with it.")
+        )
+    waited: set[str] = set()
+    while True:
+        taken = study.take(contest)
+        if taken:
+            trial, name, lock = taken
+            ended = sum(t.state.is_finished() for t in study.latest(contest).values())
+            try:
+                with screen(f"trial {ended + 1} of {contest.budget}: {name}") as watcher:
+                    _train(contest, trial, name, watcher, resumed)
+            finally:
+                lock.release()
+            continue
+        busy = study.elsewhere(contest)
+        if not busy:
+            return outcomes(contest)
+        for name in sorted(set(busy) - waited):
+            note(f"waiting for {name}, which another process trains")
+        waited |= set(busy)
+        time.sleep(POLL_SECONDS)
+
+
+def outcomes(contest: Contest) -> list[dict[str, Any]]:
+    """What is known of every combination that was tried, in the grid's order:
+    `{name, model, strategy, lr, state, reason, trained, epochs, accuracy, split, n, val_accuracy, n_val, seconds}`.
+
+    `state` is complete, failed, or left behind (its process is gone; no figures yet). Accuracies are fractions.
+    """
+    known = study.latest(contest)
+    gone = study.left_behind(contest)
+    rows = []
+    for combination in contest.grid.combinations():
+        trial = known.get(combination.name)
+        if trial is None:
+            continue
+        state = "complete" if trial.state == TrialState.COMPLETE else "failed"
+        if combination.name in gone:
+            state = "left behind"
+        rows.append(
+            {
+                "name": combination.name,
+                "model": combination.model,
+                "strategy": combination.strategy,
+                "lr": combination.lr,
+                "state": state,
+                "reason": trial.user_attrs.get(REASON),
+                **(trial.user_attrs.get(RESULT) or dict.fromkeys(_FACTS)),
+            }
+        )
+    return rows
+
+
+_FACTS = ("trained", "epochs", "accuracy", "split", "n", "val_accuracy", "n_val", "seconds")
+
+
+def _train(contest: Contest, trial: Any, name: str, watcher: Watcher, resumed: bool) -> None:
+    run = contest.run(name)
+    finished = (run / checkpoint.RECORD).is_file()  # by another study in the same folder
+    try:
+        result = finetune(
+            contest.recipes[name],
+            run,
+            resumed=resumed or finished,
+            progress=watcher,
+            note=watcher.note,
+            watch=watcher.watch,
+        )
+    except (EdgeTLError, OSError, RuntimeError) as error:  # RuntimeError: out of memory, above all
+        reason = str(error) if isinstance(error, EdgeTLError) else f"{type(error).__name__}: {error}"
+        trial.set_user_attr(REASON, reason)
+        contest.study.tell(trial, state=TrialState.FAIL)
+        watcher.note(f"{name} failed: {reason}")
+        return
+    facts = _facts(result)
+    trial.set_user_attr(RESULT, facts)
+    contest.study.tell(trial, facts["val_accuracy"])
+    watcher.note(f"{name}: validation accuracy {facts['val_accuracy']:.2%}")
+
+
+def _facts(result: dict[str, Any]) -> dict[str, Any]:
+    metrics, n = result["metrics"], result["n"]
+    judged = metrics["split"]
+    chosen = result.get("val_accuracy")
+    return {
+        "trained": result["strategy"],
+        "epochs": len(result["history"]) or None,
+        "accuracy": metrics["accuracy"],
+        "split": judged,
+        "n": n[judged],
+        "val_accuracy": metrics["accuracy"] if chosen is None else chosen,
+        "n_val": n[judged] if chosen is None else n["val"],
+        "seconds": result["seconds"]["total"],
+    }

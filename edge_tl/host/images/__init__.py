@@ -1,0 +1,1 @@
+"""Images: found, listed, split, decoded once, drawn into batches and augmented; nothing here knows a model."""

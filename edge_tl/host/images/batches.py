@@ -1,0 +1,107 @@
+"""Which training images come when, and the augmented batches of them; it must not know a model or a loss.
+
+Everything random is a function of (seed, epoch, image): not of what came before, how many workers there are or how
+many processes share the work. So a run that goes on from a checkpoint sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
+
+from edge_tl.host.images.decoded import Images
+
+Labels = NDArray[np.int64]
+Key = tuple[int, int]
+"""(epoch, image)."""
+
+
+def draw(*parts: object) -> int:
+    """A seed in [0, 2^63) that depends on all of `parts` and on nothing else."""
+    digest = hashlib.blake2b(":".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def order(labels: Labels, seed: int, epoch: int, balance: str) -> list[int]:
+    """The images of an epoch: each once in random order, or, with `balance` "sampler", as many drawn with
+    replacement so that every class is equally likely."""
+    generator = torch.Generator().manual_seed(draw(seed, "order", epoch))
+    if balance == "sampler":
+        weights = 1.0 / np.bincount(labels)[labels]
+        return list(WeightedRandomSampler(weights.tolist(), len(labels), generator=generator))
+    return list(torch.randperm(len(labels), generator=generator).tolist())
+
+
+def class_weights(labels: Labels, classes: int) -> torch.Tensor:
+    """float32 `(classes,)` for the loss: inverse to how often a class comes, the mean over the images 1
+    (scikit-learn's "balanced")."""
+    counts = np.bincount(labels, minlength=classes)
+    return torch.tensor(len(labels) / (classes * counts), dtype=torch.float32)
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Whole batches only, so that every step weighs the same; what is left over comes in another epoch. A set
+    smaller than a batch is one batch."""
+    return max(images // batch_size, 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """This process's share of every batch of `epochs`, in order, less the first `skip` batches; `part` is its rank
+    and how many processes there are. Drawn while it is read: the keys of many epochs would fill the memory."""
+
+    labels: Labels
+    seed: int
+    epochs: range
+    batch_size: int
+    balance: str
+    part: tuple[int, int] = (0, 1)
+    skip: int = 0
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return islice(self._all(), self.skip, None)
+
+    def __len__(self) -> int:
+        return len(self.epochs) * steps_per_epoch(len(self.labels), self.batch_size) - self.skip
+
+    def _all(self) -> Iterator[list[Key]]:
+        rank, processes = self.part
+        for epoch in self.epochs:
+            images = order(self.labels, self.seed, epoch, self.balance)
+            for step in range(steps_per_epoch(len(images), self.batch_size)):
+                batch = images[step * self.batch_size : (step + 1) * self.batch_size]
+                yield [(epoch, i) for i in batch[rank::processes]]
+
+
+class Augmented(Dataset[torch.Tensor]):
+    """uint8 `(3, size, size)` for a `Key`; `transform(epoch)` is the transform of that epoch."""
+
+    def __init__(self, images: Images, transforms: Sequence[Callable[[Any], Any]], seed: int) -> None:
+        self.images, self.transforms, self.seed = images, transforms, seed
+
+    def __getitem__(self, key: Key) -> torch.Tensor:
+        epoch, i = key
+        torch.default_generator.manual_seed(draw(self.seed, "augment", epoch, i))
+        image: torch.Tensor = self.transforms[min(epoch, len(self.transforms) - 1)](self.images[i])
+        return image
+
+
+def augmented(dataset: Augmented, keys: Plan, workers: int) -> DataLoader[torch.Tensor]:
+    """Batches uint8 `(n, 3, size, size)` of `keys`, made ahead by `workers` processes (0: here, when asked for)."""
+    return DataLoader(
+        dataset,
+        batch_sampler=keys,
+        num_workers=workers,
+        collate_fn=torch.stack,
+        pin_memory=torch.cuda.is_available() and workers > 0,
+        prefetch_factor=3 if workers else None,
+        generator=torch.Generator().manual_seed(0),  # else it takes a number from the global one
+    )

@@ -1,0 +1,265 @@
+"""Finds the labelled images of a folder, a .csv or .tsv list, or tar shards, and hashes them.
+
+It must not decode an image or decide who is in which split: it passes on what the source says itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from edge_tl.host.images import filelist, shards
+from edge_tl.host.images.data import Listing, Sample, need_two, sources
+from edge_tl.target.errors import BadInput
+from edge_tl.target.files import sha256_file
+from edge_tl.target.loader import class_folders, image_files
+from edge_tl.target.machine import cores_allowed
+
+_SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+_SPLIT_OF = {name: split for split, names in _SPLIT_NAMES.items() for name in names}
+_SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(_SPLIT_OF)})(?![a-z])", re.IGNORECASE)
+_CHUNK = 64
+
+
+class _Row(NamedTuple):
+    path: str
+    label: str
+    split: str | None
+    group: str | None = None
+    member: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class _Found:
+    root: Path
+    labels: list[str]
+    rows: list[_Row]
+
+
+def scan(
+    path: Path | str,
+    *,
+    group_by: str | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Listing:
+    """List and hash every image of `path`: a folder with a sub-folder per class, or with train/ and val/ (and test/)
+    that hold them; a .csv or .tsv list; a folder of .tar shards, one shard, or patterns of shards (`a-{000..041}.tar`,
+    several separated by `::`).
+
+    `group_by` is a regular expression searched in each sample's `path`, with forward slashes; what its first group
+    matches, or all of it, is the sample's group, in place of a list's group column. `progress(done, total)` counts
+    images hashed. Raises `BadInput` for what is no classification data.
+    """
+    text = os.path.expanduser(path)
+    found = _find(text)
+    for name in (str(found.root), *(row.path for row in found.rows)):
+        if not _is_utf8(name):
+            raise BadInput(f"file name is not UTF-8: {str(found.root / name)!r}. Rename the file or folder.")
+    for label in found.labels:
+        if not _is_utf8(label):
+            raise BadInput(f"class name is not Unicode text: {label!r} in {text}. Rename the class.")
+    if len(found.labels) < 2:
+        have = f"only {found.labels[0]!r}" if found.labels else "none"
+        raise BadInput(f"a classifier needs two classes or more; {text} has {have}. {_advice(text)}")
+    splits = {row.split for row in found.rows}
+    if not splits & {None, "train"}:
+        raise BadInput(
+            f"only {' and '.join(sorted(filter(None, splits)))} images in {text}. Give training images too."
+        )
+    need_two(text, found.labels, (row.label for row in found.rows))
+    number = {label: i for i, label in enumerate(found.labels)}
+    rows = found.rows if group_by is None else _grouped(found.rows, group_by)
+    blank = [Sample(row.path, number[row.label], "", row.split, row.group, row.member) for row in rows]
+    digests = _digests(sources(found.root, blank), progress)
+    samples = [
+        Sample(s.path, s.label, digest, s.split, s.group, s.member)
+        for s, digest in zip(blank, digests, strict=True)
+    ]
+    return Listing(found.root, found.labels, samples)
+
+
+def _find(text: str) -> _Found:
+    path = Path(text)
+    if path.is_dir():
+        if not class_folders(path) and (here := shards.in_folder(path)):
+            return _from_shards(here)
+        return _from_folder(path)
+    if path.suffix.lower() in filelist.DIALECTS:
+        return _from_list(path)
+    shards.refuse_compressed(path)
+    if path.suffix == shards.SUFFIX or "::" in text or "{" in text:
+        return _from_shards(list(_expanded(text)))
+    if path.exists():
+        raise BadInput(
+            f"not a data set: {path}. Give a folder with one sub-folder of images per class, a .csv or .tsv list, "
+            "or .tar shards."
+        )
+    raise BadInput(f"no such folder: {path}. Give a folder with one sub-folder of images per class.")
+
+
+def _advice(text: str) -> str:
+    if Path(text).suffix.lower() in filelist.DIALECTS:
+        return "Add rows of another class."
+    return "Make one sub-folder per class." if Path(text).is_dir() else "Add shards with another class."
+
+
+def _from_folder(root: Path) -> _Found:
+    rows: list[_Row] = []
+    here: dict[str, set[str]] = {}
+    for split, folder in _split_folders(root).items():
+        for class_folder in class_folders(folder):
+            files = image_files(class_folder)
+            if not files:
+                raise BadInput(
+                    f"class {class_folder.name!r} is empty: {class_folder} holds no image. Add images."
+                )
+            rows += [_Row(str(p.relative_to(root)), class_folder.name, split or None) for p in files]
+            here.setdefault(split, set()).add(class_folder.name)
+    labels = sorted(set().union(*here.values()))
+    for split in _split_folders(root):
+        if len(labels) > 1 and here.get(split) != set(labels):
+            raise BadInput(
+                f"classes of {split}: {', '.join(sorted(here.get(split, ())))}; of all splits: "
+                f"{', '.join(labels)}. Give every split the same classes."
+            )
+    return _Found(root, labels, rows)
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """`{"train": …, "val": …}` where the folder is split, else `{"": root}`."""
+    found = {name: root / name for name in _SPLIT_OF if (root / name).is_dir()}
+    named = {_SPLIT_OF[name]: folder for name, folder in found.items()}
+    return named if "train" in named and len(named) > 1 else {"": root}
+
+
+def _from_list(path: Path) -> _Found:
+    """A .csv (commas) or .tsv (tabs) with a header: a column for the path, relative to the list's folder, one for
+    the label, and perhaps split and group."""
+    if not path.is_file():
+        raise BadInput(f"no such file: {path}. Give a folder of images, or a list of files and labels.")
+    rows: list[_Row] = []
+    for line, cells in filelist.records(path):
+        where = f"{path}, line {line}"
+        if not (label := cells["label"].strip()):
+            raise BadInput(
+                f"{where}: the label of {cells['path']!r} is empty. Fill it in, or remove the line."
+            )
+        word = cells.get("split", "").strip()
+        if word and word.lower() not in _SPLIT_OF:
+            raise BadInput(f"{where}: unknown split {word!r}. Use train, val or test, or leave it empty.")
+        if not cells["path"] or not os.path.isfile(path.parent / cells["path"]):
+            raise BadInput(
+                f"{where}: no such file: {cells['path']!r}. Paths are relative to the list's folder."
+            )
+        split, group = _SPLIT_OF.get(word.lower()), cells.get("group", "").strip() or None
+        rows.append(_Row(cells["path"], label, split, group))
+    return _Found(path.parent, _in_order({row.label for row in rows}), rows)
+
+
+def _expanded(text: str) -> Iterator[Path]:
+    for part in map(os.path.expanduser, text.split("::")):
+        if not part:
+            raise BadInput(f"an empty pattern beside '::' in {text!r}. Remove the colons.")
+        if Path(part).is_dir():
+            yield from shards.in_folder(Path(part))
+            continue
+        for name in [part] if Path(part).is_file() else shards.expand(part):
+            path = Path(name)
+            shards.refuse_compressed(path)
+            if path.suffix != shards.SUFFIX or f"{shards.SUFFIX}!" in name:
+                raise BadInput(f"not a shard: {name!r}. Give .tar files.")
+            if not path.is_file():
+                raise BadInput(f"no such shard: {path}. Check the pattern {part!r}.")
+            yield path
+
+
+def _from_shards(paths: Iterable[Path]) -> _Found:
+    files = list(dict.fromkeys(paths))
+    try:
+        root = Path(os.path.commonpath([file.parent for file in files]))
+    except ValueError:  # relative and absolute ones, or two drives
+        root = Path.cwd()
+    names = shards.class_names(list(dict.fromkeys(file.parent for file in files)))
+    with ThreadPoolExecutor(cores_allowed()) as pool:
+        indices = list(pool.map(shards.index, files))
+    rows: list[_Row] = []
+    for file, images in zip(files, indices, strict=True):
+        path = file.relative_to(root) if file.is_relative_to(root) else file.absolute()
+        split = _split_of_shard(path)
+        for member, label in images:
+            label = shards.named(label, names, member)
+            rows.append(_Row(f"{path}!{member.name}", label, split, member=(member.offset, member.size)))
+    present = {row.label for row in rows}
+    order = [name for name in names or () if name in present]
+    return _Found(root, order + _in_order(present.difference(order)), rows)
+
+
+def _split_of_shard(path: Path) -> str | None:
+    """By a word in the file's name, else by a folder of that name; `path` is relative to the folder of them all."""
+    if words := _SPLIT_WORD.findall(path.stem):
+        return _SPLIT_OF[words[0].lower()]
+    return None if path.is_absolute() else _SPLIT_OF.get(path.parent.name.lower())
+
+
+def _in_order(labels: set[str]) -> list[str]:
+    """By name, or by value where all are integers: 10 after 9."""
+    if all(shards.is_integer(label) for label in labels):
+        return sorted(labels, key=lambda label: (int(label), label))
+    return sorted(labels)
+
+
+def _grouped(rows: list[_Row], pattern: str) -> list[_Row]:
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        raise BadInput(
+            f"data.group_by: {pattern!r} is no regular expression ({error}). Correct it."
+        ) from None
+    grouped = []
+    for row in rows:
+        found = search(row.path.replace(os.sep, "/"))
+        grouped.append(
+            row._replace(group=(found[1] if found.re.groups else found[0]) or None if found else None)
+        )
+    if not any(row.group for row in grouped):
+        raise BadInput(f"data.group_by: {pattern!r} matches no path, for one {rows[0].path!r}. Correct it.")
+    return grouped
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _digests(images: Sequence[Path | shards.Member], progress: Callable[[int, int], None]) -> list[str]:
+    """SHA-256 of every encoded image; in chunks, since a million futures would take a gigabyte."""
+    chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
+    digests: list[str] = []
+    with ThreadPoolExecutor(cores_allowed()) as pool:
+        try:
+            for chunk in pool.map(lambda chunk: [_digest(image) for image in chunk], chunks):
+                for digest in chunk:
+                    digests.append(digest)
+                    progress(len(digests), len(images))
+        except BaseException:  # an interrupted person must not wait for what was queued
+            pool.shutdown(cancel_futures=True)
+            raise
+    return digests
+
+
+def _digest(image: Path | shards.Member) -> str:
+    try:
+        if isinstance(image, Path):
+            return sha256_file(image)
+        return hashlib.sha256(image.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BadInput(f"cannot read {image}: {error.strerror or error}. Restore or remove it.") from None

@@ -1,0 +1,272 @@
+"""From a recipe to a run: data, features, head, backbone, figures; in the order things happen.
+
+It must not print: progress, notes and what happens epoch by epoch go to the callbacks it is given.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from edge_tl.host import checkpoint, processes
+from edge_tl.host.images import data, listing
+from edge_tl.host.images.data import Dataset
+from edge_tl.host.images.survey import survey
+from edge_tl.host.listeners import Note, Watch, no_note, no_watch
+from edge_tl.host.provenance import provenance
+from edge_tl.host.settings import Recipe
+from edge_tl.host.training import features, resume
+from edge_tl.host.training.folds import cross_validate
+from edge_tl.host.training.learn import DECODED, judge, labels_of, learn
+from edge_tl.host.training.metrics import metrics
+from edge_tl.host.weights import Source, open_source
+from edge_tl.target.errors import BadInput
+from edge_tl.target.progress import Progress, no_progress
+
+FOLDS, EVENTS = "folds", "tensorboard"
+RUN_FILES = (
+    checkpoint.RECORD,
+    checkpoint.WEIGHTS,
+    checkpoint.RECIPE,
+    features.FOLDER,
+    resume.STATE,
+    resume.BEST,
+    resume.LAST,
+    DECODED,
+    FOLDS,
+    EVENTS,
+    "report.md",
+    "report.html",
+    "report.json",
+)
+
+
+def finetune(
+    recipe: Recipe,
+    out: Path | None = None,
+    *,
+    resumed: bool = False,
+    progress: Progress = no_progress,
+    note: Note = no_note,
+    watch: Watch = no_watch,
+) -> dict[str, Any]:
+    """Fine-tune as `recipe` says and write the run to `out` (default `runs/NAME`).
+
+    With `resumed` an unfinished run in that folder goes on from its last checkpoint, and a finished one is returned
+    as it is. Returns `{run, model, strategy, classes, n{train,val,test}, metrics{accuracy, macro_f1, split, …},
+    seconds{features, train, total}, …}`. Raises `BadInput`; whatever it raises, `out` is then no finished run, or
+    still the one it was. Of several processes the main one alone writes and returns figures.
+    """
+    start = perf_counter()
+    if recipe.data.path is None:
+        raise BadInput("no data: the recipe has no data.path. Give a folder, or --set data.path=FOLDER.")
+    if recipe.train.batch_size % processes.count():
+        raise BadInput(
+            f"train.batch_size = {recipe.train.batch_size}: {processes.count()} processes cannot share it evenly. "
+            f"Use a multiple of {processes.count()}."
+        )
+    name = recipe.name or _name(recipe)
+    run = out or Path("runs") / name
+    if resumed and _finished(run, recipe):
+        note(f"{run} is finished")
+        return _result(run, checkpoint.read(run))
+    found_files = processes.from_main(
+        lambda: listing.scan(
+            str(recipe.data.path),
+            group_by=recipe.data.group_by,
+            progress=lambda done, total: progress("hashing", done, total),
+        )
+    )
+    torch.manual_seed(recipe.seed)  # --weights none is random, and must be the same random again
+    source = open_source(
+        recipe.model.name,
+        recipe.model.weights,
+        image_size=recipe.model.image_size,
+        resize=recipe.model.resize,
+    )
+    if source.origin == "none":
+        note("NOTHING IS TRANSFERRED: --weights none leaves the backbone random; expect a poor classifier.")
+    if processes.is_main():  # not before: bad data or weights leave no folder behind
+        _claim(run, recipe, resumed)
+    source, dataset, found = _looked_at(recipe, source, found_files, run, progress)
+    _tell(dataset, note)
+    if recipe.data.folds:  # refused now, not after the training
+        next(data.folds(dataset, recipe.data.folds, recipe.seed))
+    extracted = perf_counter()
+
+    with _events(recipe, run, watch) as told:
+        learned = learn(
+            source,
+            dataset,
+            dataset.split("train"),
+            dataset.split("val"),
+            found,
+            recipe,
+            run,
+            progress=progress,
+            watch=told,
+            note=note,
+        )
+    folds = (
+        cross_validate(source, dataset, found, recipe, run / FOLDS, progress, note)
+        if recipe.data.folds
+        else None
+    )
+    if not processes.is_main():
+        return {}
+    judged = "test" if dataset.split("test") else "val"
+    logits = judge(learned, source.contract, dataset, dataset.split(judged), found)
+    figures = {"split": judged} | metrics(labels_of(dataset.split(judged)), logits, dataset.labels)
+    trained = perf_counter()
+
+    record = {
+        "name": run.name if out else name,
+        "model": recipe.model.name,
+        "weights": source.origin,
+        "pooled": source.pooled,
+        "hidden": recipe.head.hidden,
+        "dropout": recipe.head.dropout,
+        "strategy": learned.strategy,
+        "strategy_reason": learned.reason,
+        "labels": dataset.labels,
+        "preprocess": source.contract.to_json(),
+        "data": dataset.to_json() | {"path": str(dataset.root.resolve())},
+        "metrics": figures,
+        "val_accuracy": learned.val_accuracy,
+        "head": learned.head,
+        "history": learned.history,
+        "best_epoch": learned.best_epoch,
+        "micro_batch": learned.micro_batch,
+        **({"folds": folds} if folds else {}),
+        "seconds": {
+            "features": extracted - start,
+            "train": trained - extracted,
+            "total": perf_counter() - start,
+        },
+        "provenance": provenance(recipe)
+        | {
+            "features": found.runtime if found else None,
+            "features_computed": found.computed if found else 0,
+            "processes": processes.count(),
+        },
+    }
+    checkpoint.save(run, learned.model, record)
+    of_killed_writes = run.glob(".*.safetensors.*")
+    for leftover in (run / resume.STATE, run / resume.BEST, *of_killed_writes):
+        leftover.unlink(missing_ok=True)
+    for folder in (DECODED, FOLDS):
+        shutil.rmtree(run / folder, ignore_errors=True)
+    return _result(run, checkpoint.read(run))
+
+
+def _result(run: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """What `finetune` returns, from a finished run's record."""
+    keys = (
+        "model",
+        "strategy",
+        "strategy_reason",
+        "labels",
+        "metrics",
+        "val_accuracy",
+        "head",
+        "history",
+        "best_epoch",
+        "seconds",
+    )
+    facts = record["data"]
+    return {
+        "run": str(run),
+        **{key: record[key] for key in keys},
+        "classes": len(record["labels"]),
+        "n": facts["n"],
+        "skipped": facts["skipped"],
+        "duplicates": facts["duplicates"],
+        "features_computed": record["provenance"]["features_computed"],
+        **({"folds": record["folds"]} if "folds" in record else {}),
+    }
+
+
+def _finished(run: Path, recipe: Recipe) -> bool:
+    """Whether the folder holds what `recipe` makes, and not an older run that another was to replace."""
+    if not (run / checkpoint.RECORD).is_file() or (run / resume.STATE).is_file():
+        return False
+    made: dict[str, Any] = checkpoint.read(run)["provenance"]["recipe"]
+    return made == recipe.model_dump(mode="json")
+
+
+def _claim(run: Path, recipe: Recipe, resumed: bool) -> None:
+    """Make the folder and write down what it will hold; an unfinished training is not started over unasked."""
+    checkpoint.claim(run, RUN_FILES)
+    if (run / resume.STATE).is_file() and not resumed:
+        raise BadInput(
+            f"{run} holds an unfinished training. Add --resume to go on with it, or choose another --out."
+        )
+    if not (run / resume.STATE).is_file():  # a refused attempt to resume must not change what can be resumed
+        checkpoint.write_recipe(run, recipe)
+
+
+def _looked_at(
+    recipe: Recipe, source: Source, found_files: data.Listing, run: Path, progress: Progress
+) -> tuple[Source, Dataset, features.Features | None]:
+    """One pass over every image: what cannot be decoded, and the frozen features where a strategy asks for them."""
+    needs_features = recipe.train.strategy != "full" and not (
+        recipe.train.strategy == "auto" and source.origin == "none"
+    )
+    images = found_files.sources()
+    split = recipe.data.model_dump(include={"val", "test", "on_bad_image", "limit"})
+    seen = None
+    if recipe.model.normalize == "dataset" or not needs_features:
+        seen = survey(source.contract, found_files.samples, images, progress)
+    if seen and recipe.model.normalize == "dataset":
+        settled = data.settle(found_files, seen.bad, seed=recipe.seed, **split)
+        source = replace(source, contract=seen.normalized(source.contract, settled.split("train")))
+    found = None
+    if needs_features:
+        found = features.extract(source, found_files.samples, images, run, progress=progress)
+    bad = found.bad if found else seen.bad if seen else {}
+    return source, data.settle(found_files, bad, seed=recipe.seed, **split), found
+
+
+@contextmanager
+def _events(recipe: Recipe, run: Path, watch: Watch) -> Iterator[Watch]:
+    """The watcher, with TensorBoard's beside it where the recipe asks."""
+    if not recipe.train.tensorboard or not processes.is_main():
+        yield watch
+        return
+    from edge_tl.host.training.events import open_events
+
+    with open_events(run / EVENTS, resume_at_step=resume.steps_done(run / resume.STATE)) as draw:
+
+        def both(event: dict[str, Any]) -> None:
+            watch(event)
+            draw(event)
+
+        yield both
+
+
+def _name(recipe: Recipe) -> str:
+    """A name for the run: data, model and, where one is asked for, strategy, without what cannot be in a name."""
+    last = Path(str(recipe.data.path)).expanduser().resolve()
+    parts = [last.name if last.is_dir() else last.name.split(".")[0], recipe.model.name]
+    if recipe.train.strategy != "auto":
+        parts.append(recipe.train.strategy)
+    return "-".join(re.sub(r"[^\w.-]+", "-", part).strip("-") or "data" for part in parts)
+
+
+def _tell(dataset: Dataset, note: Note) -> None:
+    for entry in dataset.skipped:
+        note(f"left out: {entry['path']}: {entry['reason']}")
+    for entry in dataset.duplicates:
+        note(f"duplicate: {' = '.join(entry['paths'])}: {entry['reason']}")
+    for leak in dataset.leaks:
+        note(
+            f"group {leak['group']!r} is in {' and '.join(leak['splits'])} ({leak['n']} images): figures flatter"
+        )

@@ -1,0 +1,86 @@
+"""Stratified k-fold cross-validation: how much the accuracy of a recipe depends on which images it saw; it must not
+choose anything by the images it is judged on.
+
+Each fold starts from the same weights; what a run chooses by validation images (regularization, the best epoch) a
+fold chooses by a part of its own training images. The test split takes no part.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edge_tl.host import processes
+from edge_tl.host.images import data
+from edge_tl.host.images.data import Dataset
+from edge_tl.host.listeners import Note
+from edge_tl.host.settings import Recipe
+from edge_tl.host.training.features import Features
+from edge_tl.host.training.learn import fingerprint, judge, labels_of, learn
+from edge_tl.host.training.metrics import cross_validated
+from edge_tl.host.weights import Source
+from edge_tl.target import compare
+from edge_tl.target.files import read_json, write_json
+from edge_tl.target.progress import Progress
+
+
+def cross_validate(
+    source: Source,
+    dataset: Dataset,
+    found: Features | None,
+    recipe: Recipe,
+    folder: Path,
+    progress: Progress,
+    note: Note,
+) -> dict[str, Any]:
+    """`{k, mean, std, interval, accuracies}` over `recipe.data.folds` folds of train and validation images.
+
+    Finished folds are kept in `folder`, so that a kill costs at most one; those of another recipe or data set are
+    not taken for these. Raises `BadInput` where a class has fewer images than folds.
+    """
+    k = recipe.data.folds or 0
+    done = folder / "accuracies.json"
+    taught = [s for s in dataset.samples if s.split != "test"]
+    key = f"{k} folds of {fingerprint(recipe, source, taught, [])}"
+    accuracies: list[float] = processes.from_main(lambda: _finished(done, key))
+    for number, (samples, judged) in enumerate(data.folds(dataset, k, recipe.seed)):
+        if number < len(accuracies):
+            continue
+        # A class of k images has fewer than k left to choose by.
+        fewest = min(len({s.unit for s in samples if s.label == i}) for i in range(len(dataset.labels)))
+        inner = max(min(k, fewest), 2)
+        seen, choosing = next(data.folds(replace(dataset, samples=list(samples)), inner, recipe.seed))
+        learned = learn(
+            source,
+            dataset,
+            seen,
+            choosing,
+            found,
+            recipe,
+            folder / str(number),
+            progress=progress,
+            watch=lambda event: None,
+            note=lambda text: None,
+        )
+        answers = compare.top1(judge(learned, source.contract, dataset, judged, found))
+        accuracies.append(compare.accuracy(labels_of(judged), answers))
+        note(f"fold {number + 1} of {k}: accuracy {accuracies[-1]:.4f} on {len(judged)} images")
+        processes.wait()
+        if processes.is_main():
+            write_json(done, {"key": key, "accuracies": accuracies})
+            shutil.rmtree(folder / str(number), ignore_errors=True)
+    return cross_validated(accuracies)
+
+
+def _finished(done: Path, key: str) -> list[float]:
+    """The accuracies of the folds of `key` that are done; what is there of others goes."""
+    record = read_json(done) if done.is_file() else {}
+    if record.get("key") == key:
+        accuracies: list[float] = record["accuracies"]
+        return accuracies
+    if record:
+        shutil.rmtree(done.parent)
+    write_json(done, {"key": key, "accuracies": []})
+    return []

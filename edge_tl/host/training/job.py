@@ -1,0 +1,55 @@
+"""What a training is given, and where it is: two records that the loop and its callers share; no logic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from edge_tl.host.images.batches import Labels
+from edge_tl.host.images.decoded import Images
+from edge_tl.host.settings import Recipe
+from edge_tl.host.training.strategy import Blocks, Stage
+from edge_tl.target.contract import Preprocess
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained on what. `train` and `val` give uint8 `(3, h, w)`, `val` as the contract frames it; `names`
+    are the training files, for messages; `sizes` the training resolution of each epoch in pixels."""
+
+    model: nn.Module
+    blocks: Blocks
+    stages: list[Stage]
+    train: Images
+    labels: Labels
+    names: Sequence[str]
+    val: Images
+    val_labels: Labels
+    classes: int
+    contract: Preprocess
+    recipe: Recipe
+    sizes: list[int]
+
+
+@dataclass
+class Position:
+    """Where a training is, beside its tensors: everything here is written into the checkpoint."""
+
+    stage: int = 0
+    epoch: int = 0
+    step: int = 0
+    steps: int = 0
+    """Steps in an epoch."""
+    loss_sum: float = 0.0
+    micro_batch: int = 0
+    rate: float = 1.0
+    """Halved once when the loss is no longer a number."""
+    best: float = -math.inf
+    best_epoch: int = 0
+    since_best: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)

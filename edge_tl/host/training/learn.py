@@ -1,0 +1,265 @@
+"""One model from one split of the data: the head solved, the strategy chosen, the backbone trained; it must not
+write a run or judge one.
+
+A run learns once on its own split, and once more for every fold of a cross-validation.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from edge_tl.host import processes, zoo
+from edge_tl.host.images import decoded
+from edge_tl.host.images.batches import Labels, class_weights, draw
+from edge_tl.host.images.data import Dataset, Sample
+from edge_tl.host.listeners import Note, Watch
+from edge_tl.host.settings import Recipe
+from edge_tl.host.training import head, hidden, strategy, train
+from edge_tl.host.training.features import Features
+from edge_tl.host.training.job import Job
+from edge_tl.host.weights import Source
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.loader import batches
+from edge_tl.target.progress import Progress
+from edge_tl.target.runtime import Logits
+
+DECODED = "decoded"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """`model` in evaluation mode on the CPU; `head` and `history` are what the run records."""
+
+    model: nn.Module
+    strategy: str
+    reason: str
+    head: dict[str, Any]
+    val_accuracy: float
+    """On the images that chose: what was kept is the best of several by it, so it flatters a little."""
+    features_head: nn.Module | None
+    """The head on cached features, where the backbone stayed frozen."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int | None = None
+    micro_batch: int | None = None
+
+
+def learn(
+    source: Source,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    val: Sequence[Sample],
+    found: Features | None,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    progress: Progress,
+    watch: Watch,
+    note: Note,
+) -> Learned:
+    """Train a copy of `source.model` on `samples`, choosing by `val`; what must outlive a kill is kept in `folder`.
+
+    `found` holds the frozen features of both, or None where no strategy asks for them. Raises what `train.fit` does.
+    """
+    model = copy.deepcopy(source.model)
+    labels, val_labels = labels_of(samples), labels_of(val)
+    layer: nn.Module | None = None
+    facts: dict[str, Any] = {}
+    accuracy = 0.0
+    if found is not None:
+        layer, facts, accuracy = _solved(found, samples, val, dataset, recipe, progress)
+    per_class = int(median(np.bincount(labels, minlength=len(dataset.labels))))
+    chosen = strategy.choose(
+        recipe.train.strategy,
+        per_class=per_class,
+        head_accuracy=accuracy,
+        transferred=source.origin != "none",
+    )
+    if recipe.train.strategy == "auto":
+        note(f"strategy auto: {chosen.strategy} ({chosen.reason})")
+    if (
+        layer is None or chosen.strategy == "full"
+    ):  # from a new head, as the word is used; lp-ft is from a solved one
+        torch.manual_seed(draw(recipe.seed, "head"))
+        width = zoo.feature_width(model, source.head)
+        layer = zoo.make_head(width, len(dataset.labels), tuple(recipe.head.hidden), recipe.head.dropout)
+        facts = {}
+    zoo.set_head(model, source.head, layer)
+    _new_auxiliary(model, len(dataset.labels))
+    if recipe.head.hidden:
+        facts |= {"hidden": recipe.head.hidden, "dropout": recipe.head.dropout}
+    if chosen.strategy == "head":
+        if recipe.train.epochs is not None:
+            note(
+                f"epochs {recipe.train.epochs} has no effect: the head is solved to convergence, not stepped"
+            )
+        return Learned(model.eval(), "head", chosen.reason, facts, accuracy, layer)
+
+    blocks = zoo.blocks(model, source.head)
+    stages = strategy.stages(chosen.strategy, len(blocks), recipe.train)
+    if recipe.train.image_sizes:
+        zoo.check_size(recipe.model.name, min(recipe.train.image_sizes))
+    sizes = train_sizes(recipe, source.contract, sum(stage.epochs for stage in stages))
+    side = max(max(sizes), min(source.contract.resize_size))
+    seen = _kept(
+        dataset,
+        samples,
+        decoded.shrunk(side, source.contract.interpolation),
+        folder / DECODED / "train",
+        progress,
+    )
+    unseen = _kept(dataset, val, decoded.framed(source.contract), folder / DECODED / "val", progress)
+    job = Job(
+        model=model,
+        blocks=blocks,
+        stages=stages,
+        train=seen,
+        labels=labels,
+        names=[sample.path for sample in samples],
+        val=unseen,
+        val_labels=val_labels,
+        classes=len(dataset.labels),
+        contract=source.contract,
+        recipe=recipe,
+        sizes=sizes,
+    )
+    end = train.fit(job, folder, key=fingerprint(recipe, source, samples, val), watch=watch, note=note)
+    return Learned(
+        model,
+        chosen.strategy,
+        chosen.reason,
+        facts,
+        end.best,
+        None,
+        end.history,
+        end.best_epoch,
+        end.micro_batch,
+    )
+
+
+def judge(
+    learned: Learned,
+    contract: Preprocess,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    found: Features | None,
+) -> Logits:
+    """float32 `(n, classes)`: what the model answers on `samples`, preprocessed as the device will."""
+    if learned.features_head is not None and found is not None:
+        with torch.inference_mode():
+            result: Logits = learned.features_head(torch.from_numpy(found.of(samples))).numpy()
+        return result
+    from edge_tl.host.bundling.reference import TorchRuntime
+
+    runtime = TorchRuntime(
+        copy.deepcopy(learned.model),
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        threads=processes.threads(),
+    )
+    return np.concatenate([runtime(batch.inputs) for batch in batches(contract, dataset.sources(samples))])
+
+
+def labels_of(samples: Sequence[Sample]) -> Labels:
+    """int64 `(n,)`."""
+    return np.array([s.label for s in samples], np.int64)
+
+
+def train_sizes(recipe: Recipe, contract: Preprocess, epochs: int) -> list[int]:
+    """The training resolution of each epoch: `train.image_sizes` in equal shares, or the strategy's own."""
+    sizes = recipe.train.image_sizes or [contract.input_size[0]]
+    return [sizes[min(epoch * len(sizes) // epochs, len(sizes) - 1)] for epoch in range(epochs)]
+
+
+def _solved(
+    found: Features,
+    samples: Sequence[Sample],
+    val: Sequence[Sample],
+    dataset: Dataset,
+    recipe: Recipe,
+    progress: Progress,
+) -> tuple[nn.Module, dict[str, Any], float]:
+    """The head on frozen features, what was tried, and the best validation accuracy."""
+    labels, val_labels = labels_of(samples), labels_of(val)
+    weights = None
+    if recipe.train.balance != "none":  # in full batches, weighing and drawing classes evenly are the same
+        weights = class_weights(labels, len(dataset.labels))
+    both = found.of(samples), labels, found.of(val), val_labels
+    if recipe.head.hidden:
+        layers, tried = hidden.train(
+            *both,
+            classes=len(dataset.labels),
+            widths=recipe.head.hidden,
+            dropout=recipe.head.dropout,
+            epochs=recipe.head.epochs,
+            seed=recipe.seed,
+            class_weights=weights,
+            progress=progress,
+        )
+        best = max(tried, key=lambda entry: (entry["accuracy"], -entry["log_loss"]))
+        return layers, {"epoch": best["epoch"], "grid": tried}, best["accuracy"]
+    solution = head.solve(
+        *both,
+        classes=len(dataset.labels),
+        strengths=recipe.head.C,
+        max_iter=recipe.head.max_iter,
+        class_weights=weights,
+        progress=progress,
+    )
+    layer = nn.Linear(solution.weight.shape[1], solution.weight.shape[0])
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(solution.weight))
+        layer.bias.copy_(torch.from_numpy(solution.bias))
+    tried = solution.grid
+    return layer, {"C": solution.chosen, "grid": tried}, max(entry["accuracy"] for entry in tried)
+
+
+def _kept(
+    dataset: Dataset, samples: Sequence[Sample], read: decoded.Read, folder: Path, progress: Progress
+) -> decoded.Images:
+    """Decoded by the main process, opened by all; they share a file system, as they share the run's folder.
+
+    Named by what is in it: what a killed run of another recipe left must not be taken for these images.
+    """
+    sources = dataset.sources(samples)
+    facts = [s.digest for s in samples], type(read).__name__, sorted(map(str, vars(read).items()))
+    folder = folder.with_name(f"{folder.name}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}")
+    if processes.is_main():
+        decoded.keep(sources, read, folder, progress)
+    processes.wait()
+    return decoded.reopen(sources, read, folder)
+
+
+def _new_auxiliary(model: nn.Module, classes: int) -> None:
+    """An auxiliary head of as many classes; it only helps training, so it starts anew."""
+    auxiliary = zoo.auxiliary(model)
+    if auxiliary is not None:
+        last = auxiliary.get_submodule("fc")
+        assert isinstance(last, nn.Linear)
+        auxiliary.set_submodule("fc", nn.Linear(last.in_features, classes))
+
+
+def fingerprint(recipe: Recipe, source: Source, samples: Sequence[Sample], val: Sequence[Sample]) -> str:
+    """A digest of everything that the trained weights depend on, but the machine."""
+    settings = recipe.model_dump(mode="json", include={"seed", "model", "head", "train", "augment"})
+    # A smaller micro-batch is what one resumes with after running out of memory.
+    for field_of_train in ("workers", "checkpoint_seconds", "tensorboard", "micro_batch"):
+        del settings["train"][field_of_train]
+    settings["model"]["weights"] = source.origin
+    facts = {
+        "recipe": settings,
+        "contract": source.contract.to_json(),
+        "images": [[(s.digest, s.label) for s in some] for some in (samples, val)],
+        "versions": {name: version(name) for name in ("torch", "torchvision", "pillow", "numpy")},
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,161 @@
+"""What `pack` makes of a run: a verdict that its figures support, and a folder that is whole or no bundle."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shortcut
+
+from edge_tl.host import checkpoint, recipe
+from edge_tl.host.bundling import pack
+from edge_tl.target.bench import QUICK
+from edge_tl.target.bundle import read_bundle
+from edge_tl.target.errors import BadInput, BundleError
+
+Export = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def export(bundle: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
+    """`pack.export` of the shared run, in a second: see `shortcut`."""
+    shortcut.install(bundle, monkeypatch.setattr)
+
+    def call(out: Path, source: Path = run, **changes: Any) -> dict[str, Any]:
+        chosen = checkpoint.read(run)["provenance"]["recipe"]
+        chosen["export"] |= {"int8": True} | changes
+        return pack.export(source, out, recipe.parse(chosen), effort=QUICK)
+
+    return call
+
+
+def test_what_was_returned_is_what_was_written(export: Export, tmp_path: Path):
+    record = export(tmp_path / "b")
+    assert record.pop("bundle") == str(tmp_path / "b")
+    written = read_bundle(tmp_path / "b").record
+    assert {key: value for key, value in written.items() if not key.endswith("seal")} == record
+    assert not [p for p in (tmp_path / "b").iterdir() if p.name.startswith(".")]
+    assert record["name"] == "b"
+
+
+def test_a_failed_budget_is_recorded_and_everything_is_saved(
+    export: Export, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The FP32 file stands in for INT8 with its classes shuffled: every answer is wrong."""
+    plant(bundle, monkeypatch)
+    record = export(tmp_path / "b", max_drop=0)
+    rows = {a["id"]: a for a in record["artifacts"]}
+    assert record["passed"] is rows["onnx-int8"]["passed"] is False
+    assert rows["onnx-fp32"]["drop_pp"] == 0 < 50 < rows["onnx-int8"]["drop_pp"]
+    assert any("budget 0 percentage points" in reason for reason in rows["onnx-int8"]["reasons"])
+    assert record["recommended"] != "onnx-int8"
+    assert len(rows["onnx-int8"]["changed"]) == rows["onnx-int8"]["lost"] > 9
+    assert read_bundle(tmp_path / "b").record["passed"] is False
+    assert (tmp_path / "b" / "report.html").is_file()
+
+
+def plant(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+    import onnx
+
+    graph = onnx.load(bundle / "model.fp32.onnx")
+    head = next(node for node in graph.graph.node if node.op_type == "Gemm")
+    for tensor in graph.graph.initializer:
+        if tensor.name in head.input[1:]:
+            turned = np.roll(onnx.numpy_helper.to_array(tensor), 1, axis=0)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(turned, tensor.name))
+    monkeypatch.setattr(pack.quantize, "onnx_int8", lambda fp32, to, *rest: onnx.save(graph, to) or {})
+
+
+def test_an_image_that_is_gone_leaves_out_as_it_was(
+    export: Export, run: Path, images: Path, tmp_path: Path, bundle: Path
+):
+    shutil.copytree(run, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    record["data"]["path"] = str(tmp_path / "moved away")
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    shutil.copytree(bundle, tmp_path / "old")
+    for out in (tmp_path / "old", tmp_path / "new"):
+        with pytest.raises(BadInput, match="image of the run is gone"):
+            export(out, tmp_path / "run")
+    assert snapshot(tmp_path / "old") == snapshot(bundle)
+    assert not (tmp_path / "new").exists()
+
+
+def test_other_peoples_folders_and_runs_are_no_place_for_a_bundle(export: Export, run: Path, tmp_path: Path):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("")
+    for out in ("run", "mine"):
+        with pytest.raises(BadInput, match="did not write"):
+            export(tmp_path / out)
+    assert snapshot(tmp_path / "run") == snapshot(run)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+STEPS = 11  # golden, three reports, six model files, bundle.json
+
+
+@pytest.fixture
+def places(bundle: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """An old bundle, and in it the finished files of a new one that says it is new."""
+    old, staging = tmp_path / "old", tmp_path / "old" / ".partial-x"
+    shutil.copytree(bundle, old)
+    shutil.copytree(bundle, staging)
+    record = copy.deepcopy(read_bundle(bundle).record)
+    (staging / "bundle.json").unlink()
+    pack.bundles.write_record(staging, record | {"name": "new"})
+    return staging, old
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+def test_publishing_stopped_at_any_step_leaves_no_bundle(
+    step: int, places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+):
+    staging, out = places
+    replace, moved = os.replace, []
+
+    def stopped(source: Any, target: Any) -> None:
+        if len(moved) == step:
+            raise KeyboardInterrupt
+        moved.append(Path(target).name)
+        replace(source, target)
+
+    monkeypatch.setattr(pack.os, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        pack._publish(staging, out)
+    monkeypatch.undo()
+    assert "bundle.json" not in moved
+    with pytest.raises(BundleError, match="not a bundle"):
+        read_bundle(out)
+
+
+def test_published_files_are_the_new_ones_and_the_record_comes_last(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+):
+    staging, out = places
+    (out / "golden" / "left-over.png").write_text("from an older export")
+    replace, moved = os.replace, []
+    monkeypatch.setattr(pack.os, "replace", lambda a, b: (moved.append(Path(b).name), replace(a, b)))
+    pack._publish(staging, out)
+    assert len(moved) == STEPS
+    assert moved[-1] == "bundle.json"
+    assert read_bundle(out).record["name"] == "new"
+    assert not (out / "golden" / "left-over.png").exists()
+
+
+def test_what_a_killed_export_left_is_cleaned_up(export: Export, tmp_path: Path):
+    left = tmp_path / "b" / ".partial-killed" / "golden"
+    left.mkdir(parents=True)
+    (left / "half").write_text("")
+    export(tmp_path / "b")
+    assert not (tmp_path / "b" / ".partial-killed").exists()

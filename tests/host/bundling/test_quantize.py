@@ -1,0 +1,208 @@
+"""INT8 files: what is quantized and how, whether VNNI changes the numbers, and that stdout stays clean."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+import pytest
+from onnx import numpy_helper
+
+from edge_tl.host.bundling import evidence, quantize
+from edge_tl.host.images.data import Dataset
+from edge_tl.target.bundle import Bundle, read_bundle
+from edge_tl.target.files import read_json
+
+Weights = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def whole(bundle: Path) -> Bundle:
+    return read_bundle(bundle)
+
+
+@pytest.fixture(scope="module")
+def calibration(whole: Bundle, run: Path) -> Any:
+    """Twelve of the run's training images."""
+    record = read_json(run / "run.json")
+    dataset = Dataset.from_json(record["data"], record["labels"])
+    return evidence.inputs(whole.preprocess, dataset, evidence.calibration_set(dataset, 12, 0))
+
+
+@pytest.fixture(scope="module")
+def made(
+    whole: Bundle, calibration: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[bool], tuple[Path, dict[str, Any]]]:
+    """The INT8 ONNX file as a CPU with or without VNNI makes it, and its settings."""
+    folder, done = tmp_path_factory.mktemp("int8"), {}
+    for vnni in (True, False):
+        path = folder / f"{vnni}.onnx"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(quantize, "has_vnni", lambda answer=vnni: answer)
+            fp32 = whole.artifact("onnx-fp32").path
+            done[vnni] = path, quantize.onnx_int8(fp32, path, calibration, whole.preprocess, whole.labels)
+    return done.__getitem__
+
+
+def makers(graph: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    return {name: node for node in graph.graph.node for name in node.output}
+
+
+def weights(graph: onnx.ModelProto) -> Weights:
+    """Every constant that is dequantized, by its output's name, as the real numbers it stands for."""
+    constants = {i.name: numpy_helper.to_array(i) for i in graph.graph.initializer}
+    found: Weights = {}
+    for node in graph.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            values, scale, zero = (constants[name] for name in node.input)
+            axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+            shape = [-1 if i == axis else 1 for i in range(values.ndim)] if scale.ndim else []
+            zero, scale = zero.reshape(shape), scale.reshape(shape)
+            found[node.output[0]] = (values.astype(np.int64) - zero.astype(np.int64)) * scale.astype(
+                np.float64
+            )
+    return found
+
+
+def literally(path: Path, inputs: Any) -> Any:
+    """The file's arithmetic as written: no fusion, so no INT8 kernel of this machine takes part."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(None, {"images": x[None]})[0] for x in inputs])
+
+
+def test_every_convolution_and_the_head_read_quantized_numbers(bundle: Path):
+    graph = onnx.load(bundle / "model.int8.onnx")
+    made_by = makers(graph)
+    layers = [node for node in graph.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    assert len([node for node in layers if node.op_type == "Conv"]) == 52
+    assert {made_by[name].op_type for node in layers for name in node.input[:2]} == {"DequantizeLinear"}
+    assert (bundle / "model.int8.onnx").stat().st_size < 0.4 * (bundle / "model.fp32.onnx").stat().st_size
+
+
+def test_weights_are_per_channel_and_activations_are_not(bundle: Path):
+    graph = onnx.load(bundle / "model.int8.onnx")
+    constants = {i.name: numpy_helper.to_array(i) for i in graph.graph.initializer}
+    made_by = makers(graph)
+    for node in graph.graph.node:
+        if node.op_type == "Conv":
+            activation, weight = (made_by[name] for name in node.input[:2])
+            values = constants[weight.input[0]]
+            assert constants[weight.input[1]].shape == (values.shape[0],)
+            assert next(a.i for a in weight.attribute if a.name == "axis") == 0
+            assert values.dtype in (np.int8, np.uint8)
+            assert set(constants[weight.input[2]].ravel()) <= {0 if values.dtype == np.int8 else 128}
+            assert constants[activation.input[1]].size == 1
+            assert constants[activation.input[2]].dtype == np.uint8
+
+
+def test_weights_are_within_half_a_step_of_fp32s(bundle: Path):
+    """Against the FP32 file: the largest weight of a channel is 127 steps, rounding costs half a step."""
+    full = {i.name: numpy_helper.to_array(i) for i in onnx.load(bundle / "model.fp32.onnx").graph.initializer}
+    full_by_shape: dict[tuple[int, ...], list[Any]] = {}
+    for values in full.values():
+        full_by_shape.setdefault(values.shape, []).append(values)
+    kernels = [w for w in weights(onnx.load(bundle / "model.int8.onnx")).values() if w.ndim == 4]
+    assert len(kernels) == 52
+    for kernel in kernels:
+        steps = np.abs(kernel).max(axis=(1, 2, 3), keepdims=True) / 127
+        nearest = min(
+            float((np.abs(kernel - f) / np.maximum(steps, 1e-12)).max()) for f in full_by_shape[kernel.shape]
+        )
+        assert nearest <= 0.51
+
+
+def test_the_unsigned_file_is_numerically_the_signed_one(made: Callable[..., Any], calibration: Any):
+    (signed, told), (unsigned, other) = made(True), made(False)
+    assert told["weights"] == "per channel, int8"
+    assert "uint8, zero point 128" in other["weights"]
+    graphs = [onnx.load(path) for path in (signed, unsigned)]
+    for graph, kind in zip(graphs, (np.int8, np.uint8), strict=True):
+        stored = [numpy_helper.to_array(i) for i in graph.graph.initializer]
+        assert {a.dtype.type for a in stored if a.ndim == 4} == {kind}
+    a, b = (weights(graph) for graph in graphs)
+    assert a.keys() == b.keys()
+    # The head's bias is corrected through each file's own kernels; everything with two dimensions is equal.
+    assert all(np.array_equal(a[name], b[name]) for name in a if a[name].ndim >= 2)
+    assert len([name for name in a if a[name].ndim >= 2]) >= 53
+    shifted = onnx.load(signed)
+    quantize._store_weights_unsigned(shifted)
+    again = unsigned.with_name("shifted.onnx")
+    onnx.save(shifted, again)
+    np.testing.assert_array_equal(literally(again, calibration[:4]), literally(signed, calibration[:4]))
+
+
+def test_ranges_end_where_the_activation_saturates(bundle: Path):
+    """Below -3 hard-sigmoid and hard-swish are flat, above 3 hard-sigmoid is: codes spent there are lost. A
+    hard-swish may stand in the graph as one operator or as hard-sigmoid times its input."""
+    graph = onnx.load(bundle / "model.int8.onnx")
+    constants = {i.name: numpy_helper.to_array(i) for i in graph.graph.initializer}
+    made_by, lows, highs = makers(graph), [], []
+    for node in graph.graph.node:
+        if node.op_type in ("HardSigmoid", "HardSwish"):
+            dequantize = made_by[node.input[0]]
+            if made_by[made_by[dequantize.input[0]].input[0]].op_type != "Conv":
+                continue
+            scale, zero = float(constants[dequantize.input[1]]), int(constants[dequantize.input[2]])
+            lows.append(-zero * scale)
+            # Each reader has a DequantizeLinear of its own behind the one QuantizeLinear.
+            copies = {n.output[0] for n in graph.graph.node if n.input and n.input[0] == dequantize.input[0]}
+            readers = {n.op_type for n in graph.graph.node if copies & set(n.input)}
+            highs += [(255 - zero) * scale] if readers == {"HardSigmoid"} else []
+    assert (len(lows), len(highs)) == (27, 9)
+    assert max(highs) <= 3 * 1.01
+    assert min(lows) >= -3 * 1.01, f"{sum(low < -3 * 1.01 for low in lows)} of {len(lows)} ranges"
+
+
+def test_the_mean_of_the_logits_is_fp32s(whole: Bundle, made: Callable[..., Any], calibration: Any):
+    from edge_tl.target.machine import has_vnni
+    from edge_tl.target.runtime import open_runtime
+
+    full, int8 = open_runtime(whole.artifact("onnx-fp32").path), open_runtime(made(has_vnni())[0])
+    drift = np.mean([(int8(x[None]) - full(x[None]))[0] for x in calibration], axis=0)
+    assert np.abs(drift).max() < 0.01
+
+
+def test_openvino_stores_weights_in_eight_bits_and_quantizes_activations(bundle: Path):
+    model = openvino.Core().read_model(bundle / "model.int8.xml")
+    kinds = [op.get_type_name() for op in model.get_ordered_ops()]
+    assert kinds.count("FakeQuantize") >= 50
+    eight = [
+        op.get_data().size
+        for op in model.get_ordered_ops()
+        if op.get_type_name() == "Constant" and op.get_element_type() in (openvino.Type.i8, openvino.Type.u8)
+    ]
+    layers = kinds.count("Convolution") + kinds.count("GroupConvolution")
+    assert layers == 52
+    assert len([size for size in eight if size > 1]) >= layers
+    assert sum(eight) > 0.95 * sum(
+        op.get_data().size for op in openvino.Core().read_model(bundle / "model.fp32.xml").get_ordered_ops()
+        if op.get_type_name() == "Constant" and op.get_data().ndim >= 2
+    )  # fmt: skip
+
+
+def test_the_settings_are_recorded(exported: dict[str, Any]):
+    settings = {a["id"]: a.get("quantization") for a in exported["artifacts"]}
+    assert settings["onnx-fp32"] is settings["openvino-fp32"] is None
+    vnni = exported["provenance"]["host"]["vnni"]
+    assert ("uint8" not in settings["onnx-int8"]["weights"]) == vnni
+    assert (settings["openvino-int8"]["overflow_fix"] == "disable") or not vnni
+    errors = settings["openvino-int8"]["overflow_fix_errors"]
+    assert not errors or settings["openvino-int8"]["overflow_fix"] == min(errors, key=errors.__getitem__)
+
+
+def test_stdout_and_logging_are_left_alone(
+    whole: Bundle, calibration: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    fp32 = whole.artifact("onnx-fp32").path
+    quantize.onnx_int8(fp32, tmp_path / "q.onnx", calibration[:2], whole.preprocess, whole.labels)
+    assert capfd.readouterr().out == ""
+    assert logging.root.manager.disable == logging.NOTSET
+    assert [path.name for path in tmp_path.iterdir()] == ["q.onnx"]

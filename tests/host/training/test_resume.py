@@ -1,0 +1,169 @@
+"""A training's state on disk: every bit comes back, or the file is refused; a full disk costs nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from edge_tl.host.training import resume
+from edge_tl.target.errors import BadInput
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def parts(kind: str) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
+    """A small network, channels last as on a GPU, its average and an optimizer with groups."""
+    torch.manual_seed(0)
+    model: nn.Module = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.LazyLinear(3)
+    )
+    model(torch.zeros(2, 3, 8, 8))
+    model = model.to(memory_format=torch.channels_last)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True)
+    groups = [{"params": list(model[0].parameters()), "lr": 0.01}, {"params": list(model[3:].parameters())}]
+    if kind == "adamw":
+        return model, average, torch.optim.AdamW(groups, lr=0.02)
+    return model, average, torch.optim.SGD(groups, lr=0.02, momentum=0.9, nesterov=True)
+
+
+def steps(model: nn.Module, average: Any, optimizer: torch.optim.Optimizer, numbers: range) -> None:
+    for number in numbers:
+        torch.manual_seed(number)
+        loss = model(torch.randn(4, 3, 8, 8).to(memory_format=torch.channels_last)).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        average.update_parameters(model)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+@pytest.mark.parametrize("done", [0, 1, 3])
+def test_going_on_is_as_if_nothing_had_happened(tmp_path: Path, kind: str, done: int):
+    whole = parts(kind)
+    steps(*whole, range(done))
+    resume.write_tensors(tmp_path / "s", resume.pack(*whole), {"at": {"epoch": done}})
+    steps(*whole, range(done, 6))
+
+    tensors, facts = resume.read_tensors(tmp_path / "s")
+    assert facts == {"at": {"epoch": done}}
+    again = parts(kind)
+    steps(*again, range(40, 42))  # whatever it did before must not matter
+    resume.unpack(tensors, *again)
+    steps(*again, range(done, 6))
+    want, got = resume.pack(*whole), resume.pack(*again)
+    assert want.keys() == got.keys()
+    for key in want:
+        assert torch.equal(want[key], got[key]), key
+        assert want[key].dtype == got[key].dtype
+    assert any(key.startswith("optimizer.") for key in want)
+    assert [g["lr"] for g in again[2].param_groups] == [0.01, 0.02]
+
+
+def test_without_an_average(tmp_path: Path):
+    model, _, optimizer = parts("sgd")
+    tensors = resume.pack(model, None, optimizer)
+    assert all(key.startswith("model.") for key in tensors)
+    resume.unpack(tensors, model, None, optimizer)
+
+
+def test_tied_weights_are_written_whole(tmp_path: Path):
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
+            self.b.weight = self.a.weight
+
+    model = Tied()
+    resume.write_tensors(tmp_path / "s", model.state_dict(), {})
+    tensors, _ = resume.read_tensors(tmp_path / "s")
+    other = Tied()
+    other.load_state_dict(tensors)
+    assert torch.equal(other.b.weight, model.a.weight)
+    assert other.b.weight is other.a.weight
+
+
+@pytest.mark.parametrize("keep", [0, 7, 8, 100, 0.5, -1])
+def test_a_truncated_file_is_refused(tmp_path: Path, keep: float):
+    path = tmp_path / "state.safetensors"
+    resume.write_tensors(path, {"a": torch.arange(100.0)}, {"x": 1})
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
+    with pytest.raises(BadInput, match=r"state\.safetensors: not a training state .*Remove it"):
+        resume.read_tensors(path)
+
+
+@pytest.mark.parametrize("kind", ["no facts", "no json", "text", "absent", "folder"])
+def test_a_foreign_file_is_refused(tmp_path: Path, kind: str):
+    path = tmp_path / "state.safetensors"
+    if kind == "no facts":
+        safetensors.torch.save_file({"a": torch.zeros(1)}, path)
+    elif kind == "no json":
+        safetensors.torch.save_file({"a": torch.zeros(1)}, path, {"edge_tl": "{"})
+    elif kind == "text":
+        path.write_text("I am a text that is no safetensors file")
+    elif kind == "folder":
+        path.mkdir()
+    with pytest.raises(BadInput, match="not a training state"):
+        resume.read_tensors(path)
+
+
+def test_steps_done(tmp_path: Path):
+    assert resume.steps_done(tmp_path / "absent") is None
+    resume.write_tensors(tmp_path / "s", {}, {"at": {"epoch": 2, "steps": 10, "step": 3}})
+    assert resume.steps_done(tmp_path / "s") == 23
+
+
+FULL = """
+import resource, signal, sys
+import torch
+from pathlib import Path
+from edge_tl.host.training import resume
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    resume.write_tensors(Path(sys.argv[1]), {"a": torch.ones(100_000)}, {"n": 2})
+except OSError as error:
+    print("OSError", error)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a limit on the size of files")
+def test_a_disk_that_is_full_leaves_the_state_before(tmp_path: Path):
+    """A real refusal of the system to write more, in the middle of the file."""
+    path = tmp_path / "state.safetensors"
+    resume.write_tensors(path, {"a": torch.zeros(100_000)}, {"n": 1})
+    before = path.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, cwd=REPOSITORY, check=False
+    )
+    assert done.stdout.startswith("OSError [Errno 27] File too large"), done.stdout + done.stderr
+    assert str(path) in done.stdout
+    assert path.read_bytes() == before
+    tensors, facts = resume.read_tensors(path)
+    assert (facts, float(tensors["a"].sum())) == ({"n": 1}, 0.0)
+    assert [p.name for p in tmp_path.iterdir()] == ["state.safetensors"]  # no half of a file beside it
+
+
+def test_what_does_not_read_back_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Facts that the header cannot hold as they are would be lost; better now than at the resume."""
+    path = tmp_path / "s"
+    resume.write_tensors(path, {"a": torch.zeros(2)}, {"n": 1})
+    save = safetensors.torch.save_file
+    monkeypatch.setattr(
+        safetensors.torch,
+        "save_file",
+        lambda tensors, file, header: save(tensors, file, {"edge_tl": json.dumps({})}),
+    )
+    with pytest.raises(OSError, match="does not read back"):
+        resume.write_tensors(path, {"a": torch.ones(2)}, {"n": 2})
+    assert resume.read_tensors(path)[1] == {"n": 1}

@@ -1,0 +1,588 @@
+"""The loop on real digits at 32 pixels: what it computes, what it survives, and that a kill costs nothing but time."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from edge_tl.host import recipe as recipes
+from edge_tl.host import zoo
+from edge_tl.host.images import batches, decoded
+from edge_tl.host.images.augment import as_inputs
+from edge_tl.host.training import inference, resume, strategy
+from edge_tl.host.training.average import reach
+from edge_tl.host.training.train import Job, fit
+from edge_tl.host.weights import Source, open_source
+from edge_tl.target.errors import BadInput, EdgeTLError
+
+SIDE, CLASSES, TRAIN, VAL = 32, 3, 40, 12
+Tensors = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_the_cpu() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def source() -> Source:
+    return open_source("mobilenet_v3_small", "embedded", image_size=SIDE)
+
+
+@pytest.fixture(scope="module")
+def files(digits: Path) -> list[tuple[Path, int]]:
+    """Digits 0, 1 and 2 in turn, with labels."""
+    of = [sorted((digits / str(label)).iterdir()) for label in range(CLASSES)]
+    return [(of[i % CLASSES][i // CLASSES], i % CLASSES) for i in range(TRAIN + VAL)]
+
+
+Make = Callable[..., Job]
+
+
+@pytest.fixture(scope="module")
+def make(source: Source, files: list[tuple[Path, int]]) -> Make:
+    """`make("full", n=8, batch_size=4, augment={…})` is a fresh job; settings are those of `train`."""
+
+    def job(
+        name: str = "full", *, n: int = TRAIN, augment: Any = None, sizes: Any = None, **settings: Any
+    ) -> Job:
+        plain = {"epochs": 2, "batch_size": 8, "workers": 0, "ema": 0.0, "batch_norm": "frozen"}
+        plain |= {"optimizer": "sgd", "schedule": "cosine"}
+        settings = plain | {"strategy": name} | settings
+        recipe = recipes.parse({"train": settings, "augment": augment or {"preset": "none"}})
+        model = copy.deepcopy(source.model)
+        torch.manual_seed(0)
+        zoo.set_head(model, source.head, zoo.make_head(zoo.feature_width(model, source.head), CLASSES))
+        blocks = zoo.blocks(model, source.head)
+        stages = strategy.stages(name, len(blocks), recipe.train)
+        seen, unseen = files[:n], files[TRAIN:]
+        return Job(
+            model=model,
+            blocks=blocks,
+            stages=stages,
+            train=decoded.Encoded([p for p, _ in seen], decoded.shrunk(SIDE, "bicubic")),
+            labels=np.array([label for _, label in seen], np.int64),
+            names=[str(p) for p, _ in seen],
+            val=decoded.Encoded([p for p, _ in unseen], decoded.framed(source.contract)),
+            val_labels=np.array([label for _, label in unseen], np.int64),
+            classes=CLASSES,
+            contract=source.contract,
+            recipe=recipe,
+            sizes=sizes or [SIDE] * sum(stage.epochs for stage in stages),
+        )
+
+    return job
+
+
+def state_of(model: nn.Module) -> Tensors:
+    return {key: value.detach().clone() for key, value in model.state_dict().items()}
+
+
+def same(a: Tensors, b: Tensors) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def whole_set(job: Job) -> tuple[torch.Tensor, torch.Tensor]:
+    pixels = torch.stack([job.train[i] for i in range(len(job.labels))])
+    inputs = as_inputs(
+        nn.functional.interpolate(pixels, SIDE), job.contract.mean, job.contract.std, torch.device("cpu")
+    )
+    return inputs, torch.from_numpy(job.labels)
+
+
+# -- what it computes ----------------------------------------------------------------------------------------------
+
+
+def test_it_learns_and_says_what_happened(make: Make, tmp_path: Path):
+    job = make("full", epochs=6, lr=0.02)
+    events: list[dict[str, Any]] = []
+    before = state_of(job.model)
+    end = fit(job, tmp_path, key="k", watch=events.append)
+    assert [(e["kind"], e["epoch"], e.get("step")) for e in events] == [
+        (kind, epoch, step)
+        for epoch in range(1, 7)
+        for kind, step in [*(("step", s) for s in (1, 2, 3, 4)), ("epoch", None)]
+    ]
+    assert [{"kind": "epoch", **entry} for entry in end.history] == [
+        e for e in events if e["kind"] == "epoch"
+    ]
+    assert end.history[-1]["train_loss"] < end.history[0]["train_loss"]
+    assert end.best == max(entry["val_accuracy"] for entry in end.history) > 0.8
+    assert end.history[end.best_epoch - 1]["val_accuracy"] == end.best
+    assert not same(before, state_of(job.model))
+    assert not job.model.training
+    assert all(p.requires_grad for p in job.model.parameters())
+    with torch.inference_mode():
+        inputs = as_inputs(
+            torch.stack([job.val[i] for i in range(VAL)]),
+            job.contract.mean,
+            job.contract.std,
+            torch.device("cpu"),
+        )
+        right = (job.model(inputs.contiguous()).argmax(1).numpy() == job.val_labels).mean()
+    assert right == pytest.approx(end.best)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("balance", ["none", "weights"])
+def test_the_loss_is_pytorchs_on_the_whole_batch(make: Make, tmp_path: Path, smoothing: float, balance: str):
+    """One step over everything, in pieces: the reported loss is the one before the step."""
+    crooked = make(
+        "full", n=10, epochs=1, batch_size=10, micro_batch=4, label_smoothing=smoothing, balance=balance
+    )
+    digits = crooked.labels.copy()
+    weights = None
+    if balance == "weights":
+        weights = torch.tensor(
+            compute_class_weight("balanced", classes=np.arange(CLASSES), y=digits), dtype=torch.float32
+        )
+    # With crop 1 and no augmentation training frames 8 px digits as the contract does, which is bicubic here.
+    pixels = torch.stack(
+        [torch.tensor(crooked.contract.pixels(p)).permute(2, 0, 1) for p in map(Path, crooked.names)]
+    )
+    inputs = as_inputs(pixels, crooked.contract.mean, crooked.contract.std, torch.device("cpu"))
+    with torch.no_grad():
+        each = cross_entropy(
+            crooked.model.eval()(inputs),
+            torch.from_numpy(digits),
+            weights,
+            reduction="none",
+            label_smoothing=smoothing,
+        )
+    end = fit(crooked, tmp_path, key="k")
+    assert end.history[0]["train_loss"] == pytest.approx(float(each.mean()), rel=5e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_accumulated_gradients_are_those_of_the_whole_batch(make: Make, tmp_path: Path, optimizer: str):
+    states = []
+    for micro in (8, 3):  # 3 + 3 + 2: unequal pieces
+        job = make("full", micro_batch=micro, optimizer=optimizer, lr=1e-4, augment={"preset": "light"})
+        end = fit(job, tmp_path / str(micro), key="k")
+        assert end.micro_batch == micro
+        states.append(resume.read_tensors(tmp_path / str(micro) / resume.LAST)[0])
+    moved = 0.0
+    start = state_of(make("full").model)
+    for key, whole in states[0].items():
+        moved = max(moved, float((whole - start[key]).abs().max()))
+        torch.testing.assert_close(states[1][key], whole, rtol=1e-3, atol=2e-5, msg=key)
+    assert moved > 2e-4  # ten times the tolerance
+
+
+def test_pieces_are_as_even_as_they_can_be(make: Make, tmp_path: Path):
+    """A piece of one image has no statistics for BatchNorm to estimate."""
+    job = make("full", epochs=1, micro_batch=7, batch_norm="train")
+    pieces: list[int] = []
+    job.model.register_forward_pre_hook(
+        lambda module, args: pieces.append(len(args[0])) if module.training else None
+    )
+    fit(job, tmp_path, key="k")
+    assert pieces == [4, 4] * 5
+
+
+def test_the_average_is_the_exponential_one(make: Make, tmp_path: Path):
+    decay, key = 0.5, "classifier.0.weight"
+    job = make("full", epochs=2, ema=decay)
+    seen: list[torch.Tensor] = []
+    fit(job, tmp_path, key="k", watch=lambda event: seen.append(job.model.state_dict()[key].detach().clone()))
+    assert len(seen) == 10
+    expected = seen[0]
+    for value in seen[1:]:
+        expected = decay * expected + (1 - decay) * value
+    last, _ = resume.read_tensors(tmp_path / resume.LAST)
+    torch.testing.assert_close(last[key], expected, rtol=1e-5, atol=1e-7)
+    assert not torch.allclose(last[key], seen[-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_blocks_that_stay_frozen_are_the_same_bits_in_what_is_kept(make: Make, tmp_path: Path, decay: float):
+    """Through the average too, its counters included."""
+    job = make("partial", blocks=2, ema=decay, batch_norm="train")
+    for i, module in enumerate(m for m in job.model.modules() if isinstance(m, nn.BatchNorm2d)):
+        assert module.num_batches_tracked is not None
+        module.num_batches_tracked.fill_(1000 + i)  # published weights have counted
+    frozen = {
+        id(t) for block in job.blocks[:-2] for m in block for t in m.state_dict(keep_vars=True).values()
+    }
+    keys = {key for key, value in job.model.state_dict(keep_vars=True).items() if id(value) in frozen}
+    before = state_of(job.model)
+    fit(job, tmp_path, key="k")
+    for name in (resume.LAST, resume.BEST):
+        after, _ = resume.read_tensors(tmp_path / name)
+        for key in sorted(keys):
+            assert torch.equal(after[key], before[key]), (name, key)
+    assert len(keys) > 100
+    assert not same(before, resume.read_tensors(tmp_path / resume.LAST)[0])
+
+
+def test_mixed_batches_train_and_change_the_result(make: Make, tmp_path: Path):
+    results = {}
+    for name, mix in {"no": {}, "mixup": {"mixup": 0.4}, "both": {"mixup": 0.4, "cutmix": 1.0}}.items():
+        job = make("full", epochs=1, balance="weights", augment={"preset": "none"} | mix)
+        end = fit(job, tmp_path / name, key="k")
+        results[name] = end.history[0]["train_loss"]
+    assert len(set(results.values())) == 3
+    assert all(0.1 < loss < 5 for loss in results.values())
+
+
+def test_every_epoch_has_its_size(make: Make, tmp_path: Path):
+    shapes: list[tuple[int, ...]] = []
+    job = make("full", n=16, epochs=3, sizes=[32, 40, 48])
+    job.model.register_forward_pre_hook(
+        lambda module, args: shapes.append(tuple(args[0].shape[1:])) if module.training else None
+    )
+    end = fit(job, tmp_path, key="k")
+    assert shapes == [(3, side, side) for side in (32, 32, 40, 40, 48, 48)]
+    assert [entry["image_size"] for entry in end.history] == [32, 40, 48]
+
+
+def test_drawing_classes_evenly_changes_what_is_seen(make: Make, tmp_path: Path):
+    job = make("full", epochs=1, balance="sampler")
+    assert len(fit(job, tmp_path, key="k").history) == 1
+
+
+def test_judging_leaves_the_mode_of_every_module(make: Make, source: Source):
+    job = make()
+    strategy.train_mode(job.model, job.blocks, 5, "frozen")
+    modes = [module.training for module in job.model.modules()]
+    got = inference.logits(job.model, job.val, job.contract, torch.device("cpu"))
+    assert [module.training for module in job.model.modules()] == modes
+    assert len(set(modes)) == 2
+    inputs = np.stack([job.contract.apply(p) for p in job.val._sources])
+    with torch.inference_mode():
+        want = job.model.eval()(torch.from_numpy(inputs))
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+# -- what is kept --------------------------------------------------------------------------------------------------
+
+
+def test_what_training_does_not_improve_is_kept_as_it_was(make: Make, tmp_path: Path):
+    """Labels that are the start's own answers: it cannot be beaten."""
+    job = make("full", epochs=2, lr=0.02)
+    start = state_of(job.model)
+    answers = inference.logits(job.model, job.val, job.contract, torch.device("cpu")).argmax(1).numpy()
+    end = fit(replace(job, val_labels=answers), tmp_path, key="k")
+    assert (end.best, end.best_epoch) == (1.0, 0)
+    assert same(state_of(job.model), start)
+    assert same(resume.read_tensors(tmp_path / resume.BEST)[0], start)
+    assert not same(resume.read_tensors(tmp_path / resume.LAST)[0], start)
+
+
+def test_it_stops_early_and_says_so(make: Make, tmp_path: Path):
+    job = make("full", epochs=6, lr=1e-9, patience=2)
+    answers = inference.logits(job.model, job.val, job.contract, torch.device("cpu")).argmax(1).numpy()
+    notes: list[str] = []
+    end = fit(replace(job, val_labels=answers), tmp_path, key="k", note=notes.append)
+    assert len(end.history) == 2
+    assert notes == ["stopped early: no better validation accuracy for 2 epochs"]
+    again = fit(replace(make("full", epochs=6, lr=1e-9, patience=2), val_labels=answers), tmp_path, key="k")
+    assert len(again.history) == 2  # it does not go on when it is asked again
+
+
+# -- what can go wrong ---------------------------------------------------------------------------------------------
+
+
+def hungry(model: nn.Module, most: int) -> None:
+    """More than `most` images at once are more than any machine has memory for: the allocator's own error."""
+
+    def allocate(module: nn.Module, args: tuple[torch.Tensor]) -> None:
+        if module.training and len(args[0]) > most:
+            torch.empty(1 << 60, dtype=torch.uint8)
+
+    model.register_forward_pre_hook(allocate)
+
+
+def test_out_of_memory_halves_what_goes_through_at_once(make: Make, tmp_path: Path):
+    notes: list[str] = []
+    job = make("full", epochs=1)
+    hungry(job.model, 3)
+    end = fit(job, tmp_path / "a", key="k", note=notes.append)
+    assert [note.split(",")[0] for note in notes] == [
+        "out of memory: 4 images at once from now on",
+        "out of memory: 2 images at once from now on",
+    ]
+    assert all("still 8 a step" in note for note in notes)
+    assert (end.micro_batch, end.steps, len(end.history)) == (2, 5, 1)
+    small = make("full", epochs=1, micro_batch=2)
+    fit(small, tmp_path / "b", key="k")
+    assert same(
+        resume.read_tensors(tmp_path / "a" / resume.LAST)[0],
+        resume.read_tensors(tmp_path / "b" / resume.LAST)[0],
+    )
+
+
+def test_one_image_that_does_not_fit_is_refused(make: Make, tmp_path: Path):
+    job = make("full")
+    hungry(job.model, 0)
+    with pytest.raises(BadInput, match=r"out of memory with 1 images at once .*--image-size"):
+        fit(job, tmp_path, key="k")
+
+
+def test_other_errors_of_the_model_are_not_taken_for_a_lack_of_memory(make: Make, tmp_path: Path):
+    job = make("full")
+    job.model.register_forward_pre_hook(
+        lambda module, args: args[0] @ torch.zeros(7, 7) if module.training else None
+    )
+    with pytest.raises(RuntimeError, match="Expected size"):
+        fit(job, tmp_path, key="k")
+
+
+def poisoned(model: nn.Module, when: Callable[[int], bool]) -> list[int]:
+    """Inputs are NaN in the training steps that `when` names, counted from 0."""
+    calls: list[int] = []
+
+    def pour(module: nn.Module, args: tuple[torch.Tensor]) -> Any:
+        if not module.training:
+            return None
+        calls.append(len(calls))
+        return (args[0] * torch.nan,) if when(calls[-1]) else None
+
+    model.register_forward_pre_hook(pour)
+    return calls
+
+
+@pytest.mark.parametrize("clip", [5.0, None])
+def test_a_loss_that_is_no_number_goes_back_once_at_half_the_rate(
+    make: Make, tmp_path: Path, clip: float | None
+):
+    notes: list[str] = []
+    settings: dict[str, Any] = {
+        "epochs": 2,
+        "schedule": "constant",
+        "warmup": 0.0,
+        "clip_norm": clip,
+        "lr": 0.01,
+    }
+    job = make("full", **settings)
+    calls = poisoned(job.model, lambda call: call == 7)  # epoch 2, its third step
+    end = fit(job, tmp_path, key="k", note=notes.append)
+    assert len(calls) == 5 + 3 + 5
+    assert [entry["lr"] for entry in end.history] == pytest.approx([0.025, 0.0125])
+    assert notes == [
+        "the loss was not a number in epoch 2 after step 3: back to the last checkpoint, at half the learning rate"
+    ]
+    last, _ = resume.read_tensors(tmp_path / resume.LAST)
+    assert all(bool(torch.isfinite(value).all()) for value in last.values())
+
+
+def test_the_second_time_it_ends_and_names_the_images(make: Make, tmp_path: Path):
+    job = make("full", epochs=2)
+    poisoned(job.model, lambda call: call >= 7)
+    with pytest.raises(EdgeTLError, match="not a number even at half the learning rate") as caught:
+        fit(job, tmp_path, key="k")
+    keys = list(batches.Plan(job.labels, 0, range(2), 8, "none"))[5]  # where epoch 2 begins again
+    for i, name in enumerate(job.names):
+        assert (name in str(caught.value)) == (i in [image for _, image in keys]), name
+    assert same(*(resume.read_tensors(tmp_path / resume.STATE)[0] for _ in range(2)))
+
+
+@pytest.mark.parametrize("batch_size", [8, 40])
+def test_a_rate_that_explodes_ends_with_a_sentence(make: Make, tmp_path: Path, batch_size: int):
+    """With one step an epoch the weights are broken before any loss is: what is judged is no number either."""
+    job = make("full", epochs=4, batch_size=batch_size, lr=1e30, clip_norm=None, warmup=0.0)
+    notes: list[str] = []
+    with pytest.raises(EdgeTLError, match="not a number"):
+        fit(job, tmp_path, key="k", note=notes.append)
+    assert len(notes) == 1
+    tensors, facts = resume.read_tensors(tmp_path / resume.STATE)
+    assert facts["at"]["rate"] == 0.5
+    assert facts["at"]["history"] == []
+    assert same({k.removeprefix("model."): v for k, v in tensors.items()}, state_of(make().model))
+
+
+# -- killed and resumed --------------------------------------------------------------------------------------------
+
+KINDS: dict[str, dict[str, Any]] = {
+    "sgd-ema": {"ema": 0.9, "augment": {"preset": "light"}},
+    "adamw": {
+        "optimizer": "adamw",
+        "batch_norm": "train",
+        "schedule": "one-cycle",
+        "augment": {"preset": "medium"},
+    },
+    "gradual-mix": {"name": "gradual", "ema": 0.9, "batch_norm": "train", "blocks": 2}
+    | {"augment": {"preset": "strong"}, "balance": "sampler", "micro_batch": 3},
+}
+
+
+class Killed(BaseException):
+    """Nothing in the program may catch it."""
+
+
+def bytes_of(folder: Path) -> list[str]:
+    """Digests: the difference of two files of weights, spelled out, would take longer than all tests."""
+    return [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (resume.BEST, resume.LAST)]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[str]]:
+    done: dict[str, list[str]] = {}
+
+    def of(kind: str) -> list[str]:
+        if kind not in done:
+            folder = tmp_path_factory.mktemp("whole")
+            fit(make(**{"n": 24, "epochs": 3} | KINDS[kind]), folder, key="k")
+            done[kind] = bytes_of(folder)
+        return done[kind]
+
+    return of
+
+
+@pytest.mark.parametrize("seconds", [0, 1000])
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_at_any_event_it_ends_in_the_same_bytes(
+    make: Make, tmp_path: Path, uninterrupted: Callable[[str], list[str]], kind: str, seconds: int
+):
+    """Again and again after one to four events; a checkpoint after every step, or after epochs only."""
+    lives = 0
+    for patience in [1, 4, 2, 3, 4, 4, 4, 4, 4, 4, 99]:
+        left = patience
+
+        def watch(event: dict[str, Any]) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                raise Killed
+
+        lives += 1
+        try:
+            fit(
+                make(**{"n": 24, "epochs": 3, "checkpoint_seconds": seconds} | KINDS[kind]),
+                tmp_path,
+                key="k",
+                watch=watch,
+            )
+            break
+        except Killed:
+            continue
+    assert lives > 3
+    assert bytes_of(tmp_path) == uninterrupted(kind)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("kind", ["sgd-ema", "gradual-mix"])
+def test_killed_around_every_write_it_ends_in_the_same_bytes(
+    make: Make,
+    tmp_path: Path,
+    uninterrupted: Callable[[str], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    moment: str,
+):
+    """Between the best weights and the state that knows of them, for one."""
+    write = resume.write_tensors
+    killed: set[tuple[str, str]] = set()
+
+    def fragile(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
+        at = facts.get("at", facts)
+        which = path.name, str([at.get(key) for key in ("stage", "epoch", "step")])
+        if moment == "after":
+            write(path, tensors, facts)
+        if which not in killed:
+            killed.add(which)
+            raise Killed
+        if moment == "before":
+            write(path, tensors, facts)
+
+    monkeypatch.setattr(resume, "write_tensors", fragile)
+    for _ in range(20):
+        try:
+            fit(make(**{"n": 24, "epochs": 3} | KINDS[kind]), tmp_path, key="k")
+            break
+        except Killed:
+            continue
+    assert {name for name, _ in killed} == {resume.STATE, resume.BEST, resume.LAST}
+    assert len(killed) >= 6
+    assert bytes_of(tmp_path) == uninterrupted(kind)
+
+
+def test_another_seed_is_another_training(
+    make: Make, tmp_path: Path, uninterrupted: Callable[[str], list[str]]
+):
+    job = make(**{"n": 24, "epochs": 3} | KINDS["sgd-ema"])
+    fit(replace(job, recipe=job.recipe.model_copy(update={"seed": 1})), tmp_path, key="k")
+    assert bytes_of(tmp_path) != uninterrupted("sgd-ema")
+
+
+def test_the_state_of_something_else_is_refused_and_untouched(make: Make, tmp_path: Path):
+    def stop(event: dict[str, Any]) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        fit(make(), tmp_path, key="mine", watch=stop)
+    before = {path.name: hashlib.sha256(path.read_bytes()).digest() for path in tmp_path.iterdir()}
+    with pytest.raises(BadInput, match="unfinished training of another recipe"):
+        fit(make(), tmp_path, key="yours")
+    assert {path.name: hashlib.sha256(path.read_bytes()).digest() for path in tmp_path.iterdir()} == before
+
+
+def test_other_threads_than_before_are_named(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """They add floating-point numbers in another order, so the promise of the same bytes does not hold."""
+
+    def stop(event: dict[str, Any]) -> None:
+        raise Killed
+
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with pytest.raises(Killed):
+        fit(make(), tmp_path, key="k", watch=stop)
+    notes: list[str] = []
+    fit(make(), tmp_path, key="k", note=notes.append)
+    assert notes == []
+    with pytest.raises(Killed):
+        fit(make(), tmp_path / "b", key="k", watch=stop)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    fit(make(), tmp_path / "b", key="k", note=notes.append)
+    torch.set_num_threads(before)
+    assert len(notes) == 1
+    assert notes[0].startswith("trained with 1 threads so far, with 2 from here on")
+
+
+@pytest.mark.slow
+def test_inceptions_second_head_takes_part_in_the_loss(make: Make, tmp_path: Path):
+    """Szegedy et al.: 0.4 of its loss beside the first's; oracle: torchvision's own two outputs."""
+    plain = make("full", n=4, epochs=1, batch_size=4, label_smoothing=0.0)
+    torch.manual_seed(0)
+    model = zoo.build("inception_v3", CLASSES)
+    contract = replace(plain.contract, resize_size=(75, 75), crop=(75, 75))
+    blocks = zoo.blocks(model, "fc")
+    job = replace(
+        plain, model=model, blocks=blocks, contract=contract, sizes=[75],
+        val=decoded.Encoded([Path(n) for n in plain.names], decoded.framed(contract)), val_labels=plain.labels,
+        train=decoded.Encoded([Path(n) for n in plain.names], decoded.shrunk(75, "bicubic")),
+    )  # fmt: skip
+    twin = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    strategy.train_mode(twin, zoo.blocks(twin, "fc"), 0, "frozen")
+    (keys,) = batches.Plan(job.labels, 0, range(1), 4, "none")
+    pixels = torch.stack(
+        [torch.tensor(contract.pixels(Path(job.names[i]))).permute(2, 0, 1) for _, i in keys]
+    )
+    torch.manual_seed(batches.draw(0, "step", 0, 0, 0))
+    with torch.no_grad():
+        first, second = twin(as_inputs(pixels, contract.mean, contract.std, torch.device("cpu")))
+    target = torch.from_numpy(job.labels[[i for _, i in keys]])
+    expected = cross_entropy(first, target) + 0.4 * cross_entropy(second, target)
+    end = fit(job, tmp_path, key="k")
+    assert end.history[0]["train_loss"] == pytest.approx(float(expected), rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("decay", "steps", "expected"), [(0.99, 1000, 0.99), (0.99, 100, 0.95), (0.9, 10, 0.5)]
+)
+def test_the_average_reaches_back_over_a_fifth_of_a_short_training(decay: float, steps: int, expected: float):
+    assert reach(decay, steps) == pytest.approx(expected)
+    assert reach(decay, 5) <= 0  # none at all
