@@ -40,7 +40,7 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
 
 $(DEVICE)/.device: pyproject.toml
 	$(PYTHON) -m venv $(DEVICE)
-	$(DEVICE)/bin/python $(PIP) ".[ort,openvino]" pytest pytest-timeout
+	$(DEVICE)/bin/python $(PIP) ".[ort,openvino]" pytest pytest-timeout hypothesis
 	touch $@
 
 clean:

@@ -40,6 +40,7 @@ def _tables() -> dict[str, Callable[[], str]]:
         "head": head,
         "device": device,
         "strategies": strategies,
+        "compare": compare,
         "sigkill": sigkill,
         "memory": memory,
     }
@@ -106,6 +107,25 @@ def strategies() -> str:
         f"judged on {first['n']['val']}, {_machine(first)}. `auto` chooses `{result['auto']['chosen']}`: "
         f"{result['auto']['reason']}. These photographs have no test split: the images that judge also chose the epoch "
         "(and the head's regularization), so the figures flatter a little.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def compare() -> str:
+    """Two models, two strategies, three rates, as `compare` prints them."""
+    result = _result("compare_cifar10")
+    lines = ["| model | strategy | rate | validation % | test % | p50 ms |", "|---|---|---:|---:|---:|---:|"]
+    for trial in sorted(result["trials"], key=lambda trial: -trial["val_accuracy"]):
+        mark = " (the pick)" if trial["name"] == result["pick"] else ""
+        lines.append(
+            f"| {trial['model']}{mark} | {trial['strategy']} | {trial['lr'] or '—'} "
+            f"| {100 * trial['val_accuracy']:.1f} | {100 * trial['accuracy']:.1f} | {trial['latency_ms']['p50']:.2f} |"
+        )
+    lines += [
+        "",
+        f"{result['images_per_class']} training images a class of CIFAR-10, {result['epochs']} epochs at 32 px, ResNet18 "
+        f"from random weights, MobileNetV3-Small from the embedded backbone, {_machine(result)}, beside other load: "
+        "the accuracies count, not the times.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -10,13 +10,14 @@ import typer
 from edge_tl.cli import options
 from edge_tl.cli.console import Debug, Json, Progress, finish, grid, say
 from edge_tl.cli.options import Out, Settings
-from edge_tl.target.errors import EXIT_GATE_FAILED
+from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
     for verb in (finetune, models, export, report, demo):
         app.command()(verb)
+    app.command("import")(import_)
 
 
 def finetune(
@@ -84,6 +85,63 @@ def finetune(
         f"{result['run']}: {result['model']}, {result['strategy']}, {result['classes']} classes, {counts} images\n"
         f"accuracy {result['metrics']['accuracy']:.4f}, macro F1 {result['metrics']['macro_f1']:.4f} "
         f"on {result['metrics']['split']}; {result['seconds']['total']:.1f} s",
+        as_json=json,
+    )
+
+
+def import_(
+    weights: Annotated[
+        Path, typer.Argument(help="A whole classifier's state dict: .safetensors, .pth or .pt.")
+    ],
+    data: Annotated[str, typer.Option(help="Labelled images it is judged on, as for finetune.")],
+    model: Annotated[
+        str | None, typer.Option(help="Its architecture: a name of `edge-tl models`, or timm:NAME.")
+    ] = None,
+    factory: Annotated[
+        str | None,
+        typer.Option(help="Or package.module:function, which returns the untrained torch.nn.Module."),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(help="Side of the input in pixels, the shorter side resized to it; else as published."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="One label a line, in the order of the outputs; else the sorted folders."),
+    ] = None,
+    reorder: Annotated[
+        bool, typer.Option("--reorder", help="Match labels and folders by name where their order differs.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Draws everything that is random.")] = None,
+    out: Out = None,
+    set_: Settings = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Make a run of a classifier that was trained elsewhere."""
+    from edge_tl.host import importing, zoo
+
+    if (model is None) == (factory is None):
+        raise BadInput("give the architecture: either --model NAME or --factory package.module:function.")
+    flags = {
+        "data.path": data,
+        "model.name": model or f"{zoo.FACTORY}{factory}",
+        "model.weights": str(weights),
+        "model.image_size": image_size,
+        "seed": seed,
+    }
+    recipe = options.Asked({}, "options").changed(flags, set_).recipe()
+    with Progress() as progress:
+        result = importing.adopt(
+            weights, recipe, out, labels=labels, reorder=reorder, progress=progress, note=progress.note
+        )
+    say(f"next: edge-tl export {result['run']} --int8")
+    figures = result["metrics"]
+    return finish(
+        result,
+        f"{result['run']}: {result['model']}, {result['classes']} classes\naccuracy {figures['accuracy']:.4f}, "
+        f"macro F1 {figures['macro_f1']:.4f} on {figures['split']} ({result['n'][figures['split']]} images); "
+        f"{result['seconds']['total']:.1f} s",
         as_json=json,
     )
 

@@ -51,6 +51,10 @@ class Data(_Section):
         return value
 
 
+# Fields of `Model` that change the preprocessing contract, named as the parameters of `weights.changed`.
+CONTRACT_FIELDS = {"image_size", "resize", "resize_size", "interpolation", "mean", "std"}
+
+
 class Model(_Section):
     """What is fine-tuned, from where."""
 
@@ -62,6 +66,14 @@ class Model(_Section):
     """Side of the model's input in pixels; the weights' own when null."""
     resize: Literal["shorter", "exact"] = "shorter"
     """shorter: keep the aspect and crop the centre; exact: squeeze the whole image into the square."""
+    resize_size: Pixels | None = None
+    """Shorter side in pixels before the centre is cut out; in proportion to the weights' own when null."""
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
+    """Of the resize; the weights' own when null."""
+    mean: tuple[float, float, float] | None = None
+    """Subtracted from each channel (R, G, B), in units of the full range; the weights' own when null."""
+    std: tuple[Positive, Positive, Positive] | None = None
+    """What each channel is then divided by; the weights' own when null."""
     normalize: Literal["weights", "dataset"] = "weights"
     """Mean and standard deviation per channel: what the weights were trained with, or this data set's own."""
 

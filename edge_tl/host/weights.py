@@ -42,14 +42,15 @@ class Source:
     origin: str
 
 
-def open_source(name: str, weights: str, *, image_size: int | None = None, resize: str = "shorter") -> Source:
+def open_source(name: str, weights: str, **contract_changes: Any) -> Source:
     """Build `name` and load `weights`: "imagenet", "embedded", "none" or a path to .safetensors or .pth.
 
+    `contract_changes` are those of `changed`, to what the weights were trained with.
     Files are read without unpickling code. Raises `BadInput` for an unknown model, an absent or foreign file,
     an image size too small for the model, and for a download that fails; `MissingExtra` for timm's models.
     """
     pooled = False
-    contract = _assumed(name)
+    contract = assumed(name)
     if weights == "none":
         model, origin = zoo.build(name, 2), "none"
     elif weights == "imagenet" and name.startswith(zoo.TIMM):
@@ -69,7 +70,7 @@ def open_source(name: str, weights: str, *, image_size: int | None = None, resiz
     else:
         model, pooled = _fitted(name, read_state(Path(weights)), weights)
         origin = Path(weights).name
-    contract = _resized(contract, image_size, resize)
+    contract = changed(contract, **contract_changes)
     zoo.check_size(name, min(contract.input_size))
     return Source(model, contract, zoo.head_path(name, pooled=pooled), pooled, origin)
 
@@ -145,6 +146,11 @@ def _nearest(state: State) -> list[str]:
     return sorted(zoo.ZOO, key=lambda name: abs(zoo.ZOO[name].imagenet.meta["num_params"] - count))
 
 
+def fitting(state: State) -> str | None:
+    """The model of the table whose backbone `state` holds, or None."""
+    return next((name for name in _nearest(state) if _fits(name, state)), None)
+
+
 def _fits(name: str, state: State) -> bool:
     pooled = _is_pooled(name, state)
     try:
@@ -184,8 +190,10 @@ def _from_timm(name: str) -> tuple[nn.Module, str]:
     return model.eval(), f"{zoo.TIMM}{config.architecture}.{config.tag}"
 
 
-def _assumed(name: str) -> Preprocess:
+def assumed(name: str) -> Preprocess:
     """What a file's weights were most likely trained with."""
+    if name.startswith(zoo.FACTORY):
+        return Preprocess()
     return _of_timm(name) if name.startswith(zoo.TIMM) else _published(zoo.row(name).contract)
 
 
@@ -226,10 +234,24 @@ def _of_timm(name: str) -> Preprocess:
     )
 
 
-def _resized(contract: Preprocess, image_size: int | None, resize: str) -> Preprocess:
+def changed(
+    contract: Preprocess,
+    *,
+    image_size: int | None = None,
+    resize: str = "shorter",
+    resize_size: int | None = None,
+    interpolation: str | None = None,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+) -> Preprocess:
+    """`contract` with what is given in its place; None leaves a part as it is. With `image_size` alone the margin
+    around the crop stays in proportion."""
     if image_size:
         side = round(contract.resize_size[0] * image_size / contract.input_size[0])
         contract = replace(contract, resize_size=(side, side), crop=(image_size, image_size))
+    if resize_size:
+        contract = replace(contract, resize_size=(resize_size, resize_size))
     if resize == "exact":
         contract = replace(contract, resize="exact", resize_size=contract.input_size, crop=None)
-    return contract
+    given = {"interpolation": interpolation, "mean": mean, "std": std}
+    return replace(contract, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]

@@ -6,6 +6,9 @@ It must not read weights, train or export. A new classifier is one more row; `ti
 from __future__ import annotations
 
 import difflib
+import importlib
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +22,7 @@ from torchvision.models.regnet import AnyStage
 from edge_tl.target.errors import BadInput, MissingExtra
 
 TIMM = "timm:"
+FACTORY = "factory:"
 AUXILIARY = "AuxLogits"
 
 
@@ -99,9 +103,12 @@ def build(
 ) -> nn.Module:
     """The architecture with an untrained head of `classes` outputs, in evaluation mode.
 
-    `pooled` leaves out hidden layers of the architecture's own classifier; `hidden` and `dropout` are
+    `factory:package.module:function` calls that function, which knows how many classes it has; the rest of the
+    arguments is for models of the table and of timm. `pooled` leaves out hidden layers of the architecture's own classifier; `hidden` and `dropout` are
     `make_head`'s. Raises `BadInput` for an unknown model or one whose head is no linear layer, `MissingExtra`.
     """
+    if name.startswith(FACTORY):
+        return _from_factory(name)
     model, path = _architecture(name, classes), head_path(name)
     if not isinstance(get_head(model, path), nn.Linear):
         raise BadInput(
@@ -225,6 +232,26 @@ class _MNASNet(tv.MNASNet):  # type: ignore[misc]
         self, state_dict: Any, prefix: str, local_metadata: dict[str, Any], *rest: Any
     ) -> None:
         super()._load_from_state_dict(state_dict, prefix, {"version": 2} | local_metadata, *rest)
+
+
+def _from_factory(name: str) -> nn.Module:
+    """The module that a function of the user's returns; modules beside the working folder are found too."""
+    module_name, _, function = name.removeprefix(FACTORY).partition(":")
+    if not module_name or not function:
+        raise BadInput(f"--factory {name.removeprefix(FACTORY)}: write it as package.module:function.")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        made = getattr(importlib.import_module(module_name), function)()
+    except Exception as error:  # the user's code raises anything
+        raise BadInput(
+            f"{name.removeprefix(FACTORY)}: {type(error).__name__}: {error}. Correct the factory."
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise BadInput(
+            f"{name.removeprefix(FACTORY)}: returned a {type(made).__name__}, not a torch.nn.Module."
+        )
+    return made.eval()
 
 
 def _architecture(name: str, classes: int) -> nn.Module:

@@ -34,6 +34,10 @@ class Sample:
     group: str | None = None
     member: tuple[int, int] | None = None
 
+    def relabelled(self, label: int) -> Sample:
+        """The same image under another class index."""
+        return replace(self, label=label)
+
     @property
     def unit(self) -> str:
         """What is drawn as one: the group, or the image itself."""

@@ -22,7 +22,7 @@ from edge_tl.host.images.data import Dataset
 from edge_tl.host.images.survey import survey
 from edge_tl.host.listeners import Note, Watch, no_note, no_watch
 from edge_tl.host.provenance import provenance
-from edge_tl.host.settings import Recipe
+from edge_tl.host.settings import CONTRACT_FIELDS, Recipe
 from edge_tl.host.training import features, resume
 from edge_tl.host.training.folds import cross_validate
 from edge_tl.host.training.learn import DECODED, judge, labels_of, learn
@@ -77,7 +77,7 @@ def finetune(
     run = out or Path("runs") / name
     if resumed and _finished(run, recipe):
         note(f"{run} is finished")
-        return _result(run, checkpoint.read(run))
+        return result_of(run, checkpoint.read(run))
     found_files = processes.from_main(
         lambda: listing.scan(
             str(recipe.data.path),
@@ -89,8 +89,7 @@ def finetune(
     source = open_source(
         recipe.model.name,
         recipe.model.weights,
-        image_size=recipe.model.image_size,
-        resize=recipe.model.resize,
+        **recipe.model.model_dump(include=CONTRACT_FIELDS),
     )
     if source.origin == "none":
         note("NOTHING IS TRANSFERRED: --weights none leaves the backbone random; expect a poor classifier.")
@@ -164,11 +163,11 @@ def finetune(
         leftover.unlink(missing_ok=True)
     for folder in (DECODED, FOLDS):
         shutil.rmtree(run / folder, ignore_errors=True)
-    return _result(run, checkpoint.read(run))
+    return result_of(run, checkpoint.read(run))
 
 
-def _result(run: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """What `finetune` returns, from a finished run's record."""
+def result_of(run: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """What `finetune` and `import` return, from a finished run's record."""
     keys = (
         "model",
         "strategy",

@@ -1,0 +1,234 @@
+"""A classifier that was trained elsewhere, made a run: its architecture, its weights, its labels, a folder it is
+judged on. It must not train.
+
+Everything after it (`export`, `verify`, `bench`) takes the run as one that `finetune` wrote.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from edge_tl.host import checkpoint, weights, zoo
+from edge_tl.host.images import data, listing
+from edge_tl.host.images.survey import survey
+from edge_tl.host.listeners import Note, no_note
+from edge_tl.host.provenance import provenance
+from edge_tl.host.settings import CONTRACT_FIELDS, Recipe
+from edge_tl.host.training.finetune import RUN_FILES, result_of
+from edge_tl.host.training.metrics import metrics
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.errors import BadInput
+from edge_tl.target.loader import batches
+from edge_tl.target.progress import Progress, no_progress
+
+STRATEGY = "import"
+_SHOWN = 12
+
+
+def adopt(
+    path: Path,
+    recipe: Recipe,
+    out: Path | None = None,
+    *,
+    labels: Path | None = None,
+    reorder: bool = False,
+    progress: Progress = no_progress,
+    note: Note = no_note,
+) -> dict[str, Any]:
+    """Make a run of the weights at `path` and judge it on the folder `recipe.data.path`; returns what `finetune` does.
+
+    `recipe.model.name` is a model of the zoo, of timm, or `factory:package.module:function`. `labels` is a file with
+    one label a line, in the order of the model's outputs; without it they are the folder's classes, sorted. A file in
+    another order than the folder is taken only with `reorder`, which then matches them by name. Raises `BadInput` for
+    weights that do not fit, labels that do not fit the head, and a folder of other classes; `out` is then untouched.
+    """
+    start = perf_counter()
+    name = recipe.model.name
+    changes = recipe.model.model_dump(include=CONTRACT_FIELDS)
+    if changes["image_size"] and not changes["resize_size"]:
+        changes["resize_size"] = changes[
+            "image_size"
+        ]  # what is known is what the network sees; no margin is invented
+    contract = weights.changed(weights.assumed(name), **changes)
+    if not name.startswith(zoo.FACTORY):
+        zoo.check_size(name, min(contract.input_size))
+    state = weights.read_state(path)
+    model = _fitted(name, state, path)
+    outputs = _outputs(model, contract, name)
+    found = listing.scan(
+        str(recipe.data.path),
+        group_by=recipe.data.group_by,
+        progress=lambda done, total: progress("hashing", done, total),
+    )
+    found = _matched(found, outputs, labels, reorder)
+    seen = survey(contract, found.samples, found.sources(), progress)
+    split = recipe.data.model_dump(include={"val", "test", "on_bad_image", "limit"})
+    dataset = data.settle(found, seen.bad, seed=recipe.seed, **split)
+    run = out or Path("runs") / path.name.split(".")[0]
+    checkpoint.claim(run, RUN_FILES)
+    judged = "test" if dataset.split("test") else "val"
+    samples = dataset.split(judged)
+    logits = _logits(model, contract, dataset, samples, progress)
+    extracted = perf_counter()
+    answers = np.array([s.label for s in samples], np.int64)
+    record = {
+        "name": run.name,
+        "model": name,
+        "weights": path.name,
+        "pooled": False,
+        "hidden": [],
+        "dropout": 0.0,
+        "strategy": STRATEGY,
+        "strategy_reason": "trained elsewhere",
+        "labels": dataset.labels,
+        "preprocess": contract.to_json(),
+        "data": dataset.to_json() | {"path": str(dataset.root.resolve())},
+        "metrics": {"split": judged} | metrics(answers, logits, dataset.labels),
+        "val_accuracy": None,
+        "head": {},
+        "history": [],
+        "best_epoch": None,
+        "micro_batch": None,
+        "seconds": {"features": 0.0, "train": 0.0, "total": extracted - start},
+        "provenance": provenance(recipe) | {"features": None, "features_computed": 0, "processes": 1},
+    }
+    size = "x".join(map(str, contract.input_size))
+    note(
+        f"preprocessing: {contract.resize} side to {contract.resize_size[0]}, {contract.interpolation}, centre {size}, "
+        f"mean {_numbers(contract.mean)}, std {_numbers(contract.std)}; another one: --set model.resize_size=…, "
+        "model.interpolation, model.mean, model.std"
+    )
+    checkpoint.save(run, model, record)
+    return result_of(run, checkpoint.read(run))
+
+
+def _fitted(name: str, state: weights.State, path: Path) -> nn.Module:
+    """The architecture with every tensor of `state` in its place."""
+    if name.startswith("squeezenet"):
+        raise BadInput(
+            f"--model {name}: its torchvision head ends in a ReLU that this model leaves out, so the answers would "
+            "differ. Give the original: --factory with a function that returns torchvision's."
+        )
+    classes = 2
+    if not name.startswith(zoo.FACTORY):
+        weight = state.get(f"{zoo.head_path(name)}.weight")
+        if weight is None or weight.ndim != 2:
+            raise BadInput(
+                f"{path}: no {zoo.head_path(name)}.weight, the head of {name}. Give the whole classifier's state dict, "
+                "and the architecture it was saved from: --model, or --factory."
+            )
+        classes = len(weight)
+    model = zoo.build(name, classes)
+    wanted = model.state_dict()
+    faults = [
+        f"it lacks {key}" for key in wanted if key not in state and not key.endswith("num_batches_tracked")
+    ]
+    faults += [f"it has {key}, which the architecture has not" for key in state if key not in wanted]
+    faults += [
+        f"{key} is {tuple(state[key].shape)}, the architecture's {tuple(tensor.shape)}"
+        for key, tensor in wanted.items()
+        if key in state and state[key].shape != tensor.shape
+    ]
+    if faults:
+        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+        advice = weights.fitting(state)
+        known = f"It fits --model {advice}." if advice else "Give the architecture it was saved from."
+        raise BadInput(f"{path}: not {name}: {faults[0]}{more}. {known}")
+    model.load_state_dict(
+        {key: state[key].to(wanted[key].dtype) for key in wanted if key in state}, strict=False
+    )
+    return model.eval()
+
+
+def _outputs(model: nn.Module, contract: Preprocess, name: str) -> int:
+    """How many classes the model answers for."""
+    with torch.inference_mode():
+        answer = model(torch.zeros(2, 3, *contract.input_size))
+    if not isinstance(answer, torch.Tensor) or answer.ndim != 2 or len(answer) != 2:
+        shape = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
+        raise BadInput(
+            f"{name}: gives {shape} for two images; a classifier gives logits of shape (2, classes)."
+        )
+    return int(answer.shape[1])
+
+
+def _matched(found: data.Listing, outputs: int, labels: Path | None, reorder: bool) -> data.Listing:
+    """The listing with its labels in the order of the model's outputs."""
+    given = found.labels
+    if labels is not None:
+        try:
+            given = [line.strip() for line in labels.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(
+                f"--labels {labels}: cannot be read ({error}). Give a text file, one label a line."
+            ) from None
+        if len(set(given)) != len(given):
+            twice = next(label for label in given if given.count(label) > 1)
+            raise BadInput(
+                f"--labels {labels}: {twice!r} comes twice. Every output has one label of its own."
+            )
+    if len(given) != outputs:
+        where = f"--labels {labels}" if labels else str(found.root)
+        raise BadInput(
+            f"the model has {outputs} outputs, {where} has {len(given)} labels: {_list(given)}. "
+            + (
+                "Give the file that belongs to these weights."
+                if labels
+                else "Give the folder it was trained for, or its labels with --labels FILE."
+            )
+        )
+    if given == found.labels:
+        return found
+    if foreign := [label for label in found.labels if label not in given]:
+        raise BadInput(
+            f"class {foreign[0]!r} of {found.root} is not among the labels. Labels of the model: {_list(given)}; "
+            f"classes of the folder: {_list(found.labels)}. Rename the folders to match."
+        )
+    if missing := [label for label in given if label not in found.labels]:
+        raise BadInput(
+            f"label {missing[0]!r} has no images in {found.root}. Labels of the model: {_list(given)}; classes of the "
+            f"folder: {_list(found.labels)}. Add a folder for each."
+        )
+    if not reorder:
+        raise BadInput(
+            f"the classes are in another order. Labels of the model: {_list(given)}; classes of the folder: "
+            f"{_list(found.labels)}. If the file is in the order of the outputs, add --reorder to match them by name."
+        )
+    place = {label: i for i, label in enumerate(given)}
+    moved = [s.relabelled(place[found.labels[s.label]]) for s in found.samples]
+    return data.Listing(found.root, given, moved)
+
+
+def _logits(
+    model: nn.Module,
+    contract: Preprocess,
+    dataset: data.Dataset,
+    samples: list[data.Sample],
+    progress: Progress,
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    from edge_tl.host.bundling.reference import TorchRuntime
+
+    runtime = TorchRuntime(model, device="cuda" if torch.cuda.is_available() else "cpu")
+    parts = []
+    done = 0
+    progress("evaluation", 0, len(samples))
+    for batch in batches(contract, dataset.sources(samples)):
+        parts.append(runtime(batch.inputs))
+        done += len(batch.indices)
+        progress("evaluation", done, len(samples))
+    model.to("cpu").to(memory_format=torch.contiguous_format)
+    return np.concatenate(parts)
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f", … ({len(names)})" if len(names) > _SHOWN else "")
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "/".join(f"{value:.3g}" for value in values)
