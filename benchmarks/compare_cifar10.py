@@ -2,7 +2,7 @@
 
     python benchmarks/compare_cifar10.py CIFAR10 [--images-per-class 500] [--epochs 3] [--out FOLDER]
 
-CIFAR10 holds train/ and test/. ResNet18 starts from random weights and MobileNetV3-Small from the embedded backbone: the
+CIFAR10 holds train/ and test/. ResNet18 starts from random weights, MobileNetV3-Small from the embedded backbone: the
 comparison shows what the verb does, not how good the models can be. Writes results/compare_cifar10.json.
 """
 

@@ -123,9 +123,9 @@ def compare() -> str:
         )
     lines += [
         "",
-        f"{result['images_per_class']} training images a class of CIFAR-10, {result['epochs']} epochs at 32 px, ResNet18 "
-        f"from random weights, MobileNetV3-Small from the embedded backbone, {_machine(result)}, beside other load: "
-        "the accuracies count, not the times.",
+        f"{result['images_per_class']} training images a class of CIFAR-10, {result['epochs']} epochs at 32 px, "
+        f"ResNet18 from random weights, MobileNetV3-Small from the embedded backbone, {_machine(result)}, beside "
+        "other load: the accuracies count, not the times.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -129,3 +130,21 @@ def test_the_linter_guards_the_wall_too(line: str) -> None:
     )
     assert done.returncode == 1
     assert "TID251" in done.stdout
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("openvino"), reason="OpenVINO is not installed")
+def test_nothing_is_reported_to_anyone() -> None:
+    """OpenVINO's and NNCF's own reporters post to the network unless they cannot be imported."""
+    code = (
+        "import socket, sys, threading\n"
+        "def refuse(*a, **k): raise SystemExit('the network was asked')\n"
+        "socket.getaddrinfo = socket.create_connection = refuse\n"
+        "import edge_tl, openvino\n"
+        "from openvino.tools.ovc import convert_impl\n"
+        "print(convert_impl.tm.__name__)\n"
+        "try:\n"
+        "    import nncf.telemetry.wrapper as w\n"
+        "    print(isinstance(w.telemetry, w.NNCFTelemetryStub))\n"
+        "except ImportError: print(True)\n"
+    )
+    assert python(code).split() == ["openvino.tools.ovc.telemetry_stub", "True"]

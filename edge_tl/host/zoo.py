@@ -103,9 +103,9 @@ def build(
 ) -> nn.Module:
     """The architecture with an untrained head of `classes` outputs, in evaluation mode.
 
-    `factory:package.module:function` calls that function, which knows how many classes it has; the rest of the
-    arguments is for models of the table and of timm. `pooled` leaves out hidden layers of the architecture's own classifier; `hidden` and `dropout` are
-    `make_head`'s. Raises `BadInput` for an unknown model or one whose head is no linear layer, `MissingExtra`.
+    `factory:package.module:function` calls that function and takes what it returns. `pooled` leaves out hidden layers
+    of the architecture's own classifier; `hidden` and `dropout` are `make_head`'s. Raises `BadInput` for an unknown
+    model or one whose head is no linear layer, `MissingExtra`.
     """
     if name.startswith(FACTORY):
         return _from_factory(name)
