@@ -41,6 +41,7 @@ def _tables() -> dict[str, Callable[[], str]]:
         "device": device,
         "strategies": strategies,
         "compare": compare,
+        "yardstick": yardstick,
         "sigkill": sigkill,
         "memory": memory,
     }
@@ -130,6 +131,30 @@ def compare() -> str:
     return "\n".join(lines) + "\n"
 
 
+def yardstick() -> str:
+    """The ladder on the hard one, beside what most people do first."""
+    result = _result("yardstick")
+    lines = ["| | drop pp [interval] | agreement % | work in float % | rung |", "|---|---:|---:|---:|---:|"]
+
+    def line(name: str, row: dict[str, Any], work: str, rung: str) -> str:
+        low, high = row["drop_ci_pp"]
+        drop = f"{row['drop_pp']:.2f} [{low:.2f}, {high:.2f}]"
+        return f"| {name} | {drop} | {100 * row['agreement']:.1f} | {work} | {rung} |"
+
+    lines.append(line("naive: per tensor, min-max", result["naive"], "0.0", "—"))
+    for kind, label in (("ptq", "without training"), ("qat", "with training")):
+        for row in result[kind]:
+            name = f"`{row['id']}`, {label}"
+            lines.append(line(name, row, f"{100 * row['float_macs']:.1f}", str(row["rungs"][-1]["rung"])))
+    reference = result["reference"]
+    lines += [
+        "",
+        f"MobileNetV3-Small at 64 px, 200 classes, {reference['n']:,} test images that calibrated and selected "
+        f"nothing; PyTorch {100 * reference['accuracy']:.2f} %. {_machine(result)}, `python benchmarks/yardstick.py`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def sigkill() -> str:
     """Runs that were killed and resumed."""
     result = _result("sigkill")
@@ -156,7 +181,8 @@ def _result(name: str) -> Any:
 def _machine(result: dict[str, Any]) -> str:
     machine = result["machine"]
     vnni = any("vnni" in flag for flag in machine["isa"])
-    return f"{machine['cores_allowed']} cores of an {machine['cpu']} ({'with' if vnni else 'without'} VNNI)"
+    cores = "1 core" if machine["cores_allowed"] == 1 else f"{machine['cores_allowed']} cores"
+    return f"{cores} of an {machine['cpu']} ({'with' if vnni else 'without'} VNNI)"
 
 
 if __name__ == "__main__":

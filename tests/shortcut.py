@@ -13,12 +13,13 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 
 def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> None:
     """Let `pack` copy the model files of `bundle` and read its timings; everything else is the real thing."""
-    from edge_tl.host.bundling import pack, quantize
+    from edge_tl.host.bundling import artifacts, pack
 
     record = json.loads((bundle / "report.json").read_text(encoding="utf-8"))
     made = {artifact["id"]: artifact for artifact in record["artifacts"]}
@@ -31,13 +32,11 @@ def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> N
         give(path)
         return {key: made["onnx-fp32"][key] for key in ("opset", "ir_version", "runtime_floor")}
 
-    def int8(kind: str) -> Callable[..., dict[str, Any]]:
-        def copied(fp32: Path, to: Path, *rest: Any) -> dict[str, Any]:
-            give(to)
-            settings: dict[str, Any] = made[kind]["quantization"]
-            return settings
-
-        return copied
+    def climb(workshop: Any, runtime: str, *rest: Any, **more: Any) -> Any:
+        record = made[f"{runtime}-int8"]
+        settings = SimpleNamespace(to_json=lambda: record["quantization"])
+        best = SimpleNamespace(settings=settings)
+        return SimpleNamespace(best=best, passed=True, reason="", to_json=lambda: record["ladder"])
 
     def bench(field: list[Any], **options: Any) -> dict[str, Any]:
         options["progress"]("latency", 0, 1)
@@ -45,10 +44,10 @@ def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> N
         timing: dict[str, Any] = record["bench"]
         return timing | {"artifacts": [row for row in timing["artifacts"] if row["id"] in names]}
 
-    patch(pack, "to_onnx", to_onnx)
-    patch(pack, "to_openvino", lambda onnx, xml, *rest: give(xml))
-    patch(quantize, "onnx_int8", int8("onnx-int8"))
-    patch(quantize, "openvino_int8", int8("openvino-int8"))
+    patch(artifacts, "to_onnx", to_onnx)
+    patch(artifacts, "to_openvino", lambda onnx, xml, *rest: give(xml))
+    patch(artifacts.ladder, "climb", climb)
+    patch(artifacts, "keep", lambda best, to: give(to))
     patch(pack, "bench", bench)
 
 

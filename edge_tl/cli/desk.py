@@ -172,6 +172,15 @@ def export(
     max_drop: Annotated[
         float | None, typer.Option(help="Largest accuracy drop from PyTorch, in percentage points.")
     ] = None,
+    ladder: Annotated[
+        str | None, typer.Option(help="up-to=N: the last rung that INT8 may climb, 1 to 5; see the README.")
+    ] = None,
+    time_budget: Annotated[
+        str | None, typer.Option(help="Of each runtime's ladder, e.g. 90s, 10m or 1h.")
+    ] = None,
+    target_cpu: Annotated[
+        str | None, typer.Option(help="native, avx2 (x86 without VNNI), vnni or arm: what INT8 is made for.")
+    ] = None,
     thorough: Annotated[bool, typer.Option(help="Time long enough for a p99 (minutes).")] = False,
     out: Out = None,
     set_: Settings = None,
@@ -182,7 +191,13 @@ def export(
     from edge_tl.host.bundling import pack
     from edge_tl.target.bench import QUICK, THOROUGH
 
-    flags = {"export.int8": int8, "export.max_drop": max_drop}
+    flags = {
+        "export.int8": int8,
+        "export.max_drop": max_drop,
+        "export.ladder": options.last_rung(ladder),
+        "export.time_budget_s": options.seconds(time_budget),
+        "export.target_cpu": target_cpu,
+    }
     recipe = options.of_run(run).changed(flags, set_).recipe()
     say(_budget(recipe.export.max_drop))
     with Progress() as progress:

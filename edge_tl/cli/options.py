@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from edge_tl.target.errors import BadInput
 
 if TYPE_CHECKING:
     from edge_tl.host.settings import Recipe
@@ -44,6 +47,26 @@ class Asked:
         from edge_tl.host import recipe as recipes
 
         return recipes.parse(self.settings, source=self.source)
+
+
+def last_rung(text: str | None) -> int | None:
+    """3 for "up-to=3". Raises `BadInput`."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"up-to=([1-5])", text)
+    if not found:
+        raise BadInput(f"--ladder {text}: write it as up-to=N with N from 1 to 5.")
+    return int(found[1])
+
+
+def seconds(text: str | None) -> float | None:
+    """600.0 for "10m"; s, m and h are known. Raises `BadInput`."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if not found or not float(found[1]):
+        raise BadInput(f"--time-budget {text}: write it as 90s, 10m or 1h.")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def of_data(data_or_recipe: str) -> Asked:

@@ -62,6 +62,13 @@ def save(run: Path, model: nn.Module, record: dict[str, Any]) -> None:
     """Write weights, then the record with their hash. Until the record is there, the folder is no run."""
     (run / RECORD).unlink(missing_ok=True)
     state = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
+    first: dict[int, str] = {}
+    for (
+        key,
+        tensor,
+    ) in state.items():  # safetensors refuses tensors that share memory; a model may tie weights
+        if tensor.numel() and first.setdefault(tensor.data_ptr(), key) != key:
+            state[key] = tensor.clone()
     write_atomic(run / WEIGHTS, safetensors.torch.save(state, metadata={"model": record["model"]}))
     files = [{"path": WEIGHTS, "sha256": sha256_file(run / WEIGHTS)}]
     write_json(run / RECORD, {"schema_version": SCHEMA_VERSION, "kind": "run", **record, "files": files})

@@ -20,6 +20,7 @@ from edge_tl.host.images.survey import survey
 from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.provenance import provenance
 from edge_tl.host.settings import CONTRACT_FIELDS, Recipe
+from edge_tl.host.training import resume
 from edge_tl.host.training.finetune import RUN_FILES, result_of
 from edge_tl.host.training.metrics import metrics
 from edge_tl.target.contract import Preprocess
@@ -58,8 +59,15 @@ def adopt(
     contract = weights.changed(weights.assumed(name), **changes)
     if not name.startswith(zoo.FACTORY):
         zoo.check_size(name, min(contract.input_size))
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file. Give the weights as .safetensors, .pth or .pt.")
+    if recipe.model.normalize == "dataset":
+        raise BadInput(
+            "model.normalize = dataset: an imported model keeps the statistics it was trained with. Give them: "
+            "--set model.mean=[…] --set model.std=[…]."
+        )
     state = weights.read_state(path)
-    model = _fitted(name, state, path)
+    model, pooled = _fitted(name, state, path)
     outputs = _outputs(model, contract, name)
     found = listing.scan(
         str(recipe.data.path),
@@ -71,17 +79,20 @@ def adopt(
     split = recipe.data.model_dump(include={"val", "test", "on_bad_image", "limit"})
     dataset = data.settle(found, seen.bad, seed=recipe.seed, **split)
     run = out or Path("runs") / path.name.split(".")[0]
-    checkpoint.claim(run, RUN_FILES)
     judged = "test" if dataset.split("test") else "val"
     samples = dataset.split(judged)
     logits = _logits(model, contract, dataset, samples, progress)
+    if wrong := int(np.sum(~np.isfinite(logits).all(axis=1))):
+        raise BadInput(
+            f"{path}: the answers are not numbers on {wrong} of {len(logits)} images. Check the weights."
+        )
     extracted = perf_counter()
     answers = np.array([s.label for s in samples], np.int64)
     record = {
         "name": run.name,
         "model": name,
         "weights": path.name,
-        "pooled": False,
+        "pooled": pooled,
         "hidden": [],
         "dropout": 0.0,
         "strategy": STRATEGY,
@@ -98,6 +109,14 @@ def adopt(
         "seconds": {"features": 0.0, "train": 0.0, "total": extracted - start},
         "provenance": provenance(recipe) | {"features": None, "features_computed": 0, "processes": 1},
     }
+    checkpoint.claim(run, RUN_FILES)
+    for stale in (
+        resume.STATE,
+        resume.BEST,
+        resume.LAST,
+        checkpoint.RECIPE,
+    ):  # of a training that this run replaces
+        (run / stale).unlink(missing_ok=True)
     size = "x".join(map(str, contract.input_size))
     note(
         f"preprocessing: {contract.resize} side to {contract.resize_size[0]}, {contract.interpolation}, centre {size}, "
@@ -108,28 +127,32 @@ def adopt(
     return result_of(run, checkpoint.read(run))
 
 
-def _fitted(name: str, state: weights.State, path: Path) -> nn.Module:
-    """The architecture with every tensor of `state` in its place."""
+def _fitted(name: str, state: weights.State, path: Path) -> tuple[nn.Module, bool]:
+    """The architecture with every tensor of `state` in its place, and whether it is `pooled`, as runs of ours are."""
     if name.startswith("squeezenet"):
         raise BadInput(
             f"--model {name}: its torchvision head ends in a ReLU that this model leaves out, so the answers would "
             "differ. Give the original: --factory with a function that returns torchvision's."
         )
-    classes = 2
+    classes, pooled = 2, False
     if not name.startswith(zoo.FACTORY):
-        weight = state.get(f"{zoo.head_path(name)}.weight")
+        paths = zoo.head_path(name), zoo.head_path(name, pooled=True)
+        pooled = f"{paths[0]}.weight" not in state and paths[0] != paths[1]
+        weight = state.get(f"{paths[pooled]}.weight")
         if weight is None or weight.ndim != 2:
             raise BadInput(
-                f"{path}: no {zoo.head_path(name)}.weight, the head of {name}. Give the whole classifier's state dict, "
+                f"{path}: no {paths[0]}.weight, the head of {name}. Give the whole classifier's state dict, "
                 "and the architecture it was saved from: --model, or --factory."
             )
         classes = len(weight)
-    model = zoo.build(name, classes)
+    model = zoo.build(name, classes, pooled=pooled)
     wanted = model.state_dict()
-    faults = [
-        f"it lacks {key}" for key in wanted if key not in state and not key.endswith("num_batches_tracked")
+    optional = [k for k in wanted if k.endswith("num_batches_tracked") or k.startswith(zoo.AUXILIARY)]
+    faults = [f"it lacks {key}" for key in wanted if key not in state and key not in optional]
+    # Counters of averaging and the like, which no layer reads, are not held against the file.
+    faults += [
+        f"it has {k}, which the architecture has not" for k in state if k not in wanted and state[k].ndim
     ]
-    faults += [f"it has {key}, which the architecture has not" for key in state if key not in wanted]
     faults += [
         f"{key} is {tuple(state[key].shape)}, the architecture's {tuple(tensor.shape)}"
         for key, tensor in wanted.items()
@@ -137,19 +160,27 @@ def _fitted(name: str, state: weights.State, path: Path) -> nn.Module:
     ]
     if faults:
         more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-        advice = weights.fitting(state)
-        known = f"It fits --model {advice}." if advice else "Give the architecture it was saved from."
-        raise BadInput(f"{path}: not {name}: {faults[0]}{more}. {known}")
+        guess = weights.fitting(state)
+        known = guess is not None and guess != name
+        advice = f"It fits --model {guess}." if known else "Give the architecture it was saved from."
+        raise BadInput(f"{path}: not {name}: {faults[0]}{more}. {advice}")
     model.load_state_dict(
         {key: state[key].to(wanted[key].dtype) for key in wanted if key in state}, strict=False
     )
-    return model.eval()
+    return model.eval(), pooled
 
 
 def _outputs(model: nn.Module, contract: Preprocess, name: str) -> int:
     """How many classes the model answers for."""
-    with torch.inference_mode():
-        answer = model(torch.zeros(2, 3, *contract.input_size))
+    try:
+        with torch.inference_mode():
+            answer = model(torch.zeros(2, 3, *contract.input_size))
+    except RuntimeError as error:
+        why, size = next(iter(str(error).splitlines()), ""), contract.input_size[0]
+        raise BadInput(
+            f"{name}: fails on RGB images of {size} pixels ({why[:120]}). Give the size it was made for: --image-size; "
+            "models of other than three channels are not supported."
+        ) from None
     if not isinstance(answer, torch.Tensor) or answer.ndim != 2 or len(answer) != 2:
         shape = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
         raise BadInput(
@@ -163,7 +194,9 @@ def _matched(found: data.Listing, outputs: int, labels: Path | None, reorder: bo
     given = found.labels
     if labels is not None:
         try:
-            given = [line.strip() for line in labels.read_text(encoding="utf-8").splitlines() if line.strip()]
+            given = [
+                line.strip() for line in labels.read_text(encoding="utf-8-sig").splitlines() if line.strip()
+            ]
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(
                 f"--labels {labels}: cannot be read ({error}). Give a text file, one label a line."

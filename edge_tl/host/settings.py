@@ -179,6 +179,15 @@ class Export(_Section):
     max_drop: Annotated[float, Field(ge=0, le=100)] = 0.5
     """Largest accuracy drop from PyTorch, in percentage points: 0.5 means from 87.0 % to 86.5 %."""
     calibration_images: Count = 300
+    selection_images: Count = 2000
+    """Images on which INT8 candidates are compared: validation images where there is a test split, else training images
+    that calibrate nothing. Small images come in larger numbers, for the same work."""
+    ladder: Annotated[int, Field(ge=1, le=5)] = 5
+    """The last rung that INT8 may climb to, see `edge_tl.host.int8.ladder`."""
+    time_budget_s: Positive | None = None
+    """Seconds that one runtime's ladder may take; the candidate at hand is finished."""
+    target_cpu: Literal["native", "avx2", "vnni", "arm"] = "native"
+    """What INT8 is made for: native is this machine; avx2 is any x86 without VNNI, whose kernels saturate."""
     golden_images: Annotated[int, Field(ge=4, le=256)] = 24
 
 

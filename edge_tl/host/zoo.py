@@ -243,9 +243,10 @@ def _from_factory(name: str) -> nn.Module:
         sys.path.insert(0, os.getcwd())
     try:
         made = getattr(importlib.import_module(module_name), function)()
-    except Exception as error:  # the user's code raises anything
+    except (Exception, SystemExit) as error:  # the user's code raises anything
+        why = next(iter(str(error).splitlines()), "")
         raise BadInput(
-            f"{name.removeprefix(FACTORY)}: {type(error).__name__}: {error}. Correct the factory."
+            f"{name.removeprefix(FACTORY)}: {type(error).__name__}: {why}. Correct the factory."
         ) from error
     if not isinstance(made, nn.Module):
         raise BadInput(

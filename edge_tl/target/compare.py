@@ -69,6 +69,13 @@ def _binomial_two_sided(k: int, n: int) -> float:
     return min(1.0, 2.0 * math.fsum(math.exp(term) for term in terms))
 
 
+def divergence(expected: NDArray[np.float32], got: NDArray[np.float32]) -> float:
+    """Mean Kullback-Leibler divergence, in nats, of the answers behind logits `got` from those behind `expected`."""
+    p, q = softmax(expected), softmax(got)
+    tiny = np.finfo(np.float64).tiny
+    return float(np.mean(np.sum(p * (np.log(p + tiny) - np.log(q + tiny)), axis=-1)))
+
+
 def confusion(labels: Ints, answers: Ints, classes: int) -> list[list[int]]:
     """Counts `[label][answer]`, `classes` by `classes`."""
     matrix = np.zeros((classes, classes), np.int64)

@@ -41,20 +41,40 @@ def calibration_set(dataset: Dataset, count: int, seed: int) -> list[Sample]:
     return chosen
 
 
+def selection_set(dataset: Dataset, calibration: int, count: int, seed: int) -> list[Sample]:
+    """At most `count` images on which INT8 candidates are compared, in no other set: validation images where the
+    evaluation has test images of its own, else training images beyond the first `calibration`."""
+    if dataset.split("test"):
+        return _in_turn(dataset.split("val"), seed)[:count]
+    return _in_turn(dataset.split("train"), seed)[calibration:][:count]
+
+
 def evaluation_set(dataset: Dataset) -> tuple[str, list[Sample]]:
     """What artifacts are judged on: the test images, or the validation images where there are none."""
     split = "test" if dataset.split("test") else "val"
     return split, dataset.split(split)
 
 
-def check_images(dataset: Dataset, calibration: int, seed: int) -> None:
-    """Raises `BadInput` when an image that an export will read is gone or has changed."""
-    _unchanged(dataset, evaluation_set(dataset)[1] + calibration_set(dataset, calibration, seed))
+def check_images(dataset: Dataset, samples: Sequence[Sample]) -> None:
+    """Raises `BadInput` when an image of `samples` is gone or has changed."""
+    _unchanged(dataset, samples)
 
 
-def inputs(contract: Preprocess, dataset: Dataset, samples: Sequence[Sample]) -> NDArray[np.float32]:
-    """`(n, 3, H, W)` model inputs of `samples`. Raises `BadInput` when a file is not what the run saw."""
-    return np.concatenate([batch.inputs for batch in batches(contract, _unchanged(dataset, samples))])
+def inputs(
+    contract: Preprocess, dataset: Dataset, samples: Sequence[Sample], store: Path
+) -> NDArray[np.float32]:
+    """`(n, 3, H, W)` model inputs of `samples`, in the file `store` and mapped, so that they take no memory however
+    many they are. Raises `BadInput` when a file is not what the run saw."""
+    shape = (len(samples), 3, *contract.input_size)
+    mapped = np.lib.format.open_memmap(store, "w+", np.float32, shape)
+    filled = 0
+    for batch in batches(contract, _unchanged(dataset, samples)):
+        mapped[filled : filled + len(batch.inputs)] = batch.inputs
+        filled += len(batch.inputs)
+    mapped.flush()
+    del mapped
+    result: NDArray[np.float32] = np.load(store, mmap_mode="r")
+    return result
 
 
 def evaluate(

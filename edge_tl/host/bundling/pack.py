@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from edge_tl.host import checkpoint
-from edge_tl.host.bundling import evidence, quantize, verdict
-from edge_tl.host.bundling.export import to_onnx, to_openvino
+from edge_tl.host.bundling import evidence, verdict
+from edge_tl.host.bundling.artifacts import sets_of, write_artifacts
 from edge_tl.host.bundling.reference import TorchRuntime
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.listeners import Note, no_note
@@ -64,7 +64,8 @@ def export(
     model, saved = checkpoint.load(run)
     dataset = Dataset.from_json(saved["data"], saved["labels"])
     out = out or Path("exported") / saved["name"]
-    evidence.check_images(dataset, recipe.export.calibration_images if recipe.export.int8 else 0, recipe.seed)
+    sets = sets_of(dataset, Preprocess.from_json(saved["preprocess"]), recipe)
+    evidence.check_images(dataset, [sample for samples in sets.values() for sample in samples])
     checkpoint.claim(out, BUNDLE_FILES)
     for stale in out.glob(f"{_STAGING}*"):
         shutil.rmtree(stale)
@@ -72,8 +73,9 @@ def export(
     try:
         reference = TorchRuntime(model)
         contract = Preprocess.from_json(saved["preprocess"])
-        artifacts = _artifacts(reference, staging, contract, dataset, recipe, progress)
+        artifacts = write_artifacts(reference, staging, contract, dataset, sets, recipe, progress, note)
         record = _judged(reference, artifacts, staging, contract, dataset, saved, recipe, progress)
+        record["provenance"]["sets"] |= {name: len(samples) for name, samples in sets.items()}
         record["name"] = out.name
         record["provenance"] |= {"run": os.path.relpath(run.resolve(), out.resolve())}
         bundles.write_record(staging, record)
@@ -109,53 +111,6 @@ def torch_contestant(run: Path, record: dict[str, Any]) -> Contestant:
     return Contestant(REFERENCE, "edge_tl.host.bundling.reference", spec)
 
 
-def _artifacts(
-    reference: TorchRuntime,
-    staging: Path,
-    contract: Preprocess,
-    dataset: Dataset,
-    recipe: Recipe,
-    progress: Progress,
-) -> list[dict[str, Any]]:
-    """Write the model files; one record each, not yet judged."""
-    labels, steps = dataset.labels, 4 if recipe.export.int8 else 2
-    fp32_onnx, fp32_xml = staging / "model.fp32.onnx", staging / "model.fp32.xml"
-    progress("export", 0, steps)
-    floor = to_onnx(reference.model, fp32_onnx, contract, labels)
-    progress("export", 1, steps)
-    to_openvino(fp32_onnx, fp32_xml, contract, labels)
-    progress("export", 2, steps)
-    made: list[tuple[str, str, list[str], dict[str, Any]]] = [
-        ("onnx", "fp32", ["model.fp32.onnx"], floor),
-        (
-            "openvino",
-            "fp32",
-            ["model.fp32.xml", "model.fp32.bin"],
-            {"runtime_floor": "openvino>=2022.1 (IR 11)"},
-        ),
-    ]
-    if recipe.export.int8:
-        calibration = evidence.calibration_set(dataset, recipe.export.calibration_images, recipe.seed)
-        inputs = evidence.inputs(contract, dataset, calibration)
-        settings = quantize.onnx_int8(fp32_onnx, staging / "model.int8.onnx", inputs, contract, labels)
-        made.append(("onnx", "int8", ["model.int8.onnx"], floor | {"quantization": settings}))
-        progress("export", 3, steps)
-        settings = quantize.openvino_int8(fp32_xml, staging / "model.int8.xml", inputs, contract, labels)
-        more = {"runtime_floor": "openvino>=2022.1 (IR 11)", "quantization": settings}
-        made.append(("openvino", "int8", ["model.int8.xml", "model.int8.bin"], more))
-        progress("export", 4, steps)
-    return [
-        {
-            "id": f"{runtime}-{precision}",
-            "runtime": "onnxruntime" if runtime == "onnx" else runtime,
-            "precision": precision,
-            "files": [bundles.file_record(staging, name) for name in files],
-            **details,
-        }
-        for runtime, precision, files, details in made
-    ]
-
-
 def _judged(
     reference: TorchRuntime,
     artifacts: list[dict[str, Any]],
@@ -186,9 +141,6 @@ def _judged(
             "changed": verdict.changed(judged, dataset.labels, expected, got),
             "limits": verdict.limits(artifact, host, recipe.export.max_drop),
         }
-    calibration = (
-        min(recipe.export.calibration_images, dataset.counts()["train"]) if recipe.export.int8 else 0
-    )
     return {
         "schema_version": bundles.SCHEMA_VERSION,
         "name": "",
@@ -213,7 +165,7 @@ def _judged(
             "weights": saved["weights"],
             "strategy": saved["strategy"],
             "finetune": _anonymous(saved["provenance"]),
-            "sets": dataset.counts() | {"calibration": calibration, "evaluation": len(judged)},
+            "sets": dataset.counts(),
         },
     }
 

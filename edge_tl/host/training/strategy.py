@@ -24,7 +24,7 @@ Blocks = Sequence[tuple[nn.Module, ...]]
 # AdamW's steps do not depend on the scale of the weights, SGD's do, and files of weights differ in it.
 _LR = {"sgd": 0.004, "adamw": 5e-4}
 _WEIGHT_DECAY = {"sgd": 1e-4, "adamw": 0.01}
-_EPOCHS = {"partial": 6, "full": 10, "lp-ft": 7, "gradual": 9}
+_EPOCHS = {"partial": 6, "full": 10, "lp-ft": 10, "gradual": 9}
 _LAYER_DECAY = {"partial": 1.0, "full": 1.0, "lp-ft": 1.0, "gradual": 0.85}
 
 

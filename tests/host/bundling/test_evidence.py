@@ -65,24 +65,40 @@ def test_a_planted_leak_is_found(dataset: Dataset, split: str):
 
 def test_the_bundle_used_disjoint_sets_of_the_sizes_it_records(exported: dict[str, Any], dataset: Dataset):
     assert exported["provenance"]["sets"] == {
-        "train": 84, "val": 18, "test": 18, "calibration": 30, "evaluation": 18,
+        "train": 84, "val": 18, "test": 18, "calibration": 30, "selection": 18, "evaluation": 18,
     }  # fmt: skip
     digests = {split: {s.digest for s in dataset.split(split)} for split in ("train", "val", "test")}
     assert not digests["train"] & digests["test"]
     assert not digests["train"] & digests["val"]
 
 
-def test_inputs_are_the_contracts(dataset: Dataset, contract: Preprocess):
+def test_selection_is_validation_where_a_test_split_judges_else_training_images_that_calibrate_nothing(
+    dataset: Dataset,
+):
+    val = evidence.selection_set(dataset, 30, 10**6, 0)
+    assert {s.digest for s in val} == {s.digest for s in dataset.split("val")}
+    assert evidence.selection_set(dataset, 30, 5, 0) == val[:5]
+    untested = replace(dataset, samples=[s for s in dataset.samples if s.split != "test"])
+    chosen = evidence.selection_set(untested, 30, 10**6, 0)
+    calibrating = {s.digest for s in evidence.calibration_set(untested, 30, 0)}
+    assert len(chosen) == len(dataset.split("train")) - 30
+    assert not calibrating & {s.digest for s in chosen}
+    assert {s.split for s in chosen} == {"train"}
+
+
+def test_inputs_are_the_contracts_and_take_no_memory(dataset: Dataset, contract: Preprocess, tmp_path: Path):
     chosen = dataset.split("test")
     want = np.stack([contract.apply(path) for path in dataset.sources(chosen)])
-    np.testing.assert_array_equal(evidence.inputs(contract, dataset, chosen), want)
+    got = evidence.inputs(contract, dataset, chosen, tmp_path / "x.npy")
+    np.testing.assert_array_equal(got, want)
+    assert isinstance(got, np.memmap)
 
 
-def test_a_changed_or_lost_image_is_refused(copied: Dataset, contract: Preprocess):
+def test_a_changed_or_lost_image_is_refused(copied: Dataset, contract: Preprocess, tmp_path: Path):
     first, second = copied.split("test")[:2]
     (copied.root / first.path).write_bytes((copied.root / second.path).read_bytes())
     with pytest.raises(BadInput, match="has changed") as caught:
-        evidence.inputs(contract, copied, [first])
+        evidence.inputs(contract, copied, [first], tmp_path / "x.npy")
     assert str(copied.root / first.path) in str(caught.value)
     (copied.root / second.path).unlink()
     with pytest.raises(BadInput, match="is gone"):
@@ -136,8 +152,8 @@ def test_images_in_shards_prove_a_bundle_as_files_do(sharded: Dataset, tmp_path:
     contract = Preprocess(resize="shorter", resize_size=(32, 32), crop=(32, 32))
     judged = sharded.split("test")
     want = np.stack([contract.apply(source.read_bytes()) for source in sharded.sources(judged)])
-    np.testing.assert_array_equal(evidence.inputs(contract, sharded, judged), want)
-    evidence.check_images(sharded, 8, 0)
+    np.testing.assert_array_equal(evidence.inputs(contract, sharded, judged, tmp_path / "x.npy"), want)
+    evidence.check_images(sharded, judged)
     logits = evidence.evaluate({"null": NullRuntime(2)}, contract, sharded, judged, no_progress)
     assert logits["null"].shape == (len(judged), 2)
     golden = evidence.write_goldens(
@@ -153,20 +169,20 @@ def test_images_in_shards_prove_a_bundle_as_files_do(sharded: Dataset, tmp_path:
     assert 0 < sum(large) < len(large)
 
 
-def test_a_changed_or_lost_shard_is_refused(sharded: Dataset):
+def test_a_changed_or_lost_shard_is_refused(sharded: Dataset, tmp_path: Path):
     contract = Preprocess(resize="shorter", resize_size=(32, 32), crop=(32, 32))
     sample = sharded.split("test")[0]
     (member,) = sharded.sources([sample])
     whole = member.shard.read_bytes()
     member.shard.write_bytes(whole[: member.offset] + b"junk" + whole[member.offset + 4 :])
     with pytest.raises(BadInput, match=r"has changed: .*data-\d\.tar!\d\d\."):
-        evidence.inputs(contract, sharded, [sample])
+        evidence.inputs(contract, sharded, [sample], tmp_path / "x.npy")
     member.shard.write_bytes(whole[: member.offset + 4])
     with pytest.raises(BadInput, match=r"cannot be read: .*the shard ends"):
-        evidence.inputs(contract, sharded, [sample])
+        evidence.inputs(contract, sharded, [sample], tmp_path / "x.npy")
     member.shard.unlink()
     with pytest.raises(BadInput, match=r"is gone: .*data-\d\.tar!"):
-        evidence.inputs(contract, sharded, [sample])
+        evidence.inputs(contract, sharded, [sample], tmp_path / "x.npy")
 
 
 def test_goldens_hold_the_variants_that_name_a_decoders_faults(bundle: Path):

@@ -14,7 +14,7 @@ import pytest
 import shortcut
 
 from edge_tl.host import checkpoint, recipe
-from edge_tl.host.bundling import pack
+from edge_tl.host.bundling import artifacts, pack
 from edge_tl.target.bench import QUICK
 from edge_tl.target.bundle import read_bundle
 from edge_tl.target.errors import BadInput, BundleError
@@ -70,7 +70,14 @@ def plant(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if tensor.name in head.input[1:]:
             turned = np.roll(onnx.numpy_helper.to_array(tensor), 1, axis=0)
             tensor.CopyFrom(onnx.numpy_helper.from_array(turned, tensor.name))
-    monkeypatch.setattr(pack.quantize, "onnx_int8", lambda fp32, to, *rest: onnx.save(graph, to) or {})
+    copied = artifacts.keep
+
+    def keep(best: Any, to: Path) -> None:
+        copied(best, to)
+        if to.suffix == ".onnx":
+            onnx.save(graph, to)
+
+    monkeypatch.setattr(artifacts, "keep", keep)
 
 
 def test_an_image_that_is_gone_leaves_out_as_it_was(

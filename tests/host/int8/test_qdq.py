@@ -14,8 +14,10 @@ import openvino
 import pytest
 from onnx import numpy_helper
 
-from edge_tl.host.bundling import evidence, quantize
+from edge_tl.host.bundling import evidence
 from edge_tl.host.images.data import Dataset
+from edge_tl.host.int8 import qdq
+from edge_tl.host.int8.ranges import histograms
 from edge_tl.target.bundle import Bundle, read_bundle
 from edge_tl.target.files import read_json
 
@@ -28,25 +30,24 @@ def whole(bundle: Path) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def calibration(whole: Bundle, run: Path) -> Any:
-    """Twelve of the run's training images."""
-    record = read_json(run / "run.json")
-    dataset = Dataset.from_json(record["data"], record["labels"])
-    return evidence.inputs(whole.preprocess, dataset, evidence.calibration_set(dataset, 12, 0))
+def prepared(whole: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("prepared") / "prepared.onnx"
+    qdq.prepare(whole.artifact("onnx-fp32").path, path)
+    return path
 
 
 @pytest.fixture(scope="module")
 def made(
-    whole: Bundle, calibration: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[bool], tuple[Path, dict[str, Any]]]:
-    """The INT8 ONNX file as a CPU with or without VNNI makes it, and its settings."""
+    whole: Bundle, prepared: Path, calibration: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """The INT8 ONNX file with its weights stored in one of three ways."""
     folder, done = tmp_path_factory.mktemp("int8"), {}
-    for vnni in (True, False):
-        path = folder / f"{vnni}.onnx"
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(quantize, "has_vnni", lambda answer=vnni: answer)
-            fp32 = whole.artifact("onnx-fp32").path
-            done[vnni] = path, quantize.onnx_int8(fp32, path, calibration, whole.preprocess, whole.labels)
+    ranges = {name: seen.range("99.9") for name, seen in histograms(str(prepared), calibration).items()}
+    for storage in (qdq.SIGNED, qdq.UNSIGNED, qdq.SEVEN_BITS):
+        graph, path = folder / "graph.onnx", folder / f"{storage[:5]}.onnx"
+        qdq.quantize(prepared, graph, ranges, storage)
+        qdq.finish(graph, path, storage, 8, whole.preprocess, whole.labels)
+        done[storage] = path
     return done.__getitem__
 
 
@@ -119,24 +120,54 @@ def test_weights_are_within_half_a_step_of_fp32s(bundle: Path):
         assert nearest <= 0.51
 
 
-def test_the_unsigned_file_is_numerically_the_signed_one(made: Callable[..., Any], calibration: Any):
-    (signed, told), (unsigned, other) = made(True), made(False)
-    assert told["weights"] == "per channel, int8"
-    assert "uint8, zero point 128" in other["weights"]
+def test_the_unsigned_file_is_numerically_the_signed_one(made: Callable[[str], Path], calibration: Any):
+    signed, unsigned = made(qdq.SIGNED), made(qdq.UNSIGNED)
     graphs = [onnx.load(path) for path in (signed, unsigned)]
     for graph, kind in zip(graphs, (np.int8, np.uint8), strict=True):
         stored = [numpy_helper.to_array(i) for i in graph.graph.initializer]
         assert {a.dtype.type for a in stored if a.ndim == 4} == {kind}
     a, b = (weights(graph) for graph in graphs)
     assert a.keys() == b.keys()
-    # The head's bias is corrected through each file's own kernels; everything with two dimensions is equal.
-    assert all(np.array_equal(a[name], b[name]) for name in a if a[name].ndim >= 2)
+    assert all(np.array_equal(a[name], b[name]) for name in a)
     assert len([name for name in a if a[name].ndim >= 2]) >= 53
-    shifted = onnx.load(signed)
-    quantize._store_weights_unsigned(shifted)
-    again = unsigned.with_name("shifted.onnx")
-    onnx.save(shifted, again)
-    np.testing.assert_array_equal(literally(again, calibration[:4]), literally(signed, calibration[:4]))
+    np.testing.assert_array_equal(literally(unsigned, calibration[:4]), literally(signed, calibration[:4]))
+
+
+def test_seven_bits_are_half_the_codes(made: Callable[[str], Path]):
+    """So that two products of a weight and an activation fit into 16 bits: 2 * 64 * 255 < 32,768."""
+    graph = onnx.load(made(qdq.SEVEN_BITS))
+    kernels = [
+        a for i in graph.graph.initializer if (a := numpy_helper.to_array(i)).dtype == np.int8 and a.ndim > 1
+    ]
+    assert len(kernels) >= 53
+    assert {int(np.abs(kernel.astype(int)).max()) for kernel in kernels} == {64}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "vnni", "storage"),
+    [
+        ("onnx", True, qdq.SIGNED),
+        ("onnx", False, qdq.UNSIGNED),
+        ("openvino", True, qdq.SIGNED),
+        ("openvino", False, qdq.SEVEN_BITS),
+    ],
+)
+def test_weights_are_stored_so_that_nothing_saturates(runtime: str, vnni: bool, storage: str):
+    assert qdq.weight_storage(runtime, vnni) == storage
+
+
+def test_excluded_layers_stay_in_float(prepared: Path, calibration: Any, tmp_path: Path):
+    names = [node.name for node in onnx.load(prepared).graph.node if node.op_type == "Conv"][:3]
+    ranges = {
+        name: seen.range("min-max") for name, seen in histograms(str(prepared), calibration[:2]).items()
+    }
+    qdq.quantize(prepared, tmp_path / "q.onnx", ranges, qdq.SIGNED, excluded=names)
+    graph = onnx.load(tmp_path / "q.onnx")
+    constants, made_by = {i.name for i in graph.graph.initializer}, makers(graph)
+    for node in graph.graph.node:
+        if node.op_type == "Conv":
+            assert (node.input[1] in constants) == (node.name in names)
+            assert (node.input[1] in made_by) != (node.name in names)
 
 
 def test_ranges_end_where_the_activation_saturates(bundle: Path):
@@ -161,13 +192,15 @@ def test_ranges_end_where_the_activation_saturates(bundle: Path):
     assert min(lows) >= -3 * 1.01, f"{sum(low < -3 * 1.01 for low in lows)} of {len(lows)} ranges"
 
 
-def test_the_mean_of_the_logits_is_fp32s(whole: Bundle, made: Callable[..., Any], calibration: Any):
-    from edge_tl.target.machine import has_vnni
-    from edge_tl.target.runtime import open_runtime
-
-    full, int8 = open_runtime(whole.artifact("onnx-fp32").path), open_runtime(made(has_vnni())[0])
-    drift = np.mean([(int8(x[None]) - full(x[None]))[0] for x in calibration], axis=0)
-    assert np.abs(drift).max() < 0.01
+def test_the_mean_of_the_logits_is_fp32s(whole: Bundle, exported: dict[str, Any], run: Path, tmp_path: Path):
+    """On the calibration images that the export itself used; an integer bias moves in steps."""
+    record = read_json(run / "run.json")
+    dataset = Dataset.from_json(record["data"], record["labels"])
+    chosen = evidence.calibration_set(dataset, exported["provenance"]["sets"]["calibration"], 0)
+    images = evidence.inputs(whole.preprocess, dataset, chosen, tmp_path / "x.npy")
+    logits = {a.id: qdq.logits(a.path, images) for a in whole.artifacts}
+    for name in ("onnx-int8", "openvino-int8"):
+        assert np.abs(np.mean(logits[name] - logits["onnx-fp32"], axis=0)).max() < 0.01
 
 
 def test_openvino_stores_weights_in_eight_bits_and_quantizes_activations(bundle: Path):
@@ -192,17 +225,18 @@ def test_the_settings_are_recorded(exported: dict[str, Any]):
     settings = {a["id"]: a.get("quantization") for a in exported["artifacts"]}
     assert settings["onnx-fp32"] is settings["openvino-fp32"] is None
     vnni = exported["provenance"]["host"]["vnni"]
-    assert ("uint8" not in settings["onnx-int8"]["weights"]) == vnni
-    assert (settings["openvino-int8"]["overflow_fix"] == "disable") or not vnni
-    errors = settings["openvino-int8"]["overflow_fix_errors"]
-    assert not errors or settings["openvino-int8"]["overflow_fix"] == min(errors, key=errors.__getitem__)
+    for runtime in ("onnx", "openvino"):
+        told = settings[f"{runtime}-int8"]
+        assert told["weights"] == f"per channel, {qdq.weight_storage(runtime, vnni)}"
+        assert told["target_cpu"] == "native"
+        assert told["calibration_images"] == 300
 
 
 def test_stdout_and_logging_are_left_alone(
-    whole: Bundle, calibration: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    whole: Bundle, prepared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
-    fp32 = whole.artifact("onnx-fp32").path
-    quantize.onnx_int8(fp32, tmp_path / "q.onnx", calibration[:2], whole.preprocess, whole.labels)
+    qdq.quantize(prepared, tmp_path / "q.onnx", {}, qdq.SIGNED)
+    qdq.finish(tmp_path / "q.onnx", tmp_path / "q.xml", qdq.SIGNED, 8, whole.preprocess, whole.labels)
     assert capfd.readouterr().out == ""
     assert logging.root.manager.disable == logging.NOTSET
-    assert [path.name for path in tmp_path.iterdir()] == ["q.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["q.bin", "q.onnx", "q.xml"]

@@ -1,0 +1,105 @@
+"""The INT8 yardstick: MobileNetV3-Small on 200 classes at 64 px, 10,000 test images, by the ladder and naively.
+
+    python benchmarks/yardstick.py WEIGHTS.safetensors TINY64
+
+TINY64 holds train/ and val/. `edge-tl import`, then `edge-tl export --int8` twice: by post-training rungs alone (budget
+0.8 points, up to rung 3), and with training (budget 0.1 points, all rungs); beside them the naive per-tensor min-max
+quantization that most people do first. Writes results/yardstick.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from verb import timed
+
+from edge_tl.host.bundling import evidence
+from edge_tl.host.images.data import Dataset
+from edge_tl.host.int8 import qdq
+from edge_tl.target import compare
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.files import read_json, write_json
+from edge_tl.target.machine import conditions, identity
+
+RESULT = Path(__file__).parent / "results" / "yardstick.json"
+KEYS = "id accuracy drop_pp drop_ci_pp agreement".split()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, help="Where run and bundles go; a temporary folder otherwise.")
+    options = parser.parse_args()
+    before = conditions()
+    with tempfile.TemporaryDirectory() as scratch:
+        out = options.out or Path(scratch)
+        words = ["import", options.weights, "--model", "mobilenet_v3_small", "--data", options.data]
+        timed(*words, "--image-size", 64, "--out", out / "run")
+        ptq, _ = timed(
+            "export", out / "run", "--int8", "--max-drop", 0.8, "--ladder", "up-to=3", "--out", out / "ptq"
+        )
+        qat, _ = timed("export", out / "run", "--int8", "--max-drop", 0.1, "--out", out / "qat")
+        write_json(RESULT, result(ptq, qat, out / "run", out / "ptq", before))
+
+
+def result(ptq: Any, qat: Any, run: Path, bundle: Path, before: Any) -> dict[str, Any]:
+    """What is kept of the two bundles' records, and the naive quantization measured."""
+    return {
+        "reference": {key: ptq["reference"][key] for key in ("accuracy", "n")},
+        "sets": ptq["provenance"]["sets"],
+        "naive": naive(run, bundle),
+        "ptq": rows(ptq),
+        "qat": rows(qat),
+        "machine": identity(),
+        "conditions": {"before": before, "after": conditions()},
+    }
+
+
+def rows(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The INT8 artifacts: figures on the test images, and what every rung came to on the selection images."""
+    kept = []
+    for artifact in record["artifacts"]:
+        if "ladder" in artifact:
+            chosen = artifact["ladder"]["chosen"]
+            rungs = [
+                {key: rung.get(key) for key in ("rung", "name", "minutes", "faults")}
+                | {"candidates": len(rung["candidates"])}
+                | {
+                    k: (rung.get("best") or {}).get(k)
+                    for k in ("drop_pp", "agreement", "latency_ms", "float_macs")
+                }
+                for rung in artifact["ladder"]["rungs"]
+            ]
+            row = {key: artifact[key] for key in KEYS} | {"settings": chosen["settings"], "rungs": rungs}
+            kept.append(row | {"float_macs": chosen["float_macs"]})
+    return kept
+
+
+def naive(run: Path, bundle: Path) -> dict[str, Any]:
+    """ONNX Runtime's quantize_static with its defaults: per tensor, min-max."""
+    record = read_json(run / "run.json")
+    dataset = Dataset.from_json(record["data"], record["labels"])
+    contract = Preprocess.from_json(record["preprocess"])
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        images = evidence.calibration_set(dataset, 300, 0)
+        calibration = evidence.inputs(contract, dataset, images, folder / "calibration.npy")
+        _, test = evidence.evaluation_set(dataset)
+        inputs = evidence.inputs(contract, dataset, test, folder / "test.npy")
+        qdq.naive(bundle / "model.fp32.onnx", folder / "naive.onnx", calibration)
+        expected = compare.top1(qdq.logits(bundle / "model.fp32.onnx", inputs))
+        got = compare.top1(qdq.logits(folder / "naive.onnx", inputs))
+    labels = np.array([s.label for s in test], np.int64)
+    drop = compare.paired_drop(labels, expected, got)
+    return {key: drop[key] for key in ("drop_pp", "drop_ci_pp")} | {
+        "agreement": compare.agreement(expected, got)
+    }
+
+
+if __name__ == "__main__":
+    main()

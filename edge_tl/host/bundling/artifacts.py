@@ -1,0 +1,139 @@
+"""The model files of a bundle: FP32 for both runtimes, and INT8 by the ladder; it must not judge them for shipping."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_tl.host.bundling import evidence
+from edge_tl.host.bundling.export import to_onnx, to_openvino
+from edge_tl.host.bundling.reference import TorchRuntime
+from edge_tl.host.images import decoded
+from edge_tl.host.images.data import Dataset, Sample
+from edge_tl.host.int8 import ladder
+from edge_tl.host.int8.workshop import Workshop, keep
+from edge_tl.host.listeners import Note
+from edge_tl.host.settings import Recipe
+from edge_tl.target import bundle as bundles
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.machine import has_vnni
+from edge_tl.target.progress import Progress
+
+_MOST_SELECTED = 5000
+
+
+def sets_of(dataset: Dataset, contract: Preprocess, recipe: Recipe) -> dict[str, list[Sample]]:
+    """The images of each purpose, disjoint: "evaluation", and for INT8 "calibration" and "selection"."""
+    sets = {"evaluation": evidence.evaluation_set(dataset)[1]}
+    if recipe.export.int8:
+        height, width = contract.input_size
+        # As much work, whatever the size: small images are cheap, and more of them tell smaller drops apart.
+        most = min(
+            round(recipe.export.selection_images * max(1.0, 224 * 224 / (height * width))), _MOST_SELECTED
+        )
+        count = recipe.export.calibration_images
+        if not dataset.split("test"):  # both from train: neither may starve the other
+            count = min(count, len(dataset.split("train")) // 2)
+        sets["calibration"] = evidence.calibration_set(dataset, count, recipe.seed)
+        sets["selection"] = evidence.selection_set(dataset, count, most, recipe.seed)
+    return sets
+
+
+def write_artifacts(
+    reference: TorchRuntime,
+    staging: Path,
+    contract: Preprocess,
+    dataset: Dataset,
+    sets: dict[str, list[Sample]],
+    recipe: Recipe,
+    progress: Progress,
+    note: Note,
+) -> list[dict[str, Any]]:
+    """Write the model files; one record each, not yet judged."""
+    labels, steps = dataset.labels, 4 if recipe.export.int8 else 2
+    fp32_onnx, fp32_xml = staging / "model.fp32.onnx", staging / "model.fp32.xml"
+    progress("export", 0, steps)
+    floor = to_onnx(reference.model, fp32_onnx, contract, labels)
+    progress("export", 1, steps)
+    to_openvino(fp32_onnx, fp32_xml, contract, labels)
+    progress("export", 2, steps)
+    of_ir = {"runtime_floor": "openvino>=2022.1 (IR 11)"}
+    made: list[tuple[str, str, list[str], dict[str, Any]]] = [
+        ("onnx", "fp32", ["model.fp32.onnx"], floor),
+        ("openvino", "fp32", ["model.fp32.xml", "model.fp32.bin"], of_ir),
+    ]
+    if recipe.export.int8:
+        workshop = _workshop(reference, staging, contract, dataset, sets, recipe, progress)
+        settings = recipe.export
+        limits = ladder.Limits(settings.max_drop, settings.ladder, settings.time_budget_s or math.inf)
+        vnni = has_vnni() if settings.target_cpu == "native" else settings.target_cpu != "avx2"
+        for runtime, name, files, facts in (
+            ("onnx", "model.int8.onnx", ["model.int8.onnx"], floor),
+            ("openvino", "model.int8.xml", ["model.int8.xml", "model.int8.bin"], of_ir),
+        ):
+            climbed = ladder.climb(workshop, runtime, limits, vnni=vnni, note=note)
+            if not climbed.passed:
+                note(f"{runtime}-int8: {climbed.reason}")
+            keep(climbed.best, staging / name)
+            made.append(
+                (
+                    runtime,
+                    "int8",
+                    files,
+                    facts
+                    | {
+                        "quantization": climbed.best.settings.to_json() | {"target_cpu": settings.target_cpu},
+                        "ladder": climbed.to_json(),
+                    },
+                )
+            )
+            progress("export", len(made), steps)
+    return [
+        {
+            "id": f"{runtime}-{precision}",
+            "runtime": "onnxruntime" if runtime == "onnx" else runtime,
+            "precision": precision,
+            "files": [bundles.file_record(staging, name) for name in files],
+            **details,
+        }
+        for runtime, precision, files, details in made
+    ]
+
+
+def _workshop(
+    reference: TorchRuntime,
+    staging: Path,
+    contract: Preprocess,
+    dataset: Dataset,
+    sets: dict[str, list[Sample]],
+    recipe: Recipe,
+    progress: Progress,
+) -> Workshop:
+    scratch = staging / "scratch"
+    scratch.mkdir()
+
+    def training() -> decoded.Images:
+        sources = dataset.sources(dataset.split("train"))
+        read = decoded.framed(contract)
+        decoded.keep(sources, read, scratch / "train", progress)
+        return decoded.reopen(sources, read, scratch / "train")
+
+    flip = recipe.augment.flip
+    return Workshop(
+        model=reference.model,
+        fp32_onnx=staging / "model.fp32.onnx",
+        fp32_xml=staging / "model.fp32.xml",
+        scratch=scratch,
+        contract=contract,
+        labels=dataset.labels,
+        calibration=evidence.inputs(contract, dataset, sets["calibration"], scratch / "calibration.npy"),
+        selection=evidence.inputs(contract, dataset, sets["selection"], scratch / "selection.npy"),
+        answers=np.array([s.label for s in sets["selection"]], np.int64),
+        training=training,
+        seed=recipe.seed,
+        flip=flip > 0 if flip is not None else recipe.augment.preset != "none",
+        progress=progress,
+    )

@@ -1,0 +1,225 @@
+"""The recovery ladder: the cheapest way to INT8 first, and one rung up while the accuracy budget is not kept.
+
+    1  known-good settings      Q/DQ, per-channel weights, pooled 99.9 % ranges, logits corrected
+    2  search                   range estimators, equalization, calibration images, what is rounded where, NNCF
+    3  layers left in float     gates, ends, what measurement finds most sensitive; the least work first
+    4  NNCF accuracy control    OpenVINO only
+    5  training in INT8         distillation from FP32
+
+It must not print. Candidates are judged on selection images, which are neither the calibration's nor the evaluation's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any
+
+from edge_tl.host.int8 import nncf_ptq
+from edge_tl.host.int8.qdq import weight_storage
+from edge_tl.host.int8.ranges import ESTIMATORS
+from edge_tl.host.int8.workshop import NNCF, QDQ, Judged, Settings, Workshop, without
+from edge_tl.host.listeners import Note
+from edge_tl.target.errors import EdgeTLError
+
+RUNGS = {
+    1: "known-good settings",
+    2: "search",
+    3: "layers left in float",
+    4: "NNCF accuracy control",
+    5: "training in INT8",
+}
+MOST_FLOAT = 0.15
+"""Fraction of the multiply-accumulates that rung 3 may leave in float; it stops at the fewest that suffice."""
+_EPOCHS = 3  # of training in INT8
+_ALIKE = 1.1  # latencies this close are not told apart
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`max_drop` in percentage points; `up_to` the last rung; `seconds` for the whole climb of one runtime."""
+
+    max_drop: float
+    up_to: int = 5
+    seconds: float = math.inf
+
+    def allowed(self, images: int) -> float:
+        """What a candidate may drop on so many selection images: at least one answer, or chance would send every small
+        data set up the whole ladder. The bundle's gate judges the budget itself, on the evaluation images."""
+        return max(self.max_drop, 100 / images)
+
+
+@dataclass
+class Climb:
+    """What one runtime's climb came to: the best candidate, and for every rung what was tried."""
+
+    best: Judged
+    passed: bool
+    reason: str
+    rungs: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the record."""
+        return {
+            "passed": self.passed,
+            "reason": self.reason,
+            "chosen": self.best.to_json(),
+            "rungs": self.rungs,
+        }
+
+
+def climb(workshop: Workshop, runtime: str, limits: Limits, *, vnni: bool, note: Note) -> Climb:
+    """The first rung that keeps the budget, or the best of all; `runtime` is "onnx" or "openvino".
+
+    A candidate that fails to build is an entry with its reason, never the end. Raises `EdgeTLError` only when the very
+    first cannot be built.
+    """
+    start = perf_counter()
+    first = Settings(
+        runtime, QDQ, ESTIMATORS[0], 300, weight_storage(runtime, vnni), matrix_only=runtime == "openvino"
+    )
+    allowed = limits.allowed(len(workshop.selection))
+    tried: list[Judged] = []
+    rungs: list[dict[str, Any]] = []
+    for number, name in list(RUNGS.items())[: limits.up_to]:
+        began = perf_counter()
+        judged, faults = [], []
+        for attempt in _attempts(number, workshop, first, tried, limits, start):
+            if tried and perf_counter() - start > limits.seconds:
+                faults.append("the time budget is spent")
+                break
+            try:
+                judged.append(attempt())
+            except Exception as error:  # NNCF, the runtimes and the quantizer raise anything
+                if not tried and not judged:
+                    raise EdgeTLError(f"INT8 for {runtime}: {type(error).__name__}: {error}") from error
+                faults.append(
+                    f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+                )
+            if number == 3 and judged and judged[-1].drop_pp <= allowed:
+                break  # the more layers, the more float: the first that suffices is the best
+        tried += judged
+        if not judged and not faults:
+            continue
+        entry: dict[str, Any] = {"rung": number, "name": name, "minutes": (perf_counter() - began) / 60}
+        entry |= {"candidates": [each.to_json() for each in judged], "faults": faults}
+        rungs.append(entry)
+        if judged:
+            best = _best(judged, allowed)
+            entry["best"] = best.to_json()
+            note(f"{runtime}-int8, rung {number}, {name}: {_figures(best)}")
+        elif faults:
+            note(f"{runtime}-int8, rung {number}, {name}: {faults[0]}")
+        if judged and best.drop_pp <= allowed:
+            reason = f"rung {number}, {name}, keeps the budget on the selection images"
+            return Climb(best, True, reason, rungs)
+    best = _best(tried, allowed)
+    low, high = best.drop_ci_pp
+    reason = (
+        f"no rung keeps the budget of {limits.max_drop:g} percentage points; the best drops by {best.drop_pp:.2f} "
+        f"[{low:.2f}, {high:.2f}] on the selection images"
+    )
+    return Climb(best, False, reason, rungs)
+
+
+def _attempts(
+    rung: int, workshop: Workshop, first: Settings, tried: list[Judged], limits: Limits, start: float
+) -> Iterator[Callable[[], Judged]]:
+    """What a rung tries, in order; each is built when it is called."""
+    if rung == 1:
+        yield lambda: workshop.make(first)
+    elif rung == 2:
+        for settings in _variants(first, len(workshop.calibration)):
+            yield lambda settings=settings: workshop.make(settings)  # type: ignore[misc]
+    elif rung == 3:
+        base = _nearest(tried).settings
+        for names in _exclusions(workshop, base):
+            yield lambda names=names: workshop.make(without(base, names))  # type: ignore[misc]
+    elif rung == 4 and first.runtime == "openvino":
+        yield lambda: _controlled(workshop, first, limits)
+    elif rung == 5:
+        left = max(limits.seconds - (perf_counter() - start), 0.0)
+        nearest = _nearest(tried)
+        yield lambda: workshop.make(
+            replace(nearest.settings, epochs=_EPOCHS), start=nearest.qdq, seconds=left
+        )
+
+
+def _variants(first: Settings, images: int) -> Iterator[Settings]:
+    """Rung 2: one thing changed at a time, for both ways of rounding between the layers."""
+    yield replace(first, matrix_only=not first.matrix_only)
+    yield replace(first, equalized=True)
+    for estimator in ESTIMATORS[1:]:
+        yield replace(first, estimator=estimator)
+    for count in (100, 1000):
+        if count < images or count == images != first.images:
+            yield replace(first, images=count)
+    if first.runtime == "openvino":
+        yield replace(first, method=NNCF, estimator="min-max", matrix_only=False)
+
+
+def _exclusions(workshop: Workshop, base: Settings) -> Iterator[set[str]]:
+    """Rung 3: gates, ends, both, and more and more of the most sensitive layers, within `MOST_FLOAT`."""
+    share = workshop.layers.share
+    seen: list[set[str]] = [set()]
+    gates, ends = workshop.layers.gates(), workshop.layers.ends()
+    worst: set[str] = set()
+    ranked: list[set[str]] = []
+    for row in workshop.rank(base):
+        if share(worst | {row["layer"]}) <= MOST_FLOAT:
+            worst = worst | {row["layer"]}
+            ranked += [worst] if len(worst) in (1, 2, 4, 8, 16) else []
+    # From little work in float to much, so that the first that suffices is the cheapest.
+    for names in sorted((gates, ends, gates | ends, *ranked), key=share):
+        if names not in seen and share(names) <= MOST_FLOAT:
+            seen.append(names)
+            yield names
+
+
+def _controlled(workshop: Workshop, first: Settings, limits: Limits) -> Judged:
+    """NNCF's accuracy control, on as many selection images as it can rank layers with in reasonable time."""
+    settings = replace(first, method=NNCF, estimator="min-max, accuracy control", matrix_only=False)
+    some = slice(0, 300)
+
+    def build(out: Any) -> None:
+        nncf_ptq.control_accuracy(
+            workshop.fp32_xml,
+            out,
+            workshop.calibration,
+            workshop.selection[some],
+            workshop.answers[some],
+            limits.max_drop,
+            workshop.contract,
+            workshop.labels,
+            first.storage,
+        )
+
+    return workshop.make(settings, build=build)
+
+
+def _best(judged: list[Judged], allowed: float) -> Judged:
+    """Among those that keep the budget the fastest, and of equally fast ones the nearest to FP32; else the nearest."""
+    passing = [each for each in judged if each.drop_pp <= allowed]
+    if not passing:
+        return min(judged, key=lambda each: each.divergence)
+    fastest = min(each.latency_ms for each in passing)
+    return min(
+        (each for each in passing if each.latency_ms <= _ALIKE * fastest), key=lambda each: each.divergence
+    )
+
+
+def _nearest(tried: list[Judged]) -> Judged:
+    """The Q/DQ candidate whose answers are nearest to FP32's: what later rungs build on."""
+    return min((each for each in tried if each.qdq), key=lambda each: each.divergence)
+
+
+def _figures(judged: Judged) -> str:
+    low, high = judged.drop_ci_pp
+    minutes, seconds = divmod(round(judged.seconds), 60)
+    return (
+        f"drop {judged.drop_pp:.2f} pp [{low:.2f}, {high:.2f}], agreement {judged.agreement:.1%}, "
+        f"{judged.latency_ms:.2f} ms, {judged.size_mb:.1f} MB, {judged.float_macs:.1%} of the work in float, "
+        f"{minutes}:{seconds:02}"
+    )

@@ -1,0 +1,98 @@
+"""Training a Q/DQ graph for a few epochs to answer as the FP32 model does; it must not judge the result.
+
+Distillation alone, no labels: what is wanted is the same model, not a better one (Hinton et al., "Distilling the
+Knowledge in a Neural Network", 2015; for quantization Mishra and Marr, "Apprentice", 2018). The scale of a weight's
+channel follows its extremes, that of an activation is trained, BatchNorm is folded already.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import nn
+
+from edge_tl.host.images.batches import draw
+from edge_tl.host.images.decoded import Images
+from edge_tl.host.int8.simulate import Simulated
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.errors import EdgeTLError
+from edge_tl.target.progress import Progress
+
+BATCH = 64
+LEAST_STEPS = 300
+_LR = 2e-4
+_SCALE_LR = 1e-3
+_TEMPERATURE = 2.0
+
+
+def train(
+    teacher: nn.Module,
+    prepared: Path,
+    qdq: Path,
+    out: Path,
+    images: Images,
+    contract: Preprocess,
+    *,
+    epochs: int,
+    seed: int,
+    flip: bool,
+    seconds: float = math.inf,
+    progress: Progress,
+) -> None:
+    """Write `qdq` with trained weights to `out`.
+
+    `images` are the training images as the contract frames them, uint8 `(3, H, W)`. At least `LEAST_STEPS` steps of
+    `BATCH` images, whatever the epochs; fewer where `seconds` run out, at a rate that has fallen accordingly. Raises
+    `BadInput` for a graph that cannot be simulated, `EdgeTLError` when the loss is not a number.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    student = Simulated(prepared, qdq).to(device)
+    teacher = teacher.eval().to(device)
+    steps = max(epochs * len(images) // BATCH, LEAST_STEPS)
+    groups = [
+        {"params": list(student.trained.values()), "peak": _LR},
+        {"params": list(student.growth.values()), "peak": _SCALE_LR},
+    ]
+    optimizer = torch.optim.Adam(groups, lr=_LR)
+    mean = torch.tensor(contract.mean, device=device).view(1, 3, 1, 1)
+    std = torch.tensor(contract.std, device=device).view(1, 3, 1, 1)
+    start = perf_counter()
+    for step, pixels in enumerate(_batches(images, steps, seed, flip)):
+        # By the steps, or by the time where that runs out first: the rate must end at 0.
+        done = max(step / steps, (perf_counter() - start) / seconds)
+        if done >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * (1 + math.cos(math.pi * done)) / 2
+        inputs = (pixels.to(device).float() / 255 - mean) / std
+        with torch.no_grad():
+            wanted = (teacher(inputs) / _TEMPERATURE).log_softmax(1)
+        given = (student(inputs) / _TEMPERATURE).log_softmax(1)
+        loss = nn.functional.kl_div(given, wanted, reduction="batchmean", log_target=True) * _TEMPERATURE**2
+        if not torch.isfinite(loss):
+            raise EdgeTLError("training in INT8: the loss is not a number. Stop below: --ladder up-to=4.")
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        progress("training in INT8", step + 1, steps)
+    teacher.to("cpu")
+    student.to("cpu").write(out)
+
+
+def _batches(images: Images, steps: int, seed: int, flip: bool) -> Iterator[torch.Tensor]:
+    """uint8 `(BATCH, 3, H, W)`, every image once before any comes again."""
+    order: list[int] = []
+    random = np.random.default_rng(draw(seed, "qat"))
+    for _ in range(steps):
+        while len(order) < BATCH:
+            order += random.permutation(len(images)).tolist()
+        now, order = order[:BATCH], order[BATCH:]
+        batch = [images[i] for i in now]
+        if flip:
+            batch = [image.flip(2) if random.random() < 0.5 else image for image in batch]
+        yield torch.stack(batch)

@@ -1,0 +1,206 @@
+"""An FP32 ONNX file and ranges to an INT8 one with Q/DQ pairs, and that to OpenVINO IR; it must not choose settings.
+
+One graph serves both runtimes: ONNX Runtime fuses the pairs into its integer kernels, OpenVINO reads them as its
+own low-precision pattern. What differs is how weights are stored on an x86 CPU without VNNI, whose INT8 kernels add
+pairs of products in 16 bits and saturate (onnxruntime, docs "Quantize ONNX models").
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edge_tl.host.bundling.export import INPUT, add_metadata, save_openvino
+from edge_tl.host.int8.ranges import Range
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.runtime import Logits, Runtime, open_runtime
+
+Inputs = NDArray[np.float32]
+_MATRIX = ("Conv", "Gemm", "MatMul")
+SIGNED, UNSIGNED, SEVEN_BITS = "int8", "uint8, zero point 128", "7 bits"
+
+
+def weight_storage(runtime: str, vnni: bool) -> str:
+    """How a runtime's weights are stored so that nothing saturates.
+
+    With VNNI or on Arm: int8. Without, ONNX Runtime has kernels for UINT8 x UINT8 that do not saturate, and the same
+    weights shifted by 128 use them at no loss; OpenVINO has none, so its weights give up a bit.
+    """
+    if vnni:
+        return SIGNED
+    return UNSIGNED if runtime == "onnx" else SEVEN_BITS
+
+
+def prepare(fp32: Path, prepared: Path) -> None:
+    """Fold and infer what the quantizer wants folded and inferred."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with quiet():
+        quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
+
+
+def quantize(
+    prepared: Path,
+    out: Path,
+    ranges: Mapping[str, Range],
+    storage: str,
+    *,
+    excluded: Collection[str] = (),
+    matrix_only: bool = False,
+    fused: bool = False,
+) -> None:
+    """Static QDQ: per-channel symmetric INT8 weights, asymmetric UINT8 activations in `ranges`; nodes named in
+    `excluded` stay in float, with `matrix_only` all that are not convolutions or matrix products. `fused`: the runtime
+    computes a convolution and the activation after it in one kernel, so nothing is rounded between them. The logits
+    stay float: eight bits over their whole range would decide close calls."""
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    overrides = {
+        name: [{"rmin": np.float32(low), "rmax": np.float32(high)}]
+        for name, (low, high) in ranges.items()
+        if high > low
+    }
+    with quiet():
+        quantize_static(
+            str(prepared),
+            str(out),
+            _Nothing(_shape(prepared)),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            reduce_range=storage == SEVEN_BITS,
+            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8,
+            nodes_to_exclude=sorted(excluded),
+            op_types_to_quantize=list(_MATRIX) if matrix_only else None,
+            extra_options={
+                "TensorQuantOverrides": overrides,
+                "OpTypesToExcludeOutputQuantization": list(_MATRIX) if fused else ["Gemm"],
+            },
+        )
+
+
+def naive(fp32: Path, out: Path, calibration: Inputs) -> None:
+    """What most people do first, for comparison: per-tensor weights, min-max ranges, nothing else."""
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    with quiet():
+        quantize_static(
+            str(fp32),
+            str(out),
+            Reader(calibration),
+            quant_format=QuantFormat.QDQ,
+            per_channel=False,
+            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8,
+        )
+
+
+def finish(
+    qdq: Path, out: Path, storage: str, ir_version: int, contract: Preprocess, labels: list[str]
+) -> None:
+    """The Q/DQ graph at `qdq` as the artifact `out`: `.onnx`, or `.xml` (and `.bin`) by conversion."""
+    graph = onnx.load(str(qdq))
+    if storage == UNSIGNED:
+        _store_weights_unsigned(graph)
+    if out.suffix == ".onnx":
+        graph.ir_version = ir_version
+        add_metadata(graph, contract, labels)
+        onnx.checker.check_model(graph, full_check=True)
+        onnx.save_model(graph, str(out))
+        return
+    import openvino
+
+    with quiet():
+        save_openvino(openvino.convert_model(str(qdq)), out, contract, labels)
+
+
+def correct_logits(qdq: Path, shift: NDArray[np.float64]) -> None:
+    """Add `shift`, `(classes,)`, to the bias of the last Gemm, in place.
+
+    Rounding errors do not average out through a network; they arrive at the head as a shift. Measured through the
+    kernels of this machine, it includes what they saturate (empirical bias correction, Nagel et al., "Data-Free
+    Quantization Through Weight Equalization and Bias Correction", 2019, at the last layer).
+    """
+    graph = onnx.load(str(qdq))
+    constants = {i.name: i for i in graph.graph.initializer}
+    makers = {name: node for node in graph.graph.node for name in node.output}
+    heads = [node for node in graph.graph.node if node.op_type == "Gemm"]
+    if not heads or len(heads[-1].input) < 3:
+        return
+    bias, step = heads[-1].input[2], np.ones(1)
+    if bias not in constants:
+        dequantize = makers[bias]
+        bias, step = dequantize.input[0], onnx.numpy_helper.to_array(constants[dequantize.input[1]])
+    values = onnx.numpy_helper.to_array(constants[bias])
+    moved = values + (np.rint(shift / step) if values.dtype == np.int32 else shift)
+    constants[bias].CopyFrom(onnx.numpy_helper.from_array(moved.astype(values.dtype), bias))
+    onnx.save_model(graph, str(qdq))
+
+
+def logits(path: Path, inputs: Inputs, *, batch: int = 16) -> Logits:
+    """`(n, classes)` of a model file."""
+    runtime: Runtime = open_runtime(path)
+    return np.concatenate([runtime(np.asarray(inputs[i : i + batch])) for i in range(0, len(inputs), batch)])
+
+
+def _store_weights_unsigned(graph: onnx.ModelProto) -> None:
+    """Shift every INT8 initializer that is dequantized, and its zero points, by 128 into UINT8."""
+    constants = {i.name: i for i in graph.graph.initializer}
+    shifted: set[str] = set()
+    for node in graph.graph.node:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in constants:
+            continue
+        if constants[node.input[0]].data_type != onnx.TensorProto.INT8:
+            continue
+        for name in {node.input[0], node.input[2]} - shifted:
+            values = onnx.numpy_helper.to_array(constants[name]).astype(np.int16) + 128
+            constants[name].CopyFrom(onnx.numpy_helper.from_array(values.astype(np.uint8), name))
+            shifted.add(name)
+
+
+def _shape(path: Path) -> list[int]:
+    graph = onnx.load(str(path), load_external_data=False)
+    return [d.dim_value or 1 for d in graph.graph.input[0].type.tensor_type.shape.dim]
+
+
+class Reader:
+    """One image at a time, so that calibration memory does not grow with the batch."""
+
+    def __init__(self, calibration: Inputs) -> None:
+        self._rest = iter(calibration)
+
+    def get_next(self) -> dict[str, Inputs] | None:
+        image = next(self._rest, None)
+        return None if image is None else {INPUT: image[None]}
+
+
+class _Nothing(Reader):
+    """One black image: every range is given, but the quantizer insists on calibrating."""
+
+    def __init__(self, shape: list[int]) -> None:
+        super().__init__(np.zeros(shape, np.float32))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Both quantizers talk on stdout and through loggers; stdout belongs to `--json`."""
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """`{size_mb}` of an artifact, all its files."""
+    files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+    return {"size_mb": sum(file.stat().st_size for file in files) / 1e6}

@@ -1,0 +1,269 @@
+"""Where INT8 candidates are made and judged: what all of them share is computed once. It must not choose among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from torch import nn
+
+from edge_tl.host.images.decoded import Images
+from edge_tl.host.int8 import nncf_ptq, qat, qdq
+from edge_tl.host.int8.equalize import equalize
+from edge_tl.host.int8.layers import Layers
+from edge_tl.host.int8.qdq import Inputs
+from edge_tl.host.int8.ranges import Histogram, histograms
+from edge_tl.target import compare
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.progress import Progress, no_progress
+from edge_tl.target.runtime import Logits, open_runtime
+
+QDQ, NNCF = "qdq", "nncf"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that tells one candidate from another. `matrix_only` leaves additions, multiplications and pooling
+    between the layers in float; `excluded` names layers left in float; `epochs` are those of training in INT8."""
+
+    runtime: str
+    method: str
+    estimator: str
+    images: int
+    storage: str
+    matrix_only: bool
+    excluded: frozenset[str] = frozenset()
+    equalized: bool = False
+    epochs: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """For the record."""
+        return {
+            "method": "Q/DQ" if self.method == QDQ else "NNCF post-training, MIXED, full bias correction",
+            "ranges": self.estimator,
+            "calibration_images": self.images,
+            "weights": f"per channel, {self.storage}",
+            "elementwise": "float" if self.matrix_only else "uint8",
+            "bias_correction": "logits" if self.method == QDQ else "full",
+            "cross_layer_equalization": self.equalized,
+            "in_float": sorted(self.excluded),
+            "trained_epochs": self.epochs,
+        }
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate's file and what it does on the selection images. `divergence` is the mean Kullback-Leibler divergence
+    of its answers from FP32's in nats: on the same images it tells candidates apart that accuracy cannot."""
+
+    settings: Settings
+    path: Path
+    qdq: Path | None
+    accuracy: float
+    drop_pp: float
+    drop_ci_pp: list[float]
+    agreement: float
+    divergence: float
+    latency_ms: float
+    size_mb: float
+    float_macs: float
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """For the record: figures and settings."""
+        keys = (
+            "accuracy drop_pp drop_ci_pp agreement divergence latency_ms size_mb float_macs seconds".split()
+        )
+        return {key: getattr(self, key) for key in keys} | {"settings": self.settings.to_json()}
+
+
+@dataclass
+class Workshop:
+    """`calibration` and `selection` are float32 `(n, 3, H, W)`, disjoint; `answers` the selection's labels `(n,)`;
+    `training` the training images for QAT, uint8 `(3, H, W)` each. Files are made in `scratch`."""
+
+    model: nn.Module
+    fp32_onnx: Path
+    fp32_xml: Path
+    scratch: Path
+    contract: Preprocess
+    labels: list[str]
+    calibration: Inputs
+    selection: Inputs
+    answers: NDArray[np.int64]
+    training: Callable[[], Images]
+    seed: int
+    flip: bool
+    progress: Progress = no_progress
+    sensitivity: list[dict[str, Any]] = field(default_factory=list)
+    _histograms: dict[tuple[int, bool], dict[str, Histogram]] = field(default_factory=dict)
+    _made: int = 0
+
+    @cached_property
+    def prepared(self) -> Path:
+        """The FP32 graph as the quantizer wants it."""
+        path = self.scratch / "prepared.onnx"
+        qdq.prepare(self.fp32_onnx, path)
+        return path
+
+    @cached_property
+    def _equalized(self) -> Path:
+        path = self.scratch / "equalized.onnx"
+        equalize(self.prepared, path)
+        return path
+
+    def base(self, settings: Settings) -> Path:
+        """The FP32 graph that a candidate is made from."""
+        return self._equalized if settings.equalized else self.prepared
+
+    @cached_property
+    def layers(self) -> Layers:
+        """The FP32 graph's layers."""
+        return Layers(self.prepared)
+
+    @cached_property
+    def expected(self) -> Logits:
+        """FP32's logits of the selection images."""
+        return qdq.logits(self.fp32_onnx, self.selection)
+
+    @cached_property
+    def _expected_of_calibration(self) -> Logits:
+        return qdq.logits(self.fp32_onnx, self.calibration)
+
+    def ranges(self, settings: Settings) -> dict[str, tuple[float, float]]:
+        """Activation ranges from the first `settings.images` calibration images."""
+        count = min(settings.images, len(self.calibration))
+        key = count, settings.equalized
+        if key not in self._histograms:
+            images = self.calibration[:count]
+            self._histograms[key] = histograms(str(self.base(settings)), images, self.progress)
+        return {name: seen.range(settings.estimator) for name, seen in self._histograms[key].items()}
+
+    def make(
+        self,
+        settings: Settings,
+        *,
+        start: Path | None = None,
+        seconds: float = float("inf"),
+        build: Callable[[Path], None] | None = None,
+    ) -> Judged:
+        """Build and judge one candidate; `start` is the Q/DQ graph that training goes on from, for at most `seconds`;
+        `build` writes an NNCF model that is not made from the settings alone."""
+        began = perf_counter()
+        self._made += 1
+        suffix = ".onnx" if settings.runtime == "onnx" else ".xml"
+        out = self.scratch / f"candidate{self._made}{suffix}"
+        graph: Path | None = self.scratch / f"candidate{self._made}.qdq.onnx"
+        if settings.method == NNCF:
+            graph = None
+            if build:
+                build(out)
+            else:
+                sets = self.calibration, self.contract, self.labels
+                nncf_ptq.quantize(self.fp32_xml, out, *sets, settings.storage)
+        elif settings.epochs:
+            assert start is not None
+            assert graph is not None
+            qat.train(
+                self.model,
+                self.base(settings),
+                start,
+                graph,
+                self.training(),
+                self.contract,
+                epochs=settings.epochs,
+                seed=self.seed,
+                flip=self.flip,
+                seconds=seconds,
+                progress=self.progress,
+            )
+            self._finish(graph, out, settings)
+        else:
+            assert graph is not None
+            qdq.quantize(
+                self.base(settings),
+                graph,
+                self.ranges(settings),
+                settings.storage,
+                excluded=settings.excluded,
+                matrix_only=settings.matrix_only,
+                fused=settings.runtime == "openvino",
+            )
+            self._finish(graph, out, settings)
+        return self._judge(settings, out, graph, began)
+
+    def _finish(self, graph: Path, out: Path, settings: Settings) -> None:
+        version = onnx.load(str(self.fp32_onnx), load_external_data=False).ir_version
+        qdq.finish(graph, out, settings.storage, version, self.contract, self.labels)
+        own = qdq.logits(out, self.calibration)
+        shift: NDArray[np.float64] = np.mean(self._expected_of_calibration - own, axis=0, dtype=np.float64)
+        qdq.correct_logits(graph, shift)
+        qdq.finish(graph, out, settings.storage, version, self.contract, self.labels)
+
+    def _judge(self, settings: Settings, out: Path, graph: Path | None, began: float) -> Judged:
+        own = qdq.logits(out, self.selection)
+        expected, got = compare.top1(self.expected), compare.top1(own)
+        drop = compare.paired_drop(self.answers, expected, got)
+        return Judged(
+            settings,
+            out,
+            graph,
+            accuracy=compare.accuracy(self.answers, got),
+            drop_pp=drop["drop_pp"],
+            drop_ci_pp=drop["drop_ci_pp"],
+            agreement=compare.agreement(expected, got),
+            divergence=compare.divergence(self.expected, own),
+            latency_ms=self._latency(out),
+            size_mb=qdq.facts(out)["size_mb"],
+            float_macs=self.layers.share(settings.excluded),
+            seconds=perf_counter() - began,
+        )
+
+    def rank(self, settings: Settings, images: int = 256) -> list[dict[str, Any]]:
+        """How much each layer alone in INT8 moves the answers, the worst first: `{layer, divergence, macs}`."""
+        if self.sensitivity:
+            return self.sensitivity
+        some, ranges = self.selection[:images], self.ranges(settings)
+        graph, out = self.scratch / "one.qdq.onnx", self.scratch / "one.onnx"
+        version = onnx.load(str(self.fp32_onnx), load_external_data=False).ir_version
+        names = list(self.layers.macs)
+        rows = []
+        for number, name in enumerate(names):
+            others = [node.name for node in self.layers.graph.node if node.name != name]
+            storage = qdq.UNSIGNED if settings.storage != qdq.SIGNED else qdq.SIGNED
+            qdq.quantize(self.base(settings), graph, ranges, storage, excluded=others)
+            qdq.finish(graph, out, storage, version, self.contract, self.labels)
+            divergence = compare.divergence(self.expected[:images], qdq.logits(out, some))
+            rows.append({"layer": name, "divergence": divergence, "macs": self.layers.share([name])})
+            self.progress("measuring layers", number + 1, len(names))
+        self.sensitivity = sorted(rows, key=lambda row: -row["divergence"])
+        return self.sensitivity
+
+    def _latency(self, path: Path, calls: int = 40) -> float:
+        """Median milliseconds of one image: enough to tell kernels from fallbacks; what is shipped is timed apart."""
+        runtime, image = open_runtime(path), np.asarray(self.selection[:1])
+        times = []
+        for _ in range(calls):
+            begun = perf_counter()
+            runtime(image)
+            times.append(perf_counter() - begun)
+        return 1000 * float(np.median(times[5:]))
+
+
+def keep(judged: Judged, target: Path) -> None:
+    """Move a candidate's files to where the bundle wants them."""
+    suffixes: Sequence[str] = (".xml", ".bin") if target.suffix == ".xml" else (".onnx",)
+    for suffix in suffixes:
+        judged.path.with_suffix(suffix).replace(target.with_suffix(suffix))
+
+
+def without(settings: Settings, names: set[str]) -> Settings:
+    """With these layers in float as well."""
+    return replace(settings, excluded=settings.excluded | names)

@@ -1,0 +1,161 @@
+"""From what a person typed to a recipe: data, recipes and runs told apart, options before `--set`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_tl.cli import options
+from edge_tl.cli.options import Asked
+from edge_tl.host import checkpoint
+from edge_tl.target.errors import BadInput
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("rung", [1, 2, 3, 4, 5])
+def test_the_last_rung_is_a_number_from_1_to_5(rung: int):
+    assert options.last_rung(f"up-to={rung}") == rung
+
+
+@pytest.mark.parametrize(
+    "text", ["", "3", "up-to", "up-to=", "up-to=0", "up-to=6", "up-to=-1", "up-to=33", "up to=3", "up-to=3.0"]
+)
+def test_another_last_rung_is_refused_with_how_to_write_it(text: str):
+    with pytest.raises(BadInput, match="up-to=N with N from 1 to 5") as caught:
+        options.last_rung(text)
+    assert f"--ladder {text}:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("10m", 600),
+        ("1h", 3600),
+        ("1.5h", 5400),
+        ("0.5m", 30),
+        (" 10m ", 600),
+        ("0.1", 0.1),
+    ],
+)
+def test_a_time_budget_is_read_in_seconds(text: str, want: float):
+    assert options.seconds(text) == pytest.approx(want)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "0s", "0.0m", "-5s", "+5s", "m", "10 m", "10min", "1h30m", "1d", ".5h", "1e3", "inf", "nan"],
+)
+def test_another_time_budget_is_refused_with_how_to_write_it(text: str):
+    with pytest.raises(BadInput, match="write it as 90s, 10m or 1h") as caught:
+        options.seconds(text)
+    assert f"--time-budget {text}:" in str(caught.value)
+
+
+def test_what_was_not_typed_stays_unsaid():
+    assert options.last_rung(None) is None
+    assert options.seconds(None) is None
+
+
+def test_a_time_budget_without_end_is_refused_by_the_recipe():
+    endless = options.seconds("9" * 400)
+    with pytest.raises(BadInput, match=r"export\.time_budget_s"):
+        Asked({}, "options").changed({"export.time_budget_s": endless}, None).recipe()
+
+
+def test_a_folder_and_a_list_are_data(here: Path):
+    for name in ("photos", "photos/list.csv", "data-{000..003}.tar", "absent"):
+        found = options.of_data(name)
+        assert (found.settings, found.source, found.run) == ({"data": {"path": name}}, "options", None)
+        assert found.recipe().data.path == name
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".yml"])
+def test_a_recipe_file_is_read_and_named_in_errors(suffix: str, here: Path):
+    Path(f"my{suffix}").write_text("data: {path: photos}\ntrain: {epochs: 3}\n")
+    found = options.of_data(f"my{suffix}")
+    assert (found.source, found.run) == (f"my{suffix}", None)
+    assert (found.recipe().data.path, found.recipe().train.epochs) == ("photos", 3)
+    Path(f"my{suffix}").write_text("train: {epoch: 3}\n")
+    with pytest.raises(BadInput, match=rf"my{suffix}: unknown key 'train\.epoch'"):
+        options.of_data(f"my{suffix}").recipe()
+    Path(f"my{suffix}").unlink()
+    with pytest.raises(BadInput, match="no such recipe"):
+        options.of_data(f"my{suffix}")
+
+
+def test_a_recipe_of_the_package_is_found_by_name_unless_a_folder_has_it(here: Path):
+    found = options.of_data("demo")
+    assert (found.source, found.run) == ("demo.yaml", None)
+    assert found.recipe().model.weights == "embedded"
+    (here / "demo").mkdir()
+    assert options.of_data("demo").settings == {"data": {"path": "demo"}}
+
+
+def test_a_runs_folder_gives_the_recipe_it_was_asked_for(run: Path, images: Path):
+    found = options.of_data(str(run))
+    assert (found.run, found.source) == (run, str(run / checkpoint.RECIPE))
+    assert found.recipe().data.path == str(images)
+    assert found.recipe().model_dump(mode="json") == checkpoint.read(run)["provenance"]["recipe"]
+
+
+def test_a_finished_run_gives_the_settings_it_was_made_with(run: Path, tmp_path: Path):
+    found = options.of_run(run).changed({"export.int8": True, "export.max_drop": None}, ["export.ladder=2"])
+    before = checkpoint.read(run)["provenance"]["recipe"]
+    recipe = found.recipe()
+    assert found.run == run
+    assert (recipe.export.int8, recipe.export.ladder) == (True, 2)
+    assert recipe.export.max_drop == before["export"]["max_drop"]
+    assert recipe.model.name == before["model"]["name"]
+    assert checkpoint.read(run)["provenance"]["recipe"] == before
+    with pytest.raises(BadInput, match="no such run"):
+        options.of_run(tmp_path / "absent")
+    with pytest.raises(BadInput, match="not a finished run"):
+        options.of_run(tmp_path)
+
+
+def test_options_of_none_leave_a_setting_and_false_and_0_do_not():
+    settings = {"seed": 3, "export": {"int8": True, "max_drop": 0.5}}
+    kept = Asked(settings, "options").changed({"seed": None, "export.int8": None, "model.name": None}, None)
+    assert kept.settings == {"seed": 3, "export": {"int8": True, "max_drop": 0.5}}
+    changed = kept.changed({"seed": 0, "export.int8": False, "export.max_drop": 0.0}, [])
+    recipe = changed.recipe()
+    assert (recipe.seed, recipe.export.int8, recipe.export.max_drop) == (0, False, 0.0)
+
+
+def test_assignments_come_after_options_and_the_last_one_counts():
+    flags = {"model.name": "resnet18", "train.epochs": 2}
+    sets = ["train.epochs=3", "train.epochs=4", "model.mean=[0, 0.5, 1]", "name=null"]
+    recipe = Asked({"name": "x"}, "options").changed(flags, sets).recipe()
+    assert (recipe.model.name, recipe.train.epochs, recipe.name) == ("resnet18", 4, None)
+    assert recipe.model.mean == (0, 0.5, 1)
+
+
+def test_an_empty_section_is_made_one():
+    recipe = Asked({"train": None}, "options").changed({"train.epochs": 2}, None).recipe()
+    assert recipe.train.epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "sets", "match"),
+    [
+        ({}, ["train.epochs"], r"--set train\.epochs: write it as section\.field=value"),
+        ({}, ["=3"], "write it as section"),
+        ({}, ["train.epochs=["], "is not a YAML value"),
+        ({"train": "fast"}, ["train.epochs=3"], r"--set train\.epochs=3: train: 'fast' is a value"),
+        ({}, ["train.epoch=3"], r"options: unknown key 'train\.epoch'. Nearest: 'train\.epochs'"),
+        ({}, ["train.epochs=0"], r"options: train\.epochs = 0"),
+    ],
+)
+def test_assignments_that_cannot_be_are_refused(settings: dict[str, Any], sets: list[str], match: str):
+    with pytest.raises(BadInput, match=match):
+        Asked(settings, "options").changed({}, sets).recipe()

@@ -1,0 +1,27 @@
+"""The shared run's images as model inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_tl.host.bundling import evidence
+from edge_tl.host.images.data import Dataset
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.files import read_json
+
+
+@pytest.fixture(scope="session")
+def dataset(run: Path) -> Dataset:
+    record = read_json(run / "run.json")
+    return Dataset.from_json(record["data"], record["labels"])
+
+
+@pytest.fixture(scope="session")
+def calibration(run: Path, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Twelve of the run's training images."""
+    contract = Preprocess.from_json(read_json(run / "run.json")["preprocess"])
+    chosen = evidence.calibration_set(dataset, 12, 0)
+    return evidence.inputs(contract, dataset, chosen, tmp_path_factory.mktemp("calibration") / "x.npy")
