@@ -27,6 +27,7 @@ STEPS = {
     "features": "features of the frozen backbone",
     "head": "solving the head",
     "export": "exporting and quantizing",
+    "ranges": "ranges of activations",
     "evaluation": "evaluating PyTorch and artifacts",
     "latency": "timing, in fresh processes",
     "gates": "gates",

@@ -140,8 +140,10 @@ def _fitted(name: str, state: weights.State, path: Path) -> tuple[nn.Module, boo
         pooled = f"{paths[0]}.weight" not in state and paths[0] != paths[1]
         weight = state.get(f"{paths[pooled]}.weight")
         if weight is None or weight.ndim != 2:
+            guess = weights.fitting(state)
+            fits = f"It fits --model {guess}. " if guess not in (None, name) else ""
             raise BadInput(
-                f"{path}: no {paths[0]}.weight, the head of {name}. Give the whole classifier's state dict, "
+                f"{path}: no {paths[0]}.weight, the head of {name}. {fits}Give the whole classifier's state dict, "
                 "and the architecture it was saved from: --model, or --factory."
             )
         classes = len(weight)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from edge_tl.target import run_tables, tables
+from edge_tl.target import ladder_tables, run_tables, tables
 from edge_tl.target.tables import (
     CHANGED,
     CONFUSED,
@@ -35,6 +35,10 @@ def markdown(record: dict[str, Any]) -> str:
     name = _escape(record.get("name"))
     parts = [f"# {name}", f"**{_escape(sentence(record))}**", _escape(measured_on(record))]
     parts += [_table(TABLE, table(record)), "## How to read it", _bullets(how_to_read(record))]
+    if rungs := ladder_tables.rungs(record):
+        parts += ["## The ladder to INT8", _table(ladder_tables.RUNGS, rungs), ladder_tables.HOW]
+    if layers := ladder_tables.layers(record):
+        parts += ["## Sensitive layers", _table(ladder_tables.LAYERS, layers), ladder_tables.HOW_LAYERS]
     if failed := tables.failures(record):
         lines = (
             f"- **{_escape(row['gate'])}**, {_escape(row['artifact'])}: measured {_escape(row['measured'])}, "

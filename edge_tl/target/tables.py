@@ -204,15 +204,16 @@ def _measures(item: dict[str, Any]) -> Row:
     latency, files = item.get("latency_ms") or {}, item.get("files") or []
     return {
         "accuracy": number(item.get("accuracy"), 2, 100),
-        "drop": _interval(item.get("drop_pp"), item.get("drop_ci_pp")),
+        "drop": interval(item.get("drop_pp"), item.get("drop_ci_pp")),
         "agreement": number(item.get("agreement"), 2, 100),
         **{key: number(latency.get(key)) for key in ("p50", "p90", "p99")},
-        "speedup": _interval(item.get("speedup"), item.get("speedup_ci")),
+        "speedup": interval(item.get("speedup"), item.get("speedup_ci")),
         "size": number(sum(file.get("bytes") or 0 for file in files) / 1e6) if files else DASH,
     }
 
 
-def _interval(value: object, bounds: Sequence[object] | None) -> str:
+def interval(value: object, bounds: Sequence[object] | None) -> str:
+    """``value [low, high]``; without complete bounds the value alone."""
     text, ends = number(value), [number(bound) for bound in bounds or ()]
     return text if text == DASH or DASH in ends or len(ends) != 2 else f"{text} [{ends[0]}, {ends[1]}]"
 

@@ -206,7 +206,7 @@ def test_a_missing_runtime_at_the_desk_is_named_too(
     def fail(*arguments: Any) -> None:
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
-    monkeypatch.setattr(pack, "_artifacts", fail)  # both export and quantize import it late
+    monkeypatch.setattr(pack, "write_artifacts", fail)  # both export and quantize import it late
     refused(door("export", run, "--out", "b"), missing, "pip install")
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -58,16 +58,13 @@ class Climb:
     best: Judged
     passed: bool
     reason: str
-    rungs: list[dict[str, Any]] = field(default_factory=list)
+    rungs: list[dict[str, Any]]
+    sensitivity: list[dict[str, Any]]
 
     def to_json(self) -> dict[str, Any]:
         """For the record."""
-        return {
-            "passed": self.passed,
-            "reason": self.reason,
-            "chosen": self.best.to_json(),
-            "rungs": self.rungs,
-        }
+        kept = {"passed": self.passed, "reason": self.reason, "chosen": self.best.to_json()}
+        return kept | {"rungs": self.rungs, "sensitivity": self.sensitivity}
 
 
 def climb(workshop: Workshop, runtime: str, limits: Limits, *, vnni: bool, note: Note) -> Climb:
@@ -114,14 +111,14 @@ def climb(workshop: Workshop, runtime: str, limits: Limits, *, vnni: bool, note:
             note(f"{runtime}-int8, rung {number}, {name}: {faults[0]}")
         if judged and best.drop_pp <= allowed:
             reason = f"rung {number}, {name}, keeps the budget on the selection images"
-            return Climb(best, True, reason, rungs)
+            return Climb(best, True, reason, rungs, workshop.sensitivity)
     best = _best(tried, allowed)
     low, high = best.drop_ci_pp
     reason = (
         f"no rung keeps the budget of {limits.max_drop:g} percentage points; the best drops by {best.drop_pp:.2f} "
         f"[{low:.2f}, {high:.2f}] on the selection images"
     )
-    return Climb(best, False, reason, rungs)
+    return Climb(best, False, reason, rungs, workshop.sensitivity)
 
 
 def _attempts(

@@ -8,7 +8,6 @@ makes the difference: quantiles taken image by image and then averaged cut what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,11 +89,11 @@ def _error(
 
 
 def histograms(
-    path: str, images: Iterable[NDArray[np.float32]], progress: Progress = no_progress
+    path: str, images: NDArray[np.float32], progress: Progress = no_progress
 ) -> dict[str, Histogram]:
     """A histogram of every float activation of the ONNX file at `path`, by tensor name.
 
-    `images` holds float32 `(3, H, W)` and is read twice, one image at a time.
+    `images` is float32 `(n, 3, H, W)` and is read twice, one image at a time.
     """
     import onnxruntime
 
@@ -121,7 +120,7 @@ def histograms(
                     low[name], high[name] = min(low[name], value.min()), max(high[name], value.max())
                 elif high[name] > low[name]:
                     counts[name] += np.histogram(value, BINS, (float(low[name]), float(high[name])))[0]
-            progress("calibration", number + 1, 0)
+            progress("ranges", pass_ * len(images) + number + 1, 2 * len(images))
     unbounded = (-np.inf, np.inf)
     return {
         name: Histogram(float(low[name]), float(high[name]), counts[name], bounds.get(name, unbounded))

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from edge_tl.host.pages import heatmap, plots
-from edge_tl.target import report, run_tables, tables
+from edge_tl.target import ladder_tables, report, run_tables, tables
 from edge_tl.target.files import write_atomic
 
 LARGEST_HEATMAP = 30  # classes; beyond that nobody finds the cell that matters
@@ -42,6 +42,9 @@ def write_page(record: dict[str, Any], path: Path) -> None:
         drop=plots.drop(record),
         confusion=_confusion(record, matrix or (record.get("reference") or {}).get("confusion")),
         owner=tables.words(f"{owner} on {split}" if split else owner),
+        ladder=ladder_tables,
+        rungs=ladder_tables.rungs(record),
+        layers=ladder_tables.layers(record),
         gates=tables.gates(record),
         failures=tables.failures(record),
         changed=[(tables.words(a.get("id")), tables.changed(a)) for a in artifacts],

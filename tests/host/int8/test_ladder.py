@@ -52,6 +52,7 @@ class Scripted:
     def __init__(self, *outcomes: float | Exception) -> None:
         self.outcomes = list(outcomes)
         self.asked: list[Settings] = []
+        self.sensitivity: list[dict[str, Any]] = []
         self.selection = self.calibration = np.zeros((1000, 1))
 
     def make(self, settings: Settings, **more: Any) -> Judged:

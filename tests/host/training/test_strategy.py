@@ -29,7 +29,9 @@ STRATEGIES = ["partial", "full", "lp-ft", "gradual"]
         (10, 0.5, True, "partial", "last blocks"),
         (39, 0.98, True, "partial", "last blocks"),
         (40, 0.98, True, "lp-ft", "solved head"),
-        (5000, 0.0, True, "lp-ft", "solved head"),
+        (199, 0.0, True, "lp-ft", "solved head"),
+        (200, 0.98, True, "full", "together"),
+        (5000, 0.0, True, "full", "together"),
     ],
 )
 def test_auto_is_decided_by_images_and_what_the_head_reaches(

@@ -1,0 +1,78 @@
+"""Turn what the INT8 ladder tried (rungs, candidates, layers) into rows of text.
+
+Must not measure or lay out; what is not in the record becomes a dash or is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_tl.target.tables import Column, Row, interval, number, words
+
+RUNGS = (
+    Column("artifact", "artifact", False),
+    Column("rung", "rung", False),
+    Column("tried", "tried"),
+    Column("drop", "drop pp [interval]"),
+    Column("agreement", "agreement %"),
+    Column("latency", "ms"),
+    Column("size", "size MB"),
+    Column("float", "work in float %"),
+    Column("minutes", "minutes"),
+    Column("mark", "", False),
+)
+LAYERS = (
+    Column("layer", "layer", False),
+    Column("divergence", "divergence, millinats"),
+    Column("macs", "work %"),
+)
+SHOWN = 12
+HOW = (
+    "The best candidate of each rung on the selection images, which neither calibrated nor judge. Latency: the median "
+    "of a few calls, to tell candidates apart. Work in float: multiply-accumulates of layers that were not quantized."
+)
+HOW_LAYERS = (
+    "How far each layer alone in INT8 moves the answers from FP32's, the worst first: the mean Kullback-Leibler "
+    "divergence on some of the selection images."
+)
+
+
+def rungs(record: dict[str, Any]) -> list[Row]:
+    """Rows of ``RUNGS``, a row a rung of each INT8 artifact; the rung that was kept carries a mark."""
+    rows = []
+    for artifact in record.get("artifacts") or []:
+        ladder = artifact.get("ladder") or {}
+        for rung in ladder.get("rungs") or []:
+            best = rung.get("best") or {}
+            faults = rung.get("faults") or []
+            kept = best and best == ladder.get("chosen")
+            rows.append(
+                {
+                    "artifact": words(artifact.get("id")),
+                    "rung": f"{number(rung.get('rung'), 0)} {words(rung.get('name'))}",
+                    "tried": number(len(rung.get("candidates") or []) + len(faults), 0),
+                    "drop": interval(best.get("drop_pp"), best.get("drop_ci_pp")),
+                    "agreement": number(best.get("agreement"), 1, 100),
+                    "latency": number(best.get("latency_ms")),
+                    "size": number(best.get("size_mb")),
+                    "float": number(best.get("float_macs"), 1, 100),
+                    "minutes": number(rung.get("minutes"), 1),
+                    "mark": "kept" if kept else "" if best else words(faults[0] if faults else None),
+                }
+            )
+    return rows
+
+
+def layers(record: dict[str, Any]) -> list[Row]:
+    """Rows of ``LAYERS``: the most sensitive layers, where a ladder had to measure them."""
+    for artifact in record.get("artifacts") or []:
+        if found := (artifact.get("ladder") or {}).get("sensitivity"):
+            return [
+                {
+                    "layer": words(row.get("layer")),
+                    "divergence": number(row.get("divergence"), 2, 1000),
+                    "macs": number(row.get("macs"), 1, 100),
+                }
+                for row in found[:SHOWN]
+            ]
+    return []
