@@ -247,7 +247,7 @@ def _logits(
     samples: list[data.Sample],
     progress: Progress,
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
-    from edge_tl.host.bundling.reference import TorchRuntime
+    from edge_tl.host.reference import TorchRuntime
 
     runtime = TorchRuntime(model, device="cuda" if torch.cuda.is_available() else "cpu")
     parts = []

@@ -1,1 +1,1 @@
-"""From a run to a proven bundle: export, quantize, compare with PyTorch, pack."""
+"""From a run to a proven bundle: artifacts, evidence, verdicts, pack."""

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from edge_tl.host.bundling import evidence
-from edge_tl.host.bundling.export import to_onnx, to_openvino
-from edge_tl.host.bundling.reference import TorchRuntime
+from edge_tl.host.export import to_onnx, to_openvino
 from edge_tl.host.images import decoded
 from edge_tl.host.images.data import Dataset, Sample
 from edge_tl.host.int8 import ladder
 from edge_tl.host.int8.workshop import Workshop, keep
 from edge_tl.host.listeners import Note
+from edge_tl.host.reference import TorchRuntime
 from edge_tl.host.settings import Recipe
 from edge_tl.target import bundle as bundles
 from edge_tl.target.contract import Preprocess

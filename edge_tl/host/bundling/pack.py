@@ -18,11 +18,11 @@ import numpy as np
 from edge_tl.host import checkpoint
 from edge_tl.host.bundling import evidence, verdict
 from edge_tl.host.bundling.artifacts import sets_of, write_artifacts
-from edge_tl.host.bundling.reference import TorchRuntime
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.pages.page import write_page
 from edge_tl.host.provenance import provenance
+from edge_tl.host.reference import TorchRuntime
 from edge_tl.host.settings import Recipe
 from edge_tl.target import bundle as bundles
 from edge_tl.target import compare
@@ -108,7 +108,7 @@ def torch_contestant(run: Path, record: dict[str, Any]) -> Contestant:
         "shape": [1, 3, *Preprocess.from_json(record["preprocess"]).input_size],
         "threads": cores_allowed(),
     }
-    return Contestant(REFERENCE, "edge_tl.host.bundling.reference", spec)
+    return Contestant(REFERENCE, "edge_tl.host.reference", spec)
 
 
 def _judged(

@@ -83,7 +83,7 @@ def _known(path: Path, wanted: set[str], method: dict[str, int]) -> dict[str, An
 
 def _export(runs: dict[str, Path], folder: Path, progress: Progress, note: Note) -> dict[str, str]:
     """Write the file of each ID that has none yet; the reasons of those that failed."""
-    from edge_tl.host.bundling.export import to_onnx
+    from edge_tl.host.export import to_onnx
 
     folder.mkdir(exist_ok=True)
     faults = {}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.host.bundling.export import save_openvino
+from edge_tl.host.export import save_openvino
 from edge_tl.host.int8.qdq import SEVEN_BITS, Inputs, quiet
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.machine import openvino_core

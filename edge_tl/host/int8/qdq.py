@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edge_tl.host.bundling.export import INPUT, add_metadata, save_openvino
+from edge_tl.host.export import INPUT, add_metadata, save_openvino
 from edge_tl.host.int8.ranges import Range
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.runtime import Logits, Runtime, open_runtime

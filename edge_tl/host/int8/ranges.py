@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edge_tl.host.bundling.export import INPUT
+from edge_tl.host.export import INPUT
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.progress import Progress, no_progress
 

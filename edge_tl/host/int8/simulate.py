@@ -18,7 +18,7 @@ from onnx.numpy_helper import from_array, to_array
 from torch import nn
 from torch.nn import functional as F
 
-from edge_tl.host.bundling.export import INPUT
+from edge_tl.host.export import INPUT
 from edge_tl.target.errors import BadInput
 
 Tensor = torch.Tensor

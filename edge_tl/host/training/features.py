@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edge_tl.host import processes, zoo
-from edge_tl.host.bundling.reference import TorchRuntime
 from edge_tl.host.images.data import Sample
+from edge_tl.host.reference import TorchRuntime
 from edge_tl.host.weights import Source
 from edge_tl.target.files import write_atomic
 from edge_tl.target.loader import Encoded, batches

@@ -160,7 +160,7 @@ def judge(
         with torch.inference_mode():
             result: Logits = learned.features_head(torch.from_numpy(found.of(samples))).numpy()
         return result
-    from edge_tl.host.bundling.reference import TorchRuntime
+    from edge_tl.host.reference import TorchRuntime
 
     runtime = TorchRuntime(
         copy.deepcopy(learned.model),

@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from edge_tl.host import zoo
-from edge_tl.host.bundling import export
+from edge_tl.host import export, zoo
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.runtime import open_runtime
 

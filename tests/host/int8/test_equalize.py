@@ -12,7 +12,7 @@ import torch
 from onnx.numpy_helper import to_array
 from torch import nn
 
-from edge_tl.host.bundling.export import to_onnx
+from edge_tl.host.export import to_onnx
 from edge_tl.host.int8.equalize import equalize
 from edge_tl.target.contract import Preprocess
 

@@ -13,7 +13,7 @@ import torch
 
 from edge_tl.host import checkpoint
 from edge_tl.host.bundling import evidence
-from edge_tl.host.bundling.export import to_onnx, to_openvino
+from edge_tl.host.export import to_onnx, to_openvino
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.int8 import ladder, qdq
 from edge_tl.host.int8.ladder import Limits

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from edge_tl.host import zoo
-from edge_tl.host.bundling.export import to_onnx
+from edge_tl.host.export import to_onnx
 from edge_tl.host.int8 import qdq
 from edge_tl.host.int8.layers import Layers
 from edge_tl.target.contract import Preprocess

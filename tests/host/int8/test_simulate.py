@@ -14,7 +14,7 @@ import torch
 from onnx import numpy_helper
 
 from edge_tl.host import checkpoint, zoo
-from edge_tl.host.bundling.export import to_onnx
+from edge_tl.host.export import to_onnx
 from edge_tl.host.int8 import qat, qdq
 from edge_tl.host.int8.ranges import histograms
 from edge_tl.host.int8.simulate import Simulated

@@ -14,15 +14,14 @@ import openvino
 import pytest
 import torch
 
-from edge_tl.host import checkpoint, zoo
-from edge_tl.host.bundling import export
+from edge_tl.host import checkpoint, export, zoo
 from edge_tl.host.int8 import qdq
 from edge_tl.host.int8.ranges import histograms
 from edge_tl.target.bundle import read_bundle
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.runtime import open_runtime
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[2]
 FILES = {
     "onnx-fp32": ["model.fp32.onnx"],
     "openvino-fp32": ["model.fp32.xml", "model.fp32.bin"],

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_tl.host import checkpoint, zoo
-from edge_tl.host.bundling import reference
+from edge_tl.host import checkpoint, reference, zoo
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.runtime import ran
 
@@ -72,11 +71,11 @@ def test_a_timed_block_of_a_run(
 
 def test_without_the_run_the_architecture_is_timed_in_a_process_of_its_own():
     done = subprocess.run(
-        [sys.executable, "-m", "edge_tl.host.bundling.reference", spec()],
+        [sys.executable, "-m", "edge_tl.host.reference", spec()],
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[2],
     )
     block = json.loads(done.stdout)
     assert len(block["samples_ns"]) == 3
