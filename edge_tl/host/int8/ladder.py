@@ -20,7 +20,7 @@ from typing import Any
 from edge_tl.host.int8 import nncf_ptq
 from edge_tl.host.int8.qdq import weight_storage
 from edge_tl.host.int8.ranges import ESTIMATORS
-from edge_tl.host.int8.workshop import NNCF, QDQ, Judged, Settings, Workshop, without
+from edge_tl.host.int8.workshop import NNCF, QDQ, Judged, Settings, Workshop, forget, without
 from edge_tl.host.listeners import Note
 from edge_tl.target.errors import EdgeTLError
 
@@ -98,6 +98,9 @@ def climb(workshop: Workshop, runtime: str, limits: Limits, *, vnni: bool, note:
             if number == 3 and judged and judged[-1].drop_pp <= allowed:
                 break  # the more layers, the more float: the first that suffices is the best
         tried += judged
+        for each in tried:
+            if each not in (_best(tried, allowed), _nearest(tried)):
+                forget(each)
         if not judged and not faults:
             continue
         entry: dict[str, Any] = {"rung": number, "name": name, "minutes": (perf_counter() - began) / 60}

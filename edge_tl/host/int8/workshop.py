@@ -264,6 +264,13 @@ def keep(judged: Judged, target: Path) -> None:
         judged.path.with_suffix(suffix).replace(target.with_suffix(suffix))
 
 
+def forget(judged: Judged) -> None:
+    """Remove a candidate's files: two dozen of a large model would fill the disk."""
+    for path in (judged.path, judged.path.with_suffix(".bin"), judged.qdq):
+        if path is not None:
+            path.unlink(missing_ok=True)
+
+
 def without(settings: Settings, names: set[str]) -> Settings:
     """With these layers in float as well."""
     return replace(settings, excluded=settings.excluded | names)
