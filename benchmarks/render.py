@@ -94,18 +94,22 @@ def device() -> str:
 def strategies() -> str:
     """Every strategy on the same photographs."""
     result = _result("strategies")["strategies"]
-    lines = ["| strategy | validation accuracy % | epochs | whole process |", "|---|---:|---:|---:|"]
+    lines = [
+        "| strategy | validation accuracy % | epochs | whole process | cores |",
+        "|---|---:|---:|---:|---:|",
+    ]
     trained = [name for name in ("head", "partial", "lp-ft", "gradual", "full") if name in result]
     for name in trained:
         entry = result[name]
         lines.append(
-            f"| {name} | {100 * entry['accuracy']:.1f} | {len(entry['epochs']) or '—'} | {entry['seconds']:.0f} s |"
+            f"| {name} | {100 * entry['accuracy']:.1f} | {len(entry['epochs']) or '—'} | {entry['seconds']:.0f} s "
+            f"| {entry['machine']['cores_allowed']} |"
         )
     first = result[trained[0]]
     lines += [
         "",
         f"MobileNetV2 at {first['image_size']} px on {first['n']['train']:,} photographs of flowers in five classes, "
-        f"judged on {first['n']['val']}, {_machine(first)}. `auto` chooses `{result['auto']['chosen']}`: "
+        f"judged on {first['n']['val']}, {_machine(first)}, those on one core beside other load. `auto` chooses `{result['auto']['chosen']}`: "
         f"{result['auto']['reason']}. These photographs have no test split: the images that judge also chose the epoch "
         "(and the head's regularization), so the figures flatter a little.",
     ]
