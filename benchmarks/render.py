@@ -109,7 +109,8 @@ def strategies() -> str:
     lines += [
         "",
         f"MobileNetV2 at {first['image_size']} px on {first['n']['train']:,} photographs of flowers in five classes, "
-        f"judged on {first['n']['val']}, {_machine(first)}, those on one core beside other load. `auto` chooses `{result['auto']['chosen']}`: "
+        f"judged on {first['n']['val']}, {_machine(first)}, those on one core beside other load. "
+        f"`auto` chooses `{result['auto']['chosen']}`: "
         f"{result['auto']['reason']}. These photographs have no test split: the images that judge also chose the epoch "
         "(and the head's regularization), so the figures flatter a little.",
     ]
