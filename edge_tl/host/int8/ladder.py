@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import Any
 
 from edge_tl.host.int8 import nncf_ptq
-from edge_tl.host.int8.qdq import weight_storage
+from edge_tl.host.int8.qdq import SEVEN_BITS, SIGNED, weight_storage
 from edge_tl.host.int8.ranges import ESTIMATORS
 from edge_tl.host.int8.workshop import NNCF, QDQ, Judged, Settings, Workshop, forget, without
 from edge_tl.host.listeners import Note
@@ -130,8 +130,11 @@ def _attempts(
     """What a rung tries, in order; each is built when it is called."""
     if rung == 1:
         yield lambda: workshop.make(first)
+        if first.storage == SEVEN_BITS:
+            # Giving up a bit costs resolution, keeping it costs overflows; which is worse depends on the model.
+            yield lambda: workshop.make(replace(first, storage=SIGNED))
     elif rung == 2:
-        for settings in _variants(first, len(workshop.calibration)):
+        for settings in _variants(_nearest(tried).settings, len(workshop.calibration)):
             yield lambda settings=settings: workshop.make(settings)  # type: ignore[misc]
     elif rung == 3:
         base = _nearest(tried).settings

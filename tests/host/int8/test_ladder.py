@@ -46,6 +46,13 @@ def test_a_small_set_cannot_fail_a_candidate_by_one_answer(images: int, allowed:
     assert Limits(0.5).allowed(images) == pytest.approx(allowed)
 
 
+def test_where_openvino_may_saturate_seven_bits_and_eight_are_tried():
+    workshop = Scripted(0.4, 0.1)
+    climbed = ladder.climb(workshop, "openvino", Limits(0.5), vnni=False, note=lambda text: None)
+    assert [settings.storage for settings in workshop.asked] == [qdq.SEVEN_BITS, qdq.SIGNED]
+    assert climbed.best.drop_pp == 0.1
+
+
 class Scripted:
     """A workshop whose candidates drop as told; what is scripted as an exception is raised."""
 
