@@ -37,7 +37,7 @@ class Histogram:
     def range(self, estimator: str) -> Range:
         """The range to quantize to, which holds 0, by one of `ESTIMATORS`."""
         low, high = max(min(self.low, 0.0), self.bounds[0]), min(max(self.high, 0.0), self.bounds[1])
-        if estimator == "min-max" or self.high <= self.low:
+        if estimator == "min-max" or not self.counts.any():
             return low, high
         if estimator in ("mse", "l1", "entropy"):
             return self._searched(low, high, estimator)
@@ -112,13 +112,16 @@ def histograms(
     )
     low, high = dict.fromkeys(names, np.inf), dict.fromkeys(names, -np.inf)
     counts = {name: np.zeros(BINS) for name in names}
+    narrowest = (
+        2 * BINS * np.finfo(np.float32).eps
+    )  # below it bins are finer than numbers; all values are one
     for pass_ in range(2):
         for number, image in enumerate(images):
             values = session.run(asked, {INPUT: image[None]})
             for name, value in zip([INPUT, *asked], [image, *values], strict=True):
                 if pass_ == 0:
                     low[name], high[name] = min(low[name], value.min()), max(high[name], value.max())
-                elif high[name] > low[name]:
+                elif high[name] - low[name] > narrowest * max(abs(low[name]), abs(high[name])):
                     counts[name] += np.histogram(value, BINS, (float(low[name]), float(high[name])))[0]
             progress("ranges", pass_ * len(images) + number + 1, 2 * len(images))
     unbounded = (-np.inf, np.inf)
