@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnxruntime.quantization import QuantType, quantize_static
 from verb import timed
 
 from edge_tl.host.bundling import evidence
@@ -26,6 +27,7 @@ from edge_tl.target.files import read_json, write_json
 from edge_tl.target.machine import conditions, identity
 
 RESULT = Path(__file__).parent / "results" / "yardstick.json"
+_DEFAULTS = {"per_channel": False, "weight_type": QuantType.QInt8, "activation_type": QuantType.QUInt8}
 KEYS = "id accuracy drop_pp drop_ci_pp agreement".split()
 
 
@@ -91,7 +93,7 @@ def naive(run: Path, bundle: Path) -> dict[str, Any]:
         calibration = evidence.inputs(contract, dataset, images, folder / "calibration.npy")
         _, test = evidence.evaluation_set(dataset)
         inputs = evidence.inputs(contract, dataset, test, folder / "test.npy")
-        qdq.naive(bundle / "model.fp32.onnx", folder / "naive.onnx", calibration)
+        quantize_static(bundle / "model.fp32.onnx", folder / "naive.onnx", _Reader(calibration), **_DEFAULTS)
         expected = compare.top1(qdq.logits(bundle / "model.fp32.onnx", inputs))
         got = compare.top1(qdq.logits(folder / "naive.onnx", inputs))
     labels = np.array([s.label for s in test], np.int64)
@@ -99,6 +101,15 @@ def naive(run: Path, bundle: Path) -> dict[str, Any]:
     return {key: drop[key] for key in ("drop_pp", "drop_ci_pp")} | {
         "agreement": compare.agreement(expected, got)
     }
+
+
+class _Reader:
+    def __init__(self, calibration: np.ndarray) -> None:
+        self._rest = iter(calibration)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self._rest, None)
+        return None if image is None else {"images": image[None]}
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 from edge_tl.host.int8 import nncf_ptq
 from edge_tl.host.int8.qdq import SEVEN_BITS, SIGNED, weight_storage
 from edge_tl.host.int8.ranges import ESTIMATORS
-from edge_tl.host.int8.workshop import NNCF, QDQ, Judged, Settings, Workshop, forget, without
+from edge_tl.host.int8.workshop import CONTROLLED, NNCF, QDQ, Judged, Settings, Workshop, forget, without
 from edge_tl.host.listeners import Note
 from edge_tl.target.errors import EdgeTLError
 
@@ -74,9 +74,8 @@ def climb(workshop: Workshop, runtime: str, limits: Limits, *, vnni: bool, note:
     first cannot be built.
     """
     start = perf_counter()
-    first = Settings(
-        runtime, QDQ, ESTIMATORS[0], 300, weight_storage(runtime, vnni), matrix_only=runtime == "openvino"
-    )
+    images, storage = len(workshop.calibration), weight_storage(runtime, vnni)
+    first = Settings(runtime, QDQ, ESTIMATORS[0], images, storage, matrix_only=runtime == "openvino")
     allowed = limits.allowed(len(workshop.selection))
     tried: list[Judged] = []
     rungs: list[dict[str, Any]] = []
@@ -134,7 +133,7 @@ def _attempts(
             # Giving up a bit costs resolution, keeping it costs overflows; which is worse depends on the model.
             yield lambda: workshop.make(replace(first, storage=SIGNED))
     elif rung == 2:
-        for settings in _variants(_nearest(tried).settings, len(workshop.calibration)):
+        for settings in _variants(_nearest(tried).settings):
             yield lambda settings=settings: workshop.make(settings)  # type: ignore[misc]
     elif rung == 3:
         base = _nearest(tried).settings
@@ -150,14 +149,14 @@ def _attempts(
         )
 
 
-def _variants(first: Settings, images: int) -> Iterator[Settings]:
+def _variants(first: Settings) -> Iterator[Settings]:
     """Rung 2: one thing changed at a time, for both ways of rounding between the layers."""
     yield replace(first, matrix_only=not first.matrix_only)
     yield replace(first, equalized=True)
     for estimator in ESTIMATORS[1:]:
         yield replace(first, estimator=estimator)
-    for count in (100, 1000):
-        if count < images or count == images != first.images:
+    for count in (100, 300):
+        if count < first.images:
             yield replace(first, images=count)
     if first.runtime == "openvino":
         yield replace(first, method=NNCF, estimator="min-max", matrix_only=False)
@@ -183,7 +182,7 @@ def _exclusions(workshop: Workshop, base: Settings) -> Iterator[set[str]]:
 
 def _controlled(workshop: Workshop, first: Settings, limits: Limits) -> Judged:
     """NNCF's accuracy control, on as many selection images as it can rank layers with in reasonable time."""
-    settings = replace(first, method=NNCF, estimator="min-max, accuracy control", matrix_only=False)
+    settings = replace(first, method=CONTROLLED, estimator="min-max", matrix_only=False)
     some = slice(0, 300)
 
     def build(out: Any) -> None:
@@ -221,8 +220,8 @@ def _nearest(tried: list[Judged]) -> Judged:
 def _figures(judged: Judged) -> str:
     low, high = judged.drop_ci_pp
     minutes, seconds = divmod(round(judged.seconds), 60)
+    work = "" if judged.float_macs is None else f"{judged.float_macs:.1%} of the work in float, "
     return (
         f"drop {judged.drop_pp:.2f} pp [{low:.2f}, {high:.2f}], agreement {judged.agreement:.1%}, "
-        f"{judged.latency_ms:.2f} ms, {judged.size_mb:.1f} MB, {judged.float_macs:.1%} of the work in float, "
-        f"{minutes}:{seconds:02}"
+        f"{judged.latency_ms:.2f} ms, {judged.size_mb:.1f} MB, {work}{minutes}:{seconds:02}"
     )

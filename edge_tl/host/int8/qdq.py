@@ -12,7 +12,6 @@ import io
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -87,22 +86,6 @@ def quantize(
         )
 
 
-def naive(fp32: Path, out: Path, calibration: Inputs) -> None:
-    """What most people do first, for comparison: per-tensor weights, min-max ranges, nothing else."""
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-
-    with quiet():
-        quantize_static(
-            str(fp32),
-            str(out),
-            Reader(calibration),
-            quant_format=QuantFormat.QDQ,
-            per_channel=False,
-            weight_type=QuantType.QInt8,
-            activation_type=QuantType.QUInt8,
-        )
-
-
 def finish(
     qdq: Path, out: Path, storage: str, ir_version: int, contract: Preprocess, labels: list[str]
 ) -> None:
@@ -171,22 +154,14 @@ def _shape(path: Path) -> list[int]:
     return [d.dim_value or 1 for d in graph.graph.input[0].type.tensor_type.shape.dim]
 
 
-class Reader:
-    """One image at a time, so that calibration memory does not grow with the batch."""
-
-    def __init__(self, calibration: Inputs) -> None:
-        self._rest = iter(calibration)
-
-    def get_next(self) -> dict[str, Inputs] | None:
-        image = next(self._rest, None)
-        return None if image is None else {INPUT: image[None]}
-
-
-class _Nothing(Reader):
+class _Nothing:
     """One black image: every range is given, but the quantizer insists on calibrating."""
 
     def __init__(self, shape: list[int]) -> None:
-        super().__init__(np.zeros(shape, np.float32))
+        self._rest = iter([{INPUT: np.zeros(shape, np.float32)}])
+
+    def get_next(self) -> dict[str, Inputs] | None:
+        return next(self._rest, None)
 
 
 @contextlib.contextmanager
@@ -200,7 +175,7 @@ def quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def facts(path: Path) -> dict[str, Any]:
-    """`{size_mb}` of an artifact, all its files."""
+def size_mb(path: Path) -> float:
+    """Of an artifact, all its files, in units of 10^6 bytes."""
     files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
-    return {"size_mb": sum(file.stat().st_size for file in files) / 1e6}
+    return sum(file.stat().st_size for file in files) / 1e6

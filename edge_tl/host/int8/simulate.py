@@ -51,6 +51,7 @@ class Simulated(nn.Module):
         ]
         self._output = graph.output[0].name
         self._axes: dict[str, int] = {}
+        self._most: dict[str, int] = {}  # the largest code of a weight: 127, or 64 where it has seven bits
         self.trained = nn.ParameterDict()
         self.growth = nn.ParameterDict()
         """By the name of an activation's scale, the logarithm of its factor since it was made."""
@@ -60,6 +61,7 @@ class Simulated(nn.Module):
                 base = name.removesuffix("_quantized")
                 self.trained[_key(name)] = nn.Parameter(torch.from_numpy(floats[base].copy()))
                 self._axes[name] = attributes.get("axis", 1)
+                self._most[name] = 64 if np.abs(self._constants[name].astype(np.int64)).max() <= 64 else 127
             elif node.op_type == "QuantizeLinear":
                 self.growth[_key(node.input[1])] = nn.Parameter(torch.zeros(()))
 
@@ -88,23 +90,17 @@ class Simulated(nn.Module):
         model = onnx.load(str(self._path))
         constants = {i.name: i for i in model.graph.initializer}
         with torch.no_grad():
-            for weights_first in (True, False):  # a bias is in steps of its weight's
-                for node in self._nodes:
-                    name = node.input[0]
-                    if node.op_type != "DequantizeLinear" or name not in self._axes:
-                        continue
-                    values = self.trained[_key(name)].numpy()
-                    if (values.ndim > 1) != weights_first:
-                        continue
-                    step = self._step(node).numpy()
-                    wide = step.reshape(self._wide(name, step)) if step.ndim else step
-                    whole = self._constants[name].dtype
-                    limits = np.iinfo(whole)
-                    codes = np.clip(np.rint(values / wide), limits.min, limits.max).astype(whole)
-                    constants[name].CopyFrom(from_array(codes, name))
-                    constants[node.input[1]].CopyFrom(
-                        from_array(step.reshape(self._constants[node.input[1]].shape), node.input[1])
-                    )
+            for node in self._nodes:
+                if node.op_type != "DequantizeLinear" or node.input[0] not in self._axes:
+                    continue
+                name, scale = node.input[:2]
+                step = self._step(node).numpy()
+                wide = step.reshape(self._wide(name, step)) if step.ndim else step
+                whole = self._constants[name].dtype
+                limits = np.iinfo(whole)
+                codes = np.rint(self.trained[_key(name)].numpy() / wide).clip(limits.min, limits.max)
+                constants[name].CopyFrom(from_array(codes.astype(whole), name))
+                constants[scale].CopyFrom(from_array(step.reshape(self._constants[scale].shape), scale))
             for key, growth in self.growth.items():
                 name = next(name for name in self._constants if _key(name) == key)
                 constants[name].CopyFrom(from_array(self._constants[name] * np.float32(growth.exp()), name))
@@ -124,7 +120,7 @@ class Simulated(nn.Module):
         if value.ndim < 2:  # an int32 bias loses nothing
             return value
         step = self._step(node)
-        most = self._most(name)
+        most = self._most[name]
         rounded: Tensor
         if not step.ndim:
             rounded = torch.fake_quantize_per_tensor_affine(value, float(step), 0, -most, most)
@@ -134,10 +130,6 @@ class Simulated(nn.Module):
                 value, step, zeros, self._axes[name], -most, most
             )
         return rounded
-
-    def _most(self, name: str) -> int:
-        """127, or 64 where the weights have seven bits."""
-        return 64 if np.abs(self._constants[name].astype(np.int16)).max() <= 64 else 127
 
     def _step(self, node: onnx.NodeProto) -> Tensor:
         """The scale of a weight from its present extremes, of a bias from what it is added to."""
@@ -152,7 +144,7 @@ class Simulated(nn.Module):
             grown: Tensor = self.growth[_key(source.input[1])].detach().exp()
             return (inputs * grown * self._step(weight)).float()
         others = [d for d in range(value.ndim) if old.size == 1 or d != self._axes[name]]
-        step: Tensor = value.abs().amax(others).clamp(min=1e-8) / self._most(name)
+        step: Tensor = value.abs().amax(others).clamp(min=1e-8) / self._most[name]
         return step
 
     def _maker(self, name: str) -> onnx.NodeProto:

@@ -25,7 +25,12 @@ from edge_tl.target.contract import Preprocess
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.runtime import Logits, open_runtime
 
-QDQ, NNCF = "qdq", "nncf"
+QDQ, NNCF, CONTROLLED = "qdq", "nncf", "nncf accuracy control"
+_METHODS = {  # what is recorded: the method, and its bias correction
+    QDQ: ("Q/DQ", "logits"),
+    NNCF: ("NNCF post-training, MIXED", "full"),
+    CONTROLLED: ("NNCF accuracy control, MIXED", "fast"),
+}
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,14 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """For the record."""
+        method, correction = _METHODS[self.method]
         return {
-            "method": "Q/DQ" if self.method == QDQ else "NNCF post-training, MIXED, full bias correction",
+            "method": method,
             "ranges": self.estimator,
             "calibration_images": self.images,
             "weights": f"per channel, {self.storage}",
             "elementwise": "float" if self.matrix_only else "uint8",
-            "bias_correction": "logits" if self.method == QDQ else "full",
+            "bias_correction": correction,
             "cross_layer_equalization": self.equalized,
             "in_float": sorted(self.excluded),
             "trained_epochs": self.epochs,
@@ -73,7 +79,8 @@ class Judged:
     divergence: float
     latency_ms: float
     size_mb: float
-    float_macs: float
+    float_macs: float | None
+    """None where NNCF chose the layers and does not say."""
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
@@ -161,7 +168,7 @@ class Workshop:
         suffix = ".onnx" if settings.runtime == "onnx" else ".xml"
         out = self.scratch / f"candidate{self._made}{suffix}"
         graph: Path | None = self.scratch / f"candidate{self._made}.qdq.onnx"
-        if settings.method == NNCF:
+        if settings.method != QDQ:
             graph = None
             if build:
                 build(out)
@@ -221,8 +228,8 @@ class Workshop:
             agreement=compare.agreement(expected, got),
             divergence=compare.divergence(self.expected, own),
             latency_ms=self._latency(out),
-            size_mb=qdq.facts(out)["size_mb"],
-            float_macs=self.layers.share(settings.excluded),
+            size_mb=qdq.size_mb(out),
+            float_macs=None if settings.method == CONTROLLED else self.layers.share(settings.excluded),
             seconds=perf_counter() - began,
         )
 

@@ -231,7 +231,7 @@ def test_the_settings_are_recorded(exported: dict[str, Any]):
         either = {qdq.weight_storage(runtime, vnni)} | ({qdq.SIGNED} if runtime == "openvino" else set())
         assert told["weights"] in {f"per channel, {storage}" for storage in either}
         assert told["target_cpu"] == "native"
-        assert told["calibration_images"] == 300
+        assert told["calibration_images"] == exported["provenance"]["sets"]["calibration"] == 30
 
 
 def test_stdout_and_logging_are_left_alone(
