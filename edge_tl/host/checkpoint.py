@@ -5,10 +5,12 @@ It must not train or export; weights are safetensors, never pickles.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 import yaml
 from torch import nn
 
@@ -61,17 +63,21 @@ def write_recipe(run: Path, recipe: Recipe) -> None:
 def save(run: Path, model: nn.Module, record: dict[str, Any]) -> None:
     """Write weights, then the record with their hash. Until the record is there, the folder is no run."""
     (run / RECORD).unlink(missing_ok=True)
-    state = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
-    first: dict[int, str] = {}
-    for (
-        key,
-        tensor,
-    ) in state.items():  # safetensors refuses tensors that share memory; a model may tie weights
-        if tensor.numel() and first.setdefault(tensor.data_ptr(), key) != key:
-            state[key] = tensor.clone()
+    state = unshared(model.state_dict())
     write_atomic(run / WEIGHTS, safetensors.torch.save(state, metadata={"model": record["model"]}))
     files = [{"path": WEIGHTS, "sha256": sha256_file(run / WEIGHTS)}]
     write_json(run / RECORD, {"schema_version": SCHEMA_VERSION, "kind": "run", **record, "files": files})
+
+
+def unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """On the CPU, contiguous, and no two in the same memory, which safetensors refuses; a model may tie weights."""
+    whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    seen: set[int] = set()
+    for key, tensor in whole.items():
+        if tensor.data_ptr() in seen:
+            whole[key] = tensor.clone()
+        seen.add(tensor.data_ptr())
+    return whole
 
 
 def read(run: Path) -> dict[str, Any]:

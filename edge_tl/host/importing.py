@@ -15,17 +15,18 @@ import torch
 from torch import nn
 
 from edge_tl.host import checkpoint, weights, zoo
+from edge_tl.host.bundling.evidence import evaluate
 from edge_tl.host.images import data, listing
 from edge_tl.host.images.survey import survey
 from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.provenance import provenance
+from edge_tl.host.reference import TorchRuntime
 from edge_tl.host.settings import CONTRACT_FIELDS, Recipe
 from edge_tl.host.training import resume
 from edge_tl.host.training.finetune import RUN_FILES, result_of
 from edge_tl.host.training.metrics import metrics
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import BadInput
-from edge_tl.target.loader import batches
 from edge_tl.target.progress import Progress, no_progress
 
 STRATEGY = "import"
@@ -52,10 +53,8 @@ def adopt(
     start = perf_counter()
     name = recipe.model.name
     changes = recipe.model.model_dump(include=CONTRACT_FIELDS)
-    if changes["image_size"] and not changes["resize_size"]:
-        changes["resize_size"] = changes[
-            "image_size"
-        ]  # what is known is what the network sees; no margin is invented
+    # What is known is what the network sees; no margin is invented.
+    changes["resize_size"] = changes["resize_size"] or changes["image_size"]
     contract = weights.changed(weights.assumed(name), **changes)
     if not name.startswith(zoo.FACTORY):
         zoo.check_size(name, min(contract.input_size))
@@ -81,7 +80,9 @@ def adopt(
     run = out or Path("runs") / path.name.split(".")[0]
     judged = "test" if dataset.split("test") else "val"
     samples = dataset.split(judged)
-    logits = _logits(model, contract, dataset, samples, progress)
+    runtime = TorchRuntime(model, device="cuda" if torch.cuda.is_available() else "cpu")
+    logits = evaluate({STRATEGY: runtime}, contract, dataset, samples, progress)[STRATEGY]
+    model.to("cpu").to(memory_format=torch.contiguous_format)
     if wrong := int(np.sum(~np.isfinite(logits).all(axis=1))):
         raise BadInput(
             f"{path}: the answers are not numbers on {wrong} of {len(logits)} images. Check the weights."
@@ -110,12 +111,8 @@ def adopt(
         "provenance": provenance(recipe) | {"features": None, "features_computed": 0, "processes": 1},
     }
     checkpoint.claim(run, RUN_FILES)
-    for stale in (
-        resume.STATE,
-        resume.BEST,
-        resume.LAST,
-        checkpoint.RECIPE,
-    ):  # of a training that this run replaces
+    of_a_training_before = (resume.STATE, resume.BEST, resume.LAST, checkpoint.RECIPE)
+    for stale in of_a_training_before:
         (run / stale).unlink(missing_ok=True)
     size = "x".join(map(str, contract.input_size))
     note(
@@ -140,8 +137,8 @@ def _fitted(name: str, state: weights.State, path: Path) -> tuple[nn.Module, boo
         pooled = f"{paths[0]}.weight" not in state and paths[0] != paths[1]
         weight = state.get(f"{paths[pooled]}.weight")
         if weight is None or weight.ndim != 2:
-            guess = weights.fitting(state)
-            fits = f"It fits --model {guess}. " if guess not in (None, name) else ""
+            guess = weights.fitting(state, other_than=name)
+            fits = f"It fits --model {guess}. " if guess else ""
             raise BadInput(
                 f"{path}: no {paths[0]}.weight, the head of {name}. {fits}Give the whole classifier's state dict, "
                 "and the architecture it was saved from: --model, or --factory."
@@ -162,9 +159,8 @@ def _fitted(name: str, state: weights.State, path: Path) -> tuple[nn.Module, boo
     ]
     if faults:
         more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-        guess = weights.fitting(state)
-        known = guess is not None and guess != name
-        advice = f"It fits --model {guess}." if known else "Give the architecture it was saved from."
+        guess = weights.fitting(state, other_than=name)
+        advice = f"It fits --model {guess}." if guess else "Give the architecture it was saved from."
         raise BadInput(f"{path}: not {name}: {faults[0]}{more}. {advice}")
     model.load_state_dict(
         {key: state[key].to(wanted[key].dtype) for key in wanted if key in state}, strict=False
@@ -238,27 +234,6 @@ def _matched(found: data.Listing, outputs: int, labels: Path | None, reorder: bo
     place = {label: i for i, label in enumerate(given)}
     moved = [s.relabelled(place[found.labels[s.label]]) for s in found.samples]
     return data.Listing(found.root, given, moved)
-
-
-def _logits(
-    model: nn.Module,
-    contract: Preprocess,
-    dataset: data.Dataset,
-    samples: list[data.Sample],
-    progress: Progress,
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    from edge_tl.host.reference import TorchRuntime
-
-    runtime = TorchRuntime(model, device="cuda" if torch.cuda.is_available() else "cpu")
-    parts = []
-    done = 0
-    progress("evaluation", 0, len(samples))
-    for batch in batches(contract, dataset.sources(samples)):
-        parts.append(runtime(batch.inputs))
-        done += len(batch.indices)
-        progress("evaluation", done, len(samples))
-    model.to("cpu").to(memory_format=torch.contiguous_format)
-    return np.concatenate(parts)
 
 
 def _list(names: list[str]) -> str:

@@ -103,7 +103,7 @@ def _fitted(name: str, state: State, weights: str) -> tuple[nn.Module, bool]:
     pooled = _is_pooled(name, state)
     model, head = zoo.build(name, 2, pooled=pooled), zoo.head_path(name, pooled=pooled)
     if fault := _misfit(model, head, state):
-        guess = next((other for other in _nearest(state) if other != name and _fits(other, state)), None)
+        guess = fitting(state, other_than=name)
         advice = f"It fits --model {guess}." if guess else "Give weights of this model."
         raise BadInput(f"--weights {weights}: not {name}: {fault}. {advice}")
     model.load_state_dict({k: state[k] for k in _backbone(model, head) if k in state}, strict=False)
@@ -146,9 +146,9 @@ def _nearest(state: State) -> list[str]:
     return sorted(zoo.ZOO, key=lambda name: abs(zoo.ZOO[name].imagenet.meta["num_params"] - count))
 
 
-def fitting(state: State) -> str | None:
-    """The model of the table whose backbone `state` holds, or None."""
-    return next((name for name in _nearest(state) if _fits(name, state)), None)
+def fitting(state: State, *, other_than: str = "") -> str | None:
+    """A model of the table, not `other_than`, whose backbone `state` holds, or None."""
+    return next((name for name in _nearest(state) if name != other_than and _fits(name, state)), None)
 
 
 def _fits(name: str, state: State) -> bool:

@@ -64,7 +64,8 @@ def export(
     model, saved = checkpoint.load(run)
     dataset = Dataset.from_json(saved["data"], saved["labels"])
     out = out or Path("exported") / saved["name"]
-    sets = sets_of(dataset, Preprocess.from_json(saved["preprocess"]), recipe)
+    contract = Preprocess.from_json(saved["preprocess"])
+    sets = sets_of(dataset, contract, recipe)
     evidence.check_images(dataset, [sample for samples in sets.values() for sample in samples])
     checkpoint.claim(out, BUNDLE_FILES)
     for stale in out.glob(f"{_STAGING}*"):
@@ -72,7 +73,6 @@ def export(
     staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=out))
     try:
         reference = TorchRuntime(model)
-        contract = Preprocess.from_json(saved["preprocess"])
         artifacts = write_artifacts(reference, staging, contract, dataset, sets, recipe, progress, note)
         record = _judged(reference, artifacts, staging, contract, dataset, saved, recipe, progress)
         record["provenance"]["sets"] |= {name: len(samples) for name, samples in sets.items()}

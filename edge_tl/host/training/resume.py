@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from edge_tl.host.checkpoint import unshared
 from edge_tl.target.errors import BadInput
 from edge_tl.target.files import replace_file
 
@@ -30,13 +31,7 @@ Tensors = dict[str, torch.Tensor]
 
 def write_tensors(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
     """Replace `path` atomically; what was written is opened again before it counts. Raises `OSError`."""
-    whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    # Tensors that share memory are refused by safetensors; a model may tie weights.
-    seen: set[int] = set()
-    for key, tensor in whole.items():
-        if tensor.data_ptr() in seen:
-            whole[key] = tensor.clone()
-        seen.add(tensor.data_ptr())
+    whole = unshared(tensors)
     header = {"edge_tl": json.dumps(facts)}
 
     def reads_back(file: Path) -> bool:
