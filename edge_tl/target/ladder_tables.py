@@ -13,7 +13,8 @@ RUNGS = (
     Column("artifact", "artifact", False),
     Column("rung", "rung", False),
     Column("tried", "tried"),
-    Column("drop", "drop pp [interval]"),
+    Column("expected", "expected drop pp"),
+    Column("drop", "counted [interval]"),
     Column("agreement", "agreement %"),
     Column("latency", "ms"),
     Column("size", "size MB"),
@@ -28,8 +29,10 @@ LAYERS = (
 )
 SHOWN = 12
 HOW = (
-    "The best candidate of each rung on the selection images, which neither calibrated nor judge. Latency: the median "
-    "of a few calls, to tell candidates apart. Work in float: multiply-accumulates of layers that were not quantized."
+    "The best candidate of each rung on the selection images, which neither calibrated nor judge. Expected drop: what "
+    "FP32's own probabilities say of the answers that changed; it decides, because it varies far less than the counted "
+    "one. Latency: the median of a few calls, to tell candidates apart. Work in "
+    "float: multiply-accumulates of layers that were not quantized."
 )
 HOW_LAYERS = (
     "How far each layer alone in INT8 moves the answers from FP32's, the worst first: the mean Kullback-Leibler "
@@ -51,6 +54,7 @@ def rungs(record: dict[str, Any]) -> list[Row]:
                     "artifact": words(artifact.get("id")),
                     "rung": f"{number(rung.get('rung'), 0)} {words(rung.get('name'))}",
                     "tried": number(len(rung.get("candidates") or []) + len(faults), 0),
+                    "expected": number(best.get("expected_drop_pp")),
                     "drop": interval(best.get("drop_pp"), best.get("drop_ci_pp")),
                     "agreement": number(best.get("agreement"), 1, 100),
                     "latency": number(best.get("latency_ms")),

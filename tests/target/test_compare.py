@@ -119,3 +119,18 @@ def test_softmax() -> None:
     special = pytest.importorskip("scipy.special")
     logits = np.random.default_rng(0).normal(0, 30, (50, 7)).astype(np.float32)
     assert compare.softmax(logits) == pytest.approx(special.softmax(logits.astype(np.float64), axis=-1))
+
+
+def test_the_expected_drop_is_what_labels_drawn_from_the_probabilities_lose_on_average():
+    rng = np.random.default_rng(0)
+    reference = rng.normal(0, 1.5, (400, 6)).astype(np.float32)
+    answers = np.where(rng.random(400) < 0.3, rng.integers(0, 6, 400), compare.top1(reference))
+    p = compare.softmax(reference)
+    drops = []
+    for _ in range(2000):
+        labels = (p.cumsum(axis=1) > rng.random((400, 1))).argmax(axis=1)
+        drops.append(compare.paired_drop(labels, compare.top1(reference), answers)["drop_pp"])
+    expected = compare.expected_drop(reference, answers)
+    assert expected == pytest.approx(np.mean(drops), abs=4 * np.std(drops) / len(drops) ** 0.5)
+    assert expected > 1
+    assert compare.expected_drop(reference, compare.top1(reference)) == 0

@@ -1,7 +1,7 @@
 """The recovery ladder: the cheapest way to INT8 first, and one rung up while the accuracy budget is not kept.
 
     1  known-good settings      Q/DQ, per-channel weights, pooled 99.9 % ranges, logits corrected
-    2  search                   range estimators, equalization, calibration images, what is rounded where, NNCF
+    2  search                   ranges, rescaled channels, calibration images, what is rounded where, NNCF
     3  layers left in float     gates, ends, what measurement finds most sensitive; the least work first
     4  NNCF accuracy control    OpenVINO only
     5  training in INT8         distillation from FP32
@@ -20,7 +20,18 @@ from typing import Any
 from edge_tl.host.int8 import nncf_ptq
 from edge_tl.host.int8.qdq import SEVEN_BITS, SIGNED, weight_storage
 from edge_tl.host.int8.ranges import ESTIMATORS
-from edge_tl.host.int8.workshop import CONTROLLED, NNCF, QDQ, Judged, Settings, Workshop, forget, without
+from edge_tl.host.int8.workshop import (
+    CONTROLLED,
+    EQUALIZED,
+    NNCF,
+    QDQ,
+    SMOOTHED,
+    Judged,
+    Settings,
+    Workshop,
+    forget,
+    without,
+)
 from edge_tl.host.listeners import Note
 from edge_tl.target.errors import EdgeTLError
 
@@ -94,7 +105,7 @@ def climb(workshop: Workshop, runtime: str, limits: Limits, *, vnni: bool, note:
                 faults.append(
                     f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
                 )
-            if number == 3 and judged and judged[-1].drop_pp <= allowed:
+            if number == 3 and judged and _keeps(judged[-1], allowed):
                 break  # the more layers, the more float: the first that suffices is the best
         tried += judged
         for each in tried:
@@ -111,14 +122,14 @@ def climb(workshop: Workshop, runtime: str, limits: Limits, *, vnni: bool, note:
             note(f"{runtime}-int8, rung {number}, {name}: {_figures(best)}")
         elif faults:
             note(f"{runtime}-int8, rung {number}, {name}: {faults[0]}")
-        if judged and best.drop_pp <= allowed:
+        if judged and _keeps(best, allowed):
             reason = f"rung {number}, {name}, keeps the budget on the selection images"
             return Climb(best, True, reason, rungs, workshop.sensitivity)
     best = _best(tried, allowed)
     low, high = best.drop_ci_pp
     reason = (
         f"no rung keeps the budget of {limits.max_drop:g} percentage points; the best drops by {best.drop_pp:.2f} "
-        f"[{low:.2f}, {high:.2f}] on the selection images"
+        f"[{low:.2f}, {high:.2f}] on the selection images, {best.expected_drop_pp:.2f} expected"
     )
     return Climb(best, False, reason, rungs, workshop.sensitivity)
 
@@ -136,7 +147,8 @@ def _attempts(
         for settings in _variants(_nearest(tried).settings):
             yield lambda settings=settings: workshop.make(settings)  # type: ignore[misc]
     elif rung == 3:
-        base = _nearest(tried).settings
+        # Beside a layer in float, additions and gates between layers would be rounded for nothing.
+        base = replace(_nearest(tried).settings, matrix_only=True)
         for names in _exclusions(workshop, base):
             yield lambda names=names: workshop.make(without(base, names))  # type: ignore[misc]
     elif rung == 4 and first.runtime == "openvino":
@@ -152,7 +164,8 @@ def _attempts(
 def _variants(first: Settings) -> Iterator[Settings]:
     """Rung 2: one thing changed at a time, for both ways of rounding between the layers."""
     yield replace(first, matrix_only=not first.matrix_only)
-    yield replace(first, equalized=True)
+    yield replace(first, rescaled=EQUALIZED)
+    yield replace(first, rescaled=SMOOTHED)
     for estimator in ESTIMATORS[1:]:
         yield replace(first, estimator=estimator)
     for count in (100, 300):
@@ -160,6 +173,8 @@ def _variants(first: Settings) -> Iterator[Settings]:
             yield replace(first, images=count)
     if first.runtime == "openvino":
         yield replace(first, method=NNCF, estimator="min-max", matrix_only=False)
+        # NNCF smooths any layer, at the price of a multiplication before it.
+        yield replace(first, method=NNCF, estimator="min-max", matrix_only=False, rescaled=SMOOTHED)
 
 
 def _exclusions(workshop: Workshop, base: Settings) -> Iterator[set[str]]:
@@ -201,9 +216,15 @@ def _controlled(workshop: Workshop, first: Settings, limits: Limits) -> Judged:
     return workshop.make(settings, build=build)
 
 
+def _keeps(judged: Judged, allowed: float) -> bool:
+    """The expected drop decides, unless the one that was counted is certainly over the budget: on some thousand images
+    the latter is a toss of half a point either way, and the ladder would stop at the first lucky candidate."""
+    return judged.expected_drop_pp <= allowed and judged.drop_ci_pp[0] <= allowed
+
+
 def _best(judged: list[Judged], allowed: float) -> Judged:
     """Among those that keep the budget the fastest, and of equally fast ones the nearest to FP32; else the nearest."""
-    passing = [each for each in judged if each.drop_pp <= allowed]
+    passing = [each for each in judged if _keeps(each, allowed)]
     if not passing:
         return min(judged, key=lambda each: each.divergence)
     fastest = min(each.latency_ms for each in passing)
@@ -222,6 +243,7 @@ def _figures(judged: Judged) -> str:
     minutes, seconds = divmod(round(judged.seconds), 60)
     work = "" if judged.float_macs is None else f"{judged.float_macs:.1%} of the work in float, "
     return (
-        f"drop {judged.drop_pp:.2f} pp [{low:.2f}, {high:.2f}], agreement {judged.agreement:.1%}, "
+        f"drop {judged.expected_drop_pp:.2f} pp expected, {judged.drop_pp:.2f} [{low:.2f}, {high:.2f}] counted, "
+        f"agreement {judged.agreement:.1%}, "
         f"{judged.latency_ms:.2f} ms, {judged.size_mb:.1f} MB, {work}{minutes}:{seconds:02}"
     )

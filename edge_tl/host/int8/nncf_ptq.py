@@ -19,10 +19,17 @@ from edge_tl.target.machine import openvino_core
 
 
 def quantize(
-    fp32_xml: Path, out: Path, calibration: Inputs, contract: Preprocess, labels: list[str], storage: str
+    fp32_xml: Path,
+    out: Path,
+    calibration: Inputs,
+    contract: Preprocess,
+    labels: list[str],
+    storage: str,
+    *,
+    smoothed: bool = False,
 ) -> None:
     """MIXED preset (asymmetric activations), min-max ranges, full bias correction; weights in half their range where
-    the CPU would saturate."""
+    the CPU would saturate. `smoothed`: SmoothQuant before convolutions and products."""
     import nncf
 
     with quiet():
@@ -32,7 +39,7 @@ def quantize(
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(calibration),
             fast_bias_correction=False,
-            advanced_parameters=_advanced(storage),
+            advanced_parameters=_advanced(storage, smoothed=smoothed),
         )
     save_openvino(model, out, contract, labels)
 
@@ -80,11 +87,19 @@ def _singles(images: Inputs) -> list[Inputs]:
     return list(images[:, None])
 
 
-def _advanced(storage: str) -> Any:
-    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+def _advanced(storage: str, *, smoothed: bool = False) -> Any:
+    from nncf.quantization.advanced_parameters import (
+        AdvancedQuantizationParameters,
+        AdvancedSmoothQuantParameters,
+        OverflowFix,
+    )
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     return AdvancedQuantizationParameters(
         overflow_fix=OverflowFix.ENABLE if storage == SEVEN_BITS else OverflowFix.DISABLE,
         activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+        # A negative strength turns it off.
+        smooth_quant_alphas=AdvancedSmoothQuantParameters(
+            convolution=0.5 if smoothed else -1, matmul=0.5 if smoothed else -1
+        ),
     )

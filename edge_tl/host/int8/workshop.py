@@ -16,7 +16,7 @@ from torch import nn
 
 from edge_tl.host.images.decoded import Images
 from edge_tl.host.int8 import nncf_ptq, qat, qdq
-from edge_tl.host.int8.equalize import equalize
+from edge_tl.host.int8.equalize import equalize, smooth
 from edge_tl.host.int8.layers import Layers
 from edge_tl.host.int8.qdq import Inputs
 from edge_tl.host.int8.ranges import Histogram, histograms
@@ -26,6 +26,8 @@ from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.runtime import Logits, open_runtime
 
 QDQ, NNCF, CONTROLLED = "qdq", "nncf", "nncf accuracy control"
+EQUALIZED, SMOOTHED = "equalized", "smoothed"
+_SMOOTHED_BY = 100  # calibration images
 _METHODS = {  # what is recorded: the method, and its bias correction
     QDQ: ("Q/DQ", "logits"),
     NNCF: ("NNCF post-training, MIXED", "full"),
@@ -36,7 +38,8 @@ _METHODS = {  # what is recorded: the method, and its bias correction
 @dataclass(frozen=True)
 class Settings:
     """Everything that tells one candidate from another. `matrix_only` leaves additions, multiplications and pooling
-    between the layers in float; `excluded` names layers left in float; `epochs` are those of training in INT8."""
+    between the layers in float; `rescaled` names how channels
+    were rescaled before; `excluded` names layers left in float; `epochs` are those of training in INT8."""
 
     runtime: str
     method: str
@@ -45,7 +48,7 @@ class Settings:
     storage: str
     matrix_only: bool
     excluded: frozenset[str] = frozenset()
-    equalized: bool = False
+    rescaled: str = ""
     epochs: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -58,7 +61,7 @@ class Settings:
             "weights": f"per channel, {self.storage}",
             "elementwise": "float" if self.matrix_only else "uint8",
             "bias_correction": correction,
-            "cross_layer_equalization": self.equalized,
+            "rescaled": self.rescaled or None,
             "in_float": sorted(self.excluded),
             "trained_epochs": self.epochs,
         }
@@ -66,8 +69,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Judged:
-    """A candidate's file and what it does on the selection images. `divergence` is the mean Kullback-Leibler divergence
-    of its answers from FP32's in nats: on the same images it tells candidates apart that accuracy cannot."""
+    """A candidate's file and what it does on the selection images. `expected_drop_pp` is what FP32's own probabilities
+    say of the answers that changed, see `compare.expected_drop`. `divergence` is the mean Kullback-Leibler divergence
+    of its answers from FP32's in nats: on the same images both tell candidates apart that accuracy cannot."""
 
     settings: Settings
     path: Path
@@ -75,6 +79,7 @@ class Judged:
     accuracy: float
     drop_pp: float
     drop_ci_pp: list[float]
+    expected_drop_pp: float
     agreement: float
     divergence: float
     latency_ms: float
@@ -85,9 +90,8 @@ class Judged:
 
     def to_json(self) -> dict[str, Any]:
         """For the record: figures and settings."""
-        keys = (
-            "accuracy drop_pp drop_ci_pp agreement divergence latency_ms size_mb float_macs seconds".split()
-        )
+        figures = "accuracy drop_pp drop_ci_pp expected_drop_pp agreement divergence"
+        keys = f"{figures} latency_ms size_mb float_macs seconds".split()
         return {key: getattr(self, key) for key in keys} | {"settings": self.settings.to_json()}
 
 
@@ -110,7 +114,7 @@ class Workshop:
     flip: bool
     progress: Progress = no_progress
     sensitivity: list[dict[str, Any]] = field(default_factory=list)
-    _histograms: dict[tuple[int, bool], dict[str, Histogram]] = field(default_factory=dict)
+    _histograms: dict[tuple[int, str], dict[str, Histogram]] = field(default_factory=dict)
     _made: int = 0
 
     @cached_property
@@ -120,15 +124,16 @@ class Workshop:
         qdq.prepare(self.fp32_onnx, path)
         return path
 
-    @cached_property
-    def _equalized(self) -> Path:
-        path = self.scratch / "equalized.onnx"
-        equalize(self.prepared, path)
-        return path
-
     def base(self, settings: Settings) -> Path:
         """The FP32 graph that a candidate is made from."""
-        return self._equalized if settings.equalized else self.prepared
+        if not settings.rescaled:
+            return self.prepared
+        path = self.scratch / f"{settings.rescaled}.onnx"
+        if not path.is_file() and settings.rescaled == EQUALIZED:
+            equalize(self.prepared, path)
+        elif not path.is_file():
+            smooth(self.prepared, path, self.calibration[:_SMOOTHED_BY])
+        return path
 
     @cached_property
     def layers(self) -> Layers:
@@ -147,7 +152,7 @@ class Workshop:
     def ranges(self, settings: Settings) -> dict[str, tuple[float, float]]:
         """Activation ranges from the first `settings.images` calibration images."""
         count = min(settings.images, len(self.calibration))
-        key = count, settings.equalized
+        key = count, settings.rescaled
         if key not in self._histograms:
             images = self.calibration[:count]
             self._histograms[key] = histograms(str(self.base(settings)), images, self.progress)
@@ -174,7 +179,8 @@ class Workshop:
                 build(out)
             else:
                 sets = self.calibration, self.contract, self.labels
-                nncf_ptq.quantize(self.fp32_xml, out, *sets, settings.storage)
+                smoothed = settings.rescaled == SMOOTHED
+                nncf_ptq.quantize(self.fp32_xml, out, *sets, settings.storage, smoothed=smoothed)
         elif settings.epochs:
             assert start is not None
             assert graph is not None
@@ -225,6 +231,7 @@ class Workshop:
             accuracy=compare.accuracy(self.answers, got),
             drop_pp=drop["drop_pp"],
             drop_ci_pp=drop["drop_ci_pp"],
+            expected_drop_pp=compare.expected_drop(self.expected, got),
             agreement=compare.agreement(expected, got),
             divergence=compare.divergence(self.expected, own),
             latency_ms=self._latency(out),

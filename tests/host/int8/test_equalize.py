@@ -13,7 +13,7 @@ from onnx.numpy_helper import to_array
 from torch import nn
 
 from edge_tl.host.export import to_onnx
-from edge_tl.host.int8.equalize import equalize
+from edge_tl.host.int8.equalize import equalize, smooth
 from edge_tl.target.contract import Preprocess
 
 
@@ -78,3 +78,22 @@ def test_a_channel_that_is_zero_stays_zero(graph: Path, tmp_path: Path):
     equalize(graph, tmp_path / "e.onnx")
     assert np.isfinite(run(tmp_path / "e.onnx")).all()
     np.testing.assert_allclose(run(tmp_path / "e.onnx"), run(graph), rtol=1e-3, atol=1e-4)
+
+
+def test_smoothing_keeps_the_function_and_narrows_what_the_activations_spread(graph: Path, tmp_path: Path):
+    images = np.random.default_rng(1).normal(size=(4, 3, 32, 32)).astype(np.float32)
+    assert smooth(graph, tmp_path / "s.onnx", images) == 3
+    np.testing.assert_allclose(run(tmp_path / "s.onnx"), run(graph), rtol=1e-3, atol=1e-4)
+    before, after = (channel_spread(path, images) for path in (graph, tmp_path / "s.onnx"))
+    assert before > 100
+    assert after < before / 10
+
+
+def channel_spread(path: Path, images: np.ndarray) -> float:
+    """Of the first layer's output: its largest channel by its smallest."""
+    model = onnx.load(path)
+    name = next(node for node in model.graph.node if node.op_type == "Conv").output[0]
+    model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    largest = np.abs(session.run([name], {"images": images})[0]).max(axis=(0, 2, 3))
+    return float(largest.max() / largest.min())

@@ -30,6 +30,7 @@ def judged(drop: float, divergence: float, latency: float = 1.0, **changes: Any)
     figures = {"accuracy": 0.5, "agreement": 0.9, "size_mb": 1.0, "float_macs": 0.0, "seconds": 1.0}
     return Judged(
         FIRST, Path("a.onnx"), Path("a.qdq.onnx"), drop_pp=drop, drop_ci_pp=[drop - 1, drop + 1],
+        expected_drop_pp=drop,
         divergence=divergence, latency_ms=latency, **(figures | changes),
     )  # fmt: skip
 
@@ -81,8 +82,8 @@ def test_it_stops_at_the_first_rung_that_keeps_the_budget():
     climbed, notes = climb(workshop)
     assert (climbed.passed, len(workshop.asked), [entry["rung"] for entry in climbed.rungs]) == (True, 1, [1])
     assert notes == [
-        "onnx-int8, rung 1, known-good settings: drop 0.30 pp [-0.70, 1.30], agreement 90.0%, 1.00 ms, 1.0 MB, "
-        "0.0% of the work in float, 0:01"
+        "onnx-int8, rung 1, known-good settings: drop 0.30 pp expected, 0.30 [-0.70, 1.30] counted, "
+        "agreement 90.0%, 1.00 ms, 1.0 MB, 0.0% of the work in float, 0:01"
     ]
 
 
