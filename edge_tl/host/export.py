@@ -96,13 +96,15 @@ def to_openvino(onnx_path: Path, xml_path: Path, contract: Preprocess, labels: l
     save_openvino(model, xml_path, contract, labels)
 
 
-def save_openvino(model: Any, xml_path: Path, contract: Preprocess, labels: list[str]) -> None:
-    """Write an OpenVINO model with the metadata in its `rt_info`."""
+def save_openvino(
+    model: Any, xml_path: Path, contract: Preprocess, labels: list[str], *, half: bool = False
+) -> None:
+    """Write an OpenVINO model with the metadata in its `rt_info`; `half` stores float weights in 16 bits."""
     import openvino
 
     for key, value in model_info(contract, labels).items():
         model.set_rt_info(value, ["model_info", key])
-    openvino.save_model(model, str(xml_path), compress_to_fp16=False)
+    openvino.save_model(model, str(xml_path), compress_to_fp16=half)
 
 
 def model_info(contract: Preprocess, labels: list[str]) -> dict[str, str]:
