@@ -181,6 +181,20 @@ def export(
     target_cpu: Annotated[
         str | None, typer.Option(help="native, avx2 (x86 without VNNI), vnni or arm: what INT8 is made for.")
     ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further artifacts: fp16 (for accelerators), w8 (8-bit weights, for size); repeatable."
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Probability below which you reject an answer: report how many images pass it."),
+    ] = None,
+    max_p95: Annotated[
+        float | None, typer.Option(help="Ship nothing slower: milliseconds, 95th percentile.")
+    ] = None,
+    max_size: Annotated[float | None, typer.Option(help="Ship nothing larger: megabytes.")] = None,
     thorough: Annotated[bool, typer.Option(help="Time long enough for a p99 (minutes).")] = False,
     out: Out = None,
     set_: Settings = None,
@@ -197,6 +211,10 @@ def export(
         "export.ladder": options.last_rung(ladder),
         "export.time_budget_s": options.seconds(time_budget),
         "export.target_cpu": target_cpu,
+        "export.precisions": precision,
+        "export.threshold": threshold,
+        "export.max_p95_ms": max_p95,
+        "export.max_size_mb": max_size,
     }
     recipe = options.of_run(run).changed(flags, set_).recipe()
     say(_budget(recipe.export.max_drop))

@@ -21,7 +21,8 @@ from edge_tl.target.runtime import Logits, ran
 
 
 class TorchRuntime:
-    """Eager PyTorch in evaluation mode; float32 unless `autocast` (GPU feature extraction)."""
+    """Eager PyTorch in evaluation mode; float32 unless `autocast` (GPU feature extraction). Logits are divided by
+    `temperature`."""
 
     name = "pytorch"
 
@@ -29,6 +30,7 @@ class TorchRuntime:
         self, model: nn.Module, *, device: str = "cpu", threads: int | None = None, autocast: bool = False
     ) -> None:
         self.version = str(torch.__version__)
+        self.temperature = 1.0
         self.threads = threads or cores_allowed()
         torch.set_num_threads(self.threads)
         self.model = model
@@ -43,7 +45,7 @@ class TorchRuntime:
         with torch.inference_mode(), torch.autocast(self._device, torch.bfloat16, enabled=self._autocast):
             images = torch.from_numpy(inputs).to(self._device)
             result: Logits = self._model(images).float().cpu().numpy()
-        return result
+        return result if self.temperature == 1.0 else result / np.float32(self.temperature)
 
 
 def main() -> None:

@@ -188,6 +188,17 @@ class Export(_Section):
     """Seconds that one runtime's ladder may take; the candidate at hand is finished."""
     target_cpu: Literal["native", "avx2", "vnni", "arm"] = "native"
     """What INT8 is made for: native is this machine; avx2 is any x86 without VNNI, whose kernels saturate."""
+    precisions: list[Literal["fp16", "w8"]] = []
+    """Further artifacts of both runtimes: fp16 for GPUs and NPUs; w8, weights in 8 bits and arithmetic in float, for
+    size."""
+    temperature: bool = True
+    """Divide logits so that probabilities come true on validation images, each artifact's by its own temperature."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """A probability below which an application rejects the answer: how many images pass it, before and after."""
+    max_p95_ms: Positive | None = None
+    """Budget of the recommendation: the 95th percentile of one image's latency on this machine."""
+    max_size_mb: Positive | None = None
+    """Budget of the recommendation: an artifact's files, in units of 10^6 bytes."""
     golden_images: Annotated[int, Field(ge=4, le=256)] = 24
 
 

@@ -41,6 +41,11 @@ class Effort:
     rounds: int
     count: int
 
+    def supporting(self, quantile: float) -> Effort:
+        """At least as many calls as that percentile needs."""
+        needed = -(-latency.count_needed(quantile) // self.rounds)
+        return Effort(self.rounds, max(self.count, needed))
+
 
 QUICK = Effort(rounds=4, count=25)  # 100 calls: p50 and p90
 THOROUGH = Effort(rounds=5, count=140)  # 700 calls: enough for a p99

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path("/")
+CAP_VARIABLE = "ONEDNN_MAX_CPU_ISA"
 
 _FLAGS = (
     "sse4_1", "avx", "avx2", "fma", "f16c", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16",
@@ -77,6 +78,16 @@ def has_vnni(flags: Collection[str] | None = None, *, arch: str | None = None, r
         return True
     present = isa_flags(root) if flags is None else flags
     return not {"avx_vnni", "avx512_vnni", "amx_int8"}.isdisjoint(present)
+
+
+def int8_isa(flags: Collection[str] | None = None) -> str | None:
+    """The instruction set that INT8 products are computed with here, by the name of its flag; "avx2", "avx512f" and
+    "neon" stand for "without dot products". None where the flags are unknown. Two machines that differ in it may give
+    different answers from one INT8 file.
+    """
+    present = isa_flags() if flags is None else flags
+    kinds = ("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "i8mm", "dotprod", "neon")
+    return next((kind for kind in kinds if kind in present), None)
 
 
 def identity(root: Path = ROOT) -> dict[str, object]:

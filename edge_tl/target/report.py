@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from edge_tl.target import ladder_tables, run_tables, tables
+from edge_tl.target import confidence_tables, ladder_tables, run_tables, tables
 from edge_tl.target.tables import (
     CHANGED,
     CONFUSED,
@@ -39,6 +39,11 @@ def markdown(record: dict[str, Any]) -> str:
         parts += ["## The ladder to INT8", _table(ladder_tables.RUNGS, rungs), ladder_tables.HOW]
     if layers := ladder_tables.layers(record):
         parts += ["## Sensitive layers", _table(ladder_tables.LAYERS, layers), ladder_tables.HOW_LAYERS]
+    if rows := confidence_tables.confidence(record):
+        parts += ["## Confidence", _table(confidence_tables.CONFIDENCE, rows)]
+        parts += [confidence_tables.how(record)]
+    if rows := confidence_tables.proven(record):
+        parts += ["## Proven on", _table(confidence_tables.PROVEN, rows), confidence_tables.HOW_PROVEN]
     if failed := tables.failures(record):
         lines = (
             f"- **{_escape(row['gate'])}**, {_escape(row['artifact'])}: measured {_escape(row['measured'])}, "

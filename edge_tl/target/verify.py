@@ -21,7 +21,7 @@ from edge_tl.target import compare
 from edge_tl.target.bundle import REFERENCE, Artifact, Bundle, contract_seal
 from edge_tl.target.errors import BadImage, BadInput, MissingExtra
 from edge_tl.target.loader import batches, class_folders, image_files
-from edge_tl.target.machine import has_vnni, identity
+from edge_tl.target.machine import identity, int8_isa
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.runtime import Logits, Runtime, open_runtime, ran
 
@@ -225,10 +225,14 @@ def _counted(stream: Iterator[Any], total: int, progress: Progress) -> Iterator[
 
 
 def _warnings(bundle: Bundle) -> list[str]:
-    host = bundle.record["provenance"].get("host", {})
-    if any(a.precision == "int8" for a in bundle.artifacts) and host.get("vnni") not in (None, has_vnni()):
-        return [
-            f"INT8 was proven on a CPU {'with' if host['vnni'] else 'without'} VNNI, this one is the other kind: "
-            "its accuracy there does not transfer. Run verify with --data here."
-        ]
-    return []
+    """INT8 that was proven on other instruction sets than this machine computes it with: accuracy does not transfer."""
+    here, found = int8_isa(), []
+    for artifact in bundle.artifacts:
+        rows = artifact.record.get("proven_on") or []
+        proven = list(dict.fromkeys(row["isa"] for row in rows if row["isa"]))
+        if proven and here and here not in proven:
+            found.append(
+                f"{artifact.id} was proven on {' and '.join(proven)}, this CPU computes INT8 with {here}: its accuracy "
+                "there does not transfer. Run verify with --data here."
+            )
+    return found

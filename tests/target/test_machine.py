@@ -305,3 +305,20 @@ def test_accelerators_missing_and_broken(tmp_path: Path, monkeypatch: pytest.Mon
     runtime = machine.accelerators()["onnxruntime"]
     assert runtime is not None
     assert runtime["error"] == "ModuleNotFoundError"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["avx", "avx2"], "avx2"),
+        (["avx2", "avx512f"], "avx512f"),
+        (["avx2", "avx_vnni"], "avx_vnni"),
+        (["avx2", "avx512f", "avx512_vnni"], "avx512_vnni"),
+        (["avx2", "avx512f", "avx512_vnni", "amx_int8"], "amx_int8"),
+        (["neon"], "neon"),
+        (["neon", "dotprod", "i8mm"], "i8mm"),
+        ([], None),
+    ],
+)
+def test_the_instruction_set_of_int8(flags: list[str], expected: str | None) -> None:
+    assert machine.int8_isa(flags) == expected

@@ -216,13 +216,23 @@ def test_unknown_artifact_and_device(bundle_root: Path) -> None:
         verify(bundle, device="TPU9000")
 
 
-def test_int8_proven_on_another_kind_of_cpu_is_a_warning(bundle_root: Path, reseal: Edit) -> None:
-    from edge_tl.target.machine import has_vnni
+def test_int8_proven_on_other_instructions_is_a_warning(bundle_root: Path, reseal: Edit) -> None:
+    from edge_tl.target.machine import int8_isa
 
-    reseal(bundle_root, lambda record: record["provenance"]["host"].update(vnni=not has_vnni()))
+    def proven(*names: str | None) -> Callable[[dict[str, Any]], None]:
+        def change(record: dict[str, Any]) -> None:
+            for artifact in record["artifacts"]:
+                if artifact["precision"] == "int8":
+                    artifact["proven_on"] = [{"isa": name} for name in names]
+
+        return change
+
+    reseal(bundle_root, proven("amx_fp4", "avx1024"))
     result = verify(read_bundle(bundle_root))
     assert result["passed"]
-    assert len(result["warnings"]) == 1
-    assert "VNNI" in result["warnings"][0]
-    reseal(bundle_root, lambda record: record["provenance"].pop("host"))
-    assert verify(read_bundle(bundle_root), artifacts=["onnx-fp32"])["warnings"] == []
+    assert len(result["warnings"]) == 2
+    assert "was proven on amx_fp4 and avx1024" in result["warnings"][0]
+    assert f"this CPU computes INT8 with {int8_isa()}" in result["warnings"][0]
+    for names in (("amx_fp4", int8_isa()), (None,), ()):  # also proven on this one; unknown; an older bundle
+        reseal(bundle_root, proven(*names))
+        assert verify(read_bundle(bundle_root), artifacts=["onnx-fp32"])["warnings"] == []

@@ -1,4 +1,4 @@
-"""The model files of a bundle: FP32 for both runtimes, and INT8 by the ladder; it must not judge them for shipping."""
+"""The model files of a bundle: FP32, INT8 by the ladder, FP16, 8-bit weights; it must not judge them for shipping."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edge_tl.host.bundling import evidence
+from edge_tl.host.compress import FP16, W8, compress
 from edge_tl.host.export import to_onnx, to_openvino
 from edge_tl.host.images import decoded
 from edge_tl.host.images.data import Dataset, Sample
@@ -22,12 +23,19 @@ from edge_tl.target.contract import Preprocess
 from edge_tl.target.machine import has_vnni
 from edge_tl.target.progress import Progress
 
+PRECISIONS = ("fp32", "int8", FP16, W8)
 _MOST_SELECTED = 5000
+_HALF_FLOOR = "onnxruntime>=1.17"  # its CPU kernels of the operators that a half-precision graph casts around
 
 
 def sets_of(dataset: Dataset, contract: Preprocess, recipe: Recipe) -> dict[str, list[Sample]]:
-    """The images of each purpose, disjoint: "evaluation", and for INT8 "calibration" and "selection"."""
+    """The images of each purpose: "evaluation"; for INT8 "calibration" and "selection", all three disjoint; and
+    "confidence", which fits temperatures: validation images, the evaluation's own where there is no test split."""
     sets = {"evaluation": evidence.evaluation_set(dataset)[1]}
+    apart = dataset.split("test") and dataset.split("val")
+    sets["confidence"] = (
+        evidence.selection_set(dataset, 0, _MOST_SELECTED, recipe.seed) if apart else sets["evaluation"]
+    )
     if recipe.export.int8:
         height, width = contract.input_size
         # As much work, whatever the size: small images are cheap, and more of them tell smaller drops apart.
@@ -53,7 +61,8 @@ def write_artifacts(
     note: Note,
 ) -> list[dict[str, Any]]:
     """Write the model files; one record each, not yet judged."""
-    labels, steps = dataset.labels, 4 if recipe.export.int8 else 2
+    labels, extra = dataset.labels, recipe.export.precisions
+    steps = 2 + 2 * recipe.export.int8 + 2 * len(extra)
     fp32_onnx, fp32_xml = staging / "model.fp32.onnx", staging / "model.fp32.xml"
     progress("export", 0, steps)
     floor = to_onnx(reference.model, fp32_onnx, contract, labels)
@@ -90,6 +99,14 @@ def write_artifacts(
                     },
                 )
             )
+            progress("export", len(made), steps)
+    for precision in dict.fromkeys(extra):
+        for runtime, source, names, facts in (
+            ("onnx", fp32_onnx, [f"model.{precision}.onnx"], floor | {"runtime_floor": _HALF_FLOOR}),
+            ("openvino", fp32_xml, [f"model.{precision}.xml", f"model.{precision}.bin"], of_ir),
+        ):
+            compress(precision, source, staging / names[0], contract, labels)
+            made.append((runtime, precision, names, facts))
             progress("export", len(made), steps)
     return [
         {

@@ -6,26 +6,22 @@ everything lies in a hidden sub-folder that no verb takes for a bundle.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edge_tl.host import checkpoint
 from edge_tl.host.bundling import evidence, verdict
-from edge_tl.host.bundling.artifacts import sets_of, write_artifacts
+from edge_tl.host.bundling.artifacts import PRECISIONS, sets_of, write_artifacts
+from edge_tl.host.bundling.judgement import judge
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.pages.page import write_page
-from edge_tl.host.provenance import provenance
 from edge_tl.host.reference import TorchRuntime
 from edge_tl.host.settings import Recipe
 from edge_tl.target import bundle as bundles
-from edge_tl.target import compare
 from edge_tl.target.bench import Contestant, Effort, bench, contestants
 from edge_tl.target.bundle import REFERENCE
 from edge_tl.target.contract import Preprocess
@@ -34,7 +30,6 @@ from edge_tl.target.files import fsync_folder, write_atomic, write_json
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.report import markdown
-from edge_tl.target.runtime import Runtime, open_runtime
 from edge_tl.target.verify import verify
 
 _STAGING = ".partial-"
@@ -43,7 +38,7 @@ BUNDLE_FILES = (
     bundles.RECORD,
     "golden",
     *REPORTS,
-    *(f"model.{precision}.{kind}" for precision in ("fp32", "int8") for kind in ("onnx", "xml", "bin")),
+    *(f"model.{precision}.{kind}" for precision in PRECISIONS for kind in ("onnx", "xml", "bin")),
 )
 
 
@@ -74,14 +69,15 @@ def export(
     try:
         reference = TorchRuntime(model)
         artifacts = write_artifacts(reference, staging, contract, dataset, sets, recipe, progress, note)
-        record = _judged(reference, artifacts, staging, contract, dataset, saved, recipe, progress)
-        record["provenance"]["sets"] |= {name: len(samples) for name, samples in sets.items()}
+        record = judge(reference, artifacts, staging, contract, dataset, sets, saved, recipe, progress)
         record["name"] = out.name
         record["provenance"] |= {"run": os.path.relpath(run.resolve(), out.resolve())}
         bundles.write_record(staging, record)
+        if recipe.export.max_p95_ms is not None:
+            effort = effort.supporting(0.95)
         timing = _timed(staging, run, record, effort, progress)
         checked = verify(bundles.read_bundle(staging), progress=progress)
-        verdict.conclude(record, timing, checked, recipe.export.max_drop)
+        verdict.conclude(record, timing, checked, recipe.export)
         bundles.write_record(staging, record)
         write_json(staging / "report.json", record | {"bench": timing, "verify": checked})
         write_atomic(staging / "report.md", markdown(record).encode())
@@ -109,73 +105,6 @@ def torch_contestant(run: Path, record: dict[str, Any]) -> Contestant:
         "threads": cores_allowed(),
     }
     return Contestant(REFERENCE, "edge_tl.host.reference", spec)
-
-
-def _judged(
-    reference: TorchRuntime,
-    artifacts: list[dict[str, Any]],
-    staging: Path,
-    contract: Preprocess,
-    dataset: Dataset,
-    saved: dict[str, Any],
-    recipe: Recipe,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Run PyTorch and every artifact over the evaluation set and the goldens; the record without timings."""
-    split, judged = evidence.evaluation_set(dataset)
-    labels = np.array([s.label for s in judged], np.int64)
-    runtimes: dict[str, Runtime] = {REFERENCE: reference}
-    runtimes |= {a["id"]: open_runtime(staging / a["files"][0]["path"]) for a in artifacts}
-    logits = evidence.evaluate(runtimes, contract, dataset, judged, progress)
-    expected = compare.top1(logits[REFERENCE])
-    golden = evidence.write_goldens(staging, runtimes, contract, dataset, judged, recipe.export.golden_images)
-    host = golden.pop("logits")
-    for artifact in artifacts:
-        got = compare.top1(logits[artifact["id"]])
-        artifact |= {
-            "accuracy": compare.accuracy(labels, got),
-            **compare.paired_drop(labels, expected, got),
-            "agreement": compare.agreement(expected, got),
-            "max_abs_diff": compare.max_abs_diff(logits[REFERENCE], logits[artifact["id"]]),
-            "confusion": compare.confusion(labels, got, len(dataset.labels)),
-            "changed": verdict.changed(judged, dataset.labels, expected, got),
-            "limits": verdict.limits(artifact, host, recipe.export.max_drop),
-        }
-    return {
-        "schema_version": bundles.SCHEMA_VERSION,
-        "name": "",
-        "labels": dataset.labels,
-        "preprocess": contract.to_json(),
-        "reference": {
-            "framework": f"pytorch {reference.version}",
-            "accuracy": compare.accuracy(labels, expected),
-            "n": len(labels),
-            "split": split,
-            "confusion": compare.confusion(labels, expected, len(dataset.labels)),
-            "latency_ms": None,
-        },
-        "artifacts": artifacts,
-        "recommended": None,
-        "golden": golden,
-        "provenance": _anonymous(provenance(recipe))
-        | {
-            "model": saved["model"],
-            "pooled": saved["pooled"],
-            "hidden": saved.get("hidden", []),
-            "weights": saved["weights"],
-            "strategy": saved["strategy"],
-            "finetune": _anonymous(saved["provenance"]),
-            "sets": dataset.counts(),
-        },
-    }
-
-
-def _anonymous(facts: dict[str, Any]) -> dict[str, Any]:
-    """Without the desk's paths: a bundle travels."""
-    recipe = json.loads(json.dumps(facts["recipe"]))
-    for section, key in (("data", "path"), ("model", "weights")):
-        recipe[section][key] = Path(str(recipe[section][key])).name
-    return facts | {"recipe": recipe}
 
 
 def _timed(

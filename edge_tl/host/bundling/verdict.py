@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.host.images.data import Sample
+from edge_tl.host.settings import Export
 from edge_tl.target import compare, latency
 from edge_tl.target.bundle import REFERENCE
 from edge_tl.target.verify import Gate
@@ -21,12 +22,14 @@ from edge_tl.target.verify import Gate
 def limits(
     artifact: dict[str, Any], host: dict[str, NDArray[np.float32]], max_drop: float
 ) -> dict[str, float]:
-    """What a device may differ by. FP32: a thousandth of the largest logit. INT8: no more than quantization itself
-    cost on the host, and one answer beyond the host's."""
+    """What a device may differ by. FP32: a thousandth of the largest logit. FP16: a fiftieth. INT8 and 8-bit weights:
+    no more than quantization itself cost on the host. But for FP32, one answer beyond the host's."""
     own, expected = host[artifact["id"]], host[REFERENCE]
-    difference = 1e-3 * max(1.0, float(np.abs(own).max()))
-    least = 1.0
-    if artifact["precision"] == "int8":
+    largest = max(1.0, float(np.abs(own).max()))
+    difference, least = 1e-3 * largest, 1.0
+    if artifact["precision"] == "fp16":  # 11 bits of mantissa where an accelerator computes in them
+        difference = 2e-2 * largest
+    if artifact["precision"] != "fp32":
         difference = max(difference, compare.max_abs_diff(own, expected))
         least = max(0.0, compare.agreement(compare.top1(own), compare.top1(expected)) - 1 / len(own))
     return {"device_max_abs_diff": difference, "golden_agreement": round(least, 6), "max_drop_pp": max_drop}
@@ -42,10 +45,8 @@ def changed(
     ]
 
 
-def conclude(
-    record: dict[str, Any], timing: dict[str, Any], checked: dict[str, Any], max_drop: float
-) -> None:
-    """Add latencies, gates, verdicts and the recommendation to the record."""
+def conclude(record: dict[str, Any], timing: dict[str, Any], checked: dict[str, Any], asked: Export) -> None:
+    """Add latencies, gates, budgets, verdicts and the recommendation to the record."""
     rows = {row["id"]: row for row in timing["artifacts"]}
     blocks = {name: [np.array(b, np.int64) for b in row["samples_ns"]] for name, row in rows.items()}
     record["reference"] |= {k: rows[REFERENCE][k] for k in ("latency_ms", "ran", "load_ms", "first_ms")}
@@ -55,19 +56,37 @@ def conclude(
     for artifact in record["artifacts"]:
         name = artifact["id"]
         artifact |= {k: v for k, v in rows[name].items() if k not in ("id", "samples_ns")}
-        if artifact["precision"] == "int8":
+        gates.append(asdict(_drop_gate(artifact, asked.max_drop)))
+        if artifact["precision"] != "fp32":
             over = latency.speedup(blocks[fastest], blocks[name])
             artifact |= {"faster_than_fp32": over["speedup"], "faster_than_fp32_ci": over["speedup_ci"]}
-        gates += [asdict(gate) for gate in (_budget_gate(artifact, max_drop), _speed_gate(artifact))]
+        if artifact["precision"] in ("fp32", "int8"):  # the others are for accelerators and for size
+            gates.append(asdict(_speed_gate(artifact)))
         mine = [gate for gate in gates if gate["artifact"] in (name, None)]
         artifact["passed"] = all(gate["passed"] for gate in mine)
         artifact["reasons"] = [gate["reason"] for gate in mine if not gate["passed"]]
+        artifact["budgets"] = _budgets(artifact, asked)
     record["gates"] = gates
-    record["passed"] = all(gate["passed"] for gate in gates)
     record["recommended"], record["recommendation"] = recommend(record["artifacts"], fastest)
+    within = [a for a in record["artifacts"] if all(budget["kept"] for budget in a["budgets"])]
+    record["passed"] = all(gate["passed"] for gate in gates) and bool(within)
 
 
-def _budget_gate(artifact: dict[str, Any], max_drop: float) -> Gate:
+def _budgets(artifact: dict[str, Any], asked: Export) -> list[dict[str, Any]]:
+    """`{budget, measured, limit, unit, kept}` of latency and size, where they were asked for. Unlike a gate, one that
+    is not kept says nothing against the artifact, only against shipping it here."""
+    size = sum(file["bytes"] for file in artifact["files"]) / 1e6
+    p95 = artifact["latency_ms"]["p95"]
+    rows = (("p95", p95, asked.max_p95_ms, "ms"), ("size", size, asked.max_size_mb, "MB"))
+    return [
+        {"budget": name, "measured": measured, "limit": limit, "unit": unit}
+        | {"kept": measured is not None and measured <= limit}
+        for name, measured, limit, unit in rows
+        if limit is not None
+    ]
+
+
+def _drop_gate(artifact: dict[str, Any], max_drop: float) -> Gate:
     low, high = artifact["drop_ci_pp"]
     reason = (
         f"accuracy drop {artifact['drop_pp']:+.2f} percentage points [{low:.2f}, {high:.2f}], "
@@ -88,34 +107,66 @@ def _speed_gate(artifact: dict[str, Any]) -> Gate:
 
 
 def recommend(artifacts: list[dict[str, Any]], fastest_fp32: str) -> tuple[str | None, str]:
-    """The artifact to ship and the sentence that says why. INT8 that is not provably faster than the fastest
-    FP32 artifact is never recommended: it costs answers and buys nothing."""
-    passed = {a["id"]: a for a in artifacts if a["passed"]}
+    """The artifact to ship and the sentence that says why: the fastest that passed its gates and keeps the budgets.
+    INT8 that is not provably faster than the fastest FP32 artifact is never recommended: it costs answers and buys
+    nothing. FP16 and 8-bit weights are, where a budget leaves no FP32."""
+    passed = [a for a in artifacts if a["passed"]]
+    within = [a for a in passed if all(budget["kept"] for budget in a["budgets"])]
     if not passed:
         return (
             None,
             "ship none of these: no artifact passed its gates; see the failed gates for the room at fault.",
         )
-    quick = {
-        name: a
-        for name, a in passed.items()
-        if a["precision"] == "int8" and (a["faster_than_fp32_ci"] or [a["faster_than_fp32"]])[0] > 1.0
-    }
-    pool = quick or {k: a for k, a in passed.items() if a["precision"] == "fp32"}
+    if not within:
+        least = "; ".join(_nearest_to(passed, i) for i in range(len(passed[0]["budgets"])))
+        return None, f"ship none of these: no artifact that passed its gates keeps the budgets ({least})."
+    quick = [a for a in within if a["precision"] == "int8" and _least_ratio(a) > 1.0]
+    full = [a for a in within if a["precision"] == "fp32"]
+    small = [a for a in within if a["precision"] not in ("fp32", "int8")]
+    pool = quick or full or small
     if not pool:
+        what = "keeps the budgets" if any(a["precision"] == "fp32" for a in passed) else "passed its gates"
         return None, (
-            f"ship none of these: only INT8 passed its gates, and it is not faster than {fastest_fp32} on this CPU."
+            f"ship none of these: only INT8 {what}, and it is not faster than {fastest_fp32} on this CPU."
         )
-    best = min(pool, key=lambda name: float(pool[name]["latency_ms"]["p50"] or np.inf))
-    low, high = pool[best]["drop_ci_pp"]
+    best = min(pool, key=lambda a: float(a["latency_ms"]["p50"] or np.inf))
+    low, high = best["drop_ci_pp"]
     words = (
-        f"ship {best}: accuracy drop {pool[best]['drop_pp']:.2f} pp [{low:.2f}, {high:.2f}], "
-        f"{pool[best]['speedup']:.1f}x PyTorch's speed"
+        f"ship {best['id']}: accuracy drop {best['drop_pp']:.2f} pp [{low:.2f}, {high:.2f}], "
+        f"{best['speedup']:.1f}x PyTorch's speed"
     )
     if quick:
-        words += f", {pool[best]['faster_than_fp32']:.1f}x the fastest FP32 artifact ({fastest_fp32})."
-    elif any(a["precision"] == "int8" for a in artifacts):
-        slow = [a for a in artifacts if a["precision"] == "int8"]
-        seen = ", ".join(f"{a['id']} {a['faster_than_fp32']:.2f}x" for a in slow)
-        words += f". INT8 is not worth its answers on this CPU ({seen} of {fastest_fp32}'s speed)."
-    return best, words
+        words += f", {best['faster_than_fp32']:.1f}x the fastest FP32 artifact ({fastest_fp32})"
+    elif slow := [a for a in artifacts if a["precision"] == "int8"]:
+        seen = "; ".join(f"{a['id']} {_why_not(a, fastest_fp32)}" for a in slow)
+        words += f". INT8 is not worth its answers on this CPU: {seen}"
+    return best["id"], words + "."
+
+
+def _least_ratio(artifact: dict[str, Any]) -> float:
+    """The low end of how many times faster than FP32 it is."""
+    return float((artifact["faster_than_fp32_ci"] or [artifact["faster_than_fp32"]])[0])
+
+
+def _why_not(artifact: dict[str, Any], fastest_fp32: str) -> str:
+    ratio, interval = artifact["faster_than_fp32"], artifact["faster_than_fp32_ci"]
+    shown = f"{ratio:.2f}x" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
+    if not artifact["passed"]:
+        return f"failed its gates ({shown} {fastest_fp32}'s speed)"
+    if over := [b for b in artifact["budgets"] if not b["kept"]]:
+        return f"is over the budget of {over[0]['limit']:g} {over[0]['unit']}"
+    if interval and interval[0] <= 1.0 <= interval[1]:
+        return f"is not distinguishable from {fastest_fp32} in speed ({shown})"
+    return f"runs at {shown} {fastest_fp32}'s speed"
+
+
+def _nearest_to(passed: list[dict[str, Any]], index: int) -> str:
+    """How near the best artifact comes to a budget."""
+    rows = [(a["budgets"][index], a["id"]) for a in passed if a["budgets"][index]["measured"] is not None]
+    budget = passed[0]["budgets"][index]
+    if not rows:
+        return f"{budget['budget']} was not measured: too few calls, export with --thorough"
+    best, name = min(rows, key=lambda row: float(row[0]["measured"]))
+    return (
+        f"{best['budget']}: at best {best['measured']:.3g} {best['unit']}, {name}; budget {best['limit']:g}"
+    )

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from edge_tl.host.pages import heatmap, plots
-from edge_tl.target import ladder_tables, report, run_tables, tables
+from edge_tl.target import confidence_tables, ladder_tables, report, run_tables, tables
 from edge_tl.target.files import write_atomic
 
 LARGEST_HEATMAP = 30  # classes; beyond that nobody finds the cell that matters
@@ -45,6 +45,10 @@ def write_page(record: dict[str, Any], path: Path) -> None:
         ladder=ladder_tables,
         rungs=ladder_tables.rungs(record),
         layers=ladder_tables.layers(record),
+        confidence=confidence_tables,
+        confidences=confidence_tables.confidence(record),
+        confidence_notes=confidence_tables.how(record),
+        proven=confidence_tables.proven(record),
         gates=tables.gates(record),
         failures=tables.failures(record),
         changed=[(tables.words(a.get("id")), tables.changed(a)) for a in artifacts],

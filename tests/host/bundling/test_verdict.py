@@ -15,7 +15,7 @@ def artifact(
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": name, "precision": name.split("-")[1], "passed": passed, "latency_ms": {"p50": p50},
-        "drop_pp": 0.25, "drop_ci_pp": [-0.5, 1.0], "speedup": 3.0,
+        "budgets": [], "drop_pp": 0.25, "drop_ci_pp": [-0.5, 1.0], "speedup": 3.0,
     }  # fmt: skip
     return row | ({"faster_than_fp32": faster, "faster_than_fp32_ci": interval} if "int8" in name else {})
 
@@ -59,6 +59,43 @@ def test_the_reason_for_recommending_nothing_is_named():
     assert "no artifact passed its gates" in verdict.recommend(failed, "onnx-fp32")[1]
     only = [artifact(name, "int8" in name, 1, 0.9, [0.8, 1.1]) for name in IDS]
     assert "only INT8 passed" in verdict.recommend(only, "onnx-fp32")[1]
+
+
+def over(row: dict[str, Any], measured: float | None, limit: float, unit: str = "ms") -> dict[str, Any]:
+    kept = measured is not None and measured <= limit
+    budget = {"budget": "p95", "measured": measured, "limit": limit, "unit": unit, "kept": kept}
+    return row | {"budgets": [budget]}
+
+
+def test_what_is_over_a_budget_is_not_shipped():
+    full, int8 = artifact("onnx-fp32", True, 2, 1, None), artifact("onnx-int8", True, 1, 2, [1.5, 2.5])
+    assert verdict.recommend([over(full, 4, 5), over(int8, 2, 5)], "onnx-fp32")[0] == "onnx-int8"
+    assert verdict.recommend([over(full, 4, 5), over(int8, 6, 5)], "onnx-fp32")[0] == "onnx-fp32"
+    best, words = verdict.recommend([over(full, 4, 1), over(int8, 2, 1)], "onnx-fp32")
+    assert best is None
+    assert "keeps the budgets (p95: at best 2 ms, onnx-int8; budget 1)" in words
+    assert "too few calls" in verdict.recommend([over(full, None, 1)], "onnx-fp32")[1]
+
+
+def test_smaller_artifacts_are_shipped_where_a_budget_leaves_no_fp32():
+    full, half = artifact("onnx-fp32", True, 2, 1, None), artifact("onnx-fp16", True, 3, 1, None)
+    assert verdict.recommend([over(full, 4, 5), over(half, 2, 5)], "onnx-fp32")[0] == "onnx-fp32"
+    assert verdict.recommend([over(full, 14, 5), over(half, 2, 5)], "onnx-fp32")[0] == "onnx-fp16"
+    slow = artifact("onnx-int8", True, 2, 0.9, [0.8, 1.1])
+    best, words = verdict.recommend([over(full, 14, 5), over(slow, 2, 5)], "onnx-fp32")
+    assert best is None
+    assert "only INT8 keeps the budgets, and it is not faster" in words
+
+
+def test_int8_that_cannot_be_told_from_fp32_in_speed_is_said_so():
+    full = artifact("onnx-fp32", True, 2, 1, None)
+    alike, slow = (
+        artifact("onnx-int8", True, 2, 1.02, [0.9, 1.1]),
+        artifact("openvino-int8", True, 4, 0.5, [0.4, 0.6]),
+    )
+    words = verdict.recommend([full, alike, slow], "onnx-fp32")[1]
+    assert "onnx-int8 is not distinguishable from onnx-fp32 in speed (1.02x [0.90, 1.10])" in words
+    assert "openvino-int8 runs at 0.50x [0.40, 0.60] onnx-fp32's speed" in words
 
 
 def test_the_shared_record_says_what_its_figures_say(exported: dict[str, Any]):

@@ -1,0 +1,206 @@
+"""PyTorch and every artifact over the same images: accuracy, agreement, confidence, goldens; it must not time them."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_tl.host.bundling import confidence, evidence, isa, verdict
+from edge_tl.host.images.data import Dataset, Sample
+from edge_tl.host.provenance import provenance
+from edge_tl.host.reference import TorchRuntime
+from edge_tl.host.settings import Export, Recipe
+from edge_tl.target import bundle as bundles
+from edge_tl.target import compare
+from edge_tl.target.bundle import REFERENCE
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.machine import CAP_VARIABLE, int8_isa
+from edge_tl.target.progress import Progress
+from edge_tl.target.runtime import Logits, Runtime, open_runtime
+
+_MOST_BYTES = 500_000_000  # of inputs, for an evaluation in another process
+
+
+def judge(
+    reference: TorchRuntime,
+    artifacts: list[dict[str, Any]],
+    staging: Path,
+    contract: Preprocess,
+    dataset: Dataset,
+    sets: dict[str, list[Sample]],
+    saved: dict[str, Any],
+    recipe: Recipe,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The record without timings. Folds each artifact's temperature into its files, and the reference's into
+    `reference`; writes the goldens below `staging`."""
+    split, judged = evidence.evaluation_set(dataset)
+    labels = np.array([s.label for s in judged], np.int64)
+    runtimes: dict[str, Runtime] = {REFERENCE: reference} | _opened(artifacts, staging)
+    logits = evidence.evaluate(runtimes, contract, dataset, judged, progress)
+    fitting = sets["confidence"]
+    apart = fitting is not sets["evaluation"]
+    fit_labels = np.array([s.label for s in fitting], np.int64)
+    fit_logits = evidence.evaluate(runtimes, contract, dataset, fitting, progress) if apart else logits
+    temperatures = _temperatures(artifacts, fit_labels, fit_logits, recipe.export)
+    reference.temperature = temperatures[REFERENCE]
+    for artifact in artifacts:
+        confidence.fold(
+            staging / artifact["files"][0]["path"], temperatures[artifact["id"]], contract, dataset.labels
+        )
+        artifact["files"] = [bundles.file_record(staging, file["path"]) for file in artifact["files"]]
+    runtimes = {REFERENCE: reference} | _opened(artifacts, staging)
+    golden = evidence.write_goldens(staging, runtimes, contract, dataset, judged, recipe.export.golden_images)
+    host = golden.pop("logits")
+
+    scaled = {name: own / np.float32(temperatures[name]) for name, own in logits.items()}
+    for_fitting = {name: own / np.float32(temperatures[name]) for name, own in fit_logits.items()}
+
+    def believed(name: str) -> dict[str, Any]:
+        crossed = not apart and temperatures[name] != 1.0
+        shown = confidence.held_out(labels, logits[name]) if crossed else scaled[name]
+        row = confidence.figures(labels, logits[name], shown, temperatures[name])
+        if recipe.export.threshold is not None:
+            row["threshold"] = _coverage(recipe.export.threshold, name, labels, scaled, for_fitting)
+        return row
+
+    expected = compare.top1(logits[REFERENCE])
+    for artifact in artifacts:
+        name = artifact["id"]
+        got = compare.top1(logits[name])
+        if artifact["precision"] == "int8":
+            artifact["proven_on"] = [
+                {"isa": int8_isa(), "cap": os.environ.get(CAP_VARIABLE), **_figures(labels, expected, got)}
+            ]
+            if artifact["runtime"] == "openvino":
+                artifact["proven_on"] += _under_caps(
+                    staging / artifact["files"][0]["path"], contract, dataset, judged, labels, expected
+                )
+        artifact |= {
+            "accuracy": compare.accuracy(labels, got),
+            **compare.paired_drop(labels, expected, got),
+            "agreement": compare.agreement(expected, got),
+            "max_abs_diff": compare.max_abs_diff(scaled[REFERENCE], scaled[name]),
+            "confidence": believed(name),
+            "confusion": compare.confusion(labels, got, len(dataset.labels)),
+            "changed": verdict.changed(judged, dataset.labels, expected, got),
+            "limits": verdict.limits(artifact, host, recipe.export.max_drop),
+        }
+    return {
+        "schema_version": bundles.SCHEMA_VERSION,
+        "name": "",
+        "labels": dataset.labels,
+        "preprocess": contract.to_json(),
+        "reference": {
+            "framework": f"pytorch {reference.version}",
+            "accuracy": compare.accuracy(labels, expected),
+            "n": len(labels),
+            "split": split,
+            "confidence": believed(REFERENCE),
+            "confusion": compare.confusion(labels, expected, len(dataset.labels)),
+            "latency_ms": None,
+        },
+        "artifacts": artifacts,
+        "recommended": None,
+        "golden": golden,
+        "provenance": _anonymous(provenance(recipe))
+        | {
+            "model": saved["model"],
+            "pooled": saved["pooled"],
+            "hidden": saved.get("hidden", []),
+            "weights": saved["weights"],
+            "strategy": saved["strategy"],
+            "finetune": _anonymous(saved["provenance"]),
+            "sets": dataset.counts() | {name: len(samples) for name, samples in sets.items()},
+        },
+    }
+
+
+def _figures(labels: compare.Ints, expected: compare.Ints, got: compare.Ints) -> dict[str, Any]:
+    drop = compare.paired_drop(labels, expected, got)
+    return {
+        "accuracy": compare.accuracy(labels, got),
+        "drop_pp": drop["drop_pp"],
+        "drop_ci_pp": drop["drop_ci_pp"],
+        "agreement": compare.agreement(expected, got),
+        "n": len(labels),
+    }
+
+
+def _under_caps(
+    path: Path,
+    contract: Preprocess,
+    dataset: Dataset,
+    judged: list[Sample],
+    labels: compare.Ints,
+    expected: compare.Ints,
+) -> list[dict[str, Any]]:
+    """The same file under the instruction sets of lesser CPUs, on as many evaluation images as the disk should hold."""
+    rows: list[dict[str, Any]] = []
+    if not (lesser := isa.caps()):
+        return rows
+    height, width = contract.input_size
+    some = slice(0, max(1, _MOST_BYTES // (12 * height * width)))
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        inputs = Path(folder) / "inputs.npy"
+        evidence.inputs(contract, dataset, judged[some], inputs)
+        for cap in lesser:
+            logits, kernels = isa.logits_under(cap, path, inputs, Path(folder))
+            row = {"isa": isa.NAMES[cap], "cap": cap, "kernels": kernels}
+            rows.append(row | _figures(labels[some], expected[some], compare.top1(logits)))
+    return rows
+
+
+def _opened(artifacts: list[dict[str, Any]], staging: Path) -> dict[str, Runtime]:
+    return {a["id"]: open_runtime(staging / a["files"][0]["path"]) for a in artifacts}
+
+
+def _temperatures(
+    artifacts: list[dict[str, Any]],
+    labels: confidence.Labels,
+    logits: dict[str, Logits],
+    settings: Export,
+) -> dict[str, float]:
+    """By id. FP32 artifacts share the reference's, so that they stay comparable number by number."""
+    if not settings.temperature:
+        return dict.fromkeys(logits, 1.0)
+    found = {REFERENCE: confidence.temperature(labels, logits[REFERENCE])}
+    for artifact in artifacts:
+        own = artifact["precision"] != "fp32"
+        name = artifact["id"]
+        found[name] = confidence.temperature(labels, logits[name]) if own else found[REFERENCE]
+    return found
+
+
+def _coverage(
+    threshold: float,
+    name: str,
+    labels: confidence.Labels,
+    scaled: dict[str, Logits],
+    for_fitting: dict[str, Logits],
+) -> dict[str, Any]:
+    """The threshold is restored on the images that fitted the temperature, and judged on the evaluation images."""
+    restored = confidence.restoring(
+        threshold, confidence.confident(for_fitting[REFERENCE]), confidence.confident(for_fitting[name])
+    )
+    at_restored = confidence.coverage(labels, scaled[name], restored)
+    return {
+        "asked": threshold,
+        **confidence.coverage(labels, scaled[name], threshold),
+        "restoring": restored,
+        "restored_coverage": at_restored["coverage"],
+        "restored_accuracy": at_restored["accuracy"],
+    }
+
+
+def _anonymous(facts: dict[str, Any]) -> dict[str, Any]:
+    """Without the desk's paths: a bundle travels."""
+    recipe = json.loads(json.dumps(facts["recipe"]))
+    for section, key in (("data", "path"), ("model", "weights")):
+        recipe[section][key] = Path(str(recipe[section][key])).name
+    return facts | {"recipe": recipe}

@@ -1,0 +1,105 @@
+"""Temperatures make probabilities true, change no answer, and are in the file; thresholds are restored."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_tl.host.bundling import confidence
+from edge_tl.target.bundle import read_bundle
+from edge_tl.target.compare import softmax, top1
+from edge_tl.target.runtime import open_runtime
+
+
+def drawn(n: int, sharpness: float, seed: int = 0) -> tuple[Any, Any]:
+    """Labels drawn from a model's own probabilities, and its logits made too certain by a factor."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (n, 5)).astype(np.float32)
+    labels = (softmax(logits).cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    return labels, logits * np.float32(sharpness)
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 2.0, 4.0])
+def test_the_temperature_undoes_what_made_the_model_too_certain(sharpness: float):
+    labels, logits = drawn(20_000, sharpness)
+    assert confidence.temperature(labels, logits) == pytest.approx(sharpness, rel=0.05)
+    found = confidence.figures(labels, logits, confidence.held_out(labels, logits), sharpness)
+    assert found["ece"] < 0.02 < found["ece_before"]
+    assert found["log_loss"] < found["log_loss_before"]
+
+
+def test_the_optimum_is_scikit_learns_log_loss_at_its_least():
+    from sklearn.metrics import log_loss
+
+    labels, logits = drawn(2_000, 3.0, seed=1)
+    found = confidence.temperature(labels, logits)
+    losses = {t: log_loss(labels, softmax(logits / t)) for t in np.linspace(1.0, 6.0, 501)}
+    assert found == pytest.approx(min(losses, key=losses.__getitem__), abs=0.02)
+    assert confidence.log_loss(labels, logits) == pytest.approx(log_loss(labels, softmax(logits)))
+
+
+def test_what_does_not_help_on_other_images_is_left_alone():
+    labels, logits = drawn(19, 4.0)
+    assert confidence.temperature(labels, logits) == 1.0  # too few to say
+    rng = np.random.default_rng(0)
+    helped = 0
+    for seed in range(30):  # already calibrated: what a fit finds is chance, and mostly refused
+        labels, logits = drawn(60, 1.0, seed)
+        order = rng.permutation(60)
+        helped += confidence.temperature(labels[order], logits[order]) != 1.0
+    assert helped < 20
+
+
+@settings(deadline=None)
+@given(st.integers(1, 60), st.floats(0.3, 3), st.floats(0.21, 0.99), st.integers(0, 10_000))
+def test_the_restored_threshold_lets_as_many_pass(n: int, factor: float, threshold: float, seed: int):
+    labels, logits = drawn(n, 1.0, seed)
+    reference, own = confidence.confident(logits), confidence.confident(logits * np.float32(factor))
+    restored = confidence.restoring(threshold, reference, own)
+    assert np.sum(own >= restored) == np.sum(reference >= threshold)
+    # Sharper or flatter, the order stays: the same images pass, so that the answers among them are as often right.
+    assert confidence.coverage(labels, logits * np.float32(factor), restored) == confidence.coverage(
+        labels, logits, threshold
+    )
+
+
+@pytest.mark.parametrize("name", ["onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-int8"])
+def test_the_file_itself_divides(name: str, bundle: Path, tmp_path: Path):
+    loaded = read_bundle(bundle)
+    artifact = loaded.artifact(name)
+    for file in artifact.record["files"]:
+        shutil.copy(bundle / file["path"], tmp_path)
+    path = tmp_path / artifact.path.name
+    before, pixels = open_runtime(path), loaded.golden_pixels()
+    expected = np.concatenate([before(pixels[i : i + 1]) for i in range(4)])
+    confidence.fold(path, 2.5, loaded.preprocess, loaded.labels)
+    after = open_runtime(path)
+    np.testing.assert_allclose(
+        np.concatenate([after(pixels[i : i + 1]) for i in range(4)]), expected / 2.5, rtol=1e-4, atol=1e-5
+    )
+    assert after.precision == before.precision
+    assert after(pixels[:3]).shape == (3, len(loaded.labels))  # any batch size still
+    unchanged = path.read_bytes()
+    confidence.fold(path, 1.0, loaded.preprocess, loaded.labels)
+    assert path.read_bytes() == unchanged
+
+
+def test_an_export_says_how_far_confidences_can_be_believed(exported: dict[str, Any], bundle: Path):
+    loaded = read_bundle(bundle)
+    golden = loaded.golden_logits()
+    rows = {a["id"]: a["confidence"] for a in exported["artifacts"]}
+    rows["pytorch"] = exported["reference"]["confidence"]
+    for row in rows.values():
+        assert 0.2 <= row["temperature"] <= 10
+        assert 0 <= row["ece"] <= 1
+        assert 0 <= row["ece_before"] <= 1
+        assert (row["temperature"] == 1.0) == (row["log_loss"] == row["log_loss_before"])
+    assert rows["onnx-fp32"]["temperature"] == rows["pytorch"]["temperature"]
+    np.testing.assert_allclose(golden["onnx-fp32"], golden["pytorch"], atol=1e-3)
+    assert (top1(golden["onnx-fp32"]) == top1(golden["pytorch"])).all()

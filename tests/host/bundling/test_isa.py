@@ -1,0 +1,58 @@
+"""What INT8 does on lesser CPUs: which caps are worth a proof, and that a cap is honoured."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_tl.host.bundling import isa
+from edge_tl.host.int8 import qdq
+from edge_tl.target.bundle import read_bundle
+from edge_tl.target.errors import EdgeTLError
+from edge_tl.target.machine import isa_flags
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("avx avx2 fma", []),
+        ("avx avx2 avx_vnni", ["AVX2"]),
+        ("avx avx2 avx512f", ["AVX2"]),
+        ("avx avx2 avx512f avx512_vnni", ["AVX512_CORE", "AVX2"]),
+        ("avx avx2 avx512f avx512_vnni amx_int8", ["AVX512_CORE", "AVX2"]),
+        ("neon dotprod", []),
+    ],
+)
+def test_caps_are_the_instruction_sets_that_this_one_hides(flags: str, expected: list[str]):
+    assert isa.caps(flags.split()) == expected
+    assert set(expected) <= set(isa.NAMES)
+
+
+@pytest.fixture
+def inputs(bundle: Path, tmp_path: Path) -> Path:
+    np.save(tmp_path / "inputs.npy", read_bundle(bundle).golden_pixels())
+    return tmp_path / "inputs.npy"
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN's caps are of x86")
+def test_a_cap_is_honoured_and_the_answers_are_the_models(bundle: Path, inputs: Path, tmp_path: Path):
+    cap, word = ("AVX2", "avx2") if "avx512f" in isa_flags() else ("SSE41", "sse4")
+    model = bundle / "model.int8.xml"
+    logits, kernels = isa.logits_under(cap, model, inputs, tmp_path)
+    freely = isa.kernels(model)
+    jitted = {name for name in kernels if name.startswith("jit_") and "gemm" not in name}
+    assert jitted
+    assert all(word in name for name in jitted)
+    assert not any(word in name for name in freely if "gemm" not in name)
+    assert sum(kernels.values()) == sum(freely.values())
+    own = qdq.logits(model, np.load(inputs))
+    assert logits.shape == own.shape
+    assert np.abs(logits - own).max() < 0.5 * np.abs(own).max()
+
+
+def test_a_process_that_fails_says_why(inputs: Path, tmp_path: Path):
+    with pytest.raises(EdgeTLError, match=r"gone\.xml under AVX2"):
+        isa.logits_under("AVX2", tmp_path / "gone.xml", inputs, tmp_path)
