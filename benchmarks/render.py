@@ -42,6 +42,7 @@ def _tables() -> dict[str, Callable[[], str]]:
         "strategies": strategies,
         "compare": compare,
         "yardstick": yardstick,
+        "int8_models": int8_models,
         "sigkill": sigkill,
         "memory": memory,
     }
@@ -157,6 +158,36 @@ def yardstick() -> str:
         f"MobileNetV3-Small at 64 px, 200 classes, {reference['n']:,} test images that calibrated and selected "
         f"nothing; PyTorch {100 * reference['accuracy']:.2f} %. {_machine(result)}, `python benchmarks/yardstick.py`.",
     ]
+    return "\n".join(lines) + "\n"
+
+
+def int8_models() -> str:
+    """The ladder beside naive INT8 on models fine-tuned here."""
+    result = _result("int8_models")
+    lines = [
+        "| model, data | artifact | drop pp [interval] | agreement % | work in float % | rung | x fastest FP32 |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    notes = []
+    for model in result["models"]:
+        size = "x".join(map(str, model["input_size"][:1]))
+        name = f"{model['model']}, {model['data']}, {size} px"
+        rows = [("naive: per tensor, min-max", model["naive"] | {"float_macs": 0.0})]
+        rows += [(f"`{row['id']}`", row) for row in model["artifacts"]]
+        for label, row in rows:
+            low, high = row["drop_ci_pp"]
+            share = row["float_macs"]
+            work = "—" if share is None else f"{100 * share:.1f}"
+            rung = str(row["rungs"][-1]["rung"]) if "rungs" in row else "—"
+            speed = f"{row['faster_than_fp32']:.2f}" if "faster_than_fp32" in row else "—"
+            lines.append(
+                f"| {name} | {label} | {row['drop_pp']:.2f} [{low:.2f}, {high:.2f}] "
+                f"| {100 * row['agreement']:.1f} | {work} | {rung} | {speed} |"
+            )
+            name = ""
+        reference = model["reference"]
+        notes.append(f"{model['model']} {100 * reference['accuracy']:.2f} % of {reference['n']:,}")
+    lines += ["", f"PyTorch: {'; '.join(notes)}. {_machine(result)}, `python benchmarks/int8_models.py`."]
     return "\n".join(lines) + "\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -148,3 +149,23 @@ def test_nothing_is_reported_to_anyone() -> None:
         "except ImportError: print(True)\n"
     )
     assert python(code).split() == ["openvino.tools.ovc.telemetry_stub", "True"]
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("onnxruntime"), reason="ONNX Runtime is not installed")
+def test_onnx_runtime_reports_nothing(tmp_path: Path) -> None:
+    """Its reporter leaves a session file in the temporary folder as soon as it is imported."""
+    code = (
+        "import os, pathlib, sys, edge_tl\n"
+        "from edge_tl.target.runtime import open_runtime\n"
+        "open_runtime(pathlib.Path(sys.argv[1]))\n"
+        "print(os.environ['ORT_DISABLE_TELEMETRY'])\n"
+    )
+    model = Path(__file__).parent / "target" / "assets" / "tiny.onnx"
+    silencing = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "CI", "GITHUB_ACTIONS")
+    environment = {name: value for name, value in os.environ.items() if name not in silencing}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(model)],
+        capture_output=True, text=True, check=True, cwd=PACKAGE.parent, env=environment | {"TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout.split() == ["1"]
+    assert list(tmp_path.iterdir()) == []

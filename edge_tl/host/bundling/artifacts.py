@@ -132,6 +132,11 @@ def _workshop(
     scratch = staging / "scratch"
     scratch.mkdir()
 
+    calibration = evidence.inputs(contract, dataset, sets["calibration"], scratch / "calibration.npy")
+    evidence.inputs(contract, dataset, sets["selection"], scratch / "selection.npy")
+    if not dataset.split("test"):  # then they are training images
+        evidence.blend(scratch / "selection.npy", recipe.seed)
+
     def training() -> decoded.Images:
         sources = dataset.sources(dataset.split("train"))
         read = decoded.framed(contract)
@@ -146,8 +151,8 @@ def _workshop(
         scratch=scratch,
         contract=contract,
         labels=dataset.labels,
-        calibration=evidence.inputs(contract, dataset, sets["calibration"], scratch / "calibration.npy"),
-        selection=evidence.inputs(contract, dataset, sets["selection"], scratch / "selection.npy"),
+        calibration=calibration,
+        selection=np.load(scratch / "selection.npy", mmap_mode="r"),
         answers=np.array([s.label for s in sets["selection"]], np.int64),
         training=training,
         seed=recipe.seed,

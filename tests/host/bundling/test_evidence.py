@@ -94,6 +94,26 @@ def test_inputs_are_the_contracts_and_take_no_memory(dataset: Dataset, contract:
     assert isinstance(got, np.memmap)
 
 
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_blends_are_mostly_their_own_image_and_partly_the_next(count: int, tmp_path: Path):
+    images = np.random.default_rng(0).normal(size=(count, 3, 4, 4)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    evidence.blend(tmp_path / "images.npy", seed=3)
+    got = np.load(tmp_path / "images.npy")
+    shares = []
+    for i in range(count):
+        own, other = images[i].ravel(), images[(i + 1) % count].ravel()
+        if count == 1:
+            np.testing.assert_allclose(got[i].ravel(), own, rtol=1e-5)
+            return
+        found, rest, *_ = np.linalg.lstsq(np.stack([own, other], 1), got[i].ravel(), rcond=None)
+        assert rest < 1e-6
+        assert found.sum() == pytest.approx(1, abs=1e-4)
+        shares.append(found[0])
+    assert min(shares) >= 0.5 - 1e-4
+    assert len(set(np.round(shares, 4))) == count
+
+
 def test_a_changed_or_lost_image_is_refused(copied: Dataset, contract: Preprocess, tmp_path: Path):
     first, second = copied.split("test")[:2]
     (copied.root / first.path).write_bytes((copied.root / second.path).read_bytes())

@@ -1,0 +1,85 @@
+"""How much memory calibration adds, by calibrator: 1,000 images against ten.
+
+    python benchmarks/calibration_memory.py RUN [--images 1000]
+
+RUN is of a 224 px model. Each calibrator runs twice in a process of its own, on ten images and on all; the difference
+of the peaks (resident memory, mapped files included) is what the images add. Writes results/calibration_memory.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from edge_tl.host import checkpoint
+from edge_tl.host.bundling import evidence
+from edge_tl.host.export import to_onnx, to_openvino
+from edge_tl.host.images.data import Dataset
+from edge_tl.host.int8 import nncf_ptq, qdq
+from edge_tl.host.int8.equalize import smooth
+from edge_tl.host.int8.ranges import histograms
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.files import write_json
+from edge_tl.target.machine import conditions, identity
+
+RESULT = Path(__file__).parent / "results" / "calibration_memory.json"
+CALIBRATORS = ("histograms", "smooth", "nncf")
+
+
+def main() -> None:
+    if sys.argv[1] == "--child":
+        child(*sys.argv[2:])
+        return
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--images", type=int, default=1000)
+    options = parser.parse_args()
+    before = conditions()
+    model, saved = checkpoint.load(options.run)
+    dataset = Dataset.from_json(saved["data"], saved["labels"])
+    contract = Preprocess.from_json(saved["preprocess"])
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        images = evidence.calibration_set(dataset, options.images, 0)
+        evidence.inputs(contract, dataset, images, folder / "all.npy")
+        np.save(folder / "ten.npy", np.load(folder / "all.npy", mmap_mode="r")[:10])
+        to_onnx(model.eval(), folder / "model.onnx", contract, saved["labels"])
+        to_openvino(folder / "model.onnx", folder / "model.xml", contract, saved["labels"])
+        qdq.prepare(folder / "model.onnx", folder / "prepared.onnx")
+        for calibrator in CALIBRATORS:
+            peaks = {}
+            for name in ("ten", "all"):
+                words = [sys.executable, __file__, "--child", calibrator, folder, folder / f"{name}.npy"]
+                done = subprocess.run(list(map(str, words)), stdout=subprocess.PIPE, check=True)
+                peaks[name] = json.loads(done.stdout.splitlines()[-1])
+            rows.append({"calibrator": calibrator, "peak_bytes": peaks, "added": peaks["all"] - peaks["ten"]})
+            print(rows[-1], file=sys.stderr)
+    facts = {"images": len(images), "input_size": contract.input_size, "model": saved["model"]}
+    machine = {"machine": identity(), "conditions": {"before": before, "after": conditions()}}
+    write_json(RESULT, facts | {"calibrators": rows} | machine)
+
+
+def child(calibrator: str, folder: str, images: str) -> None:
+    """One calibration; prints this process's peak in bytes."""
+    inputs = np.load(images, mmap_mode="r")
+    root = Path(folder)
+    contract = Preprocess(crop=inputs.shape[2:])
+    if calibrator == "histograms":
+        histograms(str(root / "prepared.onnx"), inputs)
+    elif calibrator == "smooth":
+        smooth(root / "prepared.onnx", root / "smoothed.onnx", inputs)
+    else:
+        nncf_ptq.quantize(root / "model.xml", root / "nncf.xml", inputs, contract, ["a"], qdq.SIGNED)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+if __name__ == "__main__":
+    main()
