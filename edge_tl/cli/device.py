@@ -92,8 +92,8 @@ def bench(
     """Measure latency on this machine, beside PyTorch where it is installed."""
     from dataclasses import replace
 
-    from edge_tl.target import bench as room
     from edge_tl.target.bundle import read_bundle
+    from edge_tl.target.timing import bench as room
 
     loaded = read_bundle(bundle)
     field = room.contestants(

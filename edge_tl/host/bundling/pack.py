@@ -26,7 +26,6 @@ from edge_tl.host.reference import TorchRuntime
 from edge_tl.host.settings import Recipe
 from edge_tl.target import bundle as bundles
 from edge_tl.target import compare
-from edge_tl.target.bench import Contestant, Effort, bench, contestants
 from edge_tl.target.bundle import REFERENCE
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import EdgeTLError
@@ -35,6 +34,8 @@ from edge_tl.target.machine import cores_allowed
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.report import markdown
 from edge_tl.target.runtime import Runtime, open_runtime
+from edge_tl.target.timing.bench import Effort, bench, contestants
+from edge_tl.target.timing.children import Contestant
 from edge_tl.target.verify import verify
 
 _STAGING = ".partial-"

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.host.images.data import Sample
-from edge_tl.target import compare, latency
+from edge_tl.target import compare
 from edge_tl.target.bundle import REFERENCE
+from edge_tl.target.timing import ratio
 from edge_tl.target.verify import Gate
 
 
@@ -54,9 +55,9 @@ def conclude(
     fastest = min(full, key=lambda name: float(np.median(np.concatenate(blocks[name]))))
     for artifact in record["artifacts"]:
         name = artifact["id"]
-        artifact |= {k: v for k, v in rows[name].items() if k not in ("id", "samples_ns")}
+        artifact |= {k: v for k, v in rows[name].items() if k not in ("id", "samples_ns", "block_round")}
         if artifact["precision"] == "int8":
-            over = latency.speedup(blocks[fastest], blocks[name])
+            over = ratio.speedup(blocks[fastest], blocks[name], rows[name].get("block_round"))
             artifact |= {"faster_than_fp32": over["speedup"], "faster_than_fp32_ci": over["speedup_ci"]}
         gates += [asdict(gate) for gate in (_budget_gate(artifact, max_drop), _speed_gate(artifact))]
         mine = [gate for gate in gates if gate["artifact"] in (name, None)]

@@ -15,7 +15,7 @@ import shortcut
 
 from edge_tl.host import checkpoint, recipe
 from edge_tl.host.bundling import artifacts, pack
-from edge_tl.target.bench import QUICK
+from edge_tl.target.timing.bench import QUICK
 from edge_tl.target.bundle import read_bundle
 from edge_tl.target.errors import BadInput, BundleError
 
