@@ -20,7 +20,7 @@ from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.runtime import NullRuntime
 from edge_tl.target.timing import ratio
 from edge_tl.target.timing.calls import Samples, time_calls
-from edge_tl.target.timing.child import REWARM, some_inputs
+from edge_tl.target.timing.child import REWARM, WARM_S, some_inputs
 from edge_tl.target.timing.children import CHILD, Children, Contestant
 from edge_tl.target.timing.percentiles import summarize
 from edge_tl.target.timing.steady import steadiness
@@ -41,8 +41,21 @@ class Effort:
 
 
 QUICK = Effort(rounds=4, blocks=5, count=5)  # 100 calls: p50 and p90
-THOROUGH = Effort(rounds=5, blocks=14, count=10)  # 700 calls: enough for a p99
-NOISE = Effort(rounds=10, blocks=10, count=8)  # for a ratio near 1: many rounds, short blocks
+THOROUGH = Effort(rounds=7, blocks=10, count=10)  # 700 calls: enough for a p99
+NOISE = Effort(rounds=10, blocks=20, count=5)  # for a ratio near 1: many rounds, short blocks
+
+
+def effort(
+    *,
+    quick: bool = False,
+    noise: bool = False,
+    rounds: int | None = None,
+    blocks: int | None = None,
+    count: int | None = None,
+) -> Effort:
+    """The effort that fits, with whatever is given in its place."""
+    base = NOISE if noise and not quick else QUICK if quick else THOROUGH
+    return Effort(rounds or base.rounds, count or base.count, blocks or base.blocks)
 
 
 @dataclass
@@ -53,7 +66,15 @@ class Measured:
     rounds: list[int] = field(default_factory=list)
     load_ns: list[int] = field(default_factory=list)
     first_ns: list[int] = field(default_factory=list)
+    warmup_calls: list[int] = field(default_factory=list)
     ran: dict[str, Any] = field(default_factory=dict)
+
+    def started(self, ready: dict[str, Any]) -> None:
+        """A fresh process said that it is warm."""
+        self.load_ns.append(ready["load_ns"])
+        self.first_ns.append(ready["first_ns"])
+        self.warmup_calls.append(ready["warmup_calls"])
+        self.ran = ready.get("ran", self.ran)
 
     @property
     def samples(self) -> Samples:
@@ -69,6 +90,7 @@ class Measured:
             "ran": self.ran,
             "load_ms": float(np.median(self.load_ns)) / 1e6,
             "first_ms": float(np.median(self.first_ns)) / 1e6,
+            "warmup_calls": self.warmup_calls,
             "samples_ns": [block.tolist() for block in self.blocks],
             "block_round": self.rounds,
         }
@@ -125,10 +147,7 @@ def bench(
                     skipped.append({"artifact": contestant.id, "reason": str(error)})
                     del found[contestant.id]
                     continue
-                mine = found[contestant.id]
-                mine.load_ns.append(ready["load_ns"])
-                mine.first_ns.append(ready["first_ns"])
-                mine.ran = ready.get("ran", mine.ran)
+                found[contestant.id].started(ready)
             if not found:
                 raise MissingExtra("a runtime for this bundle", "ort")
             for done, names in enumerate(_orders(list(children.alive), effort.blocks, order)):
@@ -142,7 +161,13 @@ def bench(
         mine.row(name) | ratio.speedup(found[base].blocks, mine.blocks, mine.rounds, seed=seed)
         for name, mine in found.items()
     ]
-    method = asdict(effort) | {"warmup": WARMUP, "rewarm": REWARM, "batch": 1, "seed": seed}
+    method = asdict(effort) | {
+        "warmup": WARMUP,
+        "warmup_s": WARM_S,
+        "rewarm": REWARM,
+        "batch": 1,
+        "seed": seed,
+    }
     return header("latency", before, method) | {"baseline": base, "artifacts": rows, "skipped": skipped}
 
 

@@ -1,7 +1,8 @@
 """One model in a process of its own, timed on request: `python -m edge_tl.target.timing.child SPEC`.
 
-It prints one JSON line when it is warm, then one for each line it is sent, and ends with its standard input: `{"count",
-"seconds"}` asks for a block, `{"fps", "seconds"}` for a run at a pace. It must not compare or judge; `children` starts it and reads what it prints.
+It prints one JSON line when it is warm, then one for each line it is sent, and ends with its standard input. A line
+`{"count", "seconds"}` asks for a block, `{"fps", "seconds"}` for a run at a pace. It must not compare or judge;
+`children` starts it and reads what it prints.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from edge_tl.target.runtime import NullRuntime, Runtime, open_runtime, ran
 from edge_tl.target.timing.calls import time_calls
 from edge_tl.target.timing.pace import at_pace
 
+WARM_S = (
+    0.3  # and at least: ten calls of a small model are over before caches, clocks and threads have settled
+)
 REWARM = 2  # calls dropped at the start of every later block: another process had the caches meanwhile
 
 
@@ -35,8 +39,7 @@ def serve(open_it: Callable[[], Runtime], spec: dict[str, Any], **also: Any) -> 
     runtime = open_it()
     load = perf_counter_ns() - start
     call, first = _prepared(runtime, tuple(spec["shape"]))
-    time_calls(call, warmup=spec["warmup"], count=1)
-    ready: dict[str, Any] = {"load_ns": load, "first_ns": first}
+    ready: dict[str, Any] = {"load_ns": load, "first_ns": first, "warmup_calls": _warm(call, spec["warmup"])}
     if spec["describe"]:
         ready["ran"] = ran(runtime) | also
     _say(answers, ready)
@@ -67,6 +70,15 @@ def _prepared(runtime: Runtime, shape: tuple[int, ...]) -> tuple[Callable[[], ob
     start = perf_counter_ns()
     runtime(inputs)
     return lambda: runtime(inputs), perf_counter_ns() - start
+
+
+def _warm(call: Callable[[], object], least: int) -> int:
+    """Call it `least` times and for `WARM_S` seconds, unrecorded; returns how often."""
+    calls, stop = 0, perf_counter_ns() + int(WARM_S * 1e9)
+    while calls < least or perf_counter_ns() < stop:
+        call()
+        calls += 1
+    return calls
 
 
 def _say(answers: TextIO, record: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.timing import ratio
 from edge_tl.target.timing.bench import BLOCK_SECONDS, WARMUP, Measured, header
 from edge_tl.target.timing.calls import Samples
-from edge_tl.target.timing.child import REWARM
+from edge_tl.target.timing.child import REWARM, WARM_S
 from edge_tl.target.timing.children import Child, Children, Contestant
 from edge_tl.target.timing.neighbours import Neighbours
 from edge_tl.target.timing.pace import at_pace, judged, service_ns
@@ -29,6 +30,7 @@ from edge_tl.target.timing.sensors import Watch, summary
 from edge_tl.target.timing.steady import steadiness
 
 __all__ = ["at_pace", "pace", "sustained"]
+ROUNDS = 3  # parts of a paced run, each in a fresh process
 COUNT = 25  # calls of a back-to-back block
 STRETCHES = 20  # of a long run, to test it for a trend
 CHUNKS = 10  # of the first and the last minute: the rounds of their ratio
@@ -68,7 +70,7 @@ def pace(
     seconds: float = 30.0,
     load: int = 0,
     deadline_ms: float | None = None,
-    rounds: int = 3,
+    rounds: int = ROUNDS,
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def pace(
         for number in range(rounds):
             with Children() as children:
                 ready = children.start(contestant, warmup=WARMUP, describe=number == 0)
-                _note(modes[0].back_to_back, ready)
+                modes[0].back_to_back.started(ready)
                 for neighbours in order.sample(list(modes), len(modes)):
                     with Neighbours(neighbours) if neighbours else nullcontext():
                         modes[neighbours].measure(
@@ -94,7 +96,15 @@ def pace(
                         )
             progress("latency", index * rounds + number + 1, len(field) * rounds)
         rows.append(_row(contestant, modes, load, fps, deadline))
-    method = {"rounds": rounds, "blocks": 1, "count": COUNT, "warmup": WARMUP, "rewarm": REWARM, "batch": 1}
+    method = {
+        "rounds": rounds,
+        "blocks": 1,
+        "count": COUNT,
+        "warmup": WARMUP,
+        "warmup_s": WARM_S,
+        "rewarm": REWARM,
+        "batch": 1,
+    }
     asked = {"seed": seed, "fps": fps, "seconds": seconds if fps else None, "load": load}
     return header("pace", before, method | asked) | {"artifacts": rows, "skipped": []}
 
@@ -117,7 +127,7 @@ def sustained(
     mode = Mode()
     with Children() as children:
         ready = children.start(contestant, warmup=WARMUP, describe=True)
-        _note(mode.back_to_back, ready)
+        mode.back_to_back.started(ready)
         child = children.alive[contestant.id]
         mode.measure(child, 0, None, 0)
         with (
@@ -140,7 +150,15 @@ def sustained(
         "readings": watch.readings,
         "run": run,
     }
-    method = {"rounds": 1, "blocks": 1, "count": COUNT, "warmup": WARMUP, "rewarm": REWARM, "batch": 1}
+    method = {
+        "rounds": 1,
+        "blocks": 1,
+        "count": COUNT,
+        "warmup": WARMUP,
+        "warmup_s": WARM_S,
+        "rewarm": REWARM,
+        "batch": 1,
+    }
     asked = {"fps": fps, "minutes": minutes, "load": load}
     return header("pace", before, method | asked) | {"artifacts": [row], "skipped": []}
 
@@ -157,7 +175,7 @@ def first_and_last(run: dict[str, list[int]], total: float, window: float) -> di
     parts = []
     for begin in (0.0, total - window):
         edges = begin + window * np.arange(CHUNKS + 1) / CHUNKS
-        parts.append([latency[(due >= a) & (due < b)] for a, b in zip(edges, edges[1:], strict=False)])
+        parts.append([latency[(due >= a) & (due < b)] for a, b in pairwise(edges)])
     chunks = [[[chunk] for chunk in part if len(chunk)] for part in parts]
     found = ratio.unpaired(chunks[1], chunks[0])
     return {
@@ -189,12 +207,6 @@ def _row(
         if fps:
             row["loaded"]["paced"] = modes[load].paced(fps, deadline)
     return row
-
-
-def _note(measured: Measured, ready: dict[str, Any]) -> None:
-    measured.load_ns.append(ready["load_ns"])
-    measured.first_ns.append(ready["first_ns"])
-    measured.ran = ready.get("ran", measured.ran)
 
 
 def _check(fps: float | None, load: int) -> None:

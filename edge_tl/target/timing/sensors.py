@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -85,7 +86,7 @@ def summary(readings: list[dict[str, Any]]) -> dict[str, Any]:
     reasons = [r["throttled"] for r in readings if r["throttled"] is not None]
     counts = [r["throttle_count"] for r in readings if r["throttle_count"] is not None]
     energy = [(r["t"], r["energy_uj"]) for r in readings if r["energy_uj"] is not None]
-    steps = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(energy, energy[1:], strict=False) if b[1] >= a[1]]
+    steps = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(energy) if b[1] >= a[1]]
     seconds = sum(step for step, _ in steps)
     return {
         "clock_mhz": span("clock_mhz"),
