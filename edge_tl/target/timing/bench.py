@@ -27,13 +27,15 @@ from edge_tl.target.timing.steady import steadiness
 
 WARMUP = 10
 BLOCK_SECONDS = 20.0
+BLOCK_MS, MOST = 20.0, 10  # a block of a small model holds more calls, up to ten times `count`
 SCHEMA = "edge-tl bench 1"
 AGAIN = " (again)"
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much to measure: in each of `rounds`, a fresh process per contestant and `blocks` of `count` calls."""
+    """How much to measure: in each of `rounds`, a fresh process per contestant and `blocks` of `count` calls, or of
+    more where so few would be over in less than 20 ms."""
 
     rounds: int
     count: int
@@ -42,7 +44,7 @@ class Effort:
 
 QUICK = Effort(rounds=4, blocks=5, count=5)  # 100 calls: p50 and p90
 THOROUGH = Effort(rounds=7, blocks=10, count=10)  # 700 calls: enough for a p99
-NOISE = Effort(rounds=10, blocks=20, count=5)  # for a ratio near 1: many rounds, short blocks
+NOISE = Effort(rounds=10, blocks=40, count=3)  # for a ratio near 1: what is noisy is the block, so many short ones
 
 
 def effort(
@@ -67,6 +69,7 @@ class Measured:
     load_ns: list[int] = field(default_factory=list)
     first_ns: list[int] = field(default_factory=list)
     warmup_calls: list[int] = field(default_factory=list)
+    count: int = 0
     ran: dict[str, Any] = field(default_factory=dict)
 
     def started(self, ready: dict[str, Any]) -> None:
@@ -75,6 +78,11 @@ class Measured:
         self.first_ns.append(ready["first_ns"])
         self.warmup_calls.append(ready["warmup_calls"])
         self.ran = ready.get("ran", self.ran)
+
+    def calls(self, least: int, ready: dict[str, Any]) -> None:
+        """How many calls a block holds, decided once: `least`, or as many as fill `BLOCK_MS`."""
+        fill = min(-(-int(BLOCK_MS * 1e6) // max(ready["call_ns"], 1)), MOST * least)
+        self.count = self.count or max(least, fill)
 
     @property
     def samples(self) -> Samples:
@@ -91,6 +99,7 @@ class Measured:
             "load_ms": float(np.median(self.load_ns)) / 1e6,
             "first_ms": float(np.median(self.first_ns)) / 1e6,
             "warmup_calls": self.warmup_calls,
+            "block_calls": self.count or None,
             "samples_ns": [block.tolist() for block in self.blocks],
             "block_round": self.rounds,
         }
@@ -148,11 +157,12 @@ def bench(
                     del found[contestant.id]
                     continue
                 found[contestant.id].started(ready)
+                found[contestant.id].calls(effort.count, ready)
             if not found:
                 raise MissingExtra("a runtime for this bundle", "ort")
             for done, names in enumerate(_orders(list(children.alive), effort.blocks, order)):
                 for name in names:
-                    answer = children.alive[name].ask(count=effort.count, seconds=BLOCK_SECONDS)
+                    answer = children.alive[name].ask(count=found[name].count, seconds=BLOCK_SECONDS)
                     found[name].blocks.append(np.array(answer["samples_ns"], np.int64))
                     found[name].rounds.append(number)
                 progress("latency", number * effort.blocks + done + 1, effort.rounds * effort.blocks)

@@ -25,7 +25,8 @@ from edge_tl.target.timing.pace import at_pace
 WARM_S = (
     0.3  # and at least: ten calls of a small model are over before caches, clocks and threads have settled
 )
-REWARM = 2  # calls dropped at the start of every later block: another process had the caches meanwhile
+# Dropped at the start of every later block, in calls and in seconds, because another process had the caches meanwhile.
+REWARM, REWARM_S = 2, 0.005
 
 
 def serve(open_it: Callable[[], Runtime], spec: dict[str, Any], **also: Any) -> None:
@@ -39,7 +40,9 @@ def serve(open_it: Callable[[], Runtime], spec: dict[str, Any], **also: Any) -> 
     runtime = open_it()
     load = perf_counter_ns() - start
     call, first = _prepared(runtime, tuple(spec["shape"]))
-    ready: dict[str, Any] = {"load_ns": load, "first_ns": first, "warmup_calls": _warm(call, spec["warmup"])}
+    warm = _warm(call, spec["warmup"], WARM_S)
+    ready: dict[str, Any] = {"load_ns": load, "first_ns": first, "warmup_calls": len(warm)}
+    ready["call_ns"] = int(np.median(warm))
     if spec["describe"]:
         ready["ran"] = ran(runtime) | also
     _say(answers, ready)
@@ -48,7 +51,9 @@ def serve(open_it: Callable[[], Runtime], spec: dict[str, Any], **also: Any) -> 
         if "fps" in asked:
             _say(answers, at_pace(call, **asked))
         else:
-            samples = time_calls(call, warmup=REWARM if number else 0, **asked)
+            if number:
+                _warm(call, REWARM, REWARM_S)
+            samples = time_calls(call, warmup=0, **asked)
             _say(answers, {"samples_ns": samples.tolist()})
 
 
@@ -72,13 +77,15 @@ def _prepared(runtime: Runtime, shape: tuple[int, ...]) -> tuple[Callable[[], ob
     return lambda: runtime(inputs), perf_counter_ns() - start
 
 
-def _warm(call: Callable[[], object], least: int) -> int:
-    """Call it `least` times and for `WARM_S` seconds, unrecorded; returns how often."""
-    calls, stop = 0, perf_counter_ns() + int(WARM_S * 1e9)
-    while calls < least or perf_counter_ns() < stop:
+def _warm(call: Callable[[], object], least: int, seconds: float) -> list[int]:
+    """Call it `least` times and for `seconds`; the nanoseconds of each, which nobody counts as a sample."""
+    taken: list[int] = []
+    stop = perf_counter_ns() + int(seconds * 1e9)
+    while len(taken) < max(least, 1) or perf_counter_ns() < stop:
+        start = perf_counter_ns()
         call()
-        calls += 1
-    return calls
+        taken.append(perf_counter_ns() - start)
+    return taken
 
 
 def _say(answers: TextIO, record: dict[str, Any]) -> None:
