@@ -38,10 +38,9 @@ def next_command(result: dict[str, Any], bundle: Path) -> str:
 
 def compared(found: dict[str, Any]) -> str:
     """The table of saved results, and what the gate says."""
-    files = {file["file"]: (number, file) for number, file in enumerate(found["files"], 1)}
     legend = [
-        [f"[{number}]", file["date"][:16].replace("T", " "), file["machine"], name]
-        for name, (number, file) in files.items()
+        [f"[{number}]", file["date"][:16].replace("T", " "), file["machine"], file["file"]]
+        for number, file in enumerate(found["files"], 1)
     ]
     rows = []
     for row in sorted(found["rows"], key=lambda row: row["artifact"]):
@@ -59,7 +58,7 @@ def compared(found: dict[str, Any]) -> str:
         rows.append(
             [
                 row["artifact"],
-                f"[{files[row['file']][0]}]",
+                f"[{row['number'] + 1}]",
                 _with_interval(ms, "p50"),
                 milliseconds(ms["p90"]),
                 milliseconds(ms["p99"]),

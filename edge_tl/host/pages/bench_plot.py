@@ -22,9 +22,9 @@ WIDTH, PANEL, EDGE = 640.0, 150.0, 64.0
 
 def write_plot(found: dict[str, Any], path: Path) -> None:
     """Write an SVG or PNG, by the suffix of `path`, atomically. Raises `BadInput` if there is nothing to draw."""
-    files = {file["file"]: file for file in found["files"]}
-    order = sorted(files, key=lambda name: files[name]["date"])
-    machines = list(dict.fromkeys(files[name]["machine"] for name in order))
+    files = found["files"]
+    order = sorted(range(len(files)), key=lambda number: files[number]["date"])
+    machines = list(dict.fromkeys(files[number]["machine"] for number in order))
     timed = [row for row in found["rows"] if row["latency_ms"]["p50"] is not None]
     artifacts = list(dict.fromkeys(row["artifact"] for row in timed))
     if not artifacts:
@@ -34,16 +34,18 @@ def write_plot(found: dict[str, Any], path: Path) -> None:
     panels = figure.subplots(len(artifacts), 1, sharex=True, squeeze=False)[:, 0]
     for axes, artifact in zip(panels, artifacts, strict=True):
         for number, machine in enumerate(machines):
-            rows = [r for r in timed if r["artifact"] == artifact and files[r["file"]]["machine"] == machine]
+            rows = [
+                r for r in timed if r["artifact"] == artifact and files[r["number"]]["machine"] == machine
+            ]
             if not rows:
                 continue
-            rows.sort(key=lambda row: order.index(row["file"]))
+            rows.sort(key=lambda row: order.index(row["number"]))
             middle = [row["latency_ms"]["p50"] for row in rows]
             ends = [row["latency_ms"].get("p50_ci") or [None, None] for row in rows]
             below = [m - (m if low is None else low) for m, (low, _) in zip(middle, ends, strict=True)]
             above = [(m if high is None else high) - m for m, (_, high) in zip(middle, ends, strict=True)]
             axes.errorbar(
-                [order.index(row["file"]) for row in rows],
+                [order.index(row["number"]) for row in rows],
                 middle,
                 yerr=[below, above],
                 color=COLOURS[number % len(COLOURS)],
@@ -56,7 +58,9 @@ def write_plot(found: dict[str, Any], path: Path) -> None:
         axes.set_ylabel("p50, ms")
         axes.grid(axis="y", color="#dce1e7", lw=0.8)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[-1].set_xticks(range(len(order)), [files[name]["date"][:16].replace("T", "\n") for name in order])
+    panels[-1].set_xticks(
+        range(len(order)), [files[number]["date"][:16].replace("T", "\n") for number in order]
+    )
     panels[-1].set_xlim(-0.5, len(order) - 0.5)
     handles = {h.get_label(): h for axes in panels for h in axes.get_legend_handles_labels()[0]}
     figure.legend(handles.values(), handles.keys(), loc="outside upper left", fontsize=9, frameon=False)

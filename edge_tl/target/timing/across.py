@@ -14,8 +14,9 @@ def compare(
 ) -> dict[str, Any]:
     """`{base, files[], rows[], limit, passed, gates[]}` of named results; the first is the base.
 
-    A row is an artifact of a file: `latency_ms{}`, `same_machine`, `changed[]` (what else differs from the base), and
-    `slowdown` with `slowdown_ci`: how many times slower than in the base, from the rounds of both.
+    A row is an artifact of a file, which `number` (from 0) finds among `files`: `latency_ms{}`, `same_machine`,
+    `changed[]` (what else differs from the base), and `slowdown` with `slowdown_ci`: how many times slower than in the
+    base, from the rounds of both.
 
     `fail_if_slower` (a fraction) is a gate on rows of the base's machine: it fails where the LOWER end of the interval
     exceeds `1 + fail_if_slower`. So it fails when a slow-down beyond the limit is proven, not when one cannot be ruled
@@ -24,9 +25,10 @@ def compare(
     name, base = results[0]
     known = {row["id"]: row for row in base["artifacts"]}
     rows: list[dict[str, Any]] = []
-    for file, result in results:
+    for number, (file, result) in enumerate(results):
         for row in result["artifacts"]:
-            rows.append(_row(file, result, row, base, known.get(row["id"]), first=result is base))
+            made = _row(result, row, base, known.get(row["id"]), first=number == 0)
+            rows.append({"artifact": row["id"], "file": file, "number": number, **made})
     gates = []
     if fail_if_slower is not None:
         gates = [_gate(row, fail_if_slower) for row in rows if not row["is_base"]]
@@ -64,7 +66,6 @@ def percent(text: str) -> float:
 
 
 def _row(
-    file: str,
     result: dict[str, Any],
     row: dict[str, Any],
     base: dict[str, Any],
@@ -77,8 +78,6 @@ def _row(
     if was is not None and not first:
         found = unpaired(rounds_of(row), rounds_of(was))
     return {
-        "artifact": row["id"],
-        "file": file,
         "is_base": first,
         "in_base": was is not None,
         "latency_ms": row["latency_ms"],

@@ -44,7 +44,9 @@ class Effort:
 
 QUICK = Effort(rounds=4, blocks=5, count=5)  # 100 calls: p50 and p90
 THOROUGH = Effort(rounds=7, blocks=10, count=10)  # 700 calls: enough for a p99
-NOISE = Effort(rounds=10, blocks=40, count=3)  # for a ratio near 1: what is noisy is the block, so many short ones
+NOISE = Effort(
+    rounds=10, blocks=40, count=3
+)  # for a ratio near 1: what is noisy is the block, so many short ones
 
 
 def effort(
