@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,13 @@ def benchmark_app(path: Path, shape: list[int], threads: int, calls: int) -> flo
         "-api",
         "sync",
     ]
-    command += ["-nthreads", str(threads), "-niter", str(calls), "-shape", size, "-data_shape", size]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command += ["-niter", str(calls), "-shape", size, "-data_shape", size]
+    with tempfile.TemporaryDirectory() as folder:
+        # It refuses -nthreads beside -hint, and takes the same from a file.
+        config = Path(folder) / "config.json"
+        config.write_text(json.dumps({"CPU": {"INFERENCE_NUM_THREADS": threads}}))
+        command += ["-load_config", str(config)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"Median:\s+([\d.]+) ms", done.stdout)
     if done.returncode or not found:
         raise SystemExit(f"benchmark_app: exit code {done.returncode}: {(done.stdout + done.stderr)[-500:]}")

@@ -175,7 +175,8 @@ def _paced(artifacts: list[dict[str, Any]]) -> str:
         "x back to back",
     ]
     text = grid(headings, rows, left=2)
-    deadlines = {row["paced"]["deadline_ms"] for row in artifacts if "paced" in row}
+    paces = [p for row in artifacts for p in (row.get("paced"), row.get("loaded", {}).get("paced")) if p]
+    deadlines = {paced["deadline_ms"] for paced in paces}
     if deadlines:
         text += (
             f"\nlatency counts from the moment an image was due; missed: later than {min(deadlines):.4g} ms"
@@ -209,7 +210,8 @@ def _sustained(row: dict[str, Any]) -> str:
         [f"first {window}", *_percentiles(lasted["first"])],
         [f"last {window}", *_percentiles(lasted["last"])],
     ]
-    text = grid([f"{row['id']}, {lasted['minutes']:g} min", "p50 ms", "p90 ms", "p99 ms"], rows)
+    beside = f", beside {lasted['neighbours']} busy" if lasted["neighbours"] else ""
+    text = grid([f"{row['id']}, {lasted['minutes']:g} min{beside}", "p50 ms", "p90 ms", "p99 ms"], rows)
     if lasted["change"] is not None:
         text += f"\nlast by first: {lasted['change']:.3f}{_interval(lasted['change_ci'], 3)}"
     for key, name, unit in (("clock_mhz", "clock", "MHz"), ("temperature_c", "temperature", "degrees C")):

@@ -18,6 +18,17 @@ from edge_tl.target.bundle import REFERENCE
 from edge_tl.target.timing import ratio
 from edge_tl.target.verify import Gate
 
+# What stays in the report's bench and is not repeated in the record of an artifact.
+_OF_THE_BENCH = (
+    "id",
+    "samples_ns",
+    "block_round",
+    "block_calls",
+    "warmup_calls",
+    "within_process",
+    "across_run",
+)
+
 
 def limits(
     artifact: dict[str, Any], host: dict[str, NDArray[np.float32]], max_drop: float
@@ -55,7 +66,7 @@ def conclude(
     fastest = min(full, key=lambda name: float(np.median(np.concatenate(blocks[name]))))
     for artifact in record["artifacts"]:
         name = artifact["id"]
-        artifact |= {k: v for k, v in rows[name].items() if k not in ("id", "samples_ns", "block_round")}
+        artifact |= {k: v for k, v in rows[name].items() if k not in _OF_THE_BENCH}
         if artifact["precision"] == "int8":
             over = ratio.speedup(blocks[fastest], blocks[name], rows[name].get("block_round"))
             artifact |= {"faster_than_fp32": over["speedup"], "faster_than_fp32_ci": over["speedup_ci"]}

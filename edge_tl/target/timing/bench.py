@@ -42,7 +42,7 @@ class Effort:
     blocks: int = 1
 
 
-QUICK = Effort(rounds=4, blocks=5, count=5)  # 100 calls: p50 and p90
+QUICK = Effort(rounds=5, blocks=5, count=4)  # 100 calls: p50 and p90
 THOROUGH = Effort(rounds=7, blocks=10, count=10)  # 700 calls: enough for a p99
 NOISE = Effort(
     rounds=10, blocks=40, count=3

@@ -124,26 +124,29 @@ def sustained(
     """
     _check(fps, load)
     before, total = conditions(), minutes * 60
-    mode = Mode()
+    quiet = Mode()
+    modes = {0: quiet} | ({load: Mode()} if load else {})
     with Children() as children:
         ready = children.start(contestant, warmup=WARMUP, describe=True)
-        mode.back_to_back.started(ready)
+        quiet.back_to_back.started(ready)
         child = children.alive[contestant.id]
-        mode.measure(child, 0, None, 0)
+        quiet.measure(child, 0, None, 0)
         with (
             Neighbours(load) if load else nullcontext(),
             Watch(root, tick=lambda t: progress("latency", int(min(t, total)), int(total) or 1)) as watch,
         ):
+            if load:
+                modes[load].measure(child, 0, None, 0)
             run = child.ask(fps=fps, seconds=total)
-    mode.runs.append(run)
-    row = mode.back_to_back.row(contestant.id) | ratio.speedup([], [])
     if fps:
-        row["paced"] = mode.paced(fps, deadline_ms if deadline_ms is not None else 1e3 / fps)
+        modes[load].runs.append(run)
+    row = _row(contestant, modes, load, fps, deadline_ms if deadline_ms is not None else 1e3 / (fps or 1))
     window = min(60.0, total / 2)
     lasted = np.array_split(service_ns(run), STRETCHES)
-    row |= steadiness(lasted, list(range(STRETCHES)))
+    row |= steadiness(lasted, [0] * STRETCHES)
     row["sustained"] = {
         "minutes": minutes,
+        "neighbours": load,
         "window_s": window,
         **first_and_last(run, total, window),
         "sensors": summary(watch.readings),
@@ -178,9 +181,11 @@ def first_and_last(run: dict[str, list[int]], total: float, window: float) -> di
         parts.append([latency[(due >= a) & (due < b)] for a, b in pairwise(edges)])
     chunks = [[[chunk] for chunk in part if len(chunk)] for part in parts]
     found = ratio.unpaired(chunks[1], chunks[0])
+    first, last = (np.concatenate(part) for part in parts)
+    rounds = [np.repeat(np.arange(CHUNKS), [len(chunk) for chunk in part]) for part in parts]
     return {
-        "first": summarize(np.concatenate(parts[0])),
-        "last": summarize(np.concatenate(parts[1])),
+        "first": summarize(first, rounds[0]),
+        "last": summarize(last, rounds[1]),
         "change": found["speedup"],
         "change_ci": found["speedup_ci"],
     }
@@ -191,7 +196,7 @@ def _row(
 ) -> dict[str, Any]:
     quiet = modes[0]
     row = quiet.back_to_back.row(contestant.id) | ratio.speedup([], [])
-    if fps:
+    if fps and quiet.runs:
         row["paced"] = quiet.paced(fps, deadline)
     if load:
         busy = modes[load].back_to_back

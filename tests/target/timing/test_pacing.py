@@ -94,6 +94,16 @@ def test_sustained_with_sensors(tiny: Contestant, tmp_path: Path) -> None:
     assert row["sustained"]["first"]["n"] > 0
 
 
+def test_sustained_beside_a_neighbour(tiny: Contestant, tmp_path: Path, started: list[Any]) -> None:
+    """The pace beside the neighbour is compared with back to back beside it, and the quiet number stays."""
+    (row,) = sustained(tiny, minutes=0.4 / 60, fps=50, load=1, root=tmp_path)["artifacts"]
+    assert "paced" not in row
+    assert row["sustained"]["neighbours"] == 1
+    assert row["loaded"]["paced"]["n"] == 20
+    assert row["loaded"]["latency_ms"]["n"] == row["latency_ms"]["n"] == COUNT
+    assert all(process.poll() is not None for process in started)
+
+
 def test_the_last_minute_by_the_first() -> None:
     """Ten calls a second for ten minutes, 20 ms at first and 25 at last."""
     due = (np.arange(6000) * 1e8).astype(np.int64)
