@@ -43,7 +43,7 @@ def bench(
     ] = False,
     seed: Annotated[int, typer.Option(help="Draws the order of the blocks.")] = 0,
     quick: Annotated[
-        bool, typer.Option("--quick", help="100 calls each instead of 700: no p99.", rich_help_panel=EFFORT)
+        bool, typer.Option("--quick", help="100 calls each, not 700: rarely a p99.", rich_help_panel=EFFORT)
     ] = False,
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Fresh processes per artifact.", rich_help_panel=EFFORT)

@@ -42,8 +42,8 @@ class Effort:
     blocks: int = 1
 
 
-QUICK = Effort(rounds=5, blocks=5, count=4)  # 100 calls: p50 and p90
-THOROUGH = Effort(rounds=7, blocks=10, count=10)  # 700 calls: enough for a p99
+QUICK = Effort(rounds=5, blocks=5, count=4)  # at least 100 calls: p50 and p90
+THOROUGH = Effort(rounds=7, blocks=10, count=10)  # at least 700 calls: enough for a p99
 NOISE = Effort(
     rounds=10, blocks=40, count=3
 )  # for a ratio near 1: what is noisy is the block, so many short ones
