@@ -13,7 +13,7 @@ from types import FrameType
 
 import typer
 
-from edge_tl.cli import compare, desk, device, recipes
+from edge_tl.cli import bench, compare, desk, device, recipes
 from edge_tl.cli.console import complain
 from edge_tl.target.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EdgeTLError, MissingExtra
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 desk.add_to(app)
 compare.add_to(app)
 device.add_to(app)
+bench.add_to(app)
 app.add_typer(recipes.app, name="recipes")
 
 # Packages that only the `host` extra brings; a verb that misses one says so.

@@ -76,7 +76,7 @@ def compare(
     from edge_tl.host.comparison import compare_page
     from edge_tl.host.comparison.combinations import Grid
     from edge_tl.host.comparison.pareto import Budget
-    from edge_tl.target.bench import QUICK, THOROUGH
+    from edge_tl.target.timing.bench import QUICK, THOROUGH
 
     flags = {"train.epochs": epochs, "model.image_size": image_size, "seed": seed}
     asked = options.of_data(data_or_recipe).changed(flags, set_)

@@ -203,7 +203,7 @@ def export(
 ) -> int:
     """Export a run to ONNX and OpenVINO, prove it against PyTorch, and pack the bundle."""
     from edge_tl.host.bundling import pack
-    from edge_tl.target.bench import QUICK, THOROUGH
+    from edge_tl.target.timing.bench import QUICK, THOROUGH
 
     flags = {
         "export.int8": int8,

@@ -1,14 +1,13 @@
-"""The verbs of the device: verify, bench, predict, devices. They need no PyTorch; they must hold no logic."""
+"""The verbs of the device but bench: verify, predict, devices. They need no PyTorch; they must hold no logic."""
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edge_tl.cli.console import Artifacts, Debug, Device, Json, Progress, finish, grid, milliseconds, say
+from edge_tl.cli.console import Artifacts, Debug, Device, Json, Progress, finish, grid, say
 from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
 
 BundlePath = Annotated[Path, typer.Argument(help="A bundle that `edge-tl export` wrote.", metavar="BUNDLE")]
@@ -17,7 +16,7 @@ OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Save the resu
 
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
-    for verb in (verify, bench, predict, devices):
+    for verb in (verify, predict, devices):
         app.command()(verb)
 
 
@@ -37,7 +36,7 @@ def verify(
     loaded = read_bundle(bundle)
     with Progress() as progress:
         result = room.verify(loaded, data=data, artifacts=artifact or (), device=device, progress=progress)
-    _save(result, out)
+    save_to(result, out)
     for warning in result["warnings"]:
         say(f"warning: {warning}")
     for entry in result["skipped"]:
@@ -75,45 +74,6 @@ def verify(
     else:
         say('next: edge-tl devices; the README says under "How to read a failed gate" what each one means')
     return finish(result, text, as_json=json, code=0 if result["passed"] else EXIT_GATE_FAILED)
-
-
-def bench(
-    bundle: BundlePath,
-    artifact: Artifacts = None,
-    quick: Annotated[bool, typer.Option("--quick", help="100 calls each instead of 700: no p99.")] = False,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Fresh processes per artifact.")] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="Calls per process.")] = None,
-    device: Device = "CPU",
-    seed: Annotated[int, typer.Option(help="Draws the order of the rounds.")] = 0,
-    out: OutFile = None,
-    json: Json = False,
-    debug: Debug = False,
-) -> int:
-    """Measure latency on this machine, beside PyTorch where it is installed."""
-    from dataclasses import replace
-
-    from edge_tl.target import bench as room
-    from edge_tl.target.bundle import read_bundle
-
-    loaded = read_bundle(bundle)
-    field = room.contestants(
-        loaded, [loaded.artifact(a) for a in artifact or []] or loaded.artifacts, device=device
-    )
-    if _desk_at_hand():
-        from edge_tl.host.bundling.pack import torch_contestant
-
-        run = bundle / str(loaded.record["provenance"]["run"])
-        field.insert(0, torch_contestant(run, loaded.record))
-    effort = room.QUICK if quick else room.THOROUGH
-    effort = replace(effort, rounds=rounds or effort.rounds, count=count or effort.count)
-    with Progress() as progress:
-        result = room.bench(field, effort=effort, seed=seed, progress=progress)
-    result["bundle"] = {a.id: [f["sha256"] for f in a.record["files"]] for a in loaded.artifacts}
-    _save(result, out)
-    for entry in result["skipped"]:
-        say(f"skipped {entry['artifact']}: {entry['reason']}")
-    say(f"next: edge-tl predict {bundle} IMAGE")
-    return finish(result, _latencies(result), as_json=json)
 
 
 def predict(
@@ -169,33 +129,7 @@ def devices(json: Json = False, debug: Debug = False) -> int:
     return finish(result, "\n".join(lines), as_json=json)
 
 
-def _latencies(result: dict[str, Any]) -> str:
-    rows = []
-    for row in result["artifacts"]:
-        ms, interval = row["latency_ms"], row["speedup_ci"]
-        shown = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
-        rows.append(
-            [
-                row["id"],
-                *(milliseconds(ms[p]) for p in ("p50", "p90", "p99")),
-                str(ms["n"]),
-                f"{row['speedup']:.2f}{shown}",
-                f"{row['ran']['device']} {row['ran']['precision']} x{row['ran']['threads']}",
-            ]
-        )
-    text = grid(
-        ["artifact", "p50 ms", "p90 ms", "p99 ms", "calls", f"x {result['baseline']}", "ran on"], rows
-    )
-    if any(row["latency_ms"]["p99"] is None for row in result["artifacts"]):
-        text += "\n— : too few calls for this percentile (p50 needs 11, p90 64, p99 662)"
-    return text
-
-
-def _desk_at_hand() -> bool:
-    return all(importlib.util.find_spec(name) for name in ("torch", "torchvision", "safetensors", "pydantic"))
-
-
-def _save(result: dict[str, Any], out: Path | None) -> None:
+def save_to(result: dict[str, Any], out: Path | None) -> None:
     if out:
         from edge_tl.target.files import write_json
 

@@ -13,8 +13,8 @@ from edge_tl.host.bundling.pack import export
 from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.recipe import load, parse
 from edge_tl.host.training.finetune import finetune
-from edge_tl.target.bench import QUICK
 from edge_tl.target.progress import Progress, no_progress
+from edge_tl.target.timing.bench import QUICK
 
 DIGITS = "digits"
 

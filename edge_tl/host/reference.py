@@ -1,6 +1,6 @@
 """The PyTorch model in the shape of a `Runtime`: what every artifact is compared with, in answers and in time.
 
-It must not train. Run as a module it is the PyTorch side of `bench`: one timed block in a fresh process.
+It must not train. Run as a module it is the PyTorch side of `bench`: blocks timed on request in a fresh process.
 """
 
 from __future__ import annotations
@@ -8,16 +8,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from time import perf_counter_ns
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edge_tl.target.bench_child import time_block
 from edge_tl.target.machine import cores_allowed
-from edge_tl.target.runtime import Logits, ran
+from edge_tl.target.runtime import Logits
+from edge_tl.target.timing.child import serve
 
 
 class TorchRuntime:
@@ -49,22 +48,20 @@ class TorchRuntime:
 
 
 def main() -> None:
-    """One timed block, as `edge_tl.target.bench_child` does it for the artifacts."""
+    """Blocks timed on request, as `edge_tl.target.timing.child` does it for the artifacts."""
     from edge_tl.host import checkpoint, zoo
 
     spec = json.loads(sys.argv[1])
-    start = perf_counter_ns()
-    model = (
-        checkpoint.load(Path(spec["run"]))[0]
-        if spec["run"]
-        else zoo.build(spec["model"], spec["classes"], pooled=spec["pooled"], hidden=spec["hidden"])
-    )
-    runtime = TorchRuntime(model, threads=spec["threads"])
-    load = perf_counter_ns() - start
-    result = time_block(runtime, tuple(spec["shape"]), spec) | {"load_ns": load}
-    if spec["describe"]:
-        result["ran"] = ran(runtime) | {"weights": "the run's" if spec["run"] else "architecture only"}
-    sys.stdout.write(json.dumps(result))
+
+    def open_it() -> TorchRuntime:
+        model = (
+            checkpoint.load(Path(spec["run"]))[0]
+            if spec["run"]
+            else zoo.build(spec["model"], spec["classes"], pooled=spec["pooled"], hidden=spec["hidden"])
+        )
+        return TorchRuntime(model, threads=spec["threads"])
+
+    serve(open_it, spec, weights="the run's" if spec["run"] else "architecture only")
 
 
 if __name__ == "__main__":

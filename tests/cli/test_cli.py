@@ -86,7 +86,7 @@ def test_bench_prints_latencies_and_says_what_ran(shell: Door, bundle: Path):
     assert {"machine", "artifacts"} <= set(result)
     assert [row["id"] for row in result["artifacts"]] == ["pytorch", "onnx-int8"]
     for row in result["artifacts"]:
-        assert set(row["latency_ms"]) == PERCENTILES
+        assert set(row["latency_ms"]) >= PERCENTILES
         assert row["latency_ms"]["p50"] > 0
         assert row["latency_ms"]["p99"] is None
         assert {"device", "precision", "threads"} <= set(row["ran"])

@@ -107,7 +107,7 @@ def test_the_result_says_everything_a_choice_needs(compared: Compared) -> None:
     assert (tuned["split"], tuned["n"], tuned["epochs"], head["epochs"]) == ("test", 18, 1, None)
     assert (head["lr"], tuned["lr"]) == (None, 0.004)
     assert head["latency_ms"] == tuned["latency_ms"]
-    assert set(head["latency_ms"]) == {"p50", "p90", "p99", "n"}
+    assert set(head["latency_ms"]) >= {"p50", "p90", "p99", "n"}
     assert head["latency_ms"]["p50"] > 0
     artifact = compared.out / "timed" / "mobilenet_v3_small-64x64.onnx"
     assert head["size_mb"] == artifact.stat().st_size / 1e6

@@ -22,7 +22,6 @@ from edge_tl.host.pages.page import write_page
 from edge_tl.host.reference import TorchRuntime
 from edge_tl.host.settings import Recipe
 from edge_tl.target import bundle as bundles
-from edge_tl.target.bench import Contestant, Effort, bench, contestants
 from edge_tl.target.bundle import REFERENCE
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import EdgeTLError
@@ -30,6 +29,8 @@ from edge_tl.target.files import fsync_folder, write_atomic, write_json
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.report import markdown
+from edge_tl.target.timing.bench import Effort, bench, contestants
+from edge_tl.target.timing.children import Contestant
 from edge_tl.target.verify import verify
 
 _STAGING = ".partial-"

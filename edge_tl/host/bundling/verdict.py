@@ -14,9 +14,21 @@ from numpy.typing import NDArray
 
 from edge_tl.host.images.data import Sample
 from edge_tl.host.settings import Export
-from edge_tl.target import compare, latency
+from edge_tl.target import compare
 from edge_tl.target.bundle import REFERENCE
+from edge_tl.target.timing import ratio
 from edge_tl.target.verify import Gate
+
+# What stays in the report's bench and is not repeated in the record of an artifact.
+_OF_THE_BENCH = (
+    "id",
+    "samples_ns",
+    "block_round",
+    "block_calls",
+    "warmup_calls",
+    "within_process",
+    "across_run",
+)
 
 
 def limits(
@@ -55,10 +67,10 @@ def conclude(record: dict[str, Any], timing: dict[str, Any], checked: dict[str, 
     fastest = min(full, key=lambda name: float(np.median(np.concatenate(blocks[name]))))
     for artifact in record["artifacts"]:
         name = artifact["id"]
-        artifact |= {k: v for k, v in rows[name].items() if k not in ("id", "samples_ns")}
+        artifact |= {k: v for k, v in rows[name].items() if k not in _OF_THE_BENCH}
         gates.append(asdict(_drop_gate(artifact, asked.max_drop)))
         if artifact["precision"] != "fp32":
-            over = latency.speedup(blocks[fastest], blocks[name])
+            over = ratio.speedup(blocks[fastest], blocks[name], rows[name].get("block_round"))
             artifact |= {"faster_than_fp32": over["speedup"], "faster_than_fp32_ci": over["speedup_ci"]}
         if artifact["precision"] in ("fp32", "int8"):  # the others are for accelerators and for size
             gates.append(asdict(_speed_gate(artifact)))

@@ -20,9 +20,9 @@ from edge_tl.host.comparison.combinations import Combination, Grid
 from edge_tl.host.comparison.pareto import Budget, Point
 from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.settings import Recipe
-from edge_tl.target.bench import QUICK, Effort
 from edge_tl.target.errors import BadInput
 from edge_tl.target.files import write_json
+from edge_tl.target.timing.bench import QUICK, Effort
 
 RECORD, PAGE, PLOT = "compare.json", "compare.html", "compare.svg"
 FILES = (study.TRIALS, timing.FOLDER, RECORD, PAGE, PLOT)

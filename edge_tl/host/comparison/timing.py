@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edge_tl.host import checkpoint
 from edge_tl.host.comparison.study import Contest
 from edge_tl.host.listeners import Note, no_note
-from edge_tl.target.bench import Contestant, Effort, bench
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import EdgeTLError
 from edge_tl.target.files import read_json, write_json
 from edge_tl.target.machine import cores_allowed, identity
 from edge_tl.target.progress import Progress, no_progress
+from edge_tl.target.timing.bench import Effort, bench
+from edge_tl.target.timing.children import CHILD, Contestant
 
 FOLDER, RECORD = "timed", "bench.json"
 ODD = re.compile(r"[^\w.-]+")  # what a file's name should not hold
@@ -46,7 +48,7 @@ def time_models(
     ids = {
         model: f"{re.sub(ODD, '-', model)}-{height}x{width}" for model, (*_, height, width) in shapes.items()
     }
-    method = {"rounds": effort.rounds, "count": effort.count}
+    method = asdict(effort)
     found = _known(out / FOLDER / RECORD, set(ids.values()), method)
     if found is None:
         faults = _export({ids[model]: run for model, run in runs.items()}, out / FOLDER, progress, note)
@@ -111,7 +113,7 @@ def _contestant(name: str, folder: Path, shape: list[int]) -> Contestant:
         "shape": shape,
         "threads": cores_allowed(),
     }
-    return Contestant(name, "edge_tl.target.bench_child", spec)
+    return Contestant(name, CHILD, spec)
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -15,9 +15,9 @@ import shortcut
 
 from edge_tl.host import checkpoint, recipe
 from edge_tl.host.bundling import artifacts, pack
-from edge_tl.target.bench import QUICK
 from edge_tl.target.bundle import read_bundle
 from edge_tl.target.errors import BadInput, BundleError
+from edge_tl.target.timing.bench import QUICK
 
 Export = Callable[..., dict[str, Any]]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,17 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_tl.target import bench as room
-from edge_tl.target.bench import Contestant, Effort, bench, contestants
-from edge_tl.target.bench_child import time_block
 from edge_tl.target.bundle import read_bundle
 from edge_tl.target.errors import EdgeTLError, MissingExtra
-from edge_tl.target.latency import summarize
 from edge_tl.target.machine import cores_allowed
-from edge_tl.target.runtime import NullRuntime
-
-CHILD = "edge_tl.target.bench_child"
-Fake = Callable[[list[str]], subprocess.CompletedProcess[str]]
+from edge_tl.target.timing import bench as room
+from edge_tl.target.timing import children
+from edge_tl.target.timing.bench import Effort, bench, contestants
+from edge_tl.target.timing.children import CHILD, Contestant
+from edge_tl.target.timing.percentiles import summarize
 
 
 def tiny(assets: Path, *names: str) -> list[Contestant]:
@@ -33,11 +28,11 @@ def tiny(assets: Path, *names: str) -> list[Contestant]:
 
 @pytest.fixture(scope="module")
 def raced() -> tuple[dict[str, Any], list[tuple[str, int, int]]]:
-    """Two rounds of five calls of three real models."""
+    """Two rounds of two blocks of three real models."""
     calls: list[tuple[str, int, int]] = []
-    field = tiny(Path(__file__).parent / "assets", "tiny.int8.onnx", "tiny.onnx", "tiny.xml")
+    field = tiny(Path(__file__).parents[1] / "assets", "tiny.int8.onnx", "tiny.onnx", "tiny.xml")
     result = bench(
-        field, effort=Effort(rounds=2, count=5), seed=3, progress=lambda *state: calls.append(state)
+        field, effort=Effort(rounds=2, blocks=2, count=5), seed=3, progress=lambda *state: calls.append(state)
     )
     return result, calls
 
@@ -47,10 +42,14 @@ def test_a_real_race(raced: tuple[dict[str, Any], list[tuple[str, int, int]]]) -
     rows = {row["id"]: row for row in result["artifacts"]}
     assert list(rows) == ["tiny.int8.onnx", "tiny.onnx", "tiny.xml"]
     for row in rows.values():
-        assert [len(block) for block in row["samples_ns"]] == [5, 5]
+        sizes = [len(block) for block in row["samples_ns"]]
+        assert sizes == [row["block_calls"]] * 4
+        assert 5 <= row["block_calls"] <= 50, "a small model's blocks hold more calls"
+        assert row["block_round"] == [0, 0, 1, 1]
         assert all(type(ns) is int and ns > 0 for block in row["samples_ns"] for ns in block)
-        assert row["latency_ms"] == {"p50": None, "p90": None, "p99": None, "n": 10}
         assert row["latency_ms"] == summarize(np.concatenate(row["samples_ns"]))
+        assert len(row["warmup_calls"]) == 2
+        assert min(row["warmup_calls"]) >= room.WARMUP
         assert row["load_ms"] > 0
         assert row["first_ms"] > 0
         assert row["speedup"] > 0
@@ -59,7 +58,7 @@ def test_a_real_race(raced: tuple[dict[str, Any], list[tuple[str, int, int]]]) -
     assert rows["tiny.int8.onnx"]["ran"]["precision"] == "int8"
     assert rows["tiny.xml"]["ran"]["runtime"].startswith("openvino ")
     assert result["skipped"] == []
-    assert calls == [("latency", done, 6) for done in range(1, 7)]
+    assert calls == [("latency", done, 4) for done in range(1, 5)]
 
 
 def test_the_baseline_is_the_fastest_fp32_where_pytorch_is_not(
@@ -78,7 +77,11 @@ def test_the_result_is_json_with_its_method_and_machine(
 ) -> None:
     result, _ = raced
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert result["method"] == {"rounds": 2, "count": 5, "warmup": room.WARMUP, "batch": 1, "seed": 3}
+    method = {"rounds": 2, "blocks": 2, "count": 5, "warmup": room.WARMUP, "batch": 1, "seed": 3}
+    assert method.items() <= result["method"].items()
+    assert result["schema"] == room.SCHEMA
+    assert result["kind"] == "latency"
+    assert result["harness_floor_us"] > 0
     assert set(result["conditions"]) == {"before", "after"}
     assert result["machine"]["cores_allowed"] == cores_allowed()
 
@@ -99,23 +102,32 @@ def test_a_bundles_contestants(bundle_root: Path) -> None:
 
 @pytest.fixture
 def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, int]], list[str]]:
-    """`pretend({id: ns})`: children that answer at once with that latency. Returns the list of who was started."""
+    """`pretend({id: ns})`: children that answer at once with that latency. Returns the list of who was asked."""
 
     def _pretend(times: dict[str, int]) -> list[str]:
-        started: list[str] = []
+        asked: list[str] = []
 
-        def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
-            assert command[:2] == [sys.executable, "-m"]
-            spec = json.loads(command[3])
-            started.append(spec["name"])
-            block = {"samples_ns": [times[spec["name"]]] * spec["count"], "first_ns": 2, "load_ns": 1}
-            if spec["describe"]:
-                precision = "int8" if "int8" in spec["name"] else "fp32"
-                block["ran"] = {"runtime": "r", "device": "CPU", "precision": precision, "threads": 1}
-            return subprocess.CompletedProcess(command, 0, json.dumps(block), "")
+        class Pretended:
+            def __init__(self, contestant: Contestant, *, warmup: int, describe: bool) -> None:
+                self.name, self.describe = contestant.id, describe
 
-        monkeypatch.setattr(subprocess, "run", run)
-        return started
+            def answer(self) -> dict[str, Any]:
+                ready = {"load_ns": 1, "first_ns": 2, "warmup_calls": 10, "call_ns": 10**9}
+                precision = "int8" if "int8" in self.name else "fp32"
+                ran = {"runtime": "r", "device": "CPU", "precision": precision, "threads": 1}
+                return ready | ({"ran": ran} if self.describe else {})
+
+            def ask(self, **question: Any) -> dict[str, Any]:
+                asked.append(self.name)
+                return {"samples_ns": [times[self.name]] * question["count"]}
+
+            def end(self) -> None:
+                pass
+
+            kill = end
+
+        monkeypatch.setattr(children, "Child", Pretended)
+        return asked
 
     return _pretend
 
@@ -124,26 +136,48 @@ def named(*names: str) -> list[Contestant]:
     return [Contestant(name, CHILD, {"name": name}) for name in names]
 
 
-def test_the_order_is_drawn_anew_each_round_from_the_seed(pretend: Any) -> None:
-    started = pretend(dict.fromkeys("abcd", 10))
+def test_the_order_is_drawn_then_mirrored(pretend: Any) -> None:
+    asked = pretend(dict.fromkeys("abcd", 10))
     orders = []
     for seed in (0, 0, 1):
-        started.clear()
-        bench(named(*"abcd"), effort=Effort(rounds=12, count=1), seed=seed)
-        orders.append([tuple(started[i : i + 4]) for i in range(0, 48, 4)])
+        asked.clear()
+        bench(named(*"abcd"), effort=Effort(rounds=6, blocks=4, count=1), seed=seed)
+        orders.append([tuple(asked[i : i + 4]) for i in range(0, len(asked), 4)])
     assert orders[0] == orders[1] != orders[2]
+    assert len(orders[0]) == 24
     assert all(sorted(order) == list("abcd") for order in orders[0])
+    assert all(there == back[::-1] for there, back in zip(orders[0][::2], orders[0][1::2], strict=True))
     assert len(set(orders[0])) > 4
     assert {order[0] for order in orders[0]} == set("abcd"), "someone never goes first"
+
+
+def test_against_itself(pretend: Any) -> None:
+    pretend({"a": 5_000_000, "a (again)": 5_000_000})
+    result = room.noise(*named("a"), effort=Effort(rounds=4, blocks=2, count=5))
+    assert result["kind"] == "noise"
+    assert result["noise"] == {"ratio": 1.0, "ratio_ci": [1.0, 1.0], "width": 0.0, "contains_one": True}
+    pretend({"a": 5_000_000, "a (again)": 4_000_000})
+    result = room.noise(*named("a"), effort=Effort(rounds=4, blocks=2, count=5))
+    assert result["noise"]["contains_one"] is False
+    result = room.noise(*named("a"), effort=Effort(rounds=2, blocks=2, count=5))
+    assert result["noise"]["width"] is result["noise"]["contains_one"] is None
+
+
+def test_the_floor_is_of_this_harness() -> None:
+    assert 0 < room.floor_us() < 1e6
 
 
 def test_pytorch_is_the_baseline_where_it_runs(pretend: Any) -> None:
     pretend({"onnx-fp32": 1_000_000, "pytorch": 4_000_000, "onnx-int8": 500_000})
     result = bench(named("onnx-fp32", "pytorch", "onnx-int8"), effort=Effort(rounds=4, count=25))
     assert result["baseline"] == "pytorch"
-    rows = {row["id"]: (row["speedup"], row["speedup_ci"]) for row in result["artifacts"]}
-    assert rows == {"onnx-fp32": (4, [4, 4]), "pytorch": (1, [1, 1]), "onnx-int8": (8, [8, 8])}
-    assert result["artifacts"][0]["latency_ms"] == {"p50": 1.0, "p90": 1.0, "p99": None, "n": 100}
+    rows = {row["id"]: row for row in result["artifacts"]}
+    for name, ratio in {"onnx-fp32": 4, "pytorch": 1, "onnx-int8": 8}.items():
+        assert rows[name]["speedup"] == pytest.approx(ratio)
+        assert rows[name]["speedup_ci"] == pytest.approx([ratio, ratio])
+        assert rows[name]["distinguishable"] is (ratio != 1)
+    shown = rows["onnx-fp32"]["latency_ms"]
+    assert [shown[key] for key in ("p50", "p90", "p99", "n")] == [1.0, 1.0, None, 100]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +228,9 @@ def test_a_child_that_dies_is_named(
 
 
 def test_a_missing_runtime_is_skipped(assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    child = "import sys; sys.modules['openvino'] = None\nfrom edge_tl.target import bench_child\nbench_child.main()"
+    child = (
+        "import sys; sys.modules['openvino'] = None\nfrom edge_tl.target.timing import child\nchild.main()"
+    )
     (tmp_path / "child_without_openvino.py").write_text(child, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     here, gone = tiny(assets, "tiny.onnx")[0], tiny(assets, "tiny.xml")[0]
@@ -205,20 +241,3 @@ def test_a_missing_runtime_is_skipped(assets: Path, tmp_path: Path, monkeypatch:
     assert 'pip install "edge-tl[openvino]"' in result["skipped"][0]["reason"]
     with pytest.raises(MissingExtra, match="pip install"):
         bench([gone], effort=Effort(rounds=1, count=3))
-
-
-def test_a_block_counts_its_calls() -> None:
-    shapes = []
-
-    class Counting(NullRuntime):
-        def __call__(self, inputs: np.ndarray) -> np.ndarray:
-            shapes.append(inputs.shape)
-            assert inputs.dtype == np.float32
-            assert np.isfinite(inputs).all()
-            return super().__call__(inputs)
-
-    block = time_block(Counting(3), (1, 3, 8, 8), {"warmup": 4, "count": 6, "seconds": 60})
-    assert shapes == [(1, 3, 8, 8)] * (1 + 4 + 6), "one first call, the warm-up, the samples"
-    assert len(block["samples_ns"]) == 6
-    assert block["first_ns"] >= 0
-    json.dumps(block)

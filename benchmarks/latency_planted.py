@@ -1,0 +1,121 @@
+"""What was planted and what the timer found: a sleep of 5 % in every call, and a tail of ten times as long.
+
+    python benchmarks/latency_planted.py BUNDLE [--artifact onnx-fp32]
+
+One run each, in fresh processes, by the package's own timer; only the callable is another. The result goes to
+benchmarks/results/latency_planted.json. Run as a module with a specification it is one such process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from edge_tl.target.bundle import read_bundle
+from edge_tl.target.files import write_json
+from edge_tl.target.machine import conditions, identity
+from edge_tl.target.runtime import Runtime, open_runtime
+from edge_tl.target.timing import bench as room
+from edge_tl.target.timing.child import serve
+
+RESULT = Path(__file__).parent / "results" / "latency_planted.json"
+
+
+class Planted:
+    """A runtime whose calls last longer: all by a fraction of `own_ns`, or every so many ten times as long."""
+
+    def __init__(self, runtime: Runtime, own_ns: float, *, slower: float, every: int) -> None:
+        self._runtime, self._wait, self._every, self._calls = runtime, own_ns * slower, every, 0
+        self._long = 9 * own_ns
+        self.name, self.version, self.device = runtime.name, runtime.version, runtime.device
+        self.threads, self.precision = runtime.threads, runtime.precision
+
+    def __call__(self, inputs: Any) -> Any:
+        result = self._runtime(inputs)
+        wait = self._wait
+        self._calls += 1
+        if self._every and self._calls % self._every == 0:
+            wait += self._long
+        # time.sleep oversleeps by more than 5 % of a small model's call.
+        stop = perf_counter_ns() + wait
+        while wait and perf_counter_ns() < stop:
+            pass
+        return result
+
+
+def child(spec: dict[str, Any]) -> None:
+    """Serve blocks of the planted runtime."""
+
+    def open_it() -> Runtime:
+        runtime = open_runtime(Path(spec["path"]), device=spec["device"], threads=spec["threads"])
+        return Planted(runtime, spec["own_ns"], slower=spec["slower"], every=spec["every"])
+
+    serve(open_it, spec)
+
+
+def main() -> None:
+    """Time the artifact as it is, slowed, and with a tail; compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--artifact", default="onnx-fp32")
+    parser.add_argument("--quick", action="store_true", help="to see that it works; too short for the record")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    options = parser.parse_args()
+    bundle = read_bundle(options.bundle)
+    (plain,) = room.contestants(bundle, [bundle.artifact(options.artifact)])
+    before = conditions()
+    effort = room.Effort(rounds=4, blocks=6, count=5) if options.quick else room.NOISE
+    first = room.bench([plain], effort=room.QUICK)["artifacts"][0]
+    own = first["latency_ms"]["p50"] * 1e6
+    here = str(Path(__file__).parent)
+    os.environ["PYTHONPATH"] = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
+
+    def planted(name: str, *, slower: float = 0.0, every: int = 0) -> room.Contestant:
+        spec = plain.spec | {"own_ns": own, "slower": slower, "every": every}
+        return replace(plain, id=name, module="latency_planted", spec=spec)
+
+    slow = [planted("plain"), planted("5 % slower", slower=0.05)]
+    tails = [planted("plain"), planted("1 in 100", every=100), planted("1 in 80", every=80)]
+    found = room.bench(slow, effort=effort, baseline="plain")
+    tailed = room.bench(tails, effort=room.THOROUGH, baseline="plain")
+    row = found["artifacts"][1]
+    seen = [1 / end for end in reversed(row["speedup_ci"])]
+    result = {
+        "what": "calls made 5 % longer, and 1 in 100 (and 1 in 80) made ten times as long, as the timer sees them",
+        "own_ms": own / 1e6,
+        "slow_down": {"planted": 1.05, "found": 1 / row["speedup"], "ci": seen, "excludes_1": seen[0] > 1},
+        "tails": [
+            {"id": r["id"], "latency_ms": r["latency_ms"], "n_slow": int(_slow(r, own))}
+            for r in tailed["artifacts"]
+        ],
+        "method": {"slow_down": found["method"], "tails": tailed["method"]},
+        "ran": row["ran"],
+        "machine": identity(),
+        "conditions": {"before": before, "after": conditions()},
+    }
+    write_json(options.out, result)
+    print(f"5 % slower: {1 / row['speedup']:.4f} [{seen[0]:.4f}, {seen[1]:.4f}]")
+    for tail in result["tails"]:
+        ms = tail["latency_ms"]
+        print(
+            f"{tail['id']}: p50 {ms['p50']:.3f}, p99 {ms['p99']:.3f} {ms['p99_ci']} ms, own {own / 1e6:.3f} ms"
+        )
+
+
+def _slow(row: dict[str, Any], own: float) -> int:
+    return int((np.concatenate([np.array(block) for block in row["samples_ns"]]) > 8 * own).sum())
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2 and sys.argv[1].startswith("{"):
+        child(json.loads(sys.argv[1]))
+    else:
+        main()

@@ -1,0 +1,71 @@
+"""Draw saved benches, a panel per artifact: the median with its interval, by date, a colour per machine.
+
+Must not compute: ratios and intervals come from the record of `edge_tl.target.timing.across`.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from edge_tl.target.errors import BadInput
+from edge_tl.target.files import write_atomic
+
+COLOURS = ("#0b62a8", "#ad3d06", "#3b7a3b", "#7a4da0", "#596575", "#a38000")
+MARKERS = "osD^vP"
+WIDTH, PANEL, EDGE = 640.0, 150.0, 64.0
+
+
+def write_plot(found: dict[str, Any], path: Path) -> None:
+    """Write an SVG or PNG, by the suffix of `path`, atomically. Raises `BadInput` if there is nothing to draw."""
+    files = found["files"]
+    order = sorted(range(len(files)), key=lambda number: files[number]["date"])
+    machines = list(dict.fromkeys(files[number]["machine"] for number in order))
+    timed = [row for row in found["rows"] if row["latency_ms"]["p50"] is not None]
+    artifacts = list(dict.fromkeys(row["artifact"] for row in timed))
+    if not artifacts:
+        raise BadInput("--plot: no artifact has a median. Bench again with 11 calls or more.")
+    height = EDGE + PANEL * len(artifacts) + EDGE
+    figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+    panels = figure.subplots(len(artifacts), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, artifact in zip(panels, artifacts, strict=True):
+        for number, machine in enumerate(machines):
+            rows = [
+                r for r in timed if r["artifact"] == artifact and files[r["number"]]["machine"] == machine
+            ]
+            if not rows:
+                continue
+            rows.sort(key=lambda row: order.index(row["number"]))
+            middle = [row["latency_ms"]["p50"] for row in rows]
+            ends = [row["latency_ms"].get("p50_ci") or [None, None] for row in rows]
+            below = [m - (m if low is None else low) for m, (low, _) in zip(middle, ends, strict=True)]
+            above = [(m if high is None else high) - m for m, (_, high) in zip(middle, ends, strict=True)]
+            axes.errorbar(
+                [order.index(row["number"]) for row in rows],
+                middle,
+                yerr=[below, above],
+                color=COLOURS[number % len(COLOURS)],
+                marker=MARKERS[number % len(MARKERS)],
+                capsize=4,
+                label=machine,
+            )
+        axes.set_title(artifact, loc="left", fontsize=11, fontweight="bold", parse_math=False)
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("p50, ms")
+        axes.grid(axis="y", color="#dce1e7", lw=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[-1].set_xticks(
+        range(len(order)), [files[number]["date"][:16].replace("T", "\n") for number in order]
+    )
+    panels[-1].set_xlim(-0.5, len(order) - 0.5)
+    handles = {h.get_label(): h for axes in panels for h in axes.get_legend_handles_labels()[0]}
+    figure.legend(handles.values(), handles.keys(), loc="outside upper left", fontsize=9, frameon=False)
+    drawn = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "bench"}):
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        figure.savefig(drawn, format=path.suffix[1:], dpi=144, metadata=metadata)
+    write_atomic(path, drawn.getvalue())

@@ -1,0 +1,109 @@
+"""One model in a process of its own, timed on request: `python -m edge_tl.target.timing.child SPEC`.
+
+It prints one JSON line when it is warm, then one for each line it is sent, and ends with its standard input. A line
+`{"count", "seconds"}` asks for a block, `{"fps", "seconds"}` for a run at a pace. It must not compare or judge;
+`children` starts it and reads what it prints.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.target.runtime import NullRuntime, Runtime, open_runtime, ran
+from edge_tl.target.timing.calls import time_calls
+from edge_tl.target.timing.pace import at_pace
+
+WARM_S = (
+    0.3  # and at least: ten calls of a small model are over before caches, clocks and threads have settled
+)
+# Dropped at the start of every later block, in calls and in seconds, because another process had the caches meanwhile.
+REWARM, REWARM_S = 2, 0.005
+
+
+def serve(open_it: Callable[[], Runtime], spec: dict[str, Any], **also: Any) -> None:
+    """Open a runtime, say what the first call took, then time blocks on request until standard input ends.
+
+    `spec` gives `shape` (of the input), `warmup` (calls) and `describe` (say what ran; costs a second session).
+    `also` goes into `ran`. Everything that a library prints goes to stderr.
+    """
+    answers = private_stdout()
+    start = perf_counter_ns()
+    runtime = open_it()
+    load = perf_counter_ns() - start
+    call, first = _prepared(runtime, tuple(spec["shape"]))
+    warm = _warm(call, spec["warmup"], WARM_S)
+    ready: dict[str, Any] = {"load_ns": load, "first_ns": first, "warmup_calls": len(warm)}
+    ready["call_ns"] = int(np.median(warm))
+    if spec["describe"]:
+        ready["ran"] = ran(runtime) | also
+    _say(answers, ready)
+    for number, line in enumerate(sys.stdin):
+        asked = json.loads(line)
+        if "fps" in asked:
+            _say(answers, at_pace(call, **asked))
+        else:
+            if number:
+                _warm(call, REWARM, REWARM_S)
+            samples = time_calls(call, warmup=0, **asked)
+            _say(answers, {"samples_ns": samples.tolist()})
+
+
+def private_stdout() -> TextIO:
+    """The standard output, for answers alone: whatever libraries print from now on goes to stderr."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+def some_inputs(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Uniform in the range that normalized photographs have: no denormal numbers, no early exit."""
+    return np.random.default_rng(0).uniform(-2, 2, shape).astype(np.float32)
+
+
+def _prepared(runtime: Runtime, shape: tuple[int, ...]) -> tuple[Callable[[], object], int]:
+    """The call to be timed, and the nanoseconds of the first one."""
+    inputs = some_inputs(shape)
+    start = perf_counter_ns()
+    runtime(inputs)
+    return lambda: runtime(inputs), perf_counter_ns() - start
+
+
+def _warm(call: Callable[[], object], least: int, seconds: float) -> list[int]:
+    """Call it `least` times and for `seconds`; the nanoseconds of each, which nobody counts as a sample."""
+    taken: list[int] = []
+    stop = perf_counter_ns() + int(seconds * 1e9)
+    while len(taken) < max(least, 1) or perf_counter_ns() < stop:
+        start = perf_counter_ns()
+        call()
+        taken.append(perf_counter_ns() - start)
+    return taken
+
+
+def _say(answers: TextIO, record: dict[str, Any]) -> None:
+    answers.write(json.dumps(record) + "\n")
+    answers.flush()
+
+
+def main() -> None:
+    """Serve the model that the command line names; without a path, the null runtime."""
+    spec = json.loads(sys.argv[1])
+
+    def open_it() -> Runtime:
+        if spec["path"] is None:
+            return NullRuntime(1)
+        return open_runtime(Path(spec["path"]), device=spec["device"], threads=spec["threads"])
+
+    serve(open_it, spec)
+
+
+if __name__ == "__main__":
+    main()

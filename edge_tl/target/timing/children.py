@@ -1,0 +1,138 @@
+"""Start, ask and end the processes that are timed. It must not compute anything from what they answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from edge_tl.target.errors import EdgeTLError, MissingExtra
+
+LAST_WORDS_S = 5.0
+CHILD = "edge_tl.target.timing.child"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Something to time: a module that serves blocks (see `child.serve`), and what to tell it."""
+
+    id: str
+    module: str
+    spec: dict[str, Any]
+
+
+class Child:
+    """A live process of one contestant. It waits for its standard input between blocks, and uses no processor."""
+
+    def __init__(self, contestant: Contestant, *, warmup: int, describe: bool) -> None:
+        self.contestant = contestant
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody empties would block the child
+        spec = contestant.spec | {"warmup": warmup, "describe": describe}
+        command = [sys.executable, "-m", contestant.module, json.dumps(spec)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def answer(self) -> dict[str, Any]:
+        """The next line. Raises `MissingExtra` or `EdgeTLError` when the process ended instead."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        try:
+            record = json.loads(line)
+        except ValueError:
+            raise self._death() from None
+        if not isinstance(record, dict):
+            raise self._death()
+        return record
+
+    def ask(self, **question: Any) -> dict[str, Any]:
+        """Send one line and read one."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            raise self._death() from None
+        return self.answer()
+
+    def end(self) -> None:
+        """Let it finish; kill it if it does not."""
+        try:
+            if self._process.stdin:
+                with suppress(OSError):
+                    self._process.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(LAST_WORDS_S)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it now, whatever it does."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+            if stream:
+                with suppress(OSError):
+                    stream.close()
+
+    def _death(self) -> EdgeTLError:
+        name = self.contestant.id
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(LAST_WORDS_S)
+        code = self._process.poll()
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
+        if code == 0 or code is None:
+            return EdgeTLError(f"bench: {name} printed no result. Try `edge-tl verify` on the bundle.")
+        last = lines[-1] if lines else f"exit code {code}"
+        if "MissingExtra" in last:
+            return MissingExtra(f"the runtime of {name}", name.split("-")[0].replace("onnx", "ort"))
+        return EdgeTLError(f"bench: {name} could not run: {last}. Try `edge-tl verify` on the bundle.")
+
+
+class Children:
+    """Live processes of one round, ended together: as a context manager, also when one of them fails."""
+
+    def __init__(self) -> None:
+        self.alive: dict[str, Child] = {}
+
+    def start(self, contestant: Contestant, *, warmup: int, describe: bool = False) -> dict[str, Any]:
+        """Start one, wait until it is warm, and return what it said then."""
+        child = self.alive[contestant.id] = Child(contestant, warmup=warmup, describe=describe)
+        try:
+            return child.answer()
+        except BaseException:
+            self.alive.pop(contestant.id).kill()
+            raise
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _each(self.alive.values(), gently=error is None)
+
+
+def _each(children: Iterable[Child], *, gently: bool) -> None:
+    """End every one, whatever happens to the others."""
+    failure: BaseException | None = None
+    for child in children:
+        try:
+            child.end() if gently else child.kill()
+        except BaseException as error:
+            failure = error
+            child.kill()
+    if failure:
+        raise failure

@@ -1,0 +1,179 @@
+"""The verb bench: what a person sees and what is refused. The small shared bundle; few calls; no duration asserted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Door = Callable[..., Any]
+FEW = ["--artifact", "onnx-int8", "--rounds", 3, "--blocks", 2, "--count", 6]
+
+
+def refused(done: Any, *words: str) -> None:
+    assert done.code == 2, done
+    assert done.out == ""
+    assert len(done.err.strip().splitlines()) <= 2, done.err
+    assert all(word in done.err for word in words), done.err
+
+
+@pytest.fixture(scope="module")
+def saved(shell: Door, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two results of the same artifact, saved the way a user does."""
+    here = tmp_path_factory.mktemp("here")
+    for _ in range(2):
+        done = shell("bench", bundle, *FEW, "--save", "--json", cwd=here)
+        assert done.code == 0, done.err
+        assert "saved benchmarks/results/" in done.err
+    paths = sorted((here / "benchmarks" / "results").glob("*/*.json"))
+    assert len(paths) == 2
+    return paths
+
+
+def test_a_table_says_how_sure_it_is(door: Door, bundle: Path):
+    done = door("bench", bundle, *FEW)
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0].split("  ")[0] == "artifact"
+    assert "p50 ms [95 %]" in lines[0]
+    assert "x pytorch" in lines[0]
+    assert any(line.startswith("onnx-int8") and "[" in line for line in lines)
+    assert all(len(line) < 140 for line in lines)
+
+
+def test_against_itself(door: Door, bundle: Path):
+    done = door("bench", bundle, "--aa", *FEW)
+    assert done.code == 0, done.err
+    assert "onnx-int8 (again)" in done.out
+    assert "noise of this machine now" in done.out
+    assert "pytorch" not in done.out
+    result = door("bench", bundle, "--aa", *FEW, "--json").json
+    assert {"ratio", "ratio_ci", "width", "contains_one"} == set(result["noise"])
+    assert result["harness_floor_us"] > 0
+
+
+def test_at_a_pace(door: Door, bundle: Path):
+    done = door("bench", bundle, "--fps", 20, "--seconds", 0.6, "--load", 1, "--artifact", "onnx-int8")
+    assert done.code == 0, done.err
+    assert "20 a second, beside 1 busy" in done.out
+    assert "later than 50 ms" in done.out
+    done = door("bench", bundle, "--minutes", 0.01, "--artifact", "onnx-int8")
+    assert "last by first" in done.out
+    assert "throttling: " in done.out
+
+
+def test_in_parts(door: Door, bundle: Path):
+    done = door("bench", bundle, "--parts", "--quick", "--artifact", "onnx-int8")
+    assert done.code == 0, done.err
+    for word in ("decode", "preprocess", "postprocess", "whole", "cold start", "MiB peak", "file MB"):
+        assert word in done.out
+    done = door("bench", bundle, "--batch", "1,2", "--throughput", "--quick", *FEW)
+    assert "ms per image" in done.out
+    assert "streams" in done.out
+
+
+def test_saved_results_side_by_side(door: Door, saved: list[Path], tmp_path: Path):
+    done = door("bench", "--compare", *saved)
+    assert done.code == 0, done.err
+    assert "[1]" in done.out
+    assert "base" in done.out
+    found = door("bench", "--compare", *saved, "--json").json
+    assert [row["artifact"] for row in found["rows"]].count("onnx-int8") == 2
+    assert found["rows"][-1]["slowdown_ci"] is not None
+    for kind, start in (("svg", b"<?xml"), ("png", b"\x89PNG")):
+        assert door("bench", "--compare", *saved, "--plot", f"p.{kind}").code == 0
+        assert (tmp_path / f"p.{kind}").read_bytes().startswith(start)
+
+
+def slowed(path: Path, to: Path, factor: float) -> Path:
+    """The result as it would be, had every call taken `factor` times as long."""
+    record = json.loads(path.read_text())
+    for row in record["artifacts"]:
+        row["samples_ns"] = [[int(ns * factor) for ns in block] for block in row["samples_ns"]]
+    to.write_text(json.dumps(record))
+    return to
+
+
+def test_the_gate_for_ci(door: Door, saved: list[Path], tmp_path: Path):
+    same = door("bench", "--compare", saved[0], saved[0], "--fail-if-slower", "5%")
+    assert same.code == 0, same.err
+    assert "PASSED" in same.out
+    slow = slowed(saved[0], tmp_path / "slow.json", 100)
+    done = door("bench", "--compare", saved[0], slow, "--fail-if-slower", "5%", "-o", "gate.json")
+    assert done.code == 1
+    assert "FAIL: onnx-int8" in done.out
+    assert json.loads((tmp_path / "gate.json").read_text())["passed"] is False
+
+
+def test_what_is_refused(door: Door, bundle: Path, saved: list[Path], tmp_path: Path):
+    (tmp_path / "other.json").write_text('{"a": 1}')
+    refused(door("bench", "--compare", saved[0], "other.json"), "other.json", "no result of edge-tl bench")
+    refused(door("bench", "--compare", bundle / "bundle.json"), "no result of edge-tl bench")
+    refused(door("bench", "--compare", "absent.json"), "absent.json")
+    refused(door("bench", "--compare", *saved, "--fail-if-slower", "much"), "--fail-if-slower much")
+    refused(door("bench", "--compare", *saved, "--plot", "p.pdf"), ".svg or .png")
+    refused(door("bench", bundle, "--fail-if-slower", "5%"), "--compare")
+    refused(door("bench", bundle, bundle), "one bundle")
+    refused(door("bench", bundle, "--aa", "--parts"), "separate runs")
+    refused(door("bench", bundle, "--fps", 0), "--fps 0")
+    refused(door("bench", bundle, "--seconds", 3), "--fps 10")
+    refused(door("bench", bundle, "--fps", 5, "--seconds", 3, "--minutes", 1), "both say how long")
+    refused(door("bench", bundle, "--batch", "1,x"), "--batch 1,x")
+    refused(door("bench", bundle, "--threads", "0"), "--threads 0")
+    refused(door("bench", bundle, "--minutes", -1), "--minutes -1")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.json"], "a refusal left something"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_no_process(bundle: Path, tmp_path: Path, number: signal.Signals):
+    """Whatever started below the verb is gone, and nothing was saved."""
+    command = [sys.executable, "-m", "edge_tl", "bench", str(bundle), "--fps", "5", "--seconds", "9"]
+    command += ["--load", "2", "--artifact", "onnx-int8", "-o", "r.json"]
+    root = Path(__file__).parents[2]
+
+    def heeds_interrupts() -> None:
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # a test run in the background ignores them, and so would this
+
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL, preexec_fn=heeds_interrupts
+    ) as process:
+        below: set[int] = set()
+        for _ in range(3000):
+            below = children_of(process.pid)
+            if len(below) >= 3 or process.poll() is not None:
+                break
+            time.sleep(0.02)
+        assert len(below) == 3, "a model and two neighbours"
+        process.send_signal(number)
+        assert process.wait(60) == 130
+    assert not (tmp_path / "r.json").exists()
+    for _ in range(100):
+        if not any(Path(f"/proc/{pid}").exists() for pid in below):
+            break
+        time.sleep(0.1)
+    assert not [pid for pid in below if Path(f"/proc/{pid}").exists()]
+
+
+def children_of(pid: int) -> set[int]:
+    try:
+        return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    except FileNotFoundError:
+        return set()
+
+
+def test_the_help_lists_options_in_groups(door: Door):
+    done = door("bench", "--help")
+    for title in ("How long:", "At the application's pace:", "In parts:", "Results that keep:"):
+        assert title in done.out
+    assert done.out.count("--fps") == 1

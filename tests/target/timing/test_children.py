@@ -1,0 +1,123 @@
+"""Real processes: they time on request, keep their answers apart from banners, and never outlive whoever asked."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_tl.target.errors import EdgeTLError
+from edge_tl.target.timing.children import CHILD, Child, Children, Contestant
+
+
+def gone(pid: int) -> bool:
+    """Whether the process has ended; it gets some seconds for it."""
+    for _ in range(200):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def tiny(assets: Path) -> Contestant:
+    spec = {"path": str(assets / "tiny.onnx"), "device": "CPU", "shape": [1, 3, 16, 16], "threads": 1}
+    return Contestant("tiny", CHILD, spec)
+
+
+def null() -> Contestant:
+    return Contestant("null", CHILD, {"path": None, "shape": [1, 3, 8, 8]})
+
+
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> Contestant:
+    (tmp_path / "some_child.py").write_text(body, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    return Contestant("x", "some_child", {"shape": [1, 3, 8, 8]})
+
+
+def test_a_child_is_warm_then_answers_as_often_as_it_is_asked(assets: Path) -> None:
+    with Children() as children:
+        ready = children.start(tiny(assets), warmup=4, describe=True)
+        assert ready["ran"]["threads"] == 1
+        assert ready["warmup_calls"] >= 4
+        assert min(ready["load_ns"], ready["first_ns"], ready["call_ns"]) > 0
+        child = children.alive["tiny"]
+        for count in (3, 7):
+            assert len(child.ask(count=count, seconds=60)["samples_ns"]) == count
+        run = child.ask(fps=200, seconds=0.05)
+        assert run["intended_ns"] == [5_000_000 * i for i in range(10)]
+        pid = child.pid
+    assert gone(pid)
+
+
+def test_the_null_runtime_is_a_contestant_too() -> None:
+    with Children() as children:
+        assert "ran" not in children.start(null(), warmup=1)
+        assert len(children.alive["null"].ask(count=5, seconds=1)["samples_ns"]) == 5
+
+
+def test_a_banner_on_stdout_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = (
+        "import json, os, sys\nfrom edge_tl.target.runtime import NullRuntime\n"
+        "from edge_tl.target.timing import child\n"
+        "class Loud(NullRuntime):\n"
+        "    def __call__(self, inputs):\n"
+        "        print('python banner', flush=True); os.write(1, b'native banner\\n')\n"
+        "        return super().__call__(inputs)\n"
+        "child.serve(lambda: Loud(2), json.loads(sys.argv[1]))"
+    )
+    with Children() as children:
+        children.start(module(tmp_path, monkeypatch, body), warmup=1)
+        assert len(children.alive["x"].ask(count=3, seconds=1)["samples_ns"]) == 3
+
+
+def test_an_idle_child_uses_no_processor(assets: Path) -> None:
+    """Runtimes spin for a while after a call; a block beside it must not pay for that for long."""
+    tick = os.sysconf("SC_CLK_TCK")
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("no /proc here")
+
+    def used(pid: int) -> float:
+        return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])) / tick
+
+    with Children() as children:
+        children.start(tiny(assets), warmup=1)
+        child = children.alive["tiny"]
+        child.ask(count=5, seconds=1)
+        before = used(child.pid)
+        time.sleep(0.5)
+        assert used(child.pid) - before <= 0.1
+
+
+def test_every_child_ends_when_one_fails(assets: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"garbage")
+    broken = Contestant("broken", CHILD, tiny(assets).spec | {"path": str(tmp_path / "broken.onnx")})
+    pids = []
+    with pytest.raises(EdgeTLError, match="broken could not run"), Children() as children:  # noqa: PT012
+        children.start(tiny(assets), warmup=1)
+        pids.append(children.alive["tiny"].pid)
+        children.start(broken, warmup=1)
+    assert gone(pids[0])
+
+
+def test_every_child_ends_on_an_interrupt(assets: Path) -> None:
+    pids = []
+    with pytest.raises(KeyboardInterrupt), Children() as children:  # noqa: PT012
+        children.start(tiny(assets), warmup=1)
+        pids.append(children.alive["tiny"].pid)
+        raise KeyboardInterrupt
+    assert gone(pids[0])
+
+
+def test_a_child_that_dies_between_blocks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = "import sys\nprint('{\"load_ns\": 1}', flush=True)\nsys.stdin.readline()\nsys.exit('out of something')"
+    child = Child(module(tmp_path, monkeypatch, body), warmup=0, describe=False)
+    try:
+        assert child.answer() == {"load_ns": 1}
+        with pytest.raises(EdgeTLError, match="x could not run: out of something"):
+            child.ask(count=1, seconds=1)
+    finally:
+        child.kill()

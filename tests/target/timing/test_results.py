@@ -1,0 +1,114 @@
+"""Saved results: where, which files are refused, and that none tells whose machine it was."""
+
+from __future__ import annotations
+
+import copy
+import getpass
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_tl.target.bundle import read_bundle
+from edge_tl.target.errors import BadInput
+from edge_tl.target.timing import pacing, results
+from edge_tl.target.timing.bench import SCHEMA, Effort, bench, contestants
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A real result of the tiny bundle."""
+    bundle = read_bundle(request.getfixturevalue("_built"))
+    field = contestants(bundle, bundle.artifacts[:1])
+    return results.labelled(bench(field, effort=Effort(rounds=3, count=5)), bundle)
+
+
+def test_saved_below_the_machine_and_never_over_another(measured: dict[str, Any], tmp_path: Path) -> None:
+    paths = [results.save(measured, tmp_path) for _ in range(3)]
+    assert len(set(paths)) == 3
+    folder = results.machine_slug(measured["machine"])
+    assert {path.parent for path in paths} == {tmp_path / folder}
+    day = measured["date"][:10].replace("-", "")
+    assert all(path.name.startswith(f"{day}-") and "-tiny-latency" in path.name for path in paths)
+    assert results.read_result(paths[0]) == measured
+
+
+def test_a_result_tells_the_machine_but_not_whose(
+    measured: dict[str, Any], tmp_path: Path, bundle_root: Path
+) -> None:
+    bundle = read_bundle(bundle_root)
+    paced = pacing.pace(contestants(bundle, bundle.artifacts[:1]), fps=100, seconds=0.1, rounds=1)
+    for result in (measured, results.labelled(paced, bundle)):
+        text = json.dumps(result)
+        assert str(Path.home()) not in text or str(Path.home()) == "/"
+        assert str(bundle_root) not in text
+        assert str(tmp_path.parent) not in text
+        words = set(text.replace('"', " ").replace(",", " ").split())
+        assert platform.node() not in words
+        assert getpass.getuser() not in words
+        assert result["bundle"]["onnx-fp32"] == [bundle.artifacts[0].record["files"][0]["sha256"]]
+
+
+def test_the_slug() -> None:
+    machine = {"cpu": "AMD Ryzen 7 (TM) @ 2.4GHz", "arch": "x86_64", "cores_allowed": 2, "os": "Linux"}
+    assert results.machine_slug(machine) == "amd-ryzen-7-tm-2-4ghz-2-cores-linux"
+    assert results.machine_slug(machine | {"cpu": None}) == "x86-64-2-cores-linux"
+
+
+Change = Callable[[dict[str, Any]], Any]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda r: r.pop("schema"), "no result of edge-tl bench"),
+        (lambda r: r.update(schema=1), "no result of edge-tl bench"),
+        (lambda r: r.update(schema="edge-tl bench 99"), "schema 'edge-tl bench 99'"),
+        (lambda r: r.pop("machine"), "KeyError"),
+        (lambda r: r.pop("date"), "KeyError"),
+        (lambda r: r["machine"].pop("cpu"), "KeyError"),
+        (lambda r: r.update(artifacts=[3]), "TypeError"),
+        (lambda r: r["artifacts"][0].pop("samples_ns"), "KeyError"),
+        (lambda r: r["artifacts"][0]["block_round"].pop(), "ValueError"),
+        (lambda r: r["artifacts"][0].update(samples_ns=[["x"]], block_round=[0]), "ValueError"),
+        (lambda r: r["artifacts"][0].update(samples_ns=[[-5]], block_round=[0]), "something else than times"),
+        (lambda r: r["artifacts"][0]["latency_ms"].update(p50="1"), "a latency"),
+    ],
+)
+def test_what_is_no_result_is_refused_in_one_line(
+    measured: dict[str, Any], tmp_path: Path, change: Change, says: str
+) -> None:
+    record = copy.deepcopy(measured)
+    change(record)
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(record))
+    with pytest.raises(BadInput, match=says) as caught:
+        results.read_result(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "not json", '{"schema": null}', "\x00\x01"])
+def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "r.json").write_text(content)
+    with pytest.raises(BadInput):
+        results.read_result(tmp_path / "r.json")
+    with pytest.raises(BadInput, match="cannot read"):
+        results.read_result(tmp_path / "absent.json")
+    with pytest.raises(BadInput, match="a folder"):
+        results.read_result(tmp_path)
+
+
+def test_rounds_come_back_as_they_were(measured: dict[str, Any]) -> None:
+    row = measured["artifacts"][0]
+    rounds = results.rounds_of(row)
+    assert len(rounds) == 3
+    assert [int(x) for blocks in rounds for block in blocks for x in block] == [
+        x for block in row["samples_ns"] for x in block
+    ]
+    assert rounds[0][0].dtype == np.int64
+    assert measured["schema"] == SCHEMA
