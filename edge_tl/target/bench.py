@@ -17,7 +17,7 @@ import numpy as np
 
 from edge_tl.target import latency
 from edge_tl.target.bundle import REFERENCE, Artifact, Bundle
-from edge_tl.target.errors import EdgeTLError, MissingExtra
+from edge_tl.target.errors import BadInput, EdgeTLError, MissingExtra
 from edge_tl.target.machine import conditions, cores_allowed, identity
 from edge_tl.target.progress import Progress, no_progress
 
@@ -46,14 +46,22 @@ QUICK = Effort(rounds=4, count=25)  # 100 calls: p50 and p90
 THOROUGH = Effort(rounds=5, count=140)  # 700 calls: enough for a p99
 
 
-def contestants(bundle: Bundle, artifacts: Sequence[Artifact], *, device: str = "CPU") -> list[Contestant]:
+def contestants(
+    bundle: Bundle, artifacts: Sequence[Artifact], *, device: str = "CPU", allow_fallback: bool = False
+) -> list[Contestant]:
     """The bundle's artifacts as contestants, one image a call."""
     shape = [1, 3, *bundle.preprocess.input_size]
     return [
         Contestant(
             artifact.id,
             "edge_tl.target.bench_child",
-            {"path": str(artifact.path), "device": device, "shape": shape, "threads": cores_allowed()},
+            {
+                "path": str(artifact.path),
+                "device": device,
+                "allow_fallback": allow_fallback,
+                "shape": shape,
+                "threads": cores_allowed(),
+            },
         )
         for artifact in artifacts
     ]
@@ -142,6 +150,8 @@ def _run(contestant: Contestant, effort: Effort, *, describe: bool) -> dict[str,
             raise MissingExtra(
                 f"the runtime of {contestant.id}", contestant.id.split("-")[0].replace("onnx", "ort")
             )
+        if "FellBack: " in last:
+            raise BadInput(f"{contestant.id}: {last.partition('FellBack: ')[2]}")
         raise EdgeTLError(
             f"bench: {contestant.id} could not run: {last}. Try `edge-tl verify` on the bundle."
         )

@@ -96,7 +96,7 @@ def test_a_wrong_input_fails_with_one_sentence(assets: Path, wrong: np.ndarray) 
 
 
 @pytest.mark.parametrize("name", BOTH)
-@pytest.mark.parametrize("device", ["TPU9000", "cpu", ""])
+@pytest.mark.parametrize("device", ["TPU9000", "GPU0", "CPU.1", ""])
 def test_an_unknown_device_is_refused_with_what_there_is(assets: Path, name: str, device: str) -> None:
     with pytest.raises(BadInput, match=r"--device .*CPU.* Choose one of these") as caught:
         open_runtime(assets / name, device=device)
