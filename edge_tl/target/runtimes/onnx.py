@@ -113,7 +113,7 @@ class OnnxRuntime:
 
     def _fall_back(self, why: str, ran: dict[str, int]) -> None:
         self._fallback = fell_back(self._asked, why, ran, allowed=self._allow_fallback)
-        self.device = max(ran, key=lambda name: ran[name])
+        self.device = ",".join(sorted(ran, key=lambda name: -ran[name]))
 
     def _open(self, profile: str | None = None) -> Any:
         library = _library()

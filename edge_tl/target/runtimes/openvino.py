@@ -91,8 +91,9 @@ class OpenVinoRuntime:
         elif spreading:
             settings["DEVICE_PROPERTIES"] = {"CPU": {"INFERENCE_NUM_THREADS": threads}}
         if self._asked.startswith("AUTO"):
-            # AUTO starts on the CPU while the chosen device still compiles, and returns there when it fails.
-            settings |= {"ENABLE_STARTUP_FALLBACK": False, "ENABLE_RUNTIME_FALLBACK": False}
+            settings["ENABLE_STARTUP_FALLBACK"] = (
+                False  # not on the CPU while the chosen device still compiles
+            )
         return settings
 
     @property
