@@ -46,7 +46,7 @@ def main() -> None:
         options.out,
         {
             "what": "edge-tl verify on emulated 64-bit Arm; answers, no times",
-            "emulator": f"{version.stdout.splitlines()[0]}, -cpu max",
+            "emulator": f"{version.stdout.splitlines()[0]}, -cpu cortex-a76",
             "host": identity(),
             "bundle": {
                 "model": bundle.record["provenance"].get("model"),

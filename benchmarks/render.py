@@ -44,7 +44,43 @@ def _tables() -> dict[str, Callable[[], str]]:
         "yardstick": yardstick,
         "sigkill": sigkill,
         "memory": memory,
+        "arm": arm,
     }
+
+
+def arm() -> str:
+    """The gates of every artifact on emulated Arm."""
+    result = _result("arm_qemu")
+    found = result["verify"]
+    gates = {(gate["gate"], gate["artifact"], gate["unit"]): gate for gate in found["gates"]}
+    accuracy = {row["artifact"]: row for row in found["data"]["accuracy"]}
+    lines = [
+        "| artifact | logits off x86's by | limit | agreement with PyTorch | drop pp [interval] | precision that ran |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    for name, ran in found["ran"].items():
+        device, loss = gates["device", name, "logit"], gates["loss", name, "agreement"]
+        row = accuracy[name]
+        low, high = row.get("drop_ci_pp", (None, None))
+        drop = "—" if low is None else f"{row['drop_pp'] + 0.0:.2f} [{low:.2f}, {high:.2f}]"
+        lines.append(
+            f"| {name} | {device['measured']:.2g} | {device['limit']:.2g} | {loss['measured']:.2f} | {drop} "
+            f"| {ran['precision']} |"
+        )
+    size = "x".join(str(side) for side in result["bundle"]["input_size"])
+    passed = "All gates pass" if found["passed"] else "Gates fail"
+    images = next(iter(accuracy.values()))["n"]
+    host = result["bundle"]["exported_on"]
+    origin = f"{host['arch']} {'with' if host['vnni'] else 'without'} VNNI"
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{passed}. {result['bundle']['model']} at {size} px, exported on {origin}; {images} images for the drop; "
+            f"{result['emulator']}. Emulated: the answers count, and no time was kept.",
+            "",
+        ]
+    )
 
 
 def chain() -> str:

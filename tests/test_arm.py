@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,6 +35,19 @@ def arm(tmp_path_factory: pytest.TempPathFactory) -> Arm:
         return done.returncode, json.loads(done.stdout)
 
     return run
+
+
+def test_without_an_emulator_the_walk_says_so(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for name in ("sh", "dirname"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name) or name)
+    command = ["sh", str(WALK), str(tmp_path / "cache"), "devices"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={"PATH": str(tmp_path / "bin")}
+    )
+    assert done.returncode == CANNOT
+    assert done.stderr == "no qemu-aarch64 here\n"
+    assert not (tmp_path / "cache").exists()
 
 
 def test_the_fp32_gates_pass_on_arm_and_int8_says_what_it_finds(arm: Arm, bundle: Path) -> None:
