@@ -80,8 +80,8 @@ def arm() -> str:
             "",
             f"{passed}. {result['bundle']['model']} at {size} px from `edge-tl demo`, exported on {origin}; the drop "
             f"is from onnx-fp32 there, on {images} of the demo's images, some of which trained. Of openvino-int8's "
-            f"matrix layers {kinds} run there, {kernels.get('ref_any', 0)} by a reference kernel: look at `ran` before you "
-            f"expect INT8's speed. {result['emulator']}; emulated, so no time was kept.",
+            f"matrix layers {kinds} run there, {kernels.get('ref_any', 0)} by a reference kernel: look at `ran` before "
+            f"you expect INT8's speed. {result['emulator']}; emulated, so no time was kept.",
             "",
         ]
     )
