@@ -45,7 +45,47 @@ def _tables() -> dict[str, Callable[[], str]]:
         "int8_models": int8_models,
         "sigkill": sigkill,
         "memory": memory,
+        "arm": arm,
     }
+
+
+def arm() -> str:
+    """The gates of every artifact on emulated Arm."""
+    result = _result("arm_qemu")
+    found = result["verify"]
+    gates = {(gate["gate"], gate["artifact"], gate["unit"]): gate for gate in found["gates"]}
+    accuracy = {row["artifact"]: row for row in found["data"]["accuracy"]}
+    lines = [
+        "| artifact | logits off x86's by | limit | agreement with PyTorch | drop pp [interval] | precision that ran |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    for name, ran in found["ran"].items():
+        device, loss = gates["device", name, "logit"], gates["loss", name, "agreement"]
+        row = accuracy[name]
+        low, high = row.get("drop_ci_pp", (None, None))
+        drop = "—" if low is None else f"{row['drop_pp'] + 0.0:.2f} [{low:.2f}, {high:.2f}]"
+        lines.append(
+            f"| {name} | {device['measured']:.2g} | {device['limit']:.2g} | {loss['measured']:.2f} | {drop} "
+            f"| {ran['precision']} |"
+        )
+    size = "x".join(str(side) for side in result["bundle"]["input_size"])
+    passed = "All gates pass" if found["passed"] else "Gates fail"
+    images = next(iter(accuracy.values()))["n"]
+    layers, kernels = (found["ran"]["openvino-int8"][key] for key in ("layers", "kernels"))
+    kinds = ", ".join(f"{count} in {kind}" for kind, count in sorted(layers.items()))
+    host = result["bundle"]["exported_on"]
+    origin = f"{host['arch']} {'with' if host['vnni'] else 'without'} VNNI"
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{passed}. {result['bundle']['model']} at {size} px from `edge-tl demo`, exported on {origin}; the drop "
+            f"is from onnx-fp32 there, on {images} of the demo's images, some of which trained. Of openvino-int8's "
+            f"matrix layers {kinds} run there, {kernels.get('ref_any', 0)} by a reference kernel: look at `ran` before "
+            f"you expect INT8's speed. {result['emulator']}; emulated, so no time was kept.",
+            "",
+        ]
+    )
 
 
 def chain() -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edge_tl.cli import bench_text
-from edge_tl.cli.console import Artifacts, Debug, Device, Json, Progress, finish, say
+from edge_tl.cli.console import AllowFallback, Artifacts, Debug, Device, Json, Progress, finish, say
 from edge_tl.cli.device import save_to
 from edge_tl.cli.grouped import Grouped
 from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
@@ -38,6 +38,7 @@ def bench(
     ],
     artifact: Artifacts = None,
     device: Device = "CPU",
+    allow_fallback: AllowFallback = False,
     aa: Annotated[
         bool, typer.Option("--aa", help="An artifact against itself: this machine's noise.")
     ] = False,
@@ -127,6 +128,8 @@ def bench(
     if len(bundle) != 1:
         raise BadInput(f"bench takes one bundle, not {len(bundle)}. For saved results add --compare.")
     from edge_tl.target.bundle import read_bundle
+    from edge_tl.target.runtime import notes
+    from edge_tl.target.runtimes.offered import able
     from edge_tl.target.timing import bench as room
     from edge_tl.target.timing import pacing, results
     from edge_tl.target.timing import parts as in_parts
@@ -146,35 +149,51 @@ def bench(
         raise BadInput("--seconds and --deadline belong to --fps: give a rate, e.g. --fps 10.")
     loaded = read_bundle(bundle[0])
     asked = [loaded.artifact(name) for name in artifact or []]
+    chosen, skipped = able(asked or loaded.artifacts, device)
+    one = chosen if asked else _recommended(loaded, chosen)
+    where: dict[str, Any] = {"device": device, "allow_fallback": allow_fallback}
     effort = room.effort(quick=quick, noise=aa, rounds=rounds, blocks=blocks, count=count)
     batches, pools = numbers("--batch", batch), numbers("--threads", threads)
     with Progress() as progress:
         if aa:
-            (one,) = room.contestants(loaded, _recommended(loaded, asked)[:1], device=device)
-            result = room.noise(one, effort=effort, seed=seed, progress=progress)
+            (contestant,) = room.contestants(loaded, one[:1], **where)
+            result = room.noise(contestant, effort=effort, seed=seed, progress=progress)
         elif minutes is not None:
-            (one,) = room.contestants(loaded, _recommended(loaded, asked)[:1], device=device)
+            (contestant,) = room.contestants(loaded, one[:1], **where)
             result = pacing.sustained(
-                one, minutes=minutes, fps=fps, load=load, deadline_ms=deadline, progress=progress
+                contestant, minutes=minutes, fps=fps, load=load, deadline_ms=deadline, progress=progress
             )
         elif paced:
-            field = room.contestants(loaded, _recommended(loaded, asked), device=device)
+            field = room.contestants(loaded, one, **where)
             result = pacing.pace(
                 field, fps=fps, seconds=seconds or 30.0, load=load, deadline_ms=deadline,
                 rounds=rounds or pacing.ROUNDS, seed=seed, progress=progress,
             )  # fmt: skip
         elif split:
             result = in_parts.measured(
-                loaded, asked or loaded.artifacts, steps=parts, batches=batches, threads=pools,
-                streams=throughput, device=device, effort=effort, quick=quick, seed=seed, progress=progress,
-            )  # fmt: skip
+                loaded,
+                chosen,
+                steps=parts,
+                batches=batches,
+                threads=pools,
+                streams=throughput,
+                **where,
+                effort=effort,
+                quick=quick,
+                seed=seed,
+                progress=progress,
+            )
         else:
-            field = _with_pytorch(loaded, room.contestants(loaded, asked or loaded.artifacts, device=device))
+            field = _with_pytorch(loaded, room.contestants(loaded, chosen, **where), device)
             result = room.bench(field, effort=effort, seed=seed, progress=progress)
+    result["skipped"] += skipped
+    result["warnings"] = notes({row["id"]: row.get("ran", {}) for row in result["artifacts"]})
     result = results.labelled(result, loaded)
     save_to(result, out)
     if save:
         say(f"saved {results.save(result)}")
+    for warning in result["warnings"]:
+        say(f"warning: {warning}")
     for entry in result["skipped"]:
         say(f"skipped {entry['artifact']}: {entry['reason']}")
     say(bench_text.next_command(result, bundle[0]))
@@ -201,20 +220,19 @@ def _compare(
     return finish(found, bench_text.compared(found), as_json=as_json, code=code)
 
 
-def _recommended(bundle: Bundle, asked: list[Artifact]) -> list[Artifact]:
-    """What was asked for, else the recommended artifact, else the first."""
-    order = sorted(bundle.artifacts, key=lambda a: a.id != bundle.record.get("recommended"))
-    return asked or order[:1]
+def _recommended(bundle: Bundle, able: list[Artifact]) -> list[Artifact]:
+    """The recommended artifact where it can run, else the first that can."""
+    return sorted(able, key=lambda a: a.id != bundle.record.get("recommended"))[:1]
 
 
-def _with_pytorch(bundle: Bundle, field: list[Contestant]) -> list[Contestant]:
-    desk = ("torch", "torchvision", "safetensors", "pydantic")
+def _with_pytorch(bundle: Bundle, field: list[Contestant], device: str) -> list[Contestant]:
+    desk = ("edge_tl.host", "torch", "torchvision", "safetensors", "pydantic")
     if not all(importlib.util.find_spec(name) for name in desk):
         return field
-    from edge_tl.host.bundling.pack import torch_contestant
+    from edge_tl.host.bundling.pack import torch_contestants
 
     run = bundle.root / str(bundle.record["provenance"]["run"])
-    return [torch_contestant(run, bundle.record), *field]
+    return [*torch_contestants(run, bundle.record, device=device), *field]
 
 
 def numbers(option: str, text: str | None) -> list[int]:

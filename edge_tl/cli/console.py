@@ -18,6 +18,10 @@ Json = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]
 Device = Annotated[str, typer.Option(help="What runs it; see `edge-tl devices`.")]
+AllowFallback = Annotated[
+    bool,
+    typer.Option("--allow-fallback", help="Go on, with a warning, when another device than --device ran."),
+]
 Artifacts = Annotated[
     list[str] | None, typer.Option("--artifact", help="Only this artifact, e.g. onnx-int8; repeatable.")
 ]

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_tl.cli.console import Artifacts, Debug, Device, Json, Progress, finish, grid, say
+from edge_tl.cli.console import (
+    AllowFallback,
+    Artifacts,
+    Debug,
+    Device,
+    Json,
+    Progress,
+    finish,
+    grid,
+    say,
+)
 from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
 
 BundlePath = Annotated[Path, typer.Argument(help="A bundle that `edge-tl export` wrote.", metavar="BUNDLE")]
@@ -25,6 +35,7 @@ def verify(
     data: Annotated[Path | None, typer.Option(help="A labelled folder: adds accuracy on it.")] = None,
     artifact: Artifacts = None,
     device: Device = "CPU",
+    allow_fallback: AllowFallback = False,
     out: OutFile = None,
     json: Json = False,
     debug: Debug = False,
@@ -35,7 +46,14 @@ def verify(
 
     loaded = read_bundle(bundle)
     with Progress() as progress:
-        result = room.verify(loaded, data=data, artifacts=artifact or (), device=device, progress=progress)
+        result = room.verify(
+            loaded,
+            data=data,
+            artifacts=artifact or (),
+            device=device,
+            allow_fallback=allow_fallback,
+            progress=progress,
+        )
     save_to(result, out)
     for warning in result["warnings"]:
         say(f"warning: {warning}")
@@ -70,7 +88,7 @@ def verify(
         "PASSED: the same model on this machine." if result["passed"] else "FAILED: see the gates above."
     )
     if result["passed"]:
-        say(f"next: edge-tl bench {bundle}")
+        say(f"next: edge-tl bench {bundle}" + (f" --device {device}" if device.upper() != "CPU" else ""))
     else:
         say('next: edge-tl devices; the README says under "How to read a failed gate" what each one means')
     return finish(result, text, as_json=json, code=0 if result["passed"] else EXIT_GATE_FAILED)
@@ -82,29 +100,34 @@ def predict(
     artifact: Annotated[str | None, typer.Option(help="Which artifact; default the recommended one.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many labels.")] = 3,
     device: Device = "CPU",
+    allow_fallback: AllowFallback = False,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Classify images with a bundle."""
     from edge_tl.target import predict as room
     from edge_tl.target.bundle import read_bundle
+    from edge_tl.target.runtime import notes, ran
 
     loaded = read_bundle(bundle)
-    chosen, runtime = room.open_best(loaded, artifact, device)
+    chosen, runtime = room.open_best(loaded, artifact, device, allow_fallback=allow_fallback)
     result = room.predict(loaded, runtime, images, top=top)
     lines = [
         f"{r['image']}: " + ", ".join(f"{t['label']} {100 * t['probability']:.1f} %" for t in r["top"])
         for r in result
     ]
-    say(f"with {chosen.id}; next: edge-tl verify {bundle}")
+    for warning in notes({chosen.id: ran(runtime)} if device.upper() != "CPU" else {}):
+        say(f"warning: {warning}")
+    say(f"with {chosen.id} on {runtime.device}; next: edge-tl verify {bundle}")
     return finish(result, "\n".join(lines), as_json=json)
 
 
 def devices(json: Json = False, debug: Debug = False) -> int:
     """What this machine has: CPU instructions, execution providers, OpenVINO devices."""
     from edge_tl.target import machine
+    from edge_tl.target.runtimes.offered import accelerators
 
-    found = machine.accelerators()
+    found = accelerators()
     result: dict[str, Any] = {
         "machine": machine.identity() | {"vnni": machine.has_vnni()},
         "conditions": machine.conditions(),
@@ -116,17 +139,33 @@ def devices(json: Json = False, debug: Debug = False) -> int:
         f"ISA        {' '.join(identity['isa']) or 'unknown'}"
         + ("" if identity["vnni"] else "  (no VNNI: INT8 is rarely faster than FP32 here)"),
     ]
-    for name, extra, key in (("onnxruntime", "ort", "providers"), ("openvino", "openvino", "devices")):
+    rows = []
+    for name, extra in (("onnxruntime", "ort"), ("openvino", "openvino")):
         entry: Any = found.get(name)
         if entry is None:
             lines.append(f'{name:<10} not installed: pip install "edge-tl[{extra}]"')
+        elif "error" in entry:
+            lines.append(f"{name:<10} {entry['version']}: cannot be used here ({entry['error']})")
         else:
-            names = [d if isinstance(d, str) else f"{d['name']} ({d['full_name']})" for d in entry[key]]
-            lines.append(
-                f"{name:<10} {entry['version']}: {', '.join(n.removesuffix('ExecutionProvider') for n in names)}"
-            )
+            lines.append(f"{name:<10} {entry['version']}")
+            known = {d["name"]: d for d in entry.get("devices", [])}
+            rows += [
+                [name, *_device_row(session, known.get(session["name"]))] for session in entry["sessions"]
+            ]
+    text = "\n".join(lines)
+    if rows:
+        text += "\n\n" + grid(["runtime", "--device", "works", "what it is"], rows, left=4)
     say("next: edge-tl verify BUNDLE --device NAME")
-    return finish(result, "\n".join(lines), as_json=json)
+    return finish(result, text, as_json=json)
+
+
+def _device_row(session: dict[str, Any], known: dict[str, Any] | None) -> list[str]:
+    what = ""
+    if not session["works"]:
+        what = session["reason"]
+    elif known:
+        what = f"{known['full_name'] or 'unnamed'}: {', '.join(known['capabilities'])}"
+    return [session["name"], "yes" if session["works"] else "NO", what]
 
 
 def save_to(result: dict[str, Any], out: Path | None) -> None:

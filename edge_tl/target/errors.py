@@ -3,7 +3,8 @@
     EdgeTLError                  exit 2
     ├── BadInput                 what was given cannot be used
     │   ├── BadImage             one image file cannot be decoded
-    │   └── BundleError          a folder is not a whole, unaltered bundle
+    │   ├── BundleError          a folder is not a whole, unaltered bundle
+    │   └── FellBack             another device ran than the one asked for
     └── MissingExtra             an optional dependency is not installed
 
 A failed gate is a result, not an error: verbs return it and exit with `EXIT_GATE_FAILED`.
@@ -37,6 +38,16 @@ class BadImage(BadInput):
 
 class BundleError(BadInput):
     """A folder is not a whole, unaltered bundle."""
+
+
+class FellBack(BadInput):
+    """Another device ran than the one asked for; `why` says which, and how much of the model."""
+
+    def __init__(self, asked: str, why: str) -> None:
+        super().__init__(
+            f"--device {asked}: {why}. Mend its installation, or accept that with --allow-fallback."
+        )
+        self.why = why
 
 
 class MissingExtra(EdgeTLError):

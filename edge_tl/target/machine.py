@@ -1,4 +1,4 @@
-"""What this machine is, as plain data: CPU, instruction set, cores allowed, load, versions, accelerators.
+"""What this machine is, as plain data: CPU, instruction set, cores allowed, load, versions.
 
 It must never raise on an unknown platform (unknown is None) nor tell whose machine it is: no host name, user,
 serial number or path, because the record travels in reports. `root` is the folder holding `proc` and `sys`.
@@ -6,12 +6,11 @@ serial number or path, because the record travels in reports. `root` is the fold
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -105,7 +104,7 @@ def identity(root: Path = ROOT) -> dict[str, object]:
         "governor": _governor(root),
         "memory_mb": _memory_mb(root),
         "python": platform.python_version(),
-        "versions": {name: _installed(name) for name in _DISTRIBUTIONS},
+        "versions": {name: installed(name) for name in _DISTRIBUTIONS},
     }
 
 
@@ -123,32 +122,6 @@ def conditions(root: Path = ROOT) -> dict[str, float | str | None]:
     }
 
 
-def accelerators() -> dict[str, dict[str, object] | None]:
-    """What each runtime offers here; None where it is not installed. Imports them, and only here.
-
-    ONNX Runtime lists the providers it was built with; only a session shows whether one works. A runtime that
-    is installed but cannot be used has an empty list and `error`, the exception's name.
-    """
-    return {
-        "onnxruntime": _probe("onnxruntime", "providers", lambda ort: list(ort.get_available_providers())),
-        "openvino": _probe("openvino", "devices", _openvino_devices),
-    }
-
-
-def _probe(name: str, offer: str, listing: Callable[[Any], list[Any]]) -> dict[str, object] | None:
-    version = _installed(name)
-    try:
-        library = importlib.import_module(name)
-        # The imported module knows best: two distributions may share one folder. OpenVINO appends its build.
-        version = getattr(library, "__version__", "").split("-")[0] or version
-        return {"version": version, offer: listing(library)}
-    except Exception as error:  # native libraries and drivers raise anything
-        if isinstance(error, ModuleNotFoundError) and error.name == name:
-            return None
-        # The message may hold paths; its type is enough to tell broken from missing.
-        return {"version": version, offer: [], "error": type(error).__name__}
-
-
 @cache
 def openvino_core() -> Any:
     """The one `openvino.Core` of this process. Raises `ImportError` when OpenVINO is not installed.
@@ -158,17 +131,6 @@ def openvino_core() -> Any:
     import openvino
 
     return openvino.Core()
-
-
-def _openvino_devices(openvino: Any) -> list[dict[str, object]]:
-    core = openvino_core()
-    devices: list[dict[str, object]] = []
-    for name in core.available_devices:
-        full_name: str | None = None
-        with suppress(Exception):  # a device whose driver fails must not hide the others
-            full_name = str(core.get_property(name, "FULL_DEVICE_NAME"))
-        devices.append({"name": str(name), "full_name": full_name})
-    return devices
 
 
 def _quotas(root: Path) -> Iterator[int]:
@@ -243,7 +205,8 @@ def _temperature_c(root: Path) -> float | None:
     return max((int(text) / 1000 for text in readings if text.isdecimal()), default=None)
 
 
-def _installed(name: str) -> str | None:
+def installed(name: str) -> str | None:
+    """The version of "numpy", "pillow", "onnxruntime" or "openvino", None where it is not installed."""
     for distribution in _DISTRIBUTIONS[name]:
         with suppress(importlib.metadata.PackageNotFoundError, KeyError):  # KeyError: it states no version
             return importlib.metadata.version(distribution)

@@ -10,18 +10,25 @@ from edge_tl.target.bundle import Artifact, Bundle
 from edge_tl.target.compare import softmax
 from edge_tl.target.errors import BadInput, MissingExtra
 from edge_tl.target.runtime import Runtime, open_runtime
+from edge_tl.target.runtimes.offered import able
 
 
-def open_best(bundle: Bundle, artifact: str | None = None, device: str = "CPU") -> tuple[Artifact, Runtime]:
-    """The artifact asked for, else the recommended one, else the first whose runtime is installed."""
+def open_best(
+    bundle: Bundle, artifact: str | None = None, device: str = "CPU", *, allow_fallback: bool = False
+) -> tuple[Artifact, Runtime]:
+    """The artifact asked for, else the recommended one, else the first whose runtime is installed and has `device`.
+
+    Raises `FellBack` when another device ran, unless `allow_fallback`.
+    """
     if artifact:
         chosen = bundle.artifact(artifact)
-        return chosen, open_runtime(chosen.path, device=device)
+        return chosen, open_runtime(chosen.path, device=device, allow_fallback=allow_fallback)
     order = sorted(bundle.artifacts, key=lambda a: a.id != bundle.record.get("recommended"))
+    order, _ = able(order, device)
     missing: MissingExtra | None = None
     for candidate in order:
         try:
-            return candidate, open_runtime(candidate.path, device=device)
+            return candidate, open_runtime(candidate.path, device=device, allow_fallback=allow_fallback)
         except MissingExtra as error:
             missing = error
     raise missing or BadInput(f"no artifact in {bundle.root}. Export again.")

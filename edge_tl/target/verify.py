@@ -23,7 +23,8 @@ from edge_tl.target.errors import BadImage, BadInput, MissingExtra
 from edge_tl.target.loader import batches, class_folders, image_files
 from edge_tl.target.machine import identity, int8_isa
 from edge_tl.target.progress import Progress, no_progress
-from edge_tl.target.runtime import Logits, Runtime, open_runtime, ran
+from edge_tl.target.runtime import Logits, Runtime, notes, open_runtime, ran
+from edge_tl.target.runtimes.offered import able
 
 PIXEL_LIMIT_LEVELS = 2.0  # JPEG decoders may round a level apart; a wrong resize is off by tens
 
@@ -47,15 +48,17 @@ def verify(
     data: Path | None = None,
     artifacts: Sequence[str] = (),
     device: str = "CPU",
+    allow_fallback: bool = False,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Run the gates here; with `data`, a labelled folder, accuracy on it too.
 
-    Artifacts whose runtime is not installed are listed under `skipped`; `MissingExtra` when that is all of
-    them. Raises `BadInput` for a data folder whose classes are not the bundle's.
+    Artifacts whose runtime is not installed or has no such device are listed under `skipped`; `MissingExtra` or
+    `BadInput` when that is all of them. Raises `BadInput` for a data folder whose classes are not the bundle's and
+    `FellBack` when another device ran, unless `allow_fallback`.
     """
     chosen = [bundle.artifact(a) for a in artifacts] or bundle.artifacts
-    runtimes, skipped = open_installed(chosen, device)
+    runtimes, skipped = open_installed(chosen, device, allow_fallback=allow_fallback)
     gates = [_pixels_gate(bundle)]
     pixels, host = bundle.golden_pixels(), bundle.golden_logits()
     for done, artifact in enumerate(a for a in chosen if a.id in runtimes):
@@ -68,26 +71,29 @@ def verify(
     if data is not None:
         result["data"], more = _on_folder(bundle, chosen, runtimes, data, progress)
         gates += more
+    what_ran = {name: ran(runtime) for name, runtime in runtimes.items()}
     return {
         "passed": all(gate.passed for gate in gates),
         "gates": [asdict(gate) for gate in gates],
         **result,
-        "ran": {name: ran(runtime) for name, runtime in runtimes.items()},
+        "ran": what_ran,
         "skipped": skipped,
-        "warnings": _warnings(bundle),
+        "warnings": _warnings(bundle) + notes(what_ran),
         "machine": identity(),
     }
 
 
 def open_installed(
-    artifacts: Sequence[Artifact], device: str = "CPU"
+    artifacts: Sequence[Artifact], device: str = "CPU", *, allow_fallback: bool = False
 ) -> tuple[dict[str, Runtime], list[dict[str, str]]]:
-    """Load every artifact whose runtime is installed. Raises `MissingExtra` when none is."""
+    """Load every artifact whose runtime is installed and has the device. Raises `MissingExtra` when none is
+    installed and `BadInput` when none has it."""
     runtimes: dict[str, Runtime] = {}
-    skipped, missing = [], None
-    for artifact in artifacts:
+    missing = None
+    chosen, skipped = able(artifacts, device)
+    for artifact in chosen:
         try:
-            runtimes[artifact.id] = open_runtime(artifact.path, device=device)
+            runtimes[artifact.id] = open_runtime(artifact.path, device=device, allow_fallback=allow_fallback)
         except MissingExtra as error:
             skipped.append({"artifact": artifact.id, "reason": str(error)})
             missing = error

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from edge_tl.host import checkpoint, reference, zoo
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.errors import BadInput
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.runtime import ran
 
@@ -81,3 +83,48 @@ def test_without_the_run_the_architecture_is_timed_in_a_process_of_its_own():
     assert len(block["samples_ns"]) == 3
     assert block["ran"]["weights"] == "architecture only"
     assert block["ran"]["threads"] == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+@pytest.mark.parametrize("mode", reference.CUDA_MODES)
+def test_without_a_gpu_the_block_is_refused(mode: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", ["reference", spec(device=mode)])
+    with pytest.raises(BadInput, match=r"no CUDA device: PyTorch .* sees none"):
+        reference.main()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("mode", reference.CUDA_MODES)
+def test_a_gpu_gives_the_cpus_answers_and_its_own_time(
+    mode: str, inputs: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    model = zoo.build("mobilenet_v3_small", 4)
+    want = reference.TorchRuntime(model)(inputs[:1])
+    runtime = reference._opened(model, mode, (1, 3, 64, 64), 1)
+    for _ in range(3):  # a replayed graph must take each call's input
+        np.testing.assert_allclose(runtime(inputs[:1]), want, atol=1e-3 * max(1.0, float(abs(want).max())))
+        runtime(inputs[1:2])
+    monkeypatch.setattr(sys, "argv", ["reference", spec(device=mode)])
+    reference.main()
+    block = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert block["ran"]["gpu_ms"] > 0
+    assert block["ran"]["device"] == torch.cuda.get_device_name()
+
+
+def test_a_gpu_adds_contestants_for_a_device_that_is_one(run: Path, monkeypatch: pytest.MonkeyPatch):
+    from edge_tl.host.bundling import pack
+
+    record = {
+        "labels": ["a", "b"],
+        "preprocess": Preprocess(resize_size=(64, 64), crop=(64, 64)).to_json(),
+        "provenance": {"model": "mobilenet_v3_small", "pooled": True},
+    }
+
+    def names(device: str) -> list[str]:
+        return [contestant.id for contestant in pack.torch_contestants(run, record, device=device)]
+
+    monkeypatch.setattr(pack, "cuda_at_hand", lambda: True)
+    assert names("cuda") == names("TensorRT") == ["pytorch", "pytorch-cuda", "pytorch-cuda-graph"]
+    assert names("CPU") == names("NPU") == ["pytorch"]
+    monkeypatch.setattr(pack, "cuda_at_hand", lambda: False)
+    assert names("CUDA") == ["pytorch"]

@@ -264,49 +264,6 @@ def test_conditions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.conditions(tmp_path) == expected
 
 
-@pytest.mark.parametrize(("name", "offer"), [("onnxruntime", "providers"), ("openvino", "devices")])
-def test_accelerators_of_this_machine(name: str, offer: str) -> None:
-    found = machine.accelerators()
-    assert json.loads(json.dumps(found)) == found
-    assert set(found) == {"onnxruntime", "openvino"}
-    runtime = found[name]
-    if importlib.util.find_spec(name) is None:
-        assert runtime is None
-        return
-    assert runtime is not None
-    assert set(runtime) == {"version", offer}
-    assert "CPU" in str(runtime[offer])
-    assert str(runtime["version"]).count(".") >= 2
-
-
-def test_accelerators_missing_and_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Core:
-        available_devices = ("CPU", "GPU")
-
-        def get_property(self, device: str, _name: str) -> str:
-            if device == "GPU":
-                raise RuntimeError("driver")
-            return "Intel(R) N100"
-
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=Core, __version__="2025.0.0-17942-abc"))
-    monkeypatch.setattr(
-        machine, "openvino_core", machine.openvino_core.__wrapped__
-    )  # not this process's real one
-    devices = [{"name": "CPU", "full_name": "Intel(R) N100"}, {"name": "GPU", "full_name": None}]
-    found = machine.accelerators()
-    assert found == {"onnxruntime": None, "openvino": {"version": "2025.0.0", "devices": devices}}
-    # Installed but unusable is not missing; the message is left out, because it may hold paths.
-    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(__version__="1.20.1"))
-    broken = {"version": "1.20.1", "providers": [], "error": "AttributeError"}
-    assert machine.accelerators()["onnxruntime"] == broken
-    monkeypatch.delitem(sys.modules, "onnxruntime")
-    monkeypatch.syspath_prepend(plant(tmp_path, {"onnxruntime/__init__.py": "import a_missing_dependency"}))
-    runtime = machine.accelerators()["onnxruntime"]
-    assert runtime is not None
-    assert runtime["error"] == "ModuleNotFoundError"
-
-
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [

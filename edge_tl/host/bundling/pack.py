@@ -19,7 +19,7 @@ from edge_tl.host.bundling.judgement import judge
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.pages.page import write_page
-from edge_tl.host.reference import TorchRuntime
+from edge_tl.host.reference import CUDA_MODES, TorchRuntime, cuda_at_hand
 from edge_tl.host.settings import Recipe
 from edge_tl.target import bundle as bundles
 from edge_tl.target.bundle import REFERENCE
@@ -92,9 +92,10 @@ def export(
     return record | {"bundle": str(out)}
 
 
-def torch_contestant(run: Path, record: dict[str, Any]) -> Contestant:
-    """PyTorch's side of a bench; where the run is not at hand the same architecture, untrained, stands in,
-    because time does not depend on the weights."""
+def torch_contestants(run: Path, record: dict[str, Any], *, device: str = "CPU") -> list[Contestant]:
+    """PyTorch's side of a bench: on the CPU, and for a `device` that is an NVIDIA GPU there too, eager and as a CUDA
+    graph. Where the run is not at hand the same architecture, untrained, stands in, because time does not depend on
+    the weights."""
     at_hand = (run / checkpoint.RECORD).is_file()
     spec = {
         "run": str(run) if at_hand else None,
@@ -105,14 +106,18 @@ def torch_contestant(run: Path, record: dict[str, Any]) -> Contestant:
         "shape": [1, 3, *Preprocess.from_json(record["preprocess"]).input_size],
         "threads": cores_allowed(),
     }
-    return Contestant(REFERENCE, "edge_tl.host.reference", spec)
+    field = [Contestant(REFERENCE, "edge_tl.host.reference", spec)]
+    if device.upper() in ("CUDA", "TENSORRT") and cuda_at_hand():
+        for mode in CUDA_MODES:
+            field.append(Contestant(f"{REFERENCE}-{mode}", "edge_tl.host.reference", spec | {"device": mode}))
+    return field
 
 
 def _timed(
     staging: Path, run: Path, record: dict[str, Any], effort: Effort, progress: Progress
 ) -> dict[str, Any]:
     sealed = bundles.read_bundle(staging)
-    field = [torch_contestant(run, record), *contestants(sealed, sealed.artifacts)]
+    field = [*torch_contestants(run, record), *contestants(sealed, sealed.artifacts)]
     return bench(field, effort=effort, seed=record["provenance"]["seed"], progress=progress)
 
 

@@ -117,16 +117,20 @@ def contestants(
     artifacts: Sequence[Artifact],
     *,
     device: str = "CPU",
+    allow_fallback: bool = False,
     threads: int | None = None,
     batch: int = 1,
 ) -> list[Contestant]:
     """The bundle's artifacts as contestants, `batch` images a call, on every core allowed unless `threads`."""
     spec = {
         "device": device,
+        "allow_fallback": allow_fallback,
         "shape": [batch, 3, *bundle.preprocess.input_size],
         "threads": threads or cores_allowed(),
     }
-    return [Contestant(a.id, CHILD, {"path": str(a.path), **spec}) for a in artifacts]
+    return [
+        Contestant(a.id, CHILD, {"path": str(a.path), "precision": a.precision, **spec}) for a in artifacts
+    ]
 
 
 def twice(contestant: Contestant) -> list[Contestant]:
@@ -173,7 +177,8 @@ def bench(
                     found[name].blocks.append(np.array(answer["samples_ns"], np.int64))
                     found[name].rounds.append(number)
                 progress("latency", number * effort.blocks + done + 1, effort.rounds * effort.blocks)
-    base = baseline or _baseline(found)
+    whole = [c.id for c in field if c.id in found and c.spec.get("precision") == "fp32"]
+    base = baseline or _baseline(found, whole)
     rows = [
         mine.row(name) | ratio.speedup(found[base].blocks, mine.blocks, mine.rounds, seed=seed)
         for name, mine in found.items()
@@ -236,8 +241,7 @@ def _orders(names: list[str], blocks: int, order: random.Random) -> list[list[st
     return orders[:blocks]
 
 
-def _baseline(found: dict[str, Measured]) -> str:
+def _baseline(found: dict[str, Measured], whole: list[str]) -> str:
     if REFERENCE in found:
         return REFERENCE
-    full = [name for name in found if found[name].ran["precision"] != "int8"] or list(found)
-    return min(full, key=lambda name: float(np.median(found[name].samples)))
+    return min(whole or found, key=lambda name: float(np.median(found[name].samples)))

@@ -29,11 +29,15 @@ WARM_S = (
 REWARM, REWARM_S = 2, 0.005
 
 
-def serve(open_it: Callable[[], Runtime], spec: dict[str, Any], **also: Any) -> None:
+def serve(
+    open_it: Callable[[], Runtime],
+    spec: dict[str, Any],
+    describe: Callable[[Runtime], dict[str, Any]] | None = None,
+) -> None:
     """Open a runtime, say what the first call took, then time blocks on request until standard input ends.
 
     `spec` gives `shape` (of the input), `warmup` (calls) and `describe` (say what ran; costs a second session).
-    `also` goes into `ran`. Everything that a library prints goes to stderr.
+    `describe` adds to what ran. Everything that a library prints goes to stderr.
     """
     answers = private_stdout()
     start = perf_counter_ns()
@@ -44,7 +48,7 @@ def serve(open_it: Callable[[], Runtime], spec: dict[str, Any], **also: Any) -> 
     ready: dict[str, Any] = {"load_ns": load, "first_ns": first, "warmup_calls": len(warm)}
     ready["call_ns"] = int(np.median(warm))
     if spec["describe"]:
-        ready["ran"] = ran(runtime) | also
+        ready["ran"] = ran(runtime) | (describe(runtime) if describe else {})
     _say(answers, ready)
     for number, line in enumerate(sys.stdin):
         asked = json.loads(line)
@@ -100,7 +104,13 @@ def main() -> None:
     def open_it() -> Runtime:
         if spec["path"] is None:
             return NullRuntime(1)
-        return open_runtime(Path(spec["path"]), device=spec["device"], threads=spec["threads"])
+        return open_runtime(
+            Path(spec["path"]),
+            device=spec["device"],
+            threads=spec["threads"],
+            allow_fallback=spec.get("allow_fallback", False),
+            check=False,  # it infers: `ran` does it once the model is warm
+        )
 
     serve(open_it, spec)
 

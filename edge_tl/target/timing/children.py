@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from edge_tl.target.errors import EdgeTLError, MissingExtra
+from edge_tl.target.errors import BadInput, EdgeTLError, MissingExtra
 
 LAST_WORDS_S = 5.0
 CHILD = "edge_tl.target.timing.child"
@@ -98,6 +98,8 @@ class Child:
         last = lines[-1] if lines else f"exit code {code}"
         if "MissingExtra" in last:
             return MissingExtra(f"the runtime of {name}", name.split("-")[0].replace("onnx", "ort"))
+        if "FellBack: " in last:
+            return BadInput(f"{name}: {last.partition('FellBack: ')[2]}")
         return EdgeTLError(f"bench: {name} could not run: {last}. Try `edge-tl verify` on the bundle.")
 
 

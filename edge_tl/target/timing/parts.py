@@ -41,6 +41,7 @@ def measured(
     effort: Effort,
     quick: bool = False,
     device: str = "CPU",
+    allow_fallback: bool = False,
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
@@ -49,19 +50,38 @@ def measured(
     if steps:
         calls, rounds = (QUICK_CALLS, QUICK_ROUNDS) if quick else (CALLS, ROUNDS)
         result = parts(
-            bundle, artifacts, device=device, rounds=rounds, calls=calls, seed=seed, progress=progress
+            bundle,
+            artifacts,
+            device=device,
+            allow_fallback=allow_fallback,
+            rounds=rounds,
+            calls=calls,
+            seed=seed,
+            progress=progress,
         )
     else:
-        field = contestants(bundle, artifacts, device=device)
+        field = contestants(bundle, artifacts, device=device, allow_fallback=allow_fallback)
         result = bench(field, effort=effort, seed=seed, progress=progress) | {"kind": "parts"}
     if batches or threads:
         result["sweep"] = sweep(
-            bundle, artifacts, batches=batches, threads=threads, device=device, effort=effort, seed=seed,
+            bundle,
+            artifacts,
+            batches=batches,
+            threads=threads,
+            device=device,
+            allow_fallback=allow_fallback,
+            effort=effort,
+            seed=seed,
             progress=progress,
-        )  # fmt: skip
+        )
     if streams:
         result["throughput"] = throughput(
-            bundle, artifacts, device=device, seconds=QUICK_STREAM_S if quick else STREAM_S, progress=progress
+            bundle,
+            artifacts,
+            device=device,
+            allow_fallback=allow_fallback,
+            seconds=QUICK_STREAM_S if quick else STREAM_S,
+            progress=progress,
         )
     return result
 
@@ -71,6 +91,7 @@ def parts(
     artifacts: Sequence[Artifact],
     *,
     device: str = "CPU",
+    allow_fallback: bool = False,
     rounds: int = ROUNDS,
     calls: int = CALLS,
     seed: int = 0,
@@ -90,7 +111,7 @@ def parts(
             spec=contestant.spec
             | {"bundle": str(bundle.root), "warm": 1, "repeats": max(1, -(-calls // images))},
         )
-        for contestant in contestants(bundle, artifacts, device=device)
+        for contestant in contestants(bundle, artifacts, device=device, allow_fallback=allow_fallback)
     ]
     answers: dict[str, list[dict[str, Any]]] = {contestant.id: [] for contestant in field}
     skipped: list[dict[str, str]] = []
@@ -118,6 +139,7 @@ def sweep(
     batches: Sequence[int],
     threads: Sequence[int],
     device: str = "CPU",
+    allow_fallback: bool = False,
     effort: Effort,
     seed: int = 0,
     progress: Progress = no_progress,
@@ -129,7 +151,14 @@ def sweep(
         field, asked = [], {}
         for batch in batches or (1,):
             for count in threads or (None,):
-                (contestant,) = contestants(bundle, [artifact], device=device, threads=count, batch=batch)
+                (contestant,) = contestants(
+                    bundle,
+                    [artifact],
+                    device=device,
+                    allow_fallback=allow_fallback,
+                    threads=count,
+                    batch=batch,
+                )
                 name = f"{artifact.id}, batch {batch}" + (f", {count} threads" if count else "")
                 field.append(replace(contestant, id=name))
                 asked[name] = (batch, count)
@@ -158,6 +187,7 @@ def throughput(
     artifacts: Sequence[Artifact],
     *,
     device: str = "CPU",
+    allow_fallback: bool = False,
     batch: int = 1,
     rounds: int = 3,
     seconds: float = STREAM_S,
@@ -167,7 +197,9 @@ def throughput(
     rates: dict[str, list[float]] = {artifact.id: [] for artifact in artifacts}
     told: dict[str, Any] = {}
     for number in range(rounds):
-        for contestant in contestants(bundle, artifacts, device=device, batch=batch):
+        for contestant in contestants(
+            bundle, artifacts, device=device, allow_fallback=allow_fallback, batch=batch
+        ):
             asked = replace(contestant, module=CHILD, spec=contestant.spec | {"throughput_s": seconds})
             answer = once(asked)
             rates[contestant.id].append(answer["images"] / answer["seconds"])

@@ -95,6 +95,7 @@ def test_a_bundles_contestants(bundle_root: Path) -> None:
         assert contestant.spec == {
             "path": str(artifact.path),
             "device": "CPU",
+            "allow_fallback": False,
             "shape": [1, 3, 16, 16],
             "threads": cores_allowed(),
         }

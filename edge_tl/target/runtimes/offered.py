@@ -1,0 +1,103 @@
+"""What the installed runtimes offer on this machine, and which artifacts a named device concerns.
+
+One name space for all of them: the names that `edge-tl devices` lists. A name that only one runtime knows concerns
+that runtime's artifacts; the others are left out, with the reason.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from edge_tl.target.bundle import Artifact
+from edge_tl.target.errors import BadInput, MissingExtra
+from edge_tl.target.machine import installed, openvino_core
+from edge_tl.target.runtimes import onnx, openvino
+from edge_tl.target.runtimes.seam import nearest
+from edge_tl.target.runtimes.trial import try_device
+
+
+def able(artifacts: Sequence[Artifact], device: str) -> tuple[list[Artifact], list[dict[str, str]]]:
+    """The artifacts whose runtime has `device`, and `{artifact, reason}` for the others.
+
+    Raises `BadInput` that lists what there is when no runtime has it.
+    """
+    if device.upper() == "CPU":
+        return list(artifacts), []
+    refusals = {suffix: _refusal(suffix, device) for suffix in sorted({a.path.suffix for a in artifacts})}
+    kept = [a for a in artifacts if refusals[a.path.suffix] is None]
+    if not kept:
+        reasons = "; ".join(reason for reason in refusals.values() if reason)
+        raise BadInput(f"--device {device}: {reasons}. {nearest(device, _names())}Choose one of these.")
+    return kept, [
+        {"artifact": a.id, "reason": f"--device {device}: {reason}"}
+        for a in artifacts
+        if (reason := refusals[a.path.suffix]) is not None
+    ]
+
+
+def accelerators(*, trials: bool = True) -> dict[str, dict[str, object] | None]:
+    """What each runtime offers here; None where it is not installed. Imports them, and with `trials` runs a tiny
+    model on every device, each in a process of its own: `sessions[]{name, works, reason}`.
+
+    A runtime that is installed but cannot be used has an empty list and `error`, the exception's name.
+    """
+    found = {
+        "onnxruntime": _probe("onnxruntime", "providers", lambda ort: list(ort.get_available_providers())),
+        "openvino": _probe("openvino", "devices", _openvino_devices),
+    }
+    for name, room in (("onnxruntime", onnx), ("openvino", openvino)) if trials else ():
+        entry = found[name]
+        if entry is not None and "error" not in entry:
+            entry["sessions"] = [try_device(name, device) for device in room.offered().names]
+    return found
+
+
+def _refusal(suffix: str, device: str) -> str | None:
+    try:
+        if suffix == ".onnx":
+            offer = onnx.offered()
+            return None if offer.find(device) else str(offer)
+        openvino.resolve(device)
+    except MissingExtra as error:
+        return str(error).partition(".")[0]
+    except BadInput as error:
+        return str(error).removeprefix(f"--device {device}: ").partition(". ")[0]
+    return None
+
+
+def _names() -> list[str]:
+    names: list[str] = []
+    for room in (onnx, openvino):
+        with suppress(MissingExtra):
+            names += room.offered().names
+    return names
+
+
+def _probe(name: str, offer: str, listing: Callable[[Any], list[Any]]) -> dict[str, object] | None:
+    version = installed(name)
+    try:
+        library = importlib.import_module(name)
+        # The imported module knows best: two distributions may share one folder. OpenVINO appends its build.
+        version = getattr(library, "__version__", "").split("-")[0] or version
+        return {"version": version, offer: listing(library)}
+    except Exception as error:  # native libraries and drivers raise anything
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            return None
+        # The message may hold paths; its type is enough to tell broken from missing.
+        return {"version": version, offer: [], "error": type(error).__name__}
+
+
+def _openvino_devices(library: Any) -> list[dict[str, object]]:
+    core = openvino_core()
+    devices: list[dict[str, object]] = []
+    for name in core.available_devices:
+        full_name: str | None = None
+        capabilities: list[str] = []
+        with suppress(Exception):  # a device whose driver fails must not hide the others
+            full_name = str(core.get_property(name, "FULL_DEVICE_NAME"))
+            capabilities = [str(c) for c in core.get_property(name, "OPTIMIZATION_CAPABILITIES")]
+        devices.append({"name": str(name), "full_name": full_name, "capabilities": capabilities})
+    return devices

@@ -1,0 +1,174 @@
+"""ONNX Runtime and its execution providers: the one that was asked for must have run the matrix layers.
+
+ONNX Runtime leaves to the CPU what a provider does not take, from a single node to all of them, and says so in a
+log at most. So an executed node's provider is read from a profiled run of the very file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.target.errors import BundleError, MissingExtra
+from edge_tl.target.runtimes.seam import Logits, Offer, check_input, fallback_note, fell_back, one_word
+
+_SUFFIX = "ExecutionProvider"
+_INT8 = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger")
+
+
+def offered() -> Offer:
+    """The providers this build has, by their names without the suffix: "CPU", "CUDA", "Tensorrt", "OpenVINO", ...
+
+    Raises `MissingExtra`. That one is offered does not mean that it works: only a session shows that.
+    """
+    library = _library()
+    names = [name.removesuffix(_SUFFIX) for name in library.get_available_providers()]
+    return Offer(f"ONNX Runtime {library.__version__}", names)
+
+
+class OnnxRuntime:
+    """A session on one provider. `check` finds out what ran; without it nothing is known about other devices than
+    the CPU."""
+
+    name = "onnxruntime"
+
+    def __init__(
+        self, path: Path, *, device: str = "CPU", threads: int, allow_fallback: bool = False
+    ) -> None:
+        self.version = _library().__version__
+        self.device = self._asked = offered().choose(device)
+        self.threads, self._path, self._allow_fallback = threads, path, allow_fallback
+        self._fallback: dict[str, Any] | None = None
+        self._session = self._open()
+        self._input = self._session.get_inputs()[0]
+        registered = self._session.get_providers()[0].removesuffix(_SUFFIX)
+        if registered != self.device:
+            self._fall_back("it did not start here, and ONNX Runtime took the CPU", {registered: 1})
+
+    def check(self) -> None:
+        """Run once under the profiler. Raises `FellBack` when a matrix layer ran on another provider than asked."""
+        if self._fallback or not (elsewhere := [node for node in self._nodes if node["on"] != self._asked]):
+            return
+        ran = Counter(node["on"] for node in self._nodes)
+        layers = Counter(node["on"] for node in elsewhere if _is_matrix(node["op"]))
+        if self._asked not in ran:
+            self._fall_back(f"every node ran on {_listed(ran)}", ran)
+        elif layers:
+            of = sum(layers.values()) + sum(
+                _is_matrix(n["op"]) for n in self._nodes if n["on"] == self._asked
+            )
+            self._fall_back(f"{sum(layers.values())} of {of} matrix layers ran on {_listed(layers)}", ran)
+
+    def details(self) -> dict[str, Any]:
+        """Nodes by provider, and what ran on another one than asked: `{nodes, of, time_share}`. Runs `check`."""
+        self.check()
+        away = [node for node in self._nodes if node["on"] != self._asked]
+        found: dict[str, Any] = {"providers": dict(Counter(node["on"] for node in self._nodes))}
+        if self._fallback:
+            return found | {"fallback": self._fallback, "notes": [fallback_note(self._fallback)]}
+        if away:
+            share = sum(n["ns"] for n in away) / max(1, sum(n["ns"] for n in self._nodes))
+            found["elsewhere"] = {"nodes": len(away), "of": len(self._nodes), "time_share": round(share, 4)}
+            ops = ", ".join(sorted({node["op"] for node in away}))
+            found["notes"] = [
+                f"{len(away)} of {len(self._nodes)} nodes, {100 * share:.0f} % of the time, ran on "
+                f"{_listed(Counter(n['on'] for n in away))}, no matrix layer among them: {ops}"
+            ]
+        return found
+
+    @property
+    def precision(self) -> str:
+        """From the operators that were executed, not those in the graph; "unknown" where a provider fused them."""
+        return one_word(
+            ["int8" if n["op"].startswith(_INT8) else "fp32" for n in self._nodes if _is_matrix(n["op"])]
+        )
+
+    @cached_property
+    def _nodes(self) -> list[dict[str, Any]]:
+        """One run's executed nodes: `{op, on, ns}`."""
+        size = [d if isinstance(d, int) else 1 for d in self._input.shape]
+        with tempfile.TemporaryDirectory() as folder:
+            session = self._open(str(Path(folder) / "profile"))
+            session.run(None, {self._input.name: np.zeros(size, np.float32)})
+            events = json.loads(Path(session.end_profiling()).read_text())
+        ran = [event for event in events if event.get("args", {}).get("op_name")]
+        return [
+            {
+                "op": e["args"]["op_name"],
+                "on": str(e["args"].get("provider")).removesuffix(_SUFFIX),
+                "ns": e["dur"] * 1000,
+            }
+            for e in ran
+        ]
+
+    def _fall_back(self, why: str, ran: dict[str, int]) -> None:
+        self._fallback = fell_back(self._asked, why, ran, allowed=self._allow_fallback)
+        self.device = ",".join(sorted(ran, key=lambda name: -ran[name]))
+
+    def _open(self, profile: str | None = None) -> Any:
+        library = _library()
+        options = library.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
+        options.log_severity_level = 3
+        if self._asked == "Dml":  # its documentation asks for that
+            options.enable_mem_pattern = False
+        if profile:
+            options.enable_profiling, options.profile_file_prefix = True, profile
+        provider = (f"{self._asked}{_SUFFIX}", _options(self._asked, self._path, self.threads))
+        try:
+            return library.InferenceSession(str(self._path), options, providers=[provider])
+        except Exception as error:  # the binding raises a dozen unrelated types, all meaning "cannot load"
+            on = "" if self._asked == "CPU" else f" on {self._asked}"
+            raise BundleError(
+                f"ONNX Runtime cannot load {self._path.name}{on}: {error}. Copy or export it again."
+            ) from None
+
+    def __call__(self, inputs: NDArray[np.float32]) -> Logits:
+        check_input(inputs, self._input.shape)
+        result: Logits = self._session.run(None, {self._input.name: inputs})[0]
+        return result
+
+
+def _library() -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtra("ONNX Runtime", "ort") from None
+    return onnxruntime
+
+
+def _options(provider: str, path: Path, threads: int) -> dict[str, str]:
+    """FP32 means FP32: what computes with fewer bits unasked is switched off where the provider lets one."""
+    if provider in ("CUDA", "Tensorrt"):
+        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # TensorRT has no option of its own for it
+        if preload := getattr(_library(), "preload_dlls", None):  # NVIDIA's libraries, where pip put them
+            with contextlib.redirect_stdout(sys.stderr):
+                preload()
+    if provider == "CUDA":
+        return {"use_tf32": "0"}
+    if provider == "Tensorrt":
+        quantized = b"QuantizeLinear" in path.read_bytes()  # TensorRT refuses such a file unless told
+        return {"trt_fp16_enable": "0", "trt_int8_enable": str(int(quantized))}
+    if provider == "OpenVINO":
+        return {"device_type": "CPU", "precision": "FP32", "num_of_threads": str(threads)}
+    if provider == "Xnnpack":
+        return {"intra_op_num_threads": str(threads)}
+    return {}
+
+
+def _is_matrix(op: str) -> bool:
+    return any(kind in op for kind in ("Conv", "Gemm", "MatMul"))
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(sorted(counts))

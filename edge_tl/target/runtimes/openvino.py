@@ -1,0 +1,192 @@
+"""OpenVINO and its devices. It is asked for f32: left alone it computes in bf16 where the chip has it, and answers
+change."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.target.errors import BadInput, BundleError, MissingExtra
+from edge_tl.target.machine import openvino_core
+from edge_tl.target.runtimes.seam import (
+    Logits,
+    Offer,
+    check_input,
+    fallback_note,
+    fell_back,
+    one_line,
+    one_word,
+)
+
+_SPREADING = ("AUTO", "HETERO", "MULTI")  # devices made of other devices
+_MATRIX = ("convolution", "fullyconnected", "fully_connected", "matmul", "gemm")
+_KINDS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
+_ISA_CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+
+
+def offered() -> Offer:
+    """The devices whose drivers work here: "CPU", "GPU", "GPU.1", "NPU", ..., and "AUTO". Raises `MissingExtra`."""
+    found = list(_core().available_devices)
+    # With two GPUs there is no "GPU" in the list, but it is the first one's name all the same.
+    found += sorted({name.partition(".")[0] for name in found} - set(found))
+    return Offer(f"OpenVINO {_version()}", [*found, "AUTO"])
+
+
+def resolve(device: str) -> str:
+    """OpenVINO's spelling of `device`, which may also be "AUTO:GPU,CPU" or "HETERO:GPU,CPU".
+
+    Raises `BadInput` that lists what there is, and `MissingExtra`.
+    """
+    if device.upper() == "CPU":
+        return "CPU"  # always there, and asking for the others starts their drivers
+    offer = offered()
+    kind, colon, parts = device.partition(":")
+    if colon and kind.upper() in _SPREADING:
+        return f"{kind.upper()}:{','.join(offer.choose(part.strip()) for part in parts.split(','))}"
+    if device.upper() in ("GPU", "NPU") and not offer.find(device) and (why := _broken(device.upper())):
+        raise BadInput(f"--device {device}: {offer}; {why}. Install its driver, or choose one of these.")
+    return offer.choose(device)
+
+
+class OpenVinoRuntime:
+    """A compiled model on one device, or on those that AUTO and HETERO choose."""
+
+    name = "openvino"
+
+    def __init__(
+        self, path: Path, *, device: str = "CPU", threads: int, allow_fallback: bool = False
+    ) -> None:
+        core = _core()
+        self._asked, self._allow_fallback = resolve(device), allow_fallback
+        self._fallback: dict[str, Any] | None = None
+        try:
+            self._compiled = core.compile_model(
+                core.read_model(path), self._asked, self._settings(core, threads)
+            )
+        except RuntimeError as error:
+            why = one_line(error)[-300:]
+            on = "" if self._asked == "CPU" else f" on {self._asked}"
+            raise BundleError(
+                f"OpenVINO cannot load {path.name}{on}: {why}. Copy or export it again."
+            ) from None
+        self.version = _version()
+        self._request = self._compiled.create_infer_request()
+        shape = self._compiled.input(0).partial_shape
+        self._shape = [d.get_length() if d.is_static else None for d in shape]
+        self._wanted_threads = threads
+
+    def _settings(self, core: Any, threads: int) -> dict[str, Any]:
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        spreading = self._asked.partition(":")[0] in _SPREADING
+        if spreading or "FP32" in core.get_property(self._asked, "OPTIMIZATION_CAPABILITIES"):
+            settings["INFERENCE_PRECISION_HINT"] = "f32"  # an NPU has none and refuses to be asked
+        if self._asked == "CPU":
+            settings["INFERENCE_NUM_THREADS"] = threads
+        elif spreading:
+            settings["DEVICE_PROPERTIES"] = {"CPU": {"INFERENCE_NUM_THREADS": threads}}
+        if self._asked.startswith("AUTO"):
+            settings["ENABLE_STARTUP_FALLBACK"] = (
+                False  # not on the CPU while the chosen device still compiles
+            )
+        return settings
+
+    @property
+    def device(self) -> str:
+        """What executes, asked anew: AUTO settles when it has inferred."""
+        return ",".join(name.strip("()") for name in self._compiled.get_property("EXECUTION_DEVICES"))
+
+    @property
+    def threads(self) -> int:
+        """The CPU's threads as compiled; 0 where the CPU takes no part."""
+        if "CPU" not in self.device.split(","):
+            return 0
+        with suppress(RuntimeError):  # AUTO and HETERO do not tell what they passed on
+            return int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
+        return self._wanted_threads
+
+    def check(self) -> None:
+        """Infer once, then compare the devices that executed with the one asked for. Raises `FellBack`."""
+        if self._fallback:
+            return
+        self(np.zeros([d or 1 for d in self._shape], np.float32))
+        if self._asked.partition(":")[0] in _SPREADING:
+            return  # they choose, and `device` says what
+        ran = self.device.split(",")
+        if any(name != self._asked and name.partition(".")[0] != self._asked for name in ran):
+            counts = dict(Counter(ran))
+            why = f"OpenVINO ran it on {self.device}"
+            self._fallback = fell_back(self._asked, why, counts, allowed=self._allow_fallback)
+
+    def details(self) -> dict[str, Any]:
+        """Matrix layers by precision and by kernel, the precision hint in force, a cap on the ISA. Runs `check`."""
+        self.check()
+        layers = self._layers()
+        found: dict[str, Any] = {
+            "layers": dict(Counter(precision for precision, _ in layers)),
+            "kernels": dict(Counter(kernel for _, kernel in layers if kernel)),
+        }
+        with suppress(RuntimeError):
+            hint = self._compiled.get_property("INFERENCE_PRECISION_HINT")
+            found["precision_hint"] = hint.to_string()
+        if cap := next((os.environ[name] for name in _ISA_CAPS if name in os.environ), None):
+            found["isa_cap"] = cap
+        if self._fallback:
+            found |= {"fallback": self._fallback, "notes": [fallback_note(self._fallback)]}
+        return found
+
+    @property
+    def precision(self) -> str:
+        """From the compiled graph: the precision of every convolution and matrix product."""
+        return one_word([precision for precision, _ in self._layers()])
+
+    def _layers(self) -> list[tuple[str, str]]:
+        """Precision and kernel of every matrix layer; [] where the device does not show what it compiled."""
+        found: list[tuple[str, str]] = []
+        with suppress(RuntimeError, KeyError):
+            for node in self._compiled.get_runtime_model().get_ordered_ops():
+                info = node.get_rt_info()
+                if str(info["layerType"].astype(str)).lower() in _MATRIX:
+                    precision = str(info["runtimePrecision"].astype(str))
+                    # "brgconv_avx2_f32": the instruction set that really runs; its precision is told apart.
+                    kernel = str(info["primitiveType"].astype(str)) if "primitiveType" in info else ""
+                    found.append((_KINDS.get(precision, precision), kernel.rpartition("_")[0]))
+        return found
+
+    def __call__(self, inputs: NDArray[np.float32]) -> Logits:
+        check_input(inputs, self._shape)
+        result: Logits = self._request.infer([inputs], share_inputs=True)[0].copy()
+        return result
+
+
+def _core() -> Any:
+    _library()
+    return openvino_core()
+
+
+def _version() -> str:
+    return str(_library().get_version().split("-")[0])  # the rest names its build
+
+
+def _library() -> Any:
+    try:
+        import openvino
+    except ImportError:
+        raise MissingExtra("OpenVINO", "openvino") from None
+    return openvino
+
+
+def _broken(device: str) -> str | None:
+    """Why a device that OpenVINO could drive is not there: the library that its plugin misses."""
+    try:
+        _core().get_property(device, "FULL_DEVICE_NAME")
+    except RuntimeError as error:
+        message = one_line(error)
+        if "cannot open shared object file" in message:
+            return f"its {device} plugin misses {message.partition(': cannot open')[0].rpartition(' ')[2]}"
+    return None

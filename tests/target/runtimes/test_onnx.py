@@ -1,0 +1,127 @@
+"""Which execution provider ran, and when that is an error. Real fallbacks: tests/test_second_provider.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_tl.target.errors import BadInput, FellBack
+from edge_tl.target.runtime import open_runtime, ran
+from edge_tl.target.runtimes import onnx
+from edge_tl.target.runtimes.onnx import OnnxRuntime
+
+onnxruntime = pytest.importorskip("onnxruntime")
+azure = pytest.mark.skipif(
+    "AzureExecutionProvider" not in onnxruntime.get_available_providers(),
+    reason="this ONNX Runtime has no provider that takes no operator",
+)
+
+
+def nodes(**on: str) -> list[dict[str, Any]]:
+    """What a profile tells: an operator and the provider that ran it, a microsecond each."""
+    return [{"op": op, "on": provider, "ns": 1000} for op, provider in on.items()]
+
+
+@azure
+def test_a_provider_that_takes_no_operator_is_refused(assets: Path) -> None:
+    """ONNX Runtime's ordinary CPU package offers "Azure", which leaves every operator to the CPU."""
+    with pytest.raises(FellBack, match=r"--device Azure: every node ran on CPU\. .*--allow-fallback"):
+        open_runtime(assets / "tiny.onnx", device="azure")
+    unchecked = open_runtime(assets / "tiny.onnx", device="azure", check=False)
+    with pytest.raises(FellBack):  # nobody reports a number with what ran, without having been told
+        ran(unchecked)
+
+
+@azure
+def test_an_allowed_fallback_is_on_record(assets: Path) -> None:
+    facts = ran(open_runtime(assets / "tiny.int8.onnx", device="azure", allow_fallback=True))
+    assert facts["device"] == "CPU"
+    assert facts["precision"] == "int8"
+    assert facts["fallback"]["asked"] == "Azure"
+    assert facts["fallback"]["ran"] == facts["providers"]
+    assert facts["notes"] == ["Azure was asked for, every node ran on CPU"]
+
+
+@azure
+@pytest.mark.parametrize(
+    ("ran_on", "refusal", "device"),
+    [
+        ({"Conv": "Azure", "Gemm": "Azure"}, None, "Azure"),
+        ({"Conv": "Azure", "Softmax": "CPU"}, None, "Azure"),
+        ({"subgraph_1": "Azure", "Softmax": "CPU"}, None, "Azure"),
+        (
+            {"Conv": "Azure", "FusedConv": "Azure", "QGemm": "CPU"},
+            "1 of 3 matrix layers ran on CPU",
+            "Azure,CPU",
+        ),
+        ({"subgraph_1": "Azure", "QLinearConv": "CPU"}, "1 of 1 matrix layers ran on CPU", "Azure,CPU"),
+        ({"Relu": "CPU", "Softmax": "CPU"}, "every node ran on CPU", "CPU"),
+    ],
+)
+def test_matrix_layers_elsewhere_are_an_error_others_a_note(
+    assets: Path, ran_on: dict[str, str], refusal: str | None, device: str
+) -> None:
+    runtime = OnnxRuntime(assets / "tiny.onnx", device="Azure", threads=1)
+    vars(runtime)["_nodes"] = nodes(**ran_on)
+    if refusal is None:
+        facts = runtime.details()
+        away = sum(provider != "Azure" for provider in ran_on.values())
+        assert ("elsewhere" in facts) == ("notes" in facts) == bool(away)
+        if away:
+            assert facts["elsewhere"] == {"nodes": away, "of": 2, "time_share": 0.5}
+            assert facts["notes"] == [
+                "1 of 2 nodes, 50 % of the time, ran on CPU, no matrix layer among them: Softmax"
+            ]
+    else:
+        with pytest.raises(FellBack) as caught:
+            runtime.check()
+        assert caught.value.why == refusal
+    allowed = OnnxRuntime(assets / "tiny.onnx", device="Azure", threads=1, allow_fallback=True)
+    vars(allowed)["_nodes"] = nodes(**ran_on)
+    assert ("fallback" in allowed.details()) == (refusal is not None)
+    assert allowed.device == device
+
+
+def test_a_provider_that_does_not_start_is_refused(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CUDA without its libraries: it is offered, and the session comes back on the CPU with a line in a log."""
+    offer = onnx.offered()
+    monkeypatch.setattr(onnx, "offered", lambda: offer._replace(names=[*offer.names, "CUDA"]))
+    session = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda path, options, providers: session(path, options, providers=["CPUExecutionProvider"]),
+    )
+    with pytest.raises(FellBack, match="--device CUDA: it did not start here"):
+        open_runtime(assets / "tiny.onnx", device="cuda")
+    facts = ran(open_runtime(assets / "tiny.onnx", device="cuda", allow_fallback=True))
+    assert (facts["device"], facts["fallback"]["asked"]) == ("CPU", "CUDA")
+    assert list(facts["providers"]) == ["CPU"]
+
+
+def test_fp32_means_fp32(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    fp32, int8 = assets / "tiny.onnx", assets / "tiny.int8.onnx"
+    assert onnx._options("CUDA", fp32, 2) == {"use_tf32": "0"}
+    assert onnx._options("Tensorrt", fp32, 2) == {"trt_fp16_enable": "0", "trt_int8_enable": "0"}
+    assert onnx._options("Tensorrt", int8, 2)["trt_int8_enable"] == "1"
+    assert onnx._options("OpenVINO", fp32, 2)["precision"] == "FP32"
+    assert onnx._options("CPU", fp32, 2) == {}
+
+
+def test_what_ran_on_the_cpu_counts_its_nodes(assets: Path) -> None:
+    facts = ran(open_runtime(assets / "tiny.onnx"))
+    assert list(facts["providers"]) == ["CPU"]
+    assert facts["providers"]["CPU"] >= 3
+    assert not {"fallback", "elsewhere", "notes"} & set(facts)
+
+
+def test_an_unknown_provider_lists_the_offer_and_the_nearest(
+    assets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer = onnx.offered()
+    monkeypatch.setattr(onnx, "offered", lambda: offer._replace(names=["Tensorrt", "CUDA", "CPU"]))
+    with pytest.raises(BadInput, match=r"offers Tensorrt, CUDA, CPU\. Did you mean Tensorrt\?"):
+        open_runtime(assets / "tiny.onnx", device="TensorRTT")
