@@ -119,7 +119,7 @@ def _gate(row: dict[str, Any], limit: float) -> dict[str, Any]:
     low, high = (100 * (end - 1) for end in ends)
     passed = ends[0] <= 1 + limit
     middle = 100 * (row["slowdown"] - 1)
-    words = f"{name} in {row['file']} is {middle:+.1f} % slower [{low:+.1f}, {high:+.1f}]"
+    words = f"{name} in {row['file']} takes {middle:+.1f} % time [{low:+.1f}, {high:+.1f}]"
     if passed:
         words += f": {'within' if ends[1] <= 1 + limit else 'not proven beyond'} {100 * limit:g} %"
     else:
