@@ -36,6 +36,7 @@ def test_smaller_and_the_same_model(
     assert got.dtype == np.float32
     spread = float(np.abs(expected).max())
     assert 0 < np.abs(got - expected).max() < most * spread
+    assert runtime.precision == "fp32"  # a CPU computes neither in what it is stored in
     assert runtime(pixels[:1]).shape == (1, len(loaded.labels))
 
 

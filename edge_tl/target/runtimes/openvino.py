@@ -66,9 +66,9 @@ class OpenVinoRuntime:
         self._asked, self._allow_fallback = resolve(device), allow_fallback
         self._fallback: dict[str, Any] | None = None
         try:
-            self._compiled = core.compile_model(
-                core.read_model(path), self._asked, self._settings(core, threads)
-            )
+            model = core.read_model(path)
+            half = any(op.get_element_type().to_string() == "f16" for op in model.get_ops())
+            self._compiled = core.compile_model(model, self._asked, self._settings(core, threads, half=half))
         except RuntimeError as error:
             why = one_line(error)[-300:]
             on = "" if self._asked == "CPU" else f" on {self._asked}"
@@ -81,10 +81,13 @@ class OpenVinoRuntime:
         self._shape = [d.get_length() if d.is_static else None for d in shape]
         self._wanted_threads = threads
 
-    def _settings(self, core: Any, threads: int) -> dict[str, Any]:
+    def _settings(self, core: Any, threads: int, *, half: bool) -> dict[str, Any]:
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         spreading = self._asked.partition(":")[0] in _SPREADING
-        if spreading or "FP32" in core.get_property(self._asked, "OPTIMIZATION_CAPABILITIES"):
+        able = () if spreading else core.get_property(self._asked, "OPTIMIZATION_CAPABILITIES")
+        if half and "FP16" in able and self._asked != "CPU":
+            settings["INFERENCE_PRECISION_HINT"] = "f16"  # what an FP16 file is made for
+        elif spreading or "FP32" in able:
             settings["INFERENCE_PRECISION_HINT"] = "f32"  # an NPU has none and refuses to be asked
         if self._asked == "CPU":
             settings["INFERENCE_NUM_THREADS"] = threads
@@ -152,10 +155,13 @@ class OpenVinoRuntime:
             for node in self._compiled.get_runtime_model().get_ordered_ops():
                 info = node.get_rt_info()
                 if str(info["layerType"].astype(str)).lower() in _MATRIX:
-                    precision = str(info["runtimePrecision"].astype(str))
-                    # "brgconv_avx2_f32": the instruction set that really runs; its precision is told apart.
+                    # "brgconv_avx2_f32": the instruction set that really runs, and what it computes in. The runtime
+                    # precision is that of the weights: a CPU computes FP16 weights in float32.
                     kernel = str(info["primitiveType"].astype(str)) if "primitiveType" in info else ""
-                    found.append((_KINDS.get(precision, precision), kernel.rpartition("_")[0]))
+                    name, _, precision = kernel.rpartition("_")
+                    if precision.lower() not in _KINDS:
+                        precision = str(info["runtimePrecision"].astype(str))
+                    found.append((_KINDS.get(precision.lower(), precision), name))
         return found
 
     def __call__(self, inputs: NDArray[np.float32]) -> Logits:

@@ -94,6 +94,8 @@ def test_a_bundles_contestants(bundle_root: Path) -> None:
         assert contestant.module == CHILD
         assert contestant.spec == {
             "path": str(artifact.path),
+            "precision": artifact.precision,
+            "allow_fallback": False,
             "device": "CPU",
             "allow_fallback": False,
             "shape": [1, 3, 16, 16],
