@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edge_tl.cli import fleet
 from edge_tl.cli.console import Artifacts, Debug, Device, Json, Progress, finish, grid, milliseconds, say
 from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
 
@@ -22,15 +23,22 @@ def add_to(app: typer.Typer) -> None:
 
 
 def verify(
+    ctx: typer.Context,
     bundle: BundlePath,
     data: Annotated[Path | None, typer.Option(help="A labelled folder: adds accuracy on it.")] = None,
     artifact: Artifacts = None,
     device: Device = "CPU",
+    on: fleet.On = None,
+    targets: fleet.Targets = None,
+    wheels: fleet.Wheels = None,
+    ssh: fleet.Ssh = "ssh",
     out: OutFile = None,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Prove, on this machine, that a bundle is still the model it was exported from."""
+    if fleet.asked(ctx):
+        return fleet.away(ctx)
     from edge_tl.target import verify as room
     from edge_tl.target.bundle import read_bundle
 
@@ -78,6 +86,7 @@ def verify(
 
 
 def bench(
+    ctx: typer.Context,
     bundle: BundlePath,
     artifact: Artifacts = None,
     quick: Annotated[bool, typer.Option("--quick", help="100 calls each instead of 700: no p99.")] = False,
@@ -85,11 +94,17 @@ def bench(
     count: Annotated[int | None, typer.Option(min=1, help="Calls per process.")] = None,
     device: Device = "CPU",
     seed: Annotated[int, typer.Option(help="Draws the order of the rounds.")] = 0,
+    on: fleet.On = None,
+    targets: fleet.Targets = None,
+    wheels: fleet.Wheels = None,
+    ssh: fleet.Ssh = "ssh",
     out: OutFile = None,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Measure latency on this machine, beside PyTorch where it is installed."""
+    if fleet.asked(ctx):
+        return fleet.away(ctx)
     from dataclasses import replace
 
     from edge_tl.target import bench as room
@@ -140,8 +155,19 @@ def predict(
     return finish(result, "\n".join(lines), as_json=json)
 
 
-def devices(json: Json = False, debug: Debug = False) -> int:
+def devices(
+    ctx: typer.Context,
+    on: fleet.On = None,
+    targets: fleet.Targets = None,
+    wheels: fleet.Wheels = None,
+    ssh: fleet.Ssh = "ssh",
+    out: OutFile = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
     """What this machine has: CPU instructions, execution providers, OpenVINO devices."""
+    if fleet.asked(ctx):
+        return fleet.away(ctx)
     from edge_tl.target import machine
 
     found = machine.accelerators()
@@ -150,6 +176,7 @@ def devices(json: Json = False, debug: Debug = False) -> int:
         "conditions": machine.conditions(),
         "runtimes": found,
     }
+    _save(result, out)
     identity = result["machine"]
     lines = [
         f"CPU        {identity['cpu']}, {identity['cores_allowed']} of {identity['cores']} cores allowed",
@@ -192,7 +219,9 @@ def _latencies(result: dict[str, Any]) -> str:
 
 
 def _desk_at_hand() -> bool:
-    return all(importlib.util.find_spec(name) for name in ("torch", "torchvision", "safetensors", "pydantic"))
+    # A device may have PyTorch; it has no desk.
+    needed = ("edge_tl.host", "torch", "torchvision", "safetensors", "pydantic")
+    return all(importlib.util.find_spec(name) for name in needed)
 
 
 def _save(result: dict[str, Any], out: Path | None) -> None:

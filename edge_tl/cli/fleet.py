@@ -1,0 +1,201 @@
+"""`--on` and `--targets`, for the verbs of the device: the same verb with the same options, on other machines.
+
+It turns what was typed into words for the device, draws a line per device, and prints; it must hold no other logic.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_tl.cli.console import finish, grid, milliseconds, say
+from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
+
+if TYPE_CHECKING:
+    from edge_tl.host.fleet.parcel import Tree
+
+On = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--on", metavar="HOST", help="Run on this device, over ssh; repeatable. --out is then a folder."
+    ),
+]
+Targets = Annotated[
+    Path | None, typer.Option("--targets", help="A targets.yaml: all its devices, or those that --on names.")
+]
+Wheels = Annotated[
+    Path | None, typer.Option("--wheels", help="With --on: a folder of wheels, for devices without internet.")
+]
+Ssh = Annotated[
+    str, typer.Option("--ssh", envvar="EDGE_TL_SSH", help="With --on: the ssh command, e.g. 'ssh -F FILE'.")
+]
+
+_OWN = {"on", "targets", "wheels", "ssh", "out", "json", "debug", "bundle"}
+_DRAWN = ("done", "failed")
+
+
+def asked(ctx: typer.Context) -> bool:
+    """Whether the verb is to run elsewhere. Raises `BadInput` for --wheels without a device."""
+    given = ctx.params
+    if given["wheels"] and not (given["on"] or given["targets"]):
+        raise BadInput("--wheels is for devices: name one with --on HOST, or give --targets FILE.")
+    return bool(given["on"] or given["targets"])
+
+
+def away(ctx: typer.Context) -> int:
+    """Run the verb on the devices that were named, and print what came home."""
+    from edge_tl.host.fleet import crew, errand, parcel, targets, wheel
+
+    given = ctx.params
+    verb = str(ctx.info_name)
+    chosen = targets.choose(given["on"] or (), given["targets"])
+    words: list[str | Tree] = [parcel.of_bundle(given["bundle"])] if given.get("bundle") else []
+    words += forwarded(ctx)
+    packages = parcel.of_path(given["wheels"], suffix=".whl") if given["wheels"] else None
+    job = errand.Errand(verb, tuple(words), wheel.build(), packages)
+    with Lines(chosen) as lines:
+        result = crew.run(chosen, job, ssh=given["ssh"], out=given["out"], progress=lines)
+    if given["out"] and any("result" in entry for entry in result["devices"]):
+        say(f"saved in {given['out']}")
+    code = 0 if result["passed"] else EXIT_GATE_FAILED
+    return finish(result, summary(result), as_json=given["json"], code=code)
+
+
+def forwarded(ctx: typer.Context) -> list[str | Tree]:
+    """The options that were typed, as words for the device; a path becomes the tree that it names."""
+    from edge_tl.host.fleet import parcel
+
+    words: list[str | Tree] = []
+    for option in ctx.command.params:
+        name = str(option.name)
+        source = ctx.get_parameter_source(name)
+        if name in _OWN or source is None or source.name != "COMMANDLINE":
+            continue
+        value = ctx.params[name]
+        if isinstance(value, bool):
+            words.append((option.opts if value else option.secondary_opts)[0])
+            continue
+        long = next(spelling for spelling in option.opts if spelling.startswith("--"))
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(one, Path):
+                words += [long, parcel.of_path(one)]
+            else:
+                words.append(f"{long}={one.value if isinstance(one, enum.Enum) else one}")
+    return words
+
+
+def summary(result: dict[str, Any]) -> str:
+    """What came home from every device, side by side; what did not, below."""
+    rows: list[list[str]] = []
+    headings, of = _TABLES[result["verb"]]
+    for entry in result["devices"]:
+        if "result" in entry:
+            rows += [[entry["name"], *cells] for cells in of(entry["result"])]
+    text = grid(["device", *headings], rows, left=len(headings) + 1 if result["verb"] == "devices" else 2)
+    text = text + "\n" if rows else ""
+    for entry in result["devices"]:
+        if entry["status"] == "error":
+            text += f"\n{entry['name']}: FAILED at {entry['step']}: {entry['error']}"
+        elif entry["status"] == "failed":
+            text += f"\n{entry['name']}: FAILED a gate or budget; its result is home."
+    home = sum("result" in entry for entry in result["devices"])
+    return f"{text}\n{home} of {len(result['devices'])} results home.".lstrip("\n")
+
+
+def _bench(result: dict[str, Any]) -> Iterator[list[str]]:
+    for row in result["artifacts"]:
+        ms, ran = row["latency_ms"], row["ran"]
+        figures = [milliseconds(ms[p]) for p in ("p50", "p90", "p99")]
+        yield [row["id"], *figures, str(ms["n"]), f"{ran['device']} {ran['precision']} x{ran['threads']}"]
+
+
+def _verify(result: dict[str, Any]) -> Iterator[list[str]]:
+    for artifact in dict.fromkeys(gate["artifact"] or "all" for gate in result["gates"]):
+        gates = [gate for gate in result["gates"] if (gate["artifact"] or "all") == artifact]
+        failed = [f"{gate['gate']}: {gate['reason']}" for gate in gates if not gate["passed"]]
+        yield [artifact, f"{len(gates) - len(failed)} of {len(gates)}", failed[0] if failed else "pass"]
+
+
+def _devices(result: dict[str, Any]) -> Iterator[list[str]]:
+    machine = result["machine"]
+    found = [f"{name} {entry['version']}" for name, entry in result["runtimes"].items() if entry]
+    cores = f"{machine['cores_allowed']} of {machine['cores']}"
+    yield [machine["cpu"], cores, " ".join(machine["isa"]), ", ".join(found) or "no runtime"]
+
+
+_TABLES = {
+    "bench": (["artifact", "p50 ms", "p90 ms", "p99 ms", "calls", "ran on"], _bench),
+    "verify": (["artifact", "gates", "what they say"], _verify),
+    "devices": (["CPU", "cores", "ISA", "runtimes"], _devices),
+}
+
+
+class Lines:
+    """A line per device that changes in place on a terminal; elsewhere a line for each step. Called from threads."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._state = {name: ["waiting", ""] for name in names}
+        self._began = time.monotonic()
+        self._ended: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._live: Any = None
+
+    def __enter__(self) -> Lines:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(stderr=True)
+            self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=8)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def __call__(self, name: str, step: str, note: str) -> None:
+        with self._lock:
+            new = self._state[name][0] != step
+            self._state[name] = [step, note]
+            if step in _DRAWN:
+                self._ended[name] = time.monotonic() - self._began
+            if not self._live and new:
+                say(f"{name}: {step}{f': {note}' if note else ''}")
+
+    def _screen(self) -> Any:
+        from rich.spinner import Spinner
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 1))
+        for _ in range(4):
+            table.add_column(no_wrap=True, overflow="ellipsis")
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        now = time.monotonic() - self._began
+        for name, (step, note) in self._state.items():
+            sign: Any = {"done": Text("✓", "green"), "failed": Text("✗", "red")}.get(step)
+            if note == "failed":
+                sign = Text("✗", "red")
+            took = Text(f"{self._ended.get(name, now):4.0f} s", style="cyan")
+            table.add_row(
+                sign or _spinner(Spinner, name), Text(name, "bold"), took, Text(step), Text(note, "dim")
+            )
+        return table
+
+
+_SPINNERS: dict[str, Any] = {}
+
+
+def _spinner(make: Any, name: str) -> Any:
+    return _SPINNERS.setdefault(name, make("dots"))
