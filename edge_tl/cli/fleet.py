@@ -39,7 +39,7 @@ Ssh = Annotated[
 ]
 
 _OWN = {"on", "targets", "wheels", "ssh", "out", "json", "debug", "bundle"}
-_DRAWN = ("done", "failed")
+_ENDED = ("done", "failed")
 
 
 def asked(ctx: typer.Context) -> bool:
@@ -147,13 +147,16 @@ class Lines:
         self._ended: dict[str, float] = {}
         self._lock = threading.Lock()
         self._live: Any = None
+        self._spinner: Any = None
 
     def __enter__(self) -> Lines:
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.live import Live
+            from rich.spinner import Spinner
 
             console = Console(stderr=True)
+            self._spinner = Spinner("dots")
             self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=8)
             self._live.start()
         return self
@@ -168,34 +171,28 @@ class Lines:
         with self._lock:
             new = self._state[name][0] != step
             self._state[name] = [step, note]
-            if step in _DRAWN:
+            if step in _ENDED:
                 self._ended[name] = time.monotonic() - self._began
             if not self._live and new:
                 say(f"{name}: {step}{f': {note}' if note else ''}")
 
     def _screen(self) -> Any:
-        from rich.spinner import Spinner
         from rich.table import Table
         from rich.text import Text
 
-        table = Table.grid(padding=(0, 1))
-        for _ in range(4):
-            table.add_column(no_wrap=True, overflow="ellipsis")
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        table = Table.grid(padding=(0, 1), expand=True)
+        for width in (1, max(len(name) for name in self._state), 6, len("environment")):
+            table.add_column(no_wrap=True, width=width)
+        table.add_column(ratio=1)
         now = time.monotonic() - self._began
         for name, (step, note) in self._state.items():
-            sign: Any = {"done": Text("✓", "green"), "failed": Text("✗", "red")}.get(step)
-            if note == "failed":
-                sign = Text("✗", "red")
-            took = Text(f"{self._ended.get(name, now):4.0f} s", style="cyan")
-            table.add_row(
-                sign or _spinner(Spinner, name), Text(name, "bold"), took, Text(step), Text(note, "dim")
+            sign, style = (self._spinner.render(now).plain, "cyan")
+            if step in _ENDED:
+                sign, style = ("✓", "green") if (step, note) == ("done", "passed") else ("✗", "red")
+            took = f"{self._ended.get(name, now):4.0f} s"
+            # A reason is shown whole; what a step says while it works is cut to one line.
+            line = Text(
+                note, "dim" if style == "cyan" else style, no_wrap=step != "failed", overflow="ellipsis"
             )
+            table.add_row(Text(sign, style), Text(name, "bold"), Text(took, "cyan"), Text(step), line)
         return table
-
-
-_SPINNERS: dict[str, Any] = {}
-
-
-def _spinner(make: Any, name: str) -> Any:
-    return _SPINNERS.setdefault(name, make("dots"))

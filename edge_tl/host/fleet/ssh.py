@@ -22,9 +22,7 @@ from edge_tl.target.errors import BadInput
 
 CONNECT_S = 45.0  # name, TCP, keys and login together; a small board takes seconds for the keys
 BEAT_S = 15.0
-_QUIET = (
-    "BatchMode=yes LogLevel=ERROR ClearAllForwardings=yes ForwardAgent=no ForwardX11=no PermitLocalCommand=no"
-)
+_QUIET = "BatchMode=yes ClearAllForwardings=yes ForwardAgent=no ForwardX11=no PermitLocalCommand=no"
 _PLAIN = "RemoteCommand=none RequestTTY=no ControlPersist=no EscapeChar=none"
 _ALIVE = "ConnectTimeout=10 ServerAliveInterval=15 ServerAliveCountMax=3"
 # Python's first words: an old one says so; else it runs the program that follows, by its length.
@@ -56,7 +54,10 @@ class Connection:
 
     def open(self) -> None:
         """Connect. Raises `DeviceTrouble` that says why not, `BadInput` when there is no ssh here."""
-        command = [*self._command("ControlMaster=yes", *_ALIVE.split()), "echo edge-tl && cat >/dev/null"]
+        command = [
+            *self._command("ControlMaster=yes", "LogLevel=INFO", *_ALIVE.split()),
+            "echo edge-tl && cat >/dev/null",
+        ]
         master = self._start(command, master=True)
         answers: queue.Queue[bytes] = queue.Queue()
         _read(master.stdout, answers.put)
@@ -89,7 +90,10 @@ class Connection:
                 said.append(text)
                 note(text)
 
-        command = [*self._command("ControlMaster=no", "ProxyCommand=false"), f'{_word(python)} -c "{_BOOT}"']
+        command = [
+            *self._command("ControlMaster=no", "LogLevel=ERROR", "ProxyCommand=false"),
+            f'{_word(python)} -c "{_BOOT}"',
+        ]
         session = self._start(command)
         received: list[bytes] = []
         readers = [_read(session.stdout, received.append), _read(session.stderr, hear)]

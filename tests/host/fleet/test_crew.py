@@ -22,17 +22,25 @@ LONG = ["--rounds", "500", "--count", "50", "--artifact", "onnx-fp32"]
 
 
 @pytest.fixture
-def full(device: Maker) -> Iterator[Maker]:
+def full(device: Maker, tmp_path: Path) -> Iterator[Maker]:
     """`full(name)` is a device whose home is a disk without room: a tmpfs where this user may mount one, else a
     limit on the size of its files."""
     mounted: list[Path] = []
 
+    def mount(path: Path) -> bool:
+        command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)]
+        if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+            return False
+        mounted.append(path)
+        return True
+
     def make(name: str) -> Loopback:
-        limited = device(name, 'ForceCommand ulimit -f 8; eval "$SSH_ORIGINAL_COMMAND"')
-        mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(limited.home)]
-        if os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0:
-            mounted.append(limited.home)
-        return limited
+        (probe := tmp_path / "probe").mkdir()
+        if not mount(probe):
+            return device(name, 'ForceCommand ulimit -f 8; eval "$SSH_ORIGINAL_COMMAND"')
+        made: Loopback = device(name)
+        assert mount(made.home)
+        return made
 
     yield make
     for home in mounted:

@@ -63,7 +63,7 @@ class Store:
 
     def take(self, sha256: str, stream: IO[bytes]) -> None:
         """Keep a content under its name once its hash is right; until then it has another name."""
-        digest = hashlib.sha256()
+        place, digest = self.object(sha256), hashlib.sha256()
         with self.scratch() as scratch:
             part = scratch / "part"
             with part.open("wb") as file:
@@ -73,7 +73,7 @@ class Store:
             if digest.hexdigest() != sha256:
                 raise Trouble("changed", sha256)
             part.chmod(0o444)
-            os.replace(part, self.object(sha256))
+            os.replace(part, place)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
