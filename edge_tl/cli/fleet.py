@@ -102,6 +102,10 @@ def summary(result: dict[str, Any]) -> str:
     text = grid(["device", *headings], rows, left=len(headings) + 1 if result["verb"] == "devices" else 2)
     text = text + "\n" if rows else ""
     for entry in result["devices"]:
+        for skipped in entry.get("result", {}).get("skipped", []):
+            text += f"\n{entry['name']}: skipped {skipped['artifact']}: {skipped['reason']}"
+        for warning in entry.get("result", {}).get("warnings", []):
+            text += f"\n{entry['name']}: warning: {warning}"
         if entry["status"] == "error":
             text += f"\n{entry['name']}: FAILED at {entry['step']}: {entry['error']}"
         elif entry["status"] == "failed":
@@ -181,6 +185,7 @@ class Lines:
         from rich.text import Text
 
         table = Table.grid(padding=(0, 1), expand=True)
+        table.width = self._live.console.width - 3  # room for the ^C that a terminal writes at the end
         for width in (1, max(len(name) for name in self._state), 6, len("environment")):
             table.add_column(no_wrap=True, width=width)
         table.add_column(ratio=1)

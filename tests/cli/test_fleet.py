@@ -102,12 +102,16 @@ def test_a_summary_names_every_device():
         "verb": "bench",
         "passed": False,
         "devices": [
-            {"name": "shed", "status": "passed", "result": {"artifacts": [{"id": "a", "latency_ms": MS, "ran": RAN}]}},
+            {"name": "shed", "status": "passed", "result": {
+                "artifacts": [{"id": "a", "latency_ms": MS, "ran": RAN}],
+                "skipped": [{"artifact": "b", "reason": "no openvino"}],
+            }},
             {"name": "loft", "status": "error", "step": "copy", "error": "its disk is full."},
         ],
     }  # fmt: skip
     text = fleet.summary(result)
     assert "shed    a           1.23    2.00       —    100  CPU fp32 x4" in text
+    assert "shed: skipped b: no openvino" in text
     assert "loft: FAILED at copy: its disk is full." in text
     assert text.endswith("1 of 2 results home.")
     only = fleet.summary({"verb": "devices", "devices": result["devices"][1:]})

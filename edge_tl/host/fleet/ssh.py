@@ -48,7 +48,7 @@ class Connection:
         self._socket = str(socket).replace("%", "%%")
         self._master: subprocess.Popen[bytes] | None = None
         self._session: subprocess.Popen[bytes] | None = None
-        self._closed = False
+        self._connected = self._closed = False
         self._lock = threading.Lock()
         self._said: list[str] = []
 
@@ -71,6 +71,7 @@ class Connection:
             if not line:
                 hearing.join(timeout=5)
                 raise reasons.unreachable(self.host, self._said)
+        self._connected = True
 
     def ask(
         self,
@@ -125,6 +126,8 @@ class Connection:
             assert self._master.stdin is not None
             with suppress(OSError):
                 self._master.stdin.close()
+            if not self._connected:
+                self._master.terminate()
             for end in (self._master.terminate, self._master.kill):
                 try:
                     self._master.wait(timeout=8)  # the master outlives every session that is still open

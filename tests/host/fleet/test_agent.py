@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
+import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
+from loopback import until
 
 from edge_tl.host.fleet import agent
 from edge_tl.host.fleet.agent.desk import Trouble
@@ -36,13 +39,45 @@ def test_it_imports_the_standard_library_only(path: Path):
 
 
 def test_the_desk_needs_no_pytorch_for_it():
-    import subprocess
-
     loaded = subprocess.run(
         [sys.executable, "-c", FLEET], capture_output=True, text=True, check=True
     ).stdout.split()
     assert "edge_tl.host.fleet.ssh" in loaded
     assert not {"torch", "torchvision", "onnxruntime", "openvino", "nncf"} & set(loaded)
+
+
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # inherited by the grandchild
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+print(child.pid, flush=True)
+time.sleep(3600)
+"""
+WATCHED = """
+import sys
+from edge_tl.host.fleet.agent import desk
+desk.SILENCE_S, desk.GRACE_S = float(sys.argv[1]), 0.5
+here = desk.Desk()
+here.watch()
+with here.child([sys.executable, "-c", sys.argv[2]]) as process:
+    print(process.stdout.readline().decode(), flush=True)
+    process.stdout.read()
+print("gone" if here.gone.wait(60) else "here")
+"""
+
+
+@pytest.mark.parametrize("end", ["closed", "silent"])
+def test_what_runs_ends_with_the_desk_even_when_it_will_not(end: str):
+    """Its pipe was closed, or nothing came through it for long: a cable that was pulled closes nothing."""
+    command = [sys.executable, "-c", WATCHED, "3600" if end == "closed" else "0.5", STUBBORN]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as agent_process:
+        assert agent_process.stdin is not None
+        assert agent_process.stdout is not None
+        grandchild = psutil.Process(int(agent_process.stdout.readline()))
+        if end == "closed":
+            agent_process.stdin.close()
+        assert agent_process.stdout.read().split() == ["gone"]
+    until(lambda: not grandchild.is_running() or grandchild.status() == "zombie", "the grandchild to end")
 
 
 def test_a_content_has_its_name_only_when_it_is_whole(tmp_path: Path):
