@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,6 +40,7 @@ Ssh = Annotated[
 ]
 
 _OWN = {"on", "targets", "wheels", "ssh", "out", "json", "debug", "bundle"}
+_HERE = {"save", "compare", "plot", "fail_if_slower"}  # what is done with results, at the desk
 _ENDED = ("done", "failed")
 
 
@@ -57,8 +59,11 @@ def away(ctx: typer.Context) -> int:
     given = ctx.params
     verb = str(ctx.info_name)
     chosen = targets.choose(given["on"] or (), given["targets"])
-    words: list[str | Tree] = [parcel.of_bundle(given["bundle"])] if given.get("bundle") else []
-    words += forwarded(ctx)
+    bundle = given.get("bundle")
+    bundles = [bundle] if isinstance(bundle, Path) else bundle or []
+    if len(bundles) > 1:
+        raise BadInput(f"{verb} --on takes one bundle, not {len(bundles)}.")
+    words: list[str | Tree] = [*map(parcel.of_bundle, bundles), *forwarded(ctx)]
     packages = parcel.of_path(given["wheels"], suffix=".whl") if given["wheels"] else None
     job = errand.Errand(verb, tuple(words), wheel.build(), packages)
     with Lines(chosen) as lines:
@@ -79,6 +84,10 @@ def forwarded(ctx: typer.Context) -> list[str | Tree]:
         source = ctx.get_parameter_source(name)
         if name in _OWN or source is None or source.name != "COMMANDLINE":
             continue
+        if name in _HERE:
+            raise BadInput(
+                f"{option.opts[0]} is for results that are here: run with --on and --out DIR first."
+            )
         value = ctx.params[name]
         if isinstance(value, bool):
             words.append((option.opts if value else option.secondary_opts)[0])
@@ -98,7 +107,8 @@ def summary(result: dict[str, Any]) -> str:
     headings, of = _TABLES[result["verb"]]
     for entry in result["devices"]:
         if "result" in entry:
-            rows += [[entry["name"], *cells] for cells in of(entry["result"])]
+            with suppress(KeyError, TypeError):  # a result of another shape is not for this table
+                rows += [[entry["name"], *cells] for cells in of(entry["result"])]
     text = grid(["device", *headings], rows, left=len(headings) + 1 if result["verb"] == "devices" else 2)
     text = text + "\n" if rows else ""
     for entry in result["devices"]:
@@ -110,6 +120,8 @@ def summary(result: dict[str, Any]) -> str:
             text += f"\n{entry['name']}: FAILED at {entry['step']}: {entry['error']}"
         elif entry["status"] == "failed":
             text += f"\n{entry['name']}: FAILED a gate or budget; its result is home."
+    if not rows and any("result" in entry for entry in result["devices"]):
+        text += "\nThe results are JSON: give --out DIR or --json."
     home = sum("result" in entry for entry in result["devices"])
     return f"{text}\n{home} of {len(result['devices'])} results home.".lstrip("\n")
 
@@ -151,6 +163,7 @@ class Lines:
         self._ended: dict[str, float] = {}
         self._lock = threading.Lock()
         self._live: Any = None
+        self._console: Any = None
         self._spinner: Any = None
 
     def __enter__(self) -> Lines:
@@ -159,7 +172,7 @@ class Lines:
             from rich.live import Live
             from rich.spinner import Spinner
 
-            console = Console(stderr=True)
+            console = self._console = Console(stderr=True)
             self._spinner = Spinner("dots")
             self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=8)
             self._live.start()
@@ -185,7 +198,7 @@ class Lines:
         from rich.text import Text
 
         table = Table.grid(padding=(0, 1), expand=True)
-        table.width = self._live.console.width - 3  # room for the ^C that a terminal writes at the end
+        table.width = self._console.width - 3  # room for the ^C that a terminal writes at the end
         for width in (1, max(len(name) for name in self._state), 6, len("environment")):
             table.add_column(no_wrap=True, width=width)
         table.add_column(ratio=1)

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from edge_tl.cli import fleet
 from edge_tl.host.fleet.parcel import Tree
+from edge_tl.target.errors import BadInput
 
 Door = Callable[..., Any]
 
@@ -114,8 +115,21 @@ def test_a_summary_names_every_device():
     assert "shed: skipped b: no openvino" in text
     assert "loft: FAILED at copy: its disk is full." in text
     assert text.endswith("1 of 2 results home.")
+    other = {"name": "shed", "status": "passed", "result": {"pace": {"fps": 10}}}
+    assert "--out DIR" in fleet.summary({"verb": "bench", "devices": [other]})
     only = fleet.summary({"verb": "devices", "devices": result["devices"][1:]})
     assert only.startswith("loft: FAILED")
+
+
+def test_what_is_done_with_results_is_not_forwarded():
+    app = typer.Typer()
+
+    @app.command()
+    def bench(ctx: typer.Context, save: bool = False) -> None:
+        with pytest.raises(BadInput, match="--save is for results that are here"):
+            fleet.forwarded(ctx)
+
+    assert CliRunner().invoke(app, ["--save"]).exit_code == 0
 
 
 class Terminal(io.StringIO):

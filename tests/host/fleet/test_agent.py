@@ -8,6 +8,7 @@ import io
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -74,10 +75,21 @@ def test_what_runs_ends_with_the_desk_even_when_it_will_not(end: str):
         assert agent_process.stdin is not None
         assert agent_process.stdout is not None
         grandchild = psutil.Process(int(agent_process.stdout.readline()))
+        stubborn = grandchild.parent()
+        assert stubborn
         if end == "closed":
             agent_process.stdin.close()
-        assert agent_process.stdout.read().split() == ["gone"]
-    until(lambda: not grandchild.is_running() or grandchild.status() == "zombie", "the grandchild to end")
+        try:
+            until(
+                lambda: not grandchild.is_running() or grandchild.status() == "zombie",
+                "the grandchild to end",
+            )
+            assert agent_process.stdout.read().split() == ["gone"]
+        finally:
+            agent_process.kill()
+            with suppress(psutil.Error):
+                stubborn.kill()
+                grandchild.kill()
 
 
 def test_a_content_has_its_name_only_when_it_is_whole(tmp_path: Path):
