@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -156,15 +158,21 @@ def test_ctrl_c_here_ends_it_there(device: Maker, targets: Write, tiny: Path, nu
     assert "Traceback" not in err
 
 
-def test_a_killed_desk_leaves_nothing_either(device: Maker, targets: Write, tiny: Path):
-    """kill -9 runs no cleaning: the pipes that only the desk held open do it."""
+def test_a_killed_desk_leaves_nothing_either(
+    device: Maker, targets: Write, tiny: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """kill -9 runs no cleaning: the pipes that only the desk held open do it. An empty folder stays."""
     shed = device("shed")
+    short = tempfile.mkdtemp(prefix="etl")  # a socket's path must be short
+    monkeypatch.setenv("TMPDIR", short)
     bench = start(shed, "bench", tiny, *LONG, "--targets", targets(shed))
     until(lambda: shed.running(CHILD), "the bench")
     bench.kill()
     bench.communicate()
     until(lambda: not clients(shed.config), "the masters to end")
     nothing_left(shed)
+    assert [list(left.iterdir()) for left in Path(short).iterdir()] == [[]]
+    shutil.rmtree(short)
 
 
 def test_two_runs_at_once_on_one_device(device: Maker, targets: Write, tiny: Path):

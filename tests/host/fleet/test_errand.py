@@ -195,6 +195,13 @@ def test_a_folder_that_others_may_write_to(device: Maker):
     trouble(shed, "connect", "not private", "chmod 700")
 
 
+def test_a_python_below_the_home_there(device: Maker):
+    shed = device("shed")
+    script(shed.home / "p y/it's", f'exec {sys.executable} "$@"')
+    entry, _ = send(shed, python="~/p y/it's")
+    assert entry["status"] == "passed", entry
+
+
 def test_login_scripts_that_talk_and_a_folder_with_quotes(device: Maker, tmp_path: Path):
     shed = device("shed", 'ForceCommand echo Welcome; eval "$SSH_ORIGINAL_COMMAND"; echo Bye')
     folder = '~/it\'s "the" $HOME ünd `x`'
