@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_tl.cli import bench_text
+from edge_tl.cli import bench_text, fleet
 from edge_tl.cli.console import AllowFallback, Artifacts, Debug, Device, Json, Progress, finish, say
 from edge_tl.cli.device import save_to
 from edge_tl.cli.grouped import Grouped
@@ -30,6 +30,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def bench(
+    ctx: typer.Context,
     bundle: Annotated[
         list[Path],
         typer.Argument(
@@ -114,10 +115,16 @@ def bench(
             help="With --compare: exit 1 when a slow-down beyond e.g. 5% is proven.", rich_help_panel=KEEP
         ),
     ] = None,
+    on: fleet.On = None,
+    targets: fleet.Targets = None,
+    wheels: fleet.Wheels = None,
+    ssh: fleet.Ssh = "ssh",
     json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Measure latency on this machine, beside PyTorch where it is installed."""
+    if fleet.asked(ctx):
+        return fleet.away(ctx)
     if compare:
         return _compare(bundle, plot=plot, fail_if_slower=fail_if_slower, out=out, as_json=json)
     for given, name in ((plot, "--plot"), (fail_if_slower, "--fail-if-slower")):

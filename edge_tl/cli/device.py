@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edge_tl.cli import fleet
 from edge_tl.cli.console import (
     AllowFallback,
     Artifacts,
@@ -31,16 +32,23 @@ def add_to(app: typer.Typer) -> None:
 
 
 def verify(
+    ctx: typer.Context,
     bundle: BundlePath,
     data: Annotated[Path | None, typer.Option(help="A labelled folder: adds accuracy on it.")] = None,
     artifact: Artifacts = None,
     device: Device = "CPU",
     allow_fallback: AllowFallback = False,
+    on: fleet.On = None,
+    targets: fleet.Targets = None,
+    wheels: fleet.Wheels = None,
+    ssh: fleet.Ssh = "ssh",
     out: OutFile = None,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Prove, on this machine, that a bundle is still the model it was exported from."""
+    if fleet.asked(ctx):
+        return fleet.away(ctx)
     from edge_tl.target import verify as room
     from edge_tl.target.bundle import read_bundle
 
@@ -122,8 +130,19 @@ def predict(
     return finish(result, "\n".join(lines), as_json=json)
 
 
-def devices(json: Json = False, debug: Debug = False) -> int:
+def devices(
+    ctx: typer.Context,
+    on: fleet.On = None,
+    targets: fleet.Targets = None,
+    wheels: fleet.Wheels = None,
+    ssh: fleet.Ssh = "ssh",
+    out: OutFile = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
     """What this machine has: CPU instructions, execution providers, OpenVINO devices."""
+    if fleet.asked(ctx):
+        return fleet.away(ctx)
     from edge_tl.target import machine
     from edge_tl.target.runtimes.offered import accelerators
 
@@ -133,6 +152,7 @@ def devices(json: Json = False, debug: Debug = False) -> int:
         "conditions": machine.conditions(),
         "runtimes": found,
     }
+    save_to(result, out)
     identity = result["machine"]
     lines = [
         f"CPU        {identity['cpu']}, {identity['cores_allowed']} of {identity['cores']} cores allowed",

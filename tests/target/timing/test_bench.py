@@ -97,7 +97,6 @@ def test_a_bundles_contestants(bundle_root: Path) -> None:
             "precision": artifact.precision,
             "allow_fallback": False,
             "device": "CPU",
-            "allow_fallback": False,
             "shape": [1, 3, 16, 16],
             "threads": cores_allowed(),
         }
