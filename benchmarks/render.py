@@ -43,6 +43,7 @@ def _tables() -> dict[str, Callable[[], str]]:
         "compare": compare,
         "yardstick": yardstick,
         "int8_models": int8_models,
+        "latency": latency,
         "sigkill": sigkill,
         "memory": memory,
         "arm": arm,
@@ -205,8 +206,8 @@ def int8_models() -> str:
     """The ladder beside naive INT8 on models fine-tuned here."""
     result = _result("int8_models")
     lines = [
-        "| model, data | artifact | drop pp [interval] | agreement % | work in float % | rung | x fastest FP32 |",
-        "|---|---|---:|---:|---:|---:|---:|",
+        "| model, data | artifact | drop pp [interval] | agreement % | work in float % | rung |",
+        "|---|---|---:|---:|---:|---:|",
     ]
     notes = []
     for model in result["models"]:
@@ -219,15 +220,43 @@ def int8_models() -> str:
             share = row["float_macs"]
             work = "—" if share is None else f"{100 * share:.1f}"
             rung = str(row["rungs"][-1]["rung"]) if "rungs" in row else "—"
-            speed = f"{row['faster_than_fp32']:.2f}" if "faster_than_fp32" in row else "—"
             lines.append(
                 f"| {name} | {label} | {row['drop_pp']:.2f} [{low:.2f}, {high:.2f}] "
-                f"| {100 * row['agreement']:.1f} | {work} | {rung} | {speed} |"
+                f"| {100 * row['agreement']:.1f} | {work} | {rung} |"
             )
             name = ""
         reference = model["reference"]
         notes.append(f"{model['model']} {100 * reference['accuracy']:.2f} % of {reference['n']:,}")
     lines += ["", f"PyTorch: {'; '.join(notes)}. {_machine(result)}, `python benchmarks/int8_models.py`."]
+    return "\n".join(lines) + "\n"
+
+
+def latency() -> str:
+    """What the timer is worth: against itself, the runtimes' own tools, what was planted, a loop at a pace."""
+    noise, tools, planted, paced = (
+        _result(f"latency_{name}") for name in ("aa", "tools", "planted", "paced")
+    )
+    slow, plain = planted["slow_down"], planted["tails"][0]["latency_ms"]
+    tail = planted["tails"][-1]["latency_ms"]
+    widths = sorted(100 * run["width"] for run in noise["runs"])
+    lines = [
+        "| question | answer |",
+        "|---|---|",
+        f"| the same artifact against itself | {noise['contain_one']} of {noise['n']} intervals contain 1; "
+        f"{widths[0]:.1f} to {widths[-1]:.1f} % wide, {noise['good']} at most 2 % |",
+        f"| a call that does nothing | {noise['harness_floor_us']:.1f} µs |",
+    ]
+    for pair in tools["pairs"]:
+        low, high = pair["ci"]
+        lines.append(f"| {pair['ours']} by {pair['theirs']} | {pair['ratio']:.3f} [{low:.3f}, {high:.3f}] |")
+    lines += [
+        f"| every call 5 % longer | found {slow['found']:.3f} [{slow['ci'][0]:.3f}, {slow['ci'][1]:.3f}] |",
+        f"| 1 call in 80 ten times as long | p50 {plain['p50']:.2f} → {tail['p50']:.2f} ms, "
+        f"p99 {plain['p99']:.2f} → {tail['p99']:.2f} ms |",
+        f"| p50 at {paced['fps']:g} images a second, by an independent loop's | {paced['ratio']:.3f} |",
+        "",
+        f"MobileNetV2, one image a call, {_machine(noise)}; `python benchmarks/latency_aa.py` and its neighbours.",
+    ]
     return "\n".join(lines) + "\n"
 
 

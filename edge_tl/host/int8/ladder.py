@@ -45,6 +45,7 @@ RUNGS = {
 MOST_FLOAT = 0.15
 """Fraction of the multiply-accumulates that rung 3 may leave in float; it stops at the fewest that suffice."""
 _EPOCHS = 3  # of training in INT8
+_FLOAT_IN_TRAINING = 0.05  # and what its start may have in float: training recovers what more would
 _ALIKE = 1.1  # latencies this close are not told apart
 
 
@@ -109,7 +110,7 @@ def climb(workshop: Workshop, runtime: str, limits: Limits, *, vnni: bool, note:
                 break  # the more layers, the more float: the first that suffices is the best
         tried += judged
         for each in tried:
-            if each not in (_best(tried, allowed), _nearest(tried)):
+            if each not in (_best(tried, allowed), _nearest(tried), _nearest(tried, _FLOAT_IN_TRAINING)):
                 forget(each)
         if not judged and not faults:
             continue
@@ -155,7 +156,7 @@ def _attempts(
         yield lambda: _controlled(workshop, first, limits)
     elif rung == 5:
         left = max(limits.seconds - (perf_counter() - start), 0.0)
-        nearest = _nearest(tried)
+        nearest = _nearest(tried, _FLOAT_IN_TRAINING)
         yield lambda: workshop.make(
             replace(nearest.settings, epochs=_EPOCHS), start=nearest.qdq, seconds=left
         )
@@ -233,9 +234,11 @@ def _best(judged: list[Judged], allowed: float) -> Judged:
     )
 
 
-def _nearest(tried: list[Judged]) -> Judged:
-    """The Q/DQ candidate whose answers are nearest to FP32's: what later rungs build on."""
-    return min((each for each in tried if each.qdq), key=lambda each: each.divergence)
+def _nearest(tried: list[Judged], most_float: float = 1.0) -> Judged:
+    """The Q/DQ candidate whose answers are nearest to FP32's, with at most such a share of the work in float: what
+    later rungs build on. The first candidate has nothing in float."""
+    able = (each for each in tried if each.qdq and (each.float_macs or 0.0) <= most_float)
+    return min(able, key=lambda each: each.divergence)
 
 
 def _figures(judged: Judged) -> str:

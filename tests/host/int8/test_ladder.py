@@ -27,10 +27,16 @@ FIRST = Settings("onnx", "qdq", "99.9", 300, qdq.SIGNED, matrix_only=False)
 
 
 def judged(drop: float, divergence: float, latency: float = 1.0, **changes: Any) -> Judged:
-    figures = {"accuracy": 0.5, "agreement": 0.9, "size_mb": 1.0, "float_macs": 0.0, "seconds": 1.0}
+    figures = {
+        "accuracy": 0.5,
+        "expected_drop_pp": drop,
+        "agreement": 0.9,
+        "size_mb": 1.0,
+        "float_macs": 0.0,
+        "seconds": 1.0,
+    }
     return Judged(
         FIRST, Path("a.onnx"), Path("a.qdq.onnx"), drop_pp=drop, drop_ci_pp=[drop - 1, drop + 1],
-        expected_drop_pp=drop,
         divergence=divergence, latency_ms=latency, **(figures | changes),
     )  # fmt: skip
 
@@ -40,6 +46,23 @@ def test_within_the_budget_the_fastest_is_kept_and_of_equals_the_nearest():
     assert ladder._best([slow, fast, near], 0.5) is near
     assert ladder._best([slow, fast, near], 0.2) is slow
     assert ladder._best([fast, slow, near], 0.0) is slow  # none keeps it: the nearest to FP32
+
+
+def test_training_starts_from_the_nearest_that_has_little_in_float():
+    first, some, most = judged(3, 0.03), judged(2, 0.02, float_macs=0.04), judged(1, 0.01, float_macs=0.14)
+    assert ladder._nearest([first, some, most]) is most
+    assert ladder._nearest([first, some, most], 0.05) is some
+    assert ladder._nearest([first, most], 0.05) is first
+
+
+@pytest.mark.parametrize(
+    ("drop", "expected", "kept"), [(0.4, 0.4, True), (-1.0, 0.9, False), (3.0, 0.1, False)]
+)
+def test_neither_a_lucky_count_nor_an_expectation_that_the_count_refutes_keeps_the_budget(
+    drop: float, expected: float, kept: bool
+):
+    candidate = judged(drop, 0.01, expected_drop_pp=expected)
+    assert ladder._keeps(candidate, 0.5) is kept
 
 
 @pytest.mark.parametrize(("images", "allowed"), [(18, 100 / 18), (200, 0.5), (100_000, 0.5)])

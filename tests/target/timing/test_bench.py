@@ -135,7 +135,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, int]], list[
 
 
 def named(*names: str) -> list[Contestant]:
-    return [Contestant(name, CHILD, {"name": name}) for name in names]
+    return [Contestant(n, CHILD, {"name": n, "precision": n.partition("-")[2] or "fp32"}) for n in names]
 
 
 def test_the_order_is_drawn_then_mirrored(pretend: Any) -> None:
