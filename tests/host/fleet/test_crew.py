@@ -183,6 +183,6 @@ def test_two_runs_at_once_on_one_device(device: Maker, targets: Write, tiny: Pat
     for process, (out, err) in zip(both, results, strict=True):
         assert process.returncode == 0, err
         [entry] = json.loads(out)["devices"]
-        assert entry["result"]["artifacts"][0]["latency_ms"]["n"] == 5
+        assert entry["result"]["artifacts"][0]["latency_ms"]["n"] >= 5
     nothing_left(shed)
     assert len([path for path in (shed.store / "envs").iterdir() if path.is_dir()]) == 1
