@@ -125,6 +125,8 @@ def summary(result: dict[str, Any]) -> str:
         for entry in result["devices"]:
             if "artifacts" in entry.get("result", {}):
                 text += f"\n{entry['name']}\n{bench_text.shown(entry['result'])}\n"
+            elif "result" in entry:
+                text += f"\n{entry['name']}: the result is JSON: give --out DIR or --json."
     home = sum("result" in entry for entry in result["devices"])
     return f"{text}\n{home} of {len(result['devices'])} results home.".lstrip("\n")
 

@@ -52,7 +52,7 @@ def test_export_prints_the_bundle_record(exported: dict[str, Any], finetuned: di
     ]  # fmt: skip
     for artifact in exported["artifacts"]:
         assert set(keys) <= set(artifact)
-        assert set(artifact["latency_ms"]) == PERCENTILES
+        assert set(artifact["latency_ms"]) >= PERCENTILES
         assert all(set(f) == {"path", "sha256", "bytes"} for f in artifact["files"])
     assert {"framework", "accuracy", "n", "latency_ms"} <= set(exported["reference"])
     assert exported["reference"]["accuracy"] == finetuned["metrics"]["accuracy"]
