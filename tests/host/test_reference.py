@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from edge_tl.host import checkpoint, reference, zoo
+from edge_tl.host import reference, zoo
 from edge_tl.target.contract import Preprocess
-from edge_tl.target.errors import BadInput
+from edge_tl.target.errors import BadInput, EdgeTLError
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.runtime import ran
+from edge_tl.target.timing.children import Children, Contestant
 
 
 @pytest.fixture
@@ -47,68 +45,56 @@ def test_it_says_what_ran():
     assert reference.TorchRuntime(zoo.build("mobilenet_v3_small", 2)).threads == cores_allowed()
 
 
-def spec(**changes: Any) -> str:
-    plain = {
-        "run": None, "model": "mobilenet_v3_small", "classes": 3, "pooled": True, "hidden": [], "shape": [1, 3, 64, 64],
-        "threads": 1, "warmup": 1, "count": 3, "seconds": 20, "describe": True,
+def served(run: Path | None = None, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a process of its own says when it is warm, and a block of three calls."""
+    spec = {
+        "run": str(run) if run else None, "model": "mobilenet_v3_small", "classes": 3, "pooled": True, "hidden": [],
+        "shape": [1, 3, 64, 64], "threads": 1,
     }  # fmt: skip
-    return json.dumps(plain | changes)
+    with Children() as children:
+        contestant = Contestant("pytorch", "edge_tl.host.reference", spec | changes)
+        ready = children.start(contestant, warmup=1, describe=True)
+        return ready, children.alive["pytorch"].ask(count=3, seconds=20)
 
 
-def test_a_timed_block_of_a_run(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    loaded: list[Path] = []
-    load = checkpoint.load
-    monkeypatch.setattr(checkpoint, "load", lambda path: loaded.append(path) or load(path))
-    monkeypatch.setattr(sys, "argv", ["reference", spec(run=str(run))])
-    reference.main()
-    block = json.loads(capsys.readouterr().out)
-    assert loaded == [run]
-    assert len(block["samples_ns"]) == 3
-    assert all(isinstance(ns, int) and ns > 0 for ns in block["samples_ns"])
-    assert block["first_ns"] > 0 < block["load_ns"]
-    assert block["ran"]["weights"] == "the run's"
-
-
-def test_without_the_run_the_architecture_is_timed_in_a_process_of_its_own():
-    done = subprocess.run(
-        [sys.executable, "-m", "edge_tl.host.reference", spec()],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-    )
-    block = json.loads(done.stdout)
-    assert len(block["samples_ns"]) == 3
-    assert block["ran"]["weights"] == "architecture only"
-    assert block["ran"]["threads"] == 1
+def test_a_run_is_timed_with_its_own_weights_and_without_one_its_architecture(run: Path):
+    for source, weights in ((run, "the run's"), (None, "architecture only")):
+        ready, block = served(source)
+        assert ready["ran"]["weights"] == weights
+        assert ready["ran"]["threads"] == 1
+        assert ready["first_ns"] > 0 < ready["load_ns"]
+        assert len(block["samples_ns"]) == 3
+        assert all(isinstance(ns, int) and ns > 0 for ns in block["samples_ns"])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
 @pytest.mark.parametrize("mode", reference.CUDA_MODES)
-def test_without_a_gpu_the_block_is_refused(mode: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sys, "argv", ["reference", spec(device=mode)])
+def test_without_a_gpu_the_block_is_refused(mode: str):
     with pytest.raises(BadInput, match=r"no CUDA device: PyTorch .* sees none"):
-        reference.main()
+        reference._opened(zoo.build("mobilenet_v3_small", 3), mode, (1, 3, 64, 64), 1)
+    with pytest.raises(EdgeTLError, match="no CUDA device"):
+        served(device=mode)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("mode", reference.CUDA_MODES)
-def test_a_gpu_gives_the_cpus_answers_and_its_own_time(
-    mode: str, inputs: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_a_gpu_gives_the_cpus_answers_and_its_own_time(mode: str, inputs: Any):
     model = zoo.build("mobilenet_v3_small", 4)
     want = reference.TorchRuntime(model)(inputs[:1])
     runtime = reference._opened(model, mode, (1, 3, 64, 64), 1)
     for _ in range(3):  # a replayed graph must take each call's input
         np.testing.assert_allclose(runtime(inputs[:1]), want, atol=1e-3 * max(1.0, float(abs(want).max())))
         runtime(inputs[1:2])
-    monkeypatch.setattr(sys, "argv", ["reference", spec(device=mode)])
-    reference.main()
-    block = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert block["ran"]["gpu_ms"] > 0
-    assert block["ran"]["device"] == torch.cuda.get_device_name()
+    ready, _ = served(device=mode)
+    assert ready["ran"]["gpu_ms"] > 0
+    assert ready["ran"]["device"] == torch.cuda.get_device_name()
+
+
+def test_logits_are_divided_by_the_temperature(inputs: Any):
+    runtime = reference.TorchRuntime(zoo.build("mobilenet_v3_small", 4))
+    before = runtime(inputs)
+    runtime.temperature = 2.0
+    np.testing.assert_allclose(runtime(inputs), before / 2, rtol=1e-5, atol=1e-6)
 
 
 def test_a_gpu_adds_contestants_for_a_device_that_is_one(run: Path, monkeypatch: pytest.MonkeyPatch):

@@ -65,7 +65,7 @@ def test_a_planted_leak_is_found(dataset: Dataset, split: str):
 
 def test_the_bundle_used_disjoint_sets_of_the_sizes_it_records(exported: dict[str, Any], dataset: Dataset):
     assert exported["provenance"]["sets"] == {
-        "train": 84, "val": 18, "test": 18, "calibration": 30, "selection": 18, "evaluation": 18,
+        "train": 84, "val": 18, "test": 18, "calibration": 30, "selection": 18, "evaluation": 18, "confidence": 18,
     }  # fmt: skip
     digests = {split: {s.digest for s in dataset.split(split)} for split in ("train", "val", "test")}
     assert not digests["train"] & digests["test"]
