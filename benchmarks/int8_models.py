@@ -51,7 +51,7 @@ def measured(run: Path, bundle: Path, time_budget: str | None) -> dict[str, Any]
         row |= {key: whole[key] for key in ("passed", "faster_than_fp32", "faster_than_fp32_ci")}
     return {
         "model": saved["model"],
-        "data": Path(saved["data"]["root"]).name,
+        "data": Path(saved["data"]["path"]).name,
         "input_size": record["preprocess"]["crop"] or record["preprocess"]["resize_size"],
         "reference": {key: record["reference"][key] for key in ("accuracy", "n")},
         "fastest_fp32": fastest[1],

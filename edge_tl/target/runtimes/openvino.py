@@ -67,7 +67,8 @@ class OpenVinoRuntime:
         self._fallback: dict[str, Any] | None = None
         try:
             model = core.read_model(path)
-            half = any(op.get_element_type().to_string() == "f16" for op in model.get_ops())
+            constants = (op for op in model.get_ops() if op.get_type_name() == "Constant")
+            half = any(op.get_element_type().to_string() == "f16" for op in constants)
             self._compiled = core.compile_model(model, self._asked, self._settings(core, threads, half=half))
         except RuntimeError as error:
             why = one_line(error)[-300:]
