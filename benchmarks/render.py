@@ -43,7 +43,6 @@ def _tables() -> dict[str, Callable[[], str]]:
         "compare": compare,
         "yardstick": yardstick,
         "int8_models": int8_models,
-        "latency": latency,
         "sigkill": sigkill,
         "memory": memory,
         "arm": arm,
