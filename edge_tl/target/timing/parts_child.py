@@ -146,7 +146,9 @@ def throughput(spec: dict[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
     if spec["device"] == "CPU":
         settings["INFERENCE_NUM_THREADS"] = threads
-    compiled = core.compile_model(core.read_model(path), spec["device"], settings)
+    model = core.read_model(path)
+    model.reshape(list(inputs.shape))
+    compiled = core.compile_model(model, spec["device"], settings)
     queue = openvino.AsyncInferQueue(compiled)
     for _ in range(len(queue)):
         queue.start_async([inputs])

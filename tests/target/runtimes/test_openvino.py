@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge_tl.target.errors import BadInput, FellBack
@@ -89,3 +90,15 @@ def test_a_gpu_that_misses_its_library_says_so(assets: Path, monkeypatch: pytest
     monkeypatch.setattr(room, "openvino_core", lambda: core)
     with pytest.raises(BadInput, match=r"--device gpu: .*its GPU plugin misses libOpenCL\.so\.1\. Install"):
         open_runtime(assets / "tiny.xml", device="gpu")
+
+
+def test_one_image_and_many_are_the_same_numbers_from_a_model_of_known_and_of_any_size(assets: Path) -> None:
+    runtime = open_runtime(assets / "tiny.xml", threads=1)
+    assert isinstance(runtime, OpenVinoRuntime)
+    assert runtime._compiled.input(0).partial_shape.is_static
+    assert runtime._many is None  # most applications never ask
+    images = np.random.default_rng(0).normal(size=(5, 3, 16, 16)).astype(np.float32)
+    many = runtime(images)
+    ones = np.concatenate([runtime(images[i : i + 1]) for i in range(5)])
+    np.testing.assert_allclose(ones, many, rtol=1e-5, atol=1e-5)
+    assert runtime(images[:2]).shape == (2, 3)
