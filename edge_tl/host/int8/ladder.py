@@ -42,10 +42,10 @@ RUNGS = {
     4: "NNCF accuracy control",
     5: "training in INT8",
 }
-MOST_FLOAT = 0.15
-"""Fraction of the multiply-accumulates that rung 3 may leave in float; it stops at the fewest that suffice."""
+FLOAT = (0.02, 0.05, 0.10, 0.15)
+"""Fractions of the multiply-accumulates that rung 3 leaves in float; it stops at the fewest that suffice."""
 _EPOCHS = 3  # of training in INT8
-_FLOAT_IN_TRAINING = 0.05  # and what its start may have in float: training recovers what more would
+_FLOAT_IN_TRAINING = FLOAT[1]  # and what its start may have in float: training recovers what more would
 _ALIKE = 1.1  # latencies this close are not told apart
 
 
@@ -179,19 +179,21 @@ def _variants(first: Settings) -> Iterator[Settings]:
 
 
 def _exclusions(workshop: Workshop, base: Settings) -> Iterator[set[str]]:
-    """Rung 3: gates, ends, both, and more and more of the most sensitive layers, within `MOST_FLOAT`."""
+    """Rung 3: gates, ends, both, and the most sensitive layers that fit into each share of `FLOAT`."""
     share = workshop.layers.share
-    seen: list[set[str]] = [set()]
     gates, ends = workshop.layers.gates(), workshop.layers.ends()
-    worst: set[str] = set()
-    ranked: list[set[str]] = []
-    for row in workshop.rank(base):
-        if share(worst | {row["layer"]}) <= MOST_FLOAT:
-            worst = worst | {row["layer"]}
-            ranked += [worst] if len(worst) in (1, 2, 4, 8, 16) else []
+    ranked = workshop.rank(base)
+    sets = [gates, ends, gates | ends]
+    for most in FLOAT:
+        worst: set[str] = set()
+        for row in ranked:  # a costly layer that does not fit leaves room for the next ones
+            if share(worst | {row["layer"]}) <= most:
+                worst = worst | {row["layer"]}
+        sets.append(worst)
     # From little work in float to much, so that the first that suffices is the cheapest.
-    for names in sorted((gates, ends, gates | ends, *ranked), key=share):
-        if names not in seen and share(names) <= MOST_FLOAT:
+    seen: list[set[str]] = [set()]
+    for names in sorted(sets, key=share):
+        if names not in seen and share(names) <= FLOAT[-1]:
             seen.append(names)
             yield names
 

@@ -24,6 +24,8 @@ from edge_tl.target.runtime import Logits, Runtime, open_runtime
 
 Inputs = NDArray[np.float32]
 _MATRIX = ("Conv", "Gemm", "MatMul")
+ABSORBED = ("Relu", "Clip")
+"""What a range does anyway: the quantizer drops them where their input is quantized."""
 SIGNED, UNSIGNED, SEVEN_BITS = "int8", "uint8, zero point 128", "7 bits"
 
 
@@ -58,8 +60,9 @@ def quantize(
 ) -> None:
     """Static QDQ: per-channel symmetric INT8 weights, asymmetric UINT8 activations in `ranges`; nodes named in
     `excluded` stay in float, with `matrix_only` all that are not convolutions or matrix products. `fused`: the runtime
-    computes a convolution and the activation after it in one kernel, so nothing is rounded between them. The logits
-    stay float: eight bits over their whole range would decide close calls."""
+    computes a convolution and the activation after it in one kernel, so nothing is rounded between them. Otherwise a
+    ReLU becomes the range of what comes before it, or half of the codes would be spent on what it takes away. The
+    logits stay float: eight bits over their whole range would decide close calls."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     overrides = {
@@ -78,7 +81,7 @@ def quantize(
             weight_type=QuantType.QInt8,
             activation_type=QuantType.QUInt8,
             nodes_to_exclude=sorted(excluded),
-            op_types_to_quantize=list(_MATRIX) if matrix_only else None,
+            op_types_to_quantize=[*_MATRIX, *(() if fused else ABSORBED)] if matrix_only else None,
             extra_options={
                 "TensorQuantOverrides": overrides,
                 "OpTypesToExcludeOutputQuantization": list(_MATRIX) if fused else ["Gemm"],

@@ -250,7 +250,11 @@ class Workshop:
         names = list(self.layers.macs)
         rows = []
         for number, name in enumerate(names):
-            others = [node.name for node in self.layers.graph.node if node.name != name]
+            others = [
+                node.name
+                for node in self.layers.graph.node
+                if node.name != name and node.op_type not in qdq.ABSORBED
+            ]
             storage = qdq.UNSIGNED if settings.storage != qdq.SIGNED else qdq.SIGNED
             qdq.quantize(self.base(settings), graph, ranges, storage, excluded=others)
             qdq.finish(graph, out, storage, version, self.contract, self.labels)

@@ -170,6 +170,24 @@ def test_excluded_layers_stay_in_float(prepared: Path, calibration: Any, tmp_pat
             assert (node.input[1] in made_by) != (node.name in names)
 
 
+@pytest.mark.parametrize("matrix_only", [False, True])
+def test_no_codes_are_spent_on_what_a_relu_takes_away(
+    prepared: Path, calibration: Any, tmp_path: Path, matrix_only: bool
+):
+    """With additions and gates in float the ReLUs stayed in the graph, and convolutions were rounded over the range
+    before them: half of the codes for numbers that become 0."""
+    seen = histograms(str(prepared), calibration[:2])
+    ranges = {name: histogram.range("min-max") for name, histogram in seen.items()}
+    qdq.quantize(prepared, tmp_path / "q.onnx", ranges, qdq.SIGNED, matrix_only=matrix_only)
+    before, after = onnx.load(prepared).graph, onnx.load(tmp_path / "q.onnx").graph
+    relus = [node for node in before.node if node.op_type == "Relu"]
+    assert len(relus) >= 10
+    assert not [node for node in after.node if node.op_type == "Relu"]
+    constants = {i.name: numpy_helper.to_array(i) for i in after.initializer}
+    rounded = {node.input[0]: node for node in after.node if node.op_type == "QuantizeLinear"}
+    assert {int(constants[rounded[relu.output[0]].input[2]]) for relu in relus} == {0}
+
+
 def test_ranges_end_where_the_activation_saturates(bundle: Path):
     """Below -3 hard-sigmoid and hard-swish are flat, above 3 hard-sigmoid is: codes spent there are lost. A
     hard-swish may stand in the graph as one operator or as hard-sigmoid times its input."""
