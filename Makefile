@@ -16,7 +16,7 @@ check: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest --durations=15
+	$(VENV)/bin/pytest -n logical --maxprocesses 4 --dist loadfile --durations=25
 
 # The wheel, not the checkout, with the device's dependencies only; then a real bundle goes the way it will go:
 # made at the desk, copied, verified, timed and used where there is no PyTorch.

@@ -25,6 +25,12 @@ CLASSES = {"acht 🎱": 8, "e\u0301e\u0301n": 1, "zéro": 0}
 PER_CLASS = 40
 OPTIONS = "--model mobilenet_v3_small --weights embedded --image-size 64 --strategy head".split()
 
+# `pytest -n 2`: a core for each worker, and for what it starts, or the threads of one wait for the other's.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if WORKER and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(WORKER.removeprefix("gw")) % len(cores)]})
+
 # Without the desk's packages only the device's tests can run; CI has a job for each.
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["host/*", "cli/*"]
 
@@ -86,6 +92,27 @@ def door(
     signal.signal(signal.SIGTERM, before)
 
 
+Once = Callable[[str, Callable[[Path], Any]], Any]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(name, make)`: what `make(folder)` returned (JSON), made by the first worker that asks and read by all."""
+    own = tmp_path_factory.getbasetemp()
+    common = own.parent if WORKER else own
+
+    def get(name: str, make: Callable[[Path], Any]) -> Any:
+        from filelock import FileLock
+
+        result = common / f"{name}.json"
+        with FileLock(common / f"{name}.lock"):
+            if not result.exists():
+                result.write_text(json.dumps(make(tmp_path_factory.mktemp(name))), encoding="utf-8")
+        return json.loads(result.read_text("utf-8"))
+
+    return get
+
+
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """scikit-learn's 1,797 digits, one folder a class."""
@@ -95,27 +122,32 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def images(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(digits: Path, once: Once) -> Path:
     """Three classes of 40 real images, and one file that says it is an image and is none."""
-    folder = tmp_path_factory.mktemp("data") / "digits"
+    return Path(once("images", lambda folder: _few(digits, folder / "digits")))
+
+
+def _few(digits: Path, folder: Path) -> str:
     for label, digit in CLASSES.items():
         (folder / label).mkdir(parents=True)
         for path in sorted((digits / str(digit)).iterdir())[:PER_CLASS]:
             shutil.copy(path, folder / label / path.name)
     (folder / "zéro" / "broken.png").write_text("not an image")
-    return folder
+    return str(folder)
 
 
 @pytest.fixture(scope="session")
-def finetuned(
-    images: Path, shell: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
+def finetuned(images: Path, shell: Callable[..., Done], once: Once) -> dict[str, Any]:
     """What `finetune --json` printed; `finetuned["run"]` is the run's folder. Do not write to it."""
-    sets = ["export.calibration_images=30", "export.golden_images=6"]
-    options = [*OPTIONS, *(word for value in sets for word in ("--set", value))]
-    done = shell("finetune", images, *options, "--out", tmp_path_factory.mktemp("runs") / "run", "--json")
-    assert done.code == 0, done.err
-    result: dict[str, Any] = done.json
+
+    def make(folder: Path) -> Any:
+        sets = ["export.calibration_images=30", "export.golden_images=6"]
+        options = [*OPTIONS, *(word for value in sets for word in ("--set", value))]
+        done = shell("finetune", images, *options, "--out", folder / "run", "--json")
+        assert done.code == 0, done.err
+        return done.json
+
+    result: dict[str, Any] = once("finetuned", make)
     return result
 
 
@@ -126,14 +158,15 @@ def run(finetuned: dict[str, Any]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported(
-    run: Path, shell: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
+def exported(run: Path, shell: Callable[..., Done], once: Once) -> dict[str, Any]:
     """What `export --int8 --json` printed: over a minute, so once. A noisy machine may fail the speed gate."""
-    out = tmp_path_factory.mktemp("exported") / "digits"
-    done = shell("export", run, "--int8", "--out", out, "--json")
-    assert done.code in (0, 1), done.err
-    record: dict[str, Any] = done.json
+
+    def make(folder: Path) -> Any:
+        done = shell("export", run, "--int8", "--out", folder / "digits", "--json")
+        assert done.code in (0, 1), done.err
+        return done.json
+
+    record: dict[str, Any] = once("exported", make)
     return record
 
 
