@@ -97,6 +97,7 @@ def finish(
     if storage == UNSIGNED:
         _store_weights_unsigned(graph)
     if out.suffix == ".onnx":
+        _keep_float(graph)
         graph.ir_version = ir_version
         add_metadata(graph, contract, labels)
         onnx.checker.check_model(graph, full_check=True)
@@ -150,6 +151,44 @@ def _store_weights_unsigned(graph: onnx.ModelProto) -> None:
             values = onnx.numpy_helper.to_array(constants[name]).astype(np.int16) + 128
             constants[name].CopyFrom(onnx.numpy_helper.from_array(values.astype(np.uint8), name))
             shifted.add(name)
+
+
+def _keep_float(graph: onnx.ModelProto) -> None:
+    """Let ONNX Runtime leave in float what the graph leaves in float.
+
+    Where a float layer stands between dequantized images and a QuantizeLinear, newer versions quantize its weights too,
+    per tensor, at every optimization level but none (`WeightBiasQuantization`): MobileNetV2 with its most sensitive
+    convolution in float fell to half of its answers. They pass over images that were dequantized per channel, so such
+    a layer's are: with the one scale they have, repeated.
+    """
+    constants = {i.name: i for i in graph.graph.initializer}
+    makers = {name: node for node in graph.graph.node for name in node.output}
+    nodes = list(graph.graph.node)
+    for node in graph.graph.node:
+        if node.op_type not in ("Conv", "Gemm") or node.input[1] not in constants:
+            continue
+        dequantize = makers.get(node.input[0])
+        if dequantize is None or dequantize.op_type != "DequantizeLinear":
+            continue
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        weight = constants[node.input[1]].dims
+        channels = weight[1] * attributes.get("group", 1)
+        if node.op_type == "Gemm" and not attributes.get("transB"):
+            channels = weight[0]
+        inputs = [dequantize.input[0]]
+        for name in dequantize.input[1:]:
+            repeated = f"{name}_of_{node.name}"
+            value = np.repeat(onnx.numpy_helper.to_array(constants[name]).reshape(-1), channels)
+            graph.graph.initializer.append(onnx.numpy_helper.from_array(value, repeated))
+            inputs.append(repeated)
+        made = onnx.helper.make_node(
+            "DequantizeLinear", inputs, [f"{node.input[0]}_of_{node.name}"], f"{node.name}_dequantize", axis=1
+        )
+        nodes.insert(nodes.index(node), made)
+        node.input[0] = made.output[0]
+    read = {name for node in nodes for name in node.input}
+    del graph.graph.node[:]
+    graph.graph.node.extend(n for n in nodes if n.op_type != "DequantizeLinear" or n.output[0] in read)
 
 
 def _shape(path: Path) -> list[int]:
