@@ -184,6 +184,8 @@ class Export(_Section):
     that calibrate nothing. Small images come in larger numbers, for the same work."""
     ladder: Annotated[int, Field(ge=1, le=5)] = 5
     """The last rung that INT8 may climb to, see `edge_tl.host.int8.ladder`."""
+    max_float: Fraction = 0.15
+    """Largest fraction of the multiply-accumulates that the ladder's third rung may leave in float."""
     time_budget_s: Positive | None = None
     """Seconds that one runtime's ladder may take; the candidate at hand is finished."""
     target_cpu: Literal["native", "avx2", "vnni", "arm"] = "native"

@@ -77,7 +77,8 @@ def write_artifacts(
     if recipe.export.int8:
         workshop = _workshop(reference, staging, contract, dataset, sets, recipe, progress)
         settings = recipe.export
-        limits = ladder.Limits(settings.max_drop, settings.ladder, settings.time_budget_s or math.inf)
+        seconds = settings.time_budget_s or math.inf
+        limits = ladder.Limits(settings.max_drop, settings.ladder, seconds, settings.max_float)
         vnni = has_vnni() if settings.target_cpu == "native" else settings.target_cpu != "avx2"
         for runtime, name, files, facts in (
             ("onnx", "model.int8.onnx", ["model.int8.onnx"], floor),

@@ -44,18 +44,20 @@ RUNGS = {
 }
 FLOAT = (0.02, 0.05, 0.10, 0.15)
 """Fractions of the multiply-accumulates that rung 3 leaves in float; it stops at the fewest that suffice."""
-_EPOCHS = 3  # of training in INT8
+_EPOCHS = 5  # of training in INT8
 _FLOAT_IN_TRAINING = FLOAT[1]  # and what its start may have in float: training recovers what more would
 _ALIKE = 1.1  # latencies this close are not told apart
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`max_drop` in percentage points; `up_to` the last rung; `seconds` for the whole climb of one runtime."""
+    """`max_drop` in percentage points; `up_to` the last rung; `seconds` for the whole climb of one runtime; `max_float`
+    the fraction of the multiply-accumulates that may stay in float."""
 
     max_drop: float
     up_to: int = 5
     seconds: float = math.inf
+    max_float: float = FLOAT[-1]
 
     def allowed(self, images: int) -> float:
         """What a candidate may drop on so many selection images: at least one answer, or chance would send every small
@@ -150,7 +152,7 @@ def _attempts(
     elif rung == 3:
         # Beside a layer in float, additions and gates between layers would be rounded for nothing.
         base = replace(_nearest(tried).settings, matrix_only=True)
-        for names in _exclusions(workshop, base):
+        for names in _exclusions(workshop, base, limits.max_float):
             yield lambda names=names: workshop.make(without(base, names))  # type: ignore[misc]
     elif rung == 4 and first.runtime == "openvino":
         yield lambda: _controlled(workshop, first, limits)
@@ -178,13 +180,13 @@ def _variants(first: Settings) -> Iterator[Settings]:
         yield replace(first, method=NNCF, estimator="min-max", matrix_only=False, rescaled=SMOOTHED)
 
 
-def _exclusions(workshop: Workshop, base: Settings) -> Iterator[set[str]]:
-    """Rung 3: gates, ends, both, and the most sensitive layers that fit into each share of `FLOAT`."""
+def _exclusions(workshop: Workshop, base: Settings, limit: float) -> Iterator[set[str]]:
+    """Rung 3: gates, ends, both, and the most sensitive layers that fit into each share of `FLOAT`, up to `limit`."""
     share = workshop.layers.share
     gates, ends = workshop.layers.gates(), workshop.layers.ends()
     ranked = workshop.rank(base)
     sets = [gates, ends, gates | ends]
-    for most in FLOAT:
+    for most in (min(share, limit) for share in FLOAT):
         worst: set[str] = set()
         for row in ranked:  # a costly layer that does not fit leaves room for the next ones
             if share(worst | {row["layer"]}) <= most:
@@ -193,7 +195,7 @@ def _exclusions(workshop: Workshop, base: Settings) -> Iterator[set[str]]:
     # From little work in float to much, so that the first that suffices is the cheapest.
     seen: list[set[str]] = [set()]
     for names in sorted(sets, key=share):
-        if names not in seen and share(names) <= FLOAT[-1]:
+        if names not in seen and share(names) <= limit:
             seen.append(names)
             yield names
 

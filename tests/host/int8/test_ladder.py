@@ -148,7 +148,7 @@ def test_costly_layers_leave_room_for_cheap_ones_and_the_least_float_is_tried_fi
         def rank(self, base: Settings) -> list[dict[str, Any]]:
             return [{"layer": name} for name in ("costly", "small", "first", "idle", "last", "gate")]
 
-    sets = list(ladder._exclusions(Ranked(), FIRST))
+    sets = list(ladder._exclusions(Ranked(), FIRST, 0.15))
     shares = [Ranked().share(names) for names in sets]
     assert shares == sorted(shares)
     assert max(shares) <= ladder.FLOAT[-1]
@@ -156,6 +156,9 @@ def test_costly_layers_leave_room_for_cheap_ones_and_the_least_float_is_tried_fi
     assert {"costly", "small"} in sets
     assert len(sets) == len({frozenset(names) for names in sets})
     assert not any("idle" in names for names in sets)
+    few = list(ladder._exclusions(Ranked(), FIRST, 0.03))
+    assert few
+    assert all(Ranked().share(names) <= 0.03 for names in few)
 
 
 def test_where_no_rung_suffices_the_nearest_is_kept_with_the_reason():
