@@ -2,9 +2,9 @@
 
     python benchmarks/yardstick.py WEIGHTS.safetensors TINY64
 
-TINY64 holds train/ and val/. `edge-tl import`, then `edge-tl export --int8` twice, with at most 5 % of the work in float:
-by post-training rungs alone (budget 0.8 points, up to rung 3), and with training (0.05 points, all rungs); beside them
-the naive per-tensor min-max quantization that most people do first. Writes results/yardstick.json.
+TINY64 holds train/ and val/. `edge-tl import`, then `edge-tl export --int8` twice, with at most 5 % of the work in
+float: by post-training rungs alone (budget 0.8 points, up to rung 3), and with training (0.05 points, all rungs);
+beside them the naive per-tensor min-max quantization that most people do first. Writes results/yardstick.json.
 """
 
 from __future__ import annotations

@@ -285,8 +285,14 @@ def _budget(max_drop: float) -> str:
 
 
 def _summary(record: dict[str, Any]) -> str:
+    from edge_tl.target import confidence_tables
     from edge_tl.target.report import sentence
     from edge_tl.target.tables import TABLE, table
 
     rows = [[row[column.key] for column in TABLE] for row in table(record)]
-    return f"{grid([column.heading for column in TABLE], rows)}\n\n{sentence(record)}"
+    parts = [grid([column.heading for column in TABLE], rows)]
+    if any(row.get("cap") for artifact in record["artifacts"] for row in artifact.get("proven_on") or []):
+        columns, shown = confidence_tables.PROVEN, confidence_tables.proven(record)
+        cells = [[row[column.key] for column in columns] for row in shown]
+        parts.append(grid([column.heading for column in columns], cells))
+    return "\n\n".join([*parts, sentence(record)])

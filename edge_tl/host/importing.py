@@ -206,8 +206,9 @@ def _matched(found: data.Listing, outputs: int, labels: Path | None, reorder: bo
             )
     if len(given) != outputs:
         where = f"--labels {labels}" if labels else str(found.root)
+        folders = f" Classes of the folder: {_list(found.labels)}." if labels else ""
         raise BadInput(
-            f"the model has {outputs} outputs, {where} has {len(given)} labels: {_list(given)}. "
+            f"the model has {outputs} outputs, {where} has {len(given)} labels: {_list(given)}.{folders} "
             + (
                 "Give the file that belongs to these weights."
                 if labels
@@ -227,17 +228,23 @@ def _matched(found: data.Listing, outputs: int, labels: Path | None, reorder: bo
             f"folder: {_list(found.labels)}. Add a folder for each."
         )
     if not reorder:
+        first = next(i for i, (a, b) in enumerate(zip(given, found.labels, strict=True)) if a != b)
         raise BadInput(
-            f"the classes are in another order. Labels of the model: {_list(given)}; classes of the folder: "
-            f"{_list(found.labels)}. If the file is in the order of the outputs, add --reorder to match them by name."
+            f"the classes are in another order, from number {first + 1} on. Labels of the model: "
+            f"{_list(given, first)}; classes of the folder: {_list(found.labels, first)}. If the file is in the order "
+            "of the outputs, add --reorder to match them by name."
         )
     place = {label: i for i, label in enumerate(given)}
     moved = [s.relabelled(place[found.labels[s.label]]) for s in found.samples]
     return data.Listing(found.root, given, moved)
 
 
-def _list(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f", … ({len(names)})" if len(names) > _SHOWN else "")
+def _list(names: list[str], first: int = 0) -> str:
+    """Some of the names, `first` among them."""
+    start = first if len(names) > _SHOWN else 0
+    shown = ", ".join(names[start : start + _SHOWN])
+    more = f", … ({len(names)})" if len(names) > start + _SHOWN else ""
+    return f"…, {shown}{more}" if start else shown + more
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -6,6 +6,7 @@ It must not build architectures of its own or train; files are read without runn
 from __future__ import annotations
 
 import http.client
+import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -87,6 +88,8 @@ def read_state(path: Path) -> State:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both libraries raise unrelated types on foreign files
         why = next(iter(str(error).splitlines()), type(error).__name__)[:120]
+        if isinstance(error, pickle.UnpicklingError):
+            why = "it holds more than tensors, and reading that would run its code"
         raise BadInput(
             f"--weights {path}: not a readable weights file ({why}). Save a plain state dict."
         ) from None

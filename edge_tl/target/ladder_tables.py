@@ -5,6 +5,7 @@ Must not measure or lay out; what is not in the record becomes a dash or is left
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from edge_tl.target.tables import Column, Row, interval, number, words
@@ -13,6 +14,7 @@ RUNGS = (
     Column("artifact", "artifact", False),
     Column("rung", "rung", False),
     Column("tried", "tried"),
+    Column("accuracy", "accuracy % [interval]"),
     Column("expected", "expected drop pp"),
     Column("drop", "counted [interval]"),
     Column("agreement", "agreement %"),
@@ -54,6 +56,7 @@ def rungs(record: dict[str, Any]) -> list[Row]:
                     "artifact": words(artifact.get("id")),
                     "rung": f"{number(rung.get('rung'), 0)} {words(rung.get('name'))}",
                     "tried": number(len(rung.get("candidates") or []) + len(faults), 0),
+                    "accuracy": _percent(best.get("accuracy"), best.get("accuracy_ci")),
                     "expected": number(best.get("expected_drop_pp")),
                     "drop": interval(best.get("drop_pp"), best.get("drop_ci_pp")),
                     "agreement": number(best.get("agreement"), 1, 100),
@@ -65,6 +68,10 @@ def rungs(record: dict[str, Any]) -> list[Row]:
                 }
             )
     return rows
+
+
+def _percent(value: float | None, ends: Sequence[float] | None) -> str:
+    return interval(None if value is None else 100 * value, [100 * end for end in ends] if ends else None)
 
 
 def layers(record: dict[str, Any]) -> list[Row]:

@@ -230,7 +230,9 @@ def _verdict(record: dict[str, Any], artifact: dict[str, Any]) -> str:
     if passed is None:
         return "not checked"
     if passed:
-        return "pass, recommended" if name == record.get("recommended") else "pass"
+        over = [words(b.get("budget")) for b in artifact.get("budgets") or [] if b.get("kept") is False]
+        extra = ["recommended"] * (name == record.get("recommended")) + [f"over {word}" for word in over]
+        return ", ".join(["pass", *extra])
     rooms = [gate for gate in record.get("gates") or [] if gate.get("passed") is False]
     rooms = [words(gate.get("gate")) for gate in rooms if gate.get("artifact") in (name, None)]
     return "FAIL: " + ", ".join(dict.fromkeys(rooms)) if rooms else "FAIL"

@@ -235,7 +235,9 @@ def _warnings(bundle: Bundle) -> list[str]:
     here, found = int8_isa(), []
     for artifact in bundle.artifacts:
         rows = artifact.record.get("proven_on") or []
-        proven = list(dict.fromkeys(row["isa"] for row in rows if row["isa"]))
+        limit = artifact.record["limits"]["max_drop_pp"]
+        kept = [row for row in rows if row.get("drop_pp") is None or row["drop_pp"] <= limit]
+        proven = list(dict.fromkeys(row["isa"] for row in kept if row["isa"]))
         if proven and here and here not in proven:
             found.append(
                 f"{artifact.id} was proven on {' and '.join(proven)}, this CPU computes INT8 with {here}: its accuracy "

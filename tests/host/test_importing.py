@@ -226,7 +226,9 @@ def test_labels_that_do_not_fit_are_refused(
         ([first, second, first], f"'{first}' comes twice"),
         ([], "has 0 labels"),
     ):
-        refused(whole, asked(images), match, labels=lines(tmp_path / "labels.txt", given))
+        sentence = refused(whole, asked(images), match, labels=lines(tmp_path / "labels.txt", given))
+        if "outputs" in match:  # both lists
+            assert f"Classes of the folder: {first}, {second}, {third}." in sentence
     for reorder in (False, True):
         given = lines(tmp_path / "labels.txt", [first, "neun", third])
         sentence = refused(whole, asked(images), "is not among the labels", labels=given, reorder=reorder)
@@ -244,6 +246,16 @@ def test_a_label_without_images_is_refused(
     given = lines(tmp_path / "labels.txt", [*finetuned["labels"], "neun"])
     refused(path, asked(images), "'neun' has no images", labels=given, reorder=True)
     refused(path, asked(images), "the model has 4 outputs, .* has 3 labels.*--labels FILE")
+
+
+def test_of_many_classes_those_are_shown_that_differ():
+    """Both lists showed their first dozen, which were the same."""
+    names = [f"c{i:03d}" for i in range(200)]
+    assert importing._list(names, 100).startswith("…, c100, c101, ")
+    assert importing._list(names, 100).endswith(", … (200)")
+    assert importing._list(names, 195) == "…, c195, c196, c197, c198, c199"
+    assert importing._list(names).startswith("c000, ")
+    assert importing._list(names[:3], 2) == "c000, c001, c002"
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\xfa\n"])

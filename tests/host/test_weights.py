@@ -208,8 +208,11 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(how: str, tmp_path:
         path.write_bytes(pickle.dumps(Evil(proof)))
     else:
         torch.save(payload, path, _use_new_zipfile_serialization=how != "legacy")
-    with pytest.raises(BadInput, match="not a readable weights file"):
+    with pytest.raises(BadInput, match="not a readable weights file") as refused:
         weights.open_source(SMALL, str(path))
+    assert "\x1b" not in str(refused.value)
+    if how in ("torch", "nested", "pickle"):
+        assert "more than tensors, and reading that would run its code" in str(refused.value)
     assert not proof.exists()
     if how == "pickle":  # the payload is not a dud
         pickle.load(io.BytesIO(path.read_bytes())).close()

@@ -8,6 +8,8 @@ from edge_tl.target import ladder_tables
 from edge_tl.target.report import markdown
 
 BEST = {
+    "accuracy": 0.3812,
+    "accuracy_ci": [0.371, 0.391],
     "expected_drop_pp": 0.21,
     "drop_pp": 0.25,
     "drop_ci_pp": [-0.1, 0.6],
@@ -55,7 +57,8 @@ def test_each_rung_is_a_row_and_the_kept_one_is_marked():
     assert (first["rung"], first["drop"], first["mark"]) == ("1 known-good settings", "3.00 [2.00, 4.00]", "")
     assert (failed["tried"], failed["drop"], failed["mark"]) == ("1", "—", "KeyError: 'a|b'")
     assert kept == {
-        "artifact": "onnx-int8", "rung": "5 training in INT8", "tried": "1", "expected": "0.21",
+        "artifact": "onnx-int8", "rung": "5 training in INT8", "tried": "1",
+        "accuracy": "38.12 [37.10, 39.10]", "expected": "0.21",
         "drop": "0.25 [-0.10, 0.60]",
         "agreement": "91.2", "latency": "1.23", "size": "2.00", "float": "4.9", "minutes": "8.0", "mark": "kept",
     }  # fmt: skip

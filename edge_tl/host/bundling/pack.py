@@ -69,7 +69,9 @@ def export(
     staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=out))
     try:
         reference = TorchRuntime(model)
-        artifacts = write_artifacts(reference, staging, contract, dataset, sets, recipe, progress, note)
+        artifacts, missing = write_artifacts(
+            reference, staging, contract, dataset, sets, recipe, progress, note
+        )
         record = judge(reference, artifacts, staging, contract, dataset, sets, saved, recipe, progress)
         record["name"] = out.name
         record["provenance"] |= {"run": os.path.relpath(run.resolve(), out.resolve())}
@@ -78,7 +80,7 @@ def export(
             effort = effort.supporting(0.95)
         timing = _timed(staging, run, record, effort, progress)
         checked = verify(bundles.read_bundle(staging), progress=progress)
-        verdict.conclude(record, timing, checked, recipe.export)
+        verdict.conclude(record, timing, checked, recipe.export, missing)
         bundles.write_record(staging, record)
         write_json(staging / "report.json", record | {"bench": timing, "verify": checked})
         write_atomic(staging / "report.md", markdown(record).encode())
@@ -95,14 +97,17 @@ def export(
 def torch_contestants(run: Path, record: dict[str, Any], *, device: str = "CPU") -> list[Contestant]:
     """PyTorch's side of a bench: on the CPU, and for a `device` that is an NVIDIA GPU there too, eager and as a CUDA
     graph. Where the run is not at hand the same architecture, untrained, stands in, because time does not depend on
-    the weights."""
+    the weights. Nobody, where the record does not name the model."""
+    provenance = record["provenance"]
+    if "model" not in provenance:
+        return []
     at_hand = (run / checkpoint.RECORD).is_file()
     spec = {
         "run": str(run) if at_hand else None,
-        "model": record["provenance"]["model"],
+        "model": provenance["model"],
         "classes": len(record["labels"]),
-        "pooled": record["provenance"]["pooled"],
-        "hidden": record["provenance"].get("hidden", []),
+        "pooled": provenance.get("pooled", False),
+        "hidden": provenance.get("hidden", []),
         "shape": [1, 3, *Preprocess.from_json(record["preprocess"]).input_size],
         "threads": cores_allowed(),
     }

@@ -5,7 +5,8 @@ It must not measure: everything it needs is in the record and the timings it is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -57,8 +58,15 @@ def changed(
     ]
 
 
-def conclude(record: dict[str, Any], timing: dict[str, Any], checked: dict[str, Any], asked: Export) -> None:
-    """Add latencies, gates, budgets, verdicts and the recommendation to the record."""
+def conclude(
+    record: dict[str, Any],
+    timing: dict[str, Any],
+    checked: dict[str, Any],
+    asked: Export,
+    missing: Mapping[str, str] | None = None,
+) -> None:
+    """Add latencies, gates, budgets, verdicts and the recommendation to the record; `missing` gives why an artifact
+    that was asked for could not be made."""
     rows = {row["id"]: row for row in timing["artifacts"]}
     blocks = {name: [np.array(b, np.int64) for b in row["samples_ns"]] for name, row in rows.items()}
     record["reference"] |= {k: rows[REFERENCE][k] for k in ("latency_ms", "ran", "load_ms", "first_ms")}
@@ -68,7 +76,7 @@ def conclude(record: dict[str, Any], timing: dict[str, Any], checked: dict[str, 
     for artifact in record["artifacts"]:
         name = artifact["id"]
         artifact |= {k: v for k, v in rows[name].items() if k not in _OF_THE_BENCH}
-        gates.append(asdict(_drop_gate(artifact, asked.max_drop)))
+        gates += [asdict(gate) for gate in _drop_gates(artifact, asked)]
         if artifact["precision"] != "fp32":
             over = ratio.speedup(blocks[fastest], blocks[name], rows[name].get("block_round"))
             artifact |= {"faster_than_fp32": over["speedup"], "faster_than_fp32_ci": over["speedup_ci"]}
@@ -78,10 +86,14 @@ def conclude(record: dict[str, Any], timing: dict[str, Any], checked: dict[str, 
         artifact["passed"] = all(gate["passed"] for gate in mine)
         artifact["reasons"] = [gate["reason"] for gate in mine if not gate["passed"]]
         artifact["budgets"] = _budgets(artifact, asked)
+    gates += [
+        asdict(Gate("loss", name, math.inf, asked.max_drop, "pp", False, f"not made: {why}"))
+        | {"measured": None}
+        for name, why in (missing or {}).items()
+    ]
     record["gates"] = gates
     record["recommended"], record["recommendation"] = recommend(record["artifacts"], fastest)
-    within = [a for a in record["artifacts"] if all(budget["kept"] for budget in a["budgets"])]
-    record["passed"] = all(gate["passed"] for gate in gates) and bool(within)
+    record["passed"] = all(gate["passed"] for gate in gates) and record["recommended"] is not None
 
 
 def _budgets(artifact: dict[str, Any], asked: Export) -> list[dict[str, Any]]:
@@ -98,15 +110,22 @@ def _budgets(artifact: dict[str, Any], asked: Export) -> list[dict[str, Any]]:
     ]
 
 
-def _drop_gate(artifact: dict[str, Any], max_drop: float) -> Gate:
-    low, high = artifact["drop_ci_pp"]
+def _drop_gates(artifact: dict[str, Any], asked: Export) -> list[Gate]:
+    """The drop on this CPU; of an artifact made for lesser ones, the drop under their instruction set as well."""
+    gates = [_drop_gate(artifact["id"], artifact, asked.max_drop, "")]
+    for row in artifact.get("proven_on", []) if asked.target_cpu == "avx2" else ():
+        if row["cap"] and row["isa"] == "avx2":
+            gates.append(_drop_gate(artifact["id"], row, asked.max_drop, " with no more than AVX2"))
+    return gates
+
+
+def _drop_gate(name: str, measured: dict[str, Any], max_drop: float, where: str) -> Gate:
+    low, high = measured["drop_ci_pp"]
     reason = (
-        f"accuracy drop {artifact['drop_pp']:+.2f} percentage points [{low:.2f}, {high:.2f}], "
+        f"accuracy drop{where} {measured['drop_pp']:+.2f} percentage points [{low:.2f}, {high:.2f}], "
         f"budget {max_drop:g} percentage points"
     )
-    return Gate(
-        "loss", artifact["id"], artifact["drop_pp"], max_drop, "pp", artifact["drop_pp"] <= max_drop, reason
-    )
+    return Gate("loss", name, measured["drop_pp"], max_drop, "pp", measured["drop_pp"] <= max_drop, reason)
 
 
 def _speed_gate(artifact: dict[str, Any]) -> Gate:
@@ -147,12 +166,18 @@ def recommend(artifacts: list[dict[str, Any]], fastest_fp32: str) -> tuple[str |
         f"ship {best['id']}: accuracy drop {best['drop_pp']:.2f} pp [{low:.2f}, {high:.2f}], "
         f"{best['speedup']:.1f}x PyTorch's speed"
     )
+    words += "".join(f", {_kept(budget)}" for budget in best["budgets"])
     if quick:
         words += f", {best['faster_than_fp32']:.1f}x the fastest FP32 artifact ({fastest_fp32})"
     elif slow := [a for a in artifacts if a["precision"] == "int8"]:
         seen = "; ".join(f"{a['id']} {_why_not(a, fastest_fp32)}" for a in slow)
         words += f". INT8 is not worth its answers on this CPU: {seen}"
     return best["id"], words + "."
+
+
+def _kept(budget: dict[str, Any]) -> str:
+    unit = budget["unit"]
+    return f"{budget['budget']} {budget['measured']:.3g} {unit} of at most {budget['limit']:g} {unit}"
 
 
 def _least_ratio(artifact: dict[str, Any]) -> float:

@@ -46,6 +46,7 @@ FLOAT = (0.02, 0.05, 0.10, 0.15)
 """Fractions of the multiply-accumulates that rung 3 leaves in float; it stops at the fewest that suffice."""
 _EPOCHS = 5  # of training in INT8
 _FLOAT_IN_TRAINING = FLOAT[1]  # and what its start may have in float: training recovers what more would
+_SPENT = "the time budget is spent"
 _ALIKE = 1.1  # latencies this close are not told apart
 
 
@@ -81,11 +82,14 @@ class Climb:
         return kept | {"rungs": self.rungs, "sensitivity": self.sensitivity}
 
 
-def climb(workshop: Workshop, runtime: str, limits: Limits, *, vnni: bool, note: Note) -> Climb:
-    """The first rung that keeps the budget, or the best of all; `runtime` is "onnx" or "openvino".
+def climb(
+    workshop: Workshop, runtime: str, limits: Limits, *, vnni: bool, note: Note, judged_here: bool = True
+) -> Climb:
+    """The first rung that keeps the budget, or the best of all; `runtime` is "onnx" or "openvino". `vnni`: the CPU that
+    the artifact is made for has it. Not `judged_here`: this CPU's arithmetic is not that CPU's.
 
-    A candidate that fails to build is an entry with its reason, never the end. Raises `EdgeTLError` only when the very
-    first cannot be built.
+    A candidate that fails to build is an entry with its reason, never the end. Raises `EdgeTLError` when none can be
+    built.
     """
     start = perf_counter()
     images, storage = len(workshop.calibration), weight_storage(runtime, vnni)
@@ -93,21 +97,27 @@ def climb(workshop: Workshop, runtime: str, limits: Limits, *, vnni: bool, note:
     allowed = limits.allowed(len(workshop.selection))
     tried: list[Judged] = []
     rungs: list[dict[str, Any]] = []
+
+    def spent() -> bool:
+        return bool(tried) and perf_counter() - start > limits.seconds
+
     for number, name in list(RUNGS.items())[: limits.up_to]:
         began = perf_counter()
-        judged, faults = [], []
-        for attempt in _attempts(number, workshop, first, tried, limits, start):
-            if tried and perf_counter() - start > limits.seconds:
-                faults.append("the time budget is spent")
+        judged: list[Judged] = []
+        faults: list[str] = []
+        attempts = _attempts(number, workshop, first, tried, limits, start, judged_here=judged_here)
+        while True:
+            if spent():
+                faults.append(_SPENT)
                 break
             try:
+                attempt = next(attempts, None)
+                if attempt is None:
+                    break
                 judged.append(attempt())
             except Exception as error:  # NNCF, the runtimes and the quantizer raise anything
-                if not tried and not judged:
-                    raise EdgeTLError(f"INT8 for {runtime}: {type(error).__name__}: {error}") from error
-                faults.append(
-                    f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
-                )
+                said = str(error).splitlines()[0][:200] if str(error) else ""
+                faults.append(said if isinstance(error, TimeoutError) else f"{type(error).__name__}: {said}")
             if number == 3 and judged and _keeps(judged[-1], allowed):
                 break  # the more layers, the more float: the first that suffices is the best
         tried += judged
@@ -128,40 +138,53 @@ def climb(workshop: Workshop, runtime: str, limits: Limits, *, vnni: bool, note:
         if judged and _keeps(best, allowed):
             reason = f"rung {number}, {name}, keeps the budget on the selection images"
             return Climb(best, True, reason, rungs, workshop.sensitivity)
+    if not tried:
+        raise EdgeTLError(f"no INT8 for {runtime}: {rungs[0]['faults'][0] if rungs else 'nothing was tried'}")
     best = _best(tried, allowed)
     low, high = best.drop_ci_pp
+    if any(_SPENT in entry["faults"] for entry in rungs):
+        what = f"within {limits.seconds:g} s no rung keeps"
+    else:
+        what = "no rung keeps" if limits.up_to == max(RUNGS) else f"no rung up to {limits.up_to} keeps"
     reason = (
-        f"no rung keeps the budget of {limits.max_drop:g} percentage points; the best drops by {best.drop_pp:.2f} "
+        f"{what} the budget of {limits.max_drop:g} percentage points; the best drops by {best.drop_pp:.2f} "
         f"[{low:.2f}, {high:.2f}] on the selection images, {best.expected_drop_pp:.2f} expected"
     )
     return Climb(best, False, reason, rungs, workshop.sensitivity)
 
 
 def _attempts(
-    rung: int, workshop: Workshop, first: Settings, tried: list[Judged], limits: Limits, start: float
+    rung: int,
+    workshop: Workshop,
+    first: Settings,
+    tried: list[Judged],
+    limits: Limits,
+    start: float,
+    *,
+    judged_here: bool,
 ) -> Iterator[Callable[[], Judged]]:
     """What a rung tries, in order; each is built when it is called."""
+    left = limits.seconds - (perf_counter() - start)
+    nearest, with_little = _nearest(tried), _nearest(tried, _FLOAT_IN_TRAINING)
     if rung == 1:
         yield lambda: workshop.make(first)
-        if first.storage == SEVEN_BITS:
-            # Giving up a bit costs resolution, keeping it costs overflows; which is worse depends on the model.
+        if first.storage == SEVEN_BITS and judged_here:
+            # Giving up a bit costs resolution, keeping it costs overflows; which is worse depends on the model, and
+            # shows on a CPU that overflows.
             yield lambda: workshop.make(replace(first, storage=SIGNED))
     elif rung == 2:
-        for settings in _variants(_nearest(tried).settings):
+        for settings in _variants(nearest.settings if nearest else first):
             yield lambda settings=settings: workshop.make(settings)  # type: ignore[misc]
-    elif rung == 3:
+    elif rung == 3 and nearest:
         # Beside a layer in float, additions and gates between layers would be rounded for nothing.
-        base = replace(_nearest(tried).settings, matrix_only=True)
-        for names in _exclusions(workshop, base, limits.max_float):
+        base = replace(nearest.settings, matrix_only=True)
+        for names in _exclusions(workshop, base, limits.max_float, left):
             yield lambda names=names: workshop.make(without(base, names))  # type: ignore[misc]
     elif rung == 4 and first.runtime == "openvino":
         yield lambda: _controlled(workshop, first, limits)
-    elif rung == 5:
-        left = max(limits.seconds - (perf_counter() - start), 0.0)
-        nearest = _nearest(tried, _FLOAT_IN_TRAINING)
-        yield lambda: workshop.make(
-            replace(nearest.settings, epochs=_EPOCHS), start=nearest.qdq, seconds=left
-        )
+    elif rung == 5 and with_little:
+        settings = replace(with_little.settings, epochs=_EPOCHS)
+        yield lambda: workshop.make(settings, start=with_little.qdq, seconds=max(left, 0.0))
 
 
 def _variants(first: Settings) -> Iterator[Settings]:
@@ -180,11 +203,14 @@ def _variants(first: Settings) -> Iterator[Settings]:
         yield replace(first, method=NNCF, estimator="min-max", matrix_only=False, rescaled=SMOOTHED)
 
 
-def _exclusions(workshop: Workshop, base: Settings, limit: float) -> Iterator[set[str]]:
-    """Rung 3: gates, ends, both, and the most sensitive layers that fit into each share of `FLOAT`, up to `limit`."""
+def _exclusions(
+    workshop: Workshop, base: Settings, limit: float, seconds: float = math.inf
+) -> Iterator[set[str]]:
+    """Rung 3: gates, ends, both, and the most sensitive layers that fit into each share of `FLOAT`, up to `limit`.
+    Raises `TimeoutError` where the layers cannot be measured in `seconds`."""
     share = workshop.layers.share
     gates, ends = workshop.layers.gates(), workshop.layers.ends()
-    ranked = workshop.rank(base)
+    ranked = workshop.rank(base, seconds=seconds)
     sets = [gates, ends, gates | ends]
     for most in (min(share, limit) for share in FLOAT):
         worst: set[str] = set()
@@ -238,11 +264,11 @@ def _best(judged: list[Judged], allowed: float) -> Judged:
     )
 
 
-def _nearest(tried: list[Judged], most_float: float = 1.0) -> Judged:
+def _nearest(tried: list[Judged], most_float: float = 1.0) -> Judged | None:
     """The Q/DQ candidate whose answers are nearest to FP32's, with at most such a share of the work in float: what
-    later rungs build on. The first candidate has nothing in float."""
+    later rungs build on."""
     able = (each for each in tried if each.qdq and (each.float_macs or 0.0) <= most_float)
-    return min(able, key=lambda each: each.divergence)
+    return min(able, key=lambda each: each.divergence, default=None)
 
 
 def _figures(judged: Judged) -> str:

@@ -43,8 +43,8 @@ def train(
     flip: bool,
     seconds: float = math.inf,
     progress: Progress,
-) -> None:
-    """Write `qdq` with trained weights to `out`.
+) -> float:
+    """Write `qdq` with trained weights to `out`; returns the epochs that the time allowed.
 
     `images` are the training images as the contract frames them, uint8 `(3, H, W)`. At least `LEAST_STEPS` steps of
     `BATCH` images, whatever the epochs; fewer where `seconds` run out, at a rate that has fallen accordingly. Raises
@@ -61,7 +61,7 @@ def train(
     optimizer = torch.optim.Adam(groups, lr=_LR)
     mean = torch.tensor(contract.mean, device=device).view(1, 3, 1, 1)
     std = torch.tensor(contract.std, device=device).view(1, 3, 1, 1)
-    start = perf_counter()
+    start, taken = perf_counter(), 0
     for step, pixels in enumerate(_batches(images, steps, seed, flip)):
         # By the steps, or by the time where that runs out first: the rate must end at 0.
         done = max(step / steps, (perf_counter() - start) / seconds)
@@ -79,9 +79,11 @@ def train(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        progress("training in INT8", step + 1, steps)
+        taken = step + 1
+        progress("training in INT8", taken, steps)
     teacher.to("cpu")
     student.to("cpu").write(out)
+    return round(taken * BATCH / len(images), 2)
 
 
 def _batches(images: Images, steps: int, seed: int, flip: bool) -> Iterator[torch.Tensor]:

@@ -26,6 +26,7 @@ Inputs = NDArray[np.float32]
 _MATRIX = ("Conv", "Gemm", "MatMul")
 ABSORBED = ("Relu", "Clip")
 """What a range does anyway: the quantizer drops them where their input is quantized."""
+_SHIFT = "logits_shift"
 SIGNED, UNSIGNED, SEVEN_BITS = "int8", "uint8, zero point 128", "7 bits"
 
 
@@ -80,13 +81,14 @@ def quantize(
             reduce_range=storage == SEVEN_BITS,
             weight_type=QuantType.QInt8,
             activation_type=QuantType.QUInt8,
-            nodes_to_exclude=sorted(excluded),
+            nodes_to_exclude=sorted({*excluded, *_after_the_last_layer(prepared)}),
             op_types_to_quantize=[*_MATRIX, *(() if fused else ABSORBED)] if matrix_only else None,
             extra_options={
                 "TensorQuantOverrides": overrides,
                 "OpTypesToExcludeOutputQuantization": list(_MATRIX) if fused else ["Gemm"],
             },
         )
+    _free_logits(out)
 
 
 def finish(
@@ -110,7 +112,8 @@ def finish(
 
 
 def correct_logits(qdq: Path, shift: NDArray[np.float64]) -> None:
-    """Add `shift`, `(classes,)`, to the bias of the last Gemm, in place.
+    """Add `shift`, `(classes,)`, to the logits of the graph, in place: to the bias of the Gemm that gives them, or
+    where something else does by an addition after it.
 
     Rounding errors do not average out through a network; they arrive at the head as a shift. Measured through the
     kernels of this machine, it includes what they saturate (empirical bias correction, Nagel et al., "Data-Free
@@ -119,16 +122,26 @@ def correct_logits(qdq: Path, shift: NDArray[np.float64]) -> None:
     graph = onnx.load(str(qdq))
     constants = {i.name: i for i in graph.graph.initializer}
     makers = {name: node for node in graph.graph.node for name in node.output}
-    heads = [node for node in graph.graph.node if node.op_type == "Gemm"]
-    if not heads or len(heads[-1].input) < 3:
-        return
-    bias, step = heads[-1].input[2], np.ones(1)
-    if bias not in constants:
-        dequantize = makers[bias]
-        bias, step = dequantize.input[0], onnx.numpy_helper.to_array(constants[dequantize.input[1]])
-    values = onnx.numpy_helper.to_array(constants[bias])
-    moved = values + (np.rint(shift / step) if values.dtype == np.int32 else shift)
-    constants[bias].CopyFrom(onnx.numpy_helper.from_array(moved.astype(values.dtype), bias))
+    [output] = graph.graph.output
+    head = makers[output.name]
+    if _SHIFT in constants:  # corrected before
+        values = onnx.numpy_helper.to_array(constants[_SHIFT]) + shift
+        constants[_SHIFT].CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), _SHIFT))
+    elif head.op_type == "Gemm" and len(head.input) == 3:
+        bias, step = head.input[2], np.ones(1)
+        if bias not in constants:
+            dequantize = makers[bias]
+            bias, step = dequantize.input[0], onnx.numpy_helper.to_array(constants[dequantize.input[1]])
+        values = onnx.numpy_helper.to_array(constants[bias])
+        moved = values + (np.rint(shift / step) if values.dtype == np.int32 else shift)
+        constants[bias].CopyFrom(onnx.numpy_helper.from_array(moved.astype(values.dtype), bias))
+    else:
+        before = f"{output.name}_before_shift"
+        head.output[list(head.output).index(output.name)] = before
+        for node in graph.graph.node:
+            node.input[:] = [before if name == output.name else name for name in node.input]
+        graph.graph.initializer.append(onnx.numpy_helper.from_array(shift.astype(np.float32), _SHIFT))
+        graph.graph.node.append(onnx.helper.make_node("Add", [before, _SHIFT], [output.name], "shift"))
     onnx.save_model(graph, str(qdq))
 
 
@@ -136,6 +149,50 @@ def logits(path: Path, inputs: Inputs, *, batch: int = 16) -> Logits:
     """`(n, classes)` of a model file."""
     runtime: Runtime = open_runtime(path)
     return np.concatenate([runtime(np.asarray(inputs[i : i + batch])) for i in range(0, len(inputs), batch)])
+
+
+def _after_the_last_layer(path: Path) -> list[str]:
+    """The nodes of a float graph between its last convolution or product and the logits."""
+    after, open_ = [], {output.name for output in onnx.load(str(path)).graph.output}
+    for node in reversed(onnx.load(str(path)).graph.node):
+        if open_ & set(node.output) and node.op_type not in _MATRIX:
+            after.append(node.name)
+            open_ |= set(node.input)
+    return after
+
+
+def _free_logits(path: Path) -> None:
+    """Take the rounding of the last layer's output away, in place: the quantizer knows no exception for one layer."""
+    model = onnx.load(str(path))
+    nodes = list(model.graph.node)
+    makers = {name: node for node in nodes for name in node.output}
+    outputs = [output.name for output in model.graph.output]
+    unrounded: dict[str, str] = {}
+    waiting = list(outputs)
+    while waiting:
+        node = makers.get(name := waiting.pop())
+        if node is None or node.op_type in _MATRIX:
+            continue
+        if node.op_type != "DequantizeLinear":
+            waiting += node.input
+            continue
+        rounding = makers.get(node.input[0])
+        source = makers.get(rounding.input[0]) if rounding is not None else None
+        if source is not None and source.op_type in _MATRIX:
+            unrounded[name] = source.output[0]
+    if not unrounded:
+        return
+    # A graph's output keeps its name: what was rounded to it is called so instead.
+    renamed = {unrounded[name]: name for name in outputs if name in unrounded}
+    names = {name: renamed.get(source, source) for name, source in unrounded.items()} | renamed
+    kept = [node for node in nodes if not set(node.output) & set(unrounded)]
+    for node in kept:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    read = {name for node in kept for name in node.input}
+    del model.graph.node[:]
+    model.graph.node.extend(n for n in kept if n.op_type != "QuantizeLinear" or n.output[0] in read)
+    onnx.save_model(model, str(path))
 
 
 def _store_weights_unsigned(graph: onnx.ModelProto) -> None:
@@ -186,7 +243,7 @@ def _keep_float(graph: onnx.ModelProto) -> None:
         )
         nodes.insert(nodes.index(node), made)
         node.input[0] = made.output[0]
-    read = {name for node in nodes for name in node.input}
+    read = {name for node in nodes for name in node.input} | {output.name for output in graph.graph.output}
     del graph.graph.node[:]
     graph.graph.node.extend(n for n in nodes if n.op_type != "DequantizeLinear" or n.output[0] in read)
 

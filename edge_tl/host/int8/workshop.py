@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from torch import nn
 
 from edge_tl.host.images.decoded import Images
@@ -87,12 +88,15 @@ class Judged:
     float_macs: float | None
     """None where NNCF chose the layers and does not say."""
     seconds: float
+    accuracy_ci: list[float] = field(default_factory=list)
+    trained_epochs: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """For the record: figures and settings."""
-        figures = "accuracy drop_pp drop_ci_pp expected_drop_pp agreement divergence"
+        """For the record: figures and settings; the epochs of training are those that the time allowed."""
+        figures = "accuracy accuracy_ci drop_pp drop_ci_pp expected_drop_pp agreement divergence"
         keys = f"{figures} latency_ms size_mb float_macs seconds".split()
-        return {key: getattr(self, key) for key in keys} | {"settings": self.settings.to_json()}
+        settings = self.settings.to_json() | {"trained_epochs": self.trained_epochs}
+        return {key: getattr(self, key) for key in keys} | {"settings": settings}
 
 
 @dataclass
@@ -173,6 +177,7 @@ class Workshop:
         suffix = ".onnx" if settings.runtime == "onnx" else ".xml"
         out = self.scratch / f"candidate{self._made}{suffix}"
         graph: Path | None = self.scratch / f"candidate{self._made}.qdq.onnx"
+        trained = 0.0
         if settings.method != QDQ:
             graph = None
             if build:
@@ -184,7 +189,7 @@ class Workshop:
         elif settings.epochs:
             assert start is not None
             assert graph is not None
-            qat.train(
+            trained = qat.train(
                 self.model,
                 self.base(settings),
                 start,
@@ -210,7 +215,7 @@ class Workshop:
                 fused=settings.runtime == "openvino",
             )
             self._finish(graph, out, settings)
-        return self._judge(settings, out, graph, began)
+        return self._judge(settings, out, graph, began, trained)
 
     def _finish(self, graph: Path, out: Path, settings: Settings) -> None:
         version = onnx.load(str(self.fp32_onnx), load_external_data=False).ir_version
@@ -220,10 +225,12 @@ class Workshop:
         qdq.correct_logits(graph, shift)
         qdq.finish(graph, out, settings.storage, version, self.contract, self.labels)
 
-    def _judge(self, settings: Settings, out: Path, graph: Path | None, began: float) -> Judged:
+    def _judge(
+        self, settings: Settings, out: Path, graph: Path | None, began: float, trained: float
+    ) -> Judged:
         own = qdq.logits(out, self.selection)
         expected, got = compare.top1(self.expected), compare.top1(own)
-        drop = compare.paired_drop(self.answers, expected, got)
+        drop, right = compare.paired_drop(self.answers, expected, got), int(np.sum(got == self.answers))
         return Judged(
             settings,
             out,
@@ -238,18 +245,28 @@ class Workshop:
             size_mb=qdq.size_mb(out),
             float_macs=None if settings.method == CONTROLLED else self.layers.share(settings.excluded),
             seconds=perf_counter() - began,
+            accuracy_ci=[float(end) for end in binomtest(right, len(got)).proportion_ci(method="wilson")],
+            trained_epochs=trained,
         )
 
-    def rank(self, settings: Settings, images: int = 256) -> list[dict[str, Any]]:
-        """How much each layer alone in INT8 moves the answers, the worst first: `{layer, divergence, macs}`."""
+    def rank(
+        self, settings: Settings, images: int = 256, *, seconds: float = float("inf")
+    ) -> list[dict[str, Any]]:
+        """How much each layer alone in INT8 moves the answers, the worst first: `{layer, divergence, macs}`. Raises
+        `TimeoutError` when that takes longer than `seconds`: a part of the layers is no ranking."""
         if self.sensitivity:
             return self.sensitivity
+        began = perf_counter()
         some, ranges = self.selection[:images], self.ranges(settings)
         graph, out = self.scratch / "one.qdq.onnx", self.scratch / "one.onnx"
         version = onnx.load(str(self.fp32_onnx), load_external_data=False).ir_version
         names = list(self.layers.macs)
         rows = []
         for number, name in enumerate(names):
+            if perf_counter() - began > seconds:
+                raise TimeoutError(
+                    f"the time budget ended after {number} of {len(names)} layers were measured"
+                )
             others = [
                 node.name
                 for node in self.layers.graph.node

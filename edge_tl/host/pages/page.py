@@ -45,6 +45,7 @@ def write_page(record: dict[str, Any], path: Path) -> None:
         ladder=ladder_tables,
         rungs=ladder_tables.rungs(record),
         layers=ladder_tables.layers(record),
+        sensitivity=plots.sensitivity(record),
         confidence=confidence_tables,
         confidences=confidence_tables.confidence(record),
         confidence_notes=confidence_tables.how(record),

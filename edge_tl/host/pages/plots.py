@@ -15,7 +15,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from edge_tl.target import run_tables
+from edge_tl.target import ladder_tables, run_tables
 from edge_tl.target.tables import DASH, number, table
 
 # Stand-in colours that become CSS variables, so that one drawing serves the light and the dark page.
@@ -81,6 +81,29 @@ def drop(record: dict[str, Any]) -> Markup | None:
     return inline(
         figure, "drop", "Accuracy drop per artifact with its interval; the table has the same numbers"
     )
+
+
+def sensitivity(record: dict[str, Any]) -> Markup | None:
+    """A bar per layer, the most sensitive first, as long as that layer alone in INT8 moves the answers. None where no
+    ladder had to measure them."""
+    rows = ladder_tables.layers(record)
+    if not rows:
+        return None
+    figure, axes = _frame(len(rows), "divergence, millinats")
+    longest = 0.0
+    for y, row in enumerate(rows):
+        value = float(row["divergence"].replace(",", ""))
+        _heading(
+            axes,
+            y,
+            {"name": row["layer"], "verdict": ""},
+            f"{row['divergence']} · {row['macs']} % of the work",
+        )
+        axes.plot([0, value], [y, y], color=ACCENT, lw=8, solid_capstyle="butt")
+        longest = max(longest, value)
+    axes.set_xlim(0, 1.04 * longest or 1)
+    label = "Divergence that each layer alone in INT8 causes; the table has the same numbers"
+    return inline(figure, "sensitivity", label)
 
 
 def curves(history: Sequence[dict[str, Any]]) -> tuple[Markup, Markup] | None:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from edge_tl.host import recipe
 from edge_tl.host.bundling import evidence
+from edge_tl.host.bundling.artifacts import training_set
 from edge_tl.host.images.data import Dataset, settle
 from edge_tl.host.images.listing import scan
 from edge_tl.target.bundle import read_bundle
@@ -53,6 +54,13 @@ def test_calibration_comes_from_train_only_classes_in_turn(dataset: Dataset):
     assert evidence.calibration_set(dataset, 30, 1) != chosen
     assert evidence.calibration_set(dataset, 12, 0) == chosen[:12]
     assert len(evidence.calibration_set(dataset, 10**6, 0)) == len(dataset.split("train"))
+
+
+def test_training_in_int8_leaves_out_what_selects_where_enough_is_left(dataset: Dataset):
+    whole = dataset.split("train")
+    assert training_set(dataset, whole[:10]) == whole[10:]
+    assert training_set(dataset, dataset.split("val")) == whole
+    assert training_set(dataset, whole[: len(whole) * 2 // 3]) == whole
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

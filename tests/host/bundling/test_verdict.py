@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_tl.host.bundling import verdict
+from edge_tl.host.settings import Export
+from edge_tl.target import tables
 
 
 def artifact(
@@ -75,6 +77,58 @@ def test_what_is_over_a_budget_is_not_shipped():
     assert best is None
     assert "keeps the budgets (p95: at best 2 ms, onnx-int8; budget 1)" in words
     assert "too few calls" in verdict.recommend([over(full, None, 1)], "onnx-fp32")[1]
+
+
+def test_the_recommendation_says_how_it_keeps_its_budgets():
+    words = verdict.recommend([over(artifact("onnx-fp32", True, 2, 1, None), 4, 5)], "onnx-fp32")[1]
+    assert "3.0x PyTorch's speed, p95 4 ms of at most 5 ms." in words
+
+
+def concluded(asked: Export, missing: dict[str, str] | None = None, **int8: Any) -> dict[str, Any]:
+    """A record of three artifacts timed at 4, 2 and 1 ms, with whatever `int8` says of the last."""
+    names = ["pytorch", "onnx-fp32", "onnx-int8"]
+    figures: dict[str, Any] = {"drop_pp": 0.0, "drop_ci_pp": [-1.0, 1.0], "files": [{"bytes": 1_000_000}]}
+    artifacts = [figures | {"id": name, "precision": name.split("-")[1]} for name in names[1:]]
+    artifacts[1] |= int8
+    rows = [
+        {
+            "id": name, "samples_ns": [[ms * 1_000_000] * 5] * 6, "block_round": [0, 0, 1, 1, 2, 2], "speedup": 4 / ms,
+            "speedup_ci": [4 / ms, 4 / ms], "latency_ms": {"p50": ms, "p95": None}, "ran": {}, "load_ms": 1.0,
+            "first_ms": 1.0,
+        }
+        for name, ms in zip(names, (4, 2, 1), strict=True)
+    ]  # fmt: skip
+    record: dict[str, Any] = {"reference": {}, "artifacts": artifacts}
+    verdict.conclude(record, {"artifacts": rows}, {"gates": []}, asked, missing)
+    return record
+
+
+def test_what_could_not_be_made_is_a_failed_gate_and_the_rest_is_judged():
+    record = concluded(Export(), {"openvino-int8": "no INT8 for openvino: ValueError: broken"})
+    assert record["recommended"] == "onnx-int8"
+    assert not record["passed"]
+    [failed] = [gate for gate in record["gates"] if not gate["passed"]]
+    assert (failed["gate"], failed["artifact"], failed["measured"]) == ("loss", "openvino-int8", None)
+    assert failed["reason"] == "not made: no INT8 for openvino: ValueError: broken"
+    assert tables.failures(record)[0][0]["measured"] == tables.DASH
+    assert concluded(Export())["passed"]
+
+
+def test_nothing_to_ship_is_not_a_success():
+    record = concluded(Export(max_size_mb=0.5))
+    assert record["recommended"] is None
+    assert not record["passed"]
+    assert all(gate["passed"] for gate in record["gates"])
+
+
+def test_an_artifact_for_lesser_cpus_is_judged_as_they_compute_it():
+    lesser = {"cap": "AVX2", "isa": "avx2", "drop_pp": 7.0, "drop_ci_pp": [6.0, 8.0]}
+    rows = [{"cap": None, "isa": "avx512_vnni", "drop_pp": 0.0, "drop_ci_pp": [-1.0, 1.0]}, lesser]
+    assert concluded(Export(), proven_on=rows)["passed"]
+    record = concluded(Export(target_cpu="avx2"), proven_on=rows)
+    assert not record["passed"]
+    assert record["recommended"] == "onnx-fp32"
+    assert "accuracy drop with no more than AVX2 +7.00" in record["artifacts"][1]["reasons"][0]
 
 
 def test_smaller_artifacts_are_shipped_where_a_budget_leaves_no_fp32():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -145,7 +146,7 @@ def test_costly_layers_leave_room_for_cheap_ones_and_the_least_float_is_tried_fi
         def ends(self) -> set[str]:
             return {"first", "last"}
 
-        def rank(self, base: Settings) -> list[dict[str, Any]]:
+        def rank(self, base: Settings, *, seconds: float) -> list[dict[str, Any]]:
             return [{"layer": name} for name in ("costly", "small", "first", "idle", "last", "gate")]
 
     sets = list(ladder._exclusions(Ranked(), FIRST, 0.15))
@@ -166,7 +167,7 @@ def test_where_no_rung_suffices_the_nearest_is_kept_with_the_reason():
     assert not climbed.passed
     assert climbed.best.drop_pp == 1.5
     assert climbed.reason.startswith(
-        "no rung keeps the budget of 0.5 percentage points; the best drops by 1.50"
+        "no rung up to 2 keeps the budget of 0.5 percentage points; the best drops by 1.50"
     )
 
 
@@ -174,8 +175,23 @@ def test_a_candidate_that_cannot_be_built_is_an_entry_and_never_the_end():
     climbed, _ = climb(Scripted(3.0, KeyError("numpy.float32"), 0.2), up_to=2)
     assert climbed.passed
     assert climbed.rungs[1]["faults"] == ["KeyError: 'numpy.float32'"]
-    with pytest.raises(EdgeTLError, match="INT8 for onnx: ValueError: broken"):
-        climb(Scripted(ValueError("broken")))
+    climbed, _ = climb(Scripted(ValueError("broken"), 0.3), up_to=2)  # not even where it is the first
+    assert climbed.passed
+    assert climbed.rungs[0]["faults"] == ["ValueError: broken"]
+    with pytest.raises(EdgeTLError, match="no INT8 for onnx: ValueError: broken"):
+        climb(Scripted(*[ValueError("broken")] * 30))
+
+
+def test_a_ranking_that_fails_is_an_entry_too():
+    class Unranked(Scripted):
+        @property
+        def layers(self) -> Any:
+            raise RuntimeError("no shapes")
+
+    climbed, _ = climb(Unranked(3.0, 2.0), up_to=3)
+    assert climbed.best.drop_pp == 2.0
+    assert climbed.rungs[2]["faults"] == ["RuntimeError: no shapes"]
+    assert climbed.reason.startswith("no rung up to 3 keeps the budget")
 
 
 def test_a_spent_time_budget_ends_the_climb_after_the_candidate_at_hand():
@@ -184,6 +200,17 @@ def test_a_spent_time_budget_ends_the_climb_after_the_candidate_at_hand():
     assert len(workshop.asked) == 1
     assert climbed.rungs[1]["faults"] == ["the time budget is spent"]
     assert not climbed.passed
+    assert climbed.reason.startswith("within 1e-09 s no rung keeps the budget")
+    # Not even the layers are measured then: Scripted has none.
+    climbed, _ = climb(Scripted(3.0), seconds=1e-9, up_to=3)
+    assert climbed.rungs[2]["faults"] == ["the time budget is spent"]
+
+
+def test_what_only_another_cpu_shows_is_not_judged_on_this_one():
+    """Eight bits saturate on the CPU that the artifact is for, and not here: they would always look better."""
+    workshop = Scripted(0.6, 0.1)
+    ladder.climb(workshop, "openvino", Limits(0.5, 1), vnni=False, note=lambda text: None, judged_here=False)
+    assert [settings.storage for settings in workshop.asked] == [qdq.SEVEN_BITS]
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +248,13 @@ def plant(model: Any, factor: float = 300.0) -> None:
         norm.weight[0] *= factor
         norm.bias[0] *= factor
         following.weight[:, 0] /= factor
+
+
+def test_layers_are_not_ranked_by_half(opened: Callable[..., Workshop]):
+    workshop = opened(lambda model: None, "hurried")
+    with pytest.raises(TimeoutError, match=r"ended after 0 of 53 layers"):
+        workshop.rank(replace(FIRST, images=30), seconds=0.0)
+    assert workshop.sensitivity == []
 
 
 @pytest.mark.slow
