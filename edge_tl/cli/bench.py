@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from edge_tl.cli import bench_text, fleet
 from edge_tl.cli.console import AllowFallback, Artifacts, Debug, Device, Json, Progress, finish, say
-from edge_tl.cli.device import save_to
+from edge_tl.cli.device import check_out, save_to, saved
 from edge_tl.cli.grouped import Grouped
 from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
 
@@ -22,6 +23,7 @@ EFFORT = "How long"
 PACE = "At the application's pace"
 PARTS = "In parts"
 KEEP = "Results that keep"
+_WITH_COMPARE = {"bundle", "compare", "plot", "fail_if_slower", "out", "json", "debug"}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -125,17 +127,12 @@ def bench(
     """Measure latency on this machine, beside PyTorch where it is installed."""
     if fleet.asked(ctx):
         return fleet.away(ctx)
+    _check_options(ctx)
+    check_out(out)
     if compare:
         return _compare(bundle, plot=plot, fail_if_slower=fail_if_slower, out=out, as_json=json)
-    for given, name in ((plot, "--plot"), (fail_if_slower, "--fail-if-slower")):
-        if given is not None:
-            raise BadInput(
-                f"{name} needs --compare and saved results: edge-tl bench --compare A.json B.json."
-            )
-    if len(bundle) != 1:
-        raise BadInput(f"bench takes one bundle, not {len(bundle)}. For saved results add --compare.")
     from edge_tl.target.bundle import read_bundle
-    from edge_tl.target.runtime import notes
+    from edge_tl.target.machine import identity
     from edge_tl.target.runtimes.offered import able
     from edge_tl.target.timing import bench as room
     from edge_tl.target.timing import pacing, results
@@ -143,35 +140,28 @@ def bench(
 
     paced = fps is not None or minutes is not None or load > 0
     split = parts or throughput or bool(batch) or bool(threads)
-    if paced + split + aa > 1:
-        raise BadInput(
-            "--aa, a pace (--fps, --minutes, --load) and parts are separate runs. Give one of them."
-        )
-    if minutes is not None and seconds is not None:
-        raise BadInput("--seconds and --minutes both say how long. Give one.")
-    for value, name in ((minutes, "--minutes"), (seconds, "--seconds"), (deadline, "--deadline")):
-        if value is not None and not 0 < value < 1e6:
-            raise BadInput(f"{name} {value:g}: give a time above 0.")
-    if fps is None and (deadline is not None or seconds is not None):
-        raise BadInput("--seconds and --deadline belong to --fps: give a rate, e.g. --fps 10.")
+    if save:
+        check_out(results.FOLDER / results.machine_slug(identity()) / "result.json", "--save")
     loaded = read_bundle(bundle[0])
     asked = [loaded.artifact(name) for name in artifact or []]
     chosen, skipped = able(asked or loaded.artifacts, device)
-    one = chosen if asked else _recommended(loaded, chosen)
     where: dict[str, Any] = {"device": device, "allow_fallback": allow_fallback}
     effort = room.effort(quick=quick, noise=aa, rounds=rounds, blocks=blocks, count=count)
     batches, pools = numbers("--batch", batch), numbers("--threads", threads)
     with Progress() as progress:
+        if aa or paced:
+            # Of those that were not asked for by name, the recommended one where it can run, else the first that can.
+            order = chosen if asked else _recommended_first(loaded, chosen)
+            field = room.contestants(loaded, order, **where)
+            field, more = room.startable(field, most=None if asked else 1)
+            skipped += more
         if aa:
-            (contestant,) = room.contestants(loaded, one[:1], **where)
-            result = room.noise(contestant, effort=effort, seed=seed, progress=progress)
+            result = room.noise(field[0], effort=effort, seed=seed, progress=progress)
         elif minutes is not None:
-            (contestant,) = room.contestants(loaded, one[:1], **where)
             result = pacing.sustained(
-                contestant, minutes=minutes, fps=fps, load=load, deadline_ms=deadline, progress=progress
+                field[0], minutes=minutes, fps=fps, load=load, deadline_ms=deadline, progress=progress
             )
         elif paced:
-            field = room.contestants(loaded, one, **where)
             result = pacing.pace(
                 field, fps=fps, seconds=seconds or 30.0, load=load, deadline_ms=deadline,
                 rounds=rounds or pacing.ROUNDS, seed=seed, progress=progress,
@@ -187,24 +177,84 @@ def bench(
                 **where,
                 effort=effort,
                 quick=quick,
+                rounds=rounds,
+                calls=count,
                 seed=seed,
                 progress=progress,
             )
         else:
             field = _with_pytorch(loaded, room.contestants(loaded, chosen, **where), device)
-            result = room.bench(field, effort=effort, seed=seed, progress=progress)
-    result["skipped"] += skipped
-    result["warnings"] = notes({row["id"]: row.get("ran", {}) for row in result["artifacts"]})
+            result = room.bench(field, effort=effort, seed=seed, lenient=True, progress=progress)
+    result["skipped"] = skipped + result["skipped"]
+    result["warnings"] = room.warnings(result)
     result = results.labelled(result, loaded)
-    save_to(result, out)
-    if save:
-        say(f"saved {results.save(result)}")
-    for warning in result["warnings"]:
-        say(f"warning: {warning}")
-    for entry in result["skipped"]:
-        say(f"skipped {entry['artifact']}: {entry['reason']}")
-    say(bench_text.next_command(result, bundle[0]))
-    return finish(result, bench_text.shown(result), as_json=json)
+
+    def keep() -> None:
+        save_to(result, out)
+        if save:
+            say(f"saved {results.save(result)}")
+
+    def show() -> int:
+        for warning in result["warnings"]:
+            say(f"warning: {warning}")
+        for entry in result["skipped"]:
+            say(f"skipped {entry['artifact']}: {entry['reason']}")
+        say(bench_text.next_command(result, bundle[0]))
+        return finish(result, bench_text.shown(result), as_json=json)
+
+    return saved(keep, show)
+
+
+def _check_options(ctx: typer.Context) -> None:
+    """Refuse options that do not go together, because one of them would be ignored. Raises `BadInput`."""
+    value = ctx.params
+    typed = {
+        str(option.name): option.opts[0]
+        for option in ctx.command.params
+        if (source := ctx.get_parameter_source(str(option.name))) and source.name == "COMMANDLINE"
+    }
+
+    def refuse(names: Iterable[str], why: str) -> None:
+        for name in names:
+            if name in typed:
+                raise BadInput(f"{typed[name]} {why}")
+
+    if value["compare"]:
+        others = [name for name in typed if name not in _WITH_COMPARE]
+        refuse(others, "does not go with --compare, which reads saved results. Leave it out.")
+        return
+    refuse(
+        ("plot", "fail_if_slower"),
+        "needs --compare and saved results: edge-tl bench --compare A.json B.json.",
+    )
+    if len(value["bundle"]) != 1:
+        raise BadInput(
+            f"bench takes one bundle, not {len(value['bundle'])}. For saved results add --compare."
+        )
+    paced = value["fps"] is not None or value["minutes"] is not None or value["load"] > 0
+    swept = bool(value["batch"]) or bool(value["threads"])
+    if paced + (value["parts"] or value["throughput"] or swept) + value["aa"] > 1:
+        raise BadInput(
+            "--aa, a pace (--fps, --minutes, --load) and parts are separate runs. Give one of them."
+        )
+    if value["minutes"] is not None and value["seconds"] is not None:
+        raise BadInput("--seconds and --minutes both say how long. Give one.")
+    for name in ("minutes", "seconds", "deadline"):
+        if value[name] is not None and not 0 < value[name] < 1e6:
+            raise BadInput(f"--{name} {value[name]:g}: give a time above 0.")
+    if value["fps"] is None and (value["deadline"] is not None or value["seconds"] is not None):
+        raise BadInput("--seconds and --deadline belong to --fps: give a rate, e.g. --fps 10.")
+    if value["minutes"] is not None:
+        refuse(("rounds",), "does not go with --minutes, which is one process. Leave it out.")
+    if paced:
+        refuse(
+            ("quick", "blocks", "count"),
+            "has no effect at a pace: --seconds or --minutes say how long. Leave it out.",
+        )
+    if value["parts"] and not swept:
+        refuse(("blocks",), "has no effect on --parts, whose processes are not timed in turns. Leave it out.")
+    if (value["aa"] or value["minutes"] is not None) and len(value["artifact"] or ()) > 1:
+        raise BadInput("--aa and --minutes measure one artifact. Give --artifact once.")
 
 
 def _compare(
@@ -222,14 +272,15 @@ def _compare(
 
         write_plot(found, plot)
         say(f"drawn {plot}")
-    save_to(found, out)
     code = 0 if found["passed"] else EXIT_GATE_FAILED
-    return finish(found, bench_text.compared(found), as_json=as_json, code=code)
+    return saved(
+        lambda: save_to(found, out),
+        lambda: finish(found, bench_text.compared(found), as_json=as_json, code=code),
+    )
 
 
-def _recommended(bundle: Bundle, able: list[Artifact]) -> list[Artifact]:
-    """The recommended artifact where it can run, else the first that can."""
-    return sorted(able, key=lambda a: a.id != bundle.record.get("recommended"))[:1]
+def _recommended_first(bundle: Bundle, able: list[Artifact]) -> list[Artifact]:
+    return sorted(able, key=lambda a: a.id != bundle.record.get("recommended"))
 
 
 def _with_pytorch(bundle: Bundle, field: list[Contestant], device: str) -> list[Contestant]:
@@ -238,7 +289,7 @@ def _with_pytorch(bundle: Bundle, field: list[Contestant], device: str) -> list[
         return field
     from edge_tl.host.bundling.pack import torch_contestants
 
-    run = bundle.root / str(bundle.record["provenance"]["run"])
+    run = bundle.root / str(bundle.record["provenance"].get("run", ""))
     return [*torch_contestants(run, bundle.record, device=device), *field]
 
 

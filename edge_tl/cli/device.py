@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +21,7 @@ from edge_tl.cli.console import (
     grid,
     say,
 )
-from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
+from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput, EdgeTLError
 
 BundlePath = Annotated[Path, typer.Argument(help="A bundle that `edge-tl export` wrote.", metavar="BUNDLE")]
 OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Save the result as this JSON file.")]
@@ -49,6 +51,7 @@ def verify(
     """Prove, on this machine, that a bundle is still the model it was exported from."""
     if fleet.asked(ctx):
         return fleet.away(ctx)
+    check_out(out)
     from edge_tl.target import verify as room
     from edge_tl.target.bundle import read_bundle
 
@@ -62,7 +65,6 @@ def verify(
             allow_fallback=allow_fallback,
             progress=progress,
         )
-    save_to(result, out)
     for warning in result["warnings"]:
         say(f"warning: {warning}")
     for entry in result["skipped"]:
@@ -99,7 +101,8 @@ def verify(
         say(f"next: edge-tl bench {bundle}" + (f" --device {device}" if device.upper() != "CPU" else ""))
     else:
         say('next: edge-tl devices; the README says under "How to read a failed gate" what each one means')
-    return finish(result, text, as_json=json, code=0 if result["passed"] else EXIT_GATE_FAILED)
+    code = 0 if result["passed"] else EXIT_GATE_FAILED
+    return saved(lambda: save_to(result, out), lambda: finish(result, text, as_json=json, code=code))
 
 
 def predict(
@@ -143,6 +146,7 @@ def devices(
     """What this machine has: CPU instructions, execution providers, OpenVINO devices."""
     if fleet.asked(ctx):
         return fleet.away(ctx)
+    check_out(out)
     from edge_tl.target import machine
     from edge_tl.target.runtimes.offered import accelerators
 
@@ -152,7 +156,6 @@ def devices(
         "conditions": machine.conditions(),
         "runtimes": found,
     }
-    save_to(result, out)
     identity = result["machine"]
     lines = [
         f"CPU        {identity['cpu']}, {identity['cores_allowed']} of {identity['cores']} cores allowed",
@@ -176,7 +179,7 @@ def devices(
     if rows:
         text += "\n\n" + grid(["runtime", "--device", "works", "what it is"], rows, left=4)
     say("next: edge-tl verify BUNDLE --device NAME")
-    return finish(result, text, as_json=json)
+    return saved(lambda: save_to(result, out), lambda: finish(result, text, as_json=json))
 
 
 def _device_row(session: dict[str, Any], known: dict[str, Any] | None) -> list[str]:
@@ -188,11 +191,44 @@ def _device_row(session: dict[str, Any], known: dict[str, Any] | None) -> list[s
     return [session["name"], "yes" if session["works"] else "NO", what]
 
 
+def check_out(out: Path | None, option: str = "--out") -> None:
+    """Refuse a path that nothing can be saved at, before anything is measured for it. It leaves nothing behind."""
+    if out is None:
+        return
+    try:
+        if out.is_dir():
+            raise BadInput(
+                f"{option} {out}: a folder is there. Give a file name, e.g. {out / 'result.json'}."
+            )
+        if out.exists() and not out.is_file():
+            raise BadInput(f"{option} {out}: that is no ordinary file. Give another file name.")
+        folder = next(above for above in out.absolute().parents if above.exists())
+        # Tried, not asked: permissions do not know of read-only disks. As long a name as the file will have at first.
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{out.name}."):
+            pass
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise BadInput(f"{option} {out}: nothing can be saved there ({why}). Give another path.") from None
+
+
+def saved(save: Callable[[], None], show: Callable[[], int]) -> int:
+    """Save, then show, and return the exit code of that. Should saving fail, what was measured is shown all the same,
+    and the failure raised after it."""
+    failure: Exception | None = None
+    try:
+        save()
+    except (OSError, EdgeTLError) as error:
+        failure = error
+    code = show()
+    if failure:
+        raise failure
+    return code
+
+
 def save_to(result: dict[str, Any], out: Path | None) -> None:
+    """Write the result as JSON, and say so."""
     if out:
         from edge_tl.target.files import write_json
 
-        if out.is_dir():
-            raise BadInput(f"--out {out}: a folder is there. Give a file name, e.g. {out / 'result.json'}.")
         write_json(out, result)
         say(f"saved {out}")

@@ -40,8 +40,8 @@ Ssh = Annotated[
     str, typer.Option("--ssh", envvar="EDGE_TL_SSH", help="With --on: the ssh command, e.g. 'ssh -F FILE'.")
 ]
 
-_OWN = {"on", "targets", "wheels", "ssh", "out", "json", "debug", "bundle"}
-_HERE = {"save", "compare", "plot", "fail_if_slower"}  # what is done with results, at the desk
+_OWN = {"on", "targets", "wheels", "ssh", "out", "save", "json", "debug", "bundle"}
+_HERE = {"compare", "plot", "fail_if_slower"}  # what is done with results, at the desk
 _ENDED = ("done", "failed")
 
 
@@ -68,9 +68,12 @@ def away(ctx: typer.Context) -> int:
     packages = parcel.of_path(given["wheels"], suffix=".whl") if given["wheels"] else None
     job = errand.Errand(verb, tuple(words), wheel.build(), packages)
     with Lines(chosen) as lines:
-        result = crew.run(chosen, job, ssh=given["ssh"], out=given["out"], progress=lines)
-    if given["out"] and any("result" in entry for entry in result["devices"]):
-        say(f"saved in {given['out']}")
+        result = crew.run(
+            chosen, job, ssh=given["ssh"], out=given["out"], save=given.get("save", False), progress=lines
+        )
+    for entry in result["devices"]:
+        for path in entry.get("saved", []):
+            say(f"{entry['name']}: saved {path}")
     code = 0 if result["passed"] else EXIT_GATE_FAILED
     return finish(result, summary(result), as_json=given["json"], code=code)
 
@@ -86,9 +89,7 @@ def forwarded(ctx: typer.Context) -> list[str | Tree]:
         if name in _OWN or source is None or source.name != "COMMANDLINE":
             continue
         if name in _HERE:
-            raise BadInput(
-                f"{option.opts[0]} is for results that are here: run with --on and --out DIR first."
-            )
+            raise BadInput(f"{option.opts[0]} is for results that are here: run with --on and --save first.")
         value = ctx.params[name]
         if isinstance(value, bool):
             words.append((option.opts if value else option.secondary_opts)[0])

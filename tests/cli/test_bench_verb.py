@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+
+from edge_tl.cli import bench as verb
+from edge_tl.host.bundling.pack import torch_contestants
+from edge_tl.target import files
+from edge_tl.target.bundle import Bundle, file_record, write_record
+from edge_tl.target.timing import children
 
 Door = Callable[..., Any]
 FEW = ["--artifact", "onnx-int8", "--rounds", 3, "--blocks", 2, "--count", 6]
@@ -23,6 +33,151 @@ def refused(done: Any, *words: str) -> None:
     assert done.out == ""
     assert len(done.err.strip().splitlines()) <= 2, done.err
     assert all(word in done.err for word in words), done.err
+
+
+@pytest.fixture(scope="module")
+def _tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = Path(__file__).parents[1] / "target" / "conftest.py"
+    specification = importlib.util.spec_from_file_location("tiny_bundle", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    root = tmp_path_factory.mktemp("bundle") / "tiny"
+    module.build(root)
+    return root
+
+
+@pytest.fixture
+def tiny(_tiny: Path, tmp_path: Path) -> Path:
+    """A tiny bundle whose recommended artifact is openvino-fp32; it has no PyTorch to be timed beside."""
+    return Path(shutil.copytree(_tiny, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def without_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a device with ONNX Runtime alone: this process and those that it starts find no OpenVINO."""
+    (tmp_path / "hidden" / "openvino").mkdir(parents=True)
+    gone = "raise ModuleNotFoundError('no openvino', name='openvino')"
+    (tmp_path / "hidden" / "openvino" / "__init__.py").write_text(gone)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hidden"), prepend=":")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails as soon as anything is measured."""
+
+    def start(*_: Any, **__: Any) -> Any:
+        raise AssertionError("something was measured")
+
+    monkeypatch.setattr(children.Child, "__init__", start)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--aa",),
+        ("--fps", 50, "--seconds", 0.3),
+        ("--minutes", 0.005),
+        ("--parts", "--rounds", 1, "--count", 2),
+        ("--throughput", "--quick"),
+        ("--batch", "1,2"),
+        ("--threads", 1),
+    ],
+    ids=lambda options: " ".join(map(str, options)) or "plain",
+)
+@pytest.mark.usefixtures("without_openvino")
+def test_a_device_with_one_runtime(door: Door, tiny: Path, options: tuple[Any, ...]):
+    few = () if {"--fps", "--minutes", "--parts"} & set(options) else ("--rounds", 1, "--blocks", 1)
+    result = door("bench", tiny, *options, *few, "--json").json
+    assert {entry["artifact"] for entry in result["skipped"]} == {"openvino-fp32", "openvino-int8"}
+    assert all("edge-tl[openvino]" in entry["reason"] for entry in result["skipped"])
+    assert len(result["skipped"]) == 2, "each is named once"
+    alone = bool({"--aa", "--fps", "--minutes"} & set(options))
+    shown = {row["id"].removesuffix(" (again)") for row in result["artifacts"]}
+    assert shown == ({"onnx-fp32"} if alone else {"onnx-fp32", "onnx-int8"})
+    for key in ("sweep", "throughput"):
+        assert {row["artifact"] for row in result.get(key, ())} <= {"onnx-fp32", "onnx-int8"}
+
+
+@pytest.mark.usefixtures("without_openvino", "unmeasured")
+def test_the_extra_that_is_missing_is_the_one_named(door: Door, tiny: Path):
+    for options in ((), ("--aa",), ("--parts",), ("--throughput",), ("--fps", 5), ("--minutes", 1)):
+        refused(door("bench", tiny, "--artifact", "openvino-int8", *options), "edge-tl[openvino]")
+
+
+def test_a_file_that_does_not_load_is_skipped_at_a_pace_too(door: Door, tiny: Path):
+    record = json.loads((tiny / "bundle.json").read_text("utf-8"))
+    (tiny / "model.fp32.xml").write_bytes(b"garbage")
+    for artifact in record["artifacts"]:
+        artifact["files"] = [file_record(tiny, entry["path"]) for entry in artifact["files"]]
+    write_record(tiny, record)
+    for options in (("--fps", 50, "--seconds", 0.3), ("--rounds", 1, "--blocks", 1)):
+        result = door("bench", tiny, *options, "--json").json
+        (entry,) = result["skipped"]
+        assert entry["artifact"] == "openvino-fp32"
+        assert entry["reason"].startswith("OpenVINO cannot load model.fp32.xml: ")
+    refused(door("bench", tiny, "--artifact", "openvino-fp32"), "cannot load model.fp32.xml")
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_where_nothing_can_be_saved_is_said_before_anything_is_measured(
+    door: Door, tiny: Path, tmp_path: Path
+):
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.iterdir())
+    for name in ("bench", "verify"):
+        for path, why in (
+            ("tiny", "a folder"),
+            ("file/r.json", "Not a directory"),
+            ("pipe", "no ordinary file"),
+        ):
+            refused(door(name, tiny, "-o", path), f"--out {path}", why)
+        refused(door(name, tiny, "-o", "n" * 250), "File name too long")
+    (tmp_path / "benchmarks").touch()
+    refused(door("bench", tiny, "--save"), "--save benchmarks", "Not a directory")
+    (tmp_path / "benchmarks").unlink()
+    assert sorted(tmp_path.iterdir()) == before, "a refusal left something"
+
+
+@pytest.mark.parametrize("name", ["bench", "verify"])
+def test_a_result_that_cannot_be_saved_after_all_is_printed_first(
+    door: Door, tiny: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "r.json")
+
+    monkeypatch.setattr(files, "write_json", full)
+    few = ("--artifact", "onnx-fp32", *(("--rounds", 1, "--blocks", 1) if name == "bench" else ()))
+    done = door(name, tiny, *few, "-o", "r.json", "--json")
+    assert done.code == 2
+    assert "No space left on device" in done.err.strip().splitlines()[-1]
+    assert done.json["machine"]
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_an_option_that_would_be_ignored_is_refused(door: Door, tiny: Path):
+    for pace in (("--fps", 5), ("--minutes", 1), ("--load", 1)):
+        for option in (("--blocks", 3), ("--count", 3), ("--quick",)):
+            refused(door("bench", tiny, *pace, *option), f"{option[0]} has no effect at a pace")
+    refused(door("bench", tiny, "--minutes", 1, "--rounds", 3), "--rounds", "one process")
+    refused(door("bench", tiny, "--parts", "--blocks", 3), "--blocks has no effect on --parts")
+    two = ("--artifact", "onnx-fp32", "--artifact", "onnx-int8")
+    for option in (("--aa",), ("--minutes", 1)):
+        refused(door("bench", tiny, *option, *two), "measure one artifact")
+    for option in (("--save",), ("--fps", 5), ("--parts",), ("--minutes", 1), ("--aa",), ("--quick",)):
+        refused(door("bench", "--compare", "a.json", *option), f"{option[0]} does not go with --compare")
+
+
+def test_a_bundle_that_does_not_name_its_model_is_timed_without_pytorch():
+    """A bundle's record promises recipe, seed, versions and host as its provenance, and no more."""
+    record = {"labels": ["a"], "preprocess": {}, "provenance": {"seed": 0, "versions": {}, "host": {}}}
+    assert torch_contestants(Path("absent"), record) == []
+    bundle = SimpleNamespace(root=Path("absent"), record=record)
+    assert verb._with_pytorch(cast(Bundle, bundle), [], "CPU") == []
 
 
 @pytest.fixture(scope="module")

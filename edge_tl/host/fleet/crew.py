@@ -1,4 +1,7 @@
-"""Several devices at a time, one thread each; what one of them meets does not keep the others. It must not print."""
+"""Several devices at a time, one thread each; what one of them meets does not keep the others. It must not print.
+
+Those of one host take turns: two timings at once would be in each other's figures.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,9 @@ from typing import Any
 from edge_tl.host.fleet.errand import Errand, Journey, all_passed
 from edge_tl.host.fleet.ssh import Connection
 from edge_tl.host.fleet.targets import Target, file_name
-from edge_tl.target.errors import BadInput
+from edge_tl.target.errors import BadInput, EdgeTLError
 from edge_tl.target.files import write_json
+from edge_tl.target.timing import results
 
 AT_ONCE = 16
 _SOCKET_LENGTH = 80  # a Unix socket's path has 104 characters or so, and ssh adds 17 while it makes one
@@ -30,18 +34,25 @@ def run(
     *,
     ssh: str = "ssh",
     out: Path | None = None,
+    save: bool = False,
     progress: Callable[[str, str, str], None] = lambda name, step, note: None,
 ) -> dict[str, Any]:
     """Send the errand to every device: `{verb, passed, devices[{name, host, status, ...}]}` in the order given.
 
-    `out` is a folder: each result is written to NAME.json in it as it comes home. `progress` hears (name, step, note)
-    from several threads. When interrupted, everything is ended here and there before the interrupt goes on.
+    `out` is a folder: each result is written to NAME.json in it as it comes home, over the one of the last run. With
+    `save` it is kept below `benchmarks/results` too, as `results.save` does. `saved[]` has the paths; a device whose
+    result cannot be written is an error at the step save, its result in the entry all the same. `progress` hears
+    (name, step, note) from several threads. When interrupted, everything is ended here and there before the
+    interrupt goes on.
     """
     command = _command(ssh)
     if out and out.exists() and not out.is_dir():
         raise BadInput(
             f"--out {out}: a file is there. With --on it is a folder, which gets one JSON a device."
         )
+    for folder, option in ((out, "--out"), (results.FOLDER if save else None, "--save")):
+        if folder:
+            _probe(folder, option)
     scratch = Path(_private_folder())
     journeys: dict[str, Journey] = {}
     for number, (name, target) in enumerate(targets.items()):
@@ -49,18 +60,30 @@ def run(
         journeys[name] = Journey(
             target, errand, partial(_connect, command, target, sockets), partial(progress, name)
         )
-    pool = ThreadPoolExecutor(max_workers=min(AT_ONCE, len(journeys)))
+    turns: dict[str, list[str]] = {}
+    for name, target in targets.items():
+        turns.setdefault(target.host, []).append(name)
+    pool = ThreadPoolExecutor(max_workers=min(AT_ONCE, len(turns)))
     entries: dict[str, dict[str, Any]] = {}
     try:
+        for first, *others in turns.values():
+            for name in others:
+                progress(name, "in turn", f"{first} is on the same host")
         pending: dict[Future[dict[str, Any]], str] = {
-            pool.submit(journey.travel): name for name, journey in journeys.items()
+            pool.submit(journeys[names[0]].travel): names[0] for names in turns.values()
         }
         while pending:
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 name = pending.pop(future)
-                entries[name] = {"name": name, "host": targets[name].host} | future.result()
-                if out and "result" in entries[name]:
-                    write_json(out / file_name(name), entries[name]["result"])
+                entry = {"name": name, "host": targets[name].host} | future.result()
+                turns[targets[name].host].remove(name)
+                for following in turns[targets[name].host][:1]:
+                    pending[pool.submit(journeys[following].travel)] = following
+                if "result" in entry:
+                    entry |= _kept(entry, out, save)
+                    if entry["status"] == "error":
+                        progress(name, "failed", entry["error"])
+                entries[name] = entry
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         closing = [threading.Thread(target=journey.stop) for journey in journeys.values()]
@@ -81,6 +104,41 @@ def _command(ssh: str) -> list[str]:
     if not words or not shutil.which(words[0]):
         raise BadInput(f"no such program: {ssh!r}. Install OpenSSH's client, or set EDGE_TL_SSH.")
     return words
+
+
+def _probe(folder: Path, option: str) -> None:
+    """Whether a file can be written there is known before a device works for an hour. Raises `BadInput`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadInput(
+            f"{option} {folder}: cannot write there: {error.strerror}. Give another folder, or make room."
+        ) from None
+
+
+def _kept(entry: dict[str, Any], out: Path | None, save: bool) -> dict[str, Any]:
+    """`{saved[]}` of a result, and status, step and error where a file could not be written."""
+    record, saved, troubles = entry["result"], [], []
+    ways: list[Callable[[], Path]] = [lambda: results.save(record)] if save else []
+    if out:
+        ways.append(partial(_written, out / file_name(entry["name"]), record))
+    for way in ways:
+        try:
+            saved.append(str(way()))
+        except Exception as error:  # whatever it is: the other devices are still at work
+            known = isinstance(error, EdgeTLError | OSError)
+            troubles.append(str(error) if known else f"unexpected {type(error).__name__}: {error}")
+    if not troubles:
+        return {"saved": saved}
+    text = f"its result could not be saved: {'; '.join(troubles)}. --json prints it."
+    return {"saved": saved, "status": "error", "step": "save", "error": text}
+
+
+def _written(path: Path, record: dict[str, Any]) -> Path:
+    write_json(path, record)
+    return path
 
 
 def _private_folder() -> str:

@@ -32,6 +32,11 @@ class Target(BaseModel):
     """Use the packages that the interpreter has (a vendor's image with its own runtime); install only what is
     missing."""
 
+    @field_validator("host", mode="before")
+    @classmethod
+    def _stripped(cls, value: Any) -> Any:
+        return value.strip() if isinstance(value, str) else value  # one host has one spelling: it takes turns
+
     @field_validator("host", "python")
     @classmethod
     def _no_option(cls, value: str | None) -> str | None:

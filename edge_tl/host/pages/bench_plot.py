@@ -1,4 +1,4 @@
-"""Draw saved benches, a panel per artifact: the median with its interval, by date, a colour per machine.
+"""Draw saved benches, a panel per artifact and way of timing: the median with its interval by date, machines by colour.
 
 Must not compute: ratios and intervals come from the record of `edge_tl.target.timing.across`.
 """
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from edge_tl.target.errors import BadInput
 from edge_tl.target.files import write_atomic
+from edge_tl.target.timing.results import BACK_TO_BACK
 
 COLOURS = ("#0b62a8", "#ad3d06", "#3b7a3b", "#7a4da0", "#596575", "#a38000")
 MARKERS = "osD^vP"
@@ -26,16 +27,19 @@ def write_plot(found: dict[str, Any], path: Path) -> None:
     order = sorted(range(len(files)), key=lambda number: files[number]["date"])
     machines = list(dict.fromkeys(files[number]["machine"] for number in order))
     timed = [row for row in found["rows"] if row["latency_ms"]["p50"] is not None]
-    artifacts = list(dict.fromkeys(row["artifact"] for row in timed))
-    if not artifacts:
+    # By how, not by figure: the line of one rate does not go on at another.
+    panes = list(dict.fromkeys((row["artifact"], row["how"]) for row in timed))
+    if not panes:
         raise BadInput("--plot: no artifact has a median. Bench again with 11 calls or more.")
-    height = EDGE + PANEL * len(artifacts) + EDGE
+    height = EDGE + PANEL * len(panes) + EDGE
     figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
-    panels = figure.subplots(len(artifacts), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, artifact in zip(panels, artifacts, strict=True):
+    panels = figure.subplots(len(panes), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (artifact, how) in zip(panels, panes, strict=True):
         for number, machine in enumerate(machines):
             rows = [
-                r for r in timed if r["artifact"] == artifact and files[r["number"]]["machine"] == machine
+                r
+                for r in timed
+                if (r["artifact"], r["how"]) == (artifact, how) and files[r["number"]]["machine"] == machine
             ]
             if not rows:
                 continue
@@ -53,7 +57,8 @@ def write_plot(found: dict[str, Any], path: Path) -> None:
                 capsize=4,
                 label=machine,
             )
-        axes.set_title(artifact, loc="left", fontsize=11, fontweight="bold", parse_math=False)
+        title = artifact if how == BACK_TO_BACK else f"{artifact}, {how}"
+        axes.set_title(title, loc="left", fontsize=11, fontweight="bold", parse_math=False)
         axes.set_ylim(bottom=0)
         axes.set_ylabel("p50, ms")
         axes.grid(axis="y", color="#dce1e7", lw=0.8)

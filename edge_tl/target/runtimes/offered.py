@@ -20,19 +20,25 @@ from edge_tl.target.runtimes.trial import try_device
 
 
 def able(artifacts: Sequence[Artifact], device: str) -> tuple[list[Artifact], list[dict[str, str]]]:
-    """The artifacts whose runtime has `device`, and `{artifact, reason}` for the others.
+    """The artifacts whose runtime is installed and has `device`, and `{artifact, reason}` for the others.
 
-    Raises `BadInput` that lists what there is when no runtime has it.
+    Raises `MissingExtra` when no runtime is installed, that of the first artifact; `BadInput` that lists what there is
+    when no runtime has the device.
     """
-    if device.upper() == "CPU":
-        return list(artifacts), []
-    refusals = {suffix: _refusal(suffix, device) for suffix in sorted({a.path.suffix for a in artifacts})}
+    refusals = {
+        suffix: _missing(suffix) or _refusal(suffix, device)
+        for suffix in sorted({a.path.suffix for a in artifacts})
+    }
     kept = [a for a in artifacts if refusals[a.path.suffix] is None]
-    if not kept:
-        reasons = "; ".join(reason for reason in refusals.values() if reason)
+    if artifacts and not kept:
+        first = refusals[artifacts[0].path.suffix]
+        if isinstance(first, MissingExtra) and all(isinstance(r, MissingExtra) for r in refusals.values()):
+            raise first
+        reasons = "; ".join(_short(reason) for reason in refusals.values() if reason)
         raise BadInput(f"--device {device}: {reasons}. {nearest(device, _names())}Choose one of these.")
+    on = "" if device.upper() == "CPU" else f"--device {device}: "
     return kept, [
-        {"artifact": a.id, "reason": f"--device {device}: {reason}"}
+        {"artifact": a.id, "reason": f"{on}{_short(reason) if on else reason}"}
         for a in artifacts
         if (reason := refusals[a.path.suffix]) is not None
     ]
@@ -55,17 +61,30 @@ def accelerators(*, trials: bool = True) -> dict[str, dict[str, object] | None]:
     return found
 
 
+def _missing(suffix: str) -> MissingExtra | None:
+    try:
+        (onnx if suffix == ".onnx" else openvino).library()
+    except MissingExtra as error:
+        return error
+    return None
+
+
 def _refusal(suffix: str, device: str) -> str | None:
+    if device.upper() == "CPU":
+        return None  # every runtime has it, and asking for the others starts their drivers
     try:
         if suffix == ".onnx":
             offer = onnx.offered()
             return None if offer.find(device) else str(offer)
         openvino.resolve(device)
-    except MissingExtra as error:
-        return str(error).partition(".")[0]
     except BadInput as error:
         return str(error).removeprefix(f"--device {device}: ").partition(". ")[0]
     return None
+
+
+def _short(reason: str | MissingExtra) -> str:
+    """For the middle of a sentence: what is missing, without how to install it."""
+    return str(reason).partition(". Run: ")[0]
 
 
 def _names() -> list[str]:

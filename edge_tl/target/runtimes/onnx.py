@@ -20,7 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.target.errors import BundleError, MissingExtra
-from edge_tl.target.runtimes.seam import Logits, Offer, check_input, fallback_note, fell_back, one_word
+from edge_tl.target.runtimes.seam import (
+    Logits,
+    Offer,
+    check_input,
+    fallback_note,
+    fell_back,
+    one_word,
+    why_not_loaded,
+)
 
 _SUFFIX = "ExecutionProvider"
 _INT8 = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger")
@@ -31,9 +39,9 @@ def offered() -> Offer:
 
     Raises `MissingExtra`. That one is offered does not mean that it works: only a session shows that.
     """
-    library = _library()
-    names = [name.removesuffix(_SUFFIX) for name in library.get_available_providers()]
-    return Offer(f"ONNX Runtime {library.__version__}", names)
+    installed = library()
+    names = [name.removesuffix(_SUFFIX) for name in installed.get_available_providers()]
+    return Offer(f"ONNX Runtime {installed.__version__}", names)
 
 
 class OnnxRuntime:
@@ -45,7 +53,7 @@ class OnnxRuntime:
     def __init__(
         self, path: Path, *, device: str = "CPU", threads: int, allow_fallback: bool = False
     ) -> None:
-        self.version = _library().__version__
+        self.version = library().__version__
         self.device = self._asked = offered().choose(device)
         self.threads, self._path, self._allow_fallback = threads, path, allow_fallback
         self._fallback: dict[str, Any] | None = None
@@ -56,8 +64,14 @@ class OnnxRuntime:
             self._fall_back("it did not start here, and ONNX Runtime took the CPU", {registered: 1})
 
     def check(self) -> None:
-        """Run once under the profiler. Raises `FellBack` when a matrix layer ran on another provider than asked."""
-        if self._fallback or not (elsewhere := [node for node in self._nodes if node["on"] != self._asked]):
+        """Run once under the profiler. Raises `FellBack` when a matrix layer ran on another provider than asked, and
+        when the profile is empty: what nothing shows is not proven."""
+        if self._fallback:
+            return
+        if not self._nodes and self._asked != "CPU":
+            self._fall_back(f"nothing shows that {self._asked} ran it", {})
+            return
+        if not (elsewhere := [node for node in self._nodes if node["on"] != self._asked]):
             return
         ran = Counter(node["on"] for node in self._nodes)
         layers = Counter(node["on"] for node in elsewhere if _is_matrix(node["op"]))
@@ -113,11 +127,11 @@ class OnnxRuntime:
 
     def _fall_back(self, why: str, ran: dict[str, int]) -> None:
         self._fallback = fell_back(self._asked, why, ran, allowed=self._allow_fallback)
-        self.device = ",".join(sorted(ran, key=lambda name: -ran[name]))
+        self.device = ",".join(sorted(ran, key=lambda name: -ran[name])) or "unknown"
 
     def _open(self, profile: str | None = None) -> Any:
-        library = _library()
-        options = library.SessionOptions()
+        installed = library()
+        options = installed.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
         options.log_severity_level = 3
         # Without VNNI, x86 kernels of UINT8 x INT8 add in 16 bits and saturate; this takes those of UINT8 x UINT8,
@@ -129,11 +143,12 @@ class OnnxRuntime:
             options.enable_profiling, options.profile_file_prefix = True, profile
         provider = (f"{self._asked}{_SUFFIX}", _options(self._asked, self._path, self.threads))
         try:
-            return library.InferenceSession(str(self._path), options, providers=[provider])
+            return installed.InferenceSession(str(self._path), options, providers=[provider])
         except Exception as error:  # the binding raises a dozen unrelated types, all meaning "cannot load"
             on = "" if self._asked == "CPU" else f" on {self._asked}"
             raise BundleError(
-                f"ONNX Runtime cannot load {self._path.name}{on}: {error}. Copy or export it again."
+                f"ONNX Runtime cannot load {self._path.name}{on}: {why_not_loaded(error, self._path)}. "
+                "Copy or export it again."
             ) from None
 
     def __call__(self, inputs: NDArray[np.float32]) -> Logits:
@@ -142,7 +157,8 @@ class OnnxRuntime:
         return result
 
 
-def _library() -> Any:
+def library() -> Any:
+    """The imported package. Raises `MissingExtra`."""
     try:
         import onnxruntime
     except ImportError:
@@ -154,7 +170,7 @@ def _options(provider: str, path: Path, threads: int) -> dict[str, str]:
     """FP32 means FP32: what computes with fewer bits unasked is switched off where the provider lets one."""
     if provider in ("CUDA", "Tensorrt"):
         os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # TensorRT has no option of its own for it
-        if preload := getattr(_library(), "preload_dlls", None):  # NVIDIA's libraries, where pip put them
+        if preload := getattr(library(), "preload_dlls", None):  # NVIDIA's libraries, where pip put them
             with contextlib.redirect_stdout(sys.stderr):
                 preload()
     if provider == "CUDA":

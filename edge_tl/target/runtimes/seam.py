@@ -6,7 +6,10 @@ It must not import a runtime.
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -91,6 +94,13 @@ def fallback_note(fallback: Mapping[str, Any]) -> str:
 def one_line(error: Exception) -> str:
     """Its message, without line breaks."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def why_not_loaded(error: Exception, path: Path) -> str:
+    """What a library said of the file at `path`, to be followed by a full stop: one line, without the file's folder,
+    because a reason travels in results, and without the lines of OpenVINO's own source."""
+    said = one_line(error).replace(f"{path.parent}{os.sep}", "")
+    return re.sub(r"Exception from \S+:\d+: ", "", said).rstrip(". ")
 
 
 def one_word(found: list[str]) -> str:

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from edge_tl.target.bundle import REFERENCE, Artifact, Bundle
-from edge_tl.target.errors import MissingExtra
+from edge_tl.target.errors import EdgeTLError, FellBack, MissingExtra
 from edge_tl.target.machine import conditions, cores_allowed, identity
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.runtime import NullRuntime
 from edge_tl.target.timing import ratio
 from edge_tl.target.timing.calls import Samples, time_calls
 from edge_tl.target.timing.child import REWARM, WARM_S, some_inputs
-from edge_tl.target.timing.children import CHILD, Children, Contestant
+from edge_tl.target.timing.children import CHILD, Children, Contestant, reason
 from edge_tl.target.timing.percentiles import count_needed, summarize
 from edge_tl.target.timing.steady import steadiness
 
@@ -131,6 +131,31 @@ def contestants(
     ]
 
 
+def startable(
+    field: Sequence[Contestant], *, most: int | None = None
+) -> tuple[list[Contestant], list[dict[str, str]]]:
+    """Those that load and infer here, each tried in a process of its own before anything is timed, and `{artifact,
+    reason}` for the others. With `most`, nobody is tried once so many can. Raises as `bench`."""
+    found: list[Contestant] = []
+    skipped: list[dict[str, str]] = []
+    failure: EdgeTLError | None = None
+    for contestant in field:
+        if len(found) == most:
+            break
+        try:
+            with Children() as children:
+                children.start(contestant, warmup=1, describe=True)
+            found.append(contestant)
+        except FellBack:
+            raise
+        except EdgeTLError as error:
+            failure = error
+            skipped.append({"artifact": contestant.id, "reason": reason(error)})
+    if not found:
+        raise failure or MissingExtra("a runtime for this bundle", "ort")
+    return found, skipped
+
+
 def twice(contestant: Contestant) -> list[Contestant]:
     """The same thing under two names: whatever a bench finds between them is the noise of this machine."""
     return [contestant, replace(contestant, id=contestant.id + AGAIN)]
@@ -142,17 +167,20 @@ def bench(
     effort: Effort = THOROUGH,
     seed: int = 0,
     baseline: str | None = None,
+    lenient: bool = False,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Time every contestant in every round, in blocks whose order is drawn anew and then mirrored (A B B A), so that
     a drift of the machine meets both sides alike.
 
     Speed-ups are against `baseline`, else PyTorch where it runs, else the fastest FP32 contestant; `baseline` says
-    which. A contestant whose runtime is missing is listed under `skipped`. Raises `EdgeTLError` when a child
-    process dies, `MissingExtra` when no contestant can run. The keys are in docs/bench.md.
+    which. A contestant whose runtime is missing is listed under `skipped`; where `lenient`, also one that does not
+    load. Raises `EdgeTLError` when a child process dies, when no artifact can run `MissingExtra` or what the last one
+    said, and always `FellBack`. The keys are in docs/bench.md.
     """
     found = {contestant.id: Measured() for contestant in field}
     skipped: list[dict[str, str]] = []
+    failure: EdgeTLError | None = None
     order = random.Random(seed)
     before = conditions()
     for number in range(effort.rounds):
@@ -161,14 +189,17 @@ def bench(
             for contestant in order.sample(racing, len(racing)):
                 try:
                     ready = children.start(contestant, warmup=WARMUP, describe=number == 0)
-                except MissingExtra as error:
-                    skipped.append({"artifact": contestant.id, "reason": str(error)})
+                except EdgeTLError as error:
+                    if isinstance(error, FellBack) or not (lenient or isinstance(error, MissingExtra)):
+                        raise
+                    failure = error
+                    skipped.append({"artifact": contestant.id, "reason": reason(error)})
                     del found[contestant.id]
                     continue
                 found[contestant.id].started(ready)
                 found[contestant.id].calls(effort.count, ready)
-            if not found:
-                raise MissingExtra("a runtime for this bundle", "ort")
+            if not found or (failure and all(name.startswith(REFERENCE) for name in found)):
+                raise failure or MissingExtra("a runtime for this bundle", "ort")
             for done, names in enumerate(_orders(list(children.alive), effort.blocks, order)):
                 for name in names:
                     answer = children.alive[name].ask(count=found[name].count, seconds=BLOCK_SECONDS)
@@ -222,6 +253,21 @@ def header(kind: str, before: dict[str, Any], method: dict[str, Any]) -> dict[st
         "harness_floor_us": floor_us(),
         "method": method,
     }
+
+
+def warnings(result: dict[str, Any]) -> list[str]:
+    """A sentence for a person about everything in the result that ran elsewhere than asked; what a sweep or the
+    throughput has to add to an artifact's own, under the name of the first row that says it."""
+    rows = [(row["id"], row["id"], row) for row in result["artifacts"]]
+    for row in result.get("sweep", ()):
+        name = f"{row['artifact']}, batch {row['batch']}, {row['threads']} threads"
+        rows.append((row["artifact"], name, row))
+    rows += [(row["artifact"], f"{row['artifact']}, throughput", row) for row in result.get("throughput", ())]
+    told: dict[tuple[str, str], str] = {}
+    for artifact, name, row in rows:
+        for note in row.get("ran", {}).get("notes", ()):
+            told.setdefault((artifact, note), name)
+    return [f"{name}: {note}" for (_, note), name in told.items()]
 
 
 def floor_us() -> float:

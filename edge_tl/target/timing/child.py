@@ -1,8 +1,8 @@
 """One model in a process of its own, timed on request: `python -m edge_tl.target.timing.child SPEC`.
 
-It prints one JSON line when it is warm, then one for each line it is sent, and ends with its standard input. A line
-`{"count", "seconds"}` asks for a block, `{"fps", "seconds"}` for a run at a pace. It must not compare or judge;
-`children` starts it and reads what it prints.
+It prints one JSON line when it is warm, then one for each line it is sent, and ends with its standard input, in the
+middle of a run too. A line `{"count", "seconds"}` asks for a block, `{"fps", "seconds"}` for a run at a pace. It must
+not compare or judge; `children` starts it and reads what it prints.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 from time import perf_counter_ns
 from typing import Any, TextIO
 
@@ -27,6 +30,7 @@ WARM_S = (
 )
 # Dropped at the start of every later block, in calls and in seconds, because another process had the caches meanwhile.
 REWARM, REWARM_S = 2, 0.005
+GRACE_S = 0.5  # after the end of standard input, to end cleanly; whoever is busy then is ended
 
 
 def serve(
@@ -40,6 +44,7 @@ def serve(
     `describe` adds to what ran. Everything that a library prints goes to stderr.
     """
     answers = private_stdout()
+    asked_for = questions()
     start = perf_counter_ns()
     runtime = open_it()
     load = perf_counter_ns() - start
@@ -50,13 +55,12 @@ def serve(
     if spec["describe"]:
         ready["ran"] = ran(runtime) | (describe(runtime) if describe else {})
     _say(answers, ready)
-    for number, line in enumerate(sys.stdin):
-        asked = json.loads(line)
+    for number, asked in enumerate(asked_for):
+        if number and asked.get("fps") is None:
+            _warm(call, REWARM, REWARM_S)
         if "fps" in asked:
             _say(answers, at_pace(call, **asked))
         else:
-            if number:
-                _warm(call, REWARM, REWARM_S)
             samples = time_calls(call, warmup=0, **asked)
             _say(answers, {"samples_ns": samples.tolist()})
 
@@ -66,6 +70,37 @@ def private_stdout() -> TextIO:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return answers
+
+
+def questions() -> Iterator[dict[str, Any]]:
+    """What standard input asks, line by line, until it ends.
+
+    A thread reads it from now on, also while the model loads or runs: whoever asked may have been killed, and a run
+    at a pace would go on for minutes beside whatever is measured next. The thread sleeps in the kernel, without the
+    interpreter's lock, so it costs the timed code nothing.
+    """
+    lines: SimpleQueue[bytes | None] = SimpleQueue()
+    over = threading.Event()
+
+    def read() -> None:
+        rest = b""
+        # Not sys.stdin: its lock, held by a reader that waits, is a fatal error when the interpreter ends.
+        with suppress(OSError):
+            while part := os.read(0, 1 << 16):
+                *whole, rest = (rest + part).split(b"\n")
+                for line in whole:
+                    lines.put(line)
+        lines.put(None)
+        if not over.wait(GRACE_S):
+            os._exit(1)
+
+    def asked() -> Iterator[dict[str, Any]]:
+        while (line := lines.get()) is not None:
+            yield json.loads(line)
+        over.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    return asked()
 
 
 def some_inputs(shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,10 +13,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from edge_tl.target.errors import BadInput, EdgeTLError, MissingExtra
+from edge_tl.target.errors import EdgeTLError, FellBack, MissingExtra
 
 LAST_WORDS_S = 5.0
 CHILD = "edge_tl.target.timing.child"
+ADVICE = "Try `edge-tl verify` on the bundle."
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Child:
         return self._process.pid
 
     def answer(self) -> dict[str, Any]:
-        """The next line. Raises `MissingExtra` or `EdgeTLError` when the process ended instead."""
+        """The next line. Raises `MissingExtra`, `FellBack` or `EdgeTLError` when the process ended instead."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         try:
@@ -94,13 +96,19 @@ class Child:
         self._stderr.seek(0)
         lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
         if code == 0 or code is None:
-            return EdgeTLError(f"bench: {name} printed no result. Try `edge-tl verify` on the bundle.")
+            return EdgeTLError(f"bench: {name} printed no result. {ADVICE}")
         last = lines[-1] if lines else f"exit code {code}"
-        if "MissingExtra" in last:
-            return MissingExtra(f"the runtime of {name}", name.split("-")[0].replace("onnx", "ort"))
-        if "FellBack: " in last:
-            return BadInput(f"{name}: {last.partition('FellBack: ')[2]}")
-        return EdgeTLError(f"bench: {name} could not run: {last}. Try `edge-tl verify` on the bundle.")
+        if not (ours := re.match(r"edge_tl\.target\.errors\.(\w+): (.*)", last)):
+            return EdgeTLError(f"bench: {name} could not run: {last.rstrip('. ')}. {ADVICE}")
+        kind, message = ours.groups()
+        if kind == "MissingExtra" and (
+            extra := re.match(r"(.+) is not installed\..*edge-tl\[(.+)\]", message)
+        ):
+            return MissingExtra(*extra.groups())
+        if kind == "FellBack":
+            asked, _, why = message.removeprefix("--device ").partition(": ")
+            return FellBack(asked, f"{name}: {why.partition('. Mend ')[0]}")
+        return EdgeTLError(f"bench: {name} could not run: {message}")  # which ends in what to do
 
 
 class Children:
@@ -125,6 +133,13 @@ class Children:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _each(self.alive.values(), gently=error is None)
+
+
+def reason(error: EdgeTLError) -> str:
+    """Why a process ended, for a list that names it beside: without the name, and without folders, because what was
+    skipped travels in results."""
+    said = re.sub(r"^bench: .*? could not run: ", "", str(error)).removesuffix(f" {ADVICE}")
+    return re.sub(r"(?<![\w./])(/[^\s/\"':]+)+/", "", said)
 
 
 def _each(children: Iterable[Child], *, gently: bool) -> None:

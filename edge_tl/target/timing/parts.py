@@ -6,19 +6,19 @@ It starts processes and puts what they answer side by side; it must not print.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from edge_tl.target.bundle import Artifact, Bundle
-from edge_tl.target.errors import MissingExtra
+from edge_tl.target.errors import EdgeTLError, FellBack, MissingExtra
 from edge_tl.target.machine import conditions
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.timing import ratio
 from edge_tl.target.timing.bench import Effort, bench, contestants, header
-from edge_tl.target.timing.children import Child, Contestant
+from edge_tl.target.timing.children import Child, Contestant, reason
 from edge_tl.target.timing.percentiles import summarize
 
 CHILD = "edge_tl.target.timing.parts_child"
@@ -40,30 +40,35 @@ def measured(
     streams: bool,
     effort: Effort,
     quick: bool = False,
+    rounds: int | None = None,
+    calls: int | None = None,
     device: str = "CPU",
     allow_fallback: bool = False,
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Whatever of `parts`, `sweep` (under "sweep") and `throughput` (under "throughput") was asked for, in one result.
-    Without `steps` its `artifacts` are the plain bench's."""
+    Without `steps` its `artifacts` are the plain bench's. `rounds` and `calls` are those of the steps; left out, what
+    `quick` says. What cannot run in the first is not tried in the others."""
     if steps:
-        calls, rounds = (QUICK_CALLS, QUICK_ROUNDS) if quick else (CALLS, ROUNDS)
+        usual = (QUICK_CALLS, QUICK_ROUNDS) if quick else (CALLS, ROUNDS)
         result = parts(
             bundle,
             artifacts,
             device=device,
             allow_fallback=allow_fallback,
-            rounds=rounds,
-            calls=calls,
+            rounds=rounds or usual[1],
+            calls=calls or usual[0],
             seed=seed,
             progress=progress,
         )
     else:
         field = contestants(bundle, artifacts, device=device, allow_fallback=allow_fallback)
-        result = bench(field, effort=effort, seed=seed, progress=progress) | {"kind": "parts"}
+        result = bench(field, effort=effort, seed=seed, lenient=True, progress=progress) | {"kind": "parts"}
+    able = {row["id"] for row in result["artifacts"]}
+    artifacts = [artifact for artifact in artifacts if artifact.id in able]
     if batches or threads:
-        result["sweep"] = sweep(
+        result["sweep"], skipped = sweep(
             bundle,
             artifacts,
             batches=batches,
@@ -74,8 +79,9 @@ def measured(
             seed=seed,
             progress=progress,
         )
+        result["skipped"] += skipped
     if streams:
-        result["throughput"] = throughput(
+        result["throughput"], skipped = throughput(
             bundle,
             artifacts,
             device=device,
@@ -83,6 +89,7 @@ def measured(
             seconds=QUICK_STREAM_S if quick else STREAM_S,
             progress=progress,
         )
+        result["skipped"] += [e | {"artifact": f"{e['artifact']} (throughput)"} for e in skipped]
     return result
 
 
@@ -100,7 +107,8 @@ def parts(
     """Each artifact's `parts{STEP: {p50, p90, p99, n, …}}` in milliseconds over the golden images, `cold_ms{import,
     read, compile, first}` (medians over `rounds` fresh processes), `memory_mb{start, loaded, peak}` and `size_mb`.
 
-    `latency_ms` is that of inference alone, so that any result can be compared with any other. Raises as `bench`.
+    `latency_ms` is that of inference alone, so that any result can be compared with any other. What cannot run is
+    listed under `skipped`. Raises as `bench`.
     """
     before, order = conditions(), random.Random(seed)
     images = max(1, len(bundle.golden_images()))
@@ -113,19 +121,9 @@ def parts(
         )
         for contestant in contestants(bundle, artifacts, device=device, allow_fallback=allow_fallback)
     ]
-    answers: dict[str, list[dict[str, Any]]] = {contestant.id: [] for contestant in field}
-    skipped: list[dict[str, str]] = []
-    for number in range(rounds):
-        racing = [c for c in field if c.id in answers]
-        for contestant in order.sample(racing, len(racing)):
-            try:
-                answers[contestant.id].append(once(contestant))
-            except MissingExtra as error:
-                skipped.append({"artifact": contestant.id, "reason": str(error)})
-                del answers[contestant.id]
-        progress("latency", number + 1, rounds)
-    if not answers:
-        raise MissingExtra("a runtime for this bundle", "ort")
+    answers, skipped = _answers(
+        field, rounds, progress=lambda done: progress("latency", done, rounds), order=order
+    )
     sizes = {a.id: sum(f["bytes"] for f in a.record["files"]) / 1e6 for a in artifacts}
     rows = [_row(name, found, sizes[name]) for name, found in answers.items()]
     method = {"rounds": rounds, "blocks": 1, "count": calls, "warmup": 1, "batch": 1, "seed": seed}
@@ -143,10 +141,13 @@ def sweep(
     effort: Effort,
     seed: int = 0,
     progress: Progress = no_progress,
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """`{artifact, batch, asked_threads, threads, latency_ms{}, ms_per_image, images_per_s, ran}` of every combination,
-    all of one artifact timed in turns. `threads` in a row is what ran; left empty, every core allowed."""
-    rows = []
+    all of one artifact timed in turns, and `{artifact, reason}` for what cannot run. `threads` in a row is what ran;
+    left empty, every core allowed. Raises as `bench`."""
+    rows: list[dict[str, Any]] = []
+    skipped: list[dict[str, str]] = []
+    failure: EdgeTLError | None = None
     for artifact in artifacts:
         field, asked = [], {}
         for batch in batches or (1,):
@@ -162,7 +163,15 @@ def sweep(
                 name = f"{artifact.id}, batch {batch}" + (f", {count} threads" if count else "")
                 field.append(replace(contestant, id=name))
                 asked[name] = (batch, count)
-        result = bench(field, effort=effort, seed=seed, progress=progress)
+        try:
+            result = bench(field, effort=effort, seed=seed, lenient=True, progress=progress)
+        except FellBack:
+            raise
+        except EdgeTLError as error:
+            failure = error
+            skipped.append({"artifact": f"{artifact.id} (sweep)", "reason": reason(error)})
+            continue
+        skipped += result["skipped"]
         for row in result["artifacts"]:
             (batch, count), middle = asked[row["id"]], row["latency_ms"]["p50"]
             rows.append(
@@ -179,7 +188,9 @@ def sweep(
                     "block_round": row["block_round"],
                 }
             )
-    return rows
+    if failure and not rows:
+        raise failure
+    return rows, skipped
 
 
 def throughput(
@@ -192,29 +203,57 @@ def throughput(
     rounds: int = 3,
     seconds: float = STREAM_S,
     progress: Progress = no_progress,
-) -> list[dict[str, Any]]:
-    """`{artifact, batch, images_per_s, rounds[], ran}`: the median over fresh processes, each of them in `rounds`."""
-    rates: dict[str, list[float]] = {artifact.id: [] for artifact in artifacts}
-    told: dict[str, Any] = {}
-    for number in range(rounds):
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """`{artifact, batch, images_per_s, rounds[], ran}`: the median over fresh processes, each of them in `rounds`; and
+    `{artifact, reason}` for what cannot run. Raises as `bench`."""
+    field = [
+        replace(contestant, module=CHILD, spec=contestant.spec | {"throughput_s": seconds})
         for contestant in contestants(
             bundle, artifacts, device=device, allow_fallback=allow_fallback, batch=batch
-        ):
-            asked = replace(contestant, module=CHILD, spec=contestant.spec | {"throughput_s": seconds})
-            answer = once(asked)
-            rates[contestant.id].append(answer["images"] / answer["seconds"])
-            told[contestant.id] = answer["ran"]
-        progress("throughput", number + 1, rounds)
-    return [
+        )
+    ]
+    answers, skipped = _answers(field, rounds, progress=lambda done: progress("throughput", done, rounds))
+    rates = {name: [one["images"] / one["seconds"] for one in found] for name, found in answers.items()}
+    rows = [
         {
             "artifact": name,
             "batch": batch,
             "images_per_s": float(np.median(found)),
             "rounds": found,
-            "ran": told[name],
+            "ran": answers[name][-1]["ran"],
         }
         for name, found in rates.items()
     ]
+    return rows, skipped
+
+
+def _answers(
+    field: Sequence[Contestant],
+    rounds: int,
+    *,
+    progress: Callable[[int], None],
+    order: random.Random | None = None,
+) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, str]]]:
+    """What a fresh process of everyone answers in each round, in turns drawn from `order`; who cannot run is left out
+    and has an `{artifact, reason}`. Raises what the last one said when nobody can, and always `FellBack`."""
+    answers: dict[str, list[dict[str, Any]]] = {contestant.id: [] for contestant in field}
+    skipped: list[dict[str, str]] = []
+    failure: EdgeTLError = MissingExtra("a runtime for this bundle", "ort")
+    for number in range(rounds):
+        racing = [c for c in field if c.id in answers]
+        for contestant in order.sample(racing, len(racing)) if order else racing:
+            try:
+                answers[contestant.id].append(once(contestant))
+            except FellBack:
+                raise
+            except EdgeTLError as error:
+                failure = error
+                skipped.append({"artifact": contestant.id, "reason": reason(error)})
+                del answers[contestant.id]
+        progress(number + 1)
+    if not answers:
+        raise failure
+    return answers, skipped
 
 
 def once(contestant: Contestant) -> dict[str, Any]:

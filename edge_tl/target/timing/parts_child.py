@@ -6,7 +6,6 @@ with `throughput`, as many images a second as the runtime's own streams give. It
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
@@ -17,6 +16,8 @@ from pathlib import Path
 from time import perf_counter, perf_counter_ns
 from typing import Any
 
+from edge_tl.target.runtime import open_runtime, ran
+from edge_tl.target.runtimes import onnx, openvino
 from edge_tl.target.timing.child import private_stdout, some_inputs
 
 
@@ -39,19 +40,19 @@ def parts(spec: dict[str, Any]) -> dict[str, Any]:
     memory = {"start": resident_mb("VmRSS")}
     path = Path(spec["path"])
     start = perf_counter_ns()
-    library: Any = importlib.import_module("onnxruntime" if path.suffix == ".onnx" else "openvino")
+    library = (onnx if path.suffix == ".onnx" else openvino).library()
     imported = perf_counter_ns() - start
     from edge_tl.target.bundle import read_bundle
     from edge_tl.target.compare import softmax
     from edge_tl.target.contract import decode
     from edge_tl.target.machine import openvino_core
-    from edge_tl.target.runtime import open_runtime, ran
 
     read = None
     if library.__name__ == "openvino":
         core = openvino_core()
         start = perf_counter_ns()
-        core.read_model(path)
+        with suppress(RuntimeError):  # opening it says why in a sentence
+            core.read_model(path)
         read = perf_counter_ns() - start
     start = perf_counter_ns()
     runtime = open_runtime(
@@ -104,52 +105,51 @@ def throughput(spec: dict[str, Any]) -> dict[str, Any]:
     """`{images, seconds, ran}`: as many images as the runtime's own parallelism takes in `throughput_s` seconds.
 
     OpenVINO: its THROUGHPUT hint and an `AsyncInferQueue` of the size it asks for. ONNX Runtime has no streams: one
-    session with one thread per operator, called from as many threads as there are cores allowed.
+    session with one thread per operator, called from as many threads as there are cores allowed. Devices follow the
+    same rules as where latency is timed. Raises `FellBack`, before anything is timed.
     """
-    path, threads, seconds = Path(spec["path"]), spec["threads"], spec["throughput_s"]
-    inputs = some_inputs(tuple(spec["shape"]))
-    batch = len(inputs)
+    path = Path(spec["path"])
+    how = {"device": spec["device"], "allow_fallback": spec.get("allow_fallback", False)}
+    inputs, threads, seconds = some_inputs(tuple(spec["shape"])), spec["threads"], spec["throughput_s"]
     if path.suffix == ".onnx":
-        from edge_tl.target.runtime import OnnxRuntime, ran
+        session = onnx.OnnxRuntime(path, threads=1, **how)
+        session.check()
+        done, taken = _from_threads(lambda: session(inputs), threads, seconds)
+        facts = ran(session) | {"streams": threads, "threads": threads}
+    else:
+        compiled = openvino.OpenVinoRuntime(path, threads=threads, hint="THROUGHPUT", **how)
+        compiled.check()
+        queue, counts = compiled.streams(len(inputs))
+        done, taken = _through_queue(queue, inputs, seconds)
+        facts = ran(compiled) | counts
+    return {"images": len(inputs) * done, "seconds": taken, "ran": facts}
 
-        runtime = OnnxRuntime(path, device=spec["device"], threads=1)
-        runtime(inputs)
-        counts = [0] * threads
-        gate = threading.Barrier(threads + 1)
 
-        def work(slot: int) -> None:
-            gate.wait()
-            while perf_counter() < stop:
-                runtime(inputs)
-                counts[slot] += 1
+def _from_threads(call: Callable[[], Any], threads: int, seconds: float) -> tuple[int, float]:
+    """How many calls `threads` threads finish in about `seconds`, and in how many exactly."""
+    call()
+    counts = [0] * threads
+    gate = threading.Barrier(threads + 1)
 
-        workers = [threading.Thread(target=work, args=(slot,)) for slot in range(threads)]
-        for worker in workers:
-            worker.start()
-        start = perf_counter()
-        stop = start + seconds
+    def work(slot: int) -> None:
         gate.wait()
-        for worker in workers:
-            worker.join()
-        taken = perf_counter() - start
-        return {
-            "images": batch * sum(counts),
-            "seconds": taken,
-            "ran": ran(runtime) | {"streams": threads, "threads": threads},
-        }
-    import openvino
+        while perf_counter() < stop:
+            call()
+            counts[slot] += 1
 
-    from edge_tl.target.machine import openvino_core
-    from edge_tl.target.runtime import OpenVinoRuntime
+    workers = [threading.Thread(target=work, args=(slot,)) for slot in range(threads)]
+    for worker in workers:
+        worker.start()
+    start = perf_counter()
+    stop = start + seconds
+    gate.wait()
+    for worker in workers:
+        worker.join()
+    return sum(counts), perf_counter() - start
 
-    core = openvino_core()
-    settings: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
-    if spec["device"] == "CPU":
-        settings["INFERENCE_NUM_THREADS"] = threads
-    model = core.read_model(path)
-    model.reshape(list(inputs.shape))
-    compiled = core.compile_model(model, spec["device"], settings)
-    queue = openvino.AsyncInferQueue(compiled)
+
+def _through_queue(queue: Any, inputs: Any, seconds: float) -> tuple[int, float]:
+    """How many requests OpenVINO's queue finishes in about `seconds`, and in how many exactly."""
     for _ in range(len(queue)):
         queue.start_async([inputs])
     queue.wait_all()
@@ -159,16 +159,7 @@ def throughput(spec: dict[str, Any]) -> dict[str, Any]:
         queue.start_async([inputs])
         done += 1
     queue.wait_all()
-    taken = perf_counter() - start
-    told: dict[str, Any] = {"runtime": f"openvino {openvino.get_version().split('-')[0]}"}
-    told["device"] = ",".join(compiled.get_property("EXECUTION_DEVICES"))
-    # Of the same file under the same precision hint, compiled once more.
-    told["precision"] = OpenVinoRuntime(path, device=spec["device"], threads=threads).precision
-    for key, name in (("streams", "NUM_STREAMS"), ("threads", "INFERENCE_NUM_THREADS")):
-        with suppress(RuntimeError):
-            told[key] = int(compiled.get_property(name))
-    told["requests"] = len(queue)
-    return {"images": batch * done, "seconds": taken, "ran": told}
+    return done, perf_counter() - start
 
 
 def resident_mb(key: str) -> float | None:

@@ -60,17 +60,23 @@ def interval_ms(
     For independent calls it is the exact binomial interval (David and Nagaraja, Order Statistics, 2003, 7.1).
     Calls of one process are not independent: their number is divided by the design effect between `rounds` first,
     and by what it costs to have estimated that from few rounds (Woodruff, JASA 47, 1952; Korn and Graubard, Survey
-    Methodology 24, 1998). An end that so few calls cannot bound is None.
+    Methodology 24, 1998). Then a rank among so many stands for the middle of its share of all calls, counted from
+    below for the lower end and from above for the upper, so that neither is wider. An end that so few calls cannot
+    bound is None.
     """
     ordered = np.sort(samples)
     count = len(ordered)
     worth = max(1, int(count / design_effect(samples, quantile, rounds)))
     low, high = ranks(worth, quantile)
 
-    def at(rank: int) -> float:
-        return float(ordered[min(count, max(1, math.ceil(rank * count / worth))) - 1]) / 1e6
+    def inward(rank: int) -> int:
+        """How many of all calls lie at or beyond it: `rank` itself where every call is worth one."""
+        return -(-(2 * rank - 1) * count // (2 * worth))
 
-    return [None if low < 1 else at(low), None if high > worth else at(high)]
+    return [
+        None if low < 1 else float(ordered[inward(low) - 1]) / 1e6,
+        None if high > worth else float(ordered[-inward(worth + 1 - high)]) / 1e6,
+    ]
 
 
 @cache

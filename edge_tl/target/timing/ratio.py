@@ -55,10 +55,10 @@ def unpaired(baseline: Sequence[Sequence[Samples]], other: Sequence[Sequence[Sam
     """As `speedup`, for two runs at different times: rounds of blocks each, nothing shared.
 
     Medians of each round, on a log scale; Welch's interval (Biometrika 34, 1947). It knows the noise within each run;
-    what changed on the machine between the runs is in the ratio.
+    what changed on the machine between the runs is in the ratio. A round without a call is none.
     """
     sides = [
-        np.log([float(np.median(np.concatenate(list(blocks)))) for blocks in side if blocks])
+        np.log([float(np.median(np.concatenate(list(blocks)))) for blocks in side if any(map(len, blocks))])
         for side in (baseline, other)
     ]
     if not all(len(side) for side in sides):

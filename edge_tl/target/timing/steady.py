@@ -15,11 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.target.timing.calls import Samples
+from edge_tl.target.timing.percentiles import LEVEL
+from edge_tl.target.timing.student import student_t
 
 SIGNIFICANT = 0.01
 CHANGE = 0.02  # of the median, over the whole length: below it a trend does not matter
 POINTS = 100  # along a process: calls of the same age are pooled into at most so many points
 LEAST = 8  # points; fewer cannot be significant
+WINDOWS = 5  # of which the last is held against the first; the spread of fewer is not known
 
 
 def steadiness(blocks: Sequence[Samples], rounds: Sequence[int]) -> dict[str, Any]:
@@ -62,6 +65,34 @@ def trend(values: NDArray[np.float64]) -> dict[str, float] | None:
         "change": slope * (n - 1) / middle if middle else 0.0,
         "p": math.erfc(abs(z) / math.sqrt(2)),
     }
+
+
+def last_by_first(medians: NDArray[np.float64]) -> dict[str, Any]:
+    """`{change, change_ci, change_reason}`: how many times the last window of a run is the first, from the median
+    latencies of windows of one length in the order of time (NaN: no call).
+
+    The 95 % interval asks how much such windows differ by chance: their scatter about a straight line, on a log
+    scale, for the difference of two, with Student's t (batch means: Law, Simulation Modeling and Analysis, 9.5.3).
+    Noise may last for seconds, and calls or tenths of a window are then far from independent; whole windows nearly
+    are. What lasts for longer than a window (a jump in the middle of the run, too) counts as noise in part and
+    widens the interval. Below five windows it is None, and `change_reason` says so.
+    """
+    with np.errstate(invalid="ignore"):
+        logs = np.log(medians)
+    middle = float(logs[-1] - logs[0])
+    if math.isnan(middle):
+        reason = "no call was due in the first or in the last window"
+        return {"change": None, "change_ci": None, "change_reason": reason}
+    at = np.flatnonzero(np.isfinite(logs))
+    if len(at) < WINDOWS:
+        reason = f"{len(at)} windows are too few to know how much two differ by chance: {WINDOWS} are needed"
+        return {"change": math.exp(middle), "change_ci": None, "change_reason": reason}
+    slope, start = np.polyfit(at, logs[at], 1)
+    freedom = len(at) - 2
+    variance = float(((logs[at] - start - slope * at) ** 2).sum()) / freedom
+    half = student_t(LEVEL, freedom) * math.sqrt(2 * variance)
+    ends = [math.exp(middle - half), math.exp(middle + half)]
+    return {"change": math.exp(middle), "change_ci": ends, "change_reason": None}
 
 
 def _correction(detrended: NDArray[np.float64]) -> float:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from edge_tl.target.bundle import read_bundle
-from edge_tl.target.errors import BadInput
+from edge_tl.target.errors import BadInput, MissingExtra
 from edge_tl.target.predict import open_best
 from edge_tl.target.runtimes import offered, openvino
 from edge_tl.target.runtimes.seam import Offer, nearest
@@ -64,6 +64,28 @@ def test_a_missing_runtime_is_a_reason(bundle_root: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     _, skipped = offered.able(read_bundle(bundle_root).artifacts, "AUTO")
     assert {e["reason"] for e in skipped} == {"--device AUTO: ONNX Runtime is not installed"}
+
+
+@pytest.mark.parametrize("device", ["CPU", "cpu"])
+def test_on_the_cpu_too(bundle_root: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    kept, skipped = offered.able(read_bundle(bundle_root).artifacts, device)
+    assert [a.id for a in kept] == ["onnx-fp32", "onnx-int8"]
+    assert [e["artifact"] for e in skipped] == ["openvino-fp32", "openvino-int8"]
+    assert all(e["reason"].endswith('Run: pip install "edge-tl[openvino]"') for e in skipped)
+
+
+@pytest.mark.parametrize("device", ["CPU", "AUTO"])
+def test_without_any_runtime_the_extra_is_that_of_the_artifacts(
+    bundle_root: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    artifacts = read_bundle(bundle_root).artifacts
+    for kind, extra in (("onnx", "ort"), ("openvino", "openvino")):
+        with pytest.raises(MissingExtra) as caught:
+            offered.able([a for a in artifacts if a.id.startswith(kind)], device)
+        assert caught.value.extra == extra
 
 
 def test_names_are_found_in_any_case_and_under_what_people_call_them() -> None:

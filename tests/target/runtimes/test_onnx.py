@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edge_tl.target.errors import BadInput, FellBack
+from edge_tl.target.errors import BadInput, BundleError, FellBack
 from edge_tl.target.runtime import open_runtime, ran
 from edge_tl.target.runtimes import onnx
 from edge_tl.target.runtimes.onnx import OnnxRuntime
@@ -82,6 +82,33 @@ def test_matrix_layers_elsewhere_are_an_error_others_a_note(
     vars(allowed)["_nodes"] = nodes(**ran_on)
     assert ("fallback" in allowed.details()) == (refusal is not None)
     assert allowed.device == device
+
+
+@azure
+def test_a_profile_that_shows_nothing_proves_nothing(assets: Path) -> None:
+    runtime = OnnxRuntime(assets / "tiny.onnx", device="Azure", threads=1)
+    vars(runtime)["_nodes"] = []
+    with pytest.raises(FellBack, match="--device Azure: nothing shows that Azure ran it"):
+        ran(runtime)
+    allowed = OnnxRuntime(assets / "tiny.onnx", device="Azure", threads=1, allow_fallback=True)
+    vars(allowed)["_nodes"] = []
+    facts = ran(allowed)
+    assert (facts["device"], facts["fallback"]["ran"]) == ("unknown", {})
+    assert facts["notes"] == ["Azure was asked for, nothing shows that Azure ran it"]
+    on_cpu = OnnxRuntime(assets / "tiny.onnx", threads=1)
+    vars(on_cpu)["_nodes"] = []
+    on_cpu.check()  # there is nothing else that could have
+
+
+def test_why_a_file_does_not_load_is_one_sentence_without_folders(tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"garbage")
+    with pytest.raises(BundleError) as caught:
+        open_runtime(tmp_path / "broken.onnx")
+    said = str(caught.value)
+    assert said.startswith("ONNX Runtime cannot load broken.onnx: ")
+    assert said.endswith(". Copy or export it again.")
+    assert ".." not in said
+    assert str(tmp_path) not in said
 
 
 def test_a_provider_that_does_not_start_is_refused(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:

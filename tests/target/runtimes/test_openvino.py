@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_tl.target.errors import BadInput, FellBack
+from edge_tl.target.errors import BadInput, BundleError, FellBack
 from edge_tl.target.machine import isa_flags
 from edge_tl.target.runtime import open_runtime, ran
 from edge_tl.target.runtimes import openvino as room
@@ -90,6 +90,57 @@ def test_a_gpu_that_misses_its_library_says_so(assets: Path, monkeypatch: pytest
     monkeypatch.setattr(room, "openvino_core", lambda: core)
     with pytest.raises(BadInput, match=r"--device gpu: .*its GPU plugin misses libOpenCL\.so\.1\. Install"):
         open_runtime(assets / "tiny.xml", device="gpu")
+
+
+class Gpu:
+    """The properties of a device, as `settings` asks for them."""
+
+    def __init__(self, *able: str) -> None:
+        self.able = able
+
+    def get_property(self, device: str, name: str) -> tuple[str, ...]:
+        assert name == "OPTIMIZATION_CAPABILITIES"
+        return self.able
+
+
+@pytest.mark.parametrize(
+    ("device", "able", "half", "hint"),
+    [
+        ("GPU", ("FP32", "FP16"), True, "f16"),
+        ("GPU", ("FP32", "FP16"), False, "f32"),
+        ("CPU", ("FP32", "FP16"), True, "f32"),
+        ("NPU", ("INT8",), False, None),
+        ("NPU", ("FP16", "INT8"), True, "f16"),
+        ("AUTO:GPU,CPU", (), True, "f32"),
+    ],
+)
+def test_a_call_at_a_time_and_streams_are_asked_for_the_same_precision(
+    device: str, able: tuple[str, ...], half: bool, hint: str | None
+) -> None:
+    found = [room.settings(Gpu(*able), device, 2, half=half, hint=kind) for kind in ("LATENCY", "THROUGHPUT")]
+    assert [one.pop("PERFORMANCE_HINT") for one in found] == ["LATENCY", "THROUGHPUT"]
+    assert found[0] == found[1]
+    assert found[0].get("INFERENCE_PRECISION_HINT") == hint
+
+
+def test_streams_are_of_the_model_that_was_opened(assets: Path) -> None:
+    runtime = OpenVinoRuntime(assets / "tiny.xml", device="cpu", threads=1, hint="THROUGHPUT")
+    for batch in (1, 3):
+        queue, counts = runtime.streams(batch)
+        queue.start_async([np.zeros((batch, 3, 16, 16), np.float32)])
+        queue.wait_all()
+        assert counts["requests"] == len(queue) >= counts["streams"] >= 1
+    assert ran(runtime)["precision_hint"] == "f32"
+
+
+def test_why_a_file_does_not_load_is_one_sentence_without_folders(tmp_path: Path) -> None:
+    (tmp_path / "broken.xml").write_bytes(b"garbage")
+    with pytest.raises(BundleError) as caught:
+        open_runtime(tmp_path / "broken.xml")
+    said = str(caught.value)
+    assert "cannot load broken.xml: " in said
+    assert ".cpp:" not in said
+    assert str(tmp_path) not in said
 
 
 def test_one_image_and_many_are_the_same_numbers_from_a_model_of_known_and_of_any_size(assets: Path) -> None:

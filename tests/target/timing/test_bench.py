@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,19 @@ import numpy as np
 import pytest
 
 from edge_tl.target.bundle import read_bundle
-from edge_tl.target.errors import EdgeTLError, MissingExtra
+from edge_tl.target.errors import EdgeTLError, FellBack, MissingExtra
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.timing import bench as room
 from edge_tl.target.timing import children
 from edge_tl.target.timing.bench import Effort, bench, contestants
 from edge_tl.target.timing.children import CHILD, Contestant
 from edge_tl.target.timing.percentiles import summarize
+
+onnxruntime = pytest.importorskip("onnxruntime")
+azure = pytest.mark.skipif(
+    "AzureExecutionProvider" not in onnxruntime.get_available_providers(),
+    reason="this ONNX Runtime has no provider that takes no operator",
+)
 
 
 def tiny(assets: Path, *names: str) -> list[Contestant]:
@@ -207,6 +214,70 @@ def test_a_model_that_does_not_load_is_named(assets: Path, tmp_path: Path) -> No
     with pytest.raises(EdgeTLError, match=r"broken\.onnx could not run: .*cannot load") as caught:
         bench(field, effort=Effort(rounds=1, count=2))
     assert "Traceback" not in str(caught.value)
+
+
+def test_a_model_that_does_not_load_leaves_the_others_to_be_timed(assets: Path, tmp_path: Path) -> None:
+    """The reason is a sentence: no class of ours, no name that stands beside it, no folder, one full stop."""
+    for name in ("broken.onnx", "broken.xml"):
+        (tmp_path / name).write_bytes(b"garbage")
+    broken = tiny(tmp_path, "broken.onnx", "broken.xml")
+    few = Effort(rounds=2, count=3)
+    result = bench([*broken, *tiny(assets, "tiny.onnx")], effort=few, lenient=True)
+    assert [row["id"] for row in result["artifacts"]] == ["tiny.onnx"]
+    assert sorted(entry["artifact"] for entry in result["skipped"]) == ["broken.onnx", "broken.xml"]
+    for entry in result["skipped"]:
+        assert f" cannot load {entry['artifact']}: " in entry["reason"]
+        assert entry["reason"].endswith(" Copy or export it again.")
+        assert not [
+            word for word in ("edge_tl.", "could not run", "..", str(tmp_path)) if word in entry["reason"]
+        ]
+    with pytest.raises(EdgeTLError, match=r"could not run: .* cannot load"):
+        bench(broken, effort=few, lenient=True)
+
+
+def test_pytorch_alone_is_no_bench_of_a_bundle(assets: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"garbage")
+    (pytorch,) = (replace(contestant, id="pytorch") for contestant in tiny(assets, "tiny.onnx"))
+    with pytest.raises(EdgeTLError, match=r"broken\.onnx could not run"):
+        bench([pytorch, *tiny(tmp_path, "broken.onnx")], effort=Effort(rounds=1, count=3), lenient=True)
+
+
+@azure
+def test_a_silent_fallback_is_never_a_reason_to_skip(assets: Path) -> None:
+    here, away = (tiny(assets, name)[0] for name in ("tiny.onnx", "tiny.int8.onnx"))
+    away = replace(away, spec=away.spec | {"device": "azure"})
+    with pytest.raises(FellBack, match=r"--device Azure: tiny\.int8\.onnx: every node ran on CPU\. Mend"):
+        bench([here, away], effort=Effort(rounds=1, count=3), lenient=True)
+    with pytest.raises(FellBack):
+        room.startable([away, here])
+    allowed = replace(away, spec=away.spec | {"allow_fallback": True})
+    result = bench([here, allowed], effort=Effort(rounds=1, count=3), lenient=True)
+    assert room.warnings(result) == ["tiny.int8.onnx: Azure was asked for, every node ran on CPU"]
+
+
+def test_the_first_that_starts(assets: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"garbage")
+    broken = tiny(tmp_path, "broken.onnx")
+    field = [*broken, *tiny(assets, "tiny.onnx", "tiny.int8.onnx")]
+    found, skipped = room.startable(field, most=1)
+    assert [contestant.id for contestant in found] == ["tiny.onnx"]
+    assert [entry["artifact"] for entry in skipped] == ["broken.onnx"]
+    assert [contestant.id for contestant in room.startable(field)[0]] == ["tiny.onnx", "tiny.int8.onnx"]
+    with pytest.raises(EdgeTLError, match=r"broken\.onnx could not run"):
+        room.startable(broken)
+
+
+def test_warnings_are_of_every_row_and_each_is_said_once() -> None:
+    def row(note: str, **more: Any) -> dict[str, Any]:
+        return {"ran": {"notes": [note]}, **more}
+
+    sweep = [row("x", artifact="a", batch=4, threads=1), row("y", artifact="a", batch=4, threads=2)]
+    result = {
+        "artifacts": [row("x", id="a"), {"id": "b"}],
+        "sweep": [*sweep, row("y", artifact="a", batch=8, threads=2)],
+        "throughput": [row("x", artifact="b"), row("y", artifact="a")],
+    }
+    assert room.warnings(result) == ["a: x", "a, batch 4, 2 threads: y", "b, throughput: x"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -121,3 +125,74 @@ def test_a_child_that_dies_between_blocks_is_named(tmp_path: Path, monkeypatch: 
             child.ask(count=1, seconds=1)
     finally:
         child.kill()
+
+
+SLOW_TO_OPEN = (
+    "import time\nfrom edge_tl.target.timing import child\n"
+    "child.serve(lambda: time.sleep(600), {'shape': [1, 3, 8, 8]})"
+)
+
+
+@pytest.mark.parametrize("busy_with", ["a run at a pace", "a run back to back", "loading"])
+def test_a_busy_child_ends_when_whoever_asked_is_killed(
+    busy_with: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parent has no chance to say anything, and the child has ten minutes of work before it."""
+    contestant = null()
+    if busy_with == "loading":
+        contestant = module(tmp_path, monkeypatch, SLOW_TO_OPEN)
+    fps = 20 if busy_with == "a run at a pace" else None
+    code = (
+        "from edge_tl.target.timing.children import Child, Contestant\n"
+        f"child = Child({contestant!r}, warmup=1, describe=False)\n"
+        "print(child.pid, flush=True)\n"
+        "child.answer()\n"
+        "print('asks', flush=True)\n"
+        f"child.ask(fps={fps}, seconds=600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        if busy_with != "loading":
+            assert parent.stdout.readline() == "asks\n"
+        time.sleep(0.5)  # it is in the middle of it
+        os.kill(pid, 0)
+        parent.send_signal(signal.SIGKILL)
+    assert gone(pid) or _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """An orphan that nobody reaps; what counts is that it is not running any more."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_child_with_nothing_to_do_ends_cleanly() -> None:
+    """As any program does, with its exit handlers: nothing on stderr and no error code."""
+    spec = null().spec | {"warmup": 1, "describe": False}
+    command = [sys.executable, "-m", CHILD, json.dumps(spec)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert "load_ns" in json.loads(process.stdout.readline())
+        process.stdin.write('{"count": 3, "seconds": 1}\n{"count": 2, "seconds": 1}\n')
+        process.stdin.flush()
+        counts = [len(json.loads(process.stdout.readline())["samples_ns"]) for _ in range(2)]
+        _, said = process.communicate()
+    assert (counts, process.returncode, said) == ([3, 2], 0, "")
+
+
+def test_a_child_that_fails_while_it_is_asked_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that waits for standard input adds nothing to the last words."""
+    body = (
+        "from edge_tl.target.timing import child\n"
+        "def open_it(): raise RuntimeError('no such thing')\n"
+        "child.serve(open_it, {'shape': [1, 3, 8, 8]})"
+    )
+    with pytest.raises(EdgeTLError, match="x could not run: RuntimeError: no such thing"), Children() as all_:
+        all_.start(module(tmp_path, monkeypatch, body), warmup=1)

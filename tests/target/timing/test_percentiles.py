@@ -66,6 +66,22 @@ def test_the_interval_of_independent_calls_is_the_order_statistics() -> None:
     assert percentiles.interval_ms(samples, 0.5) == [40.0, 61.0]
 
 
+def test_the_ends_mirror_each_other() -> None:
+    """Six calls' worth among 600: the upper end was once the slowest of all calls, the lower one the 17 % quantile."""
+    rng, number = np.random.default_rng(2), 10
+    luck = np.repeat(rng.normal(0, 1, number), 60)
+    samples = (1e6 * (50 + luck + rng.normal(0, 0.1, 600))).astype(np.int64)
+    rounds, most = np.repeat(np.arange(number), 60), 10**8
+    low, high = percentiles.interval_ms(samples, 0.5, rounds)
+    assert low is not None
+    assert high is not None
+    mirrored = percentiles.interval_ms(most - samples, 0.5, rounds)
+    assert mirrored == pytest.approx([most / 1e6 - high, most / 1e6 - low], abs=1e-9)
+    beyond = int((samples > high * 1e6).sum())
+    assert beyond == int((samples < low * 1e6).sum())
+    assert beyond > 20
+
+
 def test_an_end_that_nothing_bounds_is_none() -> None:
     samples = np.arange(1, 65, dtype=np.int64) * 1_000_000
     low, high = percentiles.interval_ms(samples, 0.99)
@@ -82,6 +98,20 @@ def test_independent_calls_cover(quantile: float) -> None:
         low, high = percentiles.interval_ms(samples, quantile)
         hits += low * 1e6 <= truth <= high * 1e6
     assert 0.93 <= hits / 400 <= 0.99
+
+
+@pytest.mark.parametrize("luck", [0.0, 0.01, 0.02])
+@pytest.mark.parametrize(("quantile", "z"), [(0.5, 0.0), (0.9, 1.2815516)])
+def test_intervals_from_ten_rounds_cover(quantile: float, z: float, luck: float) -> None:
+    """Independent calls and calls whose rounds differ. The bound is two standard errors of 400 runs below 95 %."""
+    rng, rounds, hits = np.random.default_rng(11), np.repeat(np.arange(10), 100), 0
+    truth = 1e6 * (1 + z * math.hypot(0.02, luck))
+    for _ in range(400):
+        shared = np.repeat(rng.normal(0, luck, 10), 100) if luck else 0.0
+        samples = (1e6 * (1 + shared + rng.normal(0, 0.02, 1000))).astype(np.int64)
+        low, high = percentiles.interval_ms(samples, quantile, rounds)
+        hits += (low is None or low * 1e6 <= truth) and (high is None or high * 1e6 >= truth)
+    assert hits / 400 >= 0.928
 
 
 @pytest.mark.parametrize("number", [4, 7, 10])

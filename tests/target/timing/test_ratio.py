@@ -135,3 +135,5 @@ def test_unpaired_without_rounds_enough() -> None:
     assert ratio.unpaired([], [])["speedup"] is None
     same = grouped([np.full(5, 10, np.int64)] * 4, [0, 1, 2, 3])
     assert ratio.unpaired(same, same)["speedup_ci"] == pytest.approx([1.0, 1.0])
+    empty = ratio.unpaired([*same, [np.array([], np.int64)]], same)
+    assert empty["speedup_ci"] == pytest.approx([1.0, 1.0]), "a round without a call is no round"

@@ -33,7 +33,9 @@ def test_saved_below_the_machine_and_never_over_another(measured: dict[str, Any]
     folder = results.machine_slug(measured["machine"])
     assert {path.parent for path in paths} == {tmp_path / folder}
     day = measured["date"][:10].replace("-", "")
-    assert all(path.name.startswith(f"{day}-") and "-tiny-latency" in path.name for path in paths)
+    assert all(
+        path.name.startswith(f"{day}-") and "-tiny-latency" in path.name for path in paths
+    )  # DATE-NAME-KIND
     assert results.read_result(paths[0]) == measured
 
 
@@ -77,6 +79,22 @@ Change = Callable[[dict[str, Any]], Any]
         (lambda r: r["artifacts"][0].update(samples_ns=[["x"]], block_round=[0]), "ValueError"),
         (lambda r: r["artifacts"][0].update(samples_ns=[[-5]], block_round=[0]), "something else than times"),
         (lambda r: r["artifacts"][0]["latency_ms"].update(p50="1"), "a latency"),
+        (lambda r: r["artifacts"][0]["latency_ms"].update(p50=float("nan")), "ValueError"),
+        (lambda r: r["artifacts"][0]["latency_ms"].update(p95_ci=[1, float("inf")]), "ValueError"),
+        (lambda r: r.update(kind=3), "kind"),
+        (lambda r: r["artifacts"][0]["latency_ms"].update(p50_ci="x"), "ValueError"),
+        (lambda r: r["artifacts"][0]["latency_ms"].update(p50_ci="xy"), "p50_ci is no number"),
+        (lambda r: r["artifacts"][0]["latency_ms"].update(p50_ci=[1.0]), "ValueError"),
+        (lambda r: r["artifacts"][0]["latency_ms"].update(p50_ci=7), "TypeError"),
+        (lambda r: r["conditions"].update(before=None), "AttributeError"),
+        (lambda r: r["conditions"].update(before={"load1": "x"}), "load1 is no number"),
+        (lambda r: r.update(conditions=[]), "TypeError"),
+        (lambda r: r.update(bundle=["x"]), "bundle"),
+        (lambda r: r.update(sweep=[{}]), "KeyError"),
+        (lambda r: r.update(throughput=[{"rounds": [0], "ran": {}, "artifact": "x", "batch": 1}]), "ZeroDiv"),
+        (lambda r: r["artifacts"][0].update(paced=None), "TypeError"),
+        (lambda r: r["artifacts"][0].update(loaded={"neighbours": "2"}), "ValueError"),
+        (lambda r: r["artifacts"][0].update(sustained={}), "KeyError"),
     ],
 )
 def test_what_is_no_result_is_refused_in_one_line(
@@ -101,6 +119,20 @@ def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
         results.read_result(tmp_path / "absent.json")
     with pytest.raises(BadInput, match="a folder"):
         results.read_result(tmp_path)
+
+
+def test_a_run_with_more_answers_than_images_is_refused(tmp_path: Path, bundle_root: Path) -> None:
+    bundle = read_bundle(bundle_root)
+    paced = pacing.pace(contestants(bundle, bundle.artifacts[:1]), fps=100, seconds=0.3, load=1)
+    path = results.save(results.labelled(paced, bundle), tmp_path)
+    record = results.read_result(path)
+    keys = ["latency", "paced", "loaded", "loaded paced"]
+    assert [figure.key for figure in results.figures(record)] == keys
+    assert [len(figure.rounds) for figure in results.figures(record)] == [3] * 4
+    record["artifacts"][0]["paced"]["runs"][0]["intended_ns"].clear()
+    path.write_text(json.dumps(record))
+    with pytest.raises(BadInput, match="more answers than images"):
+        results.read_result(path)
 
 
 def test_rounds_come_back_as_they_were(measured: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_tl.target.timing.steady import steadiness, trend
+from edge_tl.target.timing.steady import last_by_first, steadiness, trend
 
 
 def blocks(
@@ -81,3 +81,53 @@ def test_constant_and_tied_values() -> None:
     tied = trend(np.repeat([1.0, 2.0], 20))
     assert tied is not None
     assert tied["p"] < 0.05
+
+
+def windows(rng: np.random.Generator, *, minutes: int, lasts: float, planted: float = 0.0) -> Any:
+    """Medians of the minutes of a run whose seconds share noise of 2 % that lasts for `lasts` seconds (the
+    correlation time of an AR(1) process), each with 1 % of its own; it ends `planted` slower than it began."""
+    count, keep = 60 * minutes, np.exp(-1 / lasts)
+    steps = rng.normal(0, 0.02 * np.sqrt(1 - keep**2), count)
+    steps[0] = rng.normal(0, 0.02)
+    noise = np.zeros(count)
+    for i in range(count):
+        noise[i] = (keep * noise[i - 1] if i else 0) + steps[i]
+    seconds = 2e7 * np.exp(noise + rng.normal(0, 0.01, count)) * (1 + planted * np.arange(count) / count)
+    return np.median(seconds.reshape(minutes, 60), axis=1)
+
+
+@pytest.mark.parametrize(("minutes", "lasts"), [(5, 20), (10, 0.1), (10, 5), (10, 20), (30, 20)])
+def test_the_mood_of_a_machine_is_rarely_taken_for_a_slow_down(minutes: int, lasts: float) -> None:
+    """Tenths of a minute as independent rounds excluded 1 in a third of such runs."""
+    rng = np.random.default_rng(7)
+    wrong = 0
+    for _ in range(400):
+        low, high = last_by_first(windows(rng, minutes=minutes, lasts=lasts))["change_ci"]
+        wrong += not low <= 1 <= high
+    assert wrong / 400 <= 0.08
+
+
+def test_a_planted_slow_down_is_found() -> None:
+    rng = np.random.default_rng(8)
+    found = [last_by_first(windows(rng, minutes=10, lasts=20, planted=0.1)) for _ in range(200)]
+    assert sum(one["change_ci"][0] > 1 for one in found) >= 180
+    assert float(np.median([one["change"] for one in found])) == pytest.approx(1.09, abs=0.01)
+
+
+def test_a_run_too_short_to_know_says_so() -> None:
+    for count in (2, 4):
+        found = last_by_first(np.linspace(2e7, 2.2e7, count))
+        assert found["change"] == pytest.approx(1.1)
+        assert found["change_ci"] is None
+        assert f"{count} windows are too few" in found["change_reason"]
+    known = last_by_first(np.array([1.0, np.nan, 1.1, 1.0, 1.05, 1.1]))
+    assert known["change_ci"] is not None
+    lost = last_by_first(np.array([1.0, 1.0, 1.0, 1.0, 1.0, np.nan]))
+    assert (lost["change"], lost["change_ci"]) == (None, None)
+    assert "no call" in lost["change_reason"]
+
+
+def test_a_run_without_any_noise_has_an_interval_of_no_width() -> None:
+    found = last_by_first(np.full(6, 2e7))
+    assert found["change"] == 1
+    assert found["change_ci"] == pytest.approx([1, 1])
