@@ -47,7 +47,7 @@ FLOAT = (0.02, 0.05, 0.10, 0.15)
 _EPOCHS = 5  # of training in INT8
 _FLOAT_IN_TRAINING = FLOAT[1]  # and what its start may have in float: training recovers what more would
 _SPENT = "the time budget is spent"
-_ALIKE = 1.1  # latencies this close are not told apart
+_ALIKE = 1.1  # latencies, and divergences, this close are not told apart
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def climb(
                 break  # the more layers, the more float: the first that suffices is the best
         tried += judged
         for each in tried:
-            if each not in (_best(tried, allowed), _nearest(tried), _nearest(tried, _FLOAT_IN_TRAINING)):
+            if each not in (_best(tried, allowed), _nearest(tried), _start_of_training(tried)):
                 forget(each)
         if not judged and not faults:
             continue
@@ -165,7 +165,7 @@ def _attempts(
 ) -> Iterator[Callable[[], Judged]]:
     """What a rung tries, in order; each is built when it is called."""
     left = limits.seconds - (perf_counter() - start)
-    nearest, with_little = _nearest(tried), _nearest(tried, _FLOAT_IN_TRAINING)
+    nearest, start_of_training = _nearest(tried), _start_of_training(tried)
     if rung == 1:
         yield lambda: workshop.make(first)
         if first.storage == SEVEN_BITS and judged_here:
@@ -182,9 +182,9 @@ def _attempts(
             yield lambda names=names: workshop.make(without(base, names))  # type: ignore[misc]
     elif rung == 4 and first.runtime == "openvino":
         yield lambda: _controlled(workshop, first, limits)
-    elif rung == 5 and with_little:
-        settings = replace(with_little.settings, epochs=_EPOCHS)
-        yield lambda: workshop.make(settings, start=with_little.qdq, seconds=max(left, 0.0))
+    elif rung == 5 and start_of_training:
+        settings = replace(start_of_training.settings, epochs=_EPOCHS)
+        yield lambda: workshop.make(settings, start=start_of_training.qdq, seconds=max(left, 0.0))
 
 
 def _variants(first: Settings) -> Iterator[Settings]:
@@ -269,6 +269,17 @@ def _nearest(tried: list[Judged], most_float: float = 1.0) -> Judged | None:
     later rungs build on."""
     able = (each for each in tried if each.qdq and (each.float_macs or 0.0) <= most_float)
     return min(able, key=lambda each: each.divergence, default=None)
+
+
+def _start_of_training(tried: list[Judged]) -> Judged | None:
+    """Where training goes on from: with little in float the nearest, and of those that are about as near the one with
+    the most in float. What is rounded less is trained to more."""
+    nearest = _nearest(tried, _FLOAT_IN_TRAINING)
+    if nearest is None:
+        return None
+    alike = (each for each in tried if each.qdq and each.divergence <= _ALIKE * nearest.divergence)
+    able = [each for each in alike if (each.float_macs or 0.0) <= _FLOAT_IN_TRAINING]
+    return max(able, key=lambda each: (each.float_macs or 0.0, -each.divergence))
 
 
 def _figures(judged: Judged) -> str:

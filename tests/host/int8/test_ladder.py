@@ -52,8 +52,11 @@ def test_within_the_budget_the_fastest_is_kept_and_of_equals_the_nearest():
 def test_training_starts_from_the_nearest_that_has_little_in_float():
     first, some, most = judged(3, 0.03), judged(2, 0.02, float_macs=0.04), judged(1, 0.01, float_macs=0.14)
     assert ladder._nearest([first, some, most]) is most
-    assert ladder._nearest([first, some, most], 0.05) is some
-    assert ladder._nearest([first, most], 0.05) is first
+    assert ladder._start_of_training([first, some, most]) is some
+    assert ladder._start_of_training([first, most]) is first
+    less = judged(2, 0.0195, float_macs=0.02)  # about as near as the one with more in float
+    assert ladder._start_of_training([first, less, some, most]) is some
+    assert ladder._start_of_training([]) is None
 
 
 @pytest.mark.parametrize(
