@@ -34,8 +34,7 @@ def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> N
 
     def climb(workshop: Any, runtime: str, *rest: Any, **more: Any) -> Any:
         record = made[f"{runtime}-int8"]
-        settings = SimpleNamespace(to_json=lambda: record["quantization"])
-        best = SimpleNamespace(settings=settings)
+        best = SimpleNamespace(to_json=lambda: {"settings": record["quantization"]})
         return SimpleNamespace(best=best, passed=True, reason="", to_json=lambda: record["ladder"])
 
     def bench(field: list[Any], **options: Any) -> dict[str, Any]:
