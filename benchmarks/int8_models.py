@@ -3,7 +3,8 @@
     python benchmarks/int8_models.py RUN [RUN ...] [--out BUNDLES] [--time-budget 9m]
 
 Each run is exported with `--int8 --max-drop 0.3` (every rung), and its FP32 graph quantized as most people do first
-(per tensor, min-max). A bundle that lies in BUNDLES already is taken as it is. Writes results/int8_models.json.
+(per tensor, min-max). A bundle that lies in BUNDLES already is taken as it is. Writes results/int8_models.json; models
+that are measured there already and not given again stay as they are.
 """
 
 from __future__ import annotations
@@ -33,9 +34,15 @@ def main() -> None:
     before = conditions()
     with tempfile.TemporaryDirectory() as scratch:
         out = options.out or Path(scratch)
-        models = [measured(run, out / run.name, options.time_budget) for run in options.runs]
+        models = [
+            measured(run, out / run.name, options.time_budget) | {"machine": identity()}
+            for run in options.runs
+        ]
     facts = {"machine": identity(), "conditions": {"before": before, "after": conditions()}}
-    write_json(RESULT, {"max_drop": MAX_DROP, "models": models} | facts)
+    new = {(each["model"], each["data"]): each for each in models}
+    old = read_json(RESULT)["models"] if RESULT.is_file() else []
+    kept = {(each["model"], each["data"]): each for each in old}
+    write_json(RESULT, {"max_drop": MAX_DROP, "models": list((kept | new).values())} | facts)
 
 
 def measured(run: Path, bundle: Path, time_budget: str | None) -> dict[str, Any]:

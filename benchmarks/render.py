@@ -43,6 +43,8 @@ def _tables() -> dict[str, Callable[[], str]]:
         "compare": compare,
         "yardstick": yardstick,
         "int8_models": int8_models,
+        "int8_speed": int8_speed,
+        "latency": latency,
         "sigkill": sigkill,
         "memory": memory,
         "arm": arm,
@@ -230,6 +232,27 @@ def int8_models() -> str:
     return "\n".join(lines) + "\n"
 
 
+def int8_speed() -> str:
+    """INT8 by the fastest FP32 artifact, on this CPU."""
+    result = _result("int8_speed")
+    lines = [
+        "| model | fastest FP32 | p50 ms | INT8 | p50 ms | times as fast [interval] |",
+        "|---|---|---:|---|---:|---:|",
+    ]
+    for model in result["models"]:
+        rows = {row["id"]: row for row in model["artifacts"]}
+        size = "x".join(map(str, model["input_size"][:1]))
+        name, base = f"{model['model']}, {size} px", rows[model["baseline"]]
+        for row in (rows["onnx-int8"], rows["openvino-int8"]):
+            low, high = row["speedup_ci"]
+            lines.append(
+                f"| {name} | `{base['id']}` | {base['p50_ms']:.2f} | `{row['id']}` | {row['p50_ms']:.2f} "
+                f"| {row['speedup']:.2f} [{low:.2f}, {high:.2f}] |"
+            )
+    lines += ["", f"One image a call, {_machine(result)}, `python benchmarks/int8_speed.py`."]
+    return "\n".join(lines) + "\n"
+
+
 def latency() -> str:
     """What the timer is worth: against itself, the runtimes' own tools, what was planted, a loop at a pace."""
     noise, tools, planted, paced = (
@@ -254,7 +277,8 @@ def latency() -> str:
         f"p99 {plain['p99']:.2f} → {tail['p99']:.2f} ms |",
         f"| p50 at {paced['fps']:g} images a second, by an independent loop's | {paced['ratio']:.3f} |",
         "",
-        f"MobileNetV2, one image a call, {_machine(noise)}; `python benchmarks/latency_aa.py` and its neighbours.",
+        f"MobileNetV2 at 160 px, one image a call, {_machine(noise)}, other work on the second core; "
+        "`python benchmarks/latency_aa.py` and its neighbours.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,0 +1,63 @@
+"""How many times faster than the fastest FP32 artifact each INT8 artifact is here, one interleaved run a bundle.
+
+    python benchmarks/int8_speed.py BUNDLE [BUNDLE ...]
+
+The timer is `edge-tl bench`'s own, without PyTorch among the contestants, so that FP32's faster runtime is what is
+divided by. Speed depends on the architecture, the size and the CPU, not on what the model was trained for. Writes
+results/int8_speed.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from edge_tl.target.bundle import read_bundle
+from edge_tl.target.files import write_json
+from edge_tl.target.machine import conditions, has_vnni, identity
+from edge_tl.target.timing import bench as room
+
+RESULT = Path(__file__).parent / "results" / "int8_speed.json"
+KEYS = "id speedup speedup_ci distinguishable steady".split()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundles", type=Path, nargs="+")
+    options = parser.parse_args()
+    before = conditions()
+    models = [measured(path) for path in options.bundles]
+    facts = {
+        "vnni": has_vnni(),
+        "machine": identity(),
+        "conditions": {"before": before, "after": conditions()},
+    }
+    write_json(RESULT, {"models": models} | facts)
+
+
+def measured(path: Path) -> dict[str, Any]:
+    """One bundle's FP32 and INT8 artifacts."""
+    bundle = read_bundle(path)
+    chosen = [a for a in bundle.artifacts if a.precision in ("fp32", "int8")]
+    result = room.bench(room.contestants(bundle, chosen))
+    rows = [
+        {key: row[key] for key in KEYS} | {"p50_ms": row["latency_ms"]["p50"], "ran": row["ran"]}
+        for row in result["artifacts"]
+    ]
+    for row in rows:
+        print(
+            f"{path.name} {row['id']}: {row['p50_ms']:.2f} ms, {row['speedup']:.2f} {row['speedup_ci']}",
+            flush=True,
+        )
+    return {
+        "model": bundle.record["provenance"]["model"],
+        "input_size": bundle.preprocess.input_size,
+        "baseline": result["baseline"],
+        "artifacts": rows,
+        "method": result["method"],
+    }
+
+
+if __name__ == "__main__":
+    main()
