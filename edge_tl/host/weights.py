@@ -88,7 +88,7 @@ def read_state(path: Path) -> State:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both libraries raise unrelated types on foreign files
         why = next(iter(str(error).splitlines()), type(error).__name__)[:120]
-        if isinstance(error, pickle.UnpicklingError):
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
             why = "it holds more than tensors, and reading that would run its code"
         raise BadInput(
             f"--weights {path}: not a readable weights file ({why}). Save a plain state dict."

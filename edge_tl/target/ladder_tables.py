@@ -74,16 +74,21 @@ def _percent(value: float | None, ends: Sequence[float] | None) -> str:
     return interval(None if value is None else 100 * value, [100 * end for end in ends] if ends else None)
 
 
-def layers(record: dict[str, Any]) -> list[Row]:
-    """Rows of ``LAYERS``: the most sensitive layers, where a ladder had to measure them."""
+def sensitive(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The most sensitive layers as they were measured, where a ladder had to."""
     for artifact in record.get("artifacts") or []:
         if found := (artifact.get("ladder") or {}).get("sensitivity"):
-            return [
-                {
-                    "layer": words(row.get("layer")),
-                    "divergence": number(row.get("divergence"), 2, 1000),
-                    "macs": number(row.get("macs"), 1, 100),
-                }
-                for row in found[:SHOWN]
-            ]
+            return list(found[:SHOWN])
     return []
+
+
+def layers(record: dict[str, Any]) -> list[Row]:
+    """Rows of ``LAYERS``."""
+    return [
+        {
+            "layer": words(row.get("layer")),
+            "divergence": number(row.get("divergence"), 2, 1000),
+            "macs": number(row.get("macs"), 1, 100),
+        }
+        for row in sensitive(record)
+    ]

@@ -212,10 +212,10 @@ def _exclusions(
     gates, ends = workshop.layers.gates(), workshop.layers.ends()
     ranked = workshop.rank(base, seconds=seconds)
     sets = [gates, ends, gates | ends]
-    for most in (min(share, limit) for share in FLOAT):
+    for most in FLOAT:
         worst: set[str] = set()
         for row in ranked:  # a costly layer that does not fit leaves room for the next ones
-            if share(worst | {row["layer"]}) <= most:
+            if share(worst | {row["layer"]}) <= min(most, limit):
                 worst = worst | {row["layer"]}
         sets.append(worst)
     # From little work in float to much, so that the first that suffices is the cheapest.

@@ -153,8 +153,9 @@ def logits(path: Path, inputs: Inputs, *, batch: int = 16) -> Logits:
 
 def _after_the_last_layer(path: Path) -> list[str]:
     """The nodes of a float graph between its last convolution or product and the logits."""
-    after, open_ = [], {output.name for output in onnx.load(str(path)).graph.output}
-    for node in reversed(onnx.load(str(path)).graph.node):
+    graph = onnx.load(str(path)).graph
+    after, open_ = [], {output.name for output in graph.output}
+    for node in reversed(graph.node):
         if open_ & set(node.output) and node.op_type not in _MATRIX:
             after.append(node.name)
             open_ |= set(node.input)

@@ -90,18 +90,12 @@ def sensitivity(record: dict[str, Any]) -> Markup | None:
     if not rows:
         return None
     figure, axes = _frame(len(rows), "divergence, millinats")
-    longest = 0.0
-    for y, row in enumerate(rows):
-        value = float(row["divergence"].replace(",", ""))
-        _heading(
-            axes,
-            y,
-            {"name": row["layer"], "verdict": ""},
-            f"{row['divergence']} · {row['macs']} % of the work",
-        )
+    values = [1000 * layer["divergence"] for layer in ladder_tables.sensitive(record)]
+    for y, (row, value) in enumerate(zip(rows, values, strict=True)):
+        figures = f"{row['divergence']} · {row['macs']} % of the work"
+        _heading(axes, y, {"name": row["layer"], "verdict": ""}, figures)
         axes.plot([0, value], [y, y], color=ACCENT, lw=8, solid_capstyle="butt")
-        longest = max(longest, value)
-    axes.set_xlim(0, 1.04 * longest or 1)
+    axes.set_xlim(0, 1.04 * max(values) or 1)
     label = "Divergence that each layer alone in INT8 causes; the table has the same numbers"
     return inline(figure, "sensitivity", label)
 
