@@ -77,7 +77,8 @@ def child(calibrator: str, folder: str, images: str) -> None:
     elif calibrator == "smooth":
         smooth(root / "prepared.onnx", root / "smoothed.onnx", inputs)
     else:
-        nncf_ptq.quantize(root / "model.xml", root / "nncf.xml", inputs, contract, ["a"], qdq.SIGNED)
+        most = inputs[: nncf_ptq.MOST]  # as the ladder gives it
+        nncf_ptq.quantize(root / "model.xml", root / "nncf.xml", most, contract, ["a"], qdq.SIGNED)
     # Not getrusage: its peak begins with what the parent had when it started this process.
     status = Path("/proc/self/status").read_text()
     print(1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]))  # type: ignore[index]

@@ -198,9 +198,11 @@ def _variants(first: Settings) -> Iterator[Settings]:
         if count < first.images:
             yield replace(first, images=count)
     if first.runtime == "openvino":
-        yield replace(first, method=NNCF, estimator="min-max", matrix_only=False)
+        count = min(first.images, nncf_ptq.MOST)
+        nncf = replace(first, method=NNCF, estimator="min-max", images=count, matrix_only=False)
+        yield nncf
         # NNCF smooths any layer, at the price of a multiplication before it.
-        yield replace(first, method=NNCF, estimator="min-max", matrix_only=False, rescaled=SMOOTHED)
+        yield replace(nncf, rescaled=SMOOTHED)
 
 
 def _exclusions(

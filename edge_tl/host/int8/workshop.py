@@ -183,7 +183,7 @@ class Workshop:
             if build:
                 build(out)
             else:
-                sets = self.calibration, self.contract, self.labels
+                sets = self.calibration[: settings.images], self.contract, self.labels
                 smoothed = settings.rescaled == SMOOTHED
                 nncf_ptq.quantize(self.fp32_xml, out, *sets, settings.storage, smoothed=smoothed)
         elif settings.epochs:

@@ -165,6 +165,13 @@ def test_costly_layers_leave_room_for_cheap_ones_and_the_least_float_is_tried_fi
     assert all(Ranked().share(names) <= 0.03 for names in few)
 
 
+def test_nncf_sees_no_more_images_than_its_bias_correction_can_hold():
+    variants = list(ladder._variants(replace(FIRST, runtime="openvino", images=1000)))
+    assert {s.images for s in variants if s.method == ladder.NNCF} == {ladder.nncf_ptq.MOST}
+    few = ladder._variants(replace(FIRST, runtime="openvino", images=30))
+    assert {s.images for s in few if s.method == ladder.NNCF} == {30}
+
+
 def test_where_no_rung_suffices_the_nearest_is_kept_with_the_reason():
     climbed, _ = climb(Scripted(3.0, 2.0, 1.5), up_to=2)
     assert not climbed.passed
