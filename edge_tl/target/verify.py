@@ -31,11 +31,12 @@ PIXEL_LIMIT_LEVELS = 2.0  # JPEG decoders may round a level apart; a wrong resiz
 
 @dataclass(frozen=True)
 class Gate:
-    """One judgement. `measured` and `limit` are in `unit`; `artifact` is None for the pixels gate."""
+    """One judgement. `measured` and `limit` are in `unit`; `artifact` is None for the pixels gate, `measured` where there
+    was nothing to measure."""
 
     gate: str
     artifact: str | None
-    measured: float
+    measured: float | None
     limit: float
     unit: str
     passed: bool

@@ -5,7 +5,6 @@ It must not measure: everything it needs is in the record and the timings it is 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -87,8 +86,7 @@ def conclude(
         artifact["reasons"] = [gate["reason"] for gate in mine if not gate["passed"]]
         artifact["budgets"] = _budgets(artifact, asked)
     gates += [
-        asdict(Gate("loss", name, math.inf, asked.max_drop, "pp", False, f"not made: {why}"))
-        | {"measured": None}
+        asdict(Gate("loss", name, None, asked.max_drop, "pp", False, f"not made: {why}"))
         for name, why in (missing or {}).items()
     ]
     record["gates"] = gates
