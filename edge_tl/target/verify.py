@@ -31,8 +31,8 @@ PIXEL_LIMIT_LEVELS = 2.0  # JPEG decoders may round a level apart; a wrong resiz
 
 @dataclass(frozen=True)
 class Gate:
-    """One judgement. `measured` and `limit` are in `unit`; `artifact` is None for the pixels gate, `measured` where there
-    was nothing to measure."""
+    """One judgement. `measured` and `limit` are in `unit`; `artifact` is None for the pixels gate, `measured` where
+    there was nothing to measure."""
 
     gate: str
     artifact: str | None
