@@ -49,7 +49,7 @@ class Effort:
 
 QUICK = Effort(rounds=5, blocks=5, count=4)  # at least 100 calls: p50 and p90
 THOROUGH = Effort(rounds=7, blocks=10, count=10)  # at least 700 calls: enough for a p99
-NOISE = Effort(rounds=16, blocks=40, count=3)  # for a ratio near 1: many processes, many short blocks
+NOISE = Effort(rounds=16, blocks=60, count=3)  # for a ratio near 1: many processes, many short blocks
 
 
 def effort(
@@ -278,8 +278,8 @@ def floor_us() -> float:
 
 
 def _level(field: Sequence[Contestant], found: dict[str, Measured]) -> None:
-    """Blocks of one length for the same thing under two names: calls become faster along a block, by a tenth with two
-    threads on two shared cores, so that the side with the longer blocks would look faster."""
+    """Blocks of one length for the same thing under two names: calls become faster along a block where whoever had the
+    processors before still spins, so that the side with the longer blocks would look faster."""
     for contestant in field:
         first = next(c for c in field if (c.module, c.spec) == (contestant.module, contestant.spec))
         found[contestant.id].count = found[first.id].count

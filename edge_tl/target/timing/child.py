@@ -7,8 +7,10 @@ not compare or judge; `children` starts it and reads what it prints.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -30,6 +32,7 @@ WARM_S = (
 )
 # Dropped at the start of every later block, in calls and in seconds, because another process had the caches meanwhile.
 REWARM, REWARM_S = 2, 0.005
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 GRACE_S = 0.5  # after the end of standard input, to end cleanly; whoever is busy then is ended
 
 
@@ -52,6 +55,7 @@ def serve(
     warm = _warm(call, spec["warmup"], WARM_S)
     ready: dict[str, Any] = {"load_ns": load, "first_ns": first, "warmup_calls": len(warm)}
     ready["call_ns"] = int(np.median(warm))
+    ready["dies_with_parent"] = dies_with_parent()
     if spec["describe"]:
         ready["ran"] = ran(runtime) | (describe(runtime) if describe else {})
     _say(answers, ready)
@@ -70,6 +74,16 @@ def private_stdout() -> TextIO:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return answers
+
+
+def dies_with_parent() -> bool:
+    """Have this process killed when the one that started it ends, and say whether that can be had (Linux: prctl(2)).
+    Its standard input would tell it as well, but not while it is stopped."""
+    if sys.platform != "linux":
+        return False
+    with suppress(OSError, AttributeError):
+        return bool(ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) == 0)
+    return False
 
 
 def questions() -> Iterator[dict[str, Any]]:
