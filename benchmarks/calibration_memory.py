@@ -30,7 +30,7 @@ from edge_tl.target.files import write_json
 from edge_tl.target.machine import conditions, identity
 
 RESULT = Path(__file__).parent / "results" / "calibration_memory.json"
-CALIBRATORS = ("histograms", "smooth", "nncf")
+CALIBRATORS = ("histograms", "SmoothQuant", "NNCF", "NNCF for ONNX", "NNCF accuracy control")
 
 
 def main() -> None:
@@ -74,11 +74,21 @@ def child(calibrator: str, folder: str, images: str) -> None:
     contract = Preprocess(crop=inputs.shape[2:])
     if calibrator == "histograms":
         histograms(str(root / "prepared.onnx"), inputs)
-    elif calibrator == "smooth":
+    elif calibrator == "SmoothQuant":
         smooth(root / "prepared.onnx", root / "smoothed.onnx", inputs)
+    elif calibrator == "NNCF accuracy control":
+        # Whatever images answer now is right, so that it calibrates, judges once and is done.
+        some = inputs[:10]
+        answers = qdq.logits(root / "model.onnx", some).argmax(1)
+        into = root / "controlled.xml"
+        words = (some, answers, 100.0, contract, ["a"], qdq.SIGNED)
+        nncf_ptq.control_accuracy(root / "model.xml", into, inputs, *words)
     else:
         most = inputs[: nncf_ptq.MOST]  # as the ladder gives it
-        nncf_ptq.quantize(root / "model.xml", root / "nncf.xml", most, contract, ["a"], qdq.SIGNED)
+        if calibrator == "NNCF":
+            nncf_ptq.quantize(root / "model.xml", root / "nncf.xml", most, contract, ["a"], qdq.SIGNED)
+        else:
+            nncf_ptq.quantize_onnx(root / "prepared.onnx", root / "nncf.onnx", most, qdq.SIGNED)
     # Not getrusage: its peak begins with what the parent had when it started this process.
     status = Path("/proc/self/status").read_text()
     print(1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]))  # type: ignore[index]

@@ -1,9 +1,9 @@
 """The timer's medians against the runtimes' own: OpenVINO's benchmark_app and a bare ONNX Runtime loop.
 
-    python benchmarks/latency_tools.py BUNDLE [--turns 10] [--calls 300]
+    python benchmarks/latency_tools.py BUNDLE [--turns 50] [--calls 300]
 
-One interleaved run: in every turn each of the four in a fresh process, in an order drawn anew; same file, hint,
-precision and threads. The result goes to benchmarks/results/latency_tools.json. With a specification it is the loop.
+One interleaved run: in every turn each of the four in a fresh process, ours next to the tool it is held against, in an
+order drawn anew; same file, hint, precision and threads. The result goes to benchmarks/results/latency_tools.json. With a specification it is the loop.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 RESULT = Path(__file__).parent / "results" / "latency_tools.json"
 WARMUP = 20
+PAIRS = [("edge-tl onnx-fp32", "bare ONNX Runtime loop"), ("edge-tl openvino-fp32", "benchmark_app")]
 
 
 def loop(spec: dict[str, Any]) -> float:
@@ -95,7 +96,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--turns", type=int, default=50)
     parser.add_argument("--calls", type=int, default=300)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
@@ -128,15 +129,14 @@ def main() -> None:
     before, order = conditions(), random.Random(0)
     medians: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(options.turns):
-        for name in order.sample(list(sides), len(sides)):
-            medians[name].append(sides[name]())
+        # A shared machine is another one a few seconds later: who is compared runs one after the other.
+        for pair in order.sample(PAIRS, len(PAIRS)):
+            for name in order.sample(pair, len(pair)):
+                medians[name].append(sides[name]())
         shown = ", ".join(f"{name} {values[-1] / 1e6:.3f}" for name, values in medians.items())
         print(f"{number}: {shown} ms", flush=True)
     pairs = []
-    for mine, theirs in (
-        ("edge-tl onnx-fp32", "bare ONNX Runtime loop"),
-        ("edge-tl openvino-fp32", "benchmark_app"),
-    ):
+    for mine, theirs in PAIRS:
         blocks = [[np.array([value]) for value in medians[name]] for name in (mine, theirs)]
         found = ratio.speedup(*blocks)
         # The ratio of our time to theirs.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edge_tl.host.int8.nncf_ptq import MOST
 from edge_tl.target.report import sentence
 from edge_tl.target.tables import TABLE, table
 
@@ -34,6 +35,10 @@ def rendered(text: str) -> str:
     return text
 
 
+def _share(value: float | None) -> str:
+    return "—" if value is None else f"{100 * value:.1f}"
+
+
 def _tables() -> dict[str, Callable[[], str]]:
     return {
         "chain": chain,
@@ -47,6 +52,7 @@ def _tables() -> dict[str, Callable[[], str]]:
         "latency": latency,
         "sigkill": sigkill,
         "memory": memory,
+        "calibration": calibration,
         "arm": arm,
     }
 
@@ -193,7 +199,7 @@ def yardstick() -> str:
     for kind, label in (("ptq", "without training"), ("qat", "with training")):
         for row in result[kind]:
             name = f"`{row['id']}`, {label}"
-            lines.append(line(name, row, f"{100 * row['float_macs']:.1f}", str(row["rungs"][-1]["rung"])))
+            lines.append(line(name, row, _share(row["float_macs"]), str(row["rungs"][-1]["rung"])))
     reference = result["reference"]
     lines += [
         "",
@@ -218,8 +224,7 @@ def int8_models() -> str:
         rows += [(f"`{row['id']}`", row) for row in model["artifacts"]]
         for label, row in rows:
             low, high = row["drop_ci_pp"]
-            share = row["float_macs"]
-            work = "—" if share is None else f"{100 * share:.1f}"
+            work = _share(row["float_macs"])
             rung = str(row["rungs"][-1]["rung"]) if "rungs" in row else "—"
             lines.append(
                 f"| {name} | {label} | {row['drop_pp']:.2f} [{low:.2f}, {high:.2f}] "
@@ -277,7 +282,7 @@ def latency() -> str:
         f"p99 {plain['p99']:.2f} → {tail['p99']:.2f} ms |",
         f"| p50 at {paced['fps']:g} images a second, by an independent loop's | {paced['ratio']:.3f} |",
         "",
-        f"MobileNetV2 at 160 px, one image a call, {_machine(noise)}, other work on the second core; "
+        f"MobileNetV2 at 160 px, one image a call, {_machine(noise)}; "
         "`python benchmarks/latency_aa.py` and its neighbours.",
     ]
     return "\n".join(lines) + "\n"
@@ -289,6 +294,16 @@ def sigkill() -> str:
     return (
         f"{result['identical']} of {result['kills']} runs killed at random moments ended in the same bytes "
         f"(`python benchmarks/sigkill.py`, {_machine(result)}).\n"
+    )
+
+
+def calibration() -> str:
+    """What calibration images cost in memory."""
+    result = _result("calibration_memory")
+    added = ", ".join(f"{row['calibrator']} {row['added'] / 1e6:.0f} MB" for row in result["calibrators"])
+    return (
+        f"Calibrating on {result['images']:,} images of {result['input_size'][0]} px takes more memory than on ten by: "
+        f"{added} ({result['model']}; {MOST} images at most go to NNCF; {_machine(result)}).\n"
     )
 
 

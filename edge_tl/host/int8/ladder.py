@@ -197,10 +197,10 @@ def _variants(first: Settings) -> Iterator[Settings]:
     for count in (100, 300):
         if count < first.images:
             yield replace(first, images=count)
+    count = min(first.images, nncf_ptq.MOST)
+    nncf = replace(first, method=NNCF, estimator="min-max", images=count, matrix_only=False)
+    yield nncf
     if first.runtime == "openvino":
-        count = min(first.images, nncf_ptq.MOST)
-        nncf = replace(first, method=NNCF, estimator="min-max", images=count, matrix_only=False)
-        yield nncf
         # NNCF smooths any layer, at the price of a multiplication before it.
         yield replace(nncf, rescaled=SMOOTHED)
 

@@ -55,6 +55,8 @@ class Settings:
     def to_json(self) -> dict[str, Any]:
         """For the record."""
         method, correction = _METHODS[self.method]
+        if self.method == NNCF and self.runtime == "onnx":
+            correction = "fast, logits"
         return {
             "method": method,
             "ranges": self.estimator,
@@ -179,13 +181,19 @@ class Workshop:
         graph: Path | None = self.scratch / f"candidate{self._made}.qdq.onnx"
         trained = 0.0
         if settings.method != QDQ:
-            graph = None
+            assert graph is not None
+            some = self.calibration[: settings.images]
             if build:
                 build(out)
+            elif settings.runtime == "onnx":
+                nncf_ptq.quantize_onnx(self.prepared, graph, some, settings.storage)
+                self._finish(graph, out, settings)
+                graph.unlink()
             else:
-                sets = self.calibration[: settings.images], self.contract, self.labels
                 smoothed = settings.rescaled == SMOOTHED
+                sets = some, self.contract, self.labels
                 nncf_ptq.quantize(self.fp32_xml, out, *sets, settings.storage, smoothed=smoothed)
+            graph = None  # later rungs build on what they know every layer of
         elif settings.epochs:
             assert start is not None
             assert graph is not None
@@ -243,7 +251,7 @@ class Workshop:
             divergence=compare.divergence(self.expected, own),
             latency_ms=self._latency(out),
             size_mb=qdq.size_mb(out),
-            float_macs=None if settings.method == CONTROLLED else self.layers.share(settings.excluded),
+            float_macs=self.layers.share(settings.excluded) if settings.method == QDQ else None,
             seconds=perf_counter() - began,
             accuracy_ci=[float(end) for end in binomtest(right, len(got)).proportion_ci(method="wilson")],
             trained_epochs=trained,

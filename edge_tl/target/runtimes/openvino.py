@@ -106,6 +106,7 @@ class OpenVinoRuntime:
             ) from None
         self.version = _version()
         self._request = self._compiled.create_infer_request()
+        self._into = self._input_of_one()
         self._many: Any = None
         shape = model.input(0).partial_shape
         self._shape = [d.get_length() if d.is_static else None for d in shape]
@@ -178,9 +179,23 @@ class OpenVinoRuntime:
 
     def __call__(self, inputs: NDArray[np.float32]) -> Logits:
         check_input(inputs, self._shape)
-        request = self._request if len(inputs) == 1 else self._of_many()
-        result: Logits = request.infer([inputs], share_inputs=True)[0].copy()
+        if len(inputs) != 1 or self._into is None:
+            request = self._request if len(inputs) == 1 else self._of_many()
+            result: Logits = request.infer([inputs], share_inputs=True)[0].copy()
+            return result
+        # The same, and 0.2 to 0.3 ms sooner, which is half of what a small model takes.
+        np.copyto(self._into, inputs)
+        self._request.start_async()
+        self._request.wait()
+        result = self._request.get_output_tensor(0).data.copy()
         return result
+
+    def _input_of_one(self) -> NDArray[np.float32] | None:
+        """The memory that a call with one image reads from; None where that may move (AUTO) or has no size yet."""
+        if self._asked.partition(":")[0] in _SPREADING or self._compiled.input(0).partial_shape.is_dynamic:
+            return None
+        memory: NDArray[np.float32] = self._request.get_input_tensor(0).data
+        return memory
 
     def streams(self, batch: int) -> tuple[Any, dict[str, int]]:
         """An `AsyncInferQueue` as long as the device asks for, `batch` images a request, and `{streams, requests}` as

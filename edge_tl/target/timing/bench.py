@@ -49,7 +49,7 @@ class Effort:
 
 QUICK = Effort(rounds=5, blocks=5, count=4)  # at least 100 calls: p50 and p90
 THOROUGH = Effort(rounds=7, blocks=10, count=10)  # at least 700 calls: enough for a p99
-NOISE = Effort(rounds=16, blocks=60, count=3)  # for a ratio near 1: many processes, many short blocks
+NOISE = Effort(rounds=16, blocks=100, count=3)  # for a ratio near 1: many processes, many short blocks
 
 
 def effort(
