@@ -3,7 +3,9 @@
     python benchmarks/latency_tools.py BUNDLE [--turns 50] [--calls 300]
 
 One interleaved run: in every turn each of the four in a fresh process, ours next to the tool it is held against, in an
-order drawn anew; same file, hint, precision and threads. The result goes to benchmarks/results/latency_tools.json. With a specification it is the loop.
+order drawn anew; same file, hint, precision and threads. (benchmark_app counts what OpenVINO says a request took,
+without Python's call of it.) The result goes to benchmarks/results/latency_tools.json. With a specification it is the
+loop.
 """
 
 from __future__ import annotations
@@ -150,6 +152,7 @@ def main() -> None:
             "medians_ms": {name: [value / 1e6 for value in values] for name, values in medians.items()},
             "pairs": pairs,
             "ran": ran,
+            "input_size": shape[2:],
             "turns": options.turns,
             "calls": options.calls,
             "threads": threads,

@@ -275,7 +275,8 @@ def latency() -> str:
     ]
     for pair in tools["pairs"]:
         low, high = pair["ci"]
-        lines.append(f"| {pair['ours']} by {pair['theirs']} | {pair['ratio']:.3f} [{low:.3f}, {high:.3f}] |")
+        name = f"{pair['ours']} by {pair['theirs']}, {tools['input_size'][0]} px"
+        lines.append(f"| {name} | {pair['ratio']:.3f} [{low:.3f}, {high:.3f}] |")
     lines += [
         f"| every call 5 % longer | found {slow['found']:.3f} [{slow['ci'][0]:.3f}, {slow['ci'][1]:.3f}] |",
         f"| 1 call in 80 ten times as long | p50 {plain['p50']:.2f} → {tail['p50']:.2f} ms, "

@@ -54,8 +54,8 @@ def quantize_onnx(prepared: Path, out: Path, calibration: Inputs, storage: str) 
     As NNCF writes it, ONNX Runtime ran it up to seven times slower than `quantize_static`'s graph: a Clip or ReLU
     stands between a convolution and its QuantizeLinear, and keeps them from becoming one integer kernel. The range of
     the latter does the same, to half a code, so they go. What NNCF leaves unrounded before a hard-swish stays so; how
-    slow that is, the ladder measures. Bias correction is the fast one: the full one takes ten times as long here, and the
-    logits are corrected afterwards.
+    slow that is, the ladder measures. Bias correction is the fast one: the full one takes many times as long here, and
+    the logits are corrected afterwards.
     """
     import nncf
 
@@ -72,6 +72,7 @@ def quantize_onnx(prepared: Path, out: Path, calibration: Inputs, storage: str) 
         )
     _fold_weights(model.graph)
     _absorb(model.graph)
+    del model.graph.value_info[:]  # of types that later steps change
     onnx.save_model(model, str(out))
 
 

@@ -43,6 +43,12 @@ def test_the_graph_is_nncfs_with_integer_weights_and_without_what_ranges_do(
     assert np.array_equal(ours.argmax(1), theirs.argmax(1))
     assert np.abs(ours - theirs).max() < 0.05 * theirs.std()
 
+    whole = read_bundle(bundle)
+    for storage in (qdq.SIGNED, qdq.UNSIGNED):
+        artifact = tmp_path / f"{storage[:4]}.onnx"
+        qdq.finish(tmp_path / "ours.onnx", artifact, storage, 8, whole.preprocess, whole.labels)
+        np.testing.assert_array_equal(literally(artifact, calibration), ours)
+
     graph = onnx.load(tmp_path / "ours.onnx").graph
     kinds = [node.op_type for node in graph.node]
     before = [node.op_type for node in onnx.load(tmp_path / "theirs.onnx").graph.node]
