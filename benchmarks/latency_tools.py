@@ -72,7 +72,7 @@ def benchmark_app(path: Path, shape: list[int], threads: int, calls: int) -> flo
         "-api",
         "sync",
     ]
-    command += ["-niter", str(calls), "-shape", size, "-data_shape", size]
+    command += ["-ip", "f32", "-niter", str(calls), "-shape", size, "-data_shape", size]
     with tempfile.TemporaryDirectory() as folder:
         # It refuses -nthreads beside -hint, and takes the same from a file.
         config = Path(folder) / "config.json"
