@@ -144,8 +144,14 @@ def _absorb(graph: onnx.GraphProto) -> None:
         quantizers = readers.get(node.output[0], [])
         if not quantizers or any(reader.op_type != "QuantizeLinear" for reader in quantizers):
             continue
-        ends = [float(constants[name]) for name in node.input[1:] if name in constants]
-        low, high = ends if len(ends) == 2 else (0.0, np.inf)
+        low, high = 0.0, np.inf
+        if node.op_type == "Clip":  # either end may be left out
+            low, high = -np.inf, np.inf
+            names = [*node.input[1:], "", ""]
+            if any(name and name not in constants for name in names):
+                continue
+            low = float(constants[names[0]]) if names[0] else low
+            high = float(constants[names[1]]) if names[1] else high
         if all(_within(reader, constants, low, high) for reader in quantizers):
             for reader in quantizers:
                 reader.input[0] = node.input[0]

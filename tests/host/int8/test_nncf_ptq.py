@@ -104,3 +104,11 @@ def test_a_clip_goes_where_the_range_after_it_does_the_same(
     nncf_ptq._absorb(graph)
     assert ("Clip" in [node.op_type for node in graph.node]) == stays
     np.testing.assert_array_equal(run("after.onnx"), before)
+
+
+@pytest.mark.parametrize(("scale", "stays"), [(6 / 255, False), (8 / 255, True)])
+def test_a_clip_with_one_end_cuts_there_alone(scale: float, stays: bool):
+    graph = cut(scale)
+    graph.node[0].input[1] = ""
+    nncf_ptq._absorb(graph)
+    assert ("Clip" in [node.op_type for node in graph.node]) == stays
