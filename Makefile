@@ -38,7 +38,7 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
 	$(VENV)/bin/python $(PIP) -e ".[dev]"
 	touch $@ $(VENV)/.host
 
-$(DEVICE)/.device: pyproject.toml
+$(DEVICE)/.device: pyproject.toml Makefile
 	$(PYTHON) -m venv $(DEVICE)
 	$(DEVICE)/bin/python $(PIP) ".[ort,openvino]" pytest pytest-timeout pytest-xdist hypothesis
 	touch $@
