@@ -73,6 +73,25 @@ def test_an_answer_outlives_the_next_call(assets: Path, inputs: np.ndarray, name
     assert np.array_equal(inputs, before)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_what_an_array_holds_now_is_what_is_answered(assets: Path, inputs: np.ndarray, name: str) -> None:
+    """OpenVINO reads from the caller's array itself: filled anew it is a new image, and so are one of another
+    process (read-only) and one in pieces, before and after each other."""
+    runtime = open_runtime(assets / name)
+    wanted = [runtime(inputs[i : i + 1].copy()) for i in range(2)]
+    buffer = np.empty_like(inputs[:1])
+    frozen = [inputs[i : i + 1].copy() for i in range(2)]
+    for array in frozen:
+        array.setflags(write=False)
+    pieces = np.repeat(buffer, 2, axis=3)[..., ::2]
+    for number in (0, 1, 0):
+        for array in (buffer, pieces):
+            array[:] = inputs[number]
+            assert np.array_equal(runtime(array), wanted[number])
+        assert np.array_equal(runtime(frozen[number]), wanted[number])
+        assert np.array_equal(runtime(buffer), wanted[number])
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,12 @@ from edge_tl.target.bundle import read_bundle
 Arrays = dict[str, Any]
 
 
-def literally(path: Path, inputs: Any) -> Any:
-    """The file's arithmetic as written: nothing is fused."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {name: x[None]})[0] for x in inputs])
-
-
 def test_the_graph_is_nncfs_with_integer_weights_and_without_what_ranges_do(
-    bundle: Path, calibration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path,
+    calibration: Any,
+    literally: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     prepared = tmp_path / "prepared.onnx"
     qdq.prepare(read_bundle(bundle).artifact("onnx-fp32").path, prepared)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import openvino
 import pytest
 from onnx import numpy_helper
@@ -71,14 +70,6 @@ def weights(graph: onnx.ModelProto) -> Weights:
     return found
 
 
-def literally(path: Path, inputs: Any) -> Any:
-    """The file's arithmetic as written: no fusion, so no INT8 kernel of this machine takes part."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(None, {"images": x[None]})[0] for x in inputs])
-
-
 def test_every_convolution_and_the_head_read_quantized_numbers(bundle: Path):
     graph = onnx.load(bundle / "model.int8.onnx")
     made_by = makers(graph)
@@ -120,7 +111,9 @@ def test_weights_are_within_half_a_step_of_fp32s(bundle: Path):
         assert nearest <= 0.51
 
 
-def test_the_unsigned_file_is_numerically_the_signed_one(made: Callable[[str], Path], calibration: Any):
+def test_the_unsigned_file_is_numerically_the_signed_one(
+    made: Callable[[str], Path], calibration: Any, literally: Callable[..., Any]
+):
     signed, unsigned = made(qdq.SIGNED), made(qdq.UNSIGNED)
     graphs = [onnx.load(path) for path in (signed, unsigned)]
     for graph, kind in zip(graphs, (np.int8, np.uint8), strict=True):
@@ -170,7 +163,9 @@ def test_excluded_layers_stay_in_float(prepared: Path, calibration: Any, tmp_pat
             assert (node.input[1] in made_by) != (node.name in names)
 
 
-def test_a_layer_left_in_float_runs_in_float(whole: Bundle, prepared: Path, calibration: Any, tmp_path: Path):
+def test_a_layer_left_in_float_runs_in_float(
+    whole: Bundle, prepared: Path, calibration: Any, literally: Callable[..., Any], tmp_path: Path
+):
     """ONNX Runtime quantizes such a layer's weights by itself, per tensor, when its neighbours are quantized: a model
     with its most sensitive layer in float answered worse than one without. Planted here: one channel's weights are a
     thousand times the others', which per tensor leaves nothing of those."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
@@ -45,16 +44,10 @@ def pair(bundle: Path, calibration: Any, tmp_path_factory: pytest.TempPathFactor
     return make
 
 
-def literally(path: Path, inputs: Any, names: list[str] | None = None) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    values = session.run(names, {"images": np.asarray(inputs)})
-    return values if names else values[0]
-
-
 @pytest.mark.parametrize("storage", [qdq.SIGNED, qdq.SEVEN_BITS])
-def test_it_rounds_where_the_graph_rounds(pair: Callable[[str], Pair], calibration: Any, storage: str):
+def test_it_rounds_where_the_graph_rounds(
+    pair: Callable[[str], Pair], calibration: Any, storage: str, literally: Callable[..., Any]
+):
     """A value half-way between two codes may fall either way, and what follows with it; without the rounding the
     difference would be all that separates the float graph from this one."""
     prepared, graph = pair(storage)
@@ -107,7 +100,7 @@ def test_the_gradient_of_a_step_is_lsqs():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0", "resnet18", "regnet_y_400mf"])
-def test_it_knows_the_operators_of_other_families(name: str, tmp_path: Path):
+def test_it_knows_the_operators_of_other_families(name: str, tmp_path: Path, literally: Callable[..., Any]):
     torch.manual_seed(0)
     model = zoo.build(name, 3)
     for module in model.modules():
@@ -142,7 +135,7 @@ def test_an_operator_that_it_does_not_know_is_named(pair: Callable[[str], Pair],
 
 @pytest.mark.slow
 def test_training_brings_the_answers_nearer_to_fp32s(
-    pair: Callable[[str], Pair], run: Path, calibration: Any, tmp_path: Path
+    literally: Callable[..., Any], pair: Callable[[str], Pair], run: Path, calibration: Any, tmp_path: Path
 ):
     """Weights in four bits' worth of noise are repaired in a few steps of distillation."""
     prepared, graph = pair(qdq.SIGNED)
