@@ -10,7 +10,10 @@ PIP := -m pip install --quiet --disable-pip-version-check
 demo: $(VENV)/.host
 	$(VENV)/bin/edge-tl demo --out demo
 
-test: check device-test
+# Both environments at the same time: most of an installation waits for disk and network.
+test:
+	$(MAKE) -j2 $(VENV)/.dev $(DEVICE)/.device
+	$(MAKE) check device-test
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .

@@ -1,6 +1,18 @@
-"""`python -m edge_tl` is the same door as `edge-tl`."""
+"""`python -m edge_tl` and `edge-tl`: the door, and what happens before it is open."""
 
-from edge_tl.cli import main
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run one verb. Importing the door takes a second on a slow board, and can be interrupted too."""
+    try:
+        from edge_tl import cli
+    except KeyboardInterrupt:
+        sys.exit(130)
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

@@ -57,17 +57,39 @@ def main(arguments: list[str] | None = None) -> None:
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except (KeyboardInterrupt, typer.Abort):
-        complain("interrupted. Run the same command again, a training with --resume; finished work is kept.")
+        complain(
+            "interrupted. Nothing half-written is left. A training goes on with --resume; run others again."
+        )
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
         # A usage error's class is click's or Typer's own, by version.
         if show := getattr(error, "show", None):
-            show(file=sys.stderr)
+            if given := _given(error, arguments):
+                complain(f"{given}: {_words(error)} See `edge-tl {arguments[0]} --help`.")
+            else:
+                show(file=sys.stderr)
             sys.exit(EXIT_BAD_INPUT)
         if debug:
             traceback.print_exc()
         complain(_sentence(error))
         sys.exit(error.exit_code if isinstance(error, EdgeTLError) else EXIT_BAD_INPUT)
+
+
+def _given(error: Exception, arguments: list[str]) -> str | None:
+    """The option that a usage error is of, and its value, as they were typed: "--fps abc"."""
+    for name in getattr(getattr(error, "param", None), "opts", ()):
+        for place, word in enumerate(arguments):
+            if name.startswith("-") and word == name and place + 1 < len(arguments):
+                return f"{name} {arguments[place + 1]}"
+            if name.startswith("--") and word.startswith(f"{name}="):
+                return word.replace("=", " ", 1)
+    return None
+
+
+def _words(error: Exception) -> str:
+    """What the parser says is wrong, as a sentence."""
+    text = str(getattr(error, "message", "")).strip().rstrip(".")
+    return f"{text[:1].lower()}{text[1:]}."
 
 
 def _sentence(error: Exception) -> str:

@@ -128,8 +128,9 @@ def bench(
     if fleet.asked(ctx):
         return fleet.away(ctx)
     _check_options(ctx)
-    check_out(out)
+    check_out(out, read=bundle)
     if compare:
+        check_out(plot, "--plot", read=bundle)
         return _compare(bundle, plot=plot, fail_if_slower=fail_if_slower, out=out, as_json=json)
     from edge_tl.target.bundle import read_bundle
     from edge_tl.target.machine import identity

@@ -66,7 +66,10 @@ def compared(found: dict[str, Any]) -> str:
         headings, rows = [headings[0], *headings[2:]], [[row[0], *row[2:]] for row in rows]
     left = headings.index("result") + 1
     files = grid(["", "when (UTC)", "machine", "file"], legend, left=4)
-    parts = [files, grid(headings, rows, left=left), "\n".join(_verdict(found))]
+    note = ""
+    if any(row["slowdown"] is not None and not row["is_base"] for row in found["rows"]):
+        note = "Times are of all calls together; the ratio is by medians of processes, each with luck of its own."
+    parts = [files, note, grid(headings, rows, left=left), "\n".join(_verdict(found))]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +23,7 @@ from edge_tl.cli.console import (
 )
 from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput, EdgeTLError
 
+SHOWN = 10  # files left out, in a terminal
 BundlePath = Annotated[Path, typer.Argument(help="A bundle that `edge-tl export` wrote.", metavar="BUNDLE")]
 OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Save the result as this JSON file.")]
 
@@ -51,7 +52,7 @@ def verify(
     """Prove, on this machine, that a bundle is still the model it was exported from."""
     if fleet.asked(ctx):
         return fleet.away(ctx)
-    check_out(out)
+    check_out(out, read=[bundle])
     from edge_tl.target import verify as room
     from edge_tl.target.bundle import read_bundle
 
@@ -69,6 +70,11 @@ def verify(
         say(f"warning: {warning}")
     for entry in result["skipped"]:
         say(f"skipped {entry['artifact']}: {entry['reason']}")
+    left_out = result["data"]["skipped"] if "data" in result else []
+    for entry in left_out[:SHOWN]:
+        say(f"left out {entry['path']}: {entry['reason']}")
+    if len(left_out) > SHOWN:
+        say(f"left out {len(left_out) - SHOWN} more; --json has them all")
     rows = [
         [
             "pass" if gate["passed"] else "FAIL",
@@ -100,7 +106,7 @@ def verify(
     if result["passed"]:
         say(f"next: edge-tl bench {bundle}" + (f" --device {device}" if device.upper() != "CPU" else ""))
     else:
-        say('next: edge-tl devices; the README says under "How to read a failed gate" what each one means')
+        say('next: the README says under "How to read a failed gate" what each one means and what to do')
     code = 0 if result["passed"] else EXIT_GATE_FAILED
     return saved(lambda: save_to(result, out), lambda: finish(result, text, as_json=json, code=code))
 
@@ -191,11 +197,18 @@ def _device_row(session: dict[str, Any], known: dict[str, Any] | None) -> list[s
     return [session["name"], "yes" if session["works"] else "NO", what]
 
 
-def check_out(out: Path | None, option: str = "--out") -> None:
-    """Refuse a path that nothing can be saved at, before anything is measured for it. It leaves nothing behind."""
+def check_out(out: Path | None, option: str = "--out", *, read: Sequence[Path] = ()) -> None:
+    """Refuse a path that nothing can be saved at, before anything is measured for it, and one that is read: a file of
+    a bundle, or a result to compare. It leaves nothing behind."""
     if out is None:
         return
     try:
+        place = out.resolve()
+        for source in map(Path.resolve, read):
+            if source == place and place.is_file():
+                raise BadInput(f"{option} {out}: that file is read. Give another name.")
+            if source in place.parents:
+                raise BadInput(f"{option} {out}: that is inside {source.name}. Give a path elsewhere.")
         if out.is_dir():
             raise BadInput(
                 f"{option} {out}: a folder is there. Give a file name, e.g. {out / 'result.json'}."

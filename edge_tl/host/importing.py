@@ -6,6 +6,7 @@ Everything after it (`export`, `verify`, `bench`) takes the run as one that `fin
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -26,7 +27,8 @@ from edge_tl.host.training import resume
 from edge_tl.host.training.finetune import RUN_FILES, result_of
 from edge_tl.host.training.metrics import metrics
 from edge_tl.target.contract import Preprocess
-from edge_tl.target.errors import BadInput
+from edge_tl.target.errors import BadInput, EdgeTLError
+from edge_tl.target.files import read_json
 from edge_tl.target.progress import Progress, no_progress
 
 STRATEGY = "import"
@@ -114,14 +116,31 @@ def adopt(
     of_a_training_before = (resume.STATE, resume.BEST, resume.LAST, checkpoint.RECIPE)
     for stale in of_a_training_before:
         (run / stale).unlink(missing_ok=True)
-    size = "x".join(map(str, contract.input_size))
     note(
-        f"preprocessing: {contract.resize} side to {contract.resize_size[0]}, {contract.interpolation}, centre {size}, "
-        f"mean {_numbers(contract.mean)}, std {_numbers(contract.std)}; another one: --set model.resize_size=…, "
-        "model.interpolation, model.mean, model.std"
+        f"preprocessing: {_spelled(contract)}; another one: --set model.resize_size=…, model.interpolation, "
+        "model.mean, model.std"
     )
+    if (trained := _trained_with(path)) and trained != contract:
+        note(
+            f"warning: {checkpoint.RECORD} beside the weights says they were trained with: {_spelled(trained)}"
+        )
     checkpoint.save(run, model, record)
     return result_of(run, checkpoint.read(run))
+
+
+def _spelled(contract: Preprocess) -> str:
+    size = "x".join(map(str, contract.input_size))
+    return (
+        f"{contract.resize} side to {contract.resize_size[0]}, {contract.interpolation}, centre {size}, "
+        f"mean {_numbers(contract.mean)}, std {_numbers(contract.std)}"
+    )
+
+
+def _trained_with(path: Path) -> Preprocess | None:
+    """What the images of the run went through whose weights these are; None where they are not a run's."""
+    with suppress(OSError, ValueError, KeyError, TypeError, EdgeTLError):
+        return Preprocess.from_json(read_json(path.parent / checkpoint.RECORD)["preprocess"])
+    return None
 
 
 def _fitted(name: str, state: weights.State, path: Path) -> tuple[nn.Module, bool]:

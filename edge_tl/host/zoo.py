@@ -84,6 +84,14 @@ def row(name: str) -> Row:
     return ZOO[name]
 
 
+def check_name(name: str) -> None:
+    """Raises `BadInput` for a name that nothing can be built of, and `MissingExtra`; it builds nothing."""
+    if name.startswith(TIMM):
+        timm_config(name)
+    elif not name.startswith(FACTORY):
+        row(name)
+
+
 def table() -> list[dict[str, Any]]:
     """One record a row, from what torchvision publishes with the weights, no model built: `name`, `params` in
     millions with 1,000 classes, `image_size` in pixels, `accuracy` on ImageNet as a fraction in [0, 1]."""

@@ -59,6 +59,9 @@ def verify(
     `FellBack` when another device ran, unless `allow_fallback`.
     """
     chosen = [bundle.artifact(a) for a in artifacts] or bundle.artifacts
+    files = (
+        labelled_files(bundle, data) if data is not None else None
+    )  # refused before the gates take their time
     runtimes, skipped = open_installed(chosen, device, allow_fallback=allow_fallback)
     gates = [_pixels_gate(bundle)]
     pixels, host = bundle.golden_pixels(), bundle.golden_logits()
@@ -69,8 +72,8 @@ def verify(
         gates.append(_loss_gate(artifact, logits, host[REFERENCE]))
     progress("gates", len(runtimes), len(runtimes))
     result: dict[str, Any] = {}
-    if data is not None:
-        result["data"], more = _on_folder(bundle, chosen, runtimes, data, progress)
+    if files is not None:
+        result["data"], more = _on_folder(bundle, chosen, runtimes, files, progress)
         gates += more
     what_ran = {name: ran(runtime) for name, runtime in runtimes.items()}
     return {
@@ -188,9 +191,13 @@ def labelled_files(bundle: Bundle, data: Path) -> tuple[list[Path], NDArray[np.i
 
 
 def _on_folder(
-    bundle: Bundle, chosen: Sequence[Artifact], runtimes: dict[str, Runtime], data: Path, progress: Progress
+    bundle: Bundle,
+    chosen: Sequence[Artifact],
+    runtimes: dict[str, Runtime],
+    files: tuple[list[Path], NDArray[np.int64], str],
+    progress: Progress,
 ) -> tuple[dict[str, Any], list[Gate]]:
-    paths, labels, root = labelled_files(bundle, data)
+    paths, labels, root = files
     logits: dict[str, list[Logits]] = {name: [] for name in runtimes}
     kept: list[int] = []
     bad: dict[int, str] = {}
@@ -217,6 +224,8 @@ def _on_folder(
             reason = (
                 f"{row['drop_pp']:+.2f} pp [{low:.2f}, {high:.2f}] against {stand_in} on {len(labels)} images"
             )
+            if not passed and low <= limit:
+                reason += "; so few cannot tell it from one within the limit: give more images"
             gates.append(Gate("loss", name, row["drop_pp"], limit, "pp", passed, reason))
         rows.append(row)
     skipped = [{"path": str(paths[i]), "reason": reason} for i, reason in bad.items()]

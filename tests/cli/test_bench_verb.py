@@ -137,6 +137,8 @@ def test_where_nothing_can_be_saved_is_said_before_anything_is_measured(
         ):
             refused(door(name, tiny, "-o", path), f"--out {path}", why)
         refused(door(name, tiny, "-o", "n" * 250), "File name too long")
+        for path in (tiny / "model.fp32.onnx", tiny / "new" / "r.json"):
+            refused(door(name, tiny, "-o", path), f"--out {path}: that is inside {tiny.name}")
     (tmp_path / "benchmarks").touch()
     refused(door("bench", tiny, "--save"), "--save benchmarks", "Not a directory")
     (tmp_path / "benchmarks").unlink()
@@ -275,6 +277,9 @@ def test_what_is_refused(door: Door, bundle: Path, saved: list[Path], tmp_path: 
     refused(door("bench", "--compare", "absent.json"), "absent.json")
     refused(door("bench", "--compare", *saved, "--fail-if-slower", "much"), "--fail-if-slower much")
     refused(door("bench", "--compare", *saved, "--plot", "p.pdf"), ".svg or .png")
+    before = saved[1].read_bytes()
+    refused(door("bench", "--compare", *saved, "-o", saved[1]), "that file is read")
+    assert saved[1].read_bytes() == before
     refused(door("bench", bundle, "--fail-if-slower", "5%"), "--compare")
     refused(door("bench", bundle, bundle), "one bundle")
     refused(door("bench", bundle, "--aa", "--parts"), "separate runs")

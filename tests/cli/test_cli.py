@@ -74,6 +74,7 @@ def test_verify_passes_where_the_bundle_was_made(shell: Door, bundle: Path, imag
     assert all(g["passed"] for g in exact)
     assert {row["artifact"] for row in result["data"]["accuracy"]} == IDS
     assert [Path(e["path"]).name for e in result["data"]["skipped"]] == ["broken.png"]
+    assert "broken.png: " in done.err
     assert "next: edge-tl" in done.err
 
 

@@ -30,10 +30,10 @@ if "compare" not in [command.name or command.callback.__name__ for command in ap
     verb.add_to(app)
 
 REPOSITORY = Path(__file__).parents[2]
-MODELS = "mobilenet_v3_small,nosuch"
+MODELS = "mobilenet_v3_small,resnet18"  # the embedded weights are the first one's
 OPTIONS = ["--models", MODELS, "--weights", "embedded", "--image-size", "64", "--epochs", "1"]
 GOOD = ["mobilenet_v3_small-head", "mobilenet_v3_small-lp-ft-lr0.004"]
-BAD = ["nosuch-head", "nosuch-lp-ft-lr0.004"]
+BAD = ["resnet18-head", "resnet18-lp-ft-lr0.004"]
 DOOR = (
     "from edge_tl import cli; from edge_tl.cli import compare\n"
     "names = [c.name or c.callback.__name__ for c in cli.app.registered_commands]\n"
@@ -112,7 +112,7 @@ def test_the_result_says_everything_a_choice_needs(compared: Compared) -> None:
     artifact = compared.out / "timed" / "mobilenet_v3_small-64x64.onnx"
     assert head["size_mb"] == artifact.stat().st_size / 1e6
     assert {trial["state"] for trial in failed} == {"failed"}
-    assert all("unknown model 'nosuch'" in trial["reason"] for trial in failed)
+    assert all("Use --model mobilenet_v3_small" in trial["reason"] for trial in failed)
     assert result["pick"] in GOOD
     assert result["front"]
     assert result["budget"] == {"max_latency_ms": None, "min_accuracy": None}
@@ -125,7 +125,7 @@ def test_the_folder_holds_record_page_and_picture(compared: Compared) -> None:
     assert record["trials"] == compared.results[0]["trials"]
     page = (compared.out / "compare.html").read_text()
     assert GOOD[0] in page
-    assert "unknown model" in page
+    assert "Use --model mobilenet_v3_small" in page
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page)
     picture = ET.parse(compared.out / "compare.svg").getroot()
     assert picture.tag == "{http://www.w3.org/2000/svg}svg"
@@ -142,7 +142,7 @@ def test_the_same_command_again_trains_and_times_nothing(copied: list[str], door
     assert heading.split()[:3] == ["model", "strategy", "lr"]
     assert sum(row.startswith("mobilenet_v3_small") for row in rows) >= 2
     assert any(row.endswith("pick") for row in rows)
-    assert f"failed: {BAD[0]}, {BAD[1]}: unknown model" in done.out
+    assert f"failed: {BAD[0]}, {BAD[1]}: --weights embedded" in done.out
 
 
 def test_a_budget_that_nothing_keeps_ends_in_1_with_everything_saved(
@@ -193,9 +193,23 @@ def test_other_settings_in_the_same_folder_are_refused(copied: list[str], door: 
 
 
 def test_nothing_but_failures_ends_in_2_with_the_first_reason(images: Path, door: Callable[..., Any]) -> None:
-    done = door("compare", images, "--models", "nosuch,none", "--strategies", "full", "--out", "out")
+    models = ("--models", "resnet18,mobilenet_v3_small", "--weights", "absent.pth")
+    done = door("compare", images, *models, "--strategies", "full", "--out", "out")
     assert done.code == 2
-    assert "no trial succeeded; the first, nosuch-full: unknown model 'nosuch'" in done.err
+    assert "no trial succeeded; the first, resnet18-full: " in done.err
+    assert "absent.pth" in done.err
+
+
+@pytest.mark.parametrize("name", ["bogus", "timm:bogus"])
+def test_a_name_of_no_model_is_refused_before_the_others_train(
+    images: Path, door: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    done = door(
+        "compare", images, "--models", f"mobilenet_v3_small,{name}", "--strategies", "head", "--out", "out"
+    )
+    assert done.code == 2
+    assert "bogus" in done.err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,36 @@ def test_usage_errors_exit_2_without_a_traceback(door: Door, arguments: list[str
     assert "Usage" in done.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["bench", "b", "--fps", "abc"], "--fps abc: "),
+        (["bench", "b", "--rounds=0"], "--rounds 0: "),
+        (["finetune", "photos", "--image-size", "big"], "--image-size big: "),
+    ],
+)
+def test_a_value_that_cannot_be_is_shown_with_its_option(door: Door, arguments: list[str], said: str):
+    done = door(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"error: {said}")
+    assert f"edge-tl {arguments[0]} --help" in done.err
+    assert len(done.err.strip().splitlines()) <= 2
+
+
+def test_an_interrupt_before_the_door_is_open_is_one_too():
+    code = (
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from edge_tl.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_debug_shows_the_traceback(door: Door):
     done = door("verify", "absent", "--debug")
     assert done.code == 2

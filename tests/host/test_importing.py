@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tarfile
 from collections import Counter
@@ -136,6 +137,23 @@ def test_weights_of_a_run_imported_again_give_the_same_run(
     assert after["preprocess"] == before["preprocess"]
     assert after["data"]["samples"] == before["data"]["samples"]
     assert torch.equal(logits(tmp_path / "again"), logits(run))
+
+
+def test_weights_of_a_run_whose_images_went_through_something_else_are_named(
+    run: Path, images: Path, tmp_path: Path
+):
+    said: list[str] = []
+    recipe = asked(images, interpolation="nearest")
+    importing.adopt(run / checkpoint.WEIGHTS, recipe, tmp_path / "other", note=said.append)
+    (warning,) = [line for line in said if line.startswith("warning")]
+    trained = Preprocess.from_json(checkpoint.read(run)["preprocess"])
+    assert f"trained with: {trained.resize} side" in warning
+    assert trained.interpolation in warning
+
+    said.clear()
+    shutil.copy(run / checkpoint.WEIGHTS, tmp_path / "alone.safetensors")
+    importing.adopt(tmp_path / "alone.safetensors", recipe, tmp_path / "other", note=said.append)
+    assert not [line for line in said if line.startswith("warning")]
 
 
 def test_weights_of_a_run_are_taken_under_the_name_of_its_model(run: Path, images: Path, tmp_path: Path):

@@ -66,6 +66,16 @@ def test_accuracy_is_the_independent_one(bundle_root: Path, labelled: Path) -> N
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
+@pytest.mark.parametrize("under", [0.01, 200.0])
+def test_a_gate_that_too_few_images_failed_says_so(bundle_root: Path, labelled: Path, under: float) -> None:
+    bundle = read_bundle(bundle_root)
+    drop = rows(verify(bundle, data=labelled, artifacts=FP32))["openvino-fp32"]["drop_pp"]
+    bundle.artifact("openvino-fp32").limits["max_drop_pp"] = drop - under
+    gate = gates_on_data(verify(bundle, data=labelled, artifacts=FP32))["openvino-fp32"]
+    assert not gate["passed"]
+    assert ("so few cannot tell it" in gate["reason"]) == (under < 1)
+
+
 def test_a_drop_beyond_the_budget_fails_that_artifact(
     bundle_root: Path, assets: Path, labelled: Path, tmp_path: Path, reseal: Edit
 ) -> None:
@@ -166,3 +176,14 @@ def test_a_class_that_is_named_like_a_split(bundle_root: Path, labelled: Path, r
     paths, labels, _ = labelled_files(read_bundle(bundle_root), labelled)
     assert len(paths) == 36
     assert set(labels.tolist()) == {0, 1, 2}
+
+
+def test_a_wrong_folder_is_refused_before_the_gates_take_their_time(
+    bundle_root: Path, tmp_path: Path
+) -> None:
+    calls: list[str] = []
+    with pytest.raises(BadInput, match="no such folder"):
+        verify(
+            read_bundle(bundle_root), data=tmp_path / "absent", progress=lambda what, *_: calls.append(what)
+        )
+    assert calls == []

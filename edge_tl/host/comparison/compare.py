@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from edge_tl.host import checkpoint, processes, provenance
+from edge_tl.host import checkpoint, processes, provenance, zoo
 from edge_tl.host import recipe as recipes
 from edge_tl.host.comparison import compare_page, pareto, study, timing, trials
 from edge_tl.host.comparison.combinations import Combination, Grid
@@ -59,6 +59,8 @@ def compare(
     _check(plan.budget)
     if processes.many():
         raise BadInput("compare: started by a launcher. Start it alone, twice or more with the same --out.")
+    for name in plan.grid.models:
+        zoo.check_name(name)
     wanted = {c.name: _recipe(plan, c) for c in plan.grid.combinations()}
     # Optuna names its journal's locks after it, each with a random ending.
     checkpoint.claim(out, (*FILES, *(path.name for path in out.glob(f"{study.JOURNAL}*"))))

@@ -59,7 +59,7 @@ def build(package: Path | None = None) -> Wheel:
         f"{info}/WHEEL": _lines(
             ["Wheel-Version: 1.0", "Generator: edge-tl", "Root-Is-Purelib: true", "Tag: py3-none-any"]
         ),
-        f"{info}/entry_points.txt": _lines(["[console_scripts]", "edge-tl = edge_tl.cli:main"]),
+        f"{info}/entry_points.txt": _lines(["[console_scripts]", "edge-tl = edge_tl.__main__:main"]),
     }
     record = [f"{name},sha256={_digest(content)},{len(content)}" for name, content in members.items()]
     members[f"{info}/RECORD"] = _lines([*record, f"{info}/RECORD,,"])
