@@ -1,6 +1,7 @@
 """The timer's medians against the runtimes' own: OpenVINO's benchmark_app, and a bare loop of each.
 
     python benchmarks/latency_tools.py BUNDLE [--turns 50] [--calls 400]
+    taskset -c 1 python benchmarks/latency_tools.py BUNDLE --out benchmarks/results/latency_tools_one_core.json
 
 One interleaved run; in every turn each tool runs once, in a process of its own, beside a fresh one of the timer's: same
 file, hint, precision and threads. While one of the two calls the model the other is stopped (SIGSTOP), and every

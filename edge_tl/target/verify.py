@@ -59,9 +59,8 @@ def verify(
     `FellBack` when another device ran, unless `allow_fallback`.
     """
     chosen = [bundle.artifact(a) for a in artifacts] or bundle.artifacts
-    files = (
-        labelled_files(bundle, data) if data is not None else None
-    )  # refused before the gates take their time
+    # Before the gates, which take their time: a folder that cannot be is refused at once.
+    files = labelled_files(bundle, data) if data is not None else None
     runtimes, skipped = open_installed(chosen, device, allow_fallback=allow_fallback)
     gates = [_pixels_gate(bundle)]
     pixels, host = bundle.golden_pixels(), bundle.golden_logits()

@@ -32,6 +32,8 @@ def test_back_to_back_alone_needs_no_column_for_it() -> None:
     text = bench_text.compared(found(row(0), row(1)))
     assert "how" not in text
     assert text.endswith("1.000 [0.900, 1.100]  not distinguishable")
+    assert "the ratio is by medians of processes" in text
+    assert "the ratio" not in bench_text.compared(found(row(0)))
 
 
 def test_figures_of_one_artifact_stand_together() -> None:

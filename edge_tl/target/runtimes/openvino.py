@@ -107,7 +107,7 @@ class OpenVinoRuntime:
         self.version = _version()
         self._request = self._compiled.create_infer_request()
         self._answer = self._memory_of_one()
-        self._bound: NDArray[np.float32] | None = None
+        self._shared: NDArray[np.float32] | None = None
         self._many: Any = None
         shape = model.input(0).partial_shape
         self._shape = [d.get_length() if d.is_static else None for d in shape]
@@ -179,7 +179,7 @@ class OpenVinoRuntime:
         return found
 
     def __call__(self, inputs: NDArray[np.float32]) -> Logits:
-        if inputs is not self._bound:
+        if inputs is not self._shared:
             check_input(inputs, self._shape)
             if len(inputs) != 1 or self._answer is None:
                 request = self._request if len(inputs) == 1 else self._of_many()
@@ -195,11 +195,9 @@ class OpenVinoRuntime:
     def _bind(self, inputs: NDArray[np.float32]) -> None:
         """Have the request read from `inputs` itself, so the same array again, with other values or not, is neither
         copied nor checked; one that OpenVINO cannot share (read-only, or in pieces) is copied at every call."""
-        self._shared = np.require(
-            inputs, requirements=["C", "W"]
-        )  # kept: the request holds an address, no reference
+        # Kept, because the request holds its address, not a reference to it.
+        self._shared = np.require(inputs, requirements=["C", "W"])
         self._request.set_input_tensor(library().Tensor(self._shared, shared_memory=True))
-        self._bound = inputs if self._shared is inputs else None
 
     def _memory_of_one(self) -> NDArray[np.float32] | None:
         """Where the answer for one image is written; None where its size is known only afterwards."""
