@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,15 +21,26 @@ Settings = Annotated[
     typer.Option("--set", help="Override a recipe field, e.g. head.max_iter=100; repeatable."),
 ]
 
+# Options whose name is not that of the field that they set.
+_OPTIONS = {
+    "model.name": "--model",
+    "augment.preset": "--augment",
+    "export.precisions": "--precision",
+    "export.time_budget_s": "--time-budget",
+    "export.max_p95_ms": "--max-p95",
+    "export.max_size_mb": "--max-size",
+}
+
 
 @dataclass(frozen=True)
 class Asked:
-    """`settings` of a recipe, not yet validated; `source` is what an error calls them; `run` is the folder of the run
-    that they come from, if they do."""
+    """`settings` of a recipe, not yet validated; `source` is what an error calls them, `typed` what it calls the fields
+    that were typed; `run` is the folder of the run that they come from, if they do."""
 
     settings: dict[str, Any]
     source: str
     run: Path | None = None
+    typed: dict[str, str] = field(default_factory=dict)
 
     def changed(self, options: Mapping[str, Any], assignments: Sequence[str] | None) -> Asked:
         """With `options` that are not None, by recipe field, and `--set` assignments. Raises `BadInput`."""
@@ -38,15 +49,17 @@ class Asked:
         for key, value in options.items():
             if value is not None:
                 recipes.assign(self.settings, key, value)
+                self.typed[key] = _OPTIONS.get(key) or f"--{key.rpartition('.')[2].replace('_', '-')}"
         for assignment in assignments or ():
-            recipes.override(self.settings, assignment)
+            key = recipes.override(self.settings, assignment)
+            self.typed[key] = f"--set {key}"
         return self
 
     def recipe(self) -> Recipe:
-        """Validated. Raises `BadInput` that names the field."""
+        """Validated. Raises `BadInput` that names the option or the field."""
         from edge_tl.host import recipe as recipes
 
-        return recipes.parse(self.settings, source=self.source)
+        return recipes.parse(self.settings, source=self.source, typed=self.typed)
 
 
 def last_rung(text: str | None) -> int | None:

@@ -9,6 +9,7 @@ import difflib
 import math
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ from edge_tl.host.settings import Recipe
 from edge_tl.target.errors import BadInput
 
 
-def parse(settings: dict[str, Any], *, source: str = "recipe") -> Recipe:
-    """Validate nested settings. Raises `BadInput` that names the field, the value and the nearest key."""
+def parse(
+    settings: dict[str, Any], *, source: str = "recipe", typed: Mapping[str, str] = types.MappingProxyType({})
+) -> Recipe:
+    """Validate nested settings. Raises `BadInput` that names the field, the value and the nearest key; of a field in
+    `typed`, what was typed for it."""
     try:
         return Recipe.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        raise BadInput(_sentence(source, first)) from None
+        raise BadInput(_sentence(source, first, typed)) from None
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -44,8 +48,8 @@ def load(path: Path) -> dict[str, Any]:
     return settings
 
 
-def override(settings: dict[str, Any], assignment: str) -> None:
-    """Apply one `--set section.field=value` in place; the value is YAML. Raises `BadInput`."""
+def override(settings: dict[str, Any], assignment: str) -> str:
+    """Apply one `--set section.field=value` in place; the value is YAML. Returns `section.field`. Raises `BadInput`."""
     key, equals, value = assignment.partition("=")
     if not equals or not key.strip():
         raise BadInput(f"--set {assignment}: write it as section.field=value, e.g. --set head.max_iter=100.")
@@ -55,6 +59,7 @@ def override(settings: dict[str, Any], assignment: str) -> None:
         raise BadInput(f"--set {assignment}: {value!r} is not a YAML value.") from None
     except BadInput as error:
         raise BadInput(f"--set {assignment}: {error}") from None
+    return key.strip()
 
 
 def assign(settings: dict[str, Any], key: str, value: Any) -> None:
@@ -72,19 +77,22 @@ def assign(settings: dict[str, Any], key: str, value: Any) -> None:
     settings[field] = value
 
 
-def _sentence(source: str, error: Any) -> str:
+def _sentence(source: str, error: Any, typed: Mapping[str, str]) -> str:
     location = [str(part) for part in error["loc"]]
     name = ".".join(location)
+    option = next((typed[key] for key in typed if f"{name}.".startswith(f"{key}.")), None)
     if error["type"] == "extra_forbidden":
         fields = _fields(location[:-1])
         lowered = {name.lower(): name for name in fields}
         near = difflib.get_close_matches(location[-1].lower(), lowered, n=1, cutoff=0.0)
         near = [lowered[name] for name in near]
-        return f"{source}: unknown key {name!r}. Nearest: {'.'.join([*location[:-1], *near])!r}."
+        return f"{option or source}: unknown key {name!r}. Nearest: {'.'.join([*location[:-1], *near])!r}."
     value = error["input"]
     hint = ""
     if name == "export.max_drop" and isinstance(value, float | int) and not math.isnan(value):
         hint = f" {value} was read as {value:g} percentage points."
+    if option:
+        return f"{option}={value}: {error['msg']}.{hint}"
     return f"{source}: {name} = {value!r}: {error['msg']}.{hint} See `edge-tl recipes ls` for examples."
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
-from edge_tl.cli import options
+from edge_tl.cli import app, options
 from edge_tl.cli.options import Asked
 from edge_tl.host import checkpoint
 from edge_tl.target.errors import BadInput
@@ -68,7 +69,7 @@ def test_what_was_not_typed_stays_unsaid():
 
 def test_a_time_budget_without_end_is_refused_by_the_recipe():
     endless = options.seconds("9" * 400)
-    with pytest.raises(BadInput, match=r"export\.time_budget_s"):
+    with pytest.raises(BadInput, match=r"^--time-budget=inf"):
         Asked({}, "options").changed({"export.time_budget_s": endless}, None).recipe()
 
 
@@ -140,6 +141,38 @@ def test_assignments_come_after_options_and_the_last_one_counts():
     assert recipe.model.mean == (0, 0.5, 1)
 
 
+@pytest.mark.parametrize(
+    ("flags", "match"),
+    [
+        ({"export.max_drop": -1.0}, r"^--max-drop=-1\.0: .* -1\.0 was read as -1 percentage points\.$"),
+        ({"export.precisions": ["fp16", "int3"]}, r"^--precision=int3: Input should be 'fp16' or 'w8'\.$"),
+        ({"export.target_cpu": "z80"}, r"^--target-cpu=z80: Input should be 'native'"),
+        ({"export.max_p95_ms": 0.0}, r"^--max-p95=0\.0: "),
+        ({"seed": -1}, r"^--seed=-1: "),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_by_the_option_that_was_typed(flags: dict[str, Any], match: str):
+    with pytest.raises(BadInput, match=match):
+        Asked({}, "--set").changed(flags, None).recipe()
+
+
+def test_what_was_not_typed_is_named_by_its_source_and_what_was_assigned_last_by_that():
+    with pytest.raises(BadInput, match=r"^flowers\.yaml: train\.epochs = 0: "):
+        Asked({"train": {"epochs": 0}}, "flowers.yaml").changed({"seed": 1}, ["head.max_iter=3"]).recipe()
+    with pytest.raises(BadInput, match=r"^--set train\.epochs=0: "):
+        Asked({}, "options").changed({"train.epochs": 3}, ["train.epochs=0"]).recipe()
+
+
+def test_every_option_is_spelled_as_the_verbs_spell_it():
+    known = {option for verb in ("finetune", "export") for option in _options_of(verb)}
+    assert set(options._OPTIONS.values()) <= known
+
+
+def _options_of(verb: str) -> list[str]:
+    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    return [spelling for parameter in command.params for spelling in parameter.opts]
+
+
 def test_an_empty_section_is_made_one():
     recipe = Asked({"train": None}, "options").changed({"train.epochs": 2}, None).recipe()
     assert recipe.train.epochs == 2
@@ -152,8 +185,8 @@ def test_an_empty_section_is_made_one():
         ({}, ["=3"], "write it as section"),
         ({}, ["train.epochs=["], "is not a YAML value"),
         ({"train": "fast"}, ["train.epochs=3"], r"--set train\.epochs=3: train: 'fast' is a value"),
-        ({}, ["train.epoch=3"], r"options: unknown key 'train\.epoch'. Nearest: 'train\.epochs'"),
-        ({}, ["train.epochs=0"], r"options: train\.epochs = 0"),
+        ({}, ["train.epoch=3"], r"--set train\.epoch: unknown key 'train\.epoch'. Nearest: 'train\.epochs'"),
+        ({}, ["train.epochs=0"], r"^--set train\.epochs=0: Input should be"),
     ],
 )
 def test_assignments_that_cannot_be_are_refused(settings: dict[str, Any], sets: list[str], match: str):
