@@ -114,7 +114,8 @@ def read_bundle(root: Path) -> Bundle:
     Raises `BundleError` that names the first file or field that is not as it was exported.
     """
     if not root.is_dir():
-        raise BundleError(f"no such bundle: {root}. Give the folder that `edge-tl export` wrote.")
+        inside = f"its folder: {root.parent}" if root.name == RECORD else "the folder that `edge-tl export` wrote"
+        raise BundleError(f"no such bundle: {root}. Give {inside}.")
     if not (root / RECORD).is_file():
         raise BundleError(
             f"not a bundle: {root} has no {RECORD}. Give a folder that `edge-tl export` finished."

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from edge_tl.target import compare
 from edge_tl.target.bundle import REFERENCE, Artifact, Bundle, contract_seal
 from edge_tl.target.errors import BadImage, BadInput, MissingExtra
+from edge_tl.target.files import sha256_file
 from edge_tl.target.loader import batches, class_folders, image_files
 from edge_tl.target.machine import identity, int8_isa
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.runtime import Logits, Runtime, notes, open_runtime, ran
 from edge_tl.target.runtimes.offered import able
 
+TWO_CLASSES = "the same image in two classes"
 PIXEL_LIMIT_LEVELS = 2.0  # JPEG decoders may round a level apart; a wrong resize is off by tens
 
 
@@ -197,6 +199,9 @@ def _on_folder(
     progress: Progress,
 ) -> tuple[dict[str, Any], list[Gate]]:
     paths, labels, root = files
+    two = _in_two_classes(paths, labels)
+    unclear = [paths[i] for i in np.flatnonzero(two)]
+    paths, labels = [paths[i] for i in np.flatnonzero(~two)], labels[~two]
     logits: dict[str, list[Logits]] = {name: [] for name in runtimes}
     kept: list[int] = []
     bad: dict[int, str] = {}
@@ -206,7 +211,8 @@ def _on_folder(
         for name, runtime in runtimes.items():
             logits[name].append(runtime(batch.inputs))
     if not kept:
-        raise BadInput(f"no usable image below {root}: {next(iter(bad.values()))}. Replace the files.")
+        reason = next(iter(bad.values()), TWO_CLASSES)
+        raise BadInput(f"no usable image below {root}: {reason}. Replace the files.")
     labels = labels[kept]
     answers = {name: compare.top1(np.concatenate(parts)) for name, parts in logits.items()}
     # PyTorch is not here; the FP32 artifact stands in for it, whose agreement with PyTorch export has proven.
@@ -227,8 +233,19 @@ def _on_folder(
                 reason += "; so few cannot tell it from one within the limit: give more images"
             gates.append(Gate("loss", name, row["drop_pp"], limit, "pp", passed, reason))
         rows.append(row)
-    skipped = [{"path": str(paths[i]), "reason": reason} for i, reason in bad.items()]
+    skipped = [{"path": str(path), "reason": TWO_CLASSES} for path in unclear]
+    skipped += [{"path": str(paths[i]), "reason": reason} for i, reason in bad.items()]
     return {"folder": root, "reference": stand_in, "accuracy": rows, "skipped": skipped}, gates
+
+
+def _in_two_classes(paths: Sequence[Path], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which files lie in two classes, byte for byte: they have no known label, so `finetune` and `export` leave them
+    out as well."""
+    classes: dict[str, set[int]] = {}
+    contents = [sha256_file(path) for path in paths]
+    for content, label in zip(contents, labels.tolist(), strict=True):
+        classes.setdefault(content, set()).add(label)
+    return np.array([len(classes[content]) > 1 for content in contents], np.bool_)
 
 
 def _counted(stream: Iterator[Any], total: int, progress: Progress) -> Iterator[Any]:

@@ -99,6 +99,12 @@ RAN = {"device": "CPU", "precision": "fp32", "threads": 4}
 MS = {"p50": 1.234, "p90": 2.0, "p99": None, "n": 100}
 
 
+def test_where_no_result_came_home_no_folder_is_left(door: Door):
+    done = door("devices", "--on", "shed", "--ssh", "false", "--out", "home/of/results", "--json")
+    assert (done.code, [entry["status"] for entry in done.json["devices"]]) == (1, ["error"])
+    assert not Path("home").exists()
+
+
 def test_a_summary_names_every_device():
     result = {
         "verb": "bench",

@@ -126,6 +126,27 @@ def test_bad_images_are_named_and_the_rest_counts(bundle_root: Path, labelled: P
     assert {row["n"] for row in result["data"]["accuracy"]} == {36}
 
 
+def test_an_image_in_two_classes_has_no_label_and_is_named(bundle_root: Path, labelled: Path) -> None:
+    cats = sorted((labelled / "cat").iterdir())
+    shutil.copy(cats[0], labelled / "eel" / "also.png")
+    shutil.copy(cats[1], labelled / "cat" / "again.png")  # in one class, so it counts
+    result = verify(read_bundle(bundle_root), data=labelled)
+    skipped = {entry["path"]: entry["reason"] for entry in result["data"]["skipped"]}
+    assert skipped == dict.fromkeys(
+        [str(cats[0]), str(labelled / "eel" / "also.png")], "the same image in two classes"
+    )
+    assert {row["n"] for row in result["data"]["accuracy"]} == {36}  # one more, one fewer
+
+
+def test_only_images_in_two_classes_are_none(bundle_root: Path, labelled: Path) -> None:
+    for path in [*labelled.glob("dog/*.png"), *labelled.glob("eel/*.png")]:
+        path.unlink()
+    for path in labelled.glob("cat/*.png"):
+        shutil.copy(path, labelled / "eel")
+    with pytest.raises(BadInput, match=r"no usable image .*: the same image in two classes"):
+        verify(read_bundle(bundle_root), data=labelled)
+
+
 @pytest.mark.parametrize("split", ["test", "val"])
 def test_splits_are_looked_into(bundle_root: Path, labelled: Path, tmp_path: Path, split: str) -> None:
     for name in {"train", "val", split}:

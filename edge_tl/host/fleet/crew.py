@@ -107,10 +107,11 @@ def _command(ssh: str) -> list[str]:
 
 
 def _probe(folder: Path, option: str) -> None:
-    """Whether a file can be written there is known before a device works for an hour. Raises `BadInput`."""
+    """Whether a file can be written there is known before a device works for an hour. It leaves nothing behind: no
+    result may come home. Raises `BadInput`."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        there = next(above for above in (folder, *folder.absolute().parents) if above.exists())
+        with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
         raise BadInput(
