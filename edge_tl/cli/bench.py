@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_tl.cli import bench_text, fleet
+from edge_tl.cli import bench_text, fleet, saved_results
 from edge_tl.cli.console import AllowFallback, Artifacts, Debug, Device, Json, Progress, finish, say
-from edge_tl.cli.device import check_out, save_to, saved
 from edge_tl.cli.grouped import Grouped
-from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
+from edge_tl.cli.saving import check_out, save_to, saved
+from edge_tl.target.errors import BadInput
 
 if TYPE_CHECKING:
     from edge_tl.target.bundle import Artifact, Bundle
@@ -131,7 +131,7 @@ def bench(
     check_out(out, read=bundle)
     if compare:
         check_out(plot, "--plot", read=bundle)
-        return _compare(bundle, plot=plot, fail_if_slower=fail_if_slower, out=out, as_json=json)
+        return saved_results.compare(bundle, plot=plot, fail_if_slower=fail_if_slower, out=out, as_json=json)
     from edge_tl.target.bundle import read_bundle
     from edge_tl.target.machine import identity
     from edge_tl.target.runtimes.offered import able
@@ -256,28 +256,6 @@ def _check_options(ctx: typer.Context) -> None:
         refuse(("blocks",), "has no effect on --parts, whose processes are not timed in turns. Leave it out.")
     if (value["aa"] or value["minutes"] is not None) and len(value["artifact"] or ()) > 1:
         raise BadInput("--aa and --minutes measure one artifact. Give --artifact once.")
-
-
-def _compare(
-    files: list[Path], *, plot: Path | None, fail_if_slower: str | None, out: Path | None, as_json: bool
-) -> int:
-    from edge_tl.target.timing import across, results
-
-    limit = across.percent(fail_if_slower) if fail_if_slower is not None else None
-    if plot and plot.suffix not in (".svg", ".png"):
-        raise BadInput(f"--plot {plot}: give a file that ends in .svg or .png.")
-    read = [(str(path), results.read_result(path)) for path in files]
-    found = across.compare(read, fail_if_slower=limit)
-    if plot:
-        from edge_tl.host.pages.bench_plot import write_plot
-
-        write_plot(found, plot)
-        say(f"drawn {plot}")
-    code = 0 if found["passed"] else EXIT_GATE_FAILED
-    return saved(
-        lambda: save_to(found, out),
-        lambda: finish(found, bench_text.compared(found), as_json=as_json, code=code),
-    )
 
 
 def _recommended_first(bundle: Bundle, able: list[Artifact]) -> list[Artifact]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edge_tl.cli.console import grid, milliseconds
+from edge_tl.cli.console import milliseconds
+from edge_tl.cli.grid import grid
 
 NONE = "—"
 UNKNOWN = "[unknown]"
@@ -36,58 +37,6 @@ def next_command(result: dict[str, Any], bundle: Path) -> str:
     return f"next: edge-tl bench {bundle} --save, to compare later"
 
 
-def compared(found: dict[str, Any]) -> str:
-    """The table of saved results, and what the gate says."""
-    legend = [
-        [f"[{number}]", file["date"][:16].replace("T", " "), file["machine"], file["file"]]
-        for number, file in enumerate(found["files"], 1)
-    ]
-    rows = []
-    order = list(dict.fromkeys(row["figure"] for row in found["rows"]))
-    for row in sorted(found["rows"], key=lambda row: (row["artifact"], order.index(row["figure"]))):
-        ms = row["latency_ms"]
-        if row["is_base"]:
-            ratio = "base"
-        elif row["slowdown"] is None:
-            ratio = "not in the base" if not row["in_base"] else NONE
-        else:
-            ratio = f"{row['slowdown']:.3f}{_interval(row['slowdown_ci'], 3)}"
-        remarks = [] if row["images_per_s"] is None else [f"{row['images_per_s']:.1f} images/s"]
-        remarks += [] if row["same_machine"] else ["another machine"]
-        remarks += row["changed"]
-        if row["distinguishable"] is False:
-            remarks.append("not distinguishable")
-        cells = [row["artifact"], row["how"], f"[{row['number'] + 1}]", _with_interval(ms, "p50")]
-        cells += [milliseconds(ms["p90"]), milliseconds(ms["p99"]), ratio, "; ".join(remarks)]
-        rows.append(cells)
-    headings = ["artifact", "how", "result", "p50 ms [95 %]", "p90 ms", "p99 ms"]
-    headings += ["x the base's time", "remarks"]
-    if order == ["latency"]:  # one figure an artifact: how goes without saying
-        headings, rows = [headings[0], *headings[2:]], [[row[0], *row[2:]] for row in rows]
-    left = headings.index("result") + 1
-    files = grid(["", "when (UTC)", "machine", "file"], legend, left=4)
-    note = ""
-    if any(row["slowdown"] is not None and not row["is_base"] for row in found["rows"]):
-        note = "Times are of all calls together; the ratio is by medians of processes, each with luck of its own."
-    parts = [files, note, grid(headings, rows, left=left), "\n".join(_verdict(found))]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _verdict(found: dict[str, Any]) -> list[str]:
-    """What the table does not show, and what the gate says."""
-    lines = [f"not compared: {what}" for what in found["not_compared"]]
-    if not found["gates"]:
-        return [*(f"not compared: {gap['reason']}" for gap in found["missing"]), *lines]
-    for gate in found["gates"]:
-        word = ("pass" if gate["passed"] else "FAIL") if gate["judged"] else "not judged"
-        lines.append(f"{word}: {gate['reason']}")
-    limit, open_ones = f"{100 * found['limit']:g} %", sum(not gate["judged"] for gate in found["gates"])
-    if not found["passed"]:
-        return [*lines, f"FAILED: slower than {limit} beyond doubt; see above."]
-    rest = f" Not judged: {open_ones}, see above." if open_ones else ""
-    return [*lines, f"PASSED: no slow-down beyond {limit} is proven.{rest}"]
-
-
 def _latencies(result: dict[str, Any]) -> str:
     rated = any(row["speedup"] is not None for row in result["artifacts"])
     rows = []
@@ -95,7 +44,7 @@ def _latencies(result: dict[str, Any]) -> str:
         ms, ran = row["latency_ms"], row["ran"]
         cells = [
             row["id"],
-            _with_interval(ms, "p50"),
+            with_interval(ms, "p50"),
             *(milliseconds(ms[p]) for p in ("p90", "p99")),
             str(ms["n"]),
         ]
@@ -106,7 +55,7 @@ def _latencies(result: dict[str, Any]) -> str:
         rows.append(cells)
     headings = ["artifact", "p50 ms [95 %]", "p90 ms", "p99 ms", "calls"]
     headings += [f"x {result['baseline']}"] if rated else []
-    headings += ["ran on", ""]
+    headings += ["ran on", "remarks"]
     if not any(row[-1] for row in rows):
         rows, headings = [row[:-1] for row in rows], headings[:-1]
     return grid(headings, rows)
@@ -115,7 +64,7 @@ def _latencies(result: dict[str, Any]) -> str:
 def _speedup(row: dict[str, Any], baseline: str) -> str:
     if row["id"] == baseline:
         return "1"
-    words = f"{row['speedup']:.2f}{_interval(row['speedup_ci'])}"
+    words = f"{row['speedup']:.2f}{interval(row['speedup_ci'])}"
     return words + (" not distinguishable" if row["distinguishable"] is False else "")
 
 
@@ -153,7 +102,7 @@ def _noise(noise: dict[str, Any]) -> str:
     )
     return (
         f"noise of this machine now: the same file against itself {noise['ratio']:.4f}"
-        f"{_interval(noise['ratio_ci'], 4)}, {100 * noise['width']:.1f} % wide; it {verdict}."
+        f"{interval(noise['ratio_ci'], 4)}, {100 * noise['width']:.1f} % wide; it {verdict}."
     )
 
 
@@ -167,8 +116,8 @@ def _paced(artifacts: list[dict[str, Any]]) -> str:
             load = row["loaded"]
             beside = f", beside {load['neighbours']} busy"
             cells = [row["id"], f"back to back{beside}", *_percentiles(load["latency_ms"])]
-            mean = f", mean {load['slowdown_mean']:.2f}{_interval(load['slowdown_mean_ci'])}"
-            rows.append([*cells, "", "", f"{load['slowdown']:.2f}{_interval(load['slowdown_ci'])}{mean}"])
+            mean = f", mean {load['slowdown_mean']:.2f}{interval(load['slowdown_mean_ci'])}"
+            rows.append([*cells, "", "", f"{load['slowdown']:.2f}{interval(load['slowdown_ci'])}{mean}"])
             if "paced" in load:
                 rows.append(_pace_row(row["id"], load["paced"], beside))
     headings = [
@@ -206,7 +155,7 @@ def _pace_row(name: str, paced: dict[str, Any], beside: str) -> list[str]:
         *_percentiles(paced["latency_ms"]),
         f"{paced['missed']} of {paced['n']}",
         milliseconds(wait),
-        NONE if idle is None else f"{idle:.2f}{_interval(paced['idle_penalty_ci'])}",
+        NONE if idle is None else f"{idle:.2f}{interval(paced['idle_penalty_ci'])}",
     ]
 
 
@@ -220,7 +169,7 @@ def _sustained(row: dict[str, Any]) -> str:
     beside = f", beside {lasted['neighbours']} busy" if lasted["neighbours"] else ""
     text = grid([f"{row['id']}, {lasted['minutes']:g} min{beside}", "p50 ms", "p90 ms", "p99 ms"], rows)
     if lasted["change"] is not None:
-        text += f"\nlast by first: {lasted['change']:.3f}{_interval(lasted['change_ci'], 3)}"
+        text += f"\nlast by first: {lasted['change']:.3f}{interval(lasted['change_ci'], 3)}"
         text += f" ({lasted['change_reason']})" if lasted.get("change_reason") else ""
     for key, name, unit in (("clock_mhz", "clock", "MHz"), ("temperature_c", "temperature", "degrees C")):
         span = sensors[key]
@@ -302,7 +251,7 @@ def _percentiles(ms: dict[str, Any]) -> list[str]:
     return [milliseconds(ms[p]) for p in ("p50", "p90", "p99")]
 
 
-def _with_interval(ms: dict[str, Any], name: str) -> str:
+def with_interval(ms: dict[str, Any], name: str) -> str:
     """A percentile with its interval; an end that cannot be bounded is a dash."""
     if ms[name] is None:
         return NONE
@@ -314,5 +263,5 @@ def _with_interval(ms: dict[str, Any], name: str) -> str:
     return f"{milliseconds(ms[name])} [{milliseconds(ends[0])}, {milliseconds(ends[1])}]"
 
 
-def _interval(ends: list[float] | None, digits: int = 2) -> str:
+def interval(ends: list[float] | None, digits: int = 2) -> str:
     return "" if not ends else f" [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from edge_tl.cli import options
-from edge_tl.cli.console import Debug, Json, Progress, finish, grid, say
+from edge_tl.cli.console import Debug, Json, Progress, finish, say
+from edge_tl.cli.grid import grid
 from edge_tl.cli.options import Settings
 from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
 

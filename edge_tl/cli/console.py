@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Annotated, Any
 
@@ -62,19 +61,6 @@ def finish(result: Any, text: str, *, as_json: bool, code: int = 0) -> int:
     else:
         sys.stdout.write(text.rstrip() + "\n")
     return code
-
-
-def grid(headings: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """Columns as wide as their widest cell; the first `left` are left-aligned, the others right."""
-    widths = [max(len(str(row[i])) for row in [headings, *rows]) for i in range(len(headings))]
-    lines = []
-    for row in [headings, ["-" * w for w in widths], *rows]:
-        cells = [
-            str(cell).ljust(width) if i < left else str(cell).rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
 
 
 def milliseconds(value: float | None) -> str:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from edge_tl.cli import options
-from edge_tl.cli.console import Debug, Json, Progress, finish, grid, say
+from edge_tl.cli.console import Debug, Json, Progress, finish, say
+from edge_tl.cli.grid import grid
 from edge_tl.cli.options import Out, Settings
 from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
 
@@ -244,6 +245,10 @@ def report(
     from edge_tl.target.report import markdown, run_markdown
 
     folder = out or run_or_bundle
+    if not run_or_bundle.is_dir():
+        raise BadInput(
+            f"no such run or bundle: {run_or_bundle}. Give the folder that `edge-tl finetune` or `export` wrote."
+        )
     if (run_or_bundle / bundles.RECORD).is_file():
         record = bundles.read_bundle(run_or_bundle).record
         text = markdown(record)

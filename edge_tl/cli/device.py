@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,11 +15,13 @@ from edge_tl.cli.console import (
     Device,
     Json,
     Progress,
+    complain,
     finish,
-    grid,
     say,
 )
-from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput, EdgeTLError
+from edge_tl.cli.grid import grid
+from edge_tl.cli.saving import check_out, save_to, saved
+from edge_tl.target.errors import EXIT_BAD_INPUT, EXIT_GATE_FAILED, BadImage
 
 SHOWN = 10  # files left out, in a terminal
 BundlePath = Annotated[Path, typer.Argument(help="A bundle that `edge-tl export` wrote.", metavar="BUNDLE")]
@@ -86,7 +86,7 @@ def verify(
         ]
         for gate in result["gates"]
     ]
-    text = grid(["", "gate", "artifact", "measured", "limit", "what it says"], rows, left=6)
+    text = grid(["", "gate", "artifact", "measured", "limit", "what it says"], rows, left=6, names=3)
     if "data" in result:
         text += f"\n\non {result['data']['folder']}:\n" + grid(
             ["artifact", "accuracy", "images", "drop pp"],
@@ -128,7 +128,14 @@ def predict(
 
     loaded = read_bundle(bundle)
     chosen, runtime = room.open_best(loaded, artifact, device, allow_fallback=allow_fallback)
-    result = room.predict(loaded, runtime, images, top=top)
+    result, unusable = [], []
+    for image in images:
+        try:
+            result += room.predict(loaded, runtime, [image], top=top)
+        except BadImage as error:  # one of a folder full must not cost the others their answers
+            unusable.append(error)
+    if not result:
+        raise unusable[0]
     lines = [
         f"{r['image']}: " + ", ".join(f"{t['label']} {100 * t['probability']:.1f} %" for t in r["top"])
         for r in result
@@ -136,7 +143,9 @@ def predict(
     for warning in notes({chosen.id: ran(runtime)} if device.upper() != "CPU" else {}):
         say(f"warning: {warning}")
     say(f"with {chosen.id} on {runtime.device}; next: edge-tl verify {bundle}")
-    return finish(result, "\n".join(lines), as_json=json)
+    for one in unusable:
+        complain(str(one))
+    return finish(result, "\n".join(lines), as_json=json, code=EXIT_BAD_INPUT if unusable else 0)
 
 
 def devices(
@@ -183,7 +192,7 @@ def devices(
             ]
     text = "\n".join(lines)
     if rows:
-        text += "\n\n" + grid(["runtime", "--device", "works", "what it is"], rows, left=4)
+        text += "\n\n" + grid(["runtime", "--device", "works", "what it is"], rows, left=4, names=2)
     say("next: edge-tl verify BUNDLE --device NAME")
     return saved(lambda: save_to(result, out), lambda: finish(result, text, as_json=json))
 
@@ -195,53 +204,3 @@ def _device_row(session: dict[str, Any], known: dict[str, Any] | None) -> list[s
     elif known:
         what = f"{known['full_name'] or 'unnamed'}: {', '.join(known['capabilities'])}"
     return [session["name"], "yes" if session["works"] else "NO", what]
-
-
-def check_out(out: Path | None, option: str = "--out", *, read: Sequence[Path] = ()) -> None:
-    """Refuse a path that nothing can be saved at, before anything is measured for it, and one that is read: a file of
-    a bundle, or a result to compare. It leaves nothing behind."""
-    if out is None:
-        return
-    try:
-        place = out.resolve()
-        for source in map(Path.resolve, read):
-            if source == place and place.is_file():
-                raise BadInput(f"{option} {out}: that file is read. Give another name.")
-            if source in place.parents:
-                raise BadInput(f"{option} {out}: that is inside {source.name}. Give a path elsewhere.")
-        if out.is_dir():
-            raise BadInput(
-                f"{option} {out}: a folder is there. Give a file name, e.g. {out / 'result.json'}."
-            )
-        if out.exists() and not out.is_file():
-            raise BadInput(f"{option} {out}: that is no ordinary file. Give another file name.")
-        folder = next(above for above in out.absolute().parents if above.exists())
-        # Tried, not asked: permissions do not know of read-only disks. As long a name as the file will have at first.
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{out.name}."):
-            pass
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise BadInput(f"{option} {out}: nothing can be saved there ({why}). Give another path.") from None
-
-
-def saved(save: Callable[[], None], show: Callable[[], int]) -> int:
-    """Save, then show, and return the exit code of that. Should saving fail, what was measured is shown all the same,
-    and the failure raised after it."""
-    failure: Exception | None = None
-    try:
-        save()
-    except (OSError, EdgeTLError) as error:
-        failure = error
-    code = show()
-    if failure:
-        raise failure
-    return code
-
-
-def save_to(result: dict[str, Any], out: Path | None) -> None:
-    """Write the result as JSON, and say so."""
-    if out:
-        from edge_tl.target.files import write_json
-
-        write_json(out, result)
-        say(f"saved {out}")

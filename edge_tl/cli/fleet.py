@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_tl.cli import bench_text
-from edge_tl.cli.console import finish, grid, milliseconds, say
+from edge_tl.cli.console import finish, milliseconds, say
+from edge_tl.cli.grid import grid
 from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def summary(result: dict[str, Any]) -> str:
         if "result" in entry and entry["result"].get("kind", "latency") == "latency":
             with suppress(KeyError, TypeError):  # a result of another shape is not for this table
                 rows += [[entry["name"], *cells] for cells in of(entry["result"])]
-    text = grid(["device", *headings], rows, left=len(headings) + 1 if result["verb"] == "devices" else 2)
+    left, names = (len(headings) + 1, 3) if result["verb"] == "devices" else (2, 2)
+    text = grid(["device", *headings], rows, left=left, names=names)
     text = text + "\n" if rows else ""
     for entry in result["devices"]:
         for skipped in entry.get("result", {}).get("skipped", []):

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edge_tl.cli.console import Debug, Json, finish, grid, say
+from edge_tl.cli.console import Debug, Json, finish, say
+from edge_tl.cli.grid import grid
 
 app = typer.Typer(help="The recipes: ls, show, copy, check.", no_args_is_help=True, rich_markup_mode=None)
 Name = Annotated[str, typer.Argument(help="A recipe's name; see `edge-tl recipes ls`.")]

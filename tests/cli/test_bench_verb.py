@@ -238,6 +238,7 @@ def test_in_parts(door: Door, bundle: Path):
 
 
 def test_saved_results_side_by_side(door: Door, saved: list[Path], tmp_path: Path):
+    assert "one result: give another" in door("bench", "--compare", saved[0]).err
     done = door("bench", "--compare", *saved)
     assert done.code == 0, done.err
     assert "[1]" in done.out

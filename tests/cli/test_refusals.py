@@ -92,11 +92,11 @@ def test_an_option_for_a_section_that_is_no_mapping(door: Door, tmp_path: Path, 
         (["--set", "head.C=[]"], ["head.C"]),
         (["--set", "head.C=[.inf]"], ["head.C"]),
         (["--seed", "-1"], ["seed"]),
-        (["--image-size", "16"], ["model.image_size", "16"]),
+        (["--image-size", "16"], ["--image-size=16"]),
         (["--model", "resnet51"], ["'resnet51'", "mobilenet_v2"]),
         (["--model", "mobilenet_v2"], ["Use --model mobilenet_v3_small"]),
         (["--weights", "imagnet"], ["no such file", "imagenet"]),
-        (["--strategy", "lpft"], ["'lpft'", "lp-ft"]),
+        (["--strategy", "lpft"], ["--strategy=lpft", "lp-ft"]),
     ],
 )
 def test_options_that_cannot_be(door: Door, images: Path, options: list[str], words: list[str]):
@@ -131,9 +131,27 @@ def test_a_text_file_given_as_an_image(door: Door, bundle: Path, tmp_path: Path)
     refused(door("predict", bundle, "absent.png", "--json"), "no such file", "absent.png")
 
 
+def test_one_bad_image_among_good_ones_is_named_and_the_others_are_answered(
+    door: Door, bundle: Path, tmp_path: Path
+):
+    (tmp_path / "note.png").write_text("I am a text")
+    good = sorted((bundle / "golden/images").iterdir())[:2]
+    done = door("predict", bundle, good[0], "note.png", "absent.png", good[1], "--json")
+    assert done.code == 2
+    assert [row["image"] for row in done.json] == list(map(str, good))
+    said = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert [name in line for name, line in zip(("note.png", "absent.png"), said, strict=True)] == [True, True]
+
+
 def test_folders_that_are_no_bundle_and_no_run(door: Door, run: Path, bundle: Path, tmp_path: Path):
     refused(door("verify", run), "not a bundle")
     refused(door("verify", "absent"), "no such bundle")
+    refused(
+        door("verify", bundle / "bundle.json"),
+        f"no such bundle: {bundle}/bundle.json",
+        f"its folder: {bundle}.",
+    )
+    refused(door("report", "absent"), "no such run or bundle")
     refused(door("export", bundle), "not a finished run")
     refused(door("export", "absent"), "no such run")
     refused(door("report", tmp_path), "not a finished run")
