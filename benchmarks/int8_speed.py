@@ -1,10 +1,11 @@
 """How many times faster than the fastest FP32 artifact each INT8 artifact is here, one interleaved run a bundle.
 
     python benchmarks/int8_speed.py BUNDLE [BUNDLE ...]
+    python benchmarks/int8_speed.py BUNDLE [BUNDLE ...] --out benchmarks/results/int8_speed_vnni.json
 
 The timer is `edge-tl bench`'s own, without PyTorch among the contestants, so that FP32's faster runtime is what is
 divided by. Speed depends on the architecture, the size and the CPU, not on what the model was trained for. Writes
-results/int8_speed.json.
+results/int8_speed.json; a CPU with VNNI is another answer and has a file of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ KEYS = "id speedup speedup_ci distinguishable steady".split()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundles", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     before = conditions()
     models = [measured(path) for path in options.bundles]
@@ -33,7 +35,7 @@ def main() -> None:
         "machine": identity(),
         "conditions": {"before": before, "after": conditions()},
     }
-    write_json(RESULT, {"models": models} | facts)
+    write_json(options.out, {"models": models} | facts)
 
 
 def measured(path: Path) -> dict[str, Any]:

@@ -238,8 +238,11 @@ def int8_models() -> str:
 
 
 def int8_speed() -> str:
-    """INT8 by the fastest FP32 artifact, on this CPU."""
-    result = _result("int8_speed")
+    """INT8 by the fastest FP32 artifact, on CPUs with and without VNNI."""
+    return "\n".join(_int8_speed(_result(name)) for name in ("int8_speed_vnni", "int8_speed"))
+
+
+def _int8_speed(result: dict[str, Any]) -> str:
     lines = [
         "| model | fastest FP32 | p50 ms | INT8 | p50 ms | times as fast [interval] |",
         "|---|---|---:|---|---:|---:|",

@@ -114,7 +114,9 @@ def read_bundle(root: Path) -> Bundle:
     Raises `BundleError` that names the first file or field that is not as it was exported.
     """
     if not root.is_dir():
-        inside = f"its folder: {root.parent}" if root.name == RECORD else "the folder that `edge-tl export` wrote"
+        inside = (
+            f"its folder: {root.parent}" if root.name == RECORD else "the folder that `edge-tl export` wrote"
+        )
         raise BundleError(f"no such bundle: {root}. Give {inside}.")
     if not (root / RECORD).is_file():
         raise BundleError(
