@@ -7,7 +7,8 @@ One interleaved run; in every turn each tool runs once, in a process of its own,
 file, hint, precision and threads. While one of the two calls the model the other is stopped (SIGSTOP), and every
 quarter of a second they change: a shared machine is another one two seconds later, and a call stopped half-way
 moves no median. (benchmark_app counts what OpenVINO says a request took, without Python's call of it.) The result goes
-to benchmarks/results/latency_tools.json. With a specification it is a loop.
+to benchmarks/results/latency_tools.json (latency_tools_avx2.json is that of a CPU without VNNI). With a specification
+it is a loop.
 """
 
 from __future__ import annotations

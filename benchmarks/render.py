@@ -239,7 +239,19 @@ def int8_models() -> str:
 
 def int8_speed() -> str:
     """INT8 by the fastest FP32 artifact, on CPUs with and without VNNI."""
-    return "\n".join(_int8_speed(_result(name)) for name in ("int8_speed_vnni", "int8_speed"))
+    asked = _result("x64quantprecision")
+    slower = ", ".join(
+        f"{row['slowdown']:.2f} [{row['slowdown_ci'][0]:.2f}, {row['slowdown_ci'][1]:.2f}] ({row['model']})"
+        for row in asked["models"]
+    )
+    images = sum(row["golden_images"] for row in asked["models"])
+    worst = max(row["largest_difference_of_logits"] for row in asked["models"])
+    tables = [_int8_speed(_result(name)) for name in ("int8_speed_vnni", "int8_speed")]
+    return "\n".join(tables) + (
+        f"\nWith `session.x64quantprecision` ONNX Runtime's INT8 takes {slower} times as long, {_machine(asked)}; "
+        f"the logits of {images} images {f'move by {worst:g} at most' if worst else 'stay the same'} (`python "
+        "benchmarks/x64quantprecision.py`). edge-tl asks for it only where there is no VNNI.\n"
+    )
 
 
 def _int8_speed(result: dict[str, Any]) -> str:
@@ -274,11 +286,12 @@ def latency() -> str:
         f"{widths[0]:.1f} to {widths[-1]:.1f} % wide, {noise['good']} at most 2 % |",
         f"| a call that does nothing | {noise['harness_floor_us']:.1f} µs |",
     ]
-    for tools in (_result("latency_tools"), _result("latency_tools_one_core")):
+    for tools in map(_result, ("latency_tools", "latency_tools_one_core", "latency_tools_avx2")):
         for pair in tools["pairs"]:
             low, high = pair["ci"]
             threads = f"{tools['threads']} thread{'s' * (tools['threads'] > 1)}"
             name = f"{pair['ours']} by {pair['theirs']}, {tools['input_size'][0]} px, {threads}"
+            name += "" if _vnni(tools) else ", CPU without VNNI"
             lines.append(f"| {name} | {pair['ratio']:.3f} [{low:.3f}, {high:.3f}] |")
     lines += [
         f"| every call 5 % longer | found {slow['found']:.3f} [{slow['ci'][0]:.3f}, {slow['ci'][1]:.3f}] |",
@@ -326,11 +339,14 @@ def _result(name: str) -> Any:
     return json.loads((HERE / "results" / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def _vnni(result: dict[str, Any]) -> bool:
+    return any("vnni" in flag for flag in result["machine"]["isa"])
+
+
 def _machine(result: dict[str, Any]) -> str:
     machine = result["machine"]
-    vnni = any("vnni" in flag for flag in machine["isa"])
     cores = "1 core" if machine["cores_allowed"] == 1 else f"{machine['cores_allowed']} cores"
-    return f"{cores} of an {machine['cpu']} ({'with' if vnni else 'without'} VNNI)"
+    return f"{cores} of an {machine['cpu']} ({'with' if _vnni(result) else 'without'} VNNI)"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """INT8 under the instruction sets of lesser CPUs: the answers that the same file gives where this CPU's are missing.
 
 oneDNN, which computes OpenVINO's convolutions and products, can be told to use no more than a given set; ONNX Runtime
-has no such switch, and its own remedy (`session.x64quantprecision`) is always on here. Run as a module it is one
-evaluation in a process of its own, because oneDNN reads the variable once. It must not judge.
+has no such switch, and its own remedy (`session.x64quantprecision`) is on wherever it is needed. Run as a module it is
+one evaluation in a process of its own, because oneDNN reads the variable once. It must not judge.
 """
 
 from __future__ import annotations

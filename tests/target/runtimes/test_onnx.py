@@ -24,6 +24,20 @@ def nodes(**on: str) -> list[dict[str, Any]]:
     return [{"op": op, "on": provider, "ns": 1000} for op, provider in on.items()]
 
 
+@pytest.mark.parametrize("vnni", [True, False])
+def test_kernels_that_do_not_saturate_are_asked_for_only_where_others_do(
+    assets: Path, monkeypatch: pytest.MonkeyPatch, vnni: bool
+) -> None:
+    """With VNNI the answers are the same and a call takes twice as long: benchmarks/x64quantprecision.py."""
+    monkeypatch.setattr(onnx, "has_vnni", lambda: vnni)
+    options = OnnxRuntime(assets / "tiny.int8.onnx", threads=1)._session.get_session_options()
+    if vnni:
+        with pytest.raises(RuntimeError, match="x64quantprecision"):
+            options.get_session_config_entry("session.x64quantprecision")
+    else:
+        assert options.get_session_config_entry("session.x64quantprecision") == "1"
+
+
 @azure
 def test_a_provider_that_takes_no_operator_is_refused(assets: Path) -> None:
     """ONNX Runtime's ordinary CPU package offers "Azure", which leaves every operator to the CPU."""
