@@ -647,7 +647,7 @@ def test_the_architecture_is_asked_for_once(
     ("options", "words"),
     [
         (["--model", "mobilenet_v2"], "no classifier.1.weight"),
-        (["--model", SMALL, "--image-size", "16"], "model.image_size"),
+        (["--model", SMALL, "--image-size", "16"], "--image-size=16"),
         (["--model", SMALL, "--labels", "absent.txt"], "--labels absent.txt: cannot be read"),
         (["--model", SMALL, "--set", "model.std=[0, 1, 1]"], "model.std"),
         (["--factory", "nets"], "package.module:function"),
