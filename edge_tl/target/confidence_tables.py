@@ -31,8 +31,8 @@ HOW = (
     "answers do not change. ECE: by how much confidence and accuracy differ on average, over 15 bins."
 )
 HOW_PROVEN = (
-    "INT8 answers depend on the CPU's instructions. A device that has none of these is not covered: run "
-    "edge-tl verify --data there."
+    "INT8 answers depend on the CPU's instructions. A device that has none of these, or one over the "
+    "budget, is not covered: run edge-tl verify --data there."
 )
 
 
@@ -69,14 +69,19 @@ def how(record: dict[str, Any]) -> str:
     )
 
 
+def _over(artifact: dict[str, Any], row: dict[str, Any]) -> str:
+    limit, drop = (artifact.get("limits") or {}).get("max_drop_pp"), row.get("drop_pp")
+    return " over the budget" if limit is not None and drop is not None and drop > limit else ""
+
+
 def proven(record: dict[str, Any]) -> list[Row]:
-    """Rows of ``PROVEN``: each INT8 artifact on every instruction set it was judged on."""
+    """Rows of ``PROVEN``: each INT8 artifact on every instruction set it was judged on, and where it costs too much."""
     return [
         {
             "artifact": words(artifact.get("id")),
             "isa": words(row.get("isa")) + (f" (capped by {words(row['cap'])})" if row.get("cap") else ""),
             "accuracy": number(row.get("accuracy"), 2, 100),
-            "drop": interval(row.get("drop_pp"), row.get("drop_ci_pp")),
+            "drop": interval(row.get("drop_pp"), row.get("drop_ci_pp")) + _over(artifact, row),
             "agreement": number(row.get("agreement"), 2, 100),
             "n": number(row.get("n"), 0),
         }

@@ -38,6 +38,10 @@ def test_confidences_with_a_threshold_and_without():
 
 
 def test_every_instruction_set_has_its_row():
+    over = record(False)
+    over["artifacts"][0]["limits"] = {"max_drop_pp": 0.5}
+    drops = [row["drop"] for row in confidence_tables.proven(over)]
+    assert [" over the budget" in drop for drop in drops] == [False, True]  # 0.5 keeps it, 3.0 does not
     rows = confidence_tables.proven(record(False))
     assert [row["isa"] for row in rows] == ["avx512_vnni", "avx2 (capped by AVX2)"]
     assert rows[1]["drop"] == "3.00 [0.10, 0.90]"
