@@ -9,6 +9,7 @@ process, called in blocks, in turns. Writes results/x64quantprecision.json.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def measured(path: Path) -> dict[str, Any]:
     blocks: dict[bool, list[Any]] = {False: [], True: []}
     for number in range(ROUNDS):
         for on in (False, True) if number % 2 else (True, False):
-            call = lambda on=on: sessions[on].run(None, {name: inputs})  # noqa: E731
+            call = partial(sessions[on].run, None, {name: inputs})
             blocks[on].append(time_calls(call, warmup=3, count=CALLS))
     found = speedup(blocks[True], blocks[False])
     times = {on: float(np.median(np.concatenate(blocks[on]))) / 1e6 for on in blocks}

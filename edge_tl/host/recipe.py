@@ -81,6 +81,8 @@ def _sentence(source: str, error: Any, typed: Mapping[str, str]) -> str:
     location = [str(part) for part in error["loc"]]
     name = ".".join(location)
     option = next((typed[key] for key in typed if f"{name}.".startswith(f"{key}.")), None)
+    if option and option.startswith("--set "):  # which may have been given the whole section
+        option = f"--set {name}"
     if error["type"] == "extra_forbidden":
         fields = _fields(location[:-1])
         lowered = {name.lower(): name for name in fields}

@@ -187,6 +187,7 @@ def test_an_empty_section_is_made_one():
         ({"train": "fast"}, ["train.epochs=3"], r"--set train\.epochs=3: train: 'fast' is a value"),
         ({}, ["train.epoch=3"], r"--set train\.epoch: unknown key 'train\.epoch'. Nearest: 'train\.epochs'"),
         ({}, ["train.epochs=0"], r"^--set train\.epochs=0: Input should be"),
+        ({}, ["train={epochs: 0}"], r"^--set train\.epochs=0: Input should be"),
     ],
 )
 def test_assignments_that_cannot_be_are_refused(settings: dict[str, Any], sets: list[str], match: str):
