@@ -151,7 +151,7 @@ class Augment(_Section):
 
     preset: Literal["none", "light", "medium", "strong"] = "light"
     crop: Annotated[float, Field(gt=0, le=1)] | None = None
-    """RandomResizedCrop: smallest fraction of the image's area; 1 for the whole image."""
+    """RandomResizedCrop: smallest fraction of the image's area; 1: none, the image is framed as on the device."""
     flip: Amount | None = None
     """Probability of a left-right flip; 0 where left and right differ in meaning."""
     vertical_flip: Amount | None = None

@@ -131,6 +131,11 @@ class Preprocess:
 
     def pixels(self, source: ImageSource) -> NDArray[np.uint8]:
         """Upright, resized and cropped: uint8 `(H, W, 3)`. Raises `BadImage`."""
+        whole = self.resized(source)
+        return _center_crop(whole, self.crop) if self.crop else whole
+
+    def resized(self, source: ImageSource) -> NDArray[np.uint8]:
+        """`pixels` before the crop: upright and resized, uint8 `(h, w, 3)`. Raises `BadImage`."""
         image = decode(source)
         width, height = image.size
         target = (width, height)
@@ -148,7 +153,7 @@ class Preprocess:
             )
         if target != image.size:
             image = image.resize(target, INTERPOLATIONS[self.interpolation])
-        return _center_crop(np.asarray(image), self.crop) if self.crop else np.asarray(image)
+        return np.asarray(image)
 
     def normalize(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 `(..., H, W, 3)` to float32 `(..., 3, H, W)`: `(pixels / 255 - mean) / std`, in that order, in

@@ -7,6 +7,7 @@ same whichever worker makes it, which is what makes a resumed run the run it wou
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -47,10 +48,28 @@ def knobs(augment: Augment) -> dict[str, Any]:
     return PRESETS[augment.preset] | {name: value for name, value in asked.items() if value is not None}
 
 
-def of_image(augment: Augment, size: int, contract: Preprocess) -> v2.Transform:
-    """uint8 `(3, h, w)` of any size to uint8 `(3, size, size)`.
+def crops(augment: Augment) -> bool:
+    """Whether a part of the image is cropped at random; otherwise it is framed as the contract does it."""
+    return bool(knobs(augment)["crop"] < 1)
 
-    Resampled and, where nothing is cropped at random, framed as `contract` does it, because the device will.
+
+def at_size(contract: Preprocess, size: int) -> Preprocess:
+    """The contract of a square input of `size` pixels, with the same margin around the crop."""
+    if contract.resize == "exact":
+        return replace(contract, resize_size=(size, size), crop=(size, size) if contract.crop else None)
+    margin = size / contract.input_size[0]
+    return replace(
+        contract,
+        resize_size=tuple(round(side * margin) for side in contract.resize_size),  # type: ignore[arg-type]
+        crop=(size, size),
+    )
+
+
+def of_image(augment: Augment, size: int, contract: Preprocess) -> v2.Transform:
+    """uint8 `(3, h, w)` of any size to uint8 `(3, size, size)`, resampled as `contract` does it.
+
+    Where nothing is cropped at random, framed as `contract` frames it too, because the device will: of an image that
+    `Preprocess.resized` gave, its pixels exactly.
     """
     k = knobs(augment)
     interpolation = contract.interpolation
@@ -73,10 +92,8 @@ def of_image(augment: Augment, size: int, contract: Preprocess) -> v2.Transform:
         )
     if k["crop"] < 1:
         steps.append(v2.RandomResizedCrop(size, scale=(k["crop"], 1.0), interpolation=mode, antialias=True))
-    elif contract.resize == "exact":
-        steps.append(v2.Resize((size, size), interpolation=mode, antialias=True))
     else:
-        steps += [v2.Resize(size, interpolation=mode, antialias=True), v2.CenterCrop(size)]
+        steps += _framed(at_size(contract, size), mode)
     if k["flip"]:
         steps.append(v2.RandomHorizontalFlip(k["flip"]))
     if k["vertical_flip"]:
@@ -86,6 +103,15 @@ def of_image(augment: Augment, size: int, contract: Preprocess) -> v2.Transform:
     if k["erasing"]:
         steps.append(v2.RandomErasing(k["erasing"]))
     return v2.Compose(steps)
+
+
+def _framed(contract: Preprocess, mode: v2.InterpolationMode) -> list[v2.Transform]:
+    """The contract's resize and crop; the resize leaves alone what has its size already."""
+    sizes = {"exact": list(contract.resize_size), "shorter": contract.resize_size[0]}
+    steps: list[v2.Transform] = []
+    if contract.resize in sizes:
+        steps.append(v2.Resize(sizes[contract.resize], interpolation=mode, antialias=True))
+    return [*steps, v2.CenterCrop(contract.crop)] if contract.crop else steps
 
 
 def of_batch(augment: Augment, classes: int) -> v2.Transform | None:

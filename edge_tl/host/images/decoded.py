@@ -117,6 +117,16 @@ class framed:
         return self.contract.pixels(source if isinstance(source, Path) else source.read_bytes())
 
 
+class resized:
+    """A source as the contract resizes it, before its crop: what training sees where nothing is cropped at random."""
+
+    def __init__(self, contract: Preprocess) -> None:
+        self.contract = contract
+
+    def __call__(self, source: Any) -> Pixels:
+        return self.contract.resized(source if isinstance(source, Path) else source.read_bytes())
+
+
 def reopen(sources: Sequence[Any], read: Read, folder: Path) -> Images:
     """What `keep` kept, or the encoded images where it kept nothing."""
     return Store(folder) if (folder / _INDEX).is_file() else Encoded(sources, read)

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from edge_tl.host import processes, zoo
-from edge_tl.host.images import decoded
+from edge_tl.host.images import augment, decoded
 from edge_tl.host.images.batches import Labels, class_weights, draw
 from edge_tl.host.images.data import Dataset, Sample
 from edge_tl.host.listeners import Note, Watch
@@ -111,14 +111,8 @@ def learn(
     if recipe.train.image_sizes:
         zoo.check_size(recipe.model.name, min(recipe.train.image_sizes))
     sizes = train_sizes(recipe, source.contract, sum(stage.epochs for stage in stages))
-    side = max(max(sizes), min(source.contract.resize_size))
-    seen = _kept(
-        dataset,
-        samples,
-        decoded.shrunk(side, source.contract.interpolation),
-        folder / DECODED / "train",
-        progress,
-    )
+    read = _reading(recipe, source.contract, max(sizes))
+    seen = _kept(dataset, samples, read, folder / DECODED / "train", progress)
     unseen = _kept(dataset, val, decoded.framed(source.contract), folder / DECODED / "val", progress)
     job = Job(
         model=model,
@@ -222,6 +216,14 @@ def _solved(
         layer.bias.copy_(torch.from_numpy(solution.bias))
     tried = solution.grid
     return layer, {"C": solution.chosen, "grid": tried}, max(entry["accuracy"] for entry in tried)
+
+
+def _reading(recipe: Recipe, contract: Preprocess, largest: int) -> decoded.Read:
+    """How training images are read, `largest` being the largest training size in pixels: shrunk, for crops at random;
+    else as the device resizes them, so that augmentation frames them as the device does."""
+    if augment.crops(recipe.augment):
+        return decoded.shrunk(max(largest, min(contract.resize_size)), contract.interpolation)
+    return decoded.resized(augment.at_size(contract, max(largest, contract.input_size[0])))
 
 
 def _kept(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from edge_tl.host.images import augment
+from edge_tl.host.images.decoded import Encoded, resized
 from edge_tl.host.settings import Augment
 from edge_tl.target.contract import INTERPOLATIONS, Preprocess
 
@@ -32,7 +36,8 @@ def plain(**knobs: Any) -> Augment:
 
 def once(settings: Augment, image: torch.Tensor, seed: int = 0, size: int = SIDE) -> torch.Tensor:
     torch.manual_seed(seed)
-    result: torch.Tensor = augment.of_image(settings, size, Preprocess())(image)
+    whole = Preprocess(resize_size=(size, size), crop=(size, size))
+    result: torch.Tensor = augment.of_image(settings, size, whole)(image)
     return result
 
 
@@ -238,3 +243,45 @@ def test_nothing_is_cut_off_where_the_device_squeezes():
     squeezed = Preprocess(resize="exact", resize_size=(20, 20), crop=None)
     assert augment.of_image(Augment(preset="none"), 20, squeezed)(image)[:, :, 0].min() > 150
     assert augment.of_image(Augment(preset="none"), 20, Preprocess())(image).max() == 0
+
+
+@dataclass(frozen=True)
+class Bytes:
+    content: bytes
+
+    def read_bytes(self) -> bytes:
+        return self.content
+
+
+CONTRACTS = [
+    Preprocess(interpolation=name, resize_size=(52, 52), crop=(46, 46)) for name in sorted(INTERPOLATIONS)
+] + [
+    Preprocess(resize_size=(40, 40), crop=(48, 48)),  # padded
+    Preprocess(resize="exact", resize_size=(44, 44), crop=None),
+    Preprocess(resize="none", crop=(44, 44)),
+]
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+@pytest.mark.parametrize("shape", [(300, 200), (200, 301), (30, 20), (52, 52), (53, 149)])
+def test_none_trains_on_exactly_the_contracts_pixels(contract: Preprocess, shape: tuple[int, int]):
+    file = io.BytesIO()
+    Image.fromarray(picture(*shape).permute(1, 2, 0).numpy()).save(file, "PNG")
+    stored = Encoded([Bytes(file.getvalue())], resized(contract))[0]
+    got = augment.of_image(plain(), contract.input_size[0], contract)(stored)
+    np.testing.assert_array_equal(got.permute(1, 2, 0).numpy(), contract.pixels(file.getvalue()))
+
+
+@pytest.mark.parametrize("size", [23, 46, 92])
+def test_none_shows_the_same_frame_at_every_training_size(size: int):
+    """A white square exactly as large as the device's frame: at any size, white to the edges and nothing else."""
+    contract = Preprocess(resize_size=(52, 52), crop=(46, 46))
+    image = torch.zeros(3, 520, 900, dtype=torch.uint8)
+    image[:, 25:495, 215:685] = 255
+    result = augment.of_image(plain(), size, contract)(image)
+    assert tuple(result.shape) == (3, size, size)
+    assert result.float().mean() > 245
+    half = torch.zeros_like(image)
+    half[:, 60:460, 250:650] = 255
+    shown = augment.of_image(plain(), size, contract)(half).float().mean() / 255
+    assert float(shown) == pytest.approx((400 / 460) ** 2, abs=0.05)

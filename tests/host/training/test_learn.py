@@ -1,0 +1,72 @@
+"""What a training is given: images as the device will see them, where nothing is cropped at random."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_tl.host import recipe as recipes
+from edge_tl.host.images import augment
+from edge_tl.host.images.decoded import shrunk
+from edge_tl.host.training import learn
+from edge_tl.host.training.finetune import finetune
+from edge_tl.host.training.job import Job
+
+
+class Given(Exception):
+    """Ends the run where training would begin."""
+
+
+def given(images: Path, out: Path, monkeypatch: pytest.MonkeyPatch, preset: str, size: int) -> Job:
+    """The job of a run with that preset."""
+
+    def fit(job: Job, *_: Any, **__: Any) -> None:
+        jobs.append(job)
+        raise Given
+
+    jobs: list[Job] = []
+    monkeypatch.setattr(learn.train, "fit", fit)
+    recipe = recipes.parse(
+        {
+            "data": {"path": str(images)},
+            "model": {"name": "mobilenet_v3_small", "weights": "embedded", "image_size": 48},
+            "train": {"strategy": "full", "image_sizes": [size]},
+            "augment": {"preset": preset},
+        }
+    )
+    with pytest.raises(Given):
+        finetune(recipe, out)
+    return jobs[0]
+
+
+def test_without_augmentation_it_trains_on_the_devices_pixels(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    job = given(images, tmp_path / "run", monkeypatch, "none", 48)
+    transform = augment.of_image(job.recipe.augment, 48, job.contract)
+    for i, name in enumerate(job.names):
+        pixels = transform(job.train[i]).permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(pixels, job.contract.pixels(images / name))
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_other_training_sizes_show_the_same_frame(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+):
+    """Larger ones are read as large as they are shown."""
+    job = given(images, tmp_path / "run", monkeypatch, "none", size)
+    at_size = augment.at_size(job.contract, size)
+    assert min(job.train[0].shape[1:]) == max(min(at_size.resize_size), min(job.contract.resize_size))
+    pixels = augment.of_image(job.recipe.augment, size, job.contract)(job.train[0]).permute(1, 2, 0).numpy()
+    want = at_size.pixels(images / job.names[0])
+    assert pixels.shape == want.shape
+    assert np.abs(pixels.astype(int) - want).mean() < 12
+
+
+def test_random_crops_are_of_the_whole_image(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    job = given(images, tmp_path / "run", monkeypatch, "light", 48)
+    want = shrunk(max(48, min(job.contract.resize_size)), job.contract.interpolation)(images / job.names[0])
+    np.testing.assert_array_equal(job.train[0].permute(1, 2, 0).numpy(), want)
