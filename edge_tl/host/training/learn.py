@@ -26,7 +26,7 @@ from edge_tl.host.images.batches import Labels, class_weights, draw
 from edge_tl.host.images.data import Dataset, Sample
 from edge_tl.host.listeners import Note, Watch
 from edge_tl.host.settings import Recipe
-from edge_tl.host.training import head, hidden, strategy, train
+from edge_tl.host.training import head, hidden, resume, strategy, train
 from edge_tl.host.training.features import Features
 from edge_tl.host.training.job import Job
 from edge_tl.host.weights import Source
@@ -263,5 +263,6 @@ def fingerprint(recipe: Recipe, source: Source, samples: Sequence[Sample], val: 
         "contract": source.contract.to_json(),
         "images": [[(s.digest, s.label) for s in some] for some in (samples, val)],
         "versions": {name: version(name) for name in ("torch", "torchvision", "pillow", "numpy")},
+        "state": resume.FORMAT,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -25,6 +25,9 @@ from edge_tl.target.files import replace_file
 STATE = "state.safetensors"
 BEST = "best.safetensors"
 LAST = "last.safetensors"
+FORMAT = 2
+"""Raised with whatever changes which tensor belongs where, an optimizer's groups for one: what one version numbered
+another must not take for its own."""
 
 Tensors = dict[str, torch.Tensor]
 
@@ -87,7 +90,7 @@ def pack(model: nn.Module, average: nn.Module | None, optimizer: torch.optim.Opt
 def unpack(
     tensors: Tensors, model: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Put the tensors of `pack` back, in place."""
+    """Put the tensors of `pack` back, in place, each in the layout of what it belongs to."""
     model.load_state_dict(_below(tensors, "model."))
     if average is not None:
         average.load_state_dict(_below(tensors, "average."))
@@ -96,6 +99,29 @@ def unpack(
         index, _, name = key.partition(".")
         slots.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                kept[name] = laid_out_as(value, parameter)
+
+
+def laid_out_as(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """`tensor` with the strides of `other`, of one shape. A fused optimizer walks a parameter, its gradient and its
+    state as flat memory: where one is channels last and another is not, CUDA's refuses and the CPU's mixes them up."""
+    if tensor.stride() == other.stride():
+        return tensor
+    same = torch.empty_like(other, dtype=tensor.dtype, requires_grad=False)
+    return same.copy_(tensor) if same.stride() == other.stride() else tensor
+
+
+def not_finite(tensors: Tensors) -> str | None:
+    """The name of the first tensor that holds a NaN or an infinity, or None. Waits for the device once."""
+    floats = {key: value for key, value in tensors.items() if value.is_floating_point() and value.numel()}
+    if not floats:
+        return None
+    where = next((value.device for value in floats.values() if not value.is_cpu), torch.device("cpu"))
+    good = torch.stack([value.isfinite().all().to(where) for value in floats.values()])
+    return next((key for key, fine in zip(floats, good.tolist(), strict=True) if not fine), None)
 
 
 def _below(tensors: Tensors, prefix: str) -> Tensors:

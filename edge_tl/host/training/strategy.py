@@ -119,18 +119,20 @@ def optimizer(
 ) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW, with a group of parameters per block and per kind.
 
-    Weights decay; biases and normalization (one-dimensional parameters) do not.
+    Weights of layers decay; see `decays` for what does not.
     """
     decay = train.weight_decay if train.weight_decay is not None else _WEIGHT_DECAY[train.optimizer]
+    decayed = decays(model)
     groups: list[dict[str, Any]] = []
     in_blocks: set[int] = set()
     for i, block in enumerate(blocks):
         parameters = [p for module in block for p in module.parameters()]
         in_blocks |= {id(p) for p in parameters}
         if i >= stage.first:
-            groups += _groups(parameters, stage.lr * stage.layer_decay ** (len(blocks) - 1 - i), decay)
+            lr = stage.lr * stage.layer_decay ** (len(blocks) - 1 - i)
+            groups += _groups(parameters, decayed, lr, decay)
     rest = [p for p in model.parameters() if id(p) not in in_blocks]  # the head, and an auxiliary one
-    groups += _groups(rest, stage.head_lr, decay)
+    groups += _groups(rest, decayed, stage.head_lr, decay)
     if train.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=stage.lr, fused=fused)
     return torch.optim.SGD(
@@ -138,10 +140,33 @@ def optimizer(
     )
 
 
-def _groups(parameters: list[nn.Parameter], lr: float, weight_decay: float) -> list[dict[str, Any]]:
+def decays(model: nn.Module) -> set[int]:
+    """The `id`s of the parameters that weight decay is for: matrices and kernels that a layer multiplies its input by.
+
+    Not biases, normalization, scales of a layer (ConvNeXt's, `(channels, 1, 1)` in torchvision), position
+    embeddings, class tokens, tables of relative positions, nor what a timm model names itself.
+    """
+    exempt = getattr(model, "no_weight_decay", set)()
+    found: set[int] = set()
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Embedding) or "Norm" in type(module).__name__:
+            continue
+        matrix = isinstance(module, (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd))
+        for name, parameter in module.named_parameters(path, recurse=False):
+            scale = parameter.numel() == max(parameter.shape, default=1) and not matrix
+            if parameter.ndim < 2 or scale or not name.endswith("weight"):
+                continue
+            if not any(word in name for word in exempt):
+                found.add(id(parameter))
+    return found
+
+
+def _groups(
+    parameters: list[nn.Parameter], decayed: set[int], lr: float, weight_decay: float
+) -> list[dict[str, Any]]:
     kinds = (
-        ([p for p in parameters if p.ndim > 1], weight_decay),
-        ([p for p in parameters if p.ndim <= 1], 0.0),
+        ([p for p in parameters if id(p) in decayed], weight_decay),
+        ([p for p in parameters if id(p) not in decayed], 0.0),
     )
     return [{"params": kind, "lr": lr, "peak": lr, "weight_decay": amount} for kind, amount in kinds if kind]
 

@@ -13,6 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from edge_tl.host.training import resume
@@ -31,9 +32,10 @@ def parts(kind: str) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
     model = model.to(memory_format=torch.channels_last)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True)
     groups = [{"params": list(model[0].parameters()), "lr": 0.01}, {"params": list(model[3:].parameters())}]
-    if kind == "adamw":
-        return model, average, torch.optim.AdamW(groups, lr=0.02)
-    return model, average, torch.optim.SGD(groups, lr=0.02, momentum=0.9, nesterov=True)
+    fused = kind.startswith("fused")
+    if kind.endswith("adamw"):
+        return model, average, torch.optim.AdamW(groups, lr=0.02, fused=fused)
+    return model, average, torch.optim.SGD(groups, lr=0.02, momentum=0.9, nesterov=True, fused=fused)
 
 
 def steps(model: nn.Module, average: Any, optimizer: torch.optim.Optimizer, numbers: range) -> None:
@@ -46,7 +48,7 @@ def steps(model: nn.Module, average: Any, optimizer: torch.optim.Optimizer, numb
         average.update_parameters(model)
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+@pytest.mark.parametrize("kind", ["sgd", "adamw", "fused sgd", "fused adamw"])
 @pytest.mark.parametrize("done", [0, 1, 3])
 def test_going_on_is_as_if_nothing_had_happened(tmp_path: Path, kind: str, done: int):
     whole = parts(kind)
@@ -67,6 +69,62 @@ def test_going_on_is_as_if_nothing_had_happened(tmp_path: Path, kind: str, done:
         assert want[key].dtype == got[key].dtype
     assert any(key.startswith("optimizer.") for key in want)
     assert [g["lr"] for g in again[2].param_groups] == [0.01, 0.02]
+
+
+def test_the_state_lies_as_its_parameter_does(tmp_path: Path):
+    """A fused step walks both as flat memory; a file holds every tensor in rows."""
+    whole = parts("fused adamw")
+    steps(*whole, range(1))
+    resume.write_tensors(tmp_path / "s", resume.pack(*whole), {})
+    again = parts("fused adamw")
+    resume.unpack(resume.read_tensors(tmp_path / "s")[0], *again)
+    assert any(not p.is_contiguous() for p in again[0].parameters())
+    for parameter, slots in again[2].state.items():
+        for value in slots.values():
+            assert value.ndim == 0 or value.stride() == parameter.stride()
+
+
+def test_on_a_gpu_the_state_goes_where_its_parameter_is(tmp_path: Path):
+    """PyTorch's own check of devices and of a fused step, without a GPU."""
+    whole = parts("fused adamw")
+    steps(*whole, range(1))
+    resume.write_tensors(tmp_path / "s", resume.pack(whole[0], None, whole[2]), {})
+    tensors, _ = resume.read_tensors(tmp_path / "s")
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"):
+        model = nn.Sequential(
+            nn.Conv2d(3, 6, 3),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.Conv2d(6, 4, 3),
+            nn.Flatten(),
+            nn.Linear(64, 3),
+        )
+        for layer in (model[0], model[3]):
+            kernel = layer.weight.detach().to(memory_format=torch.channels_last)
+            layer.weight = nn.Parameter(kernel)
+        groups = [{"params": list(model[0].parameters())}, {"params": list(model[3:].parameters())}]
+        optimizer = torch.optim.AdamW(groups, fused=True)
+        resume.unpack(tensors, model, None, optimizer)
+        model(torch.zeros(4, 3, 8, 8))
+        for parameter in model.parameters():  # a backward pass on "cuda" asks the driver; a step does not
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        for parameter, slots in optimizer.state.items():
+            assert all(value.device.type == "cuda" for value in slots.values())
+            assert slots["exp_avg"].stride() == parameter.stride()
+
+
+def test_what_is_not_finite_is_named():
+    good = {
+        "a": torch.ones(3),
+        "n": torch.tensor(3),
+        "empty": torch.zeros(0),
+        "half": torch.ones(2).bfloat16(),
+    }
+    assert resume.not_finite(good) is None
+    assert resume.not_finite({}) is None
+    assert resume.not_finite(good | {"b": torch.tensor([1.0, torch.nan])}) == "b"
+    assert resume.not_finite(good | {"b": torch.tensor(-torch.inf)}) == "b"
 
 
 def test_without_an_average(tmp_path: Path):

@@ -6,7 +6,9 @@ import copy
 import warnings
 
 import pytest
+import timm
 import torch
+import torchvision
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR, SequentialLR
@@ -159,10 +161,41 @@ def test_every_trained_parameter_has_one_rate_and_one_decay(name: str, first: in
             placed.append(id(parameter))
             distance = len(blocks) - 1 - owner[id(parameter)] if id(parameter) in owner else None
             assert group["lr"] == pytest.approx(0.9 if distance is None else 0.1 * 0.5**distance)
-            assert group["weight_decay"] == (0.03 if parameter.ndim > 1 else 0.0)
+            scale = parameter.numel() == parameter.shape[0]  # ConvNeXt's is (channels, 1, 1)
+            assert group["weight_decay"] == (0.03 if parameter.ndim > 1 and not scale else 0.0)
     assert len(placed) == len(set(placed))
     assert set(placed) == {id(p) for p in model.parameters() if p.requires_grad}
     assert {id(p) for p in model.parameters()} - set(placed) == {i for i, b in owner.items() if b < first}
+
+
+@pytest.mark.parametrize("name", ["convnext_tiny", "vit_b_16", "swin_v2_t"])
+def test_only_what_multiplies_its_input_decays(name: str):
+    """Not a scale of shape (channels, 1, 1), a position, a class token, a temperature, a table of positions."""
+    with torch.device("meta"):
+        model = getattr(torchvision.models, name)(num_classes=3)
+    decayed = strategy.decays(model)
+    kinds = {key.rpartition(".")[2]: id(p) in decayed for key, p in model.named_parameters() if p.ndim > 1}
+    assert kinds.pop("weight")
+    assert kinds.pop("in_proj_weight", True)
+    assert set(kinds.values()) == {False}, kinds
+    assert not [key for key, p in model.named_parameters() if p.ndim < 2 and id(p) in decayed]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["vit_tiny_patch16_224", "cait_xxs24_224", "volo_d1_224", "resmlp_12_224", "mobilenetv4_conv_small"],
+)
+def test_what_decays_is_what_timm_says(name: str):
+    from timm.optim._param_groups import param_groups_weight_decay
+
+    with torch.device("meta"):
+        model = timm.create_model(name, num_classes=3)
+    own = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
+    groups = param_groups_weight_decay(model, 0.1, no_weight_decay_list=own)
+    expected = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    names = {id(p): key for key, p in model.named_parameters()}
+    affine = {i for i in expected if names[i].endswith((".alpha", ".beta"))}  # a norm by another name
+    assert strategy.decays(model) == expected - affine
 
 
 def test_adamw_is_decoupled_and_has_its_own_decay():
