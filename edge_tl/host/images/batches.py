@@ -7,7 +7,7 @@ many processes share the work. So a run that goes on from a checkpoint sees what
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from edge_tl.host.images.decoded import Images
+from edge_tl.host.images.shared_memory import AHEAD
 
 Labels = NDArray[np.int64]
 Key = tuple[int, int]
@@ -94,14 +95,21 @@ class Augmented(Dataset[torch.Tensor]):
         return image
 
 
-def augmented(dataset: Augmented, keys: Plan, workers: int) -> DataLoader[torch.Tensor]:
-    """Batches uint8 `(n, 3, size, size)` of `keys`, made ahead by `workers` processes (0: here, when asked for)."""
-    return DataLoader(
+def augmented(dataset: Augmented, keys: Plan, workers: int, *, pipes: bool = False) -> Iterable[torch.Tensor]:
+    """Batches uint8 `(n, 3, size, size)` of `keys`, made ahead by `workers` processes (0: here, when asked for), which
+    hand them over in shared memory, or with `pipes` without any."""
+    loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=keys,
         num_workers=workers,
-        collate_fn=torch.stack,
-        pin_memory=torch.cuda.is_available() and workers > 0,
-        prefetch_factor=3 if workers else None,
+        collate_fn=_array if pipes else torch.stack,
+        pin_memory=torch.cuda.is_available() and workers > 0 and not pipes,
+        prefetch_factor=AHEAD if workers else None,
         generator=torch.Generator().manual_seed(0),  # else it takes a number from the global one
     )
+    return map(torch.from_numpy, loader) if pipes else loader
+
+
+def _array(images: list[torch.Tensor]) -> NDArray[np.uint8]:
+    """A batch that is pickled whole, where a tensor's memory would be shared."""
+    return torch.stack(images).numpy()

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from edge_tl.host import processes
-from edge_tl.host.images import augment, batches
+from edge_tl.host.images import augment, batches, shared_memory
 from edge_tl.host.images.batches import draw
 from edge_tl.host.images.decoded import Store
 from edge_tl.host.listeners import Note, Watch, no_note, no_watch
@@ -70,6 +70,7 @@ class _Trainer:
         settings = job.recipe.train
         self.job, self.folder, self.key, self.watch, self.note = job, folder, key, watch, note
         self.settings, self.seed = settings, job.recipe.seed
+        self.said: set[str] = set()
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self.device = self.accelerator.device
         self.bf16 = settings.precision == "bf16" or (
@@ -111,7 +112,8 @@ class _Trainer:
             (processes.rank(), processes.count()),
             skip=at.step,
         )
-        loader = batches.augmented(self._dataset(), keys, self._workers())
+        means = self._handover()
+        loader = batches.augmented(self._dataset(), keys, means.workers, pipes=means.pipes)
         pending: tuple[torch.Tensor, list[batches.Key]] | None = None
         clock, images = perf_counter(), 0
         for keys_of_batch, pixels in zip(keys, loader, strict=True):
@@ -360,10 +362,18 @@ class _Trainer:
                 made[size] = augment.of_image(self.job.recipe.augment, size, self.job.contract)
         return batches.Augmented(self.job.train, [made[size] for size in self.job.sizes], self.seed)
 
-    def _workers(self) -> int:
+    def _handover(self) -> shared_memory.Handover:
         if isinstance(self.job.train, Store) and self.job.train.resident:
-            return 0
-        return min(processes.threads(), 16) if self.settings.workers is None else self.settings.workers
+            return shared_memory.Handover(0)
+        asked = self.settings.workers
+        workers = min(processes.threads(), 16) if asked is None else asked
+        images = -(-min(self.settings.batch_size, len(self.job.labels)) // processes.count())
+        batch = 3 * images * max(self.job.sizes) ** 2
+        found = shared_memory.handover(workers, batch, processes=processes.count())
+        if found.note and found.note not in self.said:
+            self.said.add(found.note)
+            self.note(found.note)
+        return found
 
     def _class_weights(self) -> torch.Tensor | None:
         if self.settings.balance != "weights":
