@@ -91,9 +91,9 @@ def test_target_files_import_only_what_the_device_has(path: Path) -> None:
         if root == "edge_tl":
             assert name.startswith("edge_tl.target."), f"{path.name} imports {name}"
         else:
-            assert root in {*sys.stdlib_module_names, "numpy", "PIL", *RUNTIMES}, (
-                f"{path.name} imports {name}"
-            )
+            # Pillow's plugin for HEIC is opened where it is installed and where such a file comes.
+            allowed = {*sys.stdlib_module_names, "numpy", "PIL", "pillow_heif", *RUNTIMES}
+            assert root in allowed, f"{path.name} imports {name}"
 
 
 @pytest.mark.parametrize("path", HOST, ids=lambda p: p.stem)

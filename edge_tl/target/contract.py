@@ -9,23 +9,19 @@ Pillow image), so weights published with those transforms see the pixels they we
 
 from __future__ import annotations
 
-import io
 import math
-import os
-import warnings
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from edge_tl.target.decoding import ALIKE, ImageSource, decode, examine, pixel_limit
 from edge_tl.target.errors import BadImage, BundleError
+from edge_tl.target.reading import patiently
 
-# Pillow only warns between one and two times its limit; a decompression bomb is a bomb at any size.
-warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-
-ImageSource = Image.Image | str | os.PathLike[str] | bytes
+__all__ = ["INTERPOLATIONS", "RESIZE_POLICIES", "Framed", "ImageSource", "Preprocess", "decode"]
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -36,43 +32,12 @@ INTERPOLATIONS = {
 RESIZE_POLICIES = ("shorter", "exact", "none")
 
 
-def decode(source: ImageSource) -> Image.Image:
-    """Decode to an upright 8-bit RGB Pillow image: EXIF orientation applied, every pixel read.
+@dataclass(frozen=True)
+class Framed:
+    """uint8 `(H, W, 3)` pixels, and what a person should know about the image they come from, None mostly."""
 
-    Grayscale, palette, CMYK and alpha become RGB as Pillow converts them (alpha is dropped, as
-    torchvision's loader does); 16-bit grayscale is scaled to 8 bits, where Pillow would clip it to white.
-
-    Raises `BadImage` when the source is missing, truncated, no image, or larger than Pillow's bomb limit.
-    """
-    name = source if isinstance(source, str | os.PathLike) else "image in memory"
-    try:
-        if isinstance(source, Image.Image):
-            return _upright_rgb(source)
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return _upright_rgb(image)
-    except FileNotFoundError:
-        raise BadImage(str(name), "no such file") from None
-    except IsADirectoryError:
-        raise BadImage(str(name), "a folder, not an image file") from None
-    except UnidentifiedImageError:
-        raise BadImage(str(name), "not an image that Pillow can read") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise BadImage(str(name), f"too many pixels ({error})") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, MemoryError, RuntimeError) as error:
-        # Pillow's decoders raise all of these on broken files; the message is theirs.
-        raise BadImage(str(name), str(error) or type(error).__name__) from None
-
-
-def _upright_rgb(image: Image.Image) -> Image.Image:
-    image.load()
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):  # 16-bit grey levels, which Pillow's conversion would clip to white
-        levels = np.asarray(image).astype(np.float64) / 256
-        return Image.fromarray(levels.clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "P":
-        image.info.pop("transparency", None)  # dropped by the conversion anyway, with a warning
-    # A copy, since the file behind the image is closed.
-    return image.copy() if image.mode == "RGB" else image.convert("RGB")
+    pixels: NDArray[np.uint8]
+    remark: str | None
 
 
 @dataclass(frozen=True)
@@ -93,6 +58,9 @@ class Preprocess:
     color: str = "RGB"
     exif_transpose: bool = True
     layout: str = "NCHW"
+    max_pixels: int | None = field(default=None, compare=False, repr=False)
+    """The most pixels of a file, here and now; Pillow's limit when None. No record holds it: what came from elsewhere
+    must not raise it."""
 
     def __post_init__(self) -> None:
         if self.resize not in RESIZE_POLICIES:
@@ -121,6 +89,8 @@ class Preprocess:
                 and (name == "mean" or min(values) > 0)
             ):
                 raise BundleError(f"preprocess.{name}: {values!r}. It is three finite numbers, R, G, B.")
+        if self.max_pixels is not None and not (type(self.max_pixels) is int and self.max_pixels > 0):
+            raise BundleError(f"max_pixels: {self.max_pixels!r}. It is a number of pixels.")
         if self.crop is None and self.resize != "exact":
             raise BundleError("preprocess.crop: null needs resize 'exact', or images would differ in size.")
 
@@ -130,30 +100,45 @@ class Preprocess:
         return self.crop or self.resize_size
 
     def pixels(self, source: ImageSource) -> NDArray[np.uint8]:
-        """Upright, resized and cropped: uint8 `(H, W, 3)`. Raises `BadImage`."""
-        whole = self.resized(source)
-        return _center_crop(whole, self.crop) if self.crop else whole
+        """Upright, resized and cropped: uint8 `(H, W, 3)`. Raises `BadImage`, `ReadError`."""
+        return self.framed(source).pixels
+
+    def framed(self, source: ImageSource) -> Framed:
+        """`pixels`, and what had to be assumed to get there. Raises `BadImage`, `ReadError`."""
+        whole = self._whole(source)
+        return replace(whole, pixels=_center_crop(whole.pixels, self.crop)) if self.crop else whole
 
     def resized(self, source: ImageSource) -> NDArray[np.uint8]:
-        """`pixels` before the crop: upright and resized, uint8 `(h, w, 3)`. Raises `BadImage`."""
-        image = decode(source)
-        width, height = image.size
-        target = (width, height)
+        """`pixels` before the crop: upright and resized, uint8 `(h, w, 3)`. Raises `BadImage`, `ReadError`."""
+        return self._whole(source).pixels
+
+    def _whole(self, source: ImageSource) -> Framed:
+        decoded = examine(source, max_pixels=self.max_pixels)
+        name = "image in memory" if isinstance(source, Image.Image | bytes) else str(source)
+        target = self._target(decoded.image.size, name)
+        return patiently(name, lambda: self._shrunk(decoded.image, target, decoded.remark))
+
+    def _target(self, size: tuple[int, int], name: str) -> tuple[int, int]:
+        """`(width, height)` after the resize. Raises `BadImage` for a sliver that would become a bomb."""
+        width, height = target = size
         if self.resize == "exact":
             target = (self.resize_size[1], self.resize_size[0])
         elif self.resize == "shorter":
-            size = self.resize_size[0]
+            side = self.resize_size[0]
             # torchvision truncates the longer side, it does not round it.
             target = (
-                (size, int(size * height / width)) if width <= height else (int(size * width / height), size)
+                (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
             )
-        if target[0] * target[1] > (Image.MAX_IMAGE_PIXELS or math.inf):
-            raise BadImage(
-                "image", f"{width} x {height} is too narrow: resized it would be {target[0]} x {target[1]}"
-            )
-        if target != image.size:
-            image = image.resize(target, INTERPOLATIONS[self.interpolation])
-        return np.asarray(image)
+        if target[0] * target[1] > pixel_limit(self.max_pixels):
+            reason = f"{width} x {height} is too narrow: resized it would be {target[0]} x {target[1]}"
+            raise BadImage(name, reason, of_bytes=False)
+        return target
+
+    def _shrunk(self, image: Image.Image, target: tuple[int, int], remark: str | None) -> Framed:
+        resized = image if target == image.size else image.resize(target, INTERPOLATIONS[self.interpolation])
+        if _alike(resized) and _alike(image):  # the whole image only where the small one says nothing
+            remark = ALIKE if remark is None else f"{ALIKE}: {remark}"
+        return Framed(np.asarray(resized), remark)
 
     def normalize(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 `(..., H, W, 3)` to float32 `(..., 3, H, W)`: `(pixels / 255 - mean) / std`, in that order, in
@@ -165,7 +150,7 @@ class Preprocess:
     def apply(self, source: ImageSource) -> NDArray[np.float32]:
         """An image (Pillow image, path or encoded bytes) to the model's input, float32 `(3, H, W)`.
 
-        Raises `BadImage` when it cannot be decoded.
+        Raises `BadImage` when it cannot be decoded, `ReadError` when it cannot be read now.
         """
         return self.normalize(self.pixels(source))
 
@@ -178,12 +163,14 @@ class Preprocess:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` reads it back."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        values = asdict(self)
+        del values["max_pixels"]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Preprocess:
         """Raises `BundleError` on an unknown or ill-typed field: a contract half understood is not obeyed."""
-        known = {field.name for field in fields(cls)}
+        known = {each.name for each in fields(cls)} - {"max_pixels"}
         if unknown := set(record) - known:
             raise BundleError(
                 f"preprocess: unknown field {sorted(unknown)[0]!r}. A newer edge-tl wrote it; update this one."
@@ -193,6 +180,12 @@ class Preprocess:
             return cls(**values)
         except TypeError as error:
             raise BundleError(f"preprocess: {error}. The bundle is damaged; copy it again.") from None
+
+
+def _alike(image: Image.Image) -> bool:
+    """Whether an RGB image is of one colour; a level apart is noise."""
+    bands: Any = image.getextrema()
+    return all(high - low <= 1 for low, high in bands)
 
 
 def _center_crop(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -5,12 +5,15 @@
     │   ├── BadImage             one image file cannot be decoded
     │   ├── BundleError          a folder is not a whole, unaltered bundle
     │   └── FellBack             another device ran than the one asked for
+    ├── ReadError                a file cannot be read now, whatever it holds
     └── MissingExtra             an optional dependency is not installed
 
 A failed gate is a result, not an error: verbs return it and exit with `EXIT_GATE_FAILED`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 EXIT_OK = 0
 EXIT_GATE_FAILED = 1
@@ -29,11 +32,23 @@ class BadInput(EdgeTLError):
 
 
 class BadImage(BadInput):
-    """One image file cannot be decoded; `reason` is short enough for a list."""
+    """One image file cannot be used; `reason` is short enough for a list.
 
-    def __init__(self, source: str, reason: str) -> None:
+    `of_bytes`: its bytes say so, and whoever knows them by their hash may remember it. Not so a file that is missing, a
+    decoder that is not installed, or a limit that can be raised.
+    """
+
+    def __init__(self, source: str, reason: str, *, of_bytes: bool = True) -> None:
         super().__init__(f"not a usable image: {source}: {reason}. Replace or remove the file.")
-        self.reason = reason
+        self.source, self.reason, self.of_bytes = source, reason, of_bytes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors of worker processes arrive pickled."""
+        return _bad_image, (self.source, self.reason, self.of_bytes)
+
+
+def _bad_image(source: str, reason: str, of_bytes: bool) -> BadImage:
+    return BadImage(source, reason, of_bytes=of_bytes)
 
 
 class BundleError(BadInput):
@@ -48,6 +63,18 @@ class FellBack(BadInput):
             f"--device {asked}: {why}. Mend its installation, or accept that with --allow-fallback."
         )
         self.why = why
+
+
+class ReadError(EdgeTLError):
+    """A file cannot be read now: too many open files, no memory, no permission. Nothing is known about its content, so
+    nobody may take it for a bad image, or remember it."""
+
+    def __init__(self, source: str, reason: str, advice: str) -> None:
+        super().__init__(f"cannot read {source}: {reason}. {advice}")
+        self.source, self.reason, self.advice = source, reason, advice
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ReadError, (self.source, self.reason, self.advice)
 
 
 class MissingExtra(EdgeTLError):

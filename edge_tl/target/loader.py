@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import BadImage
 from edge_tl.target.machine import cores_allowed
+from edge_tl.target.reading import Encoded as Encoded
 
 IMAGE_SUFFIXES = frozenset(
     [
@@ -40,20 +40,16 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 
-class Encoded(Protocol):
-    """An encoded image that is no file of its own: a part of an archive, for one. A `Path` is one, too."""
-
-    def read_bytes(self) -> bytes:
-        """The whole encoded image. Raises `OSError`."""
-
-
 @dataclass(frozen=True)
 class Batch:
-    """`inputs` float32 `(n, 3, H, W)` for the `n` positions in `indices`; `bad` maps a position to its fault."""
+    """`inputs` float32 `(n, 3, H, W)` for the `n` positions in `indices`; `bad` maps a position to its fault, `remarks`
+    one that was read to what had to be assumed. `passing` are the bad ones whose bytes are not at fault."""
 
     indices: list[int]
     inputs: NDArray[np.float32]
     bad: dict[int, str]
+    remarks: dict[int, str] = field(default_factory=dict)
+    passing: set[int] = field(default_factory=set)
 
 
 def is_image_file(path: Path) -> bool:
@@ -79,7 +75,8 @@ def image_files(folder: Path) -> list[Path]:
 
 def batches(contract: Preprocess, sources: Sequence[Path | Encoded], *, size: int = 16) -> Iterator[Batch]:
     """Batches in the order of `sources`. Pillow releases the interpreter lock while it decodes and resizes, so
-    threads overlap decoding with inference; a few batches are kept ahead, so memory stays bounded."""
+    threads overlap decoding with inference; a few batches are kept ahead, so memory stays bounded. Raises `ReadError`
+    when a source cannot be read now."""
     workers = cores_allowed()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         ahead: deque[Future[Batch]] = deque()
@@ -97,22 +94,19 @@ def batches(contract: Preprocess, sources: Sequence[Path | Encoded], *, size: in
 
 
 def _load(contract: Preprocess, sources: Sequence[Path | Encoded], positions: range) -> Batch:
-    indices, inputs, bad = [], [], {}
+    shape = (0, 3, *contract.input_size)
+    batch = Batch([], np.empty(shape, np.float32), {})
+    inputs = []
     for position in positions:
         try:
-            inputs.append(contract.apply(_readable(sources[position])))
-            indices.append(position)
+            framed = contract.framed(sources[position])
         except BadImage as error:
-            bad[position] = error.reason
-    shape = (0, 3, *contract.input_size)
-    return Batch(indices, np.stack(inputs) if inputs else np.empty(shape, np.float32), bad)
-
-
-def _readable(source: Path | Encoded) -> Path | bytes:
-    """What the contract decodes: Pillow opens files itself."""
-    if isinstance(source, Path):
-        return source
-    try:
-        return source.read_bytes()
-    except OSError as error:
-        raise BadImage(str(source), error.strerror or str(error)) from None
+            batch.bad[position] = error.reason
+            if not error.of_bytes:
+                batch.passing.add(position)
+            continue
+        inputs.append(contract.normalize(framed.pixels))
+        batch.indices.append(position)
+        if framed.remark:
+            batch.remarks[position] = framed.remark
+    return replace(batch, inputs=np.stack(inputs)) if inputs else batch

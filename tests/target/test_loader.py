@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from edge_tl.target import loader
-from edge_tl.target.contract import Preprocess
+from edge_tl.target.contract import Framed, Preprocess
 
 SMALL = Preprocess(resize_size=(12, 12), crop=(8, 8))
 
@@ -138,7 +138,7 @@ def test_a_caller_that_stops_early_leaves_no_threads(tmp_path: Path) -> None:
 
 def test_an_unexpected_error_reaches_the_caller(tmp_path: Path) -> None:
     class Broken(Preprocess):
-        def apply(self, source: object) -> np.ndarray:
+        def framed(self, source: object) -> Framed:
             raise RuntimeError("a bug, not a bad image")
 
     with pytest.raises(RuntimeError, match="a bug"):

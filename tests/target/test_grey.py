@@ -1,0 +1,98 @@
+"""Grey levels of any width become 8 bits by their range, the same wherever the numbers are stored."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_tl.target import grey
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.decoding import ALIKE, decode, examine
+
+RNG = np.random.default_rng(0)
+PICTURE = RNG.integers(0, 256, (40, 30), dtype=np.uint8)
+
+
+def saved(values: Any, kind: str, mode: str | None = None) -> bytes:
+    buffer = io.BytesIO()
+    image = Image.fromarray(values)
+    (image if mode is None else image.convert(mode)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def big_endian_tiff(values: Any) -> bytes:
+    """16-bit grey in Motorola's byte order: Pillow opens it in mode "I;16B"."""
+    buffer = io.BytesIO()
+    height, width = values.shape
+    Image.frombytes("I;16B", (width, height), values.astype(">u2").tobytes()).save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
+STORED = {
+    "float TIFF in 0..1": (saved((PICTURE / 255).astype(np.float32), "TIFF"), grey.UNIT),
+    "float TIFF in 0..255": (saved(PICTURE.astype(np.float32), "TIFF"), grey.EIGHT_BITS),
+    "int32 TIFF": (saved(PICTURE.astype(np.int32), "TIFF"), grey.EIGHT_BITS),
+    "16-bit PNG that holds 8-bit values": (saved(PICTURE.astype(np.uint16), "PNG"), grey.EIGHT_BITS),
+    "16-bit TIFF that holds 8-bit values": (saved(PICTURE.astype(np.uint16), "TIFF"), grey.EIGHT_BITS),
+    "big-endian TIFF that holds 8-bit values": (big_endian_tiff(PICTURE.astype(np.uint16)), grey.EIGHT_BITS),
+    "16-bit PNG": (saved(PICTURE.astype(np.uint16) * 257, "PNG"), None),
+    "big-endian 16-bit TIFF": (big_endian_tiff(PICTURE.astype(np.uint16) * 257), None),
+    "int32 TIFF of 16 bits": (saved(PICTURE.astype(np.int32) * 257, "TIFF"), None),
+    "float TIFF of 16 bits": (saved(PICTURE.astype(np.float32) * 257, "TIFF"), grey.SIXTEEN_BITS),
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_the_same_picture_however_wide_it_is_stored(name: str) -> None:
+    content, remark = STORED[name]
+    got = examine(content)
+    np.testing.assert_array_equal(np.asarray(got.image), np.stack([PICTURE] * 3, -1))
+    assert got.remark == remark
+    assert np.array_equal(np.asarray(decode(content)), np.asarray(got.image))
+
+
+def test_what_lies_outside_of_sixteen_bits_is_stretched() -> None:
+    hounsfield = RNG.integers(-1024, 3072, (40, 30)).astype(np.int32)
+    hounsfield[0, :2] = -1024, 3071
+    levels, remark = grey.to_levels(hounsfield)
+    assert (levels.min(), levels.max(), remark) == (0, 255, grey.STRETCHED)
+    np.testing.assert_allclose(levels, (hounsfield + 1024) / 4095 * 255, atol=0.5)
+
+
+def test_resampling_that_overshoots_one_is_still_from_zero_to_one() -> None:
+    levels, remark = grey.to_levels(np.array([[-0.03, 0.5, 1.04]], np.float32))
+    assert levels.tolist() == [[0, 128, 255]]
+    assert remark == grey.UNIT
+
+
+def test_what_is_no_number_is_black() -> None:
+    levels, remark = grey.to_levels(np.array([[np.nan, 1.0, np.inf, 0.0, -np.inf]], np.float32))
+    assert levels.tolist() == [[0, 255, 0, 0, 0]]
+    assert remark == grey.UNIT
+    assert grey.to_levels(np.full((2, 2), np.nan, np.float32))[0].tolist() == [[0, 0], [0, 0]]
+
+
+def test_twelve_bits_in_sixteen_are_almost_black_and_said_to_be() -> None:
+    levels, remark = grey.to_levels(np.array([[0, 4095]], np.uint16))
+    assert (levels.tolist(), remark) == ([[0, 15]], grey.FAINT)
+
+
+@pytest.mark.parametrize("extreme", [np.float32(3.4e38), np.float32(-3.4e38)])
+def test_the_widest_numbers_do_not_overflow(extreme: np.float32) -> None:
+    levels, _ = grey.to_levels(np.array([[extreme, 0, -extreme]], np.float32))
+    assert sorted(levels[0].tolist())[::2] == [0, 255]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16", "F", "1", "CMYK"])
+def test_an_image_of_one_colour_is_remarked_on(mode: str) -> None:
+    contract = Preprocess(resize_size=(20, 20), crop=(16, 16))
+    image = Image.new(mode, (30, 40))
+    assert (contract.framed(image).remark or "").startswith(ALIKE)
+    assert contract.framed(Image.fromarray(PICTURE)).remark is None
+    dot = np.zeros((400, 300), np.uint8)
+    dot[200, 150] = 255  # lost by the resize, but it is there
+    assert contract.framed(Image.fromarray(dot)).remark is None
