@@ -5,10 +5,11 @@ What leaves the desk is judged elsewhere, from files and through the device's ow
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from numpy.typing import NDArray
 from torch import nn
 
@@ -17,23 +18,43 @@ from edge_tl.host.images import augment
 from edge_tl.host.images.decoded import Images
 from edge_tl.target.contract import Preprocess
 
+_AT_ONCE = 64
+
 
 def logits(
-    model: nn.Module, images: Images, contract: Preprocess, device: torch.device, *, bf16: bool = False
+    model: nn.Module,
+    images: Images,
+    contract: Preprocess,
+    device: torch.device,
+    *,
+    between: Callable[[], None] = lambda: None,
 ) -> torch.Tensor:
-    """float32 `(n, classes)` in evaluation mode over `images` as the contract frames them; the processes share it."""
+    """float32 `(n, classes)` in evaluation mode over `images` as the contract frames them; the processes share it.
+
+    In float32, as the written weights will be judged. Fewer images at once where memory is short; `between` is called
+    between them and may raise.
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     mine = list(range(processes.rank(), len(images), processes.count()))
     parts: list[NDArray[np.float32]] = []
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        for some in _chunks(mine, 64):
-            pixels = torch.stack([images[i] for i in some])
-            parts.append(
-                model(augment.as_inputs(pixels, contract.mean, contract.std, device)).float().cpu().numpy()
-            )
-    for module, training in modes:
-        module.training = training
+    try:
+        with torch.inference_mode():
+            done, at_once = 0, _AT_ONCE
+            while done < len(mine):
+                between()
+                some = mine[done : done + at_once]
+                try:
+                    parts.append(_answers(model, torch.stack([images[i] for i in some]), contract, device))
+                except RuntimeError as error:
+                    if len(some) == 1 or not should_reduce_batch_size(error):
+                        raise
+                    at_once = len(some) // 2
+                    continue
+                done += len(some)
+    finally:
+        for module, training in modes:
+            module.training = training
     everyone = processes.gathered((mine, np.concatenate(parts) if parts else None))
     width = next(rows.shape[1] for _, rows in everyone if rows is not None)
     result = np.empty((len(images), width), np.float32)
@@ -43,6 +64,9 @@ def logits(
     return torch.from_numpy(result)
 
 
-def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _answers(
+    model: nn.Module, pixels: torch.Tensor, contract: Preprocess, device: torch.device
+) -> NDArray[np.float32]:
+    inputs = augment.as_inputs(pixels, contract.mean, contract.std, device)
+    result: NDArray[np.float32] = model(inputs).float().cpu().numpy()
+    return result

@@ -46,10 +46,14 @@ class Position:
     """Steps in an epoch."""
     loss_sum: float = 0.0
     micro_batch: int = 0
+    micro_batch_asked: int = 0
+    """What the recipe said when `micro_batch` began to shrink from it."""
     rate: float = 1.0
     """Halved once when the loss is no longer a number."""
     best: float = -math.inf
     best_epoch: int = 0
+    best_sha256: str = ""
+    """Of the file with the weights that `best` is the accuracy of."""
     since_best: int = 0
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)

@@ -72,6 +72,8 @@ def learn(
 
     `found` holds the frozen features of both, or None where no strategy asks for them. Raises what `train.fit` does.
     """
+    if processes.many():
+        torch.set_num_threads(processes.threads())
     model = copy.deepcopy(source.model)
     labels, val_labels = labels_of(samples), labels_of(val)
     layer: nn.Module | None = None

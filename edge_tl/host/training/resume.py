@@ -20,11 +20,12 @@ from torch import nn
 
 from edge_tl.host.checkpoint import unshared
 from edge_tl.target.errors import BadInput
-from edge_tl.target.files import replace_file
+from edge_tl.target.files import replace_file, sha256_file
 
 STATE = "state.safetensors"
 BEST = "best.safetensors"
 LAST = "last.safetensors"
+PREVIOUS = f".{BEST}.previous"
 FORMAT = 2
 """Raised with whatever changes which tensor belongs where, an optimizer's groups for one: what one version numbered
 another must not take for its own."""
@@ -65,6 +66,33 @@ def _read(path: Path, *, tensors: bool) -> tuple[Tensors, dict[str, Any]]:
             return {key: opened.get_tensor(key) for key in keys}, facts
     except (OSError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
         raise BadInput(f"{path}: not a training state ({error}). Remove it and fine-tune again.") from None
+
+
+def keep_best(folder: Path, tensors: Tensors, facts: dict[str, Any]) -> str:
+    """Write the best weights and return the file's SHA-256. Those before stay beside it until `forget_previous`: until
+    the next state is written they are what the one on disk belongs to. Raises `OSError`."""
+    if (folder / BEST).is_file():
+        os.replace(folder / BEST, folder / PREVIOUS)
+    write_tensors(folder / BEST, tensors, facts)
+    return sha256_file(folder / BEST)
+
+
+def forget_previous(folder: Path) -> None:
+    """After a state was written: it belongs to the new best weights."""
+    (folder / PREVIOUS).unlink(missing_ok=True)
+
+
+def settle_best(folder: Path, sha256: str) -> None:
+    """Leave as best weights those that the state knows by `sha256`, not ones of a future that was killed or taken
+    back. Raises `BadInput` where they are not there."""
+    for path in (folder / BEST, folder / PREVIOUS):
+        if path.is_file() and sha256_file(path) == sha256:
+            if path.name == PREVIOUS:
+                os.replace(path, folder / BEST)
+            return
+    raise BadInput(
+        f"{folder / BEST}: not the best weights that {STATE} was saved with. Remove the folder and fine-tune again."
+    )
 
 
 def steps_done(path: Path) -> int | None:

@@ -146,7 +146,7 @@ def decays(model: nn.Module) -> set[int]:
     Not biases, normalization, scales of a layer (ConvNeXt's, `(channels, 1, 1)` in torchvision), position
     embeddings, class tokens, tables of relative positions, nor what a timm model names itself.
     """
-    exempt = getattr(model, "no_weight_decay", set)()
+    exempt: Any = getattr(model, "no_weight_decay", set)()
     found: set[int] = set()
     for path, module in model.named_modules():
         if isinstance(module, nn.Embedding) or "Norm" in type(module).__name__:

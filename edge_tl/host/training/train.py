@@ -20,22 +20,24 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from edge_tl.host import processes
+from edge_tl.host import accelerator, processes
 from edge_tl.host.images import augment, batches, shared_memory
 from edge_tl.host.images.batches import draw
 from edge_tl.host.images.decoded import Store
 from edge_tl.host.listeners import Note, Watch, no_note, no_watch
-from edge_tl.host.training import inference, resume, strategy
+from edge_tl.host.training import batch_norm, inference, resume, stopping, strategy
 from edge_tl.host.training.average import averaged, reach
 from edge_tl.host.training.job import Job, Position
+from edge_tl.host.training.loss import per_image
 from edge_tl.target.errors import BadInput, EdgeTLError
-
-# Weight of an auxiliary head's loss (Szegedy et al., "Going Deeper with Convolutions", 2015).
-_AUXILIARY = 0.4
 
 
 class _Diverged(Exception):
-    """The loss is NaN or infinite; holds the files of the batch."""
+    """Something is NaN or infinite: `what`."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
 
 
 def fit(
@@ -51,51 +53,78 @@ def fit(
     The state is kept in `folder` and gone on from when it is there and belongs to `key`, a digest of everything
     that the result depends on. Raises `BadInput` when a state of something else is there or one image does not fit
     into memory, `EdgeTLError` when the loss is not a number even at half the rate, `OSError` when the disk is full;
-    the last checkpoint is then still whole.
+    the last checkpoint is then still whole. An interrupt ends it after a step, with the state of that step kept.
     """
-    trainer = _Trainer(job, folder, key, watch, note)
-    if not trainer.restore():
-        trainer.judge_start()
-        trainer.save()
-    while trainer.at.stage < len(job.stages):
-        try:
-            trainer.run_stage()
-        except _Diverged as diverged:
-            trainer.back_off(str(diverged))
-    return trainer.finish()
+    if len(job.labels) < processes.count():
+        raise BadInput(
+            f"{len(job.labels)} training images for {processes.count()} processes. Start fewer, or add images."
+        )
+    # Of several processes each would stop at a step of its own, and the others wait for it.
+    with stopping.deferred(not processes.many()) as stop:
+        trainer = _Trainer(job, folder, key, watch, note, stop)
+        with batch_norm.synchronized(job.model, trainer.joint_statistics()):
+            return trainer.run()
 
 
 class _Trainer:
-    def __init__(self, job: Job, folder: Path, key: str, watch: Watch, note: Note) -> None:
+    def __init__(
+        self, job: Job, folder: Path, key: str, watch: Watch, note: Note, stop: stopping.Stop
+    ) -> None:
         settings = job.recipe.train
+        self.stop = stop
         self.job, self.folder, self.key, self.watch, self.note = job, folder, key, watch, note
         self.settings, self.seed = settings, job.recipe.seed
         self.said: set[str] = set()
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
-        self.device = self.accelerator.device
+        self.joined = Accelerator(cpu=accelerator.device().type == "cpu")
+        self.device = self.joined.device
         self.bf16 = settings.precision == "bf16" or (
-            settings.precision == "auto" and self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+            settings.precision == "auto" and accelerator.has_bf16(self.device)
         )
-        if self.device.type == "cpu":
-            torch.set_num_threads(processes.threads())
-        if self.device.type == "cuda":
-            torch.backends.cudnn.benchmark = not settings.deterministic
-            torch.use_deterministic_algorithms(settings.deterministic, warn_only=True)
+        torch.set_num_threads(processes.threads())
+        accelerator.reproduce(self.device, settings.deterministic)
         self.model = job.model.to(self.device).to(memory_format=torch.channels_last)
         self.steps = batches.steps_per_epoch(len(job.labels), settings.batch_size)
         self.ends = np.cumsum([stage.epochs for stage in job.stages]).tolist()
         decay = reach(settings.ema, self.steps * self.ends[-1])
         self.average = averaged(self.model, decay) if decay > 0 else None
-        self.at = Position(steps=self.steps, micro_batch=settings.micro_batch or settings.batch_size)
+        self.asked = settings.micro_batch or settings.batch_size
+        self.at = Position(steps=self.steps, micro_batch=self.asked, micro_batch_asked=self.asked)
         self.mix = augment.of_batch(job.recipe.augment, job.classes)
         self.weights = self._class_weights()
         self.started = self.saved = perf_counter()
         self._stage_ready = -1
+        self.last: list[batches.Key] = []
+        free = accelerator.free_bytes(self.device)
+        if free is not None and isinstance(job.train, Store) and job.train.bytes < free // 2:
+            job.train.to(self.device)
+
+    def run(self) -> Position:
+        """All stages, from the checkpoint where there is one."""
+        take_back = batch_norm.let_single_values_through(self.model)
         self._make_stage(0)
-        if self.device.type == "cuda" and isinstance(job.train, Store):
-            free, _ = torch.cuda.mem_get_info()
-            if job.train.bytes < free // 2:
-                job.train.to(self.device)
+        self._tell_small_batches()
+        try:
+            if not self.restore():
+                self.judge_start()
+                self.save()
+            while self.at.stage < len(self.job.stages):
+                try:
+                    self.run_stage()
+                except _Diverged as diverged:
+                    self.back_off(diverged.what)
+            return self.finish()
+        except RuntimeError as error:
+            if self.settings.deterministic and "deterministic" in str(error):
+                raise BadInput(
+                    f"train.deterministic: {str(error).splitlines()[0][:150]} Leave it out, or use another model."
+                ) from None
+            raise
+        finally:
+            take_back()
+
+    def joint_statistics(self) -> bool:
+        """Whether BatchNorm should see the images of all processes at once: on GPUs, where each sees few."""
+        return processes.many() and self.device.type in ("cuda", "xpu") and self._at_once() < batch_norm.FEW
 
     # -- one stage --------------------------------------------------------------------------------------------
 
@@ -114,13 +143,14 @@ class _Trainer:
         )
         means = self._handover()
         loader = batches.augmented(self._dataset(), keys, means.workers, pipes=means.pipes)
-        pending: tuple[torch.Tensor, list[batches.Key]] | None = None
+        pending: torch.Tensor | None = None
         clock, images = perf_counter(), 0
         for keys_of_batch, pixels in zip(keys, loader, strict=True):
+            self.last = keys_of_batch
             loss = self._step(pixels, [i for _, i in keys_of_batch], stage)
             # A GPU is a step ahead of Python; asking for this step's loss would make it wait.
             self._check(pending)
-            pending = (loss, keys_of_batch)
+            pending = loss
             at.step += 1
             images += self.settings.batch_size
             if at.step == self.steps or self.device.type == "cpu" or processes.many():
@@ -128,22 +158,26 @@ class _Trainer:
                 pending = None
             speed = images / (perf_counter() - clock)
             if at.step < self.steps:
-                if perf_counter() - self.saved > self.settings.checkpoint_seconds:
+                if self.stop.asked or perf_counter() - self.saved > self.settings.checkpoint_seconds:
                     self._check(pending)
                     pending = None
                     self.save()
+                self.stop.check()
                 self._tell_step(stage, speed)
                 continue
-            self._end_epoch(stage, speed, keys_of_batch)
+            self._end_epoch(stage, speed)
             if self.settings.patience and at.since_best >= self.settings.patience:
                 self.note(f"stopped early: no better validation accuracy for {at.since_best} epochs")
                 at.stage = len(self.job.stages)
                 break
+            if at.epoch < self.ends[at.stage]:
+                self.stop.check()
         else:
             at.stage += 1
             if at.stage < len(self.job.stages):  # the next stage's optimizer is what it goes on with
                 self._make_stage(at.stage)
         self.save()
+        self.stop.check()
 
     def _step(self, pixels: torch.Tensor, images: list[int], stage: strategy.Stage) -> torch.Tensor:
         """One optimizer step over the whole batch, in as many pieces as memory asks for; returns the mean loss."""
@@ -161,23 +195,27 @@ class _Trainer:
                 parts = zip(inputs.tensor_split(pieces), target.tensor_split(pieces), strict=True)
                 for number, (some, expected) in enumerate(parts, 1):
                     last = number == pieces
-                    with contextlib.nullcontext() if last else self.accelerator.no_sync(self.trained):
-                        loss = self._loss(some, expected).sum() / len(inputs)
-                        self.accelerator.backward(loss)
-                    total += loss.detach()
+                    with contextlib.nullcontext() if last else self.joined.no_sync(self.trained):
+                        part = self._loss(some, expected).sum() / len(inputs)
+                        self.joined.backward(part)
+                    total += part.detach()
                 break
             except RuntimeError as error:
                 if not should_reduce_batch_size(error):
                     raise
                 self._halve(error)
         if self.settings.clip_norm:
-            norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+            norm = self.joined.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
             total = torch.where(torch.isfinite(norm), total, torch.nan)
         steps_done = at.step + self.steps * (at.epoch - self._first_epoch())
         done = steps_done / (self.steps * stage.epochs)
         scale = at.rate * strategy.factor(self.settings.schedule, self.settings.warmup, done)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * scale
+        if self.fused:
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad = resume.laid_out_as(parameter.grad, parameter)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average is not None:
@@ -185,25 +223,19 @@ class _Trainer:
         return total
 
     def _loss(self, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Cross entropy `(n,)`, an auxiliary head's beside it where the model has one."""
-        smoothing = self.settings.label_smoothing
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             answer = self.trained(inputs)
-        logits, *auxiliary = answer if isinstance(answer, tuple) else (answer,)
-        loss = cross_entropy(
-            logits.float(), target, self.weights, reduction="none", label_smoothing=smoothing
-        )
-        for other in auxiliary:
-            loss = loss + _AUXILIARY * cross_entropy(
-                other.float(), target, self.weights, reduction="none", label_smoothing=smoothing
-            )
-        return loss
+        return per_image(answer, target, self.weights, self.settings.label_smoothing)
 
-    def _end_epoch(self, stage: strategy.Stage, speed: float, keys: list[batches.Key]) -> None:
+    def _end_epoch(self, stage: strategy.Stage, speed: float) -> None:
         at, size = self.at, self.job.sizes[self.at.epoch]
+        self._share_statistics()
+        broken = resume.not_finite(self._state())  # the last step broke it: nothing to judge or keep
+        if any(processes.gathered(broken)):
+            raise _Diverged(f"{broken} was")
         logits = self.logits()
-        if not torch.isfinite(logits).all():  # the last step broke the weights: no state to keep
-            raise _Diverged(self._files(keys))
+        if not torch.isfinite(logits).all():
+            raise _Diverged("the answers on the validation images were")
         expected = torch.from_numpy(self.job.val_labels)
         accuracy = float((logits.argmax(1) == expected).double().mean())
         entry = {
@@ -224,32 +256,27 @@ class _Trainer:
         at.epoch, at.step, at.loss_sum = at.epoch + 1, 0, 0.0
         if entry["best"]:
             at.best, at.best_epoch = accuracy, at.epoch
-            self._keep(resume.BEST)
+            self._keep_best()
         self.watch({"kind": "epoch", **entry})
         if at.epoch < self.ends[at.stage]:
             self.save()
 
     # -- what can go wrong ------------------------------------------------------------------------------------
 
-    def _check(self, pending: tuple[torch.Tensor, list[batches.Key]] | None) -> None:
+    def _check(self, pending: torch.Tensor | None) -> None:
         if pending is None:
             return
-        loss, keys = pending
-        value = float(loss)
-        if processes.many():
-            value = float(self.accelerator.reduce(loss, "mean"))
+        value = float(self.joined.reduce(pending, "mean") if processes.many() else pending)
         if not math.isfinite(value):
-            raise _Diverged(self._files(keys))
+            raise _Diverged("the loss was")
         self.at.loss_sum += value
 
-    def _files(self, keys: list[batches.Key]) -> str:
-        return ", ".join(self.job.names[i] for _, i in keys)
-
-    def back_off(self, files: str) -> None:
-        """After a loss that is no number: the last good state, once, at half the rate."""
+    def back_off(self, what: str) -> None:
+        """After a loss or a weight that is no number: the last state, which is finite, once, at half the rate."""
         if self.at.rate < 1:
+            files = ", ".join(self.job.names[i] for _, i in self.last)
             raise EdgeTLError(
-                f"the loss is not a number even at half the learning rate. The last batch: {files}. "
+                f"{what} not a number even at half the learning rate. The last batch: {files}. "
                 "Look at these files, or lower --set train.lr."
             )
         epoch, step = self.at.epoch + 1, self.at.step
@@ -257,21 +284,22 @@ class _Trainer:
         self.at.rate = 0.5
         self.save()
         self.note(
-            f"the loss was not a number in epoch {epoch} after step {step}: back to the last checkpoint, "
+            f"{what} not a number in epoch {epoch} after step {step}: back to the last checkpoint, "
             "at half the learning rate"
         )
 
     def _halve(self, error: RuntimeError) -> None:
         at = self.at
         self.optimizer.zero_grad()
-        if at.micro_batch <= processes.count() or processes.many():
+        said = f"out of memory with {at.micro_batch} images at once ({str(error).splitlines()[0][:120]})"
+        if at.micro_batch <= processes.count():
+            raise BadInput(f"{said}. Use a smaller --image-size or model.") from None
+        if processes.many():  # the others wait for this one's gradients
             raise BadInput(
-                f"out of memory with {at.micro_batch} images at once ({str(error).splitlines()[0][:120]}). "
-                "Use a smaller --image-size or model, or --set train.micro_batch=N."
+                f"{said}. Go on with --resume --set train.micro_batch={at.micro_batch // 2}."
             ) from None
         at.micro_batch = (at.micro_batch + 1) // 2
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        accelerator.free_cached(self.device)
         self.note(
             f"out of memory: {at.micro_batch} images at once from now on, "
             f"still {self.settings.batch_size} a step (gradients are accumulated)"
@@ -280,12 +308,18 @@ class _Trainer:
     # -- state ------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write the checkpoint; every process is at the same step, so one writes for all."""
+        """Write the checkpoint; every process is at the same step, so one writes for all. What is not finite is never
+        written: it could not be gone on from."""
         if processes.is_main():
             self.at.seconds = self._seconds()
-            tensors = resume.pack(self.model, self.average, self.optimizer)
+            tensors = self._state()
+            if broken := resume.not_finite(tensors):
+                if not processes.many():
+                    raise _Diverged(f"{broken} was")
+                return  # the next step's loss tells all of them
             facts = {"key": self.key, "at": vars(self.at), "threads": torch.get_num_threads()}
             resume.write_tensors(self.folder / resume.STATE, tensors, facts)
+            resume.forget_previous(self.folder)
         self.started = self.saved = perf_counter()
 
     def restore(self) -> bool:
@@ -300,13 +334,19 @@ class _Trainer:
                 f"{self.folder}: holds the unfinished training of another recipe, data set or version. "
                 "Resume with what it was started with, or remove the folder."
             )
+        self.at = Position(**facts["at"])
+        if processes.is_main():
+            resume.settle_best(self.folder, self.at.best_sha256)
+        processes.wait()
+        if self.at.micro_batch_asked != self.asked:
+            self.at.micro_batch = self.at.micro_batch_asked = self.asked
+            self.note(f"{self.asked} images at once from here on")
         if self.device.type == "cpu" and facts["threads"] != torch.get_num_threads():
             # Sums are split among the threads, and floating-point sums depend on the order.
             self.note(
                 f"trained with {facts['threads']} threads so far, with {torch.get_num_threads()} from here on: the "
                 "weights will differ in their last digits from those of an uninterrupted run"
             )
-        self.at = Position(**facts["at"])
         self._make_stage(min(self.at.stage, len(self.job.stages) - 1))
         resume.unpack(tensors, self.model, self.average, self.optimizer)
         self.started = self.saved = perf_counter()
@@ -316,26 +356,41 @@ class _Trainer:
         """A solved head is the first candidate for the best epoch: fine-tuning must beat it to be kept."""
         logits = self.logits()
         self.at.best = float((logits.argmax(1) == torch.from_numpy(self.job.val_labels)).double().mean())
-        self._keep(resume.BEST)
+        self._keep_best()
 
     def finish(self) -> Position:
         """Keep the last weights beside the best, and load the best."""
-        self._keep(resume.LAST)
+        if processes.is_main():
+            resume.write_tensors(
+                self.folder / resume.LAST, self._judged().state_dict(), {"epoch": self.at.epoch}
+            )
+            resume.settle_best(self.folder, self.at.best_sha256)
         processes.wait()
         best, _ = resume.read_tensors(self.folder / resume.BEST)
         self.model.load_state_dict(best)
         self.job.model.to("cpu").to(memory_format=torch.contiguous_format).eval().requires_grad_(True)
         return self.at
 
-    def _keep(self, name: str) -> None:
+    def _keep_best(self) -> None:
         if processes.is_main():
-            resume.write_tensors(self.folder / name, self._judged().state_dict(), {"epoch": self.at.epoch})
+            weights, facts = self._judged().state_dict(), {"epoch": self.at.epoch}
+            self.at.best_sha256 = resume.keep_best(self.folder, weights, facts)
+
+    def _state(self) -> resume.Tensors:
+        return resume.pack(self.model, self.average, self.optimizer)
+
+    def _share_statistics(self) -> None:
+        """Every process has BatchNorm statistics of its own; the main one's are what is written, so they are judged."""
+        for model in (self.model, self.average):
+            if model is not None:
+                processes.share(model.buffers())
 
     # -- parts ------------------------------------------------------------------------------------------------
 
     def logits(self) -> torch.Tensor:
         """float32 `(n, classes)` of the model that would be kept, over the validation images."""
-        return inference.logits(self._judged(), self.job.val, self.job.contract, self.device, bf16=self.bf16)
+        judged = self._judged(), self.job.val, self.job.contract, self.device
+        return inference.logits(*judged, between=self.stop.check)
 
     def _judged(self) -> nn.Module:
         return self.model if self.average is None or not int(self.average.n_averaged) else self.average.module
@@ -345,10 +400,10 @@ class _Trainer:
         if self._stage_ready != number:
             stage = self.job.stages[number]
             strategy.prepare(self.model, self.job.blocks, first)
-            fused = self.device.type == "cuda"
-            plain = strategy.optimizer(self.model, self.job.blocks, stage, self.settings, fused=fused)
+            self.fused = accelerator.has_fused_optimizers(self.device)
+            plain = strategy.optimizer(self.model, self.job.blocks, stage, self.settings, fused=self.fused)
             network = torch.compile(self.model) if self.settings.compile else self.model
-            self.trained, self.optimizer = self.accelerator.prepare(network, plain)
+            self.trained, self.optimizer = self.joined.prepare(network, plain)
             self._stage_ready = number
         strategy.train_mode(self.model, self.job.blocks, first, self.settings.batch_norm)
 
@@ -374,6 +429,17 @@ class _Trainer:
             self.said.add(found.note)
             self.note(found.note)
         return found
+
+    def _at_once(self) -> int:
+        """Images that one process puts through the model at once."""
+        return max(min(self.at.micro_batch, len(self.job.labels)) // processes.count(), 1)
+
+    def _tell_small_batches(self) -> None:
+        if self._at_once() == 1 and batch_norm.trained(self.model):
+            self.note(
+                "BatchNorm estimates its statistics from one image at a time, and takes the weights' own where "
+                "an image has one position left. --set train.batch_norm=frozen keeps them everywhere."
+            )
 
     def _class_weights(self) -> torch.Tensor | None:
         if self.settings.balance != "weights":

@@ -1,0 +1,68 @@
+"""BatchNorm's statistics where a batch is too small for them, and where several processes share one; it must not train.
+
+In training BatchNorm normalizes by the mean and variance of what goes through at once. One value a channel has no
+variance; four images in each of eight processes have eight poor ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+_BatchNorm = nn.modules.batchnorm._BatchNorm
+FEW = 16
+"""Fewer images than this make poor statistics."""
+
+
+def trained(model: nn.Module) -> list[nn.Module]:
+    """The layers whose statistics move in the mode that the model is in."""
+    return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+
+
+def let_single_values_through(model: nn.Module) -> Callable[[], None]:
+    """Where a layer is given one value a channel (one image, one position) it takes its running statistics, as in
+    evaluation, where PyTorch raises. Returns what takes this back."""
+    handles: list[Any] = []
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
+            handles.append(module.register_forward_pre_hook(_before))
+            handles.append(module.register_forward_hook(_after, always_call=True))
+
+    def remove() -> None:
+        for handle in handles:
+            handle.remove()
+
+    return remove
+
+
+def _before(module: nn.Module, args: tuple[torch.Tensor]) -> None:
+    values = args[0]
+    if module.training and values.numel() == values.shape[1]:
+        module.training = False
+        module._single_value = True  # type: ignore[assignment]
+
+
+def _after(module: nn.Module, args: Any, output: Any) -> None:
+    if getattr(module, "_single_value", False):
+        module.training = True
+        del module._single_value
+
+
+@contextmanager
+def synchronized(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """Where `wanted` the plain layers estimate their statistics over the batch of all processes, which PyTorch can on
+    GPUs. In place: whoever holds a layer holds the same one, and its tensors keep their names."""
+    plain = [m for m in model.modules() if type(m) is nn.BatchNorm2d] if wanted else []
+    for module in plain:
+        module.__class__ = nn.SyncBatchNorm  # type: ignore[assignment]
+        module.process_group = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module in plain:
+            module.__class__ = nn.BatchNorm2d
+            del module.process_group
