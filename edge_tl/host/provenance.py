@@ -10,29 +10,38 @@ from edge_tl import __version__
 from edge_tl.host.settings import Recipe
 from edge_tl.target.machine import has_vnni, identity
 
+# What decides the pixels that an encoded image becomes.
+OF_PIXELS = ("pillow", "pillow-heif")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "accelerate",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "scikit-learn",
+    "numpy",
+    *OF_PIXELS,
+)
+
+
+def installed(*packages: str) -> dict[str, str]:
+    """The version of each of `packages` that is here; "edge-tl" is the one that runs."""
+    versions: dict[str, str] = {}
+    for package in packages:
+        try:
+            versions[package] = __version__ if package == "edge-tl" else version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
 
 def provenance(recipe: Recipe) -> dict[str, Any]:
     """`{recipe, seed, versions, host}`, plain data."""
-    packages = [
-        "torch",
-        "torchvision",
-        "timm",
-        "accelerate",
-        "onnx",
-        "onnxscript",
-        "onnxruntime",
-        "openvino",
-        "nncf",
-        "scikit-learn",
-        "numpy",
-        "pillow",
-    ]
-    versions = {"edge-tl": __version__, "python": platform.python_version()}
-    for package in packages:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    versions = {"edge-tl": __version__, "python": platform.python_version()} | installed(*_PACKAGES)
     settings = recipe.model_dump(mode="json")
     host = identity() | {"vnni": has_vnni()}
     return {"recipe": settings, "seed": recipe.seed, "versions": versions, "host": host}

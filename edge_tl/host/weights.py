@@ -33,7 +33,7 @@ State = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Source:
-    """A network before its new head, which goes to the path `head`: `pooled` says that the weights hold no
+    """The network `name` before its new head, which goes to the path `head`: `pooled` says that the weights hold no
     hidden classifier layers, so the head reads the pooled features."""
 
     model: nn.Module
@@ -41,6 +41,7 @@ class Source:
     head: str
     pooled: bool
     origin: str
+    name: str
 
 
 def open_source(name: str, weights: str, **contract_changes: Any) -> Source:
@@ -73,7 +74,7 @@ def open_source(name: str, weights: str, **contract_changes: Any) -> Source:
         origin = Path(weights).name
     contract = changed(contract, **contract_changes)
     zoo.check_size(name, min(contract.input_size))
-    return Source(model, contract, zoo.head_path(name, pooled=pooled), pooled, origin)
+    return Source(model, contract, zoo.head_path(name, pooled=pooled), pooled, origin, name)
 
 
 def read_state(path: Path) -> State:

@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_tl.target.decoding import ALIKE, ImageSource, decode, examine, pixel_limit
+from edge_tl.target.decoding import ALIKE, ImageSource, examine, pixel_limit
+from edge_tl.target.decoding import decode as decode
 from edge_tl.target.errors import BadImage, BundleError
 from edge_tl.target.reading import patiently
-
-__all__ = ["INTERPOLATIONS", "RESIZE_POLICIES", "Framed", "ImageSource", "Preprocess", "decode"]
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,

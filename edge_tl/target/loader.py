@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import BadImage
 from edge_tl.target.machine import cores_allowed
-from edge_tl.target.reading import Encoded as Encoded
+from edge_tl.target.reading import Encoded
 
 IMAGE_SUFFIXES = frozenset(
     [

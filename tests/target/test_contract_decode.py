@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from edge_tl.target.contract import Preprocess, decode
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.decoding import decode
 from edge_tl.target.errors import BadImage
 
 RNG = np.random.default_rng(0)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from edge_tl.target import decoding
-from edge_tl.target.contract import Preprocess, decode
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.decoding import decode
 from edge_tl.target.errors import BadImage, BundleError
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 12, 3), dtype=np.uint8))

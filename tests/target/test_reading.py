@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from edge_tl.target import decoding, loader, reading
-from edge_tl.target.contract import Preprocess, decode
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.decoding import decode
 from edge_tl.target.errors import BadImage, BadInput, ReadError
 
 PASSING = [

@@ -20,7 +20,8 @@ from PIL import Image
 from edge_tl.host.images.data import Dataset, Sample
 from edge_tl.host.images.shards import Member
 from edge_tl.target import bundle as bundles
-from edge_tl.target.contract import Preprocess, decode
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.decoding import decode
 from edge_tl.target.errors import BadInput, EdgeTLError
 from edge_tl.target.loader import batches
 from edge_tl.target.progress import Progress

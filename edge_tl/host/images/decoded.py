@@ -18,9 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_tl.target.contract import INTERPOLATIONS, Preprocess, decode
+from edge_tl.target.contract import INTERPOLATIONS, Preprocess
+from edge_tl.target.decoding import decode
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.progress import Progress
+from edge_tl.target.reading import patiently
 
 Pixels = NDArray[np.uint8]
 Read = Callable[[Any], Pixels]
@@ -94,11 +96,14 @@ class shrunk:
     A class, because workers started afresh must be able to unpickle it.
     """
 
-    def __init__(self, side: int, interpolation: str) -> None:
-        self.side, self.interpolation = side, interpolation
+    def __init__(self, side: int, interpolation: str, max_pixels: int | None = None) -> None:
+        self.side, self.interpolation, self.max_pixels = side, interpolation, max_pixels
 
     def __call__(self, source: Any) -> Pixels:
-        image = decode(source if isinstance(source, Path) else source.read_bytes())
+        return patiently(str(source), lambda: self._shrunk(source))
+
+    def _shrunk(self, source: Any) -> Pixels:
+        image = decode(source, max_pixels=self.max_pixels)
         width, height = image.size
         shorter = min(width, height)
         if shorter > self.side:
@@ -114,7 +119,7 @@ class framed:
         self.contract = contract
 
     def __call__(self, source: Any) -> Pixels:
-        return self.contract.pixels(source if isinstance(source, Path) else source.read_bytes())
+        return self.contract.pixels(source)
 
 
 class resized:
@@ -124,7 +129,7 @@ class resized:
         self.contract = contract
 
     def __call__(self, source: Any) -> Pixels:
-        return self.contract.resized(source if isinstance(source, Path) else source.read_bytes())
+        return self.contract.resized(source)
 
 
 def reopen(sources: Sequence[Any], read: Read, folder: Path) -> Images:
@@ -143,7 +148,7 @@ def keep(
     """Decode `sources` into `folder`, unless they are there already.
 
     Where the pixels would take more than `limit_bytes`, by default a third of the free disk, nothing is kept and
-    images are decoded whenever they are asked for. Raises `BadImage`, `OSError`.
+    images are decoded whenever they are asked for. Raises `BadImage`, `ReadError`, `OSError`.
     """
     if (folder / _INDEX).is_file():
         return

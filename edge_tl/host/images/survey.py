@@ -6,7 +6,7 @@ Only where no pass over frozen features says the first, or `normalize: dataset` 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 from edge_tl.host.images.data import Sample
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import BadInput
-from edge_tl.target.loader import Encoded, batches
+from edge_tl.target.loader import batches
 from edge_tl.target.progress import Progress
+from edge_tl.target.reading import Encoded
 
 
 @dataclass(frozen=True)
 class Survey:
     """`bad` maps a digest to its fault; `moments` a digest to the mean of its pixels and of their squares, float64
-    `(2, 3)`, in units of the full intensity range, R, G, B."""
+    `(2, 3)`, in units of the full intensity range, R, G, B; `remarks` one to what had to be assumed to decode it."""
 
     bad: dict[str, str]
     moments: dict[str, NDArray[np.float64]]
+    remarks: dict[str, str] = field(default_factory=dict)
 
     def normalized(self, contract: Preprocess, samples: Sequence[Sample]) -> Preprocess:
         """The contract with mean and standard deviation of all pixels of `samples`, as the contract frames them.
@@ -54,9 +56,11 @@ def survey(
     plain = replace(contract, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     bad: dict[str, str] = {}
     moments: dict[str, NDArray[np.float64]] = {}
+    remarks: dict[str, str] = {}
     done = 0
     for batch in batches(plain, images):
         bad |= {samples[i].digest: reason for i, reason in batch.bad.items()}
+        remarks |= {samples[i].digest: remark for i, remark in batch.remarks.items()}
         first = batch.inputs.mean(axis=(2, 3), dtype=np.float64)
         second = np.square(batch.inputs, dtype=np.float64).mean(axis=(2, 3))
         moments |= {
@@ -64,4 +68,4 @@ def survey(
         }
         done += len(batch.indices) + len(batch.bad)
         progress("survey", done, len(images))
-    return Survey(bad, moments)
+    return Survey(bad, moments, remarks)

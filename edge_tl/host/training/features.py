@@ -29,11 +29,13 @@ from torch import nn
 
 from edge_tl.host import processes, zoo
 from edge_tl.host.images.data import Sample
+from edge_tl.host.provenance import OF_PIXELS, installed
 from edge_tl.host.reference import TorchRuntime
 from edge_tl.host.weights import Source
 from edge_tl.target.files import write_atomic
-from edge_tl.target.loader import Encoded, batches
+from edge_tl.target.loader import batches
 from edge_tl.target.progress import Progress, no_progress
+from edge_tl.target.reading import Encoded
 from edge_tl.target.runtime import Runtime, open_runtime
 
 FOLDER = "features"
@@ -42,13 +44,15 @@ _BATCH, _GPU_BATCH = 16, 128
 
 @dataclass(frozen=True)
 class Features:
-    """`rows` maps an image's digest to its row of `array`, float32 `(n, d)`; `bad` a digest to its fault."""
+    """`rows` maps an image's digest to its row of `array`, float32 `(n, d)`; `bad` a digest to its fault, `remarks` to
+    what had to be assumed to decode it."""
 
     array: NDArray[np.float32]
     rows: dict[str, int]
     bad: dict[str, str]
     computed: int
     runtime: str
+    remarks: dict[str, str] = field(default_factory=dict)
 
     def of(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """The features of `samples`, in their order."""
@@ -67,7 +71,8 @@ def extract(
     computed now and kept in `run`. `images` are the encoded files of `samples`, in their order.
 
     Several processes share the work by whole batches, and the main one puts their rows together in the order in
-    which one process alone would have written them: the cache is the same, bit for bit.
+    which one process alone would have written them: the cache is the same, bit for bit. Only what an image's bytes say
+    is kept. Raises `ReadError` when an image cannot be read now.
     """
     width = zoo.feature_width(source.model, source.head)
     on_gpu = torch.cuda.is_available()
@@ -112,13 +117,21 @@ def _compute(
     for batch in batches(source.contract, [todo[i][1] for i in mine], size=size):
         rows = runtime(batch.inputs) if batch.indices else np.empty((0, own.width), np.float32)
         digests = [todo[mine[i]][0] for i in batch.indices]
-        store.append(digests, rows, {todo[mine[i]][0]: reason for i, reason in batch.bad.items()})
+        store.append(
+            digests,
+            rows,
+            {todo[mine[i]][0]: reason for i, reason in batch.bad.items() if i not in batch.passing},
+            {todo[mine[i]][0]: remark for i, remark in batch.remarks.items()},
+        )
+        store.pass_on({todo[mine[i]][0]: batch.bad[i] for i in sorted(batch.passing)}, write=count > 1)
         done += len(batch.indices) + len(batch.bad)
         progress("features", done, len(mine))
     if count == 1:
         return
     processes.wait()
     parts = [_Store.open(own.folder.with_name(f"{own.folder.name}.part{i}"), own.width) for i in range(count)]
+    for part in parts:
+        own.passing |= part.passing
     if processes.is_main():
         for number, chunk in enumerate(chunks):
             part = parts[number % count]
@@ -127,14 +140,14 @@ def _compute(
             rows = (
                 part.array()[[part.rows[d] for d in good]] if good else np.empty((0, own.width), np.float32)
             )
-            own.append(good, rows, {d: part.bad[d] for d in digests if d in part.bad})
+            own.append(good, rows, _of(part.bad, digests), _of(part.remarks, good))
     processes.wait()
     if processes.is_main():
         for part in parts:
             shutil.rmtree(part.folder, ignore_errors=True)
     else:
         whole = _Store.open(own.folder, own.width)
-        own.rows, own.bad = whole.rows, whole.bad
+        own.rows, own.bad, own.remarks = whole.rows, whole.bad, whole.remarks
 
 
 def _adopt(folder: Path, width: int) -> None:
@@ -144,9 +157,9 @@ def _adopt(folder: Path, width: int) -> None:
         new = [d for d in part.rows if d not in own.rows]
         bad = {d: reason for d, reason in part.bad.items() if d not in own.bad}
         if new:
-            own.append(new, part.array()[[part.rows[d] for d in new]], bad)
+            own.append(new, part.array()[[part.rows[d] for d in new]], bad, _of(part.remarks, new))
         elif bad:
-            own.append([], np.empty((0, width), np.float32), bad)
+            own.append([], np.empty((0, width), np.float32), bad, {})
         shutil.rmtree(leftover)
 
 
@@ -163,6 +176,9 @@ class _Store:
     width: int
     rows: dict[str, int] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
+    remarks: dict[str, str] = field(default_factory=dict)
+    passing: dict[str, str] = field(default_factory=dict)
+    """Faults that hold for this run only: a missing file or decoder, a limit. No later run sees them."""
     torn: bool = False
     """The index holds lines without a row; they must go before new rows take those places."""
 
@@ -182,19 +198,25 @@ class _Store:
             except ValueError:
                 store.torn = True
                 continue
-            if "bad" in entry:
+            if "passing" in entry:
+                store.passing[entry["digest"]] = entry["passing"]
+            elif "bad" in entry:
                 store.bad[entry["digest"]] = entry["bad"]
             elif entry["row"] < whole:
                 store.rows[entry["digest"]] = entry["row"]
+                if "remark" in entry:
+                    store.remarks[entry["digest"]] = entry["remark"]
             else:
                 store.torn = True
         return store
 
-    def append(self, digests: list[str], rows: NDArray[np.float32], bad: dict[str, str]) -> None:
+    def append(
+        self, digests: list[str], rows: NDArray[np.float32], bad: dict[str, str], remarks: dict[str, str]
+    ) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         data, index = self.folder / "rows.f32", self.folder / "index.jsonl"
         if self.torn:
-            write_atomic(index, _lines(self.rows, self.bad))
+            write_atomic(index, _lines(self.rows, self.bad, self.remarks))
             self.torn = False
         whole = data.stat().st_size // (4 * self.width) if data.exists() else 0
         with data.open("r+b" if data.exists() else "w+b") as file:
@@ -203,28 +225,49 @@ class _Store:
             file.write(np.ascontiguousarray(rows, np.float32).tobytes())
         added = {d: whole + i for i, d in enumerate(digests)}
         with index.open("ab") as file:
-            file.write(_lines(added, bad))
+            file.write(_lines(added, bad, remarks))
         self.rows |= added
         self.bad |= bad
+        self.remarks |= remarks
+
+    def pass_on(self, faults: dict[str, str], *, write: bool) -> None:
+        """Faults of this run; written only for the other processes of it to read."""
+        self.passing |= faults
+        if write and faults:
+            with (self.folder / "index.jsonl").open("ab") as file:
+                file.writelines(
+                    json.dumps({"digest": digest, "passing": fault}).encode() + b"\n"
+                    for digest, fault in faults.items()
+                )
 
     def array(self) -> NDArray[np.float32]:
         """Memory-mapped `(n, d)`."""
         return np.memmap(self.folder / "rows.f32", np.float32, "r").reshape(-1, self.width)
 
 
-def _lines(rows: dict[str, int], bad: dict[str, str]) -> bytes:
-    entries: list[dict[str, Any]] = [{"digest": digest, "row": row} for digest, row in rows.items()]
+def _lines(rows: dict[str, int], bad: dict[str, str], remarks: dict[str, str]) -> bytes:
+    entries: list[dict[str, Any]] = [
+        {"digest": digest, "row": row} | ({"remark": remarks[digest]} if digest in remarks else {})
+        for digest, row in rows.items()
+    ]
     entries += [{"digest": digest, "bad": reason} for digest, reason in bad.items()]
     return b"".join(json.dumps(entry).encode() + b"\n" for entry in entries)
 
 
+def _of(known: dict[str, str], digests: Sequence[str]) -> dict[str, str]:
+    return {digest: known[digest] for digest in digests if digest in known}
+
+
 def _gather(stores: list[_Store], digests: list[str], computed: int, runtime: str) -> Features:
+    remarks = {digest: text for store in stores for digest, text in store.remarks.items()}
+    passing = {digest: fault for store in stores for digest, fault in store.passing.items()}
     if len([s for s in stores if s.rows]) == 1:  # the usual case: no copy, the map itself
         store = next(s for s in stores if s.rows)
-        known_bad = {d: r for other in stores for d, r in other.bad.items() if d not in store.rows}
-        return Features(store.array(), store.rows, known_bad, computed, runtime)
+        known = passing | {d: r for other in stores for d, r in other.bad.items()}
+        bad = {d: r for d, r in known.items() if d not in store.rows}
+        return Features(store.array(), store.rows, bad, computed, runtime, remarks)
     rows: dict[str, int] = {}
-    bad: dict[str, str] = {}
+    bad = passing
     parts = [np.empty((0, stores[0].width), np.float32)]
     count = 0
     for store in stores:
@@ -234,7 +277,7 @@ def _gather(stores: list[_Store], digests: list[str], computed: int, runtime: st
             parts.append(store.array()[[store.rows[d] for d in mine]])
             rows |= {d: count + i for i, d in enumerate(mine)}
             count += len(mine)
-    return Features(np.concatenate(parts), rows, bad, computed, runtime)
+    return Features(np.concatenate(parts), rows, bad, computed, runtime, remarks)
 
 
 def _key(source: Source, device: str) -> str:
@@ -245,7 +288,9 @@ def _key(source: Source, device: str) -> str:
         "weights": digest.hexdigest(),
         "contract": source.contract.to_json(),
         "device": device,
-        "versions": {name: version(name) for name in ("torch", "torchvision", "pillow", "numpy")},
+        "model": source.name,  # the same weights in another network give other features
+        "versions": {name: version(name) for name in ("torch", "torchvision", "numpy")}
+        | installed("edge-tl", "timm", *OF_PIXELS),
         "runtime": "pytorch" if device == "cuda" else f"onnxruntime {version('onnxruntime')}",
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

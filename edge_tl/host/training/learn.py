@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +24,7 @@ from edge_tl.host.images import augment, decoded
 from edge_tl.host.images.batches import Labels, class_weights, draw
 from edge_tl.host.images.data import Dataset, Sample
 from edge_tl.host.listeners import Note, Watch
+from edge_tl.host.provenance import OF_PIXELS, installed
 from edge_tl.host.settings import Recipe
 from edge_tl.host.training import head, hidden, resume, strategy, train
 from edge_tl.host.training.features import Features
@@ -224,7 +224,8 @@ def _reading(recipe: Recipe, contract: Preprocess, largest: int) -> decoded.Read
     """How training images are read, `largest` being the largest training size in pixels: shrunk, for crops at random;
     else as the device resizes them, so that augmentation frames them as the device does."""
     if augment.crops(recipe.augment):
-        return decoded.shrunk(max(largest, min(contract.resize_size)), contract.interpolation)
+        side = max(largest, min(contract.resize_size))
+        return decoded.shrunk(side, contract.interpolation, contract.max_pixels)
     return decoded.resized(augment.at_size(contract, max(largest, contract.input_size[0])))
 
 
@@ -236,7 +237,8 @@ def _kept(
     Named by what is in it: what a killed run of another recipe left must not be taken for these images.
     """
     sources = dataset.sources(samples)
-    facts = [s.digest for s in samples], type(read).__name__, sorted(map(str, vars(read).items()))
+    how = type(read).__name__, sorted(map(str, vars(read).items())), installed("edge-tl", *OF_PIXELS)
+    facts = [s.digest for s in samples], how
     folder = folder.with_name(f"{folder.name}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}")
     if processes.is_main():
         decoded.keep(sources, read, folder, progress)
@@ -264,7 +266,7 @@ def fingerprint(recipe: Recipe, source: Source, samples: Sequence[Sample], val: 
         "recipe": settings,
         "contract": source.contract.to_json(),
         "images": [[(s.digest, s.label) for s in some] for some in (samples, val)],
-        "versions": {name: version(name) for name in ("torch", "torchvision", "pillow", "numpy")},
+        "versions": installed("edge-tl", "torch", "torchvision", "timm", "numpy", *OF_PIXELS),
         "state": resume.FORMAT,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -44,7 +44,7 @@ def parts(spec: dict[str, Any]) -> dict[str, Any]:
     imported = perf_counter_ns() - start
     from edge_tl.target.bundle import read_bundle
     from edge_tl.target.compare import softmax
-    from edge_tl.target.contract import decode
+    from edge_tl.target.decoding import decode
     from edge_tl.target.machine import openvino_core
 
     read = None

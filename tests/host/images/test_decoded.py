@@ -14,7 +14,8 @@ from PIL import Image
 
 from edge_tl.host.images import decoded
 from edge_tl.host.images.decoded import Encoded, Store, framed, keep, reopen, shrunk
-from edge_tl.target.contract import Preprocess, decode
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.decoding import decode
 from edge_tl.target.errors import BadImage
 from edge_tl.target.progress import no_progress
 

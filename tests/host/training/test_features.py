@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,12 +13,16 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 
-from edge_tl.host import zoo
+from edge_tl.host import provenance, zoo
 from edge_tl.host.images import listing
 from edge_tl.host.images.data import Sample, sources
 from edge_tl.host.training import features
 from edge_tl.host.weights import EMBEDDED_FILE, Source, open_source
+from edge_tl.target import grey, reading
+from edge_tl.target.decoding import ALIKE
+from edge_tl.target.errors import ReadError
 from edge_tl.target.runtime import Runtime
 
 
@@ -213,6 +218,92 @@ def test_other_weights_contracts_and_versions_have_other_caches(
     monkeypatch.setattr(features, "version", lambda name: versions.get(name, "1"))
     assert extract(few, folder).computed == 3
     assert len(list((folder / "features").iterdir())) == 4
+
+
+def test_another_network_of_the_same_weights_and_another_edge_tl_have_other_caches(
+    extract: Callable[..., Any], samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """MobileNetV3 with ReLU for its hard swish has the same tensors, and other features."""
+    few, folder = samples[:3], tmp_path / "runs" / "a"
+    assert extract(few, folder).computed == 3
+    assert extract(few, folder, name="factory:elsewhere:mobilenet_v3_small").computed == 3
+    monkeypatch.setattr("edge_tl.host.provenance.__version__", "9.9")
+    assert extract(few, folder).computed == 3
+    own = provenance.version
+    monkeypatch.setattr(provenance, "version", lambda name: "9.9" if name == "timm" else own(name))
+    assert extract(few, folder).computed == 3
+    assert len(list((folder / "features").iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EMFILE, "Too many open files"), MemoryError(), OSError(errno.EIO, "I/O error")],
+    ids=repr,
+)
+def test_what_only_passes_leaves_no_image_out_now_or_later(
+    error: Exception,
+    extract: Callable[..., Any],
+    samples: list[Sample],
+    fresh: features.Features,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(reading, "_PAUSES", (0.0,))
+    real, calls, folder = reading._file, [0], tmp_path / "runs" / "a"
+
+    def flaky(path: str, most: float) -> bytes:
+        calls[0] += 1
+        if calls[0] == 20:
+            raise error
+        return real(path, most)
+
+    monkeypatch.setattr(reading, "_file", flaky)
+    same(extract(samples, folder), fresh, samples)
+
+    broken = samples[25]
+
+    def failing(path: str, most: float) -> bytes:
+        if path.endswith(broken.path):
+            raise error
+        return real(path, most)
+
+    monkeypatch.setattr(reading, "_file", failing)
+    folder = tmp_path / "elsewhere" / "runs" / "b"
+    with pytest.raises(ReadError, match=Path(broken.path).name):
+        extract(samples, folder)
+    monkeypatch.setattr(reading, "_file", real)
+    again = extract(samples, folder)
+    assert again.computed > 0
+    same(again, fresh, samples)
+
+
+def test_what_its_bytes_do_not_say_holds_for_this_run_only(
+    extract: Callable[..., Any], images: Path, tmp_path: Path, source: Source
+):
+    for i, name in enumerate(("a.png", "b.png")):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (90, 90, 3), np.uint8)).save(
+            tmp_path / name
+        )
+    (tmp_path / "text.png").write_text("text")
+    few = [Sample(str(tmp_path / name), 0, name) for name in ("a.png", "b.png", "text.png")]
+    (tmp_path / "b.png").rename(tmp_path / "hidden.png")
+    folder = tmp_path / "runs" / "a"
+    limited = extract(few, folder, contract=replace(source.contract, max_pixels=100))
+    assert sorted(limited.bad) == ["a.png", "b.png", "text.png"]
+    assert "too many pixels" in limited.bad["a.png"]
+    (tmp_path / "hidden.png").rename(tmp_path / "b.png")
+    free = extract(few, folder)
+    assert (sorted(free.bad), free.computed) == (["text.png"], 2)
+
+
+def test_remarks_are_kept_with_the_features(extract: Callable[..., Any], tmp_path: Path):
+    Image.new("RGB", (90, 90)).save(tmp_path / "black.png")
+    Image.fromarray(np.random.default_rng(0).random((90, 90), np.float32)).save(tmp_path / "float.tif")
+    few = [Sample(str(tmp_path / name), 0, name) for name in ("black.png", "float.tif")]
+    want = {"black.png": ALIKE, "float.tif": grey.UNIT}
+    assert extract(few, tmp_path / "runs" / "a").remarks == want
+    assert extract(few, tmp_path / "runs" / "a").remarks == want
+    assert extract(few, tmp_path / "runs" / "b").remarks == want
 
 
 def test_finetuning_leaves_every_bit_of_the_backbone(run: Path):
