@@ -10,7 +10,7 @@ import typer
 from edge_tl.cli import options
 from edge_tl.cli.console import Debug, Json, Progress, finish, say
 from edge_tl.cli.grid import grid
-from edge_tl.cli.options import Out, Settings
+from edge_tl.cli.options import Out, Overwrite, Settings
 from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
 
 
@@ -46,6 +46,7 @@ def finetune(
     folds: Annotated[int | None, typer.Option(help="Cross-validate over so many folds as well.")] = None,
     seed: Annotated[int | None, typer.Option(help="Draws everything that is random.")] = None,
     out: Out = None,
+    overwrite: Overwrite = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files.")] = False,
     set_: Settings = None,
@@ -73,11 +74,17 @@ def finetune(
     asked = options.of_data(data_or_recipe).changed(flags, set_)
     recipe, run = asked.recipe(), asked.run
     if not processes.is_main():  # the main process speaks and writes for all
-        room.finetune(recipe, out or run, resumed=resume)
+        room.finetune(recipe, out or run, resumed=resume, overwrite=overwrite)
         return 0
     with Progress() as progress:
         result = room.finetune(
-            recipe, out or run, resumed=resume, progress=progress, note=progress.note, watch=progress.watch
+            recipe,
+            out or run,
+            resumed=resume,
+            overwrite=overwrite,
+            progress=progress,
+            note=progress.note,
+            watch=progress.watch,
         )
     counts = ", ".join(f"{n} {split}" for split, n in result["n"].items() if n)
     say(f"next: edge-tl export {result['run']} --int8")
@@ -115,6 +122,7 @@ def import_(
     ] = False,
     seed: Annotated[int | None, typer.Option(help="Draws everything that is random.")] = None,
     out: Out = None,
+    overwrite: Overwrite = False,
     set_: Settings = None,
     json: Json = False,
     debug: Debug = False,
@@ -134,7 +142,14 @@ def import_(
     recipe = options.Asked({}, "options").changed(flags, set_).recipe()
     with Progress() as progress:
         result = importing.adopt(
-            weights, recipe, out, labels=labels, reorder=reorder, progress=progress, note=progress.note
+            weights,
+            recipe,
+            out,
+            labels=labels,
+            reorder=reorder,
+            overwrite=overwrite,
+            progress=progress,
+            note=progress.note,
         )
     say(f"next: edge-tl export {result['run']} --int8")
     figures = result["metrics"]
@@ -198,6 +213,7 @@ def export(
     max_size: Annotated[float | None, typer.Option(help="Ship nothing larger: megabytes.")] = None,
     thorough: Annotated[bool, typer.Option(help="Time long enough for a p99 (minutes).")] = False,
     out: Out = None,
+    overwrite: Overwrite = False,
     set_: Settings = None,
     json: Json = False,
     debug: Debug = False,
@@ -221,7 +237,13 @@ def export(
     say(_budget(recipe.export.max_drop))
     with Progress() as progress:
         record = pack.export(
-            run, out, recipe, effort=THOROUGH if thorough else QUICK, progress=progress, note=progress.note
+            run,
+            out,
+            recipe,
+            effort=THOROUGH if thorough else QUICK,
+            overwrite=overwrite,
+            progress=progress,
+            note=progress.note,
         )
     say(
         f"next: copy {record['bundle']} to the device, and there: edge-tl verify {Path(record['bundle']).name}"

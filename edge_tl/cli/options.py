@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edge_tl.host.settings import Recipe
 
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The folder that the result becomes.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is finished in that folder.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a recipe field, e.g. head.max_iter=100; repeatable."),

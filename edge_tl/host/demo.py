@@ -13,10 +13,13 @@ from edge_tl.host.bundling.pack import export
 from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.recipe import load, parse
 from edge_tl.host.training.finetune import finetune
+from edge_tl.target.errors import BadInput
+from edge_tl.target.files import write_atomic
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.timing.bench import QUICK
 
-DIGITS = "digits"
+DIGITS, RUN, BUNDLE = "digits", "run", "bundle"
+MARK = ".edge-tl-demo"
 
 
 def write_digits(folder: Path) -> Path:
@@ -38,12 +41,18 @@ def write_digits(folder: Path) -> Path:
 def run(out: Path, *, progress: Progress = no_progress, note: Note = no_note) -> dict[str, Any]:
     """Fine-tune, export, quantize, time and verify on the digits, below `out`.
 
-    Returns the bundle's record with `bundle` and `report`, the paths of the folder and of the page.
+    Returns the bundle's record with `bundle` and `report`, the paths of the folder and of the page. In a folder that
+    an earlier demo made and marked, its run and bundle are made anew. Raises `BadInput` for any other that holds a run.
     """
-    checkpoint.claim(out, (DIGITS, "run", "bundle"))
+    checkpoint.claim(out, (DIGITS, RUN, BUNDLE))
+    again = (out / MARK).is_file()
+    if not again and ((out / RUN).exists() or (out / BUNDLE).exists()):
+        raise BadInput(f"--out {out}: holds a run or a bundle that is not the demo's. Choose another folder.")
+    write_atomic(out / MARK, b"edge-tl demo made this folder and writes over what is in it.\n")
     settings = load(shelf.get("demo"))
     settings["data"]["path"] = str(write_digits(out / DIGITS))
     recipe = parse(settings, source="recipe demo")
-    finetune(recipe, out / "run", progress=progress, note=note)
-    record = export(out / "run", out / "bundle", recipe, effort=QUICK, progress=progress, note=note)
-    return record | {"report": str(out / "bundle" / "report.html")}
+    listening: dict[str, Any] = {"overwrite": again, "progress": progress, "note": note}
+    finetune(recipe, out / RUN, **listening)
+    record = export(out / RUN, out / BUNDLE, recipe, effort=QUICK, **listening)
+    return record | {"report": str(out / BUNDLE / "report.html")}

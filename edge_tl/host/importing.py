@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edge_tl.host import checkpoint, weights, zoo
+from edge_tl.host import checkpoint, keeping, weights, zoo
 from edge_tl.host.bundling.evidence import evaluate
 from edge_tl.host.images import data, listing
 from edge_tl.host.images.survey import survey
@@ -42,6 +42,7 @@ def adopt(
     *,
     labels: Path | None = None,
     reorder: bool = False,
+    overwrite: bool = False,
     progress: Progress = no_progress,
     note: Note = no_note,
 ) -> dict[str, Any]:
@@ -49,7 +50,8 @@ def adopt(
 
     `recipe.model.name` is a model of the zoo, of timm, or `factory:package.module:function`. `labels` is a file with
     one label a line, in the order of the model's outputs; without it they are the folder's classes, sorted. A file in
-    another order than the folder is taken only with `reorder`, which then matches them by name. Raises `BadInput` for
+    another order than the folder is taken only with `reorder`, which then matches them by name. A finished run in
+    `out` is replaced only with `overwrite`; the default folder gets a number. Raises `BadInput` for
     weights that do not fit, labels that do not fit the head, and a folder of other classes; `out` is then untouched.
     """
     start = perf_counter()
@@ -67,6 +69,9 @@ def adopt(
             "model.normalize = dataset: an imported model keeps the statistics it was trained with. Give them: "
             "--set model.mean=[…] --set model.std=[…]."
         )
+    run = keeping.run_folder(
+        Path("runs") / path.name.split(".")[0], recipe, out, overwrite=overwrite, note=note
+    )
     state = weights.read_state(path)
     model, pooled = _fitted(name, state, path)
     outputs = _outputs(model, contract, name)
@@ -79,7 +84,6 @@ def adopt(
     seen = survey(contract, found.samples, found.sources(), progress)
     split = recipe.data.model_dump(include={"val", "test", "on_bad_image", "limit"})
     dataset = data.settle(found, seen.bad, seed=recipe.seed, **split)
-    run = out or Path("runs") / path.name.split(".")[0]
     judged = "test" if dataset.split("test") else "val"
     samples = dataset.split(judged)
     runtime = TorchRuntime(model, device="cuda" if torch.cuda.is_available() else "cpu")

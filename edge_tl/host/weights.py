@@ -9,6 +9,7 @@ import http.client
 import pickle
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch import nn
 
 from edge_tl.host import zoo
 from edge_tl.target.contract import INTERPOLATIONS, Preprocess
-from edge_tl.target.errors import BadInput
+from edge_tl.target.errors import BadInput, EdgeTLError
 
 EMBEDDED_MODEL = "mobilenet_v3_small"
 EMBEDDED_FILE = "mobilenet_v3_small-tiny64-features-fp16.safetensors"
@@ -199,6 +200,15 @@ def assumed(name: str) -> Preprocess:
     if name.startswith(zoo.FACTORY):
         return Preprocess()
     return _of_timm(name) if name.startswith(zoo.TIMM) else _published(zoo.row(name).contract)
+
+
+def own_size(name: str, weights: str) -> int | None:
+    """Side in pixels of the input that the weights were trained with; None for a model that is not known."""
+    with suppress(EdgeTLError):
+        if weights == "imagenet" and not name.startswith((zoo.TIMM, zoo.FACTORY)):
+            return _published(zoo.row(name).imagenet).input_size[0]
+        return (EMBEDDED_CONTRACT if weights == "embedded" else assumed(name)).input_size[0]
+    return None
 
 
 def _published(weights: Any) -> Preprocess:

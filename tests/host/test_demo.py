@@ -73,3 +73,17 @@ def test_the_demo_runs_offline_and_keeps_its_budget(shell: Callable[..., Any], t
     assert {a["id"] for a in record["artifacts"] if a["precision"] == "fp32" and a["drop_pp"] == 0} == {
         "onnx-fp32", "openvino-fp32",
     }  # fmt: skip
+
+
+def test_the_demo_writes_over_its_own_folder_and_over_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[bool] = []
+    monkeypatch.setattr(demo, "finetune", lambda recipe, out, **how: out.mkdir(exist_ok=True))
+    monkeypatch.setattr(demo, "export", lambda run, out, recipe, **how: asked.append(how["overwrite"]) or {})
+    demo.run(tmp_path / "demo")
+    demo.run(tmp_path / "demo")
+    assert asked == [False, True]
+    (tmp_path / "mine" / "run").mkdir(parents=True)
+    with pytest.raises(BadInput, match="not the demo's"):
+        demo.run(tmp_path / "mine")

@@ -108,14 +108,14 @@ def judge(
         "artifacts": artifacts,
         "recommended": None,
         "golden": golden,
-        "provenance": _anonymous(provenance(recipe))
+        "provenance": anonymous(provenance(recipe))
         | {
             "model": saved["model"],
             "pooled": saved["pooled"],
             "hidden": saved.get("hidden", []),
             "weights": saved["weights"],
             "strategy": saved["strategy"],
-            "finetune": _anonymous(saved["provenance"]),
+            "finetune": anonymous(saved["provenance"]),
             "sets": dataset.counts() | {name: len(samples) for name, samples in sets.items()},
         },
     }
@@ -198,7 +198,7 @@ def _coverage(
     }
 
 
-def _anonymous(facts: dict[str, Any]) -> dict[str, Any]:
+def anonymous(facts: dict[str, Any]) -> dict[str, Any]:
     """Without the desk's paths: a bundle travels."""
     recipe = json.loads(json.dumps(facts["recipe"]))
     for section, key in (("data", "path"), ("model", "weights")):

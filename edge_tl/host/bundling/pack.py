@@ -12,13 +12,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from edge_tl.host import checkpoint
+from edge_tl.host import checkpoint, keeping
 from edge_tl.host.bundling import evidence, verdict
 from edge_tl.host.bundling.artifacts import PRECISIONS, sets_of, write_artifacts
-from edge_tl.host.bundling.judgement import judge
+from edge_tl.host.bundling.judgement import anonymous, judge
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.pages.page import write_page
+from edge_tl.host.provenance import provenance
 from edge_tl.host.reference import CUDA_MODES, TorchRuntime, cuda_at_hand
 from edge_tl.host.settings import Recipe
 from edge_tl.target import bundle as bundles
@@ -49,17 +50,26 @@ def export(
     recipe: Recipe,
     *,
     effort: Effort,
+    overwrite: bool = False,
     progress: Progress = no_progress,
     note: Note = no_note,
 ) -> dict[str, Any]:
-    """Export the run to `out` (default `exported/NAME`) and return the bundle's record with `bundle`, its path.
+    """Export the run to `out` (default `exported/NAME`, numbered where that is another bundle) and return the bundle's
+    record with `bundle`, its path.
 
     `recipe.export` holds the budgets. A gate that fails is in the record (`passed` false); everything is still
-    saved. Raises `BadInput` when the run or its images are not as they were; `out` is then unchanged.
+    saved. Raises `BadInput` when the run or its images are not as they were, and, without `overwrite`, when `out` is a
+    bundle already; `out` is then unchanged.
     """
     model, saved = checkpoint.load(run)
     dataset = Dataset.from_json(saved["data"], saved["labels"])
-    out = out or Path("exported") / saved["name"]
+    made_of = {
+        "recipe": anonymous(provenance(recipe))["recipe"],
+        "weights_sha256": saved["files"][0]["sha256"],
+    }
+    out = keeping.bundle_folder(
+        Path("exported") / saved["name"], made_of, out, overwrite=overwrite, note=note
+    )
     contract = Preprocess.from_json(saved["preprocess"])
     sets = sets_of(dataset, contract, recipe)
     evidence.check_images(dataset, [sample for samples in sets.values() for sample in samples])
@@ -74,7 +84,7 @@ def export(
         )
         record = judge(reference, artifacts, staging, contract, dataset, sets, saved, recipe, progress)
         record["name"] = out.name
-        record["provenance"] |= {"run": os.path.relpath(run.resolve(), out.resolve())}
+        record["provenance"] |= made_of | {"run": os.path.relpath(run.resolve(), out.resolve())}
         bundles.write_record(staging, record)
         if recipe.export.max_p95_ms is not None:
             effort = effort.supporting(0.95)

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from edge_tl.host import checkpoint, processes
+from edge_tl.host import checkpoint, keeping, processes
 from edge_tl.host.images import data, listing
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.images.survey import survey
@@ -27,7 +27,7 @@ from edge_tl.host.training import features, resume
 from edge_tl.host.training.folds import cross_validate
 from edge_tl.host.training.learn import DECODED, judge, labels_of, learn
 from edge_tl.host.training.metrics import metrics
-from edge_tl.host.weights import Source, open_source
+from edge_tl.host.weights import Source, open_source, own_size
 from edge_tl.target.errors import BadInput
 from edge_tl.target.progress import Progress, no_progress
 
@@ -54,16 +54,18 @@ def finetune(
     out: Path | None = None,
     *,
     resumed: bool = False,
+    overwrite: bool = False,
     progress: Progress = no_progress,
     note: Note = no_note,
     watch: Watch = no_watch,
 ) -> dict[str, Any]:
-    """Fine-tune as `recipe` says and write the run to `out` (default `runs/NAME`).
+    """Fine-tune as `recipe` says and write the run to `out` (default `runs/NAME`, numbered where that is another run).
 
     With `resumed` an unfinished run in that folder goes on from its last checkpoint, and a finished one is returned
-    as it is. Returns `{run, model, strategy, classes, n{train,val,test}, metrics{accuracy, macro_f1, split, …},
-    seconds{features, train, total}, …}`. Raises `BadInput`; whatever it raises, `out` is then no finished run, or
-    still the one it was. Of several processes the main one alone writes and returns figures.
+    as it is. Without `overwrite` a finished run is refused rather than replaced. Returns `{run, model, strategy,
+    classes, n{train,val,test}, metrics{accuracy, macro_f1, split, …}, seconds{features, train, total}, …}`. Raises
+    `BadInput`; whatever it raises, `out` is then no finished run, or still the one it was. Of several
+    processes the main one alone writes and returns figures.
     """
     start = perf_counter()
     if recipe.data.path is None:
@@ -73,9 +75,11 @@ def finetune(
             f"train.batch_size = {recipe.train.batch_size}: {processes.count()} processes cannot share it evenly. "
             f"Use a multiple of {processes.count()}."
         )
-    name = recipe.name or _name(recipe)
-    run = out or Path("runs") / name
-    if resumed and _finished(run, recipe):
+    base = Path("runs") / (recipe.name or _name(recipe))
+    run = processes.from_main(
+        lambda: keeping.run_folder(base, recipe, out, resumed=resumed, overwrite=overwrite, note=note)
+    )
+    if resumed and not overwrite and keeping.is_same(run, recipe):
         note(f"{run} is finished")
         return result_of(run, checkpoint.read(run))
     found_files = processes.from_main(
@@ -94,7 +98,7 @@ def finetune(
     if source.origin == "none":
         note("NOTHING IS TRANSFERRED: --weights none leaves the backbone random; expect a poor classifier.")
     if processes.is_main():  # not before: bad data or weights leave no folder behind
-        _claim(run, recipe, resumed)
+        _claim(run, recipe, resumed, overwrite)
     source, dataset, found = _looked_at(recipe, source, found_files, run, progress)
     _tell(dataset, note)
     if recipe.data.folds:  # refused now, not after the training
@@ -127,7 +131,7 @@ def finetune(
     trained = perf_counter()
 
     record = {
-        "name": run.name if out else name,
+        "name": run.name,
         "model": recipe.model.name,
         "weights": source.origin,
         "pooled": source.pooled,
@@ -193,20 +197,15 @@ def result_of(run: Path, record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _finished(run: Path, recipe: Recipe) -> bool:
-    """Whether the folder holds what `recipe` makes, and not an older run that another was to replace."""
-    if not (run / checkpoint.RECORD).is_file() or (run / resume.STATE).is_file():
-        return False
-    made: dict[str, Any] = checkpoint.read(run)["provenance"]["recipe"]
-    return made == recipe.model_dump(mode="json")
-
-
-def _claim(run: Path, recipe: Recipe, resumed: bool) -> None:
+def _claim(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> None:
     """Make the folder and write down what it will hold; an unfinished training is not started over unasked."""
     checkpoint.claim(run, RUN_FILES)
+    if overwrite:
+        (run / resume.STATE).unlink(missing_ok=True)
     if (run / resume.STATE).is_file() and not resumed:
         raise BadInput(
-            f"{run} holds an unfinished training. Add --resume to go on with it, or choose another --out."
+            f"{run} holds an unfinished training. Add --resume to go on with it, choose another --out, or add "
+            "--overwrite to start it anew."
         )
     if not (run / resume.STATE).is_file():  # a refused attempt to resume must not change what can be resumed
         checkpoint.write_recipe(run, recipe)
@@ -252,11 +251,15 @@ def _events(recipe: Recipe, run: Path, watch: Watch) -> Iterator[Watch]:
 
 
 def _name(recipe: Recipe) -> str:
-    """A name for the run: data, model and, where one is asked for, strategy, without what cannot be in a name."""
+    """A name for the run: data, model and, where they are asked for, strategy and size; without what cannot be in a
+    name."""
     last = Path(str(recipe.data.path)).expanduser().resolve()
     parts = [last.name if last.is_dir() else last.name.split(".")[0], recipe.model.name]
     if recipe.train.strategy != "auto":
         parts.append(recipe.train.strategy)
+    size = recipe.model.image_size
+    if size is not None and size != own_size(recipe.model.name, recipe.model.weights):
+        parts.append(f"{size}px")
     return "-".join(re.sub(r"[^\w.-]+", "-", part).strip("-") or "data" for part in parts)
 
 
