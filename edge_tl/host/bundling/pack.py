@@ -63,6 +63,9 @@ def export(
     """
     model, saved = checkpoint.load(run)
     dataset = Dataset.from_json(saved["data"], saved["labels"])
+    contract = Preprocess.from_json(saved["preprocess"])
+    sets = sets_of(dataset, contract, recipe)
+    evidence.check_images(dataset, [sample for samples in sets.values() for sample in samples])
     made_of = {
         "recipe": anonymous(provenance(recipe))["recipe"],
         "weights_sha256": saved["files"][0]["sha256"],
@@ -70,9 +73,6 @@ def export(
     out = keeping.bundle_folder(
         Path("exported") / saved["name"], made_of, out, overwrite=overwrite, note=note
     )
-    contract = Preprocess.from_json(saved["preprocess"])
-    sets = sets_of(dataset, contract, recipe)
-    evidence.check_images(dataset, [sample for samples in sets.values() for sample in samples])
     checkpoint.claim(out, BUNDLE_FILES)
     for stale in out.glob(f"{_STAGING}*"):
         shutil.rmtree(stale)

@@ -38,7 +38,7 @@ def test_a_signal_leaves_no_bundle_or_the_old_one(
     out = tmp_path / "out"
     shutil.copytree(bundle, out)
     before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
-    command = (SHORTCUT, bundle, "export", run, "--int8", "--out", out, "--json")
+    command = (SHORTCUT, bundle, "export", run, "--int8", "--out", out, "--overwrite", "--json")
     done = python(*command, STRIKE=f"{moment}:{name}")
     assert done.returncode == (-9 if name == "SIGKILL" else 130), done.stderr
     assert done.stdout == ""
