@@ -75,6 +75,8 @@ def verify(
         say(f"left out {entry['path']}: {entry['reason']}")
     if len(left_out) > SHOWN:
         say(f"left out {len(left_out) - SHOWN} more; --json has them all")
+    for entry in result["data"]["not_images"] if "data" in result else []:
+        say(f"passed over {entry['n']} {entry['kind']}: no images")
     rows = [
         [
             "pass" if gate["passed"] else "FAIL",

@@ -7,6 +7,7 @@ Everything after it (`export`, `verify`, `bench`) takes the run as one that `fin
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,6 +20,7 @@ from edge_tl.host import checkpoint, keeping, weights, zoo
 from edge_tl.host.bundling.evidence import evaluate
 from edge_tl.host.images import data, listing
 from edge_tl.host.images.survey import survey
+from edge_tl.host.images.told import tell
 from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.provenance import provenance
 from edge_tl.host.reference import TorchRuntime
@@ -116,6 +118,7 @@ def adopt(
         "seconds": {"features": 0.0, "train": 0.0, "total": extracted - start},
         "provenance": provenance(recipe) | {"features": None, "features_computed": 0, "processes": 1},
     }
+    tell(dataset, note)
     checkpoint.claim(run, RUN_FILES)
     of_a_training_before = (resume.STATE, resume.BEST, resume.LAST, checkpoint.RECIPE)
     for stale in of_a_training_before:
@@ -259,7 +262,7 @@ def _matched(found: data.Listing, outputs: int, labels: Path | None, reorder: bo
         )
     place = {label: i for i, label in enumerate(given)}
     moved = [s.relabelled(place[found.labels[s.label]]) for s in found.samples]
-    return data.Listing(found.root, given, moved)
+    return replace(found, labels=given, samples=moved)
 
 
 def _list(names: list[str], first: int = 0) -> str:

@@ -1,4 +1,4 @@
-"""Folders and files of images as batches of model inputs, decoded ahead on the allowed cores.
+"""Files of images as batches of model inputs, decoded ahead on the allowed cores.
 
 It must not know what a label or a model is; a file that cannot be decoded is named, never half-read.
 """
@@ -19,26 +19,6 @@ from edge_tl.target.errors import BadImage
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.reading import Encoded
 
-IMAGE_SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".avif",
-        ".jp2",
-    ]
-)
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -50,27 +30,6 @@ class Batch:
     bad: dict[int, str]
     remarks: dict[int, str] = field(default_factory=dict)
     passing: set[int] = field(default_factory=set)
-
-
-def is_image_file(path: Path) -> bool:
-    """By suffix, and not hidden: what a folder holds beside images (notes, caches) is never decoded."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-
-
-def class_folders(root: Path) -> list[Path]:
-    """The visible sub-folders of `root`, sorted by name: one per class."""
-    return sorted(
-        (p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__"))), key=lambda p: p.name
-    )
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Every image file below `folder`, sorted, skipping hidden folders."""
-    return sorted(
-        p
-        for p in folder.rglob("*")
-        if is_image_file(p) and not any(part.startswith(".") for part in p.relative_to(folder).parts)
-    )
 
 
 def batches(contract: Preprocess, sources: Sequence[Path | Encoded], *, size: int = 16) -> Iterator[Batch]:

@@ -21,8 +21,10 @@ from edge_tl.target import compare
 from edge_tl.target.bundle import REFERENCE, Artifact, Bundle, contract_seal
 from edge_tl.target.errors import BadImage, BadInput, MissingExtra
 from edge_tl.target.files import sha256_file
-from edge_tl.target.loader import batches, class_folders, image_files
+from edge_tl.target.labelled import Labelled, labelled_files
+from edge_tl.target.loader import batches
 from edge_tl.target.machine import identity, int8_isa
+from edge_tl.target.names import shown
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.runtime import Logits, Runtime, notes, open_runtime, ran
 from edge_tl.target.runtimes.offered import able
@@ -62,7 +64,7 @@ def verify(
     """
     chosen = [bundle.artifact(a) for a in artifacts] or bundle.artifacts
     # Before the gates, which take their time: a folder that cannot be is refused at once.
-    files = labelled_files(bundle, data) if data is not None else None
+    files = labelled_files(bundle.labels, data) if data is not None else None
     runtimes, skipped = open_installed(chosen, device, allow_fallback=allow_fallback)
     gates = [_pixels_gate(bundle)]
     pixels, host = bundle.golden_pixels(), bundle.golden_logits()
@@ -165,40 +167,16 @@ def _loss_gate(artifact: Artifact, logits: Logits, reference: Logits) -> Gate:
     return Gate("loss", artifact.id, measured, limit, "agreement", passed, reason)
 
 
-def labelled_files(bundle: Bundle, data: Path) -> tuple[list[Path], NDArray[np.int64], str]:
-    """The images below `data` (a folder per class, or `test/` or `val/` that holds them) and their class index
-    in the bundle's order, and which folder was taken. Raises `BadInput` on other classes."""
-    if not data.is_dir():
-        raise BadInput(f"no such folder: {data}. Give a folder with one sub-folder per class.")
-    root = data
-    if {folder.name for folder in class_folders(data)} - set(
-        bundle.labels
-    ):  # not classes: splits that hold them
-        root = next((data / split for split in ("test", "val") if (data / split).is_dir()), data)
-    folders = class_folders(root)
-    if {f.name for f in folders} - set(bundle.labels) or not folders:
-        raise BadInput(
-            f"classes of {root}: {', '.join(f.name for f in folders) or 'none'}; "
-            f"classes of the bundle: {', '.join(bundle.labels)}. Rename the folders to match."
-        )
-    paths, labels = [], []
-    for folder in folders:
-        files = image_files(folder)
-        paths += files
-        labels += [bundle.labels.index(folder.name)] * len(files)
-    if not paths:
-        raise BadInput(f"no images below {root}. Put each class's images into its sub-folder.")
-    return paths, np.array(labels, np.int64), str(root)
-
-
 def _on_folder(
     bundle: Bundle,
     chosen: Sequence[Artifact],
     runtimes: dict[str, Runtime],
-    files: tuple[list[Path], NDArray[np.int64], str],
+    files: Labelled,
     progress: Progress,
 ) -> tuple[dict[str, Any], list[Gate]]:
-    paths, labels, root = files
+    root, closed = files.root, _closed(files.paths)
+    open_ = np.array([path not in closed for path in files.paths], np.bool_)
+    paths, labels = [path for path in files.paths if path not in closed], files.labels[open_]
     two = _in_two_classes(paths, labels)
     unclear = [paths[i] for i in np.flatnonzero(two)]
     paths, labels = [paths[i] for i in np.flatnonzero(~two)], labels[~two]
@@ -233,9 +211,30 @@ def _on_folder(
                 reason += "; so few cannot tell it from one within the limit: give more images"
             gates.append(Gate("loss", name, row["drop_pp"], limit, "pp", passed, reason))
         rows.append(row)
-    skipped = [{"path": str(path), "reason": TWO_CLASSES} for path in unclear]
-    skipped += [{"path": str(paths[i]), "reason": reason} for i, reason in bad.items()]
-    return {"folder": root, "reference": stand_in, "accuracy": rows, "skipped": skipped}, gates
+    skipped = [
+        *files.left_out,
+        *({"path": shown(str(path)), "reason": reason} for path, reason in closed.items()),
+        *({"path": shown(str(path)), "reason": TWO_CLASSES} for path in unclear),
+        *({"path": shown(str(paths[i])), "reason": reason} for i, reason in bad.items()),
+    ]
+    return {
+        "folder": root,
+        "reference": stand_in,
+        "accuracy": rows,
+        "skipped": skipped,
+        "not_images": files.not_images,
+    }, gates
+
+
+def _closed(paths: Sequence[Path]) -> dict[Path, str]:
+    """Which files may not be read, and why."""
+    closed = {}
+    for path in paths:
+        try:
+            path.open("rb").close()
+        except PermissionError as error:
+            closed[path] = f"cannot be read: {error.strerror}"
+    return closed
 
 
 def _in_two_classes(paths: Sequence[Path], labels: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Folders to batches: sorted, complete, and a bad file is named."""
+"""Files to batches: in order, complete, and a bad file is named."""
 
 from __future__ import annotations
 
@@ -16,12 +16,6 @@ from edge_tl.target.contract import Framed, Preprocess
 SMALL = Preprocess(resize_size=(12, 12), crop=(8, 8))
 
 
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"")
-
-
 def pictures(root: Path, count: int) -> list[Path]:
     rng = np.random.default_rng(1)
     paths = [root / f"{i:03d}.png" for i in range(count)]
@@ -29,30 +23,6 @@ def pictures(root: Path, count: int) -> list[Path]:
         size = (9 + i % 7, 10 + i % 5, 3)
         Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(path)
     return paths
-
-
-def test_image_files_are_sorted_visible_and_images(tmp_path: Path) -> None:
-    touch(
-        tmp_path,
-        *("b.JPG", "a.png", "deep/er/c.TiFf", "z.jpeg", "w.webp"),
-        *("notes.txt", "Thumbs.db", ".hidden.png", ".cache/d.png", "deep/.x/e.png", "noextension", "png"),
-    )
-    (tmp_path / "folder.png").mkdir()
-    found = [str(p.relative_to(tmp_path)) for p in loader.image_files(tmp_path)]
-    assert found == ["a.png", "b.JPG", "deep/er/c.TiFf", "w.webp", "z.jpeg"]
-    assert loader.image_files(tmp_path / "folder.png") == []
-
-
-def test_image_files_below_a_hidden_folder_count(tmp_path: Path) -> None:
-    """Only what lies below the given folder is judged, not where it lies."""
-    touch(tmp_path, ".data/cat/a.png")
-    assert loader.image_files(tmp_path / ".data/cat") == [tmp_path / ".data/cat/a.png"]
-
-
-def test_class_folders(tmp_path: Path) -> None:
-    touch(tmp_path, "cat/a.png", "Dog/a.png", ".git/a.png", "__MACOSX/a.png", "__pycache__/x", "readme.md")
-    (tmp_path / "empty").mkdir()
-    assert [p.name for p in loader.class_folders(tmp_path)] == ["Dog", "cat", "empty"]
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, 16), (16, 16), (17, 16), (50, 4), (5, 1)])

@@ -14,7 +14,8 @@ from PIL import Image
 
 from edge_tl.target.bundle import read_bundle
 from edge_tl.target.errors import BadInput
-from edge_tl.target.verify import labelled_files, verify
+from edge_tl.target.labelled import labelled_files
+from edge_tl.target.verify import verify
 
 Edit = Callable[..., None]
 LABELS = ["dog", "cat", "eel"]
@@ -153,17 +154,18 @@ def test_splits_are_looked_into(bundle_root: Path, labelled: Path, tmp_path: Pat
         shutil.copytree(labelled, tmp_path / "splits" / name)
     for path in (tmp_path / "splits" / split).rglob("0[3-9].png"):
         path.unlink()
-    paths, labels, root = labelled_files(read_bundle(bundle_root), tmp_path / "splits")
-    assert root == str(tmp_path / "splits" / split)
+    found = labelled_files(LABELS, tmp_path / "splits")
+    paths, labels = found.paths, found.labels
+    assert found.root == str(tmp_path / "splits" / split)
     assert len(paths) == 15
     assert [LABELS[i] for i in labels] == [path.parent.name for path in paths]
 
 
 def test_some_of_the_classes_are_enough(bundle_root: Path, labelled: Path) -> None:
     shutil.rmtree(labelled / "dog")
-    paths, labels, _ = labelled_files(read_bundle(bundle_root), labelled)
-    assert len(paths) == 24
-    assert set(labels.tolist()) == {1, 2}
+    found = labelled_files(LABELS, labelled)
+    assert len(found.paths) == 24
+    assert set(found.labels.tolist()) == {1, 2}
 
 
 def test_other_classes_are_refused_with_both_lists(bundle_root: Path, labelled: Path) -> None:
@@ -194,9 +196,9 @@ def test_a_class_that_is_named_like_a_split(bundle_root: Path, labelled: Path, r
     """Which of two readings is meant, the bundle's labels tell."""
     (labelled / "eel").rename(labelled / "test")
     reseal(bundle_root, lambda record: record.update(labels=["dog", "cat", "test"]))
-    paths, labels, _ = labelled_files(read_bundle(bundle_root), labelled)
-    assert len(paths) == 36
-    assert set(labels.tolist()) == {0, 1, 2}
+    found = labelled_files(read_bundle(bundle_root).labels, labelled)
+    assert len(found.paths) == 36
+    assert set(found.labels.tolist()) == {0, 1, 2}
 
 
 def test_a_wrong_folder_is_refused_before_the_gates_take_their_time(

@@ -46,11 +46,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class Listing:
-    """Every image found, before any was decoded."""
+    """Every image found, before any was decoded.
+
+    `left_out` is `{path, reason}` of what lies in a class and is not used, `beside` of what lies in none; `not_images`
+    counts other files, `{kind, n, example}`.
+    """
 
     root: Path
     labels: list[str]
     samples: list[Sample]
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    beside: list[dict[str, str]] = field(default_factory=list)
+    not_images: list[dict[str, Any]] = field(default_factory=list)
 
     def sources(self) -> list[Path | Member]:
         """Where the encoded image of each sample is."""
@@ -61,7 +68,8 @@ class Listing:
 class Dataset:
     """The samples that take part, each in one split, and what was left out and why.
 
-    `leaks` are groups that the data's own splits tear apart: `{group, splits, n}`.
+    `leaks` are groups that the data's own splits tear apart: `{group, splits, n}`; `not_images` counts files that are
+    none: `{kind, n, example}`.
     """
 
     root: Path
@@ -70,6 +78,7 @@ class Dataset:
     skipped: list[dict[str, str]] = field(default_factory=list)
     duplicates: list[dict[str, Any]] = field(default_factory=list)
     leaks: list[dict[str, Any]] = field(default_factory=list)
+    not_images: list[dict[str, Any]] = field(default_factory=list)
 
     def split(self, name: str) -> list[Sample]:
         """The samples of "train", "val" or "test"."""
@@ -89,6 +98,7 @@ class Dataset:
             "path": str(self.root),
             "n": self.counts(),
             "skipped": self.skipped,
+            "not_images": self.not_images,
             "duplicates": self.duplicates,
             "leaks": self.leaks,
             "samples": [_entry(s) for s in self.samples],
@@ -101,8 +111,15 @@ class Dataset:
         for split, label, digest, path, *more in record["samples"]:
             group, member = more or (None, None)
             samples.append(Sample(path, label, digest, split, group, tuple(member) if member else None))
-        leaks = record.get("leaks", [])  # records before groups have none
-        return cls(Path(record["path"]), labels, samples, record["skipped"], record["duplicates"], leaks)
+        return cls(
+            Path(record["path"]),
+            labels,
+            samples,
+            record["skipped"],
+            record["duplicates"],
+            record.get("leaks", []),  # older records have neither
+            record.get("not_images", []),
+        )
 
 
 def _entry(s: Sample) -> list[Any]:
@@ -140,7 +157,10 @@ def settle(
     `BadInput` when a class is left with fewer than two images or lies in one group, or when `on_bad_image` is
     "fail" and one is bad.
     """
-    skipped = [{"path": s.path, "reason": bad[s.digest]} for s in listing.samples if s.digest in bad]
+    skipped = [
+        *listing.left_out,
+        *({"path": s.path, "reason": bad[s.digest]} for s in listing.samples if s.digest in bad),
+    ]
     if skipped and on_bad_image == "fail":
         raise BadInput(
             f"bad image: {listing.root / skipped[0]['path']}: {skipped[0]['reason']}. "
@@ -148,7 +168,10 @@ def settle(
         )
     good = [s for s in listing.samples if s.digest not in bad]
     good, duplicates, pinned = _without_duplicates(good)
-    need_two(listing.root, listing.labels, (listing.labels[s.label] for s in good))
+    left = Counter(s.label for s in good)
+    for label, name in enumerate(listing.labels):
+        if left[label] < 2:
+            raise BadInput(_too_few(listing, label, name, left[label], bad))
     held = {s.split for s in listing.samples} & {"val", "test"}
     if "val" in held:
         good = [s if s.split else replace(s, split="train") for s in good]
@@ -157,7 +180,10 @@ def settle(
         good = _drawn(good, shares, seed, pinned, listing.labels)
     if limit is not None:
         good = _limited(good, limit, seed)
-    dataset = Dataset(listing.root, listing.labels, good, skipped, duplicates, _leaks(good))
+    skipped += listing.beside
+    dataset = Dataset(
+        listing.root, listing.labels, good, skipped, duplicates, _leaks(good), listing.not_images
+    )
     for split in ("train", "val"):
         present = {s.label for s in dataset.split(split)}
         if absent := [name for i, name in enumerate(listing.labels) if i not in present]:
@@ -204,6 +230,23 @@ def need_two(where: Path | str, labels: list[str], each: Iterable[str]) -> None:
                 f"class {label!r} has {count} usable image{'' if count == 1 else 's'} in {where}; "
                 "it needs at least 2, one to learn from and one to check with. Add images."
             )
+
+
+def _too_few(listing: Listing, label: int, name: str, left: int, bad: dict[str, str]) -> str:
+    """Why a class that had two images is left with fewer."""
+    elsewhere = {s.digest for s in listing.samples if s.label != label}
+    own = [s for s in listing.samples if s.label == label]
+    whole = [s for s in own if s.digest not in bad]
+    both = sum(s.digest in elsewhere for s in whole)
+    of_these = [(len(own) - len(whole), next((bad[s.digest] for s in own if s.digest in bad), ""))]
+    of_these += [(both, "the same image in two classes: left out")]
+    of_these += [(len(whole) - both - left, "the same image again")]
+    why = ", ".join(f"{n} {reason}" for n, reason in of_these if n)
+    advice = "Remove them from the class that they are not of" if both else "Add other images"
+    return (
+        f"class {name!r} has {left} usable image{'' if left == 1 else 's'} in {listing.root}, of {len(own)} "
+        f"({why or 'in all'}); it needs at least 2, one to learn from and one to check with. {advice}."
+    )
 
 
 def _without_duplicates(samples: list[Sample]) -> tuple[list[Sample], list[dict[str, Any]], set[str]]:

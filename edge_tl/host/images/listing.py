@@ -5,41 +5,25 @@ It must not decode an image or decide who is in which split: it passes on what t
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from edge_tl.host.images import filelist, shards
+from edge_tl.host.images.classes import Found, Row, check_spellings, from_folder
 from edge_tl.host.images.data import Listing, Sample, need_two, sources
 from edge_tl.target.errors import BadInput
 from edge_tl.target.files import sha256_file
-from edge_tl.target.loader import class_folders, image_files
+from edge_tl.target.folders import class_folders
+from edge_tl.target.layout import split_of, split_words
 from edge_tl.target.machine import cores_allowed
+from edge_tl.target.names import check_label, shown
 
-_SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-_SPLIT_OF = {name: split for split, names in _SPLIT_NAMES.items() for name in names}
-_SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(_SPLIT_OF)})(?![a-z])", re.IGNORECASE)
 _CHUNK = 64
-
-
-class _Row(NamedTuple):
-    path: str
-    label: str
-    split: str | None
-    group: str | None = None
-    member: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
-class _Found:
-    root: Path
-    labels: list[str]
-    rows: list[_Row]
 
 
 def scan(
@@ -59,11 +43,10 @@ def scan(
     text = os.path.expanduser(path)
     found = _find(text)
     for name in (str(found.root), *(row.path for row in found.rows)):
-        if not _is_utf8(name):
-            raise BadInput(f"file name is not UTF-8: {str(found.root / name)!r}. Rename the file or folder.")
+        _check_utf8(str(found.root / name))
     for label in found.labels:
-        if not _is_utf8(label):
-            raise BadInput(f"class name is not Unicode text: {label!r} in {text}. Rename the class.")
+        check_label(label, text)
+    check_spellings(found.labels, text)
     if len(found.labels) < 2:
         have = f"only {found.labels[0]!r}" if found.labels else "none"
         raise BadInput(f"a classifier needs two classes or more; {text} has {have}. {_advice(text)}")
@@ -76,20 +59,21 @@ def scan(
     number = {label: i for i, label in enumerate(found.labels)}
     rows = found.rows if group_by is None else _grouped(found.rows, group_by)
     blank = [Sample(row.path, number[row.label], "", row.split, row.group, row.member) for row in rows]
-    digests = _digests(sources(found.root, blank), progress)
-    samples = [
-        Sample(s.path, s.label, digest, s.split, s.group, s.member)
-        for s, digest in zip(blank, digests, strict=True)
-    ]
-    return Listing(found.root, found.labels, samples)
+    samples, unread = [], []
+    for sample, digest in zip(blank, _digests(sources(found.root, blank), progress), strict=True):
+        if isinstance(digest, PermissionError | FileNotFoundError):
+            unread.append({"path": shown(sample.path), "reason": f"cannot be read: {digest.strerror}"})
+        else:
+            samples.append(replace(sample, digest=digest))
+    return Listing(found.root, found.labels, samples, found.left_out + unread, found.beside, found.not_images)
 
 
-def _find(text: str) -> _Found:
+def _find(text: str) -> Found:
     path = Path(text)
     if path.is_dir():
         if not class_folders(path) and (here := shards.in_folder(path)):
             return _from_shards(here)
-        return _from_folder(path)
+        return from_folder(path)
     if path.suffix.lower() in filelist.DIALECTS:
         return _from_list(path)
     shards.refuse_compressed(path)
@@ -109,41 +93,12 @@ def _advice(text: str) -> str:
     return "Make one sub-folder per class." if Path(text).is_dir() else "Add shards with another class."
 
 
-def _from_folder(root: Path) -> _Found:
-    rows: list[_Row] = []
-    here: dict[str, set[str]] = {}
-    for split, folder in _split_folders(root).items():
-        for class_folder in class_folders(folder):
-            files = image_files(class_folder)
-            if not files:
-                raise BadInput(
-                    f"class {class_folder.name!r} is empty: {class_folder} holds no image. Add images."
-                )
-            rows += [_Row(str(p.relative_to(root)), class_folder.name, split or None) for p in files]
-            here.setdefault(split, set()).add(class_folder.name)
-    labels = sorted(set().union(*here.values()))
-    for split in _split_folders(root):
-        if len(labels) > 1 and here.get(split) != set(labels):
-            raise BadInput(
-                f"classes of {split}: {', '.join(sorted(here.get(split, ())))}; of all splits: "
-                f"{', '.join(labels)}. Give every split the same classes."
-            )
-    return _Found(root, labels, rows)
-
-
-def _split_folders(root: Path) -> dict[str, Path]:
-    """`{"train": …, "val": …}` where the folder is split, else `{"": root}`."""
-    found = {name: root / name for name in _SPLIT_OF if (root / name).is_dir()}
-    named = {_SPLIT_OF[name]: folder for name, folder in found.items()}
-    return named if "train" in named and len(named) > 1 else {"": root}
-
-
-def _from_list(path: Path) -> _Found:
+def _from_list(path: Path) -> Found:
     """A .csv (commas) or .tsv (tabs) with a header: a column for the path, relative to the list's folder, one for
     the label, and perhaps split and group."""
     if not path.is_file():
         raise BadInput(f"no such file: {path}. Give a folder of images, or a list of files and labels.")
-    rows: list[_Row] = []
+    rows: list[Row] = []
     for line, cells in filelist.records(path):
         where = f"{path}, line {line}"
         if not (label := cells["label"].strip()):
@@ -151,15 +106,15 @@ def _from_list(path: Path) -> _Found:
                 f"{where}: the label of {cells['path']!r} is empty. Fill it in, or remove the line."
             )
         word = cells.get("split", "").strip()
-        if word and word.lower() not in _SPLIT_OF:
+        if word and split_of(word) is None:
             raise BadInput(f"{where}: unknown split {word!r}. Use train, val or test, or leave it empty.")
         if not cells["path"] or not os.path.isfile(path.parent / cells["path"]):
             raise BadInput(
                 f"{where}: no such file: {cells['path']!r}. Paths are relative to the list's folder."
             )
-        split, group = _SPLIT_OF.get(word.lower()), cells.get("group", "").strip() or None
-        rows.append(_Row(cells["path"], label, split, group))
-    return _Found(path.parent, _in_order({row.label for row in rows}), rows)
+        split, group = split_of(word), cells.get("group", "").strip() or None
+        rows.append(Row(cells["path"], label, split, group))
+    return Found(path.parent, _in_order({row.label for row in rows}), rows)
 
 
 def _expanded(text: str) -> Iterator[Path]:
@@ -179,7 +134,7 @@ def _expanded(text: str) -> Iterator[Path]:
             yield path
 
 
-def _from_shards(paths: Iterable[Path]) -> _Found:
+def _from_shards(paths: Iterable[Path]) -> Found:
     files = list(dict.fromkeys(paths))
     try:
         root = Path(os.path.commonpath([file.parent for file in files]))
@@ -188,23 +143,23 @@ def _from_shards(paths: Iterable[Path]) -> _Found:
     names = shards.class_names(list(dict.fromkeys(file.parent for file in files)))
     with ThreadPoolExecutor(cores_allowed()) as pool:
         indices = list(pool.map(shards.index, files))
-    rows: list[_Row] = []
+    rows: list[Row] = []
     for file, images in zip(files, indices, strict=True):
         path = file.relative_to(root) if file.is_relative_to(root) else file.absolute()
         split = _split_of_shard(path)
         for member, label in images:
             label = shards.named(label, names, member)
-            rows.append(_Row(f"{path}!{member.name}", label, split, member=(member.offset, member.size)))
+            rows.append(Row(f"{path}!{member.name}", label, split, member=(member.offset, member.size)))
     present = {row.label for row in rows}
     order = [name for name in names or () if name in present]
-    return _Found(root, order + _in_order(present.difference(order)), rows)
+    return Found(root, order + _in_order(present.difference(order)), rows)
 
 
 def _split_of_shard(path: Path) -> str | None:
     """By a word in the file's name, else by a folder of that name; `path` is relative to the folder of them all."""
-    if words := _SPLIT_WORD.findall(path.stem):
-        return _SPLIT_OF[words[0].lower()]
-    return None if path.is_absolute() else _SPLIT_OF.get(path.parent.name.lower())
+    if words := split_words(path.stem):
+        return words[0]
+    return None if path.is_absolute() else split_of(path.parent.name)
 
 
 def _in_order(labels: set[str]) -> list[str]:
@@ -214,7 +169,7 @@ def _in_order(labels: set[str]) -> list[str]:
     return sorted(labels)
 
 
-def _grouped(rows: list[_Row], pattern: str) -> list[_Row]:
+def _grouped(rows: list[Row], pattern: str) -> list[Row]:
     try:
         search = re.compile(pattern).search
     except re.error as error:
@@ -232,18 +187,26 @@ def _grouped(rows: list[_Row], pattern: str) -> list[_Row]:
     return grouped
 
 
-def _is_utf8(text: str) -> bool:
+def _check_utf8(path: str) -> None:
     try:
-        text.encode()
+        path.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        if (encoding := sys.getfilesystemencoding()).lower() not in ("utf-8", "utf8"):
+            raise BadInput(
+                f"{shown(path)}: this Python reads file names as {encoding}, and that is none. Set PYTHONUTF8=1, or a "
+                "UTF-8 locale, e.g. LC_ALL=C.UTF-8."
+            ) from None
+        raise BadInput(f"file name is not UTF-8: {shown(path)!r}. Rename the file or folder.") from None
 
 
-def _digests(images: Sequence[Path | shards.Member], progress: Callable[[int, int], None]) -> list[str]:
-    """SHA-256 of every encoded image; in chunks, since a million futures would take a gigabyte."""
+_Digest = str | PermissionError | FileNotFoundError
+
+
+def _digests(images: Sequence[Path | shards.Member], progress: Callable[[int, int], None]) -> list[_Digest]:
+    """SHA-256 of every encoded image, or why it cannot be read; in chunks, since a million futures would take a
+    gigabyte."""
     chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
-    digests: list[str] = []
+    digests: list[_Digest] = []
     with ThreadPoolExecutor(cores_allowed()) as pool:
         try:
             for chunk in pool.map(lambda chunk: [_digest(image) for image in chunk], chunks):
@@ -256,10 +219,12 @@ def _digests(images: Sequence[Path | shards.Member], progress: Callable[[int, in
     return digests
 
 
-def _digest(image: Path | shards.Member) -> str:
+def _digest(image: Path | shards.Member) -> _Digest:
     try:
-        if isinstance(image, Path):
-            return sha256_file(image)
-        return hashlib.sha256(image.read_bytes()).hexdigest()
+        return sha256_file(image) if isinstance(image, Path) else image.sha256()
     except OSError as error:
-        raise BadInput(f"cannot read {image}: {error.strerror or error}. Restore or remove it.") from None
+        if isinstance(image, Path) and isinstance(error, PermissionError | FileNotFoundError):
+            return error  # it says something of this file; other errors say something of the machine
+        raise BadInput(
+            f"cannot read {shown(str(image))}: {error.strerror or error}. Restore or remove it."
+        ) from None

@@ -6,6 +6,7 @@ members of a tar file that differ only after the first dot of their base name ar
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tarfile
@@ -18,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from edge_tl.target.errors import BadInput
-from edge_tl.target.loader import IMAGE_SUFFIXES
+from edge_tl.target.folders import IMAGE_SUFFIXES
 
 SUFFIX = ".tar"
 CLASSES = "classes.txt"
@@ -52,6 +53,10 @@ class Member:
         if len(content) != self.size:
             raise OSError(f"the shard ends at {len(content)} of the image's {self.size} bytes")
         return content
+
+    def sha256(self) -> str:
+        """Hex SHA-256 of the encoded image. Raises as `read_bytes`."""
+        return hashlib.sha256(self.read_bytes()).hexdigest()
 
     def __str__(self) -> str:
         return f"{self.shard}!{self.name}"

@@ -20,6 +20,7 @@ from edge_tl.host import checkpoint, keeping, processes
 from edge_tl.host.images import data, listing
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.images.survey import survey
+from edge_tl.host.images.told import tell
 from edge_tl.host.listeners import Note, Watch, no_note, no_watch
 from edge_tl.host.provenance import provenance
 from edge_tl.host.settings import CONTRACT_FIELDS, Recipe
@@ -100,7 +101,7 @@ def finetune(
     if processes.is_main():  # not before: bad data or weights leave no folder behind
         _claim(run, recipe, resumed, overwrite)
     source, dataset, found = _looked_at(recipe, source, found_files, run, progress)
-    _tell(dataset, note)
+    tell(dataset, note)
     if recipe.data.folds:  # refused now, not after the training
         next(data.folds(dataset, recipe.data.folds, recipe.seed))
     extracted = perf_counter()
@@ -191,6 +192,7 @@ def result_of(run: Path, record: dict[str, Any]) -> dict[str, Any]:
         "classes": len(record["labels"]),
         "n": facts["n"],
         "skipped": facts["skipped"],
+        "not_images": facts.get("not_images", []),
         "duplicates": facts["duplicates"],
         "features_computed": record["provenance"]["features_computed"],
         **({"folds": record["folds"]} if "folds" in record else {}),
@@ -261,14 +263,3 @@ def _name(recipe: Recipe) -> str:
     if size is not None and size != own_size(recipe.model.name, recipe.model.weights):
         parts.append(f"{size}px")
     return "-".join(re.sub(r"[^\w.-]+", "-", part).strip("-") or "data" for part in parts)
-
-
-def _tell(dataset: Dataset, note: Note) -> None:
-    for entry in dataset.skipped:
-        note(f"left out: {entry['path']}: {entry['reason']}")
-    for entry in dataset.duplicates:
-        note(f"duplicate: {' = '.join(entry['paths'])}: {entry['reason']}")
-    for leak in dataset.leaks:
-        note(
-            f"group {leak['group']!r} is in {' and '.join(leak['splits'])} ({leak['n']} images): figures flatter"
-        )

@@ -178,7 +178,7 @@ def test_a_folder_named_after_a_split_says_it_when_the_shards_do_not(tmp_path: P
             ("validation-1", "val"),
             ("Test12", "test"),
         ),
-        *(("contest-1", None), ("training", None), ("latest", None), ("values", None), ("data", None)),
+        *(("contest-1", None), ("training", "train"), ("latest", None), ("values", None), ("data", None)),
     ],
 )
 def test_the_split_is_a_word_in_the_shards_name(tmp_path: Path, name: str, split: str | None):

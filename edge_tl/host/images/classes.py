@@ -1,0 +1,106 @@
+"""The labelled images of a folder: a sub-folder per class, or splits that hold them. It must not hash or decode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edge_tl.target.errors import BadInput
+from edge_tl.target.folders import Listed, class_folders, images_in, kinds
+from edge_tl.target.layout import layout
+from edge_tl.target.names import same, shown, spelled
+
+_BESIDE_SPLITS = "a folder beside the splits, so in none"
+_IN_NO_CLASS = "an image beside the class folders, so in none"
+
+
+class Row(NamedTuple):
+    """One image that a source names: `path` relative to the source's root."""
+
+    path: str
+    label: str
+    split: str | None
+    group: str | None = None
+    member: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a source holds: its labels in order, its images; `left_out` and `beside` are `{path, reason}` of what lies
+    in a class, or in none, and is not used; `not_images` are counts by kind."""
+
+    root: Path
+    labels: list[str]
+    rows: list[Row]
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    beside: list[dict[str, str]] = field(default_factory=list)
+    not_images: list[dict[str, Any]] = field(default_factory=list)
+
+
+def from_folder(root: Path) -> Found:
+    """Every image of `root` with its class and split. Raises `BadInput` for an empty or closed class, for splits of
+    different classes, and for what looks like splits and cannot be read as such."""
+    way = layout(root)
+    spelling: dict[str, str] = {}  # by its composed form, which Unicode says is the same name
+    rows: list[Row] = []
+    left_out: list[dict[str, str]] = []
+    others: list[Path] = []
+    here: dict[str, set[str]] = {}
+    beside = [{"path": _below(root, f), "reason": _BESIDE_SPLITS} for f in way.beside]
+    for split, folder in way.splits.items():
+        strays = images_in(folder, below=False)
+        beside += [{"path": _below(root, p), "reason": _IN_NO_CLASS} for p in strays.images]
+        beside += [{"path": _below(root, one.path), "reason": one.reason} for one in strays.left_out]
+        for class_folder, name in _one_spelling(folder):
+            label = spelling.setdefault(same(name), name)
+            listed = images_in(class_folder)
+            if not listed.images:
+                raise BadInput(_empty(class_folder, listed))
+            rows += [Row(str(p.relative_to(root)), label, split or None) for p in listed.images]
+            left_out += [{"path": _below(root, one.path), "reason": one.reason} for one in listed.left_out]
+            others += [p.relative_to(root) for p in listed.others]
+            here.setdefault(split, set()).add(label)
+    labels = sorted(set().union(*here.values()))
+    for split in way.splits:
+        if len(labels) > 1 and here.get(split) != set(labels):
+            raise BadInput(
+                f"classes of {split}: {', '.join(sorted(here.get(split, ())))}; of all splits: "
+                f"{', '.join(labels)}. Give every split the same classes."
+            )
+    return Found(root, labels, rows, left_out, beside, kinds(others))
+
+
+def check_spellings(labels: Iterable[str], where: str) -> None:
+    """Raises `BadInput` for two labels that Unicode says are one name, which no reader could tell apart."""
+    first: dict[str, str] = {}
+    for label in labels:
+        if (other := first.setdefault(same(label), label)) != label:
+            raise BadInput(
+                f"two class names in {shown(where)} differ only in their Unicode form: {spelled(other)} and "
+                f"{spelled(label)}. Give both the same form."
+            )
+
+
+def _one_spelling(folder: Path) -> list[tuple[Path, str]]:
+    folders = class_folders(folder)
+    check_spellings((f.name for f in folders), str(folder))
+    return [(f, f.name) for f in folders]
+
+
+def _empty(folder: Path, listed: Listed) -> str:
+    name, where = shown(folder.name), shown(str(folder))
+    if listed.left_out:
+        first = listed.left_out[0]
+        more = f", and {len(listed.left_out) - 1} more" if len(listed.left_out) > 1 else ""
+        return (
+            f"class {name!r} has no image that can be used: {shown(str(first.path))}: {first.reason}{more}. "
+            "Mend that, or remove the folder."
+        )
+    held = ", ".join(f"{entry['n']} {entry['kind']}" for entry in kinds(listed.others)[:6])
+    return f"class {name!r} is empty: {where} holds no image{f', but {held}' if held else ''}. Add images."
+
+
+def _below(root: Path, path: Path) -> str:
+    return shown(str(path.relative_to(root)))

@@ -1,0 +1,68 @@
+"""What a name and a label may be; what would steer a terminal is shown as its escape."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_tl.target import names
+from edge_tl.target.errors import BadInput
+
+BAD = [
+    "../x", "..", ".", "a/b", "a\\b", "/etc", "C:x", "a\x1b[31m", "a\nb", "", " a", "a ", "a.", ".hidden", "con",
+    "NUL.txt", "com1", "x\u202ey", "x" * 201, "a*", "a?", "\ud800",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_name_a_folder_is_refused_with_its_escape(name: str):
+    with pytest.raises(BadInput, match="name =") as caught:
+        names.check_name(name, "name")
+    str(caught.value).encode()
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["photos-mobilenet_v2", "été 🎱", "a.b", "lr0.001", "日本", "console"])
+def test_plain_names_stay(name: str):
+    assert names.check_name(name, "name") == name
+    assert names.cleaned(name) == name
+
+
+@given(st.text(max_size=300))
+def test_a_cleaned_name_is_a_name_and_stays_in_its_folder(text: str):
+    name = names.cleaned(text)
+    assert names.fault_of_name(name) is None
+    assert (Path("/runs") / name).parent == Path("/runs")
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_what_is_shown_is_one_line_of_printable_unicode(text: str):
+    shown = names.shown(text)
+    shown.encode()
+    assert len(shown.splitlines()) <= 1
+    assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
+
+
+@pytest.mark.parametrize(
+    "label", ["a\x1b]0;x\x07", "a\nb", "a\rb", "\u202etxt", "\u2066x", "a\u2028b", "\x9bm"]
+)
+def test_labels_that_steer_a_terminal_are_refused_with_their_escape(label: str):
+    with pytest.raises(BadInput, match="class name") as caught:
+        names.check_label(label, "data")
+    assert str(caught.value).isprintable()
+    assert names.shown(label) in str(caught.value)
+
+
+@pytest.mark.parametrize("label", ["👩‍🔬", "می‌خواهم", "two  spaces", "'q'", "e\u0301"])
+def test_labels_of_any_alphabet_stay(label: str):
+    assert names.check_label(label, "data") == label
+
+
+def test_two_forms_of_one_name_are_told_apart_by_their_code_points():
+    assert names.same("e\u0301") == names.same("é")
+    assert names.spelled("é") == "'é' (U+00E9)"
+    assert names.spelled("e\u0301") == "'e\u0301' (U+0301)"
