@@ -429,6 +429,7 @@ def test_without_an_image_size_the_published_transforms_are_taken(whole: Path, i
     picture = Image.open(next(p for p in sorted(images.rglob("*.png")) if p.name != "broken.png"))
     transforms = zoo.row(SMALL).contract.transforms()
     np.testing.assert_array_equal(got.apply(picture), transforms(picture.convert("RGB")).numpy())
+    notes = [line for line in notes if not line.startswith("left out")]  # the fixture holds a broken file
     assert len(notes) == 1
     for words in ("256", "224x224", "bilinear", "0.485/0.456/0.406", "--set model.resize_size"):
         assert words in notes[0]
