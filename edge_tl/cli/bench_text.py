@@ -7,6 +7,7 @@ from typing import Any
 
 from edge_tl.cli.console import milliseconds
 from edge_tl.cli.grid import grid
+from edge_tl.target.timing.others import busy
 
 NONE = "—"
 UNKNOWN = "[unknown]"
@@ -85,6 +86,8 @@ def _footnotes(result: dict[str, Any]) -> str:
                 if row.get(key) and row[key]["p"] < 0.01
             ]
             lines.append(f"not steady: {row['id']} {', '.join(moved)}")
+    if taken := busy(result["conditions"]):
+        lines.append(f"this machine is busy: {taken} while this was timed; measure again when it is quiet")
     load = result["conditions"]["before"].get("load1")
     cores = result["machine"]["cores_allowed"]
     if load is not None and load > 0.5 * cores:

@@ -313,7 +313,7 @@ def _budget(max_drop: float) -> str:
 
 def _summary(record: dict[str, Any]) -> str:
     from edge_tl.target import confidence_tables
-    from edge_tl.target.report import sentence
+    from edge_tl.target.report import sentence, timed_on
     from edge_tl.target.tables import TABLE, table
 
     rows = [[row[column.key] for column in TABLE] for row in table(record)]
@@ -322,4 +322,5 @@ def _summary(record: dict[str, Any]) -> str:
         columns, shown = confidence_tables.PROVEN, confidence_tables.proven(record)
         cells = [[row[column.key] for column in columns] for row in shown]
         parts.append(grid([column.heading for column in columns], cells))
-    return "\n\n".join([*parts, sentence(record)])
+    timed = [line for line in [timed_on(record)] if line]
+    return "\n\n".join([*parts, *timed, sentence(record)])

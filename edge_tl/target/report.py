@@ -24,6 +24,7 @@ from edge_tl.target.tables import (
     table,
     words,
 )
+from edge_tl.target.timing.others import busy
 
 __all__ = ["markdown", "run_markdown", "table"]
 
@@ -34,6 +35,7 @@ def markdown(record: dict[str, Any]) -> str:
     """The whole report of a bundle record as one Markdown text."""
     name = _escape(record.get("name"))
     parts = [f"# {name}", f"**{_escape(sentence(record))}**", _escape(measured_on(record))]
+    parts += [_escape(line) for line in [timed_on(record)] if line]
     parts += [_table(TABLE, table(record)), "## How to read it", _bullets(how_to_read(record))]
     if rungs := ladder_tables.rungs(record):
         parts += ["## The ladder to INT8", _table(ladder_tables.RUNGS, rungs), ladder_tables.HOW]
@@ -102,6 +104,23 @@ def measured_on(record: dict[str, Any]) -> str:
     sizes = ", ".join(f"{words(name)} {number(n, 0)}" for name, n in sets.items())
     text = f"Accuracy on {number(reference.get('n'), 0)} images of {words(reference.get('split'))}."
     return f"{text} Set sizes: {sizes}." if sizes else text
+
+
+def timed_on(record: dict[str, Any]) -> str | None:
+    """How busy this machine was with other things while the artifacts were timed, in one sentence; None where the
+    record does not say."""
+    conditions = record.get("conditions") or {}
+    load, during = (conditions.get("before") or {}).get("load1"), conditions.get("during") or {}
+    known = [f"load {number(load, 1)} before the first call"] if load is not None else []
+    if during:
+        known.append(
+            f"other programs used {number(during.get('others'), 1)} of {number(during.get('cores'), 0)} cores"
+        )
+        known.append(f"{number(during.get('stolen'), 1)} cores were kept by a hypervisor")
+    if not known:
+        return None
+    verdict = " This machine is busy: its speeds are not judged." if busy(conditions) else ""
+    return f"While the artifacts were timed: {', '.join(known)}.{verdict}"
 
 
 def how_to_read(record: dict[str, Any]) -> list[str]:

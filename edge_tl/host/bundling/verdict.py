@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl.host.bundling import sentence
 from edge_tl.host.images.data import Sample
 from edge_tl.host.settings import Export
 from edge_tl.target import compare
@@ -69,6 +70,7 @@ def conclude(
     rows = {row["id"]: row for row in timing["artifacts"]}
     blocks = {name: [np.array(b, np.int64) for b in row["samples_ns"]] for name, row in rows.items()}
     record["reference"] |= {k: rows[REFERENCE][k] for k in ("latency_ms", "ran", "load_ms", "first_ms")}
+    conditions = timing.get("conditions")
     gates = list(checked["gates"])
     full = [a["id"] for a in record["artifacts"] if a["precision"] == "fp32"]
     fastest = min(full, key=lambda name: float(np.median(np.concatenate(blocks[name]))))
@@ -80,7 +82,7 @@ def conclude(
             over = ratio.speedup(blocks[fastest], blocks[name], rows[name].get("block_round"))
             artifact |= {"faster_than_fp32": over["speedup"], "faster_than_fp32_ci": over["speedup_ci"]}
         if artifact["precision"] in ("fp32", "int8"):  # the others are for accelerators and for size
-            gates.append(asdict(_speed_gate(artifact)))
+            gates.append(asdict(_speed_gate(artifact, conditions)))
         mine = [gate for gate in gates if gate["artifact"] in (name, None)]
         artifact["passed"] = all(gate["passed"] for gate in mine)
         artifact["reasons"] = [gate["reason"] for gate in mine if not gate["passed"]]
@@ -90,7 +92,10 @@ def conclude(
         for name, why in (missing or {}).items()
     ]
     record["gates"] = gates
-    record["recommended"], record["recommendation"] = recommend(record["artifacts"], fastest)
+    record["conditions"] = conditions
+    record["recommended"], record["recommendation"] = recommend(
+        record["artifacts"], fastest, record["conditions"]
+    )
     record["passed"] = all(gate["passed"] for gate in gates) and record["recommended"] is not None
 
 
@@ -123,19 +128,26 @@ def _drop_gate(name: str, measured: dict[str, Any], max_drop: float, where: str)
         f"accuracy drop{where} {measured['drop_pp']:+.2f} percentage points [{low:.2f}, {high:.2f}], "
         f"budget {max_drop:g} percentage points"
     )
+    if measured["drop_pp"] < 0:
+        reason = f"{sentence.change(measured)}{where}, budget {max_drop:g} percentage points"
     return Gate("loss", name, measured["drop_pp"], max_drop, "pp", measured["drop_pp"] <= max_drop, reason)
 
 
-def _speed_gate(artifact: dict[str, Any]) -> Gate:
-    """Fails only when the interval shows the artifact slower than PyTorch."""
+def _speed_gate(artifact: dict[str, Any], conditions: dict[str, Any] | None) -> Gate:
+    """Fails only when the interval shows the artifact slower than PyTorch; not on a machine that others keep busy."""
     ratio, interval = artifact["speedup"], artifact["speedup_ci"]
-    passed = (interval[1] if interval else ratio) >= 1.0
+    unjudged = sentence.unjudged(interval, conditions)
+    passed = unjudged is not None or (interval[1] if interval else ratio) >= 1.0
     shown = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
     reason = f"{ratio:.2f}{shown} times PyTorch's speed" + ("" if passed else ": slower than PyTorch here")
+    if unjudged:
+        reason = f"not judged: {unjudged}; {ratio:.2f}{shown} times PyTorch's speed was seen"
     return Gate("speed", artifact["id"], ratio, 1.0, "x", passed, reason)
 
 
-def recommend(artifacts: list[dict[str, Any]], fastest_fp32: str) -> tuple[str | None, str]:
+def recommend(
+    artifacts: list[dict[str, Any]], fastest_fp32: str, conditions: dict[str, Any] | None = None
+) -> tuple[str | None, str]:
     """The artifact to ship and the sentence that says why: the fastest that passed its gates and keeps the budgets.
     INT8 that is not provably faster than the fastest FP32 artifact is never recommended: it costs answers and buys
     nothing. FP16 and 8-bit weights are, where a budget leaves no FP32."""
@@ -159,23 +171,12 @@ def recommend(artifacts: list[dict[str, Any]], fastest_fp32: str) -> tuple[str |
             f"ship none of these: only INT8 {what}, and it is not faster than {fastest_fp32} on this CPU."
         )
     best = min(pool, key=lambda a: float(a["latency_ms"]["p50"] or np.inf))
-    low, high = best["drop_ci_pp"]
-    words = (
-        f"ship {best['id']}: accuracy drop {best['drop_pp']:.2f} pp [{low:.2f}, {high:.2f}], "
-        f"{best['speedup']:.1f}x PyTorch's speed"
-    )
-    words += "".join(f", {_kept(budget)}" for budget in best["budgets"])
-    if quick:
-        words += f", {best['faster_than_fp32']:.1f}x the fastest FP32 artifact ({fastest_fp32})"
-    elif slow := [a for a in artifacts if a["precision"] == "int8"]:
-        seen = "; ".join(f"{a['id']} {_why_not(a, fastest_fp32)}" for a in slow)
+    words = sentence.shipping(best, fastest_fp32, conditions)
+    slow = [a for a in artifacts if a["precision"] == "int8"]
+    if slow and not quick:
+        seen = "; ".join(f"{a['id']} {_why_not(a, fastest_fp32, conditions)}" for a in slow)
         words += f". INT8 is not worth its answers on this CPU: {seen}"
-    return best["id"], words + "."
-
-
-def _kept(budget: dict[str, Any]) -> str:
-    unit = budget["unit"]
-    return f"{budget['budget']} {budget['measured']:.3g} {unit} of at most {budget['limit']:g} {unit}"
+    return best["id"], f"{words}.{sentence.files(best)}{sentence.not_everywhere(best)}"
 
 
 def _least_ratio(artifact: dict[str, Any]) -> float:
@@ -183,13 +184,15 @@ def _least_ratio(artifact: dict[str, Any]) -> float:
     return float((artifact["faster_than_fp32_ci"] or [artifact["faster_than_fp32"]])[0])
 
 
-def _why_not(artifact: dict[str, Any], fastest_fp32: str) -> str:
+def _why_not(artifact: dict[str, Any], fastest_fp32: str, conditions: dict[str, Any] | None) -> str:
     ratio, interval = artifact["faster_than_fp32"], artifact["faster_than_fp32_ci"]
     shown = f"{ratio:.2f}x" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
     if not artifact["passed"]:
         return f"failed its gates ({shown} {fastest_fp32}'s speed)"
     if over := [b for b in artifact["budgets"] if not b["kept"]]:
         return f"is over the budget of {over[0]['limit']:g} {over[0]['unit']}"
+    if why := sentence.unjudged(interval, conditions):
+        return f"is not provably faster than {fastest_fp32}, speed not judged: {why}"
     if interval and interval[0] <= 1.0 <= interval[1]:
         return f"is not distinguishable from {fastest_fp32} in speed ({shown})"
     return f"runs at {shown} {fastest_fp32}'s speed"

@@ -38,6 +38,7 @@ def write_page(record: dict[str, Any], path: Path) -> None:
         rows=report.table(record),
         notes=report.how_to_read(record),
         measured_on=report.measured_on(record),
+        timed_on=report.timed_on(record),
         latency=plots.latency(record),
         drop=plots.drop(record),
         confusion=_confusion(record, matrix or (record.get("reference") or {}).get("confusion")),

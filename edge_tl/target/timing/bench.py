@@ -22,6 +22,7 @@ from edge_tl.target.timing import ratio
 from edge_tl.target.timing.calls import Samples, time_calls
 from edge_tl.target.timing.child import REWARM, WARM_S, some_inputs
 from edge_tl.target.timing.children import CHILD, Children, Contestant, reason
+from edge_tl.target.timing.others import usage
 from edge_tl.target.timing.percentiles import count_needed, summarize
 from edge_tl.target.timing.steady import steadiness
 
@@ -182,7 +183,7 @@ def bench(
     skipped: list[dict[str, str]] = []
     failure: EdgeTLError | None = None
     order = random.Random(seed)
-    before = conditions()
+    before, used = conditions(), usage()
     for number in range(effort.rounds):
         racing = [c for c in field if c.id in found]
         with Children() as children:
@@ -220,7 +221,9 @@ def bench(
         "batch": 1,
         "seed": seed,
     }
-    return header("latency", before, method) | {"baseline": base, "artifacts": rows, "skipped": skipped}
+    told = header("latency", before, method)
+    told["conditions"]["during"] = used.until(now) if used and (now := usage()) else None
+    return told | {"baseline": base, "artifacts": rows, "skipped": skipped}
 
 
 def noise(
