@@ -17,9 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch.nn.functional import cross_entropy
 
-from edge_tl.host import processes
+from edge_tl.host import checkpoint, processes
+from edge_tl.host.images.data import Dataset
+from edge_tl.host.training import resume
+from edge_tl.target.contract import Preprocess
 
 REPOSITORY = Path(__file__).parents[2]
 OPTIONS = (
@@ -50,6 +56,46 @@ def test_who_is_main_is_known_from_the_environment(
     monkeypatch.setenv("WORLD_SIZE", world)
     monkeypatch.setenv("RANK", rank)
     assert processes.is_main() == main
+
+
+@pytest.mark.parametrize(
+    ("set_to", "world", "by_a_person", "expected"),
+    [
+        (None, None, False, 8),
+        ("3", None, False, 3),
+        ("1", None, False, 1),
+        ("1", "4", False, 2),  # torchrun's own 1
+        ("1", "4", True, 1),
+        ("3", "4", False, 3),
+        (None, "4", False, 2),
+        ("1", "16", False, 1),
+    ],
+)
+def test_a_launchers_one_thread_is_nobodys_wish(
+    monkeypatch: pytest.MonkeyPatch, set_to: str | None, world: str | None, by_a_person: bool, expected: int
+):
+    for name, value in {"OMP_NUM_THREADS": set_to, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(processes, "cores_allowed", lambda: 8)
+    monkeypatch.setattr(processes, "_asked_by_a_person", lambda: by_a_person)
+    assert processes.threads() == expected
+
+
+TELL = "from edge_tl.host import processes; print(processes._asked_by_a_person())"
+CHILD = f"""import os, subprocess, sys
+os.environ["OMP_NUM_THREADS"] = "1"
+subprocess.run([sys.executable, "-c", {TELL!r}])"""
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="the launcher's environment is read in /proc"
+)
+@pytest.mark.parametrize("given", [True, False])
+def test_who_set_the_threads_is_seen_in_the_launchers_environment(given: bool):
+    env = {k: v for k, v in ENVIRONMENT.items() if k != "OMP_NUM_THREADS"}
+    env |= {"OMP_NUM_THREADS": "1"} if given else {}
+    done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, env=env, check=True)
+    assert done.stdout.strip() == str(given)
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +166,39 @@ def test_two_processes_make_the_run_of_one(
 ):
     result = finish(start(launcher, "finetune", sixty, *OPTIONS, "--out", tmp_path / "run"))
     as_the_one(result, alone, tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_what_two_processes_record_is_what_they_write(sixty: Path, tmp_path: Path, ema: float):
+    """BatchNorm's statistics are each process's own; oracle: the written weights, judged alone."""
+    options = [
+        "--strategy",
+        "full",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "8",
+        "--lr",
+        "0.01",
+        "--set",
+        f"train.ema={ema}",
+    ]
+    run = tmp_path / "run"
+    result = finish(start(TORCHRUN, "finetune", sixty, *OPTIONS, *options, "--out", run))
+    model, record = checkpoint.load(run)
+    contract = Preprocess.from_json(record["preprocess"])
+    dataset = Dataset.from_json(record["data"], record["labels"])
+    val = dataset.split("val")
+    last, _ = resume.read_tensors(run / resume.LAST)
+    for weights, epoch in ((model.state_dict(), result["best_epoch"]), (last, 2)):
+        if not epoch:  # the start was the best
+            continue
+        model.load_state_dict(weights)
+        inputs = np.stack([contract.apply(source.read_bytes()) for source in dataset.sources(val)])
+        with torch.inference_mode():
+            loss = cross_entropy(model.eval()(torch.from_numpy(inputs)), torch.tensor([s.label for s in val]))
+        assert float(loss) == pytest.approx(result["history"][epoch - 1]["val_loss"], abs=1e-5)
 
 
 @pytest.mark.slow

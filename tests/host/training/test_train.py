@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from edge_tl.host import recipe as recipes
 from edge_tl.host import zoo
@@ -379,6 +382,45 @@ def test_a_loss_that_is_no_number_goes_back_once_at_half_the_rate(
     assert all(bool(torch.isfinite(value).all()) for value in last.values())
 
 
+def spoilt(kind: str) -> Callable[[Any, Any, Any], None]:
+    """After the seventh step a tensor of the model or the optimizer holds no number."""
+    done: list[int] = []
+
+    def hook(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        done.append(1)
+        if len(done) == 7:
+            parameter, slots = next((p, s) for p, s in optimizer.state.items() if s)
+            with torch.no_grad():
+                (parameter if kind == "model" else slots["momentum_buffer"]).fill_(torch.nan)
+
+    return hook
+
+
+@pytest.mark.parametrize("seconds", [0, 1000])
+@pytest.mark.parametrize("kind", ["model", "optimizer"])
+def test_what_is_not_finite_is_never_saved(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, seconds: float
+):
+    """The loss before the step that breaks the weights is a number, and no gradient is clipped."""
+    write, notes = resume.write_tensors, []
+
+    def finite(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
+        assert resume.not_finite(tensors) is None, path.name
+        write(path, tensors, facts)
+
+    monkeypatch.setattr(resume, "write_tensors", finite)
+    handle = register_optimizer_step_post_hook(spoilt(kind))
+    settings: dict[str, Any] = {"clip_norm": None, "lr": 0.01, "checkpoint_seconds": seconds}
+    try:
+        end = fit(make("full", epochs=3, **settings), tmp_path, key="k", note=notes.append)
+    finally:
+        handle.remove()
+    assert len(end.history) == 3
+    assert len(notes) == 1
+    assert notes[0].endswith("back to the last checkpoint, at half the learning rate")
+    assert "not a number in epoch 2 after step" in notes[0]
+
+
 def test_the_second_time_it_ends_and_names_the_images(make: Make, tmp_path: Path):
     job = make("full", epochs=2)
     poisoned(job.model, lambda call: call >= 7)
@@ -402,6 +444,19 @@ def test_a_rate_that_explodes_ends_with_a_sentence(make: Make, tmp_path: Path, b
     assert facts["at"]["rate"] == 0.5
     assert facts["at"]["history"] == []
     assert same({k.removeprefix("model."): v for k, v in tensors.items()}, state_of(make().model))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("micro_batch", [None, 1])
+def test_one_image_at_a_time_trains(make: Make, tmp_path: Path, batch_size: int, micro_batch: int | None):
+    """At 32 px the last blocks see one position: BatchNorm has one value a channel, which PyTorch refuses."""
+    notes: list[str] = []
+    job = make("full", n=4, epochs=1, batch_size=batch_size, micro_batch=micro_batch, batch_norm="train")
+    end = fit(job, tmp_path, key="k", note=notes.append)
+    assert len(end.history) == 1
+    assert len(notes) == (batch_size == 1 or micro_batch == 1)
+    assert all("one image at a time" in note for note in notes)
+    assert not any(m._forward_hooks for m in job.model.modules())
 
 
 # -- killed and resumed --------------------------------------------------------------------------------------------
@@ -508,6 +563,97 @@ def test_killed_around_every_write_it_ends_in_the_same_bytes(
     assert {name for name, _ in killed} == {resume.STATE, resume.BEST, resume.LAST}
     assert len(killed) >= 6
     assert bytes_of(tmp_path) == uninterrupted(kind)
+
+
+def test_an_interrupt_costs_nothing(make: Make, tmp_path: Path, uninterrupted: Callable[[str], list[str]]):
+    """A signal, where an hour lies between checkpoints: the step ends, and its state is kept."""
+    settings = {"n": 24, "epochs": 3, "checkpoint_seconds": 3600} | KINDS["adamw"]
+    steps = []
+
+    def watch(event: dict[str, Any]) -> None:
+        if (event["kind"], event["epoch"], event.get("step")) == ("step", 2, 1):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(make(**settings), tmp_path, key="k", watch=watch)
+    assert resume.steps_done(tmp_path / resume.STATE) == 3 + 2
+    fit(make(**settings), tmp_path, key="k", watch=lambda event: steps.append(event["kind"]))
+    assert steps.count("step") == 2  # of epoch 3; the last step of an epoch is told with the epoch
+    assert bytes_of(tmp_path) == uninterrupted("adamw")
+
+
+def test_a_micro_batch_can_be_changed_on_resume(make: Make, tmp_path: Path):
+    """What the message about memory says; without another wish what had been halved stays halved."""
+
+    def stop(event: dict[str, Any]) -> None:
+        raise Killed
+
+    notes: list[str] = []
+    job = make("full", epochs=1)
+    hungry(job.model, 4)
+    with pytest.raises(Killed):
+        fit(job, tmp_path, key="k", watch=stop, note=notes.append)
+    job = make("full", epochs=1, checkpoint_seconds=0)
+    hungry(job.model, 4)
+    with pytest.raises(Killed):
+        fit(job, tmp_path, key="k", watch=stop)
+    job = make("full", epochs=1, checkpoint_seconds=0)
+    hungry(job.model, 4)
+    again: list[str] = []
+    with pytest.raises(Killed):
+        fit(job, tmp_path, key="k", watch=stop, note=again.append)
+    assert again == []
+    job = make("full", epochs=1, micro_batch=2)
+    hungry(job.model, 2)
+    end = fit(job, tmp_path, key="k", note=again.append)
+    assert again == ["2 images at once from here on"]
+    assert end.micro_batch == 2
+
+
+def test_the_best_weights_are_those_of_the_state(make: Make, tmp_path: Path):
+    """Killed between the best weights and the state that knows of them: on a GPU another epoch may be the best then."""
+    settings: dict[str, Any] = {"n": 24, "epochs": 2, "lr": 0.05}
+    write = resume.write_tensors
+
+    def wrong() -> Job:
+        """All that the start answers is wrong, so that the first epoch is better."""
+        job = make("full", **settings)
+        answers = inference.logits(job.model, job.val, job.contract, torch.device("cpu")).argmax(1).numpy()
+        return replace(job, val_labels=(answers + 1) % CLASSES)
+
+    def killed(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
+        if path.name == resume.STATE and facts["at"]["epoch"] == 1:
+            raise Killed
+        write(path, tensors, facts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resume, "write_tensors", killed)
+        with pytest.raises(Killed):
+            fit(wrong(), tmp_path, key="k")
+    assert resume.read_tensors(tmp_path / resume.BEST)[1] == {"epoch": 1}
+
+    def stop(event: dict[str, Any]) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        fit(wrong(), tmp_path, key="k", watch=stop)
+    kept, facts = resume.read_tensors(tmp_path / resume.BEST)
+    assert facts == {"epoch": 0}
+    assert same(kept, state_of(make("full", **settings).model))
+
+
+@pytest.mark.parametrize("lost", ["altered", "absent"])
+def test_best_weights_of_something_else_are_refused(make: Make, tmp_path: Path, lost: str):
+    def stop(event: dict[str, Any]) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        fit(make(), tmp_path, key="k", watch=stop)
+    (tmp_path / resume.BEST).unlink()
+    if lost == "altered":
+        resume.write_tensors(tmp_path / resume.BEST, state_of(make().model), {"epoch": 7})
+    with pytest.raises(BadInput, match="not the best weights that"):
+        fit(make(), tmp_path, key="k")
 
 
 def test_another_seed_is_another_training(
