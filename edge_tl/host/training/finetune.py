@@ -24,7 +24,7 @@ from edge_tl.host.images.told import tell
 from edge_tl.host.listeners import Note, Watch, no_note, no_watch
 from edge_tl.host.provenance import provenance
 from edge_tl.host.settings import CONTRACT_FIELDS, Recipe
-from edge_tl.host.training import features, resume
+from edge_tl.host.training import early, features, resume
 from edge_tl.host.training.folds import cross_validate
 from edge_tl.host.training.learn import DECODED, judge, labels_of, learn
 from edge_tl.host.training.metrics import metrics
@@ -90,6 +90,7 @@ def finetune(
             progress=lambda done, total: progress("hashing", done, total),
         )
     )
+    early.check(recipe, found_files)
     torch.manual_seed(recipe.seed)  # --weights none is random, and must be the same random again
     source = open_source(
         recipe.model.name,
@@ -102,8 +103,7 @@ def finetune(
         _claim(run, recipe, resumed, overwrite)
     source, dataset, found = _looked_at(recipe, source, found_files, run, progress)
     tell(dataset, note)
-    if recipe.data.folds:  # refused now, not after the training
-        next(data.folds(dataset, recipe.data.folds, recipe.seed))
+    early.check_dataset(recipe, dataset)
     extracted = perf_counter()
 
     with _events(recipe, run, watch) as told:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge_tl.host import processes
 from edge_tl.host.images import data
-from edge_tl.host.images.data import Dataset
+from edge_tl.host.images.data import Dataset, Sample
 from edge_tl.host.listeners import Note
 from edge_tl.host.settings import Recipe
 from edge_tl.host.training.features import Features
@@ -22,6 +22,7 @@ from edge_tl.host.training.learn import fingerprint, judge, labels_of, learn
 from edge_tl.host.training.metrics import cross_validated
 from edge_tl.host.weights import Source
 from edge_tl.target import compare
+from edge_tl.target.errors import BadInput
 from edge_tl.target.files import read_json, write_json
 from edge_tl.target.progress import Progress
 
@@ -45,13 +46,9 @@ def cross_validate(
     taught = [s for s in dataset.samples if s.split != "test"]
     key = f"{k} folds of {fingerprint(recipe, source, taught, [])}"
     accuracies: list[float] = processes.from_main(lambda: _finished(done, key))
-    for number, (samples, judged) in enumerate(data.folds(dataset, k, recipe.seed)):
+    for number, (seen, choosing, judged) in enumerate(planned(dataset, k, recipe.seed)):
         if number < len(accuracies):
             continue
-        # A class of k images has fewer than k left to choose by.
-        fewest = min(len({s.unit for s in samples if s.label == i}) for i in range(len(dataset.labels)))
-        inner = max(min(k, fewest), 2)
-        seen, choosing = next(data.folds(replace(dataset, samples=list(samples)), inner, recipe.seed))
         learned = learn(
             source,
             dataset,
@@ -72,6 +69,39 @@ def cross_validate(
             write_json(done, {"key": key, "accuracies": accuracies})
             shutil.rmtree(folder / str(number), ignore_errors=True)
     return cross_validated(accuracies)
+
+
+class Fold(NamedTuple):
+    """What one fold learns from, chooses by and is judged on."""
+
+    seen: list[Sample]
+    choosing: list[Sample]
+    judged: list[Sample]
+
+
+def planned(dataset: Dataset, k: int, seed: int) -> list[Fold]:
+    """Every fold of the cross-validation. Raises `BadInput`, before anything is trained, where a class has too few
+    images or groups for one of them."""
+    plan = []
+    for number, (samples, judged) in enumerate(data.folds(dataset, k, seed), 1):
+        units = [{s.unit for s in samples if s.label == i} for i in range(len(dataset.labels))]
+        fewest = min(range(len(units)), key=lambda i: len(units[i]))
+        what = "groups" if any(s.group for s in samples) else "images"
+        if len(units[fewest]) < 2:
+            raise BadInput(
+                f"class {dataset.labels[fewest]!r}: fold {number} of {k} leaves it {len(units[fewest])} of its "
+                f"{what} to learn from, and it needs 2, one of them to choose by. Add images, or use other folds: "
+                "data.folds."
+            )
+        inner = max(min(k, len(units[fewest])), 2)  # a class of k images has fewer than k left to choose by
+        seen, choosing = next(data.folds(replace(dataset, samples=list(samples)), inner, seed))
+        if absent := set(range(len(dataset.labels))) - {s.label for s in seen}:
+            raise BadInput(
+                f"class {dataset.labels[min(absent)]!r}: fold {number} of {k} leaves it nothing to learn from. Add "
+                f"{what}, or use other folds: data.folds."
+            )
+        plan.append(Fold(seen, choosing, judged))
+    return plan
 
 
 def _finished(done: Path, key: str) -> list[float]:
