@@ -134,6 +134,7 @@ def bench(
         return saved_results.compare(bundle, plot=plot, fail_if_slower=fail_if_slower, out=out, as_json=json)
     from edge_tl.target.bundle import read_bundle
     from edge_tl.target.machine import identity
+    from edge_tl.target.predict import instead
     from edge_tl.target.runtimes.offered import able
     from edge_tl.target.timing import bench as room
     from edge_tl.target.timing import pacing, results
@@ -153,9 +154,13 @@ def bench(
         if aa or paced:
             # Of those that were not asked for by name, the recommended one where it can run, else the first that can.
             order = chosen if asked else _recommended_first(loaded, chosen)
+            if not order:
+                raise BadInput("every artifact that can run here failed its gates. Name one with --artifact.")
             field = room.contestants(loaded, order, **where)
             field, more = room.startable(field, most=None if asked else 1)
             skipped += more
+            if not asked and (note := instead(loaded, loaded.artifact(field[0].id))):
+                progress.note(f"note: {note}")
         if aa:
             result = room.noise(field[0], effort=effort, seed=seed, progress=progress)
         elif minutes is not None:
@@ -200,8 +205,8 @@ def bench(
             say(f"warning: {warning}")
         for entry in result["skipped"]:
             say(f"skipped {entry['artifact']}: {entry['reason']}")
-        say(bench_text.next_command(result, bundle[0]))
-        return finish(result, bench_text.shown(result), as_json=json)
+        then = bench_text.next_command(result, bundle[0])
+        return finish(result, bench_text.shown(result), as_json=json, then=then)
 
     return saved(keep, show)
 
@@ -259,7 +264,9 @@ def _check_options(ctx: typer.Context) -> None:
 
 
 def _recommended_first(bundle: Bundle, able: list[Artifact]) -> list[Artifact]:
-    return sorted(able, key=lambda a: a.id != bundle.record.get("recommended"))
+    from edge_tl.target.predict import best_first
+
+    return best_first(bundle, able)
 
 
 def _with_pytorch(bundle: Bundle, field: list[Contestant], device: str) -> list[Contestant]:

@@ -99,15 +99,17 @@ def compare(
     folder = out or Path("compared") / (base.name or Path(base.data.path or "data").resolve().name)
     record = comparison.compare(plan, folder, resumed=resume, screen=_screen, note=say)
     if record["pick"]:
-        say(f"next: edge-tl export {folder / 'trials' / record['pick']} --int8")
+        then = f"next: edge-tl export {folder / 'trials' / record['pick']} --int8"
     else:
-        say(f"next: look at {record['page']}, then choose another budget, models or strategies")
+        then = f"next: look at {record['page']}, then choose another budget, models or strategies"
+    failed = any(row["state"] != "complete" for row in record["trials"])
     columns = [column for column in compare_page.columns(record) if column.key != "interval"]
     return finish(
         {key: record[key] for key in _KEYS},
         _text(compare_page, record, columns),
         as_json=json,
-        code=0 if record["pick"] else EXIT_GATE_FAILED,
+        code=0 if record["pick"] and not failed else EXIT_GATE_FAILED,
+        then=then,
     )
 
 

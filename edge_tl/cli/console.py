@@ -53,13 +53,19 @@ def say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def finish(result: Any, text: str, *, as_json: bool, code: int = 0) -> int:
-    """End a verb: the result as JSON on stdout, or the text for a person. Returns the exit code."""
+def finish(
+    result: dict[str, Any], text: str, *, as_json: bool, code: int = 0, then: str | None = None
+) -> int:
+    """End a verb: the result as one JSON object on stdout, or the text for a person; after it, on stderr, `then`: what
+    to type next. Returns the exit code."""
     if as_json:
         plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
         sys.stdout.write(json.dumps(result, ensure_ascii=plain, allow_nan=False) + "\n")
     else:
         sys.stdout.write(text.rstrip() + "\n")
+    if then:
+        sys.stdout.flush()  # else a terminal shows what comes next before the result
+        say(then)
     return code
 
 

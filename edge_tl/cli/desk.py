@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edge_tl import __version__
 from edge_tl.cli import options
 from edge_tl.cli.console import Debug, Json, Progress, finish, say
 from edge_tl.cli.grid import grid
@@ -87,13 +88,13 @@ def finetune(
             watch=progress.watch,
         )
     counts = ", ".join(f"{n} {split}" for split, n in result["n"].items() if n)
-    say(f"next: edge-tl export {result['run']} --int8")
     return finish(
         result,
         f"{result['run']}: {result['model']}, {result['strategy']}, {result['classes']} classes, {counts} images\n"
         f"accuracy {result['metrics']['accuracy']:.4f}, macro F1 {result['metrics']['macro_f1']:.4f} "
         f"on {result['metrics']['split']}; {result['seconds']['total']:.1f} s",
         as_json=json,
+        then=f"next: edge-tl export {result['run']} --int8",
     )
 
 
@@ -151,7 +152,6 @@ def import_(
             progress=progress,
             note=progress.note,
         )
-    say(f"next: edge-tl export {result['run']} --int8")
     figures = result["metrics"]
     return finish(
         result,
@@ -159,6 +159,7 @@ def import_(
         f"macro F1 {figures['macro_f1']:.4f} on {figures['split']} ({result['n'][figures['split']]} images); "
         f"{result['seconds']['total']:.1f} s",
         as_json=json,
+        then=f"next: edge-tl export {result['run']} --int8",
     )
 
 
@@ -167,7 +168,6 @@ def models(json: Json = False, debug: Debug = False) -> int:
     from edge_tl.host import zoo
 
     rows = zoo.table()
-    say("next: edge-tl finetune FOLDER --model NAME. With the extra timm, --model timm:NAME opens timm's.")
     lines = [
         [
             r["name"],
@@ -178,7 +178,10 @@ def models(json: Json = False, debug: Debug = False) -> int:
         for r in rows
     ]
     return finish(
-        {"models": rows}, grid(["model", "parameters M", "input px", "ImageNet top-1 %"], lines), as_json=json
+        {"models": rows},
+        grid(["model", "parameters M", "input px", "ImageNet top-1 %"], lines),
+        as_json=json,
+        then="next: edge-tl finetune FOLDER --model NAME. With the extra timm, --model timm:NAME opens timm's.",
     )
 
 
@@ -245,10 +248,8 @@ def export(
             progress=progress,
             note=progress.note,
         )
-    say(
-        f"next: copy {record['bundle']} to the device, and there: edge-tl verify {Path(record['bundle']).name}"
-    )
-    return finish(record, _summary(record), as_json=json, code=0 if record["passed"] else EXIT_GATE_FAILED)
+    code = 0 if record["passed"] else EXIT_GATE_FAILED
+    return finish(record, _summary(record), as_json=json, code=code, then=_to_device(record))
 
 
 def report(
@@ -264,7 +265,7 @@ def report(
     from edge_tl.host.pages import page
     from edge_tl.target import bundle as bundles
     from edge_tl.target.files import write_atomic
-    from edge_tl.target.report import markdown, run_markdown
+    from edge_tl.target.report import markdown, run_markdown, run_sentence, sentence
 
     folder = out or run_or_bundle
     if not run_or_bundle.is_dir():
@@ -273,16 +274,20 @@ def report(
         )
     if (run_or_bundle / bundles.RECORD).is_file():
         record = bundles.read_bundle(run_or_bundle).record
-        text = markdown(record)
+        text, said = markdown(record), sentence(record)
         page.write_page(record, folder / "report.html")
     else:
         record = checkpoint.read(run_or_bundle)
-        text = run_markdown(record)
+        text, said = run_markdown(record), run_sentence(record)
         page.write_run_page(record, folder / "report.html")
     write_atomic(folder / "report.md", text.encode())
-    say(f"next: open {folder / 'report.html'}")
     result = {"report": str(folder / "report.html"), "markdown": str(folder / "report.md")}
-    return finish(result, text, as_json=json)
+    return finish(
+        result,
+        f"{said}\nreport: {result['report']} and {result['markdown']}",
+        as_json=json,
+        then=f"next: open {folder / 'report.html'}",
+    )
 
 
 def demo(
@@ -295,12 +300,25 @@ def demo(
 
     with Progress() as progress:
         record = room.run(out, progress=progress, note=progress.note)
-    say(f"next: edge-tl finetune FOLDER, with a folder of your own images; or open {record['report']}")
     return finish(
         record,
         f"{_summary(record)}\nreport: {record['report']}",
         as_json=json,
         code=0 if record["passed"] else EXIT_GATE_FAILED,
+        then=f"next: edge-tl finetune FOLDER, with a folder of your own images; or open {record['report']}",
+    )
+
+
+def _to_device(record: dict[str, Any]) -> str:
+    """What to type after an export: where to copy, what to install there, what to run."""
+    from edge_tl.host.bundling.sentence import EXTRAS
+
+    chosen = next((a for a in record["artifacts"] if a["id"] == record["recommended"]), None)
+    extra = EXTRAS[chosen["runtime"]] if chosen else ",".join(EXTRAS.values())
+    return (
+        f"next: copy {record['bundle']} to the device; install edge-tl there with the extra [{extra}] (pip install "
+        f'"./edge_tl-{__version__}-py3-none-any.whl[{extra}]", see the README), then: '
+        f"edge-tl verify {Path(record['bundle']).name}"
     )
 
 

@@ -21,7 +21,8 @@ from edge_tl.cli.console import (
 )
 from edge_tl.cli.grid import grid
 from edge_tl.cli.saving import check_out, save_to, saved
-from edge_tl.target.errors import EXIT_BAD_INPUT, EXIT_GATE_FAILED, BadImage
+from edge_tl.target.errors import EXIT_BAD_INPUT, EXIT_GATE_FAILED
+from edge_tl.target.names import shown
 
 SHOWN = 10  # files left out, in a terminal
 BundlePath = Annotated[Path, typer.Argument(help="A bundle that `edge-tl export` wrote.", metavar="BUNDLE")]
@@ -72,14 +73,14 @@ def verify(
         say(f"skipped {entry['artifact']}: {entry['reason']}")
     left_out = result["data"]["skipped"] if "data" in result else []
     for entry in left_out[:SHOWN]:
-        say(f"left out {entry['path']}: {entry['reason']}")
+        say(f"left out {shown(entry['path'])}: {shown(entry['reason'])}")
     if len(left_out) > SHOWN:
         say(f"left out {len(left_out) - SHOWN} more; --json has them all")
     for entry in result["data"]["not_images"] if "data" in result else []:
         say(f"passed over {entry['n']} {entry['kind']}: no images")
     rows = [
         [
-            "pass" if gate["passed"] else "FAIL",
+            ("pass" if gate["passed"] else "FAIL") if gate["judged"] else "not judged",
             gate["gate"],
             gate["artifact"] or "all",
             f"{gate['measured']:.4g}",
@@ -102,20 +103,37 @@ def verify(
                 for r in result["data"]["accuracy"]
             ],
         )
-    text += "\n\n" + (
-        "PASSED: the same model on this machine." if result["passed"] else "FAILED: see the gates above."
-    )
+    text += "\n\n" + _verdict(result, loaded.record.get("recommended"))
     if result["passed"]:
-        say(f"next: edge-tl bench {bundle}" + (f" --device {device}" if device.upper() != "CPU" else ""))
+        then = f"next: edge-tl bench {bundle}" + (f" --device {device}" if device.upper() != "CPU" else "")
     else:
-        say('next: the README says under "How to read a failed gate" what each one means and what to do')
+        then = 'next: the README says under "How to read a failed gate" what each one means and what to do'
     code = 0 if result["passed"] else EXIT_GATE_FAILED
-    return saved(lambda: save_to(result, out), lambda: finish(result, text, as_json=json, code=code))
+    return saved(
+        lambda: save_to(result, out), lambda: finish(result, text, as_json=json, code=code, then=then)
+    )
+
+
+def _verdict(result: dict[str, Any], recommended: str | None) -> str:
+    """The last lines of `verify`: what was proven, of how much of the bundle."""
+    lines = [
+        "PASSED: the same model on this machine." if result["passed"] else "FAILED: see the gates above."
+    ]
+    counted = f"{result['verified']} of {result['of']} artifacts verified"
+    if result["recommended_verified"] is False:
+        counted += f"; the recommended one, {shown(str(recommended))}, was not"
+    if result["verified"] != result["of"]:
+        lines.append(f"{counted}.")
+    if open_still := sum(not gate["judged"] for gate in result["gates"]):
+        lines.append(f"Not judged: {open_still}, see above.")
+    return " ".join(lines)
 
 
 def predict(
     bundle: BundlePath,
-    images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")],
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files, or folders with images below them.", metavar="IMAGE...")
+    ],
     artifact: Annotated[str | None, typer.Option(help="Which artifact; default the recommended one.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many labels.")] = 3,
     device: Device = "CPU",
@@ -129,25 +147,27 @@ def predict(
     from edge_tl.target.runtime import notes, ran
 
     loaded = read_bundle(bundle)
+    files, failed = room.pictures(images)
     chosen, runtime = room.open_best(loaded, artifact, device, allow_fallback=allow_fallback)
-    result, unusable = [], []
-    for image in images:
-        try:
-            result += room.predict(loaded, runtime, [image], top=top)
-        except BadImage as error:  # one of a folder full must not cost the others their answers
-            unusable.append(error)
-    if not result:
-        raise unusable[0]
-    lines = [
-        f"{r['image']}: " + ", ".join(f"{t['label']} {100 * t['probability']:.1f} %" for t in r["top"])
-        for r in result
-    ]
+    results, bad = room.answer(loaded, runtime, files, top=top)
+    failed += bad
     for warning in notes({chosen.id: ran(runtime)} if device.upper() != "CPU" else {}):
         say(f"warning: {warning}")
-    say(f"with {chosen.id} on {runtime.device}; next: edge-tl verify {bundle}")
-    for one in unusable:
-        complain(str(one))
-    return finish(result, "\n".join(lines), as_json=json, code=EXIT_BAD_INPUT if unusable else 0)
+    if artifact is None and (stand_in := room.instead(loaded, chosen)):
+        say(f"note: {stand_in}")
+    for one in failed:
+        complain(f"not a usable image: {shown(one['image'])}: {shown(one['reason'])}")
+    if not results:  # as for any bad input: no result
+        return EXIT_BAD_INPUT
+    lines = [
+        f"{shown(r['image'])}: "
+        + ", ".join(f"{shown(t['label'])} {100 * t['probability']:.1f} %" for t in r["top"])
+        for r in results
+    ]
+    result = {"artifact": chosen.id, "device": runtime.device, "results": results, "failed": failed}
+    then = f"with {chosen.id} on {runtime.device}; next: edge-tl verify {bundle}"
+    code = EXIT_BAD_INPUT if failed else 0
+    return finish(result, "\n".join(lines), as_json=json, code=code, then=then)
 
 
 def devices(
@@ -195,8 +215,8 @@ def devices(
     text = "\n".join(lines)
     if rows:
         text += "\n\n" + grid(["runtime", "--device", "works", "what it is"], rows, left=4, names=2)
-    say("next: edge-tl verify BUNDLE --device NAME")
-    return saved(lambda: save_to(result, out), lambda: finish(result, text, as_json=json))
+    then = "next: edge-tl verify BUNDLE --device NAME"
+    return saved(lambda: save_to(result, out), lambda: finish(result, text, as_json=json, then=then))
 
 
 def _device_row(session: dict[str, Any], known: dict[str, Any] | None) -> list[str]:

@@ -20,11 +20,11 @@ def ls(json: Json = False, debug: Debug = False) -> int:
     from edge_tl.host import shelf
 
     found = [{"name": path.stem, "purpose": shelf.purpose(path)} for path in shelf.recipes()]
-    say("next: edge-tl recipes show NAME")
     return finish(
         {"recipes": found},
         grid(["name", "for"], [[f["name"], f["purpose"]] for f in found], left=2),
         as_json=json,
+        then="next: edge-tl recipes show NAME",
     )
 
 
@@ -34,9 +34,9 @@ def show(name: Name, json: Json = False, debug: Debug = False) -> int:
     from edge_tl.host import shelf
 
     path = shelf.get(name)
-    say(f"next: edge-tl recipes copy {name} my.yaml")
     text = path.read_text(encoding="utf-8")
-    return finish({"name": path.stem, "text": text}, text, as_json=json)
+    then = f"next: edge-tl recipes copy {name} my.yaml"
+    return finish({"name": path.stem, "text": text}, text, as_json=json, then=then)
 
 
 @app.command("copy")
@@ -50,8 +50,8 @@ def copy(
     from edge_tl.host import shelf
 
     written = shelf.copy(shelf.get(name), to)
-    say(f"next: edit {written}, then: edge-tl recipes check {written}")
-    return finish({"path": str(written)}, f"wrote {written}", as_json=json)
+    then = f"next: edit {written}, then: edge-tl recipes check {written}"
+    return finish({"path": str(written)}, f"wrote {written}", as_json=json, then=then)
 
 
 @app.command("check")

@@ -113,10 +113,13 @@ def gates(record: dict[str, Any]) -> list[Row]:
     rows = []
     for gate in record.get("gates") or []:
         unit, passed = gate.get("unit"), gate.get("passed")
+        verdict = "not checked" if passed is None else "pass" if passed else "FAIL"
+        if gate.get("judged") is False:
+            verdict = "not judged"
         rows.append(
             {"gate": words(gate.get("gate")), "artifact": words(gate.get("artifact") or "all")}
             | {key: _significant(gate.get(key), unit) for key in ("measured", "limit")}
-            | {"verdict": "not checked" if passed is None else "pass" if passed else "FAIL"}
+            | {"verdict": verdict}
             | {"reason": words(gate.get("reason"))}
         )
     return rows

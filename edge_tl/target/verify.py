@@ -9,7 +9,7 @@ It must not time anything. The limits travel with the bundle, except that of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ PIXEL_LIMIT_LEVELS = 2.0  # JPEG decoders may round a level apart; a wrong resiz
 @dataclass(frozen=True)
 class Gate:
     """One judgement. `measured` and `limit` are in `unit`; `artifact` is None for the pixels gate, `measured` where
-    there was nothing to measure."""
+    there was nothing to measure. What could not be decided here is not `judged`, and does not fail."""
 
     gate: str
     artifact: str | None
@@ -45,6 +45,7 @@ class Gate:
     unit: str
     passed: bool
     reason: str
+    judged: bool = True
 
 
 def verify(
@@ -82,11 +83,22 @@ def verify(
     return {
         "passed": all(gate.passed for gate in gates),
         "gates": [asdict(gate) for gate in gates],
+        **_counted_artifacts(bundle, what_ran),
         **result,
         "ran": what_ran,
         "skipped": skipped,
         "warnings": _warnings(bundle) + notes(what_ran),
         "machine": identity(),
+    }
+
+
+def _counted_artifacts(bundle: Bundle, verified: Collection[str]) -> dict[str, Any]:
+    """`{verified, of, recommended_verified}`; the last is None where nothing is recommended."""
+    recommended = bundle.record.get("recommended")
+    return {
+        "verified": len(verified),
+        "of": len(bundle.artifacts),
+        "recommended_verified": None if recommended is None else recommended in verified,
     }
 
 
@@ -209,7 +221,10 @@ def _on_folder(
             )
             if not passed and low <= limit:
                 reason += "; so few cannot tell it from one within the limit: give more images"
-            gates.append(Gate("loss", name, row["drop_pp"], limit, "pp", passed, reason))
+            open_still = not passed and low <= 0 <= limit  # it may be no loss at all, and may be one too many
+            gates.append(
+                Gate("loss", name, row["drop_pp"], limit, "pp", passed or open_still, reason, not open_still)
+            )
         rows.append(row)
     skipped = [
         *files.left_out,

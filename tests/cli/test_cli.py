@@ -97,19 +97,59 @@ def test_bench_prints_latencies_and_says_what_ran(shell: Door, bundle: Path):
     assert result["artifacts"][1]["ran"]["precision"] == "int8"
 
 
-def test_predict_prints_a_list_in_the_order_given(
+def test_predict_prints_its_results_in_the_order_given(
     door: Door, bundle: Path, images: Path, finetuned: dict[str, Any]
 ):
     chosen = [next(p for p in sorted((images / label).iterdir())) for label in reversed(finetuned["labels"])]
     done = door("predict", bundle, *chosen, "--top", 2, "--json")
     assert done.code == 0
-    assert [entry["image"] for entry in done.json] == [str(path) for path in chosen]
-    for entry, path in zip(done.json, chosen, strict=True):
+    assert set(done.json) == {"artifact", "device", "results", "failed"}
+    assert done.json["failed"] == []
+    assert [entry["image"] for entry in done.json["results"]] == [str(path) for path in chosen]
+    for entry, path in zip(done.json["results"], chosen, strict=True):
         assert len(entry["top"]) == 2
         assert entry["top"][0]["label"] == path.parent.name
         assert 1 >= entry["top"][0]["probability"] >= entry["top"][1]["probability"] >= 0
     everything = door("predict", bundle, chosen[0], "--artifact", "openvino-int8", "--top", 99, "--json").json
-    assert sum(t["probability"] for t in everything[0]["top"]) == pytest.approx(1)
+    assert sum(t["probability"] for t in everything["results"][0]["top"]) == pytest.approx(1)
+    assert (everything["artifact"], everything["device"]) == ("openvino-int8", "CPU")
+
+
+def test_predict_on_a_folder_answers_every_image_below_it(door: Door, bundle: Path, images: Path):
+    done = door("predict", bundle, images, "--json")
+    assert done.code == 2  # one file there says it is an image and is none
+    assert len(done.json["results"]) == 120
+    assert [Path(one["image"]).name for one in done.json["failed"]] == ["broken.png"]
+    (Path("empty")).mkdir()
+    assert "no image below" in door("predict", bundle, "empty").err
+
+
+def test_the_result_comes_before_what_to_type_next(shell: Door, bundle: Path, tmp_path: Path):
+    """As a terminal has it: one stream."""
+    import os
+    import subprocess
+    import sys
+
+    for words in (
+        ["recipes", "ls"],
+        ["predict", str(bundle), str(next((bundle / "golden/images").iterdir()))],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_tl", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            encoding="utf-8", cwd=tmp_path, env=os.environ, check=True,
+        )  # fmt: skip
+        lines = done.stdout.splitlines()
+        assert "next: edge-tl" in lines[-1]
+        assert not any("next: " in line for line in lines[:-1])
+
+
+def test_report_prints_the_sentence_and_the_paths_only(door: Door, bundle: Path, run: Path, tmp_path: Path):
+    for source, said in ((bundle, "ship "), (run, "is right on")):
+        done = door("report", source, "--out", tmp_path / "pages")
+        assert done.code == 0
+        assert said in done.out
+        assert len(done.out.splitlines()) == 2
+        assert str(tmp_path / "pages" / "report.html") in done.out
 
 
 def test_devices_prints_the_machine(door: Door):

@@ -78,7 +78,8 @@ def compared(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Compared
         for _ in range(2)
     ]
     said = [worker.communicate(timeout=600) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], said
+    # Two of the four trials fail: everything is saved, and the exit code says that not all went well.
+    assert [worker.returncode for worker in workers] == [1, 1], said
     return Compared(out, command, [json.loads(out) for out, _ in said], [err for _, err in said])
 
 
@@ -135,7 +136,7 @@ def test_the_folder_holds_record_page_and_picture(compared: Compared) -> None:
 def test_the_same_command_again_trains_and_times_nothing(copied: list[str], door: Callable[..., Any]) -> None:
     timed = (Path(copied[-1]) / "timed" / "bench.json").read_bytes()
     done = door(*copied)
-    assert done.code == 0, done.err
+    assert done.code == 1, done.err  # resnet18's trials failed
     assert re.findall(r"^trial \d of 4: (\S+)", done.err, re.M) == BAD  # what failed, and nothing else
     assert (Path(copied[-1]) / "timed" / "bench.json").read_bytes() == timed
     heading, _, *rows = done.out.splitlines()
@@ -175,7 +176,7 @@ def test_a_trial_left_behind_is_reported_and_resumed_when_asked(
     assert f"{GOOD[0]} was left behind" in done.err
     assert "Add --resume" in done.err
     done = door(*command, "--resume", "--json")
-    assert done.code == 0, done.err
+    assert done.code == 1, done.err  # resnet18's trials failed
     assert done.json["pick"] == GOOD[0]
 
 

@@ -138,9 +138,21 @@ def test_one_bad_image_among_good_ones_is_named_and_the_others_are_answered(
     good = sorted((bundle / "golden/images").iterdir())[:2]
     done = door("predict", bundle, good[0], "note.png", "absent.png", good[1], "--json")
     assert done.code == 2
-    assert [row["image"] for row in done.json] == list(map(str, good))
+    assert set(done.json) == {"artifact", "device", "results", "failed"}
+    assert [row["image"] for row in done.json["results"]] == list(map(str, good))
+    assert [row["image"] for row in done.json["failed"]] == ["note.png", "absent.png"]
+    assert "no such file" in done.json["failed"][1]["reason"]
     said = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert [name in line for name, line in zip(("note.png", "absent.png"), said, strict=True)] == [True, True]
+
+
+def test_every_bad_image_is_named_where_none_is_good(door: Door, bundle: Path, tmp_path: Path):
+    for name in ("one.png", "two.png"):
+        (tmp_path / name).write_text("I am a text")
+    done = door("predict", bundle, "one.png", "two.png")
+    assert (done.code, done.out) == (2, "")
+    assert [line.count("not a usable image") for line in done.err.splitlines()] == [1, 1]
+    assert "two.png" in done.err
 
 
 def test_folders_that_are_no_bundle_and_no_run(door: Door, run: Path, bundle: Path, tmp_path: Path):
@@ -228,7 +240,7 @@ def test_labels_reach_a_pipe_that_is_not_utf8(shell: Door, bundle: Path):
     image = bundle / "golden/images/00.png"
     done = shell("predict", bundle, image, "--json", env={"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})
     assert done.code == 0, done.err
-    assert {entry["label"] for entry in done.json[0]["top"]} == set(read_bundle(bundle).labels)
+    assert {entry["label"] for entry in done.json["results"][0]["top"]} == set(read_bundle(bundle).labels)
 
 
 @pytest.mark.parametrize("missing", ["torch", "safetensors", "pydantic", "yaml", "sklearn"])

@@ -48,7 +48,7 @@ def test_an_intact_bundle_passes_every_gate(bundle_root: Path) -> None:
     assert "data" not in result
     assert result["gates"][0]["measured"] == 0.0
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    keys = {"gate", "artifact", "measured", "limit", "unit", "passed", "reason"}
+    keys = {"gate", "artifact", "measured", "limit", "unit", "passed", "reason", "judged"}
     assert all(set(gate) == keys and gate["reason"] for gate in result["gates"])
 
 

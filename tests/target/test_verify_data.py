@@ -210,3 +210,30 @@ def test_a_wrong_folder_is_refused_before_the_gates_take_their_time(
             read_bundle(bundle_root), data=tmp_path / "absent", progress=lambda what, *_: calls.append(what)
         )
     assert calls == []
+
+
+def test_a_gate_whose_interval_holds_no_loss_and_the_limit_is_not_judged(
+    bundle_root: Path, labelled: Path
+) -> None:
+    """36 images: INT8's drop is above a limit of nothing, and might be none at all."""
+    bundle = read_bundle(bundle_root)
+    row = rows(verify(bundle, data=labelled))["onnx-int8"]
+    low, high = row["drop_ci_pp"]
+    assert low < 0 < high
+    bundle.artifact("onnx-int8").limits["max_drop_pp"] = max(0.0, row["drop_pp"] - 0.01)
+    result = verify(bundle, data=labelled)
+    gate = gates_on_data(result)["onnx-int8"]
+    if row["drop_pp"] > 0:
+        assert (gate["passed"], gate["judged"]) == (True, False)
+        assert "give more images" in gate["reason"]
+    assert result["passed"] == all(g["passed"] for g in result["gates"])
+
+
+def test_how_much_of_the_bundle_was_verified(bundle_root: Path) -> None:
+    bundle = read_bundle(bundle_root)
+    whole = verify(bundle)
+    assert (whole["verified"], whole["of"], whole["recommended_verified"]) == (4, 4, True)
+    part = verify(bundle, artifacts=["onnx-fp32"])
+    assert (part["verified"], part["of"], part["recommended_verified"]) == (1, 4, False)
+    bundle.record["recommended"] = None
+    assert verify(bundle, artifacts=["onnx-fp32"])["recommended_verified"] is None

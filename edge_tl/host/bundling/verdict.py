@@ -142,7 +142,7 @@ def _speed_gate(artifact: dict[str, Any], conditions: dict[str, Any] | None) -> 
     reason = f"{ratio:.2f}{shown} times PyTorch's speed" + ("" if passed else ": slower than PyTorch here")
     if unjudged:
         reason = f"not judged: {unjudged}; {ratio:.2f}{shown} times PyTorch's speed was seen"
-    return Gate("speed", artifact["id"], ratio, 1.0, "x", passed, reason)
+    return Gate("speed", artifact["id"], ratio, 1.0, "x", passed, reason, judged=unjudged is None)
 
 
 def recommend(
