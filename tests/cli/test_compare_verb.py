@@ -176,7 +176,7 @@ def test_a_trial_left_behind_is_reported_and_resumed_when_asked(
     assert f"{GOOD[0]} was left behind" in done.err
     assert "Add --resume" in done.err
     done = door(*command, "--resume", "--json")
-    assert done.code == 1, done.err  # resnet18's trials failed
+    assert done.code == 0, done.err
     assert done.json["pick"] == GOOD[0]
 
 
