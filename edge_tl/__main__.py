@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-
-from edge_tl.target.errors import EXIT_INTERRUPTED
 
 
 def main() -> None:
@@ -12,9 +11,23 @@ def main() -> None:
     try:
         from edge_tl import cli
     except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(130)
     cli.main()
 
 
+def _leave_working_folder() -> None:
+    """Take the working folder, which `python -m` puts first, off the path, before anything else is imported: a
+    `queue.py` there would run in place of the real one. Where this package lies in it, it comes last, for processes of
+    its own."""
+    first = sys.path[0] if sys.path and not getattr(sys.flags, "safe_path", False) else None
+    if first is None or os.path.realpath(first or os.curdir) != os.path.realpath(os.curdir):
+        return
+    del sys.path[0]
+    home = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    if os.path.realpath(os.curdir) == home:
+        sys.path.append(home)
+
+
 if __name__ == "__main__":
+    _leave_working_folder()
     main()

@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -242,15 +243,26 @@ class _MNASNet(tv.MNASNet):  # type: ignore[misc]
         super()._load_from_state_dict(state_dict, prefix, {"version": 2} | local_metadata, *rest)
 
 
+@contextmanager
+def _working_folder() -> Iterator[None]:
+    """The working folder on the path, for as long as a person's own factory is imported and called."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # the factory may have changed the path itself
+            sys.path.remove(here)
+
+
 def _from_factory(name: str) -> nn.Module:
     """The module that a function of the user's returns; modules beside the working folder are found too."""
     module_name, _, function = name.removeprefix(FACTORY).partition(":")
     if not module_name or not function:
         raise BadInput(f"--factory {name.removeprefix(FACTORY)}: write it as package.module:function.")
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
-        made = getattr(importlib.import_module(module_name), function)()
+        with _working_folder():
+            made = getattr(importlib.import_module(module_name), function)()
     except (Exception, SystemExit) as error:  # the user's code raises anything
         why = next(iter(str(error).splitlines()), "")
         raise BadInput(

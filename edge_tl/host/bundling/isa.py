@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_tl.host.int8 import qdq
+from edge_tl.target import spawn
 from edge_tl.target.errors import EdgeTLError
 from edge_tl.target.machine import CAP_VARIABLE, isa_flags, openvino_core
 from edge_tl.target.runtime import Logits
@@ -36,7 +37,7 @@ def logits_under(cap: str, path: Path, inputs: Path, scratch: Path) -> tuple[Log
     """Logits of the model at `path` on the array in the file `inputs`, under `cap`, and the kernels that computed its
     layers with their counts. Raises `EdgeTLError` when the process fails."""
     out = scratch / f"{path.stem}.{cap}.npz"
-    command = [sys.executable, "-m", "edge_tl.host.bundling.isa", str(path), str(inputs), str(out)]
+    command = spawn.command("edge_tl.host.bundling.isa", str(path), str(inputs), str(out))
     environment = os.environ | {CAP_VARIABLE: cap}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

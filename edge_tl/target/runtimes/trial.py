@@ -1,4 +1,4 @@
-"""One device, tried in a process of its own: `python -m edge_tl.target.runtimes.trial RUNTIME DEVICE` prints JSON.
+"""One device, tried in a process of its own, whose arguments are RUNTIME and DEVICE; it prints JSON.
 
 That a build offers a provider says nothing about its driver, and a driver may end the process that tries it. It
 must not load a person's model.
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_tl.target import spawn
 from edge_tl.target.errors import FellBack
 from edge_tl.target.runtimes.onnx import OnnxRuntime
 from edge_tl.target.runtimes.openvino import OpenVinoRuntime
@@ -36,7 +37,7 @@ KINDS: dict[str, type[OnnxRuntime | OpenVinoRuntime]] = {
 
 def try_device(runtime: str, device: str) -> dict[str, Any]:
     """`{name, works, reason}` of a convolution on `device`; `reason` is None when it works."""
-    command = [sys.executable, "-m", "edge_tl.target.runtimes.trial", runtime, device]
+    command = spawn.command("edge_tl.target.runtimes.trial", runtime, device)
     try:
         done = subprocess.run(
             command, capture_output=True, encoding="utf-8", errors="replace", timeout=SECONDS, check=False

@@ -1,4 +1,4 @@
-"""One model in a process of its own, timed on request: `python -m edge_tl.target.timing.child SPEC`.
+"""One model in a process of its own, timed on request; its one argument is the SPEC.
 
 It prints one JSON line when it is warm, then one for each line it is sent, and ends with its standard input, in the
 middle of a run too. A line `{"count", "seconds"}` asks for a block, `{"fps", "seconds"}` for a run at a pace. It must
@@ -7,10 +7,8 @@ not compare or judge; `children` starts it and reads what it prints.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +21,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl.target import spawn
 from edge_tl.target.runtime import NullRuntime, Runtime, open_runtime, ran
 from edge_tl.target.timing.calls import time_calls
 from edge_tl.target.timing.pace import at_pace
@@ -32,7 +31,6 @@ WARM_S = (
 )
 # Dropped at the start of every later block, in calls and in seconds, because another process had the caches meanwhile.
 REWARM, REWARM_S = 2, 0.005
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 GRACE_S = 0.5  # after the end of standard input, to end cleanly; whoever is busy then is ended
 
 
@@ -55,7 +53,7 @@ def serve(
     warm = _warm(call, spec["warmup"], WARM_S)
     ready: dict[str, Any] = {"load_ns": load, "first_ns": first, "warmup_calls": len(warm)}
     ready["call_ns"] = int(np.median(warm))
-    ready["dies_with_parent"] = dies_with_parent()
+    ready["dies_with_parent"] = spawn.dies_with_parent()
     if spec["describe"]:
         ready["ran"] = ran(runtime) | (describe(runtime) if describe else {})
     _say(answers, ready)
@@ -74,16 +72,6 @@ def private_stdout() -> TextIO:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return answers
-
-
-def dies_with_parent() -> bool:
-    """Have this process killed when the one that started it ends, and say whether that can be had (Linux: prctl(2)).
-    Its standard input would tell it as well, but not while it is stopped."""
-    if sys.platform != "linux":
-        return False
-    with suppress(OSError, AttributeError):
-        return bool(ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) == 0)
-    return False
 
 
 def questions() -> Iterator[dict[str, Any]]:

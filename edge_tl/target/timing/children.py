@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from edge_tl.target import spawn
 from edge_tl.target.errors import EdgeTLError, FellBack, MissingExtra
 
 LAST_WORDS_S = 5.0
@@ -40,7 +40,7 @@ class Child:
         self._stops = False
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody empties would block the child
         spec = contestant.spec | {"warmup": warmup, "describe": describe}
-        command = [sys.executable, "-m", contestant.module, json.dumps(spec)]
+        command = spawn.command(contestant.module, json.dumps(spec))
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True
         )

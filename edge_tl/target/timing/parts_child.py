@@ -1,4 +1,4 @@
-"""One artifact's parts in a fresh process: `python -m edge_tl.target.timing.parts_child SPEC` prints one JSON object.
+"""One artifact's parts in a fresh process, whose one argument is the SPEC; it prints one JSON object.
 
 Cold start first (import, read, compile, first inference), then each step from encoded image to label, then memory; or,
 with `throughput`, as many images a second as the runtime's own streams give. It must not compare or judge.

@@ -1,0 +1,87 @@
+"""One writer a folder: who comes second is told, and nothing of either is mixed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from edge_tl.target.errors import BadInput
+
+LOCK = ".edge-tl.lock"
+_HELD = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
+_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}  # some network file systems
+_FAR = 1 << 20  # the byte that Windows locks: beyond the text, which others may then read
+
+
+@contextmanager
+def one_writer(folder: Path, option: str = "--out") -> Iterator[None]:
+    """Alone with `folder` until the end of the block, also against other processes; it is made where it is missing, and
+    a folder that is made here and stays empty goes again.
+
+    The system drops the lock when the process ends, however it ends. Raises `BadInput` at once when another writes into
+    the folder, in this process too, and `OSError` where nobody can write.
+    """
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK
+    file = _locked(path)
+    if file is None:
+        raise BadInput(
+            f"{folder}: another edge-tl{_who(path)} writes into it. Wait until it is done, or give another {option}."
+        )
+    try:
+        yield
+    finally:
+        if os.name == "posix":  # while it is still locked: nobody else may hold this name
+            path.unlink(missing_ok=True)
+            os.close(file)
+        else:
+            os.close(file)
+            with suppress(OSError):  # open files keep their names there; the next one has it
+                path.unlink()
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _locked(path: Path) -> int | None:
+    """The descriptor that holds the lock, or None where another has it."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(file)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                os.close(file)
+                if error.errno in _HELD:
+                    return None
+                raise
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(file), os.stat(path)):
+                os.ftruncate(file, 0)
+                os.write(file, str(os.getpid()).encode())
+                return file
+        os.close(file)  # whoever had it removed it in between: this one is nobody's any more
+
+
+def _lock(file: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(file, _FAR, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        os.lseek(file, 0, os.SEEK_SET)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _who(path: Path) -> str:
+    with suppress(OSError, ValueError):
+        return f" (process {int(path.read_text(encoding='ascii')[:20])})"
+    return ""

@@ -1,0 +1,64 @@
+"""One writer a folder, against this process, others and dead ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_tl.target.errors import BadInput
+from edge_tl.target.lock import LOCK, one_writer
+
+HOLD = """
+import sys
+from pathlib import Path
+from edge_tl.target.lock import one_writer
+with one_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_that_stays_empty_goes_again_and_one_that_was_there_stays(tmp_path: Path) -> None:
+    new, old = tmp_path / "a" / "new", tmp_path / "old"
+    old.mkdir()
+    for folder in (new, old):
+        with one_writer(folder):
+            assert folder.is_dir()
+    assert not new.exists()
+    assert list(old.iterdir()) == []
+    with one_writer(new):
+        (new / "result").touch()
+    assert [path.name for path in new.iterdir()] == ["result"]
+
+
+def test_the_second_is_told_who_writes_and_what_to_do(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BadInput, match=rf"run: another edge-tl \(process {other.pid}\) writes into it"):
+            one_writer(folder).__enter__()
+        assert (folder / LOCK).exists()
+        other.kill()
+    with one_writer(folder):  # what a killed writer left locks nobody out
+        pass
+    assert not (folder / LOCK).exists()
+
+
+def test_the_same_process_is_refused_too_and_an_error_gives_the_folder_free(tmp_path: Path) -> None:
+    with one_writer(tmp_path), pytest.raises(BadInput, match="give another --out"), one_writer(tmp_path):
+        raise AssertionError("two writers")
+    with pytest.raises(ZeroDivisionError), one_writer(tmp_path):
+        raise ZeroDivisionError
+    with one_writer(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"), one_writer(tmp_path / "file"):
+        pass
