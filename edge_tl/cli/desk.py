@@ -11,7 +11,7 @@ from edge_tl import __version__
 from edge_tl.cli import options
 from edge_tl.cli.console import Debug, Json, Progress, finish, say
 from edge_tl.cli.grid import grid
-from edge_tl.cli.options import Out, Overwrite, Settings
+from edge_tl.cli.options import MaxPixels, Out, Overwrite, Settings
 from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
 
 
@@ -45,6 +45,7 @@ def finetune(
         str | None, typer.Option(help="Regular expression on paths: one match, one scene, one split.")
     ] = None,
     folds: Annotated[int | None, typer.Option(help="Cross-validate over so many folds as well.")] = None,
+    max_pixels: MaxPixels = None,
     seed: Annotated[int | None, typer.Option(help="Draws everything that is random.")] = None,
     out: Out = None,
     overwrite: Overwrite = False,
@@ -69,6 +70,7 @@ def finetune(
         "model.image_size": image_size,
         "data.group_by": group_by,
         "data.folds": folds,
+        "data.max_pixels": max_pixels,
         "train.tensorboard": tensorboard or None,
         "seed": seed,
     }
@@ -121,6 +123,7 @@ def import_(
     reorder: Annotated[
         bool, typer.Option("--reorder", help="Match labels and folders by name where their order differs.")
     ] = False,
+    max_pixels: MaxPixels = None,
     seed: Annotated[int | None, typer.Option(help="Draws everything that is random.")] = None,
     out: Out = None,
     overwrite: Overwrite = False,
@@ -135,6 +138,7 @@ def import_(
         raise BadInput("give the architecture: either --model NAME or --factory package.module:function.")
     flags = {
         "data.path": data,
+        "data.max_pixels": max_pixels,
         "model.name": model or f"{zoo.FACTORY}{factory}",
         "model.weights": str(weights),
         "model.image_size": image_size,
@@ -214,6 +218,7 @@ def export(
         float | None, typer.Option(help="Ship nothing slower: milliseconds, 95th percentile.")
     ] = None,
     max_size: Annotated[float | None, typer.Option(help="Ship nothing larger: megabytes.")] = None,
+    max_pixels: MaxPixels = None,
     thorough: Annotated[bool, typer.Option(help="Time long enough for a p99 (minutes).")] = False,
     out: Out = None,
     overwrite: Overwrite = False,
@@ -235,6 +240,7 @@ def export(
         "export.threshold": threshold,
         "export.max_p95_ms": max_p95,
         "export.max_size_mb": max_size,
+        "data.max_pixels": max_pixels,
     }
     recipe = options.of_run(run).changed(flags, set_).recipe()
     say(_budget(recipe.export.max_drop))

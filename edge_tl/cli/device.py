@@ -20,6 +20,7 @@ from edge_tl.cli.console import (
     say,
 )
 from edge_tl.cli.grid import grid
+from edge_tl.cli.options import MaxPixels
 from edge_tl.cli.saving import check_out, save_to, saved
 from edge_tl.target.errors import EXIT_BAD_INPUT, EXIT_GATE_FAILED
 from edge_tl.target.names import shown
@@ -40,6 +41,7 @@ def verify(
     bundle: BundlePath,
     data: Annotated[Path | None, typer.Option(help="A labelled folder: adds accuracy on it.")] = None,
     artifact: Artifacts = None,
+    max_pixels: MaxPixels = None,
     device: Device = "CPU",
     allow_fallback: AllowFallback = False,
     on: fleet.On = None,
@@ -57,7 +59,7 @@ def verify(
     from edge_tl.target import verify as room
     from edge_tl.target.bundle import read_bundle
 
-    loaded = read_bundle(bundle)
+    loaded = read_bundle(bundle).reading(max_pixels)
     with Progress() as progress:
         result = room.verify(
             loaded,
@@ -136,6 +138,7 @@ def predict(
     ],
     artifact: Annotated[str | None, typer.Option(help="Which artifact; default the recommended one.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many labels.")] = 3,
+    max_pixels: MaxPixels = None,
     device: Device = "CPU",
     allow_fallback: AllowFallback = False,
     json: Json = False,
@@ -144,13 +147,16 @@ def predict(
     """Classify images with a bundle."""
     from edge_tl.target import predict as room
     from edge_tl.target.bundle import read_bundle
+    from edge_tl.target.remarks import sentences
     from edge_tl.target.runtime import notes, ran
 
-    loaded = read_bundle(bundle)
+    loaded = read_bundle(bundle).reading(max_pixels)
     files, failed = room.pictures(images)
     chosen, runtime = room.open_best(loaded, artifact, device, allow_fallback=allow_fallback)
     results, bad = room.answer(loaded, runtime, files, top=top)
     failed += bad
+    for sentence in sentences((shown(r["image"]), r["remark"]) for r in results if "remark" in r):
+        say(f"warning: {sentence}")
     for warning in notes({chosen.id: ran(runtime)} if device.upper() != "CPU" else {}):
         say(f"warning: {warning}")
     if artifact is None and (stand_in := room.instead(loaded, chosen)):

@@ -21,6 +21,14 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a recipe field, e.g. head.max_iter=100; repeatable."),
 ]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        min=1,
+        help="Read images of up to so many pixels, beyond 89 million; for files you trust.",
+    ),
+]
 
 # Options whose name is not that of the field that they set.
 _OPTIONS = {

@@ -62,6 +62,7 @@ def adopt(
     # What is known is what the network sees; no margin is invented.
     changes["resize_size"] = changes["resize_size"] or changes["image_size"]
     contract = weights.changed(weights.assumed(name), **changes)
+    contract = replace(contract, max_pixels=recipe.data.max_pixels)
     if not name.startswith(zoo.FACTORY):
         zoo.check_size(name, min(contract.input_size))
     if not path.is_file():
@@ -118,7 +119,7 @@ def adopt(
         "seconds": {"features": 0.0, "train": 0.0, "total": extracted - start},
         "provenance": provenance(recipe) | {"features": None, "features_computed": 0, "processes": 1},
     }
-    tell(dataset, note)
+    tell(dataset, seen.remarks, note)
     checkpoint.claim(run, RUN_FILES)
     of_a_training_before = (resume.STATE, resume.BEST, resume.LAST, checkpoint.RECIPE)
     for stale in of_a_training_before:

@@ -40,6 +40,9 @@ class Data(_Section):
     limit: Count | None = None
     """At most this many training images a class, for a quick comparison; validation and test stay whole."""
     on_bad_image: Literal["skip", "fail"] = "skip"
+    max_pixels: Annotated[int, Field(ge=1, le=2**30)] | None = None
+    """The most pixels of an image file; 89,478,485 when null, beyond which a file may be made to fill the memory. Raise
+    it for photographs that you trust."""
 
     @field_validator("group_by")
     @classmethod

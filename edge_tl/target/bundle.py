@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -66,6 +66,11 @@ class Bundle:
                 return artifact
         have = ", ".join(a.id for a in self.artifacts)
         raise BadInput(f"no artifact {artifact_id!r} in {self.root}. Choose one of {have}.")
+
+    def reading(self, max_pixels: int | None) -> Bundle:
+        """The same bundle, which decodes images of up to `max_pixels`; Pillow's limit when None. Only the caller may
+        raise it: nothing that a bundle holds does."""
+        return replace(self, preprocess=replace(self.preprocess, max_pixels=max_pixels))
 
     def golden_images(self) -> list[Path]:
         """The encoded golden images, in the order of the stored pixels and logits."""

@@ -96,6 +96,17 @@ def examine(source: ImageSource, *, max_pixels: int | None = None) -> Decoded:
     return patiently(name, lambda: _faults_named(name, limit, lambda: _from_bytes(name, content, limit)))
 
 
+def anywhere(content: bytes) -> bool:
+    """Whether every device decodes it: within Pillow's own limit, and without a decoder of an extra."""
+    if _brands(content):
+        return False
+    try:
+        decode(content)
+    except BadImage:
+        return False
+    return True
+
+
 def pixel_limit(max_pixels: int | None) -> float:
     """The most pixels of an image: as asked, or Pillow's limit, which a program may have changed or lifted."""
     if max_pixels is not None:

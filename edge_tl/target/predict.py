@@ -14,7 +14,7 @@ from PIL import Image
 
 from edge_tl.target.bundle import Artifact, Bundle
 from edge_tl.target.compare import softmax
-from edge_tl.target.errors import BadImage, BadInput, MissingExtra
+from edge_tl.target.errors import BadImage, BadInput, MissingExtra, ReadError
 from edge_tl.target.folders import images_in
 from edge_tl.target.names import shown
 from edge_tl.target.runtime import Runtime, open_runtime
@@ -99,9 +99,11 @@ def pictures(paths: Iterable[Path]) -> tuple[list[Path], list[dict[str, str]]]:
 def predict(
     bundle: Bundle, runtime: Runtime, images: Sequence[Picture], *, top: int = 3
 ) -> list[dict[str, Any]]:
-    """One record an image: `{image, top[]{label, probability}}`, best first; `image` is None for what has no path.
+    """One record an image: `{image, top[]{label, probability}}`, best first; `image` is None for what has no path, and
+    `remark` is there where something had to be assumed to read it.
 
-    Raises `BadImage` that names the image, and `BadInput` for an array that is no image or one image alone.
+    Raises `BadImage` or `ReadError` that names the image, and `BadInput` for an array that is no image or one
+    image alone.
     """
     if isinstance(images, Image.Image | np.ndarray | str | bytes | os.PathLike):
         raise BadInput(
@@ -109,12 +111,14 @@ def predict(
         )
     results = []
     for image in images:
-        probabilities = softmax(runtime(bundle.preprocess.apply(_readable(image))[None])[0])
+        framed = bundle.preprocess.framed(_readable(image))
+        probabilities = softmax(runtime(bundle.preprocess.normalize(framed.pixels)[None])[0])
         best = probabilities.argsort()[::-1][:top]
         results.append(
             {
                 "image": str(image) if isinstance(image, str | os.PathLike) else None,
                 "top": [{"label": bundle.labels[i], "probability": float(probabilities[i])} for i in best],
+                **({"remark": framed.remark} if framed.remark else {}),
             }
         )
     return results
@@ -131,6 +135,8 @@ def answer(
             results += predict(bundle, runtime, [image], top=top)
         except BadImage as error:  # one of a folder full must not cost the others their answers
             failed.append({"image": str(image), "reason": error.reason})
+        except ReadError as error:
+            failed.append({"image": str(image), "reason": f"cannot be read now: {error.reason}"})
     return results, failed
 
 

@@ -45,8 +45,11 @@ class Encoded(Protocol):
 
 
 def passing(error: BaseException) -> bool:
-    """Whether `error` is about this machine at this moment: a library's own complaints about bytes carry no number."""
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
+    """Whether `error` is about this machine at this moment: neither a missing file, nor a library's own complaint about
+    bytes, which carries no number."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, OSError) and error.errno is not None and error.errno not in _OF_THE_PATH
+    )
 
 
 def patiently(name: str, action: Callable[[], T]) -> T:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from edge_tl.target.loader import batches
 from edge_tl.target.machine import identity, int8_isa
 from edge_tl.target.names import shown
 from edge_tl.target.progress import Progress, no_progress
+from edge_tl.target.reading import patiently
+from edge_tl.target.remarks import sentences
 from edge_tl.target.runtime import Logits, Runtime, notes, open_runtime, ran
 from edge_tl.target.runtimes.offered import able
 
@@ -87,7 +90,7 @@ def verify(
         **result,
         "ran": what_ran,
         "skipped": skipped,
-        "warnings": _warnings(bundle) + notes(what_ran),
+        "warnings": _warnings(bundle) + notes(what_ran) + result.get("data", {}).get("remarks", []),
         "machine": identity(),
     }
 
@@ -195,9 +198,11 @@ def _on_folder(
     logits: dict[str, list[Logits]] = {name: [] for name in runtimes}
     kept: list[int] = []
     bad: dict[int, str] = {}
+    remarks: dict[int, str] = {}
     for batch in _counted(batches(bundle.preprocess, paths), len(paths), progress):
         kept += batch.indices
         bad |= batch.bad
+        remarks |= batch.remarks
         for name, runtime in runtimes.items():
             logits[name].append(runtime(batch.inputs))
     if not kept:
@@ -238,6 +243,7 @@ def _on_folder(
         "accuracy": rows,
         "skipped": skipped,
         "not_images": files.not_images,
+        "remarks": sentences((shown(str(paths[i])), remark) for i, remark in remarks.items()),
     }, gates
 
 
@@ -256,7 +262,7 @@ def _in_two_classes(paths: Sequence[Path], labels: NDArray[np.int64]) -> NDArray
     """Which files lie in two classes, byte for byte: they have no known label, so `finetune` and `export` leave them
     out as well."""
     classes: dict[str, set[int]] = {}
-    contents = [sha256_file(path) for path in paths]
+    contents = [patiently(str(path), partial(sha256_file, path)) for path in paths]
     for content, label in zip(contents, labels.tolist(), strict=True):
         classes.setdefault(content, set()).add(label)
     return np.array([len(classes[content]) > 1 for content in contents], np.bool_)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_tl.host.bundling import evidence
+from edge_tl.host.bundling import confidence, evidence
 from edge_tl.host.compress import FP16, W8, compress
 from edge_tl.host.export import to_onnx, to_openvino
 from edge_tl.host.images import decoded
@@ -24,9 +24,11 @@ from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import EdgeTLError
 from edge_tl.target.machine import has_vnni
 from edge_tl.target.progress import Progress
+from edge_tl.target.runtime import open_runtime
 
 PRECISIONS = ("fp32", "int8", FP16, W8)
 _MOST_SELECTED = 5000
+_MOST_FITTING = 2000
 _HALF_FLOOR = "onnxruntime>=1.17"  # its CPU kernels of the operators that a half-precision graph casts around
 
 
@@ -171,7 +173,7 @@ def _workshop(
         return decoded.reopen(sources, read, scratch / "train")
 
     flip = recipe.augment.flip
-    return Workshop(
+    workshop = Workshop(
         model=reference.model,
         fp32_onnx=staging / "model.fp32.onnx",
         fp32_xml=staging / "model.fp32.xml",
@@ -186,3 +188,22 @@ def _workshop(
         flip=flip > 0 if flip is not None else recipe.augment.preset != "none",
         progress=progress,
     )
+    workshop.temperature = _temperature(workshop, dataset, sets, recipe, progress)
+    return workshop
+
+
+def _temperature(
+    workshop: Workshop,
+    dataset: Dataset,
+    sets: dict[str, list[Sample]],
+    recipe: Recipe,
+    progress: Progress,
+) -> float:
+    """FP32's, on images that it has not learned from: those that select, or, where they are blends of training images,
+    some of those that fit the temperature that is shipped. One number is all that the ladder learns from them."""
+    if dataset.split("test"):
+        return confidence.temperature(workshop.answers, workshop.expected, recipe.seed)
+    some = evidence.in_proportion(sets["confidence"], recipe.seed)[:_MOST_FITTING]
+    runtimes = {"fp32": open_runtime(workshop.fp32_onnx)}
+    logits = evidence.evaluate(runtimes, workshop.contract, dataset, some, progress)["fp32"]
+    return confidence.temperature(np.array([s.label for s in some], np.int64), logits, recipe.seed)

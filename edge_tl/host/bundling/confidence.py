@@ -26,25 +26,36 @@ Labels = NDArray[np.int64]
 _RANGE = (0.2, 10.0)  # beyond, a few images would decide how certain the model claims to be
 
 
-def temperature(labels: Labels, logits: Logits) -> float:
+def temperature(labels: Labels, logits: Logits, seed: int = 0) -> float:
     """What to divide logits `(n, classes)` by; 1 where that helps nothing on images it was not fitted to.
 
-    Each half of the images judges the other half's temperature: a few dozen images, or some that the model knows by
-    heart, fit a temperature that is wrong on the next ones.
+    Each half of the images, drawn with `seed`, judges the other half's temperature: a few dozen images, or some that
+    the model knows by heart, fit a temperature that is wrong on the next ones.
     """
     if len(labels) < 20:
         return 1.0
-    crossed = log_loss(labels, held_out(labels, logits))
+    crossed = log_loss(labels, held_out(labels, logits, seed))
     return _fit(labels, logits) if crossed < log_loss(labels, logits) else 1.0
 
 
-def held_out(labels: Labels, logits: Logits) -> NDArray[np.float64]:
+def held_out(labels: Labels, logits: Logits, seed: int = 0) -> NDArray[np.float64]:
     """Each half of the logits divided by the other half's temperature: what to judge calibration on where the images
     that fitted it are all there are."""
     result = logits.astype(np.float64)
-    for mine, other in ((slice(0, None, 2), slice(1, None, 2)), (slice(1, None, 2), slice(0, None, 2))):
-        result[mine] /= _fit(labels[other], logits[other])
+    first = _half(labels, seed)
+    for mine in (first, ~first):
+        result[mine] /= _fit(labels[~mine], logits[~mine])
     return result
+
+
+def _half(labels: Labels, seed: int) -> NDArray[np.bool_]:
+    """Half of the images of each class, within one image, however they are ordered: of images that come classes in turn
+    every second one is of half the classes."""
+    drawn = np.random.default_rng(seed).permutation(len(labels))
+    by_class = np.lexsort((drawn, labels))
+    first = np.zeros(len(labels), np.bool_)
+    first[by_class[::2]] = True
+    return first
 
 
 def log_loss(labels: Labels, logits: NDArray[Any]) -> float:

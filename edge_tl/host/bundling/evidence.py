@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,11 @@ from edge_tl.host.images.data import Dataset, Sample
 from edge_tl.host.images.shards import Member
 from edge_tl.target import bundle as bundles
 from edge_tl.target.contract import Preprocess
-from edge_tl.target.decoding import decode
+from edge_tl.target.decoding import anywhere, decode
 from edge_tl.target.errors import BadInput, EdgeTLError
-from edge_tl.target.loader import batches
+from edge_tl.target.loader import Batch, batches
 from edge_tl.target.progress import Progress
+from edge_tl.target.reading import patiently
 from edge_tl.target.runtime import Logits, Runtime
 
 _GOLDEN_BYTES = 300_000
@@ -46,9 +47,10 @@ def selection_set(dataset: Dataset, calibration: int, count: int, seed: int) -> 
     """At most `count` images on which INT8 candidates are compared, in no other set: validation images where the
     evaluation has test images of its own, else training images beyond the first `calibration`, which `blend` then
     makes unseen."""
-    if dataset.split("test"):
-        return _in_turn(dataset.split("val"), seed)[:count]
-    return _in_turn(dataset.split("train"), seed)[calibration:][:count]
+    pool = dataset.split("val")
+    if not dataset.split("test"):
+        pool = _in_turn(dataset.split("train"), seed)[calibration:]
+    return in_proportion(pool, seed)[:count]
 
 
 def evaluation_set(dataset: Dataset) -> tuple[str, list[Sample]]:
@@ -70,7 +72,7 @@ def inputs(
     shape = (len(samples), 3, *contract.input_size)
     mapped = np.lib.format.open_memmap(store, "w+", np.float32, shape)
     filled = 0
-    for batch in batches(contract, _unchanged(dataset, samples)):
+    for batch in _whole(contract, dataset, samples):
         mapped[filled : filled + len(batch.inputs)] = batch.inputs
         filled += len(batch.inputs)
     mapped.flush()
@@ -107,7 +109,7 @@ def evaluate(
     parts: dict[str, list[Logits]] = {name: [] for name in runtimes}
     done = 0
     progress("evaluation", 0, len(samples))
-    for batch in batches(contract, _unchanged(dataset, samples)):
+    for batch in _whole(contract, dataset, samples):
         for name, runtime in runtimes.items():
             parts[name].append(runtime(batch.inputs))
         done += len(batch.indices)
@@ -129,7 +131,7 @@ def write_goldens(
     an EXIF rotation, grey levels, a palette with transparency. Returns `{images, files, logits}`.
     """
     chosen = sorted(dataset.sources(_in_turn(samples, 0)), key=lambda source: _bytes(source) > _GOLDEN_BYTES)
-    encoded = [(source.suffix.lower(), source.read_bytes()) for source in chosen[: count - 3]]
+    encoded = [_portable(source, contract) for source in chosen[: count - 3]]
     encoded += _variants(decode(encoded[0][1]))
     names = []
     (folder / "golden" / "images").mkdir(parents=True)
@@ -150,30 +152,71 @@ def write_goldens(
     return {"images": names, "files": files, "logits": logits}
 
 
-def _variants(image: Image.Image) -> list[tuple[str, bytes]]:
-    def encode(variant: Image.Image, kind: str, **options: Any) -> bytes:
-        buffer = io.BytesIO()
-        variant.save(buffer, kind, **options)
-        return buffer.getvalue()
+def _portable(source: Path | Member, contract: Preprocess) -> tuple[str, bytes]:
+    """Suffix and content: the image as it is, or smaller and as a JPEG where a device might not read it: HEIC, or more
+    pixels than Pillow allows unasked."""
+    content = patiently(str(source), source.read_bytes)
+    if anywhere(content):
+        return source.suffix.lower(), content
+    image = decode(content, max_pixels=contract.max_pixels)
+    image.thumbnail((1024, 1024))
+    return ".jpg", _encoded(image, "JPEG", quality=95)
 
+
+def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _variants(image: Image.Image) -> list[tuple[str, bytes]]:
     image.thumbnail((512, 512))
     rotated = Image.Exif()
     rotated[0x0112] = 6  # "turn a quarter clockwise to see me upright", as phones write it
     palette = image.quantize(32)
     return [
-        (".jpg", encode(image, "JPEG", quality=90, exif=rotated)),
-        (".png", encode(image.convert("L"), "PNG")),
-        (".png", encode(palette, "PNG", transparency=0)),
+        (".jpg", _encoded(image, "JPEG", quality=90, exif=rotated)),
+        (".png", _encoded(image.convert("L"), "PNG")),
+        (".png", _encoded(palette, "PNG", transparency=0)),
     ]
 
 
 def _in_turn(samples: Sequence[Sample], seed: int) -> list[Sample]:
     """One of each class, then another of each, and so on."""
     queues: dict[int, list[Sample]] = defaultdict(list)
-    for sample in sorted(samples, key=lambda s: hashlib.sha256(f"{seed}:{s.digest}".encode()).digest()):
+    for sample in sorted(samples, key=lambda s: _drawn(seed, s)):
         queues[sample.label].append(sample)
     rounds = zip_longest(*(queues[label] for label in sorted(queues)))
     return [sample for turn in rounds for sample in turn if sample is not None]
+
+
+def in_proportion(samples: Sequence[Sample], seed: int) -> list[Sample]:
+    """In an order drawn from the seed and their content, of which every beginning holds the classes as the whole does:
+    what some of the images shall say about all of them."""
+    sizes = Counter(sample.label for sample in samples)
+    ranks: Counter[int] = Counter()
+    placed = []
+    for sample in sorted(samples, key=lambda s: _drawn(seed, s)):
+        place = (ranks[sample.label] + 0.5) / sizes[sample.label]
+        placed.append((place, sample.label, sample))
+        ranks[sample.label] += 1
+    return [sample for *_, sample in sorted(placed, key=lambda each: each[:2])]
+
+
+def _drawn(seed: int, sample: Sample) -> bytes:
+    return hashlib.sha256(f"{seed}:{sample.digest}".encode()).digest()
+
+
+def _whole(contract: Preprocess, dataset: Dataset, samples: Sequence[Sample]) -> Iterator[Batch]:
+    """Batches of all `samples`. Raises `BadInput` for one that cannot be read any more: the run could, and without it
+    inputs and labels would no longer belong together."""
+    sources = _unchanged(dataset, samples)
+    for batch in batches(contract, sources):
+        for position, reason in batch.bad.items():
+            raise BadInput(
+                f"image of the run cannot be read here: {sources[position]}: {reason}. Export as the run was made."
+            )
+        yield batch
 
 
 def _bytes(source: Path | Member) -> int:
@@ -184,7 +227,8 @@ def _unchanged(dataset: Dataset, samples: Sequence[Sample]) -> list[Path | Membe
     sources = dataset.sources(samples)
     for source, sample in zip(sources, samples, strict=True):
         try:
-            digest = hashlib.sha256(source.read_bytes()).hexdigest()
+            content = patiently(str(source), source.read_bytes)
+            digest = hashlib.sha256(content).hexdigest()
         except FileNotFoundError:
             raise BadInput(
                 f"image of the run is gone: {source}. Restore the data folder, or fine-tune again."

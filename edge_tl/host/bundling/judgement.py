@@ -14,7 +14,7 @@ from edge_tl.host.bundling import confidence, evidence, isa, verdict
 from edge_tl.host.images.data import Dataset, Sample
 from edge_tl.host.provenance import provenance
 from edge_tl.host.reference import TorchRuntime
-from edge_tl.host.settings import Export, Recipe
+from edge_tl.host.settings import Recipe
 from edge_tl.target import bundle as bundles
 from edge_tl.target import compare
 from edge_tl.target.bundle import REFERENCE
@@ -47,7 +47,7 @@ def judge(
     apart = fitting is not sets["evaluation"]
     fit_labels = np.array([s.label for s in fitting], np.int64)
     fit_logits = evidence.evaluate(runtimes, contract, dataset, fitting, progress) if apart else logits
-    temperatures = _temperatures(artifacts, fit_labels, fit_logits, recipe.export)
+    temperatures = _temperatures(artifacts, fit_labels, fit_logits, recipe)
     reference.temperature = temperatures[REFERENCE]
     for artifact in artifacts:
         confidence.fold(
@@ -63,7 +63,7 @@ def judge(
 
     def believed(name: str) -> dict[str, Any]:
         crossed = not apart and temperatures[name] != 1.0
-        shown = confidence.held_out(labels, logits[name]) if crossed else scaled[name]
+        shown = confidence.held_out(labels, logits[name], recipe.seed) if crossed else scaled[name]
         row = confidence.figures(labels, logits[name], shown, temperatures[name])
         if recipe.export.threshold is not None:
             row["threshold"] = _coverage(recipe.export.threshold, name, labels, scaled, for_fitting)
@@ -79,7 +79,11 @@ def judge(
             ]
             if artifact["runtime"] == "openvino":
                 artifact["proven_on"] += _under_caps(
-                    staging / artifact["files"][0]["path"], contract, dataset, judged, labels, expected
+                    staging / artifact["files"][0]["path"],
+                    contract,
+                    dataset,
+                    evidence.in_proportion(judged, recipe.seed),
+                    {s.digest: (s.label, int(answer)) for s, answer in zip(judged, expected, strict=True)},
                 )
         artifact |= {
             "accuracy": compare.accuracy(labels, got),
@@ -137,22 +141,23 @@ def _under_caps(
     contract: Preprocess,
     dataset: Dataset,
     judged: list[Sample],
-    labels: compare.Ints,
-    expected: compare.Ints,
+    answers: dict[str, tuple[int, int]],
 ) -> list[dict[str, Any]]:
-    """The same file under the instruction sets of lesser CPUs, on as many evaluation images as the disk should hold."""
+    """The same file under the instruction sets of lesser CPUs, on as many evaluation images as the disk should hold,
+    the first of `judged`; `answers` are label and PyTorch's answer by digest."""
     rows: list[dict[str, Any]] = []
     if not (lesser := isa.caps()):
         return rows
     height, width = contract.input_size
-    some = slice(0, max(1, _MOST_BYTES // (12 * height * width)))
+    some = judged[: max(1, _MOST_BYTES // (12 * height * width))]
+    labels, expected = np.array([answers[s.digest] for s in some], np.int64).T
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         inputs = Path(folder) / "inputs.npy"
-        evidence.inputs(contract, dataset, judged[some], inputs)
+        evidence.inputs(contract, dataset, some, inputs)
         for cap in lesser:
             logits, kernels = isa.logits_under(cap, path, inputs, Path(folder))
             row = {"isa": isa.NAMES[cap], "cap": cap, "kernels": kernels}
-            rows.append(row | _figures(labels[some], expected[some], compare.top1(logits)))
+            rows.append(row | _figures(labels, expected, compare.top1(logits)))
     return rows
 
 
@@ -164,16 +169,16 @@ def _temperatures(
     artifacts: list[dict[str, Any]],
     labels: confidence.Labels,
     logits: dict[str, Logits],
-    settings: Export,
+    recipe: Recipe,
 ) -> dict[str, float]:
     """By id. FP32 artifacts share the reference's, so that they stay comparable number by number."""
-    if not settings.temperature:
+    if not recipe.export.temperature:
         return dict.fromkeys(logits, 1.0)
-    found = {REFERENCE: confidence.temperature(labels, logits[REFERENCE])}
+    found = {REFERENCE: confidence.temperature(labels, logits[REFERENCE], recipe.seed)}
     for artifact in artifacts:
         own = artifact["precision"] != "fp32"
         name = artifact["id"]
-        found[name] = confidence.temperature(labels, logits[name]) if own else found[REFERENCE]
+        found[name] = confidence.temperature(labels, logits[name], recipe.seed) if own else found[REFERENCE]
     return found
 
 

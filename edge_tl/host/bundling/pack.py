@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def export(
     """
     model, saved = checkpoint.load(run)
     dataset = Dataset.from_json(saved["data"], saved["labels"])
-    contract = Preprocess.from_json(saved["preprocess"])
+    contract = replace(Preprocess.from_json(saved["preprocess"]), max_pixels=recipe.data.max_pixels)
     sets = sets_of(dataset, contract, recipe)
     evidence.check_images(dataset, [sample for samples in sets.values() for sample in samples])
     made_of = {

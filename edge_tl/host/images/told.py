@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.listeners import Note
+from edge_tl.target.remarks import sentences
 
 SHOWN = 20  # files of one reason that are named one by one; the record has them all
 
 
-def tell(dataset: Dataset, note: Note) -> None:
-    """One line for each file left out, up to 20 a reason, and one with the counts."""
+def tell(dataset: Dataset, remarks: Mapping[str, str], note: Note) -> None:
+    """One line for each file left out, up to 20 a reason, and one with the counts; and one for each kind of `remarks`,
+    which are by digest what had to be assumed to read an image."""
+    for sentence in sentences((s.path, remarks[s.digest]) for s in dataset.samples if s.digest in remarks):
+        note(f"warning: {sentence}")
     by_reason: dict[str, list[str]] = defaultdict(list)
     for entry in dataset.skipped:
         by_reason[entry["reason"]].append(entry["path"])

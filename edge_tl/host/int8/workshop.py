@@ -72,9 +72,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Judged:
-    """A candidate's file and what it does on the selection images. `expected_drop_pp` is what FP32's own probabilities
-    say of the answers that changed, see `compare.expected_drop`. `divergence` is the mean Kullback-Leibler divergence
-    of its answers from FP32's in nats: on the same images both tell candidates apart that accuracy cannot."""
+    """A candidate's file and what it does on the selection images. `expected_drop_pp` is what FP32's own probabilities,
+    calibrated, say of the answers that changed, see `compare.expected_drop`. `divergence` is the mean Kullback-Leibler
+    divergence of its answers from FP32's in nats: on the same images both tell candidates apart that accuracy
+    cannot."""
 
     settings: Settings
     path: Path
@@ -118,6 +119,9 @@ class Workshop:
     training: Callable[[], Images]
     seed: int
     flip: bool
+    temperature: float = 1.0
+    """What FP32's logits are divided by before their probabilities are believed; fitted on labelled images that FP32
+    has not learned from."""
     progress: Progress = no_progress
     sensitivity: list[dict[str, Any]] = field(default_factory=list)
     _histograms: dict[tuple[int, str], dict[str, Histogram]] = field(default_factory=dict)
@@ -246,7 +250,7 @@ class Workshop:
             accuracy=compare.accuracy(self.answers, got),
             drop_pp=drop["drop_pp"],
             drop_ci_pp=drop["drop_ci_pp"],
-            expected_drop_pp=compare.expected_drop(self.expected, got),
+            expected_drop_pp=self.expected_drop(got),
             agreement=compare.agreement(expected, got),
             divergence=compare.divergence(self.expected, own),
             latency_ms=self._latency(out),
@@ -256,6 +260,11 @@ class Workshop:
             accuracy_ci=[float(end) for end in binomtest(right, len(got)).proportion_ci(method="wilson")],
             trained_epochs=trained,
         )
+
+    def expected_drop(self, answers: compare.Ints) -> float:
+        """Percentage points that `answers` `(n,)` on the selection images are expected to lose, see
+        `compare.expected_drop`, by FP32's calibrated probabilities."""
+        return compare.expected_drop(self.expected / np.float32(self.temperature), answers)
 
     def rank(
         self, settings: Settings, images: int = 256, *, seconds: float = float("inf")

@@ -97,12 +97,13 @@ def finetune(
         recipe.model.weights,
         **recipe.model.model_dump(include=CONTRACT_FIELDS),
     )
+    source = replace(source, contract=replace(source.contract, max_pixels=recipe.data.max_pixels))
     if source.origin == "none":
         note("NOTHING IS TRANSFERRED: --weights none leaves the backbone random; expect a poor classifier.")
     if processes.is_main():  # not before: bad data or weights leave no folder behind
         _claim(run, recipe, resumed, overwrite)
-    source, dataset, found = _looked_at(recipe, source, found_files, run, progress)
-    tell(dataset, note)
+    source, dataset, found, remarks = _looked_at(recipe, source, found_files, run, progress)
+    tell(dataset, remarks, note)
     early.check_dataset(recipe, dataset)
     extracted = perf_counter()
 
@@ -215,7 +216,7 @@ def _claim(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> None:
 
 def _looked_at(
     recipe: Recipe, source: Source, found_files: data.Listing, run: Path, progress: Progress
-) -> tuple[Source, Dataset, features.Features | None]:
+) -> tuple[Source, Dataset, features.Features | None, dict[str, str]]:
     """One pass over every image: what cannot be decoded, and the frozen features where a strategy asks for them."""
     needs_features = recipe.train.strategy != "full" and not (
         recipe.train.strategy == "auto" and source.origin == "none"
@@ -232,7 +233,8 @@ def _looked_at(
     if needs_features:
         found = features.extract(source, found_files.samples, images, run, progress=progress)
     bad = found.bad if found else seen.bad if seen else {}
-    return source, data.settle(found_files, bad, seed=recipe.seed, **split), found
+    remarks = found.remarks if found else seen.remarks if seen else {}
+    return source, data.settle(found_files, bad, seed=recipe.seed, **split), found, remarks
 
 
 @contextmanager

@@ -44,6 +44,33 @@ def test_the_optimum_is_scikit_learns_log_loss_at_its_least():
     assert confidence.log_loss(labels, logits) == pytest.approx(log_loss(labels, softmax(logits)))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_classes_that_come_in_turn_are_in_both_halves(seed: int):
+    """With an even number of classes every second image is of half the classes. Here half of them are answered too
+    certainly and the other half not certainly enough: each half's temperature is wrong for the other's."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(2000) % 4
+    logits = rng.normal(0, 1, (2000, 4)).astype(np.float32)
+    logits[np.arange(2000), labels] += np.where(labels % 2, 0.7, 4.0)
+    logits *= np.where(labels % 2, 3.0, 0.5)[:, None].astype(np.float32)
+    whole = confidence._fit(labels, logits)
+    assert abs(np.log(whole)) > 0.2
+    assert confidence.temperature(labels, logits, seed) == pytest.approx(whole)
+    for half in (confidence._half(labels, seed), ~confidence._half(labels, seed)):
+        assert np.bincount(labels[half]).tolist() == [250] * 4
+    assert not np.array_equal(confidence._half(labels, 0), confidence._half(labels, 1))
+
+
+@given(st.lists(st.integers(0, 7), min_size=1, max_size=99), st.integers(0, 2**31))
+def test_halves_hold_half_of_each_class(classes: list[int], seed: int):
+    labels = np.array(classes)
+    first = confidence._half(labels, seed)
+    assert abs(2 * int(first.sum()) - len(labels)) <= 1
+    for label in set(classes):
+        mine = first[labels == label]
+        assert abs(2 * int(mine.sum()) - len(mine)) <= 1
+
+
 def test_what_does_not_help_on_other_images_is_left_alone():
     labels, logits = drawn(19, 4.0)
     assert confidence.temperature(labels, logits) == 1.0  # too few to say

@@ -17,7 +17,7 @@ from PIL import Image
 from edge_tl.host import recipe
 from edge_tl.host.bundling import evidence
 from edge_tl.host.bundling.artifacts import training_set
-from edge_tl.host.images.data import Dataset, settle
+from edge_tl.host.images.data import Dataset, Sample, settle
 from edge_tl.host.images.listing import scan
 from edge_tl.target.bundle import read_bundle
 from edge_tl.target.contract import Preprocess
@@ -92,6 +92,30 @@ def test_selection_is_validation_where_a_test_split_judges_else_training_images_
     assert len(chosen) == len(dataset.split("train")) - 30
     assert not calibrating & {s.digest for s in chosen}
     assert {s.split for s in chosen} == {"train"}
+
+
+def test_some_images_hold_the_classes_as_all_do():
+    """One of each class in turn would make of 900 and 100 images a beginning that is half and half, and the images
+    themselves, sorted by path, one of a single class."""
+    samples = [
+        Sample(f"{label}/{i}", label, f"{label}-{i}") for label, n in ((0, 900), (1, 100)) for i in range(n)
+    ]
+    order = evidence.in_proportion(samples, 0)
+    assert sorted(order, key=lambda s: s.path) == sorted(samples, key=lambda s: s.path)
+    for count in (10, 50, 400, 1000):
+        assert sum(s.label for s in order[:count]) == pytest.approx(count / 10, abs=1)
+    assert evidence.in_proportion(samples[::-1], 0) == order
+    assert evidence.in_proportion(samples, 1) != order
+
+
+def test_an_image_that_can_no_longer_be_decoded_is_an_error_and_not_a_row_of_zeros(
+    dataset: Dataset, contract: Preprocess, tmp_path: Path
+):
+    chosen = dataset.split("test")
+    with pytest.raises(BadInput, match=r"cannot be read here: .*too many pixels"):
+        evidence.inputs(replace(contract, max_pixels=1), dataset, chosen, tmp_path / "x.npy")
+    with pytest.raises(BadInput, match="cannot be read here"):
+        evidence.evaluate({}, replace(contract, max_pixels=1), dataset, chosen, no_progress)
 
 
 def test_inputs_are_the_contracts_and_take_no_memory(dataset: Dataset, contract: Preprocess, tmp_path: Path):

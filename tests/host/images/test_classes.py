@@ -45,7 +45,7 @@ def classes(root: Path, counts: dict[str, int]) -> Path:
 
 def lines(dataset: data.Dataset) -> list[str]:
     notes: list[str] = []
-    told.tell(dataset, notes.append)
+    told.tell(dataset, {}, notes.append)
     return notes
 
 
