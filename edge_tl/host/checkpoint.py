@@ -18,6 +18,7 @@ from edge_tl.host import zoo
 from edge_tl.host.settings import Recipe
 from edge_tl.target.errors import BadInput
 from edge_tl.target.files import read_json, sha256_file, write_atomic, write_json
+from edge_tl.target.names import check_name
 
 SCHEMA_VERSION = 1
 RECORD = "run.json"
@@ -95,16 +96,20 @@ def read(run: Path) -> dict[str, Any]:
         raise BadInput(f"{run / RECORD}: no {missing[0]!r}. The file is damaged; fine-tune again.")
     if "recipe" not in record["provenance"]:
         raise BadInput(f"{run / RECORD}: no 'provenance.recipe'. The file is damaged; fine-tune again.")
+    check_name(record["name"], f"{run / RECORD}: name")  # a bundle's folder is called by it
     return record
 
 
 def load(run: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The fine-tuned model in evaluation mode, and the record. Raises `BadInput` when a file was altered."""
     record = read(run)
-    for entry in record["files"]:
-        path = run / entry["path"]
-        if not path.is_file() or sha256_file(path) != entry["sha256"]:
-            raise BadInput(f"damaged run: {path} is not what was saved. Fine-tune again.")
+    files, path = record["files"], run / WEIGHTS
+    if not isinstance(files, list) or [e.get("path") for e in files if isinstance(e, dict)] != [WEIGHTS]:
+        raise BadInput(
+            f"{run / RECORD}: its files are not {WEIGHTS} alone. The file is damaged; fine-tune again."
+        )
+    if not path.is_file() or sha256_file(path) != files[0].get("sha256"):
+        raise BadInput(f"damaged run: {path} is not what was saved. Fine-tune again.")
     model = zoo.build(
         record["model"],
         len(record["labels"]),

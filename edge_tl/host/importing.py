@@ -31,6 +31,7 @@ from edge_tl.host.training.metrics import metrics
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import BadInput, EdgeTLError
 from edge_tl.target.files import read_json
+from edge_tl.target.names import cleaned
 from edge_tl.target.progress import Progress, no_progress
 
 STRATEGY = "import"
@@ -99,7 +100,7 @@ def adopt(
     extracted = perf_counter()
     answers = np.array([s.label for s in samples], np.int64)
     record = {
-        "name": run.name,
+        "name": cleaned(run.resolve().name),
         "model": name,
         "weights": path.name,
         "pooled": pooled,

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from edge_tl.host.settings import Recipe
+from edge_tl.host import plain_yaml
+from edge_tl.host.settings import FACTORY, Recipe
 from edge_tl.target.errors import BadInput
+from edge_tl.target.names import shown
 
 
 def parse(
@@ -34,17 +35,14 @@ def parse(
 
 def load(path: Path) -> dict[str, Any]:
     """The raw settings of a YAML file, not yet validated. Raises `BadInput`."""
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"no such recipe: {path}. See `edge-tl recipes ls`.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = str(error).replace("\n", " ")
-        raise BadInput(f"{path} is not YAML: {where}. Check the indentation.") from None
+    if not path.exists():
+        raise BadInput(f"no such recipe: {shown(str(path))}. See `edge-tl recipes ls`.")
+    settings = plain_yaml.read(path, "recipe")
     if settings is None:
         return {}
     if not isinstance(settings, dict):
         raise BadInput(f"{path}: a recipe is a mapping of settings, this holds a {type(settings).__name__}.")
+    _refuse_code(settings, path)
     return settings
 
 
@@ -54,9 +52,7 @@ def override(settings: dict[str, Any], assignment: str) -> str:
     if not equals or not key.strip():
         raise BadInput(f"--set {assignment}: write it as section.field=value, e.g. --set head.max_iter=100.")
     try:
-        assign(settings, key.strip(), yaml.safe_load(value))
-    except yaml.YAMLError:
-        raise BadInput(f"--set {assignment}: {value!r} is not a YAML value.") from None
+        assign(settings, key.strip(), plain_yaml.parse(value, f"{value!r}"))
     except BadInput as error:
         raise BadInput(f"--set {assignment}: {error}") from None
     return key.strip()
@@ -75,6 +71,17 @@ def assign(settings: dict[str, Any], key: str, value: Any) -> None:
             )
         settings = inner
     settings[field] = value
+
+
+def _refuse_code(settings: dict[str, Any], path: Path) -> None:
+    """A recipe may be somebody else's, so it names no code."""
+    model = settings.get("model")
+    name = model.get("name") if isinstance(model, dict) else None
+    if isinstance(name, str) and name.strip().startswith(FACTORY):
+        raise BadInput(
+            f"{path}: model.name = {shown(name)!r} names code, which a file may not. A factory is given on the command "
+            "line alone: --factory package.module:function."
+        )
 
 
 def _sentence(source: str, error: Any, typed: Mapping[str, str]) -> str:

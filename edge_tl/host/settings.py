@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from edge_tl.target.names import fault_of_name
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Degrees = Annotated[float, Field(ge=0, le=180)]
@@ -18,8 +20,13 @@ Pixels = Annotated[int, Field(ge=32, le=1024)]
 Count = Annotated[int, Field(ge=1)]
 
 
+FACTORY = "factory:"
+"""What a model's name begins with that a function of the user's own builds; such a name comes from the command line
+alone, never from a recipe, a run or a bundle, because it is code that would run."""
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Data(_Section):
@@ -84,11 +91,20 @@ class Model(_Section):
 class Head(_Section):
     """The classifier on the features: one linear layer, or hidden layers before it."""
 
-    hidden: list[Annotated[int, Field(ge=1, le=8192)]] = []
+    hidden: Annotated[list[Annotated[int, Field(ge=1, le=8192)]], Field(max_length=16)] = []
     """Widths of hidden layers with ReLU and dropout, e.g. [128]; empty for a linear head."""
     dropout: Fraction = 0.2
     """After each hidden layer; a linear head has none of its own."""
-    C: Annotated[list[Positive], Field(min_length=1)] = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0]
+    C: Annotated[list[Positive], Field(min_length=1, max_length=100)] = [
+        1e-4,
+        3e-4,
+        1e-3,
+        3e-3,
+        1e-2,
+        3e-2,
+        1e-1,
+        1.0,
+    ]
     """Inverse strengths of the L2 penalty to try on a linear head; validation accuracy picks one."""
     max_iter: Count = 500
     epochs: Count = 60
@@ -130,7 +146,7 @@ class Train(_Section):
     """Stop after this many epochs without a better validation accuracy."""
     batch_norm: Literal["frozen", "train"] = "train"
     """Statistics of blocks that are trained: the weights' own, or estimated anew. Frozen blocks always keep theirs."""
-    image_sizes: list[Pixels] | None = None
+    image_sizes: Annotated[list[Pixels], Field(max_length=100)] | None = None
     """Training sizes in pixels, in equal shares of the epochs, e.g. [128, 160]; smaller than the model's input is
     faster and, with random crops, often better (Touvron et al., 2019). The strategy's own when null."""
     balance: Literal["none", "weights", "sampler"] = "none"
@@ -211,6 +227,7 @@ class Recipe(_Section):
     """Everything a run depends on."""
 
     name: str | None = None
+    """Of the run and its bundle, which become folders of that name; from data, model and strategy when null."""
     seed: Annotated[int, Field(ge=0)] = 0
     data: Data = Data()
     model: Model = Model()
@@ -218,3 +235,10 @@ class Recipe(_Section):
     train: Train = Train()
     augment: Augment = Augment()
     export: Export = Export()
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, value: str | None) -> str | None:
+        if value is not None and (fault := fault_of_name(value)):
+            raise ValueError(f"cannot name a folder: {fault}")
+        return value

@@ -20,10 +20,11 @@ from torch import nn
 from torchvision.models.inception import InceptionAux
 from torchvision.models.regnet import AnyStage
 
+from edge_tl.host import settings
 from edge_tl.target.errors import BadInput, MissingExtra
 
 TIMM = "timm:"
-FACTORY = "factory:"
+FACTORY = settings.FACTORY
 AUXILIARY = "AuxLogits"
 
 

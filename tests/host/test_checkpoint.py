@@ -167,3 +167,22 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path):
 def test_a_run_can_be_moved(saved: Path, tmp_path: Path):
     shutil.move(saved, tmp_path / "elsewhere")
     assert checkpoint.load(tmp_path / "elsewhere")[1]["name"] == "x"
+
+
+@pytest.mark.parametrize("name", ["../../../x", "/tmp/x", "..", "a\x1b]0;x\x07", "NUL", "", None, 3, ["x"]])
+def test_a_run_whose_name_leads_elsewhere_is_refused(saved: Path, name: Any):
+    """`export` makes exported/NAME of it."""
+    change(saved, lambda record: record.update(name=name))
+    with pytest.raises(BadInput, match=r"run\.json: name =") as caught:
+        checkpoint.read(saved)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "files", [[], None, "x", [{"path": "../model.safetensors"}], [3], [{"path": "/etc/passwd"}]]
+)
+def test_a_run_has_no_files_but_its_own(saved: Path, files: Any):
+    """With an empty list no hash would be compared."""
+    change(saved, lambda record: record.update(files=files))
+    with pytest.raises(BadInput, match="its files are not"):
+        checkpoint.load(saved)

@@ -218,3 +218,33 @@ def test_a_shipped_recipe_validates_and_tells_how_to_run_it(path: Path):
                 changed = recipes.load(path)
                 recipes.override(changed, value)
                 assert recipes.parse(changed) != recipe
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../x", "/tmp/x", "a/b", "..", "con", "a\x1b[31m", ".hidden", "a\nb", "C:x", ""]
+)
+def test_a_recipes_name_is_one_folders(name: str, tmp_path: Path):
+    with pytest.raises(BadInput, match="name") as caught:
+        recipes.parse({"name": name}, source="my.yaml")
+    assert "cannot name a folder" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["model: {name: 'factory:evil:run'}", "model:\n  name: ' factory:os:getcwd'"]
+)
+def test_a_file_names_no_code(text: str, tmp_path: Path):
+    (tmp_path / "my.yaml").write_text(text)
+    with pytest.raises(BadInput, match="names code") as caught:
+        recipes.load(tmp_path / "my.yaml")
+    assert "--factory" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "field", ["augment.mixup", "augment.cutmix", "train.weight_decay", "train.checkpoint_seconds"]
+)
+@pytest.mark.parametrize("value", [".inf", ".nan"])
+def test_no_number_is_infinite_or_none(field: str, value: str):
+    settings: dict[str, Any] = {}
+    recipes.override(settings, f"{field}={value}")
+    with pytest.raises(BadInput, match="finite"):
+        recipes.parse(settings)

@@ -7,6 +7,8 @@ import json
 import re
 from dataclasses import dataclass
 
+from edge_tl.target.names import cleaned
+
 HEAD = "head"
 
 
@@ -22,7 +24,7 @@ class Combination:
     def name(self) -> str:
         """Unique in its grid, and a folder's name."""
         rate = "" if self.lr is None else f"-lr{self.lr}"
-        return re.sub(r"[^\w.-]+", "-", f"{self.model}-{self.strategy}{rate}")
+        return cleaned(re.sub(r"[^\w.-]+", "-", f"{self.model}-{self.strategy}{rate}"))
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from edge_tl.host import plain_yaml
 from edge_tl.target.errors import BadInput
 
 FOLDER = "~/.cache/edge-tl"
@@ -74,15 +74,7 @@ def file_name(name: str) -> str:
 
 
 def _load(path: Path) -> dict[str, Target]:
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(
-            f"cannot read {path}: {error.strerror}. Give the file that names your devices."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = str(error).replace("\n", " ")
-        raise BadInput(f"{path} is not YAML: {where}. Check the indentation.") from None
+    entries = plain_yaml.read(path, "list of devices")
     if not isinstance(entries, dict) or not entries:
         raise BadInput(f"{path}: names no device. Write one as `shed: {{host: pi@shed.local}}`.")
     return {str(name): _valid(str(path), str(name), fields) for name, fields in entries.items()}

@@ -30,6 +30,7 @@ from edge_tl.host.training.learn import DECODED, judge, labels_of, learn
 from edge_tl.host.training.metrics import metrics
 from edge_tl.host.weights import Source, open_source, own_size
 from edge_tl.target.errors import BadInput
+from edge_tl.target.names import cleaned
 from edge_tl.target.progress import Progress, no_progress
 
 FOLDS, EVENTS = "folds", "tensorboard"
@@ -133,7 +134,7 @@ def finetune(
     trained = perf_counter()
 
     record = {
-        "name": run.name,
+        "name": cleaned(run.resolve().name),
         "model": recipe.model.name,
         "weights": source.origin,
         "pooled": source.pooled,
@@ -264,4 +265,4 @@ def _name(recipe: Recipe) -> str:
     size = recipe.model.image_size
     if size is not None and size != own_size(recipe.model.name, recipe.model.weights):
         parts.append(f"{size}px")
-    return "-".join(re.sub(r"[^\w.-]+", "-", part).strip("-") or "data" for part in parts)
+    return cleaned("-".join(re.sub(r"[^\w.-]+", "-", part).strip("-") or "data" for part in parts))
