@@ -12,6 +12,7 @@ import unicodedata
 from edge_tl.target.errors import BadInput
 
 LONGEST = 200  # bytes in UTF-8: file systems take 255, and things are appended
+LONGEST_LABEL = 500  # characters
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}
 _SEPARATORS = '/\\:*?"<>|'
 # C0 and C1 controls, the line and paragraph separators, every bidirectional control, and lone surrogates.
@@ -56,6 +57,11 @@ def check_label(label: str, where: str) -> str:
     """`label`, where it can be printed as it is. Raises `BadInput`."""
     if not label.strip():
         raise BadInput(f"a class name in {shown(where)} is empty. Give it a name.")
+    if len(label) > LONGEST_LABEL:
+        raise BadInput(
+            f"class name '{shown(label[:40])}…' in {shown(where)} has {len(label):,} characters, more than "
+            f"{LONGEST_LABEL}. Rename the class."
+        )
     if not _is_unicode(label):
         raise BadInput(
             f"class name is not Unicode text: {shown(label)!r} in {shown(where)}. Rename the class."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from edge_tl.target.errors import BadInput
 
@@ -14,14 +15,19 @@ _COLUMNS = {
     "split": ("split",),
     "group": ("group",),
 }
+LARGEST = 1 << 30  # bytes of a list: ten million images
+LONGEST = 1 << 16  # characters of a line
 DIALECTS = {".csv": "excel", ".tsv": "excel-tab"}
 
 
 def records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """`(line number, {"path": …, "label": …})` of every row that is not blank; the keys are those of `_COLUMNS` that
-    the header has. A row that spans lines has the number of its last."""
+    the header has. A row that spans lines has the number of its last. Raises `BadInput`, for a list of more than 1 GiB
+    and a line of more than 65,536 characters too, before they are read."""
+    if (size := path.stat().st_size) > LARGEST:
+        raise BadInput(f"{path}: {size:,} bytes. A list of images has at most {LARGEST:,}; divide it.")
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, DIALECTS[path.suffix.lower()], strict=True)
+        reader = csv.reader(_lines(path, file), DIALECTS[path.suffix.lower()], strict=True)
         try:
             header = next(reader, [])
             at = _columns(path, header)
@@ -38,6 +44,18 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             raise BadInput(f"not UTF-8: {path}, after line {reader.line_num}. Save it as UTF-8.") from None
         except csv.Error as error:
             raise BadInput(f"{path}, line {reader.line_num}: {error}. Correct the line.") from None
+
+
+def _lines(path: Path, file: TextIO) -> Iterator[str]:
+    """The lines of a file, none read beyond its limit."""
+    number = 0
+    while line := file.readline(LONGEST + 1):
+        number += 1
+        if len(line) > LONGEST:
+            raise BadInput(
+                f"{path}, line {number}: longer than {LONGEST:,} characters. Is it a list of images and labels?"
+            )
+        yield line
 
 
 def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:

@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 from edge_tl.target.errors import BadInput
 from edge_tl.target.folders import IMAGE_SUFFIXES
+from edge_tl.target.names import LONGEST_LABEL, shown
 
 SUFFIX = ".tar"
 CLASSES = "classes.txt"
@@ -29,6 +30,11 @@ _RANGE = re.compile(r"([0-9]{1,9})\.\.([0-9]{1,9})")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _MOST_SHARDS = 1_000_000
 _BLOCK = 512
+LARGEST_TEXT = 1 << 20  # bytes of a .cls or .json, and of a header's own text (a long name)
+LARGEST_IMAGE = 1 << 30
+_CHUNK = 1 << 20
+# Headers whose content tarfile reads at once: long names and links, and pax records.
+_TEXT_HEADERS = {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, *(b"x", b"g", b"X")}
 
 
 @dataclass(frozen=True)
@@ -55,11 +61,29 @@ class Member:
         return content
 
     def sha256(self) -> str:
-        """Hex SHA-256 of the encoded image. Raises as `read_bytes`."""
-        return hashlib.sha256(self.read_bytes()).hexdigest()
+        """Hex SHA-256 of the encoded image, a piece at a time. Raises as `read_bytes`."""
+        digest = hashlib.sha256()
+        with self.shard.open("rb") as file:
+            file.seek(self.offset)
+            left = self.size
+            while left and (piece := file.read(min(left, _CHUNK))):
+                digest.update(piece)
+                left -= len(piece)
+        if left:
+            raise OSError(f"the shard ends at {self.size - left} of the image's {self.size} bytes")
+        return digest.hexdigest()
 
     def __str__(self) -> str:
         return f"{self.shard}!{self.name}"
+
+
+class _Bounded(tarfile.TarInfo):
+    """A header whose text is bounded before tarfile reads it."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _TEXT_HEADERS and self.size > LARGEST_TEXT:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes at byte {self.offset}")
+        return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
 
 
 def expand(pattern: str) -> list[str]:
@@ -125,15 +149,23 @@ def index(shard: Path) -> list[tuple[Member, str]]:
                 if not parts or not info.isreg() or info.issparse() or _hidden(info.name):
                     continue
                 key, extension = parts[1], parts[2].lower()
-                if f".{extension.rpartition('.')[2]}" in IMAGE_SUFFIXES:
+                text = extension in ("cls", "json")
+                image = not text and f".{extension.rpartition('.')[2]}" in IMAGE_SUFFIXES
+                limit = LARGEST_TEXT if text else LARGEST_IMAGE
+                if (text or image) and info.size > limit:
+                    raise BadInput(
+                        f"{shard}: {shown(info.name)!r} has {info.size:,} bytes; at most {limit:,} are read. Write it "
+                        "again without that member."
+                    )
+                if image:
                     if extension in images[key]:
                         raise BadInput(f"{shard} holds {info.name!r} twice. Write the shard again.")
                     images[key][extension] = Member(shard, info.offset_data, info.size, info.name)
-                elif extension in ("cls", "json"):
+                elif text:
                     file.seek(info.offset_data)
-                    text = _label(shard, info.name, file.read(info.size), extension)
-                    if text is not None:
-                        texts[key][extension] = text
+                    label = _label(shard, info.name, file.read(info.size), extension)
+                    if label is not None:
+                        texts[key][extension] = label
     except (
         tarfile.TarError,
         OSError,
@@ -159,6 +191,8 @@ def class_names(folders: list[Path]) -> list[str] | None:
     found: dict[Path, list[str]] = {}
     for path in (folder / CLASSES for folder in folders):
         if path.is_file():
+            if path.stat().st_size > LARGEST_TEXT:
+                raise BadInput(f"{path}: more than {LARGEST_TEXT:,} bytes. Give one class name a line.")
             try:
                 names = [line.strip() for line in path.read_text("utf-8-sig").rstrip().splitlines()]
             except UnicodeDecodeError:
@@ -195,7 +229,7 @@ def is_integer(text: str) -> bool:
 def _headers(shard: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """Every header, checking what tarfile lets pass: after the first member it takes any unreadable header for the
     end, and a header can send it back to where it was."""
-    with tarfile.open(fileobj=file, mode="r:") as tar:
+    with tarfile.open(fileobj=file, mode="r:", tarinfo=_Bounded) as tar:
         before = -1
         while (info := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # it would remember all: a kilobyte each
@@ -216,7 +250,7 @@ def _label(shard: Path, name: str, content: bytes, extension: str) -> str | None
     try:
         text = content.decode("utf-8-sig").strip()
         value = json.loads(text) if extension == "json" else text
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{shard}: {name!r} cannot be read ({error}). Write it again.") from None
     if extension == "json":
         if not isinstance(value, dict):
@@ -228,6 +262,8 @@ def _label(shard: Path, name: str, content: bytes, extension: str) -> str | None
             raise BadInput(f"{shard}: {name!r} has the label {value!r}. A label is an integer or a name.")
     if not (label := str(value).strip()):
         raise BadInput(f"{shard}: {name!r} has an empty label. A label is an integer or a name.")
+    if len(label) > LONGEST_LABEL:
+        raise BadInput(f"{shard}: {name!r} has a label of {len(label):,} characters. A label is a name.")
     return label
 
 

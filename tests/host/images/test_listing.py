@@ -269,3 +269,22 @@ def test_a_list_of_real_images_becomes_a_dataset(tmp_path: Path):
     for source in again.sources(again.samples):
         with Image.open(source) as image:
             assert image.size == (8, 8)
+
+
+def test_a_list_is_bounded_before_it_is_read(tmp_path: Path):
+    path = listed(tmp_path, f"path,label\n{BOTH}")
+    with path.open("r+b") as file:
+        file.truncate(5 << 30)  # sparse
+    assert "5,368,709,120 bytes" in refused(path)
+    path = listed(tmp_path, f"path,label\n{BOTH}{'x' * 100_000},a\n")
+    assert "line 6: longer than 65,536 characters" in refused(path)
+    assert "'x" in refused(listed(tmp_path, f"path,label\n{BOTH}a2.png,{'x' * 600}\na2.png,{'x' * 600}\n"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX only")
+def test_a_pipe_in_a_list_or_as_one_is_never_opened(tmp_path: Path):
+    path = listed(tmp_path, f"path,label\n{BOTH}pipe.png,a\n")
+    os.mkfifo(tmp_path / "pipe.png")
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert "no such file: 'pipe.png'" in refused(path)
+    assert "no such file" in refused(tmp_path / "pipe.csv")

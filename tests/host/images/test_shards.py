@@ -8,6 +8,7 @@ import io
 import json
 import pickle
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -384,3 +385,65 @@ def test_webdataset_reads_the_same_samples(tmp_path: Path):
     ]
     assert len(want) == 20
     assert got == want
+
+
+def sparse(path: Path, name: str, size: int, kind: bytes = tarfile.REGTYPE) -> Path:
+    """A shard of four samples and a member of `size` bytes that takes no room on the disk."""
+    pack(path, samples(0, 4))
+    with tarfile.open(path) as tar:
+        end = max(member.offset_data + 512 * -(-member.size // 512) for member in tar)
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    with path.open("r+b") as file:
+        file.truncate(end)
+        file.seek(end)
+        file.write(info.tobuf(tarfile.GNU_FORMAT))
+        file.truncate(file.tell() + 512 * -(-size // 512) + 1024)
+    return path
+
+
+@pytest.mark.parametrize("name", ["9.json", "9.cls", "9.png"])
+def test_a_member_is_bounded_before_it_is_read(tmp_path: Path, name: str):
+    tracemalloc.start()
+    try:
+        message = refused(sparse(tmp_path / "x.tar", name, 3 << 30))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "3,221,225,472 bytes" in message
+    assert name in message
+    assert peak < 1 << 24
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, b"x", b"g"])
+def test_a_headers_own_text_is_bounded_before_it_is_read(tmp_path: Path, kind: bytes):
+    tracemalloc.start()
+    try:
+        message = refused(sparse(tmp_path / "x.tar", "long", 3 << 30, kind))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "a header of 3,221,225,472 bytes" in message
+    assert peak < 1 << 24
+
+
+def test_deep_json_and_long_labels_are_sentences(tmp_path: Path):
+    deep = ("9.json", b'{"label": ' + b"[" * 200_000 + b"]" * 200_000 + b"}")
+    assert "cannot be read" in refused(
+        pack(tmp_path / "a.tar", [*samples(0, 4), ("9.png", picture(9)), deep])
+    )
+    long = ("9.cls", b"x" * 10_000)
+    assert "10,000 characters" in refused(
+        pack(tmp_path / "b.tar", [*samples(0, 4), ("9.png", picture(9)), long])
+    )
+
+
+def test_an_image_is_hashed_a_piece_at_a_time(tmp_path: Path):
+    content = bytes(range(256)) * 9000
+    shard = pack(tmp_path / "x.tar", [("a", b"x"), ("b.bin", content)])
+    with tarfile.open(shard) as tar:
+        info = tar.getmember("b.bin")
+    member = shards.Member(shard, info.offset_data, info.size, "b.bin")
+    assert member.sha256() == hashlib.sha256(content).hexdigest()
+    with pytest.raises(OSError, match="the shard ends"):
+        shards.Member(shard, info.offset_data, info.size + 50_000, "b.bin").sha256()
