@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from edge_tl.target.errors import EdgeTLError
+from edge_tl.target.text import printable
 
 # In what ssh prints (OpenSSH 7.6 to 10): the reason, and what to do about it. {host} is what ssh was given.
 _SSH = (
@@ -31,6 +32,7 @@ _SSH = (
 _THERE = {
     "disk": "its disk is full: {text}. Free some space there, or name another `folder:` in targets.yaml.",
     "folder": "its folder is not private: {text}.",
+    "foreign": "its folder is not edge-tl's own: {text}. Name an empty or new `folder:` in targets.yaml.",
     "venv": "Python there cannot make an environment: {text}. On Debian: sudo apt install python3-venv; or name "
     "another `python:` in targets.yaml.",
     "install": "pip could not install there: {text}. Without internet on the device give --wheels DIR; "
@@ -109,5 +111,5 @@ def _last(said: Sequence[str]) -> str:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return line if len(line) <= 300 else line[:297] + "…"

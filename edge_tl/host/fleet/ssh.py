@@ -19,15 +19,18 @@ from typing import IO, Any
 from edge_tl.host.fleet import reasons
 from edge_tl.host.fleet.agent.desk import MARK
 from edge_tl.target.errors import BadInput
+from edge_tl.target.text import printable
 
 CONNECT_S = 45.0  # name, TCP, keys and login together; a small board takes seconds for the keys
 BEAT_S = 15.0
 _QUIET = "BatchMode=yes ClearAllForwardings=yes ForwardAgent=no ForwardX11=no PermitLocalCommand=no"
 _PLAIN = "RemoteCommand=none RequestTTY=no ControlPersist=no EscapeChar=none"
 _ALIVE = "ConnectTimeout=10 ServerAliveInterval=15 ServerAliveCountMax=3"
-# Python's first words: an old one says so; else it runs the program that follows, by its length.
+# Python's first words: an old one says so; else it runs the program that follows, by its length. The working folder,
+# which is the home there, is off the path: a `json.py` in it is not ours.
 _BOOT = (
     "import sys;v=sys.version_info;v[:2]>=(3,10) or sys.exit('edge-tl: Python %d.%d'%v[:2]);"
+    "sys.path=[p for p in sys.path if p];"
     "b=sys.stdin.buffer;exec(b.read(int(b.readline())))"
 )
 _PROGRAM = """
@@ -210,4 +213,4 @@ def _read(stream: IO[bytes] | None, take: Callable[[bytes], None]) -> threading.
 
 
 def _text(line: bytes) -> str:
-    return line.decode(errors="replace").strip()
+    return printable(line.decode(errors="replace").strip())

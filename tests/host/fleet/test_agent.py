@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -132,3 +134,110 @@ def test_nothing_is_laid_outside(tmp_path: Path, name: str):
     with pytest.raises(Trouble, match="no SHA-256"):
         store.take("../x", io.BytesIO(b"x"))
     assert store.lay({"a/b": sha256(b"x")}, tmp_path / "place").joinpath("a/b").read_bytes() == b"x"
+
+
+KINDS = ("runs", "code", "envs", "objects", "tmp")
+
+
+def owned(root: Path) -> dict[str, str]:
+    """A person's own folder, with the names that edge-tl uses too, older than anything is kept."""
+    files = {f"{kind}/flowers/notes.txt": f"{kind} of mine" for kind in KINDS}
+    files |= {"objects/" + "a" * 64: "an object of mine", "envs/" + "b" * 16 + "/x": "an environment of mine"}
+    files |= {"runs/1-2/x": "a run of mine", "tmp/tmpabcdefgh/x": "mine", "photo.jpg": "a photograph"}
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        for one in (path, *path.relative_to(root).parents):
+            os.utime(root / one, (1e9, 1e9))
+    return files
+
+
+def read_back(root: Path) -> dict[str, str]:
+    return {p.relative_to(root).as_posix(): p.read_text() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "photo"])
+def test_a_folder_that_holds_a_persons_own_is_left_as_it_is(tmp_path: Path, kind: str):
+    """All of it, and each of the names alone."""
+    root = tmp_path / "mine"
+    files = owned(root)
+    if kind != "photo":
+        for other in {*KINDS, "photo.jpg"} - {kind}:
+            path = root / other
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        files = {name: text for name, text in files.items() if name.startswith(kind)}
+    with pytest.raises(Trouble, match="mine") as trouble:
+        Store(str(root)).clean()
+    assert trouble.value.kind == "foreign"
+    assert read_back(root) == files
+
+
+@pytest.mark.parametrize("folder", ["~", "~/", "/", "~/."])
+def test_the_home_and_what_holds_it_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str):
+    monkeypatch.setenv("HOME", str(tmp_path))  # an empty one, as in a fresh container
+    with pytest.raises(Trouble, match="the home") as trouble:
+        Store(folder)
+    assert trouble.value.kind == "foreign"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_person_puts_into_the_marked_folder_stays(tmp_path: Path):
+    store = Store(str(tmp_path / "store"))
+    store.take(sha256(b"old"), io.BytesIO(b"old"))
+    run = store.record(store.root / "runs" / "1-1")
+    run.mkdir()
+    files = owned(store.root)
+    os.utime(store.object(sha256(b"old")), (1e9, 1e9))
+    Store(str(store.root)).clean()
+    assert not run.exists()
+    assert not store.object(sha256(b"old")).exists()
+    kept = read_back(store.root)
+    assert {name: kept.get(name) for name in files} == files
+    with pytest.raises(
+        Trouble, match="is not edge-tl's"
+    ):  # a wrong content under an object's name, but not ours
+        store.holds("a" * 64)
+    with pytest.raises(Trouble, match="is not edge-tl's"):
+        store.record(store.root / "runs" / "flowers")
+    store.remove(store.root / "runs" / "flowers")
+    assert {name: read_back(store.root).get(name) for name in files} == files
+
+
+def test_a_folder_of_the_versions_before_the_mark_goes_on(tmp_path: Path):
+    root = tmp_path / "store"
+    for kind in KINDS:
+        (root / kind).mkdir(parents=True)
+    content = root / "objects" / sha256(b"x")
+    content.write_bytes(b"x")
+    (root / "tmp" / "pip-unpack-1").mkdir()  # what else used its tmp/
+    (root / "runs" / "17-4").mkdir()
+    for path in (content, root / "tmp" / "pip-unpack-1"):
+        os.utime(path, (1e9, 1e9))
+    store = Store(str(root))
+    assert store.holds(sha256(b"x"))
+    os.utime(content, (1e9, 1e9))
+    store.clean()
+    assert not content.exists()
+    assert not (root / "runs" / "17-4").exists()
+    assert (root / "tmp" / "pip-unpack-1").is_dir()
+
+
+def test_a_folder_made_for_it_or_used_by_edge_tl_there_is_taken(tmp_path: Path):
+    (tmp_path / "empty").mkdir(mode=0o755)
+    Store(str(tmp_path / "empty")).clean()
+    (tmp_path / "cache" / "models").mkdir(mode=0o700, parents=True)  # what `verify` on the device remembers
+    (tmp_path / "cache" / "models" / "x").touch()
+    Store(str(tmp_path / "cache")).clean()
+    assert (tmp_path / "cache" / "models" / "x").exists()
+
+
+def test_links_in_it_lead_no_removal_outside(tmp_path: Path):
+    store = Store(str(tmp_path / "store"))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "file").touch()
+    link = store.record(store.root / "runs" / "5-5")
+    link.symlink_to(mine)
+    store.clean()
+    assert (mine / "file").exists()

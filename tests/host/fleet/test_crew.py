@@ -19,7 +19,7 @@ from loopback import Loopback, Maker, Write, clients, until
 
 from edge_tl.cli import fleet
 
-CHILD = "-m edge_tl.target."  # what bench times runs in processes of its own
+CHILD = "edge_tl.target.timing."  # what bench times runs in processes of its own
 SHORT = ["--rounds", "1", "--count", "5", "--artifact", "onnx-fp32"]
 LONG = ["--rounds", "500", "--count", "50", "--artifact", "onnx-fp32"]
 

@@ -195,6 +195,27 @@ def test_a_folder_that_others_may_write_to(device: Maker):
     trouble(shed, "connect", "not private", "chmod 700")
 
 
+@pytest.mark.parametrize("folder", ["~", "~/photos"])
+def test_a_folder_of_the_persons_own_is_refused_and_untouched(device: Maker, folder: str):
+    shed = device("shed")
+    for name in ("runs/flowers/run.json", "code/main.py", "envs/mine", "objects/x", "tmp/y"):
+        for root in (shed.home, shed.home / "photos"):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text("mine")
+            os.utime(root / name, (1e9, 1e9))
+    before = {path: path.stat().st_mtime_ns for path in sorted(shed.home.rglob("*"))}
+    trouble(shed, "connect", "not edge-tl's own", "`folder:` in targets.yaml", folder=folder)
+    assert {path: path.stat().st_mtime_ns for path in sorted(shed.home.rglob("*"))} == before
+
+
+def test_modules_in_the_home_there_are_not_imported(device: Maker):
+    shed = device("shed")
+    for name in ("json", "tarfile", "venv", "numpy", "queue", "ensurepip"):
+        (shed.home / f"{name}.py").write_text(f"raise SystemExit('a person's own {name}')")
+    entry, _ = send(shed)
+    assert entry["status"] == "passed", entry
+
+
 def test_a_python_below_the_home_there(device: Maker):
     shed = device("shed")
     script(shed.home / "p y/it's", f'exec {sys.executable} "$@"')

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import site
 import sys
 from pathlib import Path
@@ -46,21 +45,26 @@ def prepare(store: Store, desk: Desk, request: dict[str, Any]) -> dict[str, Any]
     home = store.root / "envs" / hashlib.sha256(json.dumps(wish).encode()).hexdigest()[:16]
     done = home / "edge-tl-done"
     with store.locked(home.with_suffix(".lock"), desk):
-        made = not done.is_file()
+        made = not (done.is_file() and store.recorded(home))
         if made:
-            shutil.rmtree(home, ignore_errors=True)
+            store.remove(home)
+            store.record(home)
             try:
-                _make(store, desk, request, home, outer)
+                with store.scratch() as scratch:
+                    os.environ["TMPDIR"] = str(scratch)  # a small device's /tmp is small
+                    _make(store, desk, request, home, outer, scratch)
                 done.touch()
             except BaseException:
-                shutil.rmtree(home, ignore_errors=True)
+                store.remove(home)
                 raise
         for path in (home, done):
             os.utime(path)
     return {"python": str(home / "bin/python"), "made": made}
 
 
-def _make(store: Store, desk: Desk, request: dict[str, Any], home: Path, outer: list[str]) -> None:
+def _make(
+    store: Store, desk: Desk, request: dict[str, Any], home: Path, outer: list[str], scratch: Path
+) -> None:
     tell("making the environment")
     shared = ["--system-site-packages"] if request["site_packages"] else []
     _step(desk, "venv", [sys.executable, "-m", "venv", "--without-pip", *shared, str(home)])
@@ -75,14 +79,11 @@ def _make(store: Store, desk: Desk, request: dict[str, Any], home: Path, outer: 
     if not wanted:
         return
     _step(desk, "venv", [python, "-m", "ensurepip", "--default-pip"])
-    with store.scratch() as scratch:
-        source = ["--retries", "2"]
-        if request["wheels"]:
-            source = ["--no-index", "--find-links", str(store.lay(request["wheels"], scratch / "wheels"))]
-        quiet = (
-            "--disable-pip-version-check --no-input --no-cache-dir --prefer-binary --progress-bar off".split()
-        )
-        _step(desk, "install", [python, "-m", "pip", "install", *quiet, *source, *wanted])
+    source = ["--retries", "2"]
+    if request["wheels"]:
+        source = ["--no-index", "--find-links", str(store.lay(request["wheels"], scratch / "wheels"))]
+    quiet = "--disable-pip-version-check --no-input --no-cache-dir --prefer-binary --progress-bar off".split()
+    _step(desk, "install", [python, "-m", "pip", "install", *quiet, *source, *wanted])
 
 
 def _step(desk: Desk, kind: str, command: list[str], *, aloud: bool = True) -> list[str]:

@@ -18,6 +18,15 @@ from edge_tl.host.fleet.agent.desk import FULL, MARK, Desk, Trouble
 from edge_tl.host.fleet.agent.environment import prepare
 from edge_tl.host.fleet.agent.store import Store
 
+# The verb, without the working folder on the path, which `-c` and `-m` put first.
+START = """
+import sys
+if sys.path[0] == "":
+    del sys.path[0]
+from edge_tl.__main__ import main
+main()
+"""
+
 
 def look(store: Store, desk: Desk, request: dict[str, Any]) -> dict[str, Any]:
     """What this device is, and which of the wanted objects it lacks."""
@@ -47,19 +56,20 @@ def run(store: Store, desk: Desk, request: dict[str, Any]) -> dict[str, Any]:
             (i, store.lay(tree["layout"], scratch / f"{i}" / tree["name"]))
             for i, tree in enumerate(request["trees"])
         ]
-        scratch.rename(place)
+        scratch.rename(store.record(place))
         try:
             paths = {i: str(place / path.relative_to(scratch)) for i, path in trees}
             words = [word if isinstance(word, str) else paths[word["tree"]] for word in request["words"]]
             environment = os.environ | {"PYTHONPATH": str(code), "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
             environment["TMPDIR"] = str(place)  # what a runtime leaves behind goes with the run
-            command = [request["python"], "-m", "edge_tl", *words]
+            environment["EDGE_TL_CACHE"] = str(store.root)
+            command = [request["python"], "-c", START, *words]
             with desk.child(command, cwd=place, env=environment) as process:
                 out = process.stdout.read() if process.stdout else b""
                 code_there = process.wait()
             return {"code": code_there, "out": out.decode(errors="replace")}
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            store.remove(place)
 
 
 def main() -> None:
@@ -69,6 +79,9 @@ def main() -> None:
     store, answer = None, {}
     try:
         store = Store(request["folder"])
+        os.chdir(
+            store.root / "made"
+        )  # not the home, where `python -m venv` would find a person's own modules
         answer = {"look": look, "receive": receive, "prepare": prepare, "run": run}[request["do"]](
             store, Desk(), request
         )

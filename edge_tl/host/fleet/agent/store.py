@@ -1,7 +1,8 @@
 """The private folder on the device: objects/SHA256, code/SHA256, envs/KEY, runs/ID, and tmp/ for what is unfinished.
 
-Everything gets its name by a rename, once it is whole, so runs beside each other never see half of anything. It must
-not start a process.
+Everything gets its name by a rename, once it is whole, so runs beside each other never see half of anything. The folder
+is marked as edge-tl's, and what is made in it is recorded in made/ first: nothing else is ever changed or removed. It
+must not start a process.
 """
 
 from __future__ import annotations
@@ -22,26 +23,92 @@ from typing import IO
 from edge_tl.host.fleet.agent.desk import FULL, Desk, Trouble, tell
 
 KEEP_S = 30 * 86400.0  # what no run used for so long is removed
+UNFINISHED_S = 86400.0
+
+
+MARK = "edge-tl-folder"
+_MARK_TEXT = "edge-tl made this folder. It removes from it what it made and what no run used for 30 days.\n"
+_SHA256 = "[0-9a-f]{64}"
+KINDS = {
+    "objects": _SHA256,
+    "code": _SHA256,
+    "envs": r"[0-9a-f]{16}(\.lock)?",
+    "runs": r"\d+-\d+",
+    "tmp": r"tmp\w{8}",
+}
+_BESIDE = {"made", "models"}  # the records, and what `edge-tl` itself remembers here
 
 
 class Store:
-    """The folder of this device, made private. Raises `Trouble` when others can write to it."""
+    """The folder of this device, made private and marked. Raises `Trouble` for one that holds anything that edge-tl did
+    not put there, and for one that others can write to."""
 
     def __init__(self, folder: str) -> None:
         self.root = Path(os.path.expanduser(folder)).absolute()
+        home = Path(os.path.expanduser("~"))
+        if self.root.resolve() in (home.resolve(), *home.resolve().parents):
+            raise Trouble("foreign", f"{self.root} is, or holds, the home there")
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = self.root.stat()
         if state.st_uid != os.geteuid() or state.st_mode & 0o022:
             raise Trouble(
                 "folder", f"{self.root} can be written by others: chmod 700 it, or name another folder"
             )
-        for name in ("objects", "code", "envs", "runs", "tmp"):
+        known = [] if (self.root / MARK).is_file() else self._of_an_older_version()
+        (self.root / MARK).write_text(_MARK_TEXT, encoding="utf-8")
+        for name in (*KINDS, "made"):
             (self.root / name).mkdir(mode=0o700, exist_ok=True)
-        os.environ["TMPDIR"] = str(self.root / "tmp")  # pip's too: a small device's /tmp is small
+        for path in known:
+            self._record_of(path).touch()
+
+    def _of_an_older_version(self) -> list[Path]:
+        """What lies in a folder without the mark: nothing, or the five folders of the versions before the mark and in
+        them names of their kind alone."""
+        inside = {path.name for path in self.root.iterdir()}
+        if strange := sorted(inside - _BESIDE - {MARK} - set(KINDS)):
+            raise Trouble("foreign", f"{self.root / strange[0]} is not edge-tl's")
+        found = []
+        for kind, pattern in KINDS.items():
+            if kind not in inside:
+                if inside & set(KINDS):
+                    raise Trouble("foreign", f"{self.root} has no mark of edge-tl's")
+                continue
+            for path in (self.root / kind).iterdir():
+                if re.fullmatch(pattern, path.name):
+                    found.append(path)
+                elif kind != "tmp":  # where pip, too, left what it liked
+                    raise Trouble("foreign", f"{path} is not edge-tl's")
+        return found
+
+    def _record_of(self, path: Path) -> Path:
+        return self.root / "made" / f"{path.parent.name}.{path.name}"
+
+    def recorded(self, path: Path) -> bool:
+        """Whether edge-tl made `path`, or is about to."""
+        return self._record_of(path).is_file()
+
+    def record(self, path: Path) -> Path:
+        """Say that `path` will be edge-tl's, before it is made. Raises `Trouble` when somebody else's is there."""
+        if not self.recorded(path):
+            if os.path.lexists(path):
+                raise Trouble("foreign", f"{path} is not edge-tl's")
+            self._record_of(path).touch()
+        return path
+
+    def remove(self, path: Path) -> None:
+        """Remove what was recorded, and its record; anything else stays."""
+        if not self.recorded(path):
+            return
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        if not os.path.lexists(path):
+            self._record_of(path).unlink(missing_ok=True)
 
     def object(self, sha256: str) -> Path:
         """Where the file of this content is, or will be."""
-        if not re.fullmatch("[0-9a-f]{64}", sha256):
+        if not re.fullmatch(_SHA256, sha256):
             raise Trouble("answer", f"{sha256!r} is no SHA-256")
         return self.root / "objects" / sha256
 
@@ -58,7 +125,9 @@ class Store:
                 return True
         except OSError:
             pass
-        path.unlink(missing_ok=True)
+        if os.path.lexists(path):
+            self.record(path)
+            path.unlink()
         return False
 
     def take(self, sha256: str, stream: IO[bytes]) -> None:
@@ -73,16 +142,17 @@ class Store:
             if digest.hexdigest() != sha256:
                 raise Trouble("changed", sha256)
             part.chmod(0o444)
-            os.replace(part, place)
+            os.replace(part, self.record(place))
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A folder of its own in tmp/, gone afterwards."""
         path = Path(tempfile.mkdtemp(dir=self.root / "tmp"))
+        self._record_of(path).touch()
         try:
             yield path
         finally:
-            shutil.rmtree(path, ignore_errors=True)
+            self.remove(path)
 
     def lay(self, layout: dict[str, str], place: Path) -> Path:
         """Make a tree of objects: hard links, or copies where the file system has none."""
@@ -101,7 +171,7 @@ class Store:
 
     def code(self, wheel: str) -> Path:
         """The folder that holds the wheel's packages, unpacked once."""
-        home = self.root / "code" / wheel
+        home = self.record(self.root / "code" / self.object(wheel).name)
         if not home.is_dir():
             with self.scratch() as scratch:
                 with zipfile.ZipFile(self.object(wheel)) as archive:
@@ -114,7 +184,7 @@ class Store:
     @contextmanager
     def locked(self, path: Path, desk: Desk) -> Iterator[None]:
         """Alone with `path`, as soon as other runs are done with it."""
-        with path.open("w") as file:
+        with self.record(path).open("w") as file:
             while True:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -127,19 +197,18 @@ class Store:
 
     def clean(self) -> None:
         """Remove what dead runs left, and what none used for a month."""
-        for name in ("objects", "code", "envs", "tmp"):
-            for path in (self.root / name).iterdir():
-                with suppress(OSError):
-                    if time.time() - path.stat().st_mtime > (86400.0 if name == "tmp" else KEEP_S):
-                        _remove(path)
-        for path in (self.root / "runs").iterdir():
-            with suppress(OSError), (path / ".lock").open("w") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held for as long as its run lives
-                _remove(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+        for record in (self.root / "made").iterdir():
+            kind, _, name = record.name.partition(".")
+            if kind not in KINDS or not re.fullmatch(KINDS[kind], name):
+                continue
+            path = self.root / kind / name
+            with suppress(OSError):
+                if not os.path.lexists(path):
+                    if time.time() - record.stat().st_mtime > UNFINISHED_S:  # else it is about to be made
+                        record.unlink()
+                elif kind == "runs":
+                    with (path / ".lock").open("w") as file:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held for as long as its run lives
+                        self.remove(path)
+                elif time.time() - path.stat().st_mtime > (UNFINISHED_S if kind == "tmp" else KEEP_S):
+                    self.remove(path)
