@@ -10,17 +10,21 @@ import signal
 import sys
 import traceback
 from types import FrameType
+from typing import Annotated
 
 import typer
 
+from edge_tl import __version__
 from edge_tl.cli import bench, compare, desk, device, recipes
 from edge_tl.cli.console import complain
+from edge_tl.cli.grouped import HELP
 from edge_tl.target.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EdgeTLError, MissingExtra
 
 app = typer.Typer(
     name="edge-tl",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
+    context_settings=HELP,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Fine-tune an image classifier, export it to ONNX and OpenVINO in INT8, and prove that the device "
@@ -28,6 +32,26 @@ app = typer.Typer(
     epilog="Exit codes: 0 done and passed; 1 a gate or budget failed, everything is saved; "
     "2 bad input or usage; 130 interrupted. Every verb takes --json and --debug.",
 )
+
+
+@app.callback()
+def _before_the_verb(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=lambda asked: _version(asked), help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """What stands before a verb; without a docstring of its own in the help."""
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"edge-tl {__version__}\n")
+        raise typer.Exit
+
+
 desk.add_to(app)
 compare.add_to(app)
 device.add_to(app)
@@ -52,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _interrupt)  # a stopped verb cleans up as an interrupted one does
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="edge-tl", standalone_mode=False)
         if code == EXIT_INTERRUPTED:  # some versions of Typer make a code of the interrupt
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)

@@ -50,23 +50,46 @@ def bench(
         bool, typer.Option("--quick", help="100 calls each, not 700: rarely a p99.", rich_help_panel=EFFORT)
     ] = False,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Fresh processes per artifact.", rich_help_panel=EFFORT)
+        int | None,
+        typer.Option(
+            min=1,
+            show_default="7, with --quick 5",
+            help="Fresh processes per artifact.",
+            rich_help_panel=EFFORT,
+        ),
     ] = None,
     blocks: Annotated[
-        int | None, typer.Option(min=1, help="Blocks per process, in turns.", rich_help_panel=EFFORT)
+        int | None,
+        typer.Option(
+            min=1,
+            show_default="10, with --quick 5",
+            help="Blocks per process, in turns.",
+            rich_help_panel=EFFORT,
+        ),
     ] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="Calls per block.", rich_help_panel=EFFORT)] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            min=1, show_default="10, with --quick 4", help="Calls per block.", rich_help_panel=EFFORT
+        ),
+    ] = None,
     fps: Annotated[
         float | None,
-        typer.Option(help="Images arrive at this rate; latency from arrival.", rich_help_panel=PACE),
+        typer.Option(
+            show_default="none",
+            help="Images arrive at this rate; latency from arrival.",
+            rich_help_panel=PACE,
+        ),
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(help="For how long; default 30.", rich_help_panel=PACE)
+        float | None, typer.Option(show_default="30", help="For how long.", rich_help_panel=PACE)
     ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="One process for so long: first minute against last, with sensors.", rich_help_panel=PACE
+            show_default="none",
+            help="One process for so long: first minute against last, with sensors.",
+            rich_help_panel=PACE,
         ),
     ] = None,
     load: Annotated[
@@ -74,16 +97,21 @@ def bench(
     ] = 0,
     deadline: Annotated[
         float | None,
-        typer.Option(help="Milliseconds; default the time between arrivals.", rich_help_panel=PACE),
+        typer.Option(
+            show_default="the time between arrivals", help="Milliseconds after arrival.", rich_help_panel=PACE
+        ),
     ] = None,
     parts: Annotated[
         bool,
         typer.Option("--parts", help="Each step, cold start, memory, size.", rich_help_panel=PARTS),
     ] = False,
     batch: Annotated[
-        str | None, typer.Option(help="Images a call, e.g. 1,4,16.", rich_help_panel=PARTS)
+        str | None, typer.Option(show_default="1", help="Images a call, e.g. 1,4,16.", rich_help_panel=PARTS)
     ] = None,
-    threads: Annotated[str | None, typer.Option(help="Threads, e.g. 1,2.", rich_help_panel=PARTS)] = None,
+    threads: Annotated[
+        str | None,
+        typer.Option(show_default="the allowed cores", help="Threads, e.g. 1,2.", rich_help_panel=PARTS),
+    ] = None,
     throughput: Annotated[
         bool,
         typer.Option(

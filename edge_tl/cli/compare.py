@@ -12,13 +12,14 @@ import typer
 from edge_tl.cli import options
 from edge_tl.cli.console import Debug, Json, Progress, finish, say
 from edge_tl.cli.grid import grid
-from edge_tl.cli.options import Settings
+from edge_tl.cli.grouped import Grouped
+from edge_tl.cli.options import DEFAULTS, Settings
 from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
-    app.command()(compare)
+    app.command(cls=Grouped)(compare)
 
 
 def compare(
@@ -30,37 +31,61 @@ def compare(
     ],
     models: Annotated[
         str | None,
-        typer.Option(help="Names with commas between; see `edge-tl models`. Default the recipe's."),
+        typer.Option(
+            show_default=DEFAULTS["model.name"], help="Names with commas between; see `edge-tl models`."
+        ),
     ] = None,
     strategies: Annotated[
         str, typer.Option(help="Of auto, head, partial, full, lp-ft, gradual; with commas between.")
     ] = "head,lp-ft",
     lrs: Annotated[
-        str | None, typer.Option(help="Peak learning rates, e.g. 1e-3,4e-3,1e-2; a head needs none.")
+        str | None,
+        typer.Option(
+            show_default=DEFAULTS["train.lr"],
+            help="Peak learning rates, e.g. 1e-3,4e-3,1e-2; a head needs none.",
+        ),
     ] = None,
     weights: Annotated[
         list[str] | None,
-        typer.Option(help="imagenet, embedded, none or a path; MODEL=SOURCE for one model; repeatable."),
+        typer.Option(
+            show_default=DEFAULTS["model.weights"],
+            help="imagenet, embedded, none or a path; MODEL=SOURCE for one model; repeatable.",
+        ),
     ] = None,
     max_latency_ms: Annotated[
-        float | None, typer.Option(help="Budget: largest median milliseconds per image.")
+        float | None,
+        typer.Option(show_default=DEFAULTS["none"], help="Budget: largest median milliseconds per image."),
     ] = None,
     min_accuracy: Annotated[
-        float | None, typer.Option(help="Budget: smallest validation accuracy, e.g. 0.9.")
+        float | None,
+        typer.Option(show_default=DEFAULTS["none"], help="Budget: smallest validation accuracy, e.g. 0.9."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="For strategies that pass over the images.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of every model's input in pixels.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(show_default=DEFAULTS["train.epochs"], help="For strategies that pass over the images."),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            show_default=DEFAULTS["model.image_size"], help="Side of every model's input in pixels."
+        ),
+    ] = None,
     trials: Annotated[
-        int | None, typer.Option(help="Try only so many combinations, chosen by Optuna.")
+        int | None,
+        typer.Option(show_default=DEFAULTS["all"], help="Try only so many combinations, chosen by Optuna."),
     ] = None,
-    thorough: Annotated[bool, typer.Option(help="Time long enough for a p99 (minutes).")] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Time long enough for a p99 (minutes).")
+    ] = False,
     storage: Annotated[
         str | None, typer.Option(help="Optuna's database URL; default a journal in --out.")
     ] = None,
     study: Annotated[
         str | None, typer.Option(help="The study's name; default from --out and the grid.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Draws everything that is random.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(show_default=DEFAULTS["seed"], help="Draws everything that is random.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="The folder of all trials; several processes may share it."),

@@ -11,15 +11,16 @@ from edge_tl import __version__
 from edge_tl.cli import options
 from edge_tl.cli.console import Debug, Json, Progress, finish, say
 from edge_tl.cli.grid import grid
-from edge_tl.cli.options import MaxPixels, Out, Overwrite, Settings
+from edge_tl.cli.grouped import Grouped
+from edge_tl.cli.options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
 from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
     for verb in (finetune, models, export, report, demo):
-        app.command()(verb)
-    app.command("import")(import_)
+        app.command(cls=Grouped)(verb)
+    app.command("import", cls=Grouped)(import_)
 
 
 def finetune(
@@ -30,23 +31,57 @@ def finetune(
         ),
     ],
     model: Annotated[
-        str | None, typer.Option(help="What to fine-tune; default mobilenet_v2. See `edge-tl models`.")
+        str | None,
+        typer.Option(show_default=DEFAULTS["model.name"], help="What to fine-tune. See `edge-tl models`."),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="imagenet, embedded, none, or a path to .safetensors or .pth.")
+        str | None,
+        typer.Option(
+            show_default=DEFAULTS["model.weights"],
+            help="imagenet, embedded, none, or a path to .safetensors or .pth.",
+        ),
     ] = None,
-    strategy: Annotated[str | None, typer.Option(help="auto, head, partial, full, lp-ft or gradual.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="For strategies that pass over the images.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per step, over all processes.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate of the last block.")] = None,
-    augment: Annotated[str | None, typer.Option(help="none, light, medium or strong.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels.")] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            show_default=DEFAULTS["train.strategy"], help="auto, head, partial, full, lp-ft or gradual."
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(show_default=DEFAULTS["train.epochs"], help="For strategies that pass over the images."),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(show_default=DEFAULTS["train.batch_size"], help="Images per step, over all processes."),
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(show_default=DEFAULTS["train.lr"], help="Peak learning rate of the last block."),
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(show_default=DEFAULTS["augment.preset"], help="none, light, medium or strong."),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(show_default=DEFAULTS["model.image_size"], help="Side of the model's input in pixels."),
+    ] = None,
     group_by: Annotated[
-        str | None, typer.Option(help="Regular expression on paths: one match, one scene, one split.")
+        str | None,
+        typer.Option(
+            show_default=DEFAULTS["data.group_by"],
+            help="Regular expression on paths: one match, one scene, one split.",
+        ),
     ] = None,
-    folds: Annotated[int | None, typer.Option(help="Cross-validate over so many folds as well.")] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(show_default=DEFAULTS["data.folds"], help="Cross-validate over so many folds as well."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(show_default=DEFAULTS["seed"], help="Draws everything that is random.")
+    ] = None,
     max_pixels: MaxPixels = None,
-    seed: Annotated[int | None, typer.Option(help="Draws everything that is random.")] = None,
     out: Out = None,
     overwrite: Overwrite = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
@@ -114,17 +149,25 @@ def import_(
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(help="Side of the input in pixels, the shorter side resized to it; else as published."),
+        typer.Option(
+            show_default=DEFAULTS["model.image_size"],
+            help="Side of the input in pixels, the shorter side resized to it; else as published.",
+        ),
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="One label a line, in the order of the outputs; else the sorted folders."),
+        typer.Option(
+            show_default=DEFAULTS["labels"],
+            help="One label a line, in the order of the outputs; else the sorted folders.",
+        ),
     ] = None,
     reorder: Annotated[
         bool, typer.Option("--reorder", help="Match labels and folders by name where their order differs.")
     ] = False,
     max_pixels: MaxPixels = None,
-    seed: Annotated[int | None, typer.Option(help="Draws everything that is random.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(show_default=DEFAULTS["seed"], help="Draws everything that is random.")
+    ] = None,
     out: Out = None,
     overwrite: Overwrite = False,
     set_: Settings = None,
@@ -191,35 +234,69 @@ def models(json: Json = False, debug: Debug = False) -> int:
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run that `edge-tl finetune` wrote.")],
-    int8: Annotated[bool | None, typer.Option("--int8/--no-int8", help="Quantize to INT8 as well.")] = None,
+    int8: Annotated[
+        bool | None,
+        typer.Option(
+            "--int8/--no-int8", show_default=DEFAULTS["export.int8"], help="Quantize to INT8 as well."
+        ),
+    ] = None,
     max_drop: Annotated[
-        float | None, typer.Option(help="Largest accuracy drop from PyTorch, in percentage points.")
+        float | None,
+        typer.Option(
+            show_default=DEFAULTS["export.max_drop"],
+            help="Largest accuracy drop from PyTorch, in percentage points.",
+        ),
     ] = None,
     ladder: Annotated[
-        str | None, typer.Option(help="up-to=N: the last rung that INT8 may climb, 1 to 5; see the README.")
+        str | None,
+        typer.Option(
+            show_default=DEFAULTS["export.ladder"],
+            help="up-to=N: the last rung that INT8 may climb, 1 to 5; see the README.",
+        ),
     ] = None,
     time_budget: Annotated[
-        str | None, typer.Option(help="Of each runtime's ladder, e.g. 90s, 10m or 1h.")
+        str | None,
+        typer.Option(
+            show_default=DEFAULTS["export.time_budget_s"],
+            help="Of each runtime's ladder, e.g. 90s, 10m or 1h.",
+        ),
     ] = None,
     target_cpu: Annotated[
-        str | None, typer.Option(help="native, avx2 (x86 without VNNI), vnni or arm: what INT8 is made for.")
+        str | None,
+        typer.Option(
+            show_default=DEFAULTS["export.target_cpu"],
+            help="native, avx2 (x86 without VNNI), vnni or arm: what INT8 is made for.",
+        ),
     ] = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(
-            help="Further artifacts: fp16 (for accelerators), w8 (8-bit weights, for size); repeatable."
+            show_default=DEFAULTS["export.precisions"],
+            help="Further artifacts: fp16 (for accelerators), w8 (8-bit weights, for size); repeatable.",
         ),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Probability below which you reject an answer: report how many images pass it."),
+        typer.Option(
+            show_default=DEFAULTS["export.threshold"],
+            help="Probability below which you reject an answer: report how many images pass it.",
+        ),
     ] = None,
     max_p95: Annotated[
-        float | None, typer.Option(help="Ship nothing slower: milliseconds, 95th percentile.")
+        float | None,
+        typer.Option(
+            show_default=DEFAULTS["export.max_p95_ms"],
+            help="Ship nothing slower: milliseconds, 95th percentile.",
+        ),
     ] = None,
-    max_size: Annotated[float | None, typer.Option(help="Ship nothing larger: megabytes.")] = None,
     max_pixels: MaxPixels = None,
-    thorough: Annotated[bool, typer.Option(help="Time long enough for a p99 (minutes).")] = False,
+    max_size: Annotated[
+        float | None,
+        typer.Option(show_default=DEFAULTS["export.max_size_mb"], help="Ship nothing larger: megabytes."),
+    ] = None,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Time long enough for a p99 (minutes).")
+    ] = False,
     out: Out = None,
     overwrite: Overwrite = False,
     set_: Settings = None,

@@ -20,10 +20,11 @@ from edge_tl.cli.console import (
     say,
 )
 from edge_tl.cli.grid import grid
+from edge_tl.cli.grouped import Grouped
 from edge_tl.cli.options import MaxPixels
 from edge_tl.cli.saving import check_out, save_to, saved
 from edge_tl.target.errors import EXIT_BAD_INPUT, EXIT_GATE_FAILED
-from edge_tl.target.names import shown
+from edge_tl.target.text import printable
 
 SHOWN = 10  # files left out, in a terminal
 BundlePath = Annotated[Path, typer.Argument(help="A bundle that `edge-tl export` wrote.", metavar="BUNDLE")]
@@ -33,7 +34,7 @@ OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Save the resu
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
     for verb in (verify, predict, devices):
-        app.command()(verb)
+        app.command(cls=Grouped)(verb)
 
 
 def verify(
@@ -75,7 +76,7 @@ def verify(
         say(f"skipped {entry['artifact']}: {entry['reason']}")
     left_out = result["data"]["skipped"] if "data" in result else []
     for entry in left_out[:SHOWN]:
-        say(f"left out {shown(entry['path'])}: {shown(entry['reason'])}")
+        say(f"left out {printable(entry['path'])}: {printable(entry['reason'])}")
     if len(left_out) > SHOWN:
         say(f"left out {len(left_out) - SHOWN} more; --json has them all")
     for entry in result["data"]["not_images"] if "data" in result else []:
@@ -123,7 +124,7 @@ def _verdict(result: dict[str, Any], recommended: str | None) -> str:
     ]
     counted = f"{result['verified']} of {result['of']} artifacts verified"
     if result["recommended_verified"] is False:
-        counted += f"; the recommended one, {shown(str(recommended))}, was not"
+        counted += f"; the recommended one, {printable(str(recommended))}, was not"
     if result["verified"] != result["of"]:
         lines.append(f"{counted}.")
     if open_still := sum(not gate["judged"] for gate in result["gates"]):
@@ -134,9 +135,11 @@ def _verdict(result: dict[str, Any], recommended: str | None) -> str:
 def predict(
     bundle: BundlePath,
     images: Annotated[
-        list[Path], typer.Argument(help="Image files, or folders with images below them.", metavar="IMAGE...")
+        list[Path], typer.Argument(help="Image files, or folders with images below them.", metavar="IMAGE")
     ],
-    artifact: Annotated[str | None, typer.Option(help="Which artifact; default the recommended one.")] = None,
+    artifact: Annotated[
+        str | None, typer.Option(help="Which artifact.", show_default="the recommended one")
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many labels.")] = 3,
     max_pixels: MaxPixels = None,
     device: Device = "CPU",
@@ -155,19 +158,19 @@ def predict(
     chosen, runtime = room.open_best(loaded, artifact, device, allow_fallback=allow_fallback)
     results, bad = room.answer(loaded, runtime, files, top=top)
     failed += bad
-    for sentence in sentences((shown(r["image"]), r["remark"]) for r in results if "remark" in r):
+    for sentence in sentences((printable(r["image"]), r["remark"]) for r in results if "remark" in r):
         say(f"warning: {sentence}")
     for warning in notes({chosen.id: ran(runtime)} if device.upper() != "CPU" else {}):
         say(f"warning: {warning}")
     if artifact is None and (stand_in := room.instead(loaded, chosen)):
         say(f"note: {stand_in}")
     for one in failed:
-        complain(f"not a usable image: {shown(one['image'])}: {shown(one['reason'])}")
+        complain(f"not a usable image: {printable(one['image'])}: {printable(one['reason'])}")
     if not results:  # as for any bad input: no result
         return EXIT_BAD_INPUT
     lines = [
-        f"{shown(r['image'])}: "
-        + ", ".join(f"{shown(t['label'])} {100 * t['probability']:.1f} %" for t in r["top"])
+        f"{printable(r['image'])}: "
+        + ", ".join(f"{printable(t['label'])} {100 * t['probability']:.1f} %" for t in r["top"])
         for r in results
     ]
     result = {"artifact": chosen.id, "device": runtime.device, "results": results, "failed": failed}

@@ -30,6 +30,34 @@ MaxPixels = Annotated[
     ),
 ]
 
+# What an option that is not given becomes, unless the recipe or the run says otherwise: for --help, which must import
+# neither pydantic nor PyTorch. A test holds them to the recipe's defaults.
+DEFAULTS = {
+    "model.name": "mobilenet_v2",
+    "model.weights": "imagenet",
+    "model.image_size": "the weights' own",
+    "data.group_by": "none",
+    "data.folds": "none",
+    "train.strategy": "auto",
+    "train.epochs": "the strategy's own, 6 to 10",
+    "train.batch_size": "32",
+    "train.lr": "the optimizer's own, adamw's 0.0005",
+    "augment.preset": "light",
+    "seed": "0",
+    "export.int8": "no-int8",
+    "export.max_drop": "0.5",
+    "export.ladder": "up-to=5",
+    "export.time_budget_s": "none",
+    "export.target_cpu": "native",
+    "export.precisions": "none",
+    "export.threshold": "none",
+    "export.max_p95_ms": "none",
+    "export.max_size_mb": "none",
+    "labels": "the sorted folders",
+    "none": "none",
+    "all": "all",
+}
+
 # Options whose name is not that of the field that they set.
 _OPTIONS = {
     "model.name": "--model",

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from edge_tl.cli.console import Debug, Json, finish, say
+from edge_tl.cli.console import Debug, Json, finish
 from edge_tl.cli.grid import grid
+from edge_tl.cli.grouped import HELP, Grouped
 
-app = typer.Typer(help="The recipes: ls, show, copy, check.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="The recipes: ls, show, copy, check.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings=HELP,
+)
 Name = Annotated[str, typer.Argument(help="A recipe's name; see `edge-tl recipes ls`.")]
 
 
-@app.command("ls")
+@app.command("ls", cls=Grouped)
 def ls(json: Json = False, debug: Debug = False) -> int:
     """What there is, and what for."""
     from edge_tl.host import shelf
@@ -28,7 +35,7 @@ def ls(json: Json = False, debug: Debug = False) -> int:
     )
 
 
-@app.command("show")
+@app.command("show", cls=Grouped)
 def show(name: Name, json: Json = False, debug: Debug = False) -> int:
     """Print a recipe."""
     from edge_tl.host import shelf
@@ -39,7 +46,7 @@ def show(name: Name, json: Json = False, debug: Debug = False) -> int:
     return finish({"name": path.stem, "text": text}, text, as_json=json, then=then)
 
 
-@app.command("copy")
+@app.command("copy", cls=Grouped)
 def copy(
     name: Name,
     to: Annotated[Path, typer.Argument(help="The file to write.")],
@@ -54,7 +61,7 @@ def copy(
     return finish({"path": str(written)}, f"wrote {written}", as_json=json, then=then)
 
 
-@app.command("check")
+@app.command("check", cls=Grouped)
 def check(
     recipe: Annotated[str, typer.Argument(help="A .yaml file or a recipe's name.")],
     json: Json = False,
@@ -63,14 +70,33 @@ def check(
     """Validate a recipe and print every setting it ends up with."""
     from edge_tl.host import recipe as recipes
     from edge_tl.host import shelf
+    from edge_tl.host.effective import effective
 
     path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else shelf.get(recipe)
-    settings = recipes.parse(recipes.load(path), source=str(path)).model_dump(mode="json")
-    rows = [
-        [f"{section}.{key}", str(value)]
+    parsed = recipes.parse(recipes.load(path), source=str(path))
+    settings, open_ones = parsed.model_dump(mode="json"), effective(parsed)
+    flat = {
+        f"{section}.{key}": value
         for section, fields in settings.items()
         if isinstance(fields, dict)
         for key, value in fields.items()
-    ]
-    say(f"next: edge-tl finetune {path}")
-    return finish({"recipe": settings}, grid(["setting", "value"], rows, left=2), as_json=json)
+    }
+    rows = [[key, open_ones.get(key) or _plain(value)] for key, value in flat.items()]
+    return finish(
+        {"recipe": settings, "effective": open_ones},
+        grid(["setting", "value"], rows, left=2),
+        as_json=json,
+        then=f"next: {_command(parsed, recipe)}",
+    )
+
+
+def _plain(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _command(recipe: Any, given: str) -> str:
+    """A command that runs as it stands, but for the folder where the recipe names none."""
+    if recipe.name == "demo":
+        return "edge-tl demo"
+    data = "" if recipe.data.path else " --set data.path=FOLDER"
+    return f"edge-tl finetune {shlex.quote(given)}{data}"

@@ -86,9 +86,7 @@ def read(run: Path) -> dict[str, Any]:
     if not run.is_dir():
         raise BadInput(f"no such run: {run}. Give the folder that `edge-tl finetune` printed.")
     if not (run / RECORD).is_file():
-        raise BadInput(
-            f"not a finished run: {run} has no {RECORD}. Run `edge-tl finetune` again; it goes on where it stopped."
-        )
+        raise BadInput(f"not a finished run: {run} has no {RECORD}. {_unfinished(run)}")
     record = read_json(run / RECORD)
     if record.get("schema_version") != SCHEMA_VERSION or record.get("kind") != "run":
         raise BadInput(f"{run / RECORD}: not a run of this edge-tl version. Fine-tune again.")
@@ -98,6 +96,13 @@ def read(run: Path) -> dict[str, Any]:
         raise BadInput(f"{run / RECORD}: no 'provenance.recipe'. The file is damaged; fine-tune again.")
     check_name(record["name"], f"{run / RECORD}: name")  # a bundle's folder is called by it
     return record
+
+
+def _unfinished(run: Path) -> str:
+    """What to type for a folder that is not a finished run."""
+    if (run / RECIPE).is_file():
+        return f"It was stopped; go on with it: edge-tl finetune {run} --resume"
+    return "Give the folder that `edge-tl finetune` printed."
 
 
 def load(run: Path) -> tuple[nn.Module, dict[str, Any]]:

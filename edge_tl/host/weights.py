@@ -202,12 +202,12 @@ def assumed(name: str) -> Preprocess:
     return _of_timm(name) if name.startswith(zoo.TIMM) else _published(zoo.row(name).contract)
 
 
-def own_size(name: str, weights: str) -> int | None:
-    """Side in pixels of the input that the weights were trained with; None for a model that is not known."""
+def own_contract(name: str, weights: str) -> Preprocess | None:
+    """What the weights were trained with, as far as their name says; None for a model that is not known."""
     with suppress(EdgeTLError):
         if weights == "imagenet" and not name.startswith((zoo.TIMM, zoo.FACTORY)):
-            return _published(zoo.row(name).imagenet).input_size[0]
-        return (EMBEDDED_CONTRACT if weights == "embedded" else assumed(name)).input_size[0]
+            return _published(zoo.row(name).imagenet)
+        return EMBEDDED_CONTRACT if weights == "embedded" else assumed(name)
     return None
 
 

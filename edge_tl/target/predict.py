@@ -16,9 +16,9 @@ from edge_tl.target.bundle import Artifact, Bundle
 from edge_tl.target.compare import softmax
 from edge_tl.target.errors import BadImage, BadInput, MissingExtra, ReadError
 from edge_tl.target.folders import images_in
-from edge_tl.target.names import shown
 from edge_tl.target.runtime import Runtime, open_runtime
 from edge_tl.target.runtimes.offered import able
+from edge_tl.target.text import printable
 
 Picture = Image.Image | NDArray[np.uint8] | str | os.PathLike[str] | bytes
 """An image: a path, encoded bytes, a Pillow image, or uint8 pixels `(H, W, 3)` in RGB or `(H, W)` in grey."""
@@ -39,8 +39,8 @@ def open_best(
     order = best_first(bundle, bundle.artifacts)
     if not order:
         raise BadInput(
-            f"every artifact in {shown(str(bundle.root))} failed its gates at export. Name one with --artifact to use "
-            "it all the same, or export again."
+            f"every artifact in {printable(bundle.root)} failed its gates at export. Name one with --artifact to "
+            "use it all the same, or export again."
         )
     able_here, skipped = able(order, device)
     missing: MissingExtra | None = None
@@ -50,7 +50,7 @@ def open_best(
         except MissingExtra as error:
             missing = error
     reasons = "; ".join(f"{one['artifact']}: {one['reason']}" for one in skipped)
-    raise missing or BadInput(f"no artifact in {shown(str(bundle.root))} can run here: {reasons}.")
+    raise missing or BadInput(f"no artifact in {printable(bundle.root)} can run here: {reasons}.")
 
 
 def best_first(bundle: Bundle, artifacts: Iterable[Artifact]) -> list[Artifact]:
@@ -91,7 +91,9 @@ def pictures(paths: Iterable[Path]) -> tuple[list[Path], list[dict[str, str]]]:
         listed = images_in(path)
         failed += [{"image": str(one.path), "reason": one.reason} for one in listed.left_out]
         if not listed.images:
-            raise BadInput(f"no image below the folder {shown(str(path))}. Give images, or a folder of them.")
+            raise BadInput(
+                f"no image below the folder {printable(str(path))}. Give images, or a folder of them."
+            )
         found += listed.images
     return found, failed
 

@@ -28,7 +28,7 @@ from edge_tl.host.training import early, features, resume
 from edge_tl.host.training.folds import cross_validate
 from edge_tl.host.training.learn import DECODED, judge, labels_of, learn
 from edge_tl.host.training.metrics import metrics
-from edge_tl.host.weights import Source, open_source, own_size
+from edge_tl.host.weights import Source, open_source, own_contract
 from edge_tl.target.errors import BadInput
 from edge_tl.target.names import cleaned
 from edge_tl.target.progress import Progress, no_progress
@@ -263,6 +263,7 @@ def _name(recipe: Recipe) -> str:
     if recipe.train.strategy != "auto":
         parts.append(recipe.train.strategy)
     size = recipe.model.image_size
-    if size is not None and size != own_size(recipe.model.name, recipe.model.weights):
+    own = own_contract(recipe.model.name, recipe.model.weights)
+    if size is not None and (own is None or size != own.input_size[0]):
         parts.append(f"{size}px")
     return cleaned("-".join(re.sub(r"[^\w.-]+", "-", part).strip("-") or "data" for part in parts))

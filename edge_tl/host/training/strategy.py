@@ -25,6 +25,7 @@ Blocks = Sequence[tuple[nn.Module, ...]]
 _LR = {"sgd": 0.004, "adamw": 5e-4}
 _WEIGHT_DECAY = {"sgd": 1e-4, "adamw": 0.01}
 _EPOCHS = {"partial": 6, "full": 10, "lp-ft": 10, "gradual": 9}
+TRAINED = tuple(_EPOCHS)
 _LAYER_DECAY = {"partial": 1.0, "full": 1.0, "lp-ft": 1.0, "gradual": 0.85}
 
 
@@ -93,6 +94,11 @@ def stages(strategy: str, blocks: int, train: Train) -> list[Stage]:
     return [Stage("all blocks", epochs, 0, lr, head_lr, decay)]
 
 
+def weight_decay(train: Train) -> float:
+    """Of weights: what is asked for, else the optimizer's own."""
+    return train.weight_decay if train.weight_decay is not None else _WEIGHT_DECAY[train.optimizer]
+
+
 def prepare(model: nn.Module, blocks: Blocks, first: int) -> None:
     """Let gradients flow to the head and the blocks from `first` on only."""
     model.requires_grad_(True)
@@ -121,7 +127,7 @@ def optimizer(
 
     Weights of layers decay; see `decays` for what does not.
     """
-    decay = train.weight_decay if train.weight_decay is not None else _WEIGHT_DECAY[train.optimizer]
+    decay = weight_decay(train)
     decayed = decays(model)
     groups: list[dict[str, Any]] = []
     in_blocks: set[int] = set()

@@ -1,0 +1,72 @@
+"""The help of every verb: defaults that are the recipe's, words in place of types, and the usual options."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_tl import __version__
+from edge_tl.cli import options
+from edge_tl.host.settings import Recipe
+
+Door = Callable[..., Any]
+VERBS = "finetune import export report demo models compare verify predict devices bench".split()
+VERBS += ["recipes ls", "recipes show", "recipes copy", "recipes check"]
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_has_words_and_no_types(door: Door, verb: str) -> None:
+    shown = door(*verb.split(), "-h")
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out == door(*verb.split(), "--help").out
+    assert not re.search(r"<|list\[|INTEGER", shown.out)
+    assert shown.out.startswith(f"Usage: edge-tl {verb}".rstrip())
+
+
+def test_the_version_and_completion(door: Door, shell: Door, tmp_path: Path) -> None:
+    assert (door("--version").out, door("--version").code) == (f"edge-tl {__version__}\n", 0)
+    script = door("--show-completion", "bash")
+    assert "_EDGE_TL_COMPLETE=complete_bash" in script.out
+    words = {"_EDGE_TL_COMPLETE": "complete_bash", "COMP_WORDS": "edge-tl fin", "COMP_CWORD": "1"}
+    assert shell(env=words).out.split() == ["finetune"]
+    installed = shell(
+        "--install-completion",
+        "bash",
+        env={"HOME": str(tmp_path)} | dict(os.environ) | {"HOME": str(tmp_path)},
+    )
+    assert installed.code == 0, installed.err
+    assert any("edge-tl" in path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("verb", "defaults"),
+    [
+        ("finetune", ["mobilenet_v2", "imagenet", "auto", "32", "light", "weights' own", "6 to 10"]),
+        ("export", ["0.5", "up-to=5", "native", "no-int8"]),
+        ("bench", ["7, with --quick 5", "30", "CPU"]),
+        ("predict", ["the recommended one", "3"]),
+        ("compare", ["mobilenet_v2", "head,lp-ft"]),
+    ],
+)
+def test_help_shows_what_is_not_given(door: Door, verb: str, defaults: list[str]) -> None:
+    text = " ".join(door(verb, "--help").out.split())
+    for value in defaults:
+        assert re.search(rf"\[default: \(?[^\]]*{re.escape(value)}", text), value
+
+
+def test_the_defaults_of_the_help_are_the_recipes() -> None:
+    settings = Recipe().model_dump()
+    for key, shown in options.DEFAULTS.items():
+        section, _, field = key.partition(".")
+        value = settings[section][field] if field else settings.get(section)
+        if value is None or value == [] or value is False:
+            assert not re.fullmatch(r"[\d.]+", shown), key
+        elif key == "export.ladder":
+            assert shown == f"up-to={value}"
+        elif field or key == "seed":
+            assert shown == str(value), key
