@@ -7,7 +7,9 @@ import sys
 
 
 def main() -> None:
-    """Run one verb. Importing the door takes a second on a slow board, and can be interrupted too."""
+    """Run one verb, in UTF-8 mode where the locale knows ASCII alone. Importing the door takes a second on a slow
+    board, and can be interrupted too."""
+    _in_utf8()
     try:
         from edge_tl import cli
     except KeyboardInterrupt:
@@ -26,6 +28,14 @@ def _leave_working_folder() -> None:
     home = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
     if os.path.realpath(os.curdir) == home:
         sys.path.append(home)
+
+
+def _in_utf8() -> None:
+    """In the C locale Python takes every byte of a name beyond ASCII for damage, and no runtime opens such a path. The
+    encoding of names is set when Python starts, so it starts again; children inherit it."""
+    if os.name == "posix" and sys.getfilesystemencoding() == "ascii" and os.environ.get("PYTHONUTF8") != "1":
+        words = [sys.executable, *sys.orig_argv[1:]]
+        os.execve(sys.executable, words, os.environ | {"PYTHONUTF8": "1"})
 
 
 if __name__ == "__main__":

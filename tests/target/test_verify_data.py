@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,3 +238,55 @@ def test_how_much_of_the_bundle_was_verified(bundle_root: Path) -> None:
     assert (part["verified"], part["of"], part["recommended_verified"]) == (1, 4, False)
     bundle.record["recommended"] = None
     assert verify(bundle, artifacts=["onnx-fp32"])["recommended_verified"] is None
+
+
+@pytest.mark.parametrize(("judged", "other"), [("Testing", "Training"), ("TEST", "val"), ("dev", "train")])
+def test_splits_by_any_usual_name_are_looked_into(
+    labelled: Path, tmp_path: Path, judged: str, other: str
+) -> None:
+    for name in (judged, other):
+        shutil.copytree(labelled, tmp_path / "splits" / name)
+    assert labelled_files(LABELS, tmp_path / "splits").root == str(tmp_path / "splits" / judged)
+    (tmp_path / "outer").mkdir()
+    (tmp_path / "splits").rename(tmp_path / "outer" / "splits")
+    assert labelled_files(LABELS, tmp_path / "outer").root == str(tmp_path / "outer" / "splits" / judged)
+
+
+def test_two_folders_of_validation_images_are_refused(labelled: Path, tmp_path: Path) -> None:
+    for name in ("train", "val", "valid"):
+        shutil.copytree(labelled, tmp_path / "splits" / name)
+    with pytest.raises(BadInput, match="both validation images"):
+        labelled_files(LABELS, tmp_path / "splits")
+
+
+def test_a_class_is_matched_in_either_unicode_form(labelled: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "chaté") for form in ("NFC", "NFD"))
+    (labelled / "cat").rename(labelled / decomposed)
+    found = labelled_files(["dog", composed, "eel"], labelled)
+    assert found.labels.tolist().count(1) == 12
+
+
+def test_what_is_not_judged_is_named_or_counted(bundle_root: Path, labelled: Path, tmp_path: Path) -> None:
+    (labelled / "cat" / "gone.png").symlink_to(tmp_path / "absent.png")
+    (labelled / "cat" / "00.png").rename(labelled / "cat" / "noname")
+    (labelled / "cat" / "notes.txt").write_text("x")
+    found = verify(read_bundle(bundle_root), data=labelled)["data"]
+    assert {row["n"] for row in found["accuracy"]} == {36}
+    assert found["skipped"] == [{"path": str(labelled / "cat" / "gone.png"), "reason": "a link to nothing"}]
+    assert [(entry["kind"], entry["n"]) for entry in found["not_images"]] == [(".txt", 1)]
+
+
+def test_a_closed_file_is_named_and_the_rest_judged(
+    bundle_root: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def closed(path: Path, *how: Any, **more: Any) -> Any:
+        if path.name == "00.png" and path.parent.name == "cat":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *how, **more)
+
+    monkeypatch.setattr(Path, "open", closed)
+    found = verify(read_bundle(bundle_root), data=labelled)["data"]
+    assert {row["n"] for row in found["accuracy"]} == {35}
+    assert found["skipped"][0]["reason"] == "cannot be read: Permission denied"

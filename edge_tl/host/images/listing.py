@@ -42,8 +42,8 @@ def scan(
     """
     text = os.path.expanduser(path)
     found = _find(text)
-    for name in (str(found.root), *(row.path for row in found.rows)):
-        _check_utf8(str(found.root / name))
+    for path in (found.root, *(found.root / row.path for row in found.rows)):
+        _check_utf8(str(path))
     for label in found.labels:
         check_label(label, text)
     check_spellings(found.labels, text)
