@@ -16,18 +16,23 @@ _FUSED = ("cuda", "xpu")
 
 
 def device() -> torch.device:
-    """The accelerator that PyTorch sees and can use, else the CPU.
+    """The accelerator that PyTorch sees and can use, made `exact`, else the CPU.
 
-    Float32 is then computed in float32: NVIDIA's TF32 keeps 10 of 23 bits of the mantissa and is on for convolutions
-    unless one switches it off, and figures would be judged by it. What may be computed with fewer bits says bf16.
+    NVIDIA's TF32 keeps 10 of 23 bits of the mantissa and is on for convolutions unless one switches it off, and figures
+    would be judged by it. What may be computed with fewer bits says bf16.
     """
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if found is None or not _module(found).is_available():
         return CPU
-    if found.type == "cuda":
+    exact(found)
+    return torch.device(found.type)
+
+
+def exact(where: torch.device) -> None:
+    """Float32 is computed in float32 from here on."""
+    if where.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False
         torch.set_float32_matmul_precision("highest")
-    return torch.device(found.type)
 
 
 def name(where: torch.device) -> str:

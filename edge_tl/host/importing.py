@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edge_tl.host import checkpoint, keeping, weights, zoo
+from edge_tl.host import accelerator, checkpoint, keeping, weights, zoo
 from edge_tl.host.bundling.evidence import evaluate
 from edge_tl.host.images import data, listing
 from edge_tl.host.images.survey import survey
@@ -90,7 +90,7 @@ def adopt(
     dataset = data.settle(found, seen.bad, seed=recipe.seed, **split)
     judged = "test" if dataset.split("test") else "val"
     samples = dataset.split(judged)
-    runtime = TorchRuntime(model, device="cuda" if torch.cuda.is_available() else "cpu")
+    runtime = TorchRuntime(model, device=accelerator.device().type)
     logits = evaluate({STRATEGY: runtime}, contract, dataset, samples, progress)[STRATEGY]
     model.to("cpu").to(memory_format=torch.contiguous_format)
     if wrong := int(np.sum(~np.isfinite(logits).all(axis=1))):

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edge_tl.host import accelerator
 from edge_tl.target.errors import BadInput
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.runtime import Logits
@@ -27,7 +28,8 @@ _GPU_CALLS = 100
 
 
 class TorchRuntime:
-    """Eager PyTorch in evaluation mode; float32 unless `autocast` (GPU feature extraction). Logits are divided by
+    """Eager PyTorch in evaluation mode; float32, or bfloat16 with `autocast` (feature extraction on GPUs that have it).
+    Logits are divided by
     `temperature`."""
 
     name = "pytorch"
@@ -41,10 +43,11 @@ class TorchRuntime:
         torch.set_num_threads(self.threads)
         self.model = model
         self._model = model.eval().to(device)
-        if device == "cuda":
+        if device != "cpu":
             self._model = self._model.to(memory_format=torch.channels_last)
+            accelerator.exact(torch.device(device))
         self._device, self._autocast = device, autocast
-        self.device = "CPU" if device == "cpu" else torch.cuda.get_device_name()
+        self.device = accelerator.name(torch.device(device))
         self.precision = "bf16" if autocast else "fp32"
 
     def __call__(self, inputs: NDArray[np.float32]) -> Logits:
@@ -114,8 +117,7 @@ def _opened(model: nn.Module, mode: str, shape: tuple[int, ...], threads: int) -
         raise BadInput(
             f"no CUDA device: PyTorch {torch.__version__} sees none. Install its build for CUDA, or leave --device out."
         )
-    # FP32 means FP32, and both sides of a comparison search for the fastest convolution, as ONNX Runtime does.
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    # Both sides of a comparison search for the fastest convolution, as ONNX Runtime does.
     torch.backends.cudnn.benchmark = True
     if mode == "cuda-graph":
         return CudaGraphRuntime(model, shape, threads=threads)

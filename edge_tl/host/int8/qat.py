@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
@@ -16,9 +17,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from edge_tl.host import accelerator
+from edge_tl.host.images.augment import as_inputs
 from edge_tl.host.images.batches import draw
 from edge_tl.host.images.decoded import Images
 from edge_tl.host.int8.simulate import Simulated
+from edge_tl.host.training import resume
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import EdgeTLError
 from edge_tl.target.progress import Progress
@@ -28,6 +32,7 @@ LEAST_STEPS = 300
 _LR = 2e-4
 _SCALE_LR = 1e-3
 _TEMPERATURE = 2.0
+_DIVERGED = "training in INT8: the loss is not a number. Stop below: --ladder up-to=4."
 
 
 def train(
@@ -50,40 +55,54 @@ def train(
     `BATCH` images, whatever the epochs; fewer where `seconds` run out, at a rate that has fallen accordingly. Raises
     `BadInput` for a graph that cannot be simulated, `EdgeTLError` when the loss is not a number.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = accelerator.device()
     student = Simulated(prepared, qdq).to(device)
-    teacher = teacher.eval().to(device)
     steps = max(epochs * len(images) // BATCH, LEAST_STEPS)
     groups = [
         {"params": list(student.trained.values()), "peak": _LR},
         {"params": list(student.growth.values()), "peak": _SCALE_LR},
     ]
     optimizer = torch.optim.Adam(groups, lr=_LR)
-    mean = torch.tensor(contract.mean, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(contract.std, device=device).view(1, 3, 1, 1)
     start, taken = perf_counter(), 0
-    for step, pixels in enumerate(_batches(images, steps, seed, flip)):
-        # By the steps, or by the time where that runs out first: the rate must end at 0.
-        done = max(step / steps, (perf_counter() - start) / seconds)
-        if done >= 1:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * (1 + math.cos(math.pi * done)) / 2
-        inputs = (pixels.to(device).float() / 255 - mean) / std
-        with torch.no_grad():
-            wanted = (teacher(inputs) / _TEMPERATURE).log_softmax(1)
-        given = (student(inputs) / _TEMPERATURE).log_softmax(1)
-        loss = nn.functional.kl_div(given, wanted, reduction="batchmean", log_target=True) * _TEMPERATURE**2
-        if not torch.isfinite(loss):
-            raise EdgeTLError("training in INT8: the loss is not a number. Stop below: --ladder up-to=4.")
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        taken = step + 1
-        progress("training in INT8", taken, steps)
-    teacher.to("cpu")
-    student.to("cpu").write(out)
+    with _lent(teacher, device):
+        for step, pixels in enumerate(_batches(images, steps, seed, flip)):
+            # By the steps, or by the time where that runs out first: the rate must end at 0.
+            done = max(step / steps, (perf_counter() - start) / seconds)
+            if done >= 1:
+                break
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * (1 + math.cos(math.pi * done)) / 2
+            loss = distance(teacher, student, as_inputs(pixels, contract.mean, contract.std, device))
+            if not torch.isfinite(loss):
+                raise EdgeTLError(_DIVERGED)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            taken = step + 1
+            progress("training in INT8", taken, steps)
+    if resume.not_finite(student.state_dict()):
+        raise EdgeTLError(_DIVERGED)
+    student.write(out)
     return round(taken * BATCH / len(images), 2)
+
+
+@contextmanager
+def _lent(teacher: nn.Module, device: torch.device) -> Iterator[None]:
+    """The teacher on `device` in evaluation mode; whatever happens, back on the CPU, where its owner goes on."""
+    try:
+        teacher.eval().to(device)
+        yield
+    finally:
+        teacher.to("cpu")
+        accelerator.free_cached(device)
+
+
+def distance(teacher: nn.Module, student: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """Kullback-Leibler divergence of the student's softened answers from the teacher's on `(n, 3, H, W)`, a scalar."""
+    with torch.no_grad():
+        wanted = (teacher(inputs) / _TEMPERATURE).log_softmax(1)
+    given = (student(inputs) / _TEMPERATURE).log_softmax(1)
+    return nn.functional.kl_div(given, wanted, reduction="batchmean", log_target=True) * _TEMPERATURE**2
 
 
 def _batches(images: Images, steps: int, seed: int, flip: bool) -> Iterator[torch.Tensor]:

@@ -40,11 +40,11 @@ class Simulated(nn.Module):
                 f"training in INT8: no {', '.join(sorted(unknown))}. Stop below: --ladder up-to=4."
             )
         self._constants = {i.name: to_array(i) for i in graph.initializer}
-        self._fixed = {
-            name: torch.from_numpy(value.copy())
-            for name, value in self._constants.items()
-            if value.dtype == np.float32
-        }
+        # Buffers, so that they follow the module to a device. Their names in the graph may hold dots, a buffer's not.
+        self._fixed = {name: f"fixed{i}" for i, name in enumerate(self._constants)}
+        for name, value in self._constants.items():
+            if value.dtype == np.float32:
+                self.register_buffer(self._fixed[name], torch.from_numpy(value.copy()), persistent=False)
         floats = {i.name: to_array(i) for i in onnx.load(str(prepared)).graph.initializer}
         self._attributes = [
             {a.name: onnx.helper.get_attribute_value(a) for a in n.attribute} for n in self._nodes
@@ -79,14 +79,20 @@ class Simulated(nn.Module):
                 name = node.input[0]
                 values[node.output[0]] = self._weight(node) if name in self._constants else values[name]
             else:
-                inputs = [
-                    values.get(name, self._fixed.get(name, self._constants.get(name))) for name in node.input
-                ]
+                # What is read as numbers (shapes, the ends of a Clip) stays in numpy: asking a GPU would wait for it.
+                read = node.op_type in _READ
+                inputs = [values[n] if n in values else self._constant(n, read) for n in node.input]
                 values[node.output[0]] = _OPERATORS[node.op_type](inputs, attributes)
         return values
 
+    def _constant(self, name: str, read: bool) -> Any:
+        value = self._constants.get(name)
+        return (
+            value if read or value is None or value.dtype != np.float32 else getattr(self, self._fixed[name])
+        )
+
     def write(self, path: Path) -> None:
-        """The graph with what the parameters have become."""
+        """The graph with what the parameters have become; on any device."""
         model = onnx.load(str(self._path))
         constants = {i.name: i for i in model.graph.initializer}
         with torch.no_grad():
@@ -94,11 +100,11 @@ class Simulated(nn.Module):
                 if node.op_type != "DequantizeLinear" or node.input[0] not in self._axes:
                     continue
                 name, scale = node.input[:2]
-                step = self._step(node).numpy()
-                wide = step.reshape(self._wide(name, step)) if step.ndim else step
+                step = self._step(node).cpu().numpy()
+                wide = step.reshape(self._wide(name, step.size)) if step.ndim else step
                 whole = self._constants[name].dtype
                 limits = np.iinfo(whole)
-                codes = np.rint(self.trained[_key(name)].numpy() / wide).clip(limits.min, limits.max)
+                codes = np.rint(self.trained[_key(name)].cpu().numpy() / wide).clip(limits.min, limits.max)
                 constants[name].CopyFrom(from_array(codes.astype(whole), name))
                 constants[scale].CopyFrom(from_array(step.reshape(self._constants[scale].shape), scale))
             for key, growth in self.growth.items():
@@ -119,16 +125,10 @@ class Simulated(nn.Module):
         value: Tensor = self.trained[_key(name)]
         if value.ndim < 2:  # an int32 bias loses nothing
             return value
-        step = self._step(node)
-        most = self._most[name]
-        rounded: Tensor
-        if not step.ndim:
-            rounded = torch.fake_quantize_per_tensor_affine(value, float(step), 0, -most, most)
-        else:
-            zeros = torch.zeros_like(step, dtype=torch.int32)
-            rounded = torch.fake_quantize_per_channel_affine(
-                value, step, zeros, self._axes[name], -most, most
-            )
+        step, most = self._step(node), self._most[name]
+        wide = step.reshape(self._wide(name, step.numel())) if step.ndim else step
+        # Of PyTorch's own operators none is there for every device.
+        rounded: Tensor = _Round.apply(value, wide, 0, -most, most)
         return rounded
 
     def _step(self, node: onnx.NodeProto) -> Tensor:
@@ -140,7 +140,7 @@ class Simulated(nn.Module):
             layer = next(n for n in self._nodes if node.output[0] in n.input)
             weight, images = (self._maker(name) for name in (layer.input[1], layer.input[0]))
             source = self._maker(images.input[0])
-            inputs: Tensor = torch.from_numpy(old / self._constants[weight.input[1]])
+            inputs: Tensor = torch.from_numpy(old / self._constants[weight.input[1]]).to(value.device)
             grown: Tensor = self.growth[_key(source.input[1])].detach().exp()
             return (inputs * grown * self._step(weight)).float()
         others = [d for d in range(value.ndim) if old.size == 1 or d != self._axes[name]]
@@ -150,12 +150,12 @@ class Simulated(nn.Module):
     def _maker(self, name: str) -> onnx.NodeProto:
         return next(n for n in self._nodes if name in n.output)
 
-    def _wide(self, name: str, step: Any) -> list[int]:
+    def _wide(self, name: str, channels: int) -> list[int]:
         shape = [1] * self._constants[name].ndim
         if len(shape) > 1:
-            shape[self._axes[name]] = step.size
+            shape[self._axes[name]] = channels
         else:
-            shape[0] = step.size
+            shape[0] = channels
         return shape
 
 
@@ -173,7 +173,8 @@ class _Round(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         inside, of_scale = context.saved_tensors
-        return gradients[0] * inside, (gradients[0] * of_scale).sum(), None, None, None
+        of_step = (gradients[0] * of_scale).sum() if context.needs_input_grad[1] else None
+        return gradients[0] * inside, of_step, None, None, None
 
 
 def _key(name: str) -> str:
@@ -236,6 +237,8 @@ def _clip(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
 
 
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
+_READ = ("Clip", "Reshape")
+"""Operators whose constants are numbers for Python."""
 _OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "Conv": _conv,
     "Gemm": _gemm,

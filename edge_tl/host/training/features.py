@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edge_tl.host import processes, zoo
+from edge_tl.host import accelerator, processes, zoo
 from edge_tl.host.images.data import Sample
 from edge_tl.host.provenance import OF_PIXELS, installed
 from edge_tl.host.reference import TorchRuntime
@@ -75,8 +75,9 @@ def extract(
     is kept. Raises `ReadError` when an image cannot be read now.
     """
     width = zoo.feature_width(source.model, source.head)
-    on_gpu = torch.cuda.is_available()
-    key = _key(source, "cuda" if on_gpu else "cpu")
+    device = accelerator.device()
+    on_gpu = device.type != "cpu"
+    key = _key(source, f"{device.type} bf16" if accelerator.has_bf16(device) else device.type)
     if processes.is_main():
         _adopt(run / FOLDER / key, width)
     processes.wait()
@@ -291,7 +292,7 @@ def _key(source: Source, device: str) -> str:
         "model": source.name,  # the same weights in another network give other features
         "versions": {name: version(name) for name in ("torch", "torchvision", "numpy")}
         | installed("edge-tl", "timm", *OF_PIXELS),
-        "runtime": "pytorch" if device == "cuda" else f"onnxruntime {version('onnxruntime')}",
+        "runtime": "pytorch" if device != "cpu" else f"onnxruntime {version('onnxruntime')}",
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -300,7 +301,8 @@ def _fastest(source: Source, scratch: Path, *, on_gpu: bool) -> Runtime:
     """On a GPU PyTorch; on a CPU ONNX Runtime in FP32, three to four times faster than eager PyTorch."""
     model = backbone(source)
     if on_gpu:
-        return TorchRuntime(model, device="cuda", autocast=True)
+        device = accelerator.device()
+        return TorchRuntime(model, device=device.type, autocast=accelerator.has_bf16(device))
     height, width = source.contract.input_size
     path = scratch / "backbone.onnx"
     with warnings.catch_warnings():

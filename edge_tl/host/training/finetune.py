@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from edge_tl.host import checkpoint, keeping, processes
+from edge_tl.host import accelerator, checkpoint, keeping, processes
 from edge_tl.host.images import data, listing
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.images.survey import survey
@@ -92,6 +92,7 @@ def finetune(
         )
     )
     early.check(recipe, found_files)
+    accelerator.reproduce(accelerator.device(), recipe.train.deterministic)
     torch.manual_seed(recipe.seed)  # --weights none is random, and must be the same random again
     source = open_source(
         recipe.model.name,

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edge_tl.host import processes, zoo
+from edge_tl.host import accelerator, processes, zoo
 from edge_tl.host.images import augment, decoded
 from edge_tl.host.images.batches import Labels, class_weights, draw
 from edge_tl.host.images.data import Dataset, Sample
@@ -152,7 +152,9 @@ def judge(
     found: Features | None,
 ) -> Logits:
     """float32 `(n, classes)`: what the model answers on `samples`, preprocessed as the device will."""
-    if learned.features_head is not None and found is not None:
+    device = accelerator.device()
+    # A GPU may have computed the features in bfloat16; what is written computes in float32.
+    if learned.features_head is not None and found is not None and not accelerator.has_bf16(device):
         with torch.inference_mode():
             result: Logits = learned.features_head(torch.from_numpy(found.of(samples))).numpy()
         return result
@@ -160,7 +162,7 @@ def judge(
 
     runtime = TorchRuntime(
         copy.deepcopy(learned.model),
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=device.type,
         threads=processes.threads(),
     )
     return np.concatenate([runtime(batch.inputs) for batch in batches(contract, dataset.sources(samples))])

@@ -33,6 +33,7 @@ from edge_tl.target.runtimes.seam import (
 
 _SUFFIX = "ExecutionProvider"
 _INT8 = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger")
+_KINDS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
 def offered() -> Offer:
@@ -103,14 +104,13 @@ class OnnxRuntime:
 
     @property
     def precision(self) -> str:
-        """From the operators that were executed, not those in the graph; "unknown" where a provider fused them."""
-        return one_word(
-            ["int8" if n["op"].startswith(_INT8) else "fp32" for n in self._nodes if _is_matrix(n["op"])]
-        )
+        """From the operators that were executed and what they were given, not from the graph: a CPU computes an FP16
+        file in float32. "unknown" where a provider fused them."""
+        return one_word([_precision(node) for node in self._nodes if _is_matrix(node["op"])])
 
     @cached_property
     def _nodes(self) -> list[dict[str, Any]]:
-        """One run's executed nodes: `{op, on, ns}`."""
+        """One run's executed nodes: `{op, on, ns, type}`, the type being that of the first input."""
         size = [d if isinstance(d, int) else 1 for d in self._input.shape]
         with tempfile.TemporaryDirectory() as folder:
             session = self._open(str(Path(folder) / "profile"))
@@ -122,6 +122,9 @@ class OnnxRuntime:
                 "op": e["args"]["op_name"],
                 "on": str(e["args"].get("provider")).removesuffix(_SUFFIX),
                 "ns": e["dur"] * 1000,
+                "type": next(
+                    (kind for tensor in e["args"].get("input_type_shape", []) for kind in tensor), "float"
+                ),
             }
             for e in ran
         ]
@@ -186,6 +189,11 @@ def _options(provider: str, path: Path, threads: int) -> dict[str, str]:
     if provider == "Xnnpack":
         return {"intra_op_num_threads": str(threads)}
     return {}
+
+
+def _precision(node: dict[str, Any]) -> str:
+    kind = str(node.get("type", "float"))
+    return "int8" if node["op"].startswith(_INT8) else _KINDS.get(kind, kind)
 
 
 def _is_matrix(op: str) -> bool:

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pretend
 import pytest
 import torch
 from onnx import numpy_helper
 
-from edge_tl.host import checkpoint, zoo
+from edge_tl.host import accelerator, checkpoint, zoo
 from edge_tl.host.export import to_onnx
+from edge_tl.host.images.augment import as_inputs
 from edge_tl.host.int8 import qat, qdq
 from edge_tl.host.int8.ranges import histograms
 from edge_tl.host.int8.simulate import Simulated
@@ -74,6 +76,70 @@ def test_untrained_it_writes_the_graph_it_read(pair: Callable[[str], Pair], tmp_
             assert np.abs(new[name].astype(np.int64) - values).max() <= 1
         else:
             np.testing.assert_allclose(new[name], values, rtol=1e-6)
+
+
+def without_a_pair(graph: Path, out: Path) -> Path:
+    """The first layer left in float, as rung 3 leaves some."""
+    model = onnx.load(graph)
+    made = {node.output[0]: node for node in model.graph.node}
+    constants = {i.name: i for i in model.graph.initializer}
+    layer = next(node for node in model.graph.node if node.op_type == "Conv")
+    for place in (1, 2):
+        node = made[layer.input[place]]
+        codes, scale = (numpy_helper.to_array(constants[name]) for name in node.input[:2])
+        wide = scale.reshape(-1, *[1] * (codes.ndim - 1)) if scale.ndim else scale
+        name = f"{layer.input[place]}.float"
+        values = (codes * wide).astype(np.float32).reshape(codes.shape)
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
+        layer.input[place] = name
+        model.graph.node.remove(node)
+    onnx.save(model, out)
+    return out
+
+
+@pytest.mark.parametrize("storage", [qdq.SIGNED, qdq.SEVEN_BITS])
+def test_on_a_gpu_nothing_is_left_behind(
+    pair: Callable[[str], Pair], tmp_path: Path, storage: str, run: Path
+):
+    """The weights of layers left in float are constants, not parameters; the student is asked beside its teacher."""
+    prepared, graph = pair(storage)
+    student = Simulated(prepared, without_a_pair(graph, tmp_path / "float.onnx"))
+    with torch.no_grad():
+        assert torch.isfinite(student(torch.zeros(2, 3, 64, 64))).all()
+    teacher, _ = checkpoint.load(run)
+    with pretend.gpu():
+        inputs = as_inputs(torch.zeros(2, 3, 64, 64, dtype=torch.uint8), (0.5,) * 3, (0.5,) * 3, pretend.CUDA)
+        loss = qat.distance(pretend.moved(teacher), pretend.moved(student), inputs)
+    assert (loss.device.type, loss.shape) == ("cuda", ())
+
+
+def test_the_teacher_comes_back_whatever_happens(
+    pair: Callable[[str], Pair], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    teacher, record = checkpoint.load(run)
+    where: list[torch.device] = []
+    move = teacher.to
+
+    def to(device: Any) -> Any:
+        where.append(torch.device(device))
+        return move("cpu")
+
+    monkeypatch.setattr(teacher, "to", to)
+    monkeypatch.setattr(accelerator, "free_cached", lambda device: None)
+
+    def torn(teacher: Any, student: Any, inputs: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(qat, "distance", torn)
+    images = [torch.zeros(3, 64, 64, dtype=torch.uint8)] * 4
+    contract = Preprocess.from_json(record["preprocess"])
+    with pytest.raises(RuntimeError, match="out of memory"):
+        qat.train(
+            teacher, *pair(qdq.SIGNED), tmp_path / "out.onnx", images, contract,
+            epochs=1, seed=0, flip=False, progress=no_progress,
+        )  # fmt: skip
+    assert where == [accelerator.device(), torch.device("cpu")]
+    assert not (tmp_path / "out.onnx").exists()
 
 
 def test_every_parameter_gets_a_gradient(pair: Callable[[str], Pair], calibration: Any):

@@ -24,6 +24,45 @@ def nodes(**on: str) -> list[dict[str, Any]]:
     return [{"op": op, "on": provider, "ns": 1000} for op, provider in on.items()]
 
 
+@pytest.mark.parametrize(
+    ("op", "kind", "expected"),
+    [
+        ("Conv", "float", "fp32"),
+        ("Conv", "float16", "fp16"),
+        ("MatMul", "bfloat16", "bf16"),
+        ("QLinearConv", "uint8", "int8"),
+        ("FusedConv", "double", "double"),
+    ],
+)
+def test_the_precision_is_that_of_what_a_matrix_layer_was_given(
+    assets: Path, op: str, kind: str, expected: str
+) -> None:
+    runtime = OnnxRuntime(assets / "tiny.onnx", threads=1)
+    vars(runtime)["_nodes"] = [{"op": op, "on": "CUDA", "ns": 1, "type": kind}] * 9
+    assert runtime.precision == expected
+
+
+def test_a_cpu_computes_an_fp16_file_in_float32(tmp_path: Path) -> None:
+    """As its profile says; a GPU's profile says float16."""
+    helper, kinds = pytest.importorskip("onnx").helper, pytest.importorskip("onnx").TensorProto
+    weights = helper.make_tensor("w", kinds.FLOAT16, [3, 4], [1.0] * 12)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["x"], ["h"], to=kinds.FLOAT16),
+            helper.make_node("MatMul", ["h", "w"], ["y"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", kinds.FLOAT, [2, 3])],
+        [helper.make_tensor_value_info("y", kinds.FLOAT16, [2, 4])],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    runtime = OnnxRuntime(tmp_path / "m.onnx", threads=1)
+    assert {node["op"]: node["type"] for node in runtime._nodes} == {"MatMul": "float", "Cast": "float"}
+    assert runtime.precision == "fp32"
+
+
 @pytest.mark.parametrize("vnni", [True, False])
 def test_kernels_that_do_not_saturate_are_asked_for_only_where_others_do(
     assets: Path, monkeypatch: pytest.MonkeyPatch, vnni: bool
