@@ -128,8 +128,7 @@ def finetune(
     return finish(
         result,
         f"{result['run']}: {result['model']}, {result['strategy']}, {result['classes']} classes, {counts} images\n"
-        f"accuracy {result['metrics']['accuracy']:.4f}, macro F1 {result['metrics']['macro_f1']:.4f} "
-        f"on {result['metrics']['split']}; {result['seconds']['total']:.1f} s",
+        f"{_accuracy(result['metrics'])}; {result['seconds']['total']:.1f} s",
         as_json=json,
         then=f"next: edge-tl export {result['run']} --int8",
     )
@@ -199,12 +198,10 @@ def import_(
             progress=progress,
             note=progress.note,
         )
-    figures = result["metrics"]
     return finish(
         result,
-        f"{result['run']}: {result['model']}, {result['classes']} classes\naccuracy {figures['accuracy']:.4f}, "
-        f"macro F1 {figures['macro_f1']:.4f} on {figures['split']} ({result['n'][figures['split']]} images); "
-        f"{result['seconds']['total']:.1f} s",
+        f"{result['run']}: {result['model']}, {result['classes']} classes\n"
+        f"{_accuracy(result['metrics'])}; {result['seconds']['total']:.1f} s",
         as_json=json,
         then=f"next: edge-tl export {result['run']} --int8",
     )
@@ -403,6 +400,16 @@ def _to_device(record: dict[str, Any]) -> str:
         f'"./edge_tl-{__version__}-py3-none-any.whl[{extra}]", see the README), then: '
         f"edge-tl verify {Path(record['bundle']).name}"
     )
+
+
+def _accuracy(figures: dict[str, Any]) -> str:
+    text = f"accuracy {figures['accuracy']:.4f}"
+    if interval := figures.get("accuracy_ci"):  # runs of older versions have none
+        text += f", 95 % interval [{interval[0]:.4f}, {interval[1]:.4f}]"
+    text += f", macro F1 {figures['macro_f1']:.4f} on the {figures['n']} images of {figures['split']}"
+    if figures.get("chosen_on_same_images"):
+        text += ", which also chose what was kept: expect less on new images"
+    return text
 
 
 def _budget(max_drop: float) -> str:

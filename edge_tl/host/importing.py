@@ -111,7 +111,11 @@ def adopt(
         "labels": dataset.labels,
         "preprocess": contract.to_json(),
         "data": dataset.to_json() | {"path": str(dataset.root.resolve())},
-        "metrics": {"split": judged} | metrics(answers, logits, dataset.labels),
+        "metrics": {
+            "split": judged,
+            **metrics(answers, logits, dataset.labels),
+            "chosen_on_same_images": False,  # they chose nothing here
+        },
         "val_accuracy": None,
         "head": {},
         "history": [],

@@ -142,10 +142,12 @@ class Train(_Section):
     ema: Fraction = 0.99
     """Decay of the exponential moving average of the weights that is evaluated and kept, less in a training of fewer
     than 500 steps; 0 for none."""
-    patience: Count | None = None
-    """Stop after this many epochs without a better validation accuracy."""
-    batch_norm: Literal["frozen", "train"] = "train"
-    """Statistics of blocks that are trained: the weights' own, or estimated anew. Frozen blocks always keep theirs."""
+    patience: Annotated[int, Field(ge=0)] | None = None
+    """Stop after this many epochs of the last stage in which neither validation accuracy nor loss became better:
+    half of them, at least 4, when null; 0 trains them all."""
+    batch_norm: Literal["auto", "frozen", "train"] = "auto"
+    """Statistics of blocks that are trained: the weights' own, or estimated anew; auto keeps the weights' own where
+    few images would estimate them. Frozen blocks always keep theirs."""
     image_sizes: Annotated[list[Pixels], Field(max_length=100)] | None = None
     """Training sizes in pixels, in equal shares of the epochs, e.g. [128, 160]; smaller than the model's input is
     faster and, with random crops, often better (Touvron et al., 2019). The strategy's own when null."""

@@ -265,3 +265,30 @@ def test_a_failed_gate_exits_1(door: Door, bundle: Path, tmp_path: Path):
     done = door("verify", "b", "--artifact", "onnx-fp32", "--json")
     assert done.code == 1
     assert [g["gate"] for g in done.json["gates"] if not g["passed"]] == ["pixels"]
+
+
+def test_an_accuracy_comes_with_its_interval_and_says_what_chose(images: Path, tmp_path: Path, door: Door):
+    """Without a test split the images that judge have also chosen."""
+    data = tmp_path / "data"
+    for name in ("acht 🎱", "zéro"):
+        for i, file in enumerate(sorted((images / name).glob("*.png"))[:20]):
+            folder = data / ("val" if i < 6 else "train") / name
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, folder)
+    options = "--model mobilenet_v3_small --weights embedded --image-size 64 --strategy lp-ft --epochs 1"
+    words = ["finetune", data, *options.split(), "--set", "train.workers=0"]
+    done = door(*words, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert re.search(r"accuracy [01]\.\d{4}, 95 % interval \[0\.\d{4}, [01]\.\d{4}\], macro F1", done.out)
+    assert "on the 12 images of val, which also chose what was kept" in done.out
+    assert re.search(r"^kept (epoch 1 of 1|the solved head: none of 1 epochs)", done.err, re.MULTILINE)
+    record = door(*words, "--out", tmp_path / "run", "--resume", "--json").json
+    low, high = record["metrics"]["accuracy_ci"]
+    assert low < record["metrics"]["accuracy"] <= high
+    assert record["metrics"]["chosen_on_same_images"] is True
+    assert record["kept"]["planned"] == record["kept"]["trained"] == 1
+
+
+def test_images_that_only_judge_say_so(finetuned: dict[str, Any]):
+    assert finetuned["metrics"]["chosen_on_same_images"] is False
+    assert finetuned["kept"] is None  # the head alone was solved

@@ -131,7 +131,12 @@ def finetune(
         return {}
     judged = "test" if dataset.split("test") else "val"
     logits = judge(learned, source.contract, dataset, dataset.split(judged), found)
-    figures = {"split": judged} | metrics(labels_of(dataset.split(judged)), logits, dataset.labels)
+    figures = {
+        "split": judged,
+        **metrics(labels_of(dataset.split(judged)), logits, dataset.labels),
+        # The regularization of the head and the epoch were the best by the validation images.
+        "chosen_on_same_images": judged == "val",
+    }
     trained = perf_counter()
 
     record = {
@@ -151,6 +156,8 @@ def finetune(
         "head": learned.head,
         "history": learned.history,
         "best_epoch": learned.best_epoch,
+        "kept": learned.kept,
+        "batch_norm": learned.batch_norm,
         "micro_batch": learned.micro_batch,
         **({"folds": folds} if folds else {}),
         "seconds": {
@@ -192,6 +199,7 @@ def result_of(run: Path, record: dict[str, Any]) -> dict[str, Any]:
     return {
         "run": str(run),
         **{key: record[key] for key in keys},
+        "kept": record.get("kept"),  # runs of older versions and imported ones have none
         "classes": len(record["labels"]),
         "n": facts["n"],
         "skipped": facts["skipped"],

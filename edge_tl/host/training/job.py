@@ -19,7 +19,8 @@ from edge_tl.target.contract import Preprocess
 @dataclass(frozen=True)
 class Job:
     """What is trained on what. `train` and `val` give uint8 `(3, h, w)`, `val` as the contract frames it; `names`
-    are the training files, for messages; `sizes` the training resolution of each epoch in pixels."""
+    are the training files, for messages; `sizes` the training resolution of each epoch in pixels; `batch_norm` is
+    "frozen" or "train"."""
 
     model: nn.Module
     blocks: Blocks
@@ -33,6 +34,7 @@ class Job:
     contract: Preprocess
     recipe: Recipe
     sizes: list[int]
+    batch_norm: str
 
 
 @dataclass
@@ -54,6 +56,11 @@ class Position:
     best_epoch: int = 0
     best_sha256: str = ""
     """Of the file with the weights that `best` is the accuracy of."""
+    start: float | None = None
+    """Validation accuracy before the first epoch."""
+    least_loss: float = math.inf
+    """The lowest validation loss, of those that were noticeably lower than the one before."""
     since_best: int = 0
+    """Epochs since accuracy or loss was last better."""
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)

@@ -28,7 +28,7 @@ from edge_tl.host.provenance import OF_PIXELS, installed
 from edge_tl.host.settings import Recipe
 from edge_tl.host.training import head, hidden, resume, strategy, train
 from edge_tl.host.training.features import Features
-from edge_tl.host.training.job import Job
+from edge_tl.host.training.job import Job, Position
 from edge_tl.host.weights import Source
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.loader import batches
@@ -52,6 +52,9 @@ class Learned:
     """The head on cached features, where the backbone stayed frozen."""
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int | None = None
+    kept: dict[str, Any] | None = None
+    """Which epoch's weights these are and why, see `_kept_epoch`; None where the head alone was trained."""
+    batch_norm: str | None = None
     micro_batch: int | None = None
 
 
@@ -90,13 +93,13 @@ def learn(
     )
     if recipe.train.strategy == "auto":
         note(f"strategy auto: {chosen.strategy} ({chosen.reason})")
-    if (
-        layer is None or chosen.strategy == "full"
-    ):  # from a new head, as the word is used; lp-ft is from a solved one
+    solved = layer is not None and chosen.strategy != "full"
+    if not solved:  # full is from a new head, as the word is used; lp-ft is from a solved one
         torch.manual_seed(draw(recipe.seed, "head"))
         width = zoo.feature_width(model, source.head)
         layer = zoo.make_head(width, len(dataset.labels), tuple(recipe.head.hidden), recipe.head.dropout)
         facts = {}
+    assert layer is not None
     zoo.set_head(model, source.head, layer)
     _new_auxiliary(model, len(dataset.labels))
     if recipe.head.hidden:
@@ -129,8 +132,13 @@ def learn(
         contract=source.contract,
         recipe=recipe,
         sizes=sizes,
+        batch_norm=strategy.batch_norm(
+            recipe.train.batch_norm, images=len(samples), transferred=source.origin != "none"
+        ),
     )
     end = train.fit(job, folder, key=fingerprint(recipe, source, samples, val), watch=watch, note=note)
+    kept = _kept_epoch(end, len(sizes), len(val), solved=solved)
+    note(kept["reason"])
     return Learned(
         model,
         chosen.strategy,
@@ -140,8 +148,36 @@ def learn(
         None,
         end.history,
         end.best_epoch,
+        kept,
+        job.batch_norm,
         end.micro_batch,
     )
+
+
+def _kept_epoch(end: Position, planned: int, n: int, *, solved: bool) -> dict[str, Any]:
+    """`{epoch, trained, planned, val_accuracy, start_val_accuracy, n_val, reason}`; epoch 0 is the start. `reason` is a
+    sentence for people."""
+    trained = len(end.history)
+    start = "solved head" if solved else "new head"
+    before = f"{end.start:.2%}" if end.start is not None else "unknown"
+    if end.best_epoch:
+        reason = (
+            f"kept epoch {end.best_epoch} of {trained}: {end.best:.2%} of {n} validation images, "
+            f"{before} with the {start} before the first epoch"
+        )
+    else:
+        reason = f"kept the {start}: none of {trained} epochs was better than its {before} of {n} validation images"
+    if trained < planned:
+        reason += f"; stopped early, {planned} epochs were planned"
+    return {
+        "epoch": end.best_epoch,
+        "trained": trained,
+        "planned": planned,
+        "val_accuracy": end.best,
+        "start_val_accuracy": end.start,
+        "n_val": n,
+        "reason": reason,
+    }
 
 
 def judge(

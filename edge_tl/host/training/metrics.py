@@ -16,9 +16,11 @@ BINS = 15  # of the calibration error, as in Guo et al.
 def metrics(labels: NDArray[np.int64], logits: NDArray[np.float32], names: list[str]) -> dict[str, Any]:
     """Everything a run reports about `(n,)` labels and `(n, classes)` logits, through scikit-learn.
 
-    Fractions in [0, 1]: `accuracy`, `top5` (null with five classes or fewer, where it would say nothing), `macro_*`
-    (every class weighs the same, one without images too), `ece`. `log_loss` is the mean cross entropy in nats.
-    `confusion` is `[label][answer]`. A class that is never answered has precision 0, one without images recall 0.
+    Fractions in [0, 1]: `accuracy`; `accuracy_ci`, its 95 % interval [low, high] over the choice of images (Wilson,
+    "Probable Inference, the Law of Succession, and Statistical Inference", 1927); `top5` (null with five classes or
+    fewer, where it would say nothing); `macro_*` (every class weighs the same, one without images too); `ece`.
+    `log_loss` is the mean cross entropy in nats. `confusion` is `[label][answer]`. A class that is never answered has
+    precision 0, one without images recall 0.
     Raises `BadInput` without images and for logits that are not finite.
     """
     if not len(labels):
@@ -45,6 +47,7 @@ def metrics(labels: NDArray[np.int64], logits: NDArray[np.float32], names: list[
     return {
         "n": len(labels),
         "accuracy": float(accuracy_score(labels, answers)),
+        "accuracy_ci": interval(int((answers == labels).sum()), len(labels)),
         "top5": top5,
         "macro_precision": float(precision.mean()),
         "macro_recall": float(recall.mean()),
@@ -57,6 +60,14 @@ def metrics(labels: NDArray[np.int64], logits: NDArray[np.float32], names: list[
         ],
         "confusion": confusion_matrix(labels, answers, labels=classes).tolist(),
     }
+
+
+def interval(right: int, n: int) -> list[float]:
+    """The 95 % Wilson interval [low, high] of a fraction of `right` in `n`."""
+    from scipy import stats
+
+    found = stats.binomtest(right, n).proportion_ci(method="wilson")
+    return [float(found.low), float(found.high)]
 
 
 def calibration_error(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:

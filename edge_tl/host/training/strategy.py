@@ -23,6 +23,7 @@ Blocks = Sequence[tuple[nn.Module, ...]]
 # AdamW's rate and lp-ft's epochs were measured on photographs of flowers (benchmarks/strategies.py).
 # AdamW's steps do not depend on the scale of the weights, SGD's do, and files of weights differ in it.
 _LR = {"sgd": 0.004, "adamw": 5e-4}
+FEW = 1000
 _WEIGHT_DECAY = {"sgd": 1e-4, "adamw": 0.01}
 _EPOCHS = {"partial": 6, "full": 10, "lp-ft": 10, "gradual": 9}
 TRAINED = tuple(_EPOCHS)
@@ -71,6 +72,20 @@ def choose(asked: str, *, per_class: int, head_accuracy: float, transferred: boo
     if per_class < 200:
         return Choice("lp-ft", f"{seen}: fine-tuning everything from the solved head gains most")
     return Choice("full", f"{seen}: enough images to learn head and backbone together")
+
+
+def batch_norm(asked: str, *, images: int, transferred: bool) -> str:
+    """What `auto` becomes. Statistics that few images estimate, and random crops shift, are worse than the weights'
+    own: validation accuracy falls below that of the solved head (benchmarks/results/small_sets.json)."""
+    if asked != "auto":
+        return asked
+    return "frozen" if transferred and images < FEW else "train"
+
+
+def patience(asked: int | None, epochs: int) -> int:
+    """Epochs without anything better after which a training stops; 0 for never. The rate rises over the first third
+    of a training and small sets dip under it: those that came out best had been worse for up to four epochs."""
+    return max(4, epochs // 2) if asked is None else asked
 
 
 def stages(strategy: str, blocks: int, train: Train) -> list[Stage]:

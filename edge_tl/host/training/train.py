@@ -31,6 +31,9 @@ from edge_tl.host.training.job import Job, Position
 from edge_tl.host.training.loss import per_image
 from edge_tl.target.errors import BadInput, EdgeTLError
 
+# Accuracy on a small set moves in steps; a loss that is this much lower shows that there is still something to gain.
+_NOTICEABLE = 0.005
+
 
 class _Diverged(Exception):
     """Something is NaN or infinite: `what`."""
@@ -75,6 +78,7 @@ class _Trainer:
         self.job, self.folder, self.key, self.watch, self.note = job, folder, key, watch, note
         self.settings, self.seed = settings, job.recipe.seed
         self.said: set[str] = set()
+        self.patience = strategy.patience(settings.patience, job.stages[-1].epochs)
         self.joined = Accelerator(cpu=accelerator.device().type == "cpu")
         self.device = self.joined.device
         self.bf16 = settings.precision == "bf16" or (
@@ -166,7 +170,8 @@ class _Trainer:
                 self._tell_step(stage, speed)
                 continue
             self._end_epoch(stage, speed)
-            if self.settings.patience and at.since_best >= self.settings.patience:
+            last = at.stage == len(self.job.stages) - 1
+            if last and self.patience and at.since_best >= self.patience:
                 self.note(f"stopped early: no better validation accuracy for {at.since_best} epochs")
                 at.stage = len(self.job.stages)
                 break
@@ -174,6 +179,7 @@ class _Trainer:
                 self.stop.check()
         else:
             at.stage += 1
+            at.since_best = 0
             if at.stage < len(self.job.stages):  # the next stage's optimizer is what it goes on with
                 self._make_stage(at.stage)
         self.save()
@@ -252,7 +258,9 @@ class _Trainer:
             "best": accuracy > at.best,
         }
         at.history.append(entry)
-        at.since_best = 0 if entry["best"] else at.since_best + 1
+        lower = entry["val_loss"] < at.least_loss * (1 - _NOTICEABLE)
+        at.least_loss = entry["val_loss"] if lower else at.least_loss
+        at.since_best = 0 if entry["best"] or lower else at.since_best + 1
         at.epoch, at.step, at.loss_sum = at.epoch + 1, 0, 0.0
         if entry["best"]:
             at.best, at.best_epoch = accuracy, at.epoch
@@ -355,7 +363,9 @@ class _Trainer:
     def judge_start(self) -> None:
         """A solved head is the first candidate for the best epoch: fine-tuning must beat it to be kept."""
         logits = self.logits()
-        self.at.best = float((logits.argmax(1) == torch.from_numpy(self.job.val_labels)).double().mean())
+        expected = torch.from_numpy(self.job.val_labels)
+        self.at.best = self.at.start = float((logits.argmax(1) == expected).double().mean())
+        self.at.least_loss = float(cross_entropy(logits, expected))
         self._keep_best()
 
     def finish(self) -> Position:
@@ -405,7 +415,7 @@ class _Trainer:
             network = torch.compile(self.model) if self.settings.compile else self.model
             self.trained, self.optimizer = self.joined.prepare(network, plain)
             self._stage_ready = number
-        strategy.train_mode(self.model, self.job.blocks, first, self.settings.batch_norm)
+        strategy.train_mode(self.model, self.job.blocks, first, self.job.batch_norm)
 
     def _first_epoch(self) -> int:
         return int(self.ends[self.at.stage] - self.job.stages[self.at.stage].epochs)

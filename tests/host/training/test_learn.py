@@ -13,7 +13,7 @@ from edge_tl.host.images import augment
 from edge_tl.host.images.decoded import shrunk
 from edge_tl.host.training import learn
 from edge_tl.host.training.finetune import finetune
-from edge_tl.host.training.job import Job
+from edge_tl.host.training.job import Job, Position
 
 
 class Given(Exception):
@@ -70,3 +70,26 @@ def test_random_crops_are_of_the_whole_image(images: Path, tmp_path: Path, monke
     job = given(images, tmp_path / "run", monkeypatch, "light", 48)
     want = shrunk(max(48, min(job.contract.resize_size)), job.contract.interpolation)(images / job.names[0])
     np.testing.assert_array_equal(job.train[0].permute(1, 2, 0).numpy(), want)
+
+
+def test_it_says_which_epoch_was_kept_and_why():
+    history = [{"epoch": number} for number in range(1, 7)]
+    found = learn._kept_epoch(
+        Position(best=0.88, best_epoch=4, start=0.84, history=history), 10, 200, solved=True
+    )
+    assert found == {
+        "epoch": 4, "trained": 6, "planned": 10, "val_accuracy": 0.88, "start_val_accuracy": 0.84, "n_val": 200,
+        "reason": "kept epoch 4 of 6: 88.00% of 200 validation images, 84.00% with the solved head before the first "
+        "epoch; stopped early, 10 epochs were planned",
+    }  # fmt: skip
+    start = Position(best=0.84, best_epoch=0, start=0.84, history=history)
+    assert learn._kept_epoch(start, 6, 200, solved=True)["reason"] == (
+        "kept the solved head: none of 6 epochs was better than its 84.00% of 200 validation images"
+    )
+    assert "kept the new head" in learn._kept_epoch(start, 6, 200, solved=False)["reason"]
+
+
+def test_a_small_set_keeps_the_statistics_of_its_weights(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert given(images, tmp_path / "run", monkeypatch, "none", 48).batch_norm == "frozen"

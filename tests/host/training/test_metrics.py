@@ -29,6 +29,25 @@ def some(n=200, seed=0):
     return labels, logits
 
 
+@pytest.mark.parametrize(("right", "n"), [(147, 153), (0, 5), (5, 5), (1, 1), (9000, 10000)])
+def test_the_interval_is_wilsons(right: int, n: int):
+    """Solved by hand: the fractions that are 1.96 of their own standard deviations away."""
+    z = 1.959963984540054
+    centre, half = (
+        (right + z * z / 2) / (n + z * z),
+        z * (right * (n - right) / n + z * z / 4) ** 0.5 / (n + z * z),
+    )
+    np.testing.assert_allclose(
+        room.interval(right, n), [max(centre - half, 0), min(centre + half, 1)], atol=1e-12
+    )
+    labels, logits = np.zeros(n, np.int64), np.zeros((n, 2), np.float32)
+    logits[:right, 0] = 1
+    logits[right:, 1] = 1
+    got = room.metrics(labels, logits, ["a", "b"])
+    assert got["accuracy_ci"] == room.interval(right, n)
+    assert got["accuracy_ci"][0] <= got["accuracy"] <= got["accuracy_ci"][1]
+
+
 def test_figures_are_scikit_learns():
     labels, logits = some()
     answers = logits.argmax(1)

@@ -93,6 +93,14 @@ def models() -> dict[str, nn.Module]:
     return found
 
 
+def test_few_images_do_not_estimate_statistics():
+    few = {"images": 240, "transferred": True}
+    assert strategy.batch_norm("auto", **few) == "frozen"
+    assert strategy.batch_norm("auto", images=5000, transferred=True) == "train"
+    assert strategy.batch_norm("auto", images=240, transferred=False) == "train"  # there are none to keep
+    assert [strategy.batch_norm(asked, **few) for asked in ("train", "frozen")] == ["train", "frozen"]
+
+
 @pytest.mark.parametrize("batch_norm", ["frozen", "train"])
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
 @pytest.mark.parametrize("kind", STRATEGIES)

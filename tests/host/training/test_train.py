@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import os
 import signal
 from collections.abc import Callable
@@ -85,6 +86,7 @@ def make(source: Source, files: list[tuple[Path, int]]) -> Make:
             contract=source.contract,
             recipe=recipe,
             sizes=sizes or [SIDE] * sum(stage.epochs for stage in stages),
+            batch_norm=recipe.train.batch_norm,
         )
 
     return job
@@ -294,6 +296,34 @@ def test_it_stops_early_and_says_so(make: Make, tmp_path: Path):
     assert notes == ["stopped early: no better validation accuracy for 2 epochs"]
     again = fit(replace(make("full", epochs=6, lr=1e-9, patience=2), val_labels=answers), tmp_path, key="k")
     assert len(again.history) == 2  # it does not go on when it is asked again
+
+
+def test_it_stops_by_itself_where_nothing_gets_better(make: Make, tmp_path: Path):
+    """The default: half of the epochs, at least four; 0 trains them all."""
+    for patience, epochs, trained in [(None, 6, 4), (None, 12, 6), (0, 5, 5)]:
+        job = make("full", epochs=epochs, lr=1e-9, patience=patience)
+        answers = inference.logits(job.model, job.val, job.contract, torch.device("cpu")).argmax(1).numpy()
+        end = fit(replace(job, val_labels=answers), tmp_path / str(epochs), key="k")
+        assert (len(end.history), end.best_epoch, end.start, end.best) == (trained, 0, 1.0, 1.0)
+
+
+def test_a_falling_loss_goes_on_although_accuracy_stands_still(make: Make, tmp_path: Path):
+    """On a few validation images accuracy moves in steps; the loss shows what is coming."""
+    job = make("full", epochs=6, lr=0.02, patience=1, augment={"preset": "none"})
+    one_class = replace(job, labels=np.zeros_like(job.labels), val_labels=np.zeros_like(job.val_labels))
+    end = fit(one_class, tmp_path, key="k")
+    losses = [entry["val_loss"] for entry in end.history]
+    still = [b for a, b in itertools.pairwise(end.history) if b["val_accuracy"] == a["val_accuracy"] == 1]
+    assert still
+    assert len(end.history) > end.best_epoch + 1
+    assert losses[-2] < losses[end.best_epoch - 1]
+
+
+def test_the_first_stage_of_two_is_not_stopped(make: Make, tmp_path: Path):
+    job = make("gradual", epochs=12, lr=1e-9, patience=1)
+    answers = inference.logits(job.model, job.val, job.contract, torch.device("cpu")).argmax(1).numpy()
+    end = fit(replace(job, val_labels=answers), tmp_path, key="k")
+    assert [entry["stage"] for entry in end.history] == ["last blocks"] * 4 + ["all blocks"]
 
 
 # -- what can go wrong ---------------------------------------------------------------------------------------------
