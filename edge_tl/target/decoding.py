@@ -44,6 +44,7 @@ _FORMATS = (
     "HEIF",
     "JPEG2000",
     "ICO",
+    "PSD",
     "QOI",
 )
 _EXTRA = 'pip install "edge-tl[heic]"'

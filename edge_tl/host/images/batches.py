@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from edge_tl.host.images.decoded import Images
 from edge_tl.host.images.shared_memory import AHEAD
+from edge_tl.target.errors import EdgeTLError
 
 Labels = NDArray[np.int64]
 Key = tuple[int, int]
@@ -82,34 +83,56 @@ class Plan:
                 yield [(epoch, i) for i in batch[rank::processes]]
 
 
-class Augmented(Dataset[torch.Tensor]):
-    """uint8 `(3, size, size)` for a `Key`; `transform(epoch)` is the transform of that epoch."""
+class Augmented(Dataset[Any]):
+    """uint8 `(3, size, size)` for a `Key`; `transform(epoch)` is the transform of that epoch. An image that cannot be
+    read is its error, which `augmented` raises: what a worker raises arrives as text."""
 
     def __init__(self, images: Images, transforms: Sequence[Callable[[Any], Any]], seed: int) -> None:
         self.images, self.transforms, self.seed = images, transforms, seed
 
-    def __getitem__(self, key: Key) -> torch.Tensor:
+    def __getitem__(self, key: Key) -> torch.Tensor | EdgeTLError:
         epoch, i = key
         torch.default_generator.manual_seed(draw(self.seed, "augment", epoch, i))
-        image: torch.Tensor = self.transforms[min(epoch, len(self.transforms) - 1)](self.images[i])
+        try:
+            read = self.images[i]
+        except EdgeTLError as error:
+            return error
+        image: torch.Tensor = self.transforms[min(epoch, len(self.transforms) - 1)](read)
         return image
 
 
 def augmented(dataset: Augmented, keys: Plan, workers: int, *, pipes: bool = False) -> Iterable[torch.Tensor]:
     """Batches uint8 `(n, 3, size, size)` of `keys`, made ahead by `workers` processes (0: here, when asked for), which
-    hand them over in shared memory, or with `pipes` without any."""
+    hand them over in shared memory, or with `pipes` without any. Iterating raises `BadImage` or `ReadError` for an
+    image that cannot be read."""
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=keys,
         num_workers=workers,
-        collate_fn=_array if pipes else torch.stack,
+        collate_fn=_array if pipes else _stacked,
         pin_memory=torch.cuda.is_available() and workers > 0 and not pipes,
         prefetch_factor=AHEAD if workers else None,
         generator=torch.Generator().manual_seed(0),  # else it takes a number from the global one
     )
-    return map(torch.from_numpy, loader) if pipes else loader
+    return map(_arrived, loader)
 
 
-def _array(images: list[torch.Tensor]) -> NDArray[np.uint8]:
+def _arrived(batch: torch.Tensor | NDArray[np.uint8] | EdgeTLError) -> torch.Tensor:
+    if isinstance(batch, EdgeTLError):
+        raise batch
+    return torch.from_numpy(batch) if isinstance(batch, np.ndarray) else batch
+
+
+def _stacked(images: list[torch.Tensor | EdgeTLError]) -> torch.Tensor | EdgeTLError:
+    read = [image for image in images if isinstance(image, torch.Tensor)]
+    return torch.stack(read) if len(read) == len(images) else _first_error(images)
+
+
+def _first_error(images: list[torch.Tensor | EdgeTLError]) -> EdgeTLError:
+    return next(image for image in images if isinstance(image, EdgeTLError))
+
+
+def _array(images: list[torch.Tensor | EdgeTLError]) -> NDArray[np.uint8] | EdgeTLError:
     """A batch that is pickled whole, where a tensor's memory would be shared."""
-    return torch.stack(images).numpy()
+    batch = _stacked(images)
+    return batch.numpy() if isinstance(batch, torch.Tensor) else batch

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from edge_tl.host.images import filelist, shards
@@ -22,6 +23,7 @@ from edge_tl.target.folders import class_folders
 from edge_tl.target.layout import split_of, split_words
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.names import check_label, shown
+from edge_tl.target.reading import patiently
 
 _CHUNK = 64
 
@@ -142,7 +144,7 @@ def _from_shards(paths: Iterable[Path]) -> Found:
         root = Path.cwd()
     names = shards.class_names(list(dict.fromkeys(file.parent for file in files)))
     with ThreadPoolExecutor(cores_allowed()) as pool:
-        indices = list(pool.map(shards.index, files))
+        indices = list(pool.map(lambda file: patiently(str(file), partial(shards.index, file)), files))
     rows: list[Row] = []
     for file, images in zip(files, indices, strict=True):
         path = file.relative_to(root) if file.is_relative_to(root) else file.absolute()
@@ -220,11 +222,17 @@ def _digests(images: Sequence[Path | shards.Member], progress: Callable[[int, in
 
 
 def _digest(image: Path | shards.Member) -> _Digest:
+    def attempt() -> _Digest:
+        try:
+            return sha256_file(image) if isinstance(image, Path) else image.sha256()
+        except (PermissionError, FileNotFoundError) as error:
+            if isinstance(image, Path):
+                return error  # it says something of this file; other errors say something of the machine
+            raise
+
     try:
-        return sha256_file(image) if isinstance(image, Path) else image.sha256()
+        return patiently(shown(str(image)), attempt)
     except OSError as error:
-        if isinstance(image, Path) and isinstance(error, PermissionError | FileNotFoundError):
-            return error  # it says something of this file; other errors say something of the machine
         raise BadInput(
             f"cannot read {shown(str(image))}: {error.strerror or error}. Restore or remove it."
         ) from None

@@ -21,6 +21,7 @@ from typing import BinaryIO
 from edge_tl.target.errors import BadInput
 from edge_tl.target.folders import IMAGE_SUFFIXES
 from edge_tl.target.names import LONGEST_LABEL, shown
+from edge_tl.target.reading import passing
 
 SUFFIX = ".tar"
 CLASSES = "classes.txt"
@@ -138,7 +139,8 @@ def index(shard: Path) -> list[tuple[Member, str]]:
     """Every image of `shard` with its label, in the order of the tar; one pass over the headers.
 
     The label is the text of the sample's .cls, or `label`, `class` or `cls` of its .json. Links, sparse and hidden
-    members and samples with neither image nor label are passed over. Raises `BadInput` naming shard and sample.
+    members and samples with neither image nor label are passed over. Raises `BadInput` naming shard and sample,
+    `OSError` when the shard cannot be read now.
     """
     images: dict[str, dict[str, Member]] = defaultdict(dict)
     texts: dict[str, dict[str, str]] = defaultdict(dict)
@@ -173,6 +175,8 @@ def index(shard: Path) -> list[tuple[Member, str]]:
         OverflowError,
         EOFError,
     ) as error:  # as tarfile raises them
+        if passing(error):
+            raise
         raise BadInput(f"cannot read shard {shard}: {error}. Copy or write it again, uncompressed.") from None
     if unlabelled := [key for key in images if key not in texts]:
         raise BadInput(

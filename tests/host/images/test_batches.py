@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from scipy.stats import chisquare
 from edge_tl.host.images import batches
 from edge_tl.host.images.augment import of_image
 from edge_tl.host.images.batches import Augmented, Plan, augmented, draw, order, steps_per_epoch
-from edge_tl.host.images.decoded import Encoded
+from edge_tl.host.images.decoded import Encoded, shrunk
 from edge_tl.host.settings import Augment
 from edge_tl.target.contract import Preprocess
+from edge_tl.target.errors import BadImage
 
 
 def labels_of(n: int, classes: int = 3) -> Any:
@@ -129,6 +131,20 @@ def test_batches_are_the_same_however_many_workers_make_them(dataset: Augmented)
         assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
     assert [tuple(batch.shape) for batch in here] == [(5, 3, 16, 16)] * 2 + [(5, 3, 24, 24)] * 2
     assert {batch.dtype for batch in here} == {torch.uint8}
+
+
+@pytest.mark.parametrize(("workers", "pipes"), [(0, False), (1, False), (1, True)])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_an_image_that_went_bad_is_named_by_whoever_reads_it(
+    workers: int, pipes: bool, dataset: Augmented, tmp_path: Path
+):
+    """Where the disk is too full to keep images decoded, workers decode them; what they raise arrives as text."""
+    (tmp_path / "bad.png").write_text("text")
+    unkept = Encoded([tmp_path / "bad.png"] * 12, shrunk(16, "bilinear"))
+    broken = Augmented(unkept, dataset.transforms, seed=0)
+    with pytest.raises(BadImage, match=r"not a usable image: .*bad\.png: not an image") as caught:
+        list(augmented(broken, keys(), workers, pipes=pipes))
+    assert "Traceback" not in str(caught.value)
 
 
 def test_an_image_looks_the_same_in_whatever_order_it_is_asked_for(dataset: Augmented):
