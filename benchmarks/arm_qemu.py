@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from edge_tl.target.bundle import read_bundle
+from edge_tl.target.bundle import read_bundle, read_report
 from edge_tl.target.files import read_json, write_json
 from edge_tl.target.machine import identity
 
@@ -52,7 +52,9 @@ def main() -> None:
                 "model": bundle.record["provenance"].get("model"),
                 "input_size": list(bundle.preprocess.input_size),
                 "exported_on": bundle.record["provenance"].get("host"),
-                "quantization": {a.id: a.record.get("quantization") for a in bundle.artifacts},
+                "quantization": {
+                    a["id"]: a.get("quantization") for a in read_report(options.bundle)["artifacts"]
+                },
             },
             "verify": found,
         },

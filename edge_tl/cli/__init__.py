@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from edge_tl import __version__
-from edge_tl.cli import bench, compare, desk, device, recipes
+from edge_tl.cli import bench, compare, desk, device, recipes, slim
 from edge_tl.cli.console import complain
 from edge_tl.cli.grouped import HELP
 from edge_tl.target.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EdgeTLError, MissingExtra
@@ -56,6 +56,7 @@ desk.add_to(app)
 compare.add_to(app)
 device.add_to(app)
 bench.add_to(app)
+slim.add_to(app)
 app.add_typer(recipes.app, name="recipes")
 
 # Packages that only the `host` extra brings; a verb that misses one says so.

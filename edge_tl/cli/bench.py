@@ -13,7 +13,7 @@ from edge_tl.cli import bench_text, fleet, saved_results
 from edge_tl.cli.console import AllowFallback, Artifacts, Debug, Device, Json, Progress, finish, say
 from edge_tl.cli.grouped import Grouped
 from edge_tl.cli.saving import check_out, save_to, saved
-from edge_tl.target.errors import BadInput
+from edge_tl.target.errors import BadInput, ForeignModel
 
 if TYPE_CHECKING:
     from edge_tl.target.bundle import Artifact, Bundle
@@ -145,6 +145,10 @@ def bench(
             help="With --compare: exit 1 when a slow-down beyond e.g. 5% is proven.", rich_help_panel=KEEP
         ),
     ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", help="The run it was exported from: PyTorch is timed with its model."),
+    ] = None,
     on: fleet.On = None,
     targets: fleet.Targets = None,
     wheels: fleet.Wheels = None,
@@ -217,7 +221,11 @@ def bench(
                 progress=progress,
             )
         else:
-            field = _with_pytorch(loaded, room.contestants(loaded, chosen, **where), device)
+            field = room.contestants(loaded, chosen, **where)
+            try:
+                field = _with_pytorch(loaded, field, device, run)
+            except ForeignModel as error:
+                skipped.append({"artifact": "pytorch", "reason": str(error)})
             result = room.bench(field, effort=effort, seed=seed, lenient=True, progress=progress)
     result["skipped"] = skipped + result["skipped"]
     result["warnings"] = room.warnings(result)
@@ -287,6 +295,8 @@ def _check_options(ctx: typer.Context) -> None:
         )
     if value["parts"] and not swept:
         refuse(("blocks",), "has no effect on --parts, whose processes are not timed in turns. Leave it out.")
+    if paced or value["aa"] or value["parts"] or value["throughput"] or swept:
+        refuse(("run",), "has no effect here: PyTorch is timed beside the artifacts only. Leave it out.")
     if (value["aa"] or value["minutes"] is not None) and len(value["artifact"] or ()) > 1:
         raise BadInput("--aa and --minutes measure one artifact. Give --artifact once.")
 
@@ -297,13 +307,23 @@ def _recommended_first(bundle: Bundle, able: list[Artifact]) -> list[Artifact]:
     return best_first(bundle, able)
 
 
-def _with_pytorch(bundle: Bundle, field: list[Contestant], device: str) -> list[Contestant]:
+def _with_pytorch(
+    bundle: Bundle, field: list[Contestant], device: str, run: Path | None = None
+) -> list[Contestant]:
+    """PyTorch's side first, where it is installed. A run is only ever the one given on the command line: a bundle may
+    be anybody's, and names no code and no path. Raises `BadInput`, `ForeignModel`."""
     desk = ("edge_tl.host", "torch", "torchvision", "safetensors", "pydantic")
     if not all(importlib.util.find_spec(name) for name in desk):
+        if run:
+            raise BadInput(
+                f'--run {run}: PyTorch is not installed here. Leave it out, or: pip install "edge-tl[host]"'
+            )
         return field
+    from edge_tl.host import checkpoint
     from edge_tl.host.bundling.pack import torch_contestants
 
-    run = bundle.root / str(bundle.record["provenance"].get("run", ""))
+    if run and checkpoint.read(run)["labels"] != bundle.labels:
+        raise BadInput(f"--run {run}: its classes are not the bundle's. Give the run it was exported from.")
     return [*torch_contestants(run, bundle.record, device=device), *field]
 
 

@@ -353,7 +353,7 @@ def report(
             f"no such run or bundle: {run_or_bundle}. Give the folder that `edge-tl finetune` or `export` wrote."
         )
     if (run_or_bundle / bundles.RECORD).is_file():
-        record = bundles.read_bundle(run_or_bundle).record
+        record = bundles.read_report(run_or_bundle)
         text, said = markdown(record), sentence(record)
         page.write_page(record, folder / "report.html")
     else:

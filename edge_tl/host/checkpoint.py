@@ -24,6 +24,7 @@ SCHEMA_VERSION = 1
 RECORD = "run.json"
 WEIGHTS = "model.safetensors"
 RECIPE = "recipe.yaml"
+_MOST = 1 << 30  # bytes of a record, which lists every image: three million of them
 _REQUIRED = (
     "name",
     "model",
@@ -87,7 +88,7 @@ def read(run: Path) -> dict[str, Any]:
         raise BadInput(f"no such run: {run}. Give the folder that `edge-tl finetune` printed.")
     if not (run / RECORD).is_file():
         raise BadInput(f"not a finished run: {run} has no {RECORD}. {_unfinished(run)}")
-    record = read_json(run / RECORD)
+    record = read_json(run / RECORD, most=_MOST)
     if record.get("schema_version") != SCHEMA_VERSION or record.get("kind") != "run":
         raise BadInput(f"{run / RECORD}: not a run of this edge-tl version. Fine-tune again.")
     if missing := [key for key in _REQUIRED if key not in record]:

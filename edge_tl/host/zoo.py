@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -92,6 +93,19 @@ def check_name(name: str) -> None:
         timm_config(name)
     elif not name.startswith(FACTORY):
         row(name)
+
+
+def is_known(name: str) -> bool:
+    """Whether the table or the installed timm has a model of this very name: building it runs no code and opens no path
+    that the name says, as a factory, `hf-hub:` and `local-dir:` do."""
+    if not name.startswith(TIMM):
+        return name in ZOO
+    if not re.fullmatch(r"[A-Za-z0-9_.]+", name.removeprefix(TIMM)):
+        return False
+    with suppress(BadInput, MissingExtra):
+        timm_config(name)
+        return True
+    return False
 
 
 def table() -> list[dict[str, Any]]:

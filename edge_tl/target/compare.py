@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.integer[Any]]
+Confusion = list[list[int]] | dict[str, Any]
+
+_WHOLE = 50
 
 
 def max_abs_diff(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -19,6 +22,11 @@ def max_abs_diff(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return math.inf
     return float(np.abs(a.astype(np.float64) - b).max(initial=0.0))
+
+
+def not_numbers(logits: NDArray[np.float32]) -> int:
+    """How many of the rows `(n, classes)` hold a NaN or an infinity: no answer can be read from them."""
+    return int((~np.isfinite(logits)).any(axis=1).sum())
 
 
 def top1(logits: NDArray[np.float32]) -> Ints:
@@ -94,6 +102,27 @@ def confusion(labels: Ints, answers: Ints, classes: int) -> list[list[int]]:
     np.add.at(matrix, (labels, answers), 1)
     rows: list[list[int]] = matrix.tolist()
     return rows
+
+
+def compact(matrix: list[list[int]]) -> Confusion:
+    """A confusion matrix as records hold it: whole up to 50 classes; beyond, where nearly all of it is zeros, its other
+    cells: `{classes, cells[[label, answer, count]]}`."""
+    if len(matrix) <= _WHOLE:
+        return matrix
+    cells = [[i, j, n] for i, row in enumerate(matrix) for j, n in enumerate(row) if n]
+    return {"classes": len(matrix), "cells": cells}
+
+
+def cells(confusion: Confusion) -> list[tuple[int, int, int]]:
+    """`(label, answer, count)` wherever there is a count."""
+    if isinstance(confusion, dict):
+        return [(i, j, n) for i, j, n in confusion["cells"]]
+    return [(i, j, n) for i, row in enumerate(confusion) for j, n in enumerate(row) if n]
+
+
+def classes_of(confusion: Confusion) -> int:
+    """How many classes it is of."""
+    return int(confusion["classes"]) if isinstance(confusion, dict) else len(confusion)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -9,7 +9,6 @@ Pillow image), so weights published with those transforms see the pixels they we
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -29,6 +28,7 @@ INTERPOLATIONS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 RESIZE_POLICIES = ("shorter", "exact", "none")
+LARGEST_SIDE = 2048  # pixels of a model's input; a bundle of somebody else may ask for any
 
 
 @dataclass(frozen=True)
@@ -77,17 +77,21 @@ class Preprocess:
             if sizes is not None and not (
                 isinstance(sizes, tuple)
                 and len(sizes) == count
-                and all(type(v) is int and v > 0 for v in sizes)
+                and all(type(v) is int and 0 < v <= LARGEST_SIDE for v in sizes)
             ):
-                raise BundleError(f"preprocess.{name}: {sizes!r}. It is [height, width] in pixels.")
-        for name, values in (("mean", self.mean), ("std", self.std)):
+                raise BundleError(
+                    f"preprocess.{name}: {sizes!r}. It is [height, width] in pixels, {LARGEST_SIDE} at most."
+                )
+        for name, values, low in (("mean", self.mean, -1e3), ("std", self.std, 1e-4)):
             if not (
                 isinstance(values, tuple)
                 and len(values) == 3
-                and all(type(v) in (int, float) and math.isfinite(v) for v in values)
-                and (name == "mean" or min(values) > 0)
+                # Beyond, float32 would lose the pixels: a deviation of 1e-320 is 0 in it, and every input infinite.
+                and all(type(v) in (int, float) and low <= v <= 1e3 for v in values)
             ):
-                raise BundleError(f"preprocess.{name}: {values!r}. It is three finite numbers, R, G, B.")
+                raise BundleError(
+                    f"preprocess.{name}: {values!r}. It is three numbers from {low:g} to 1000, R, G, B."
+                )
         if self.max_pixels is not None and not (type(self.max_pixels) is int and self.max_pixels > 0):
             raise BundleError(f"max_pixels: {self.max_pixels!r}. It is a number of pixels.")
         if self.crop is None and self.resize != "exact":

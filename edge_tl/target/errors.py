@@ -4,6 +4,7 @@
     ├── BadInput                 what was given cannot be used
     │   ├── BadImage             one image file cannot be decoded
     │   ├── BundleError          a folder is not a whole, unaltered bundle
+    │   ├── ForeignModel         a bundle names a model that would run somebody's code here
     │   └── FellBack             another device ran than the one asked for
     ├── ReadError                a file cannot be read now, whatever it holds
     └── MissingExtra             an optional dependency is not installed
@@ -53,6 +54,10 @@ def _bad_image(source: str, reason: str, of_bytes: bool) -> BadImage:
 
 class BundleError(BadInput):
     """A folder is not a whole, unaltered bundle."""
+
+
+class ForeignModel(BadInput):
+    """A bundle names a model that is not of the zoo: to build it would run code, or open a path, of somebody else."""
 
 
 class FellBack(BadInput):

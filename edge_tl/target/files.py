@@ -15,6 +15,8 @@ from typing import Any
 
 from edge_tl.target.errors import BadInput
 
+_DEEPEST = 64  # objects and lists in one another
+
 
 def sha256_file(path: Path) -> str:
     """Hex SHA-256 of the file's content."""
@@ -66,15 +68,47 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
     write_atomic(path, text.encode() + b"\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Raises `BadInput` when `path` holds anything but a JSON object."""
+def read_json(path: Path, *, most: int = 256 << 20) -> dict[str, Any]:
+    """The JSON object in `path`. Raises `BadInput` for anything else: more than `most` bytes, nested more than 64
+    deep, a key twice in one object (readers differ in which they take), NaN and infinity."""
     try:
-        record = json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
-        raise BadInput(f"cannot read {path}: {error}. Copy or make it again.") from None
+        size = path.stat().st_size
+        if size > most:
+            raise ValueError(f"it has {size / 1e6:.0f} MB, at most {most / 1e6:.0f} are read")
+        record = json.loads(path.read_bytes(), object_pairs_hook=_once, parse_constant=_no_constant)
+        if _depth(record) > _DEEPEST:
+            raise ValueError(f"it is nested more than {_DEEPEST} deep")
+    except (ValueError, OSError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise BadInput(f"cannot read {path}: {why}. Copy or make it again.") from None
     if not isinstance(record, dict):
         raise BadInput(f"cannot read {path}: it holds no JSON object. Copy or make it again.")
     return record
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice[:80]!r} is there twice")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _depth(value: Any) -> int:
+    """Without recursion: the value may be deeper than Python calls."""
+    depth, level = 0, [value]
+    while level and depth <= _DEEPEST:
+        depth += 1
+        lists = [item for item in level if isinstance(item, list)]
+        objects = [item for item in level if isinstance(item, dict)]
+        level = [child for item in lists for child in item if isinstance(child, list | dict)]
+        level += [child for item in objects for child in item.values() if isinstance(child, list | dict)]
+    return depth if level else depth - 1
 
 
 def _umask() -> int:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_tl.target.bundle import Artifact, Bundle
-from edge_tl.target.compare import softmax
-from edge_tl.target.errors import BadImage, BadInput, MissingExtra, ReadError
+from edge_tl.target.compare import not_numbers, softmax
+from edge_tl.target.errors import BadImage, BadInput, BundleError, MissingExtra, ReadError
 from edge_tl.target.folders import images_in
-from edge_tl.target.runtime import Runtime, open_runtime
+from edge_tl.target.runtime import Logits, Runtime, open_runtime
 from edge_tl.target.runtimes.offered import able
 from edge_tl.target.text import printable
 
@@ -104,8 +104,8 @@ def predict(
     """One record an image: `{image, top[]{label, probability}}`, best first; `image` is None for what has no path, and
     `remark` is there where something had to be assumed to read it.
 
-    Raises `BadImage` or `ReadError` that names the image, and `BadInput` for an array that is no image or one
-    image alone.
+    Raises `BadImage` or `ReadError` that names the image, `BadInput` for an array that is no image or one image alone,
+    and `BundleError` for a model whose answers are no numbers or not one for each label.
     """
     if isinstance(images, Image.Image | np.ndarray | str | bytes | os.PathLike):
         raise BadInput(
@@ -114,7 +114,7 @@ def predict(
     results = []
     for image in images:
         framed = bundle.preprocess.framed(_readable(image))
-        probabilities = softmax(runtime(bundle.preprocess.normalize(framed.pixels)[None])[0])
+        probabilities = softmax(_answered(bundle, runtime(bundle.preprocess.normalize(framed.pixels)[None])))
         best = probabilities.argsort()[::-1][:top]
         results.append(
             {
@@ -159,3 +159,17 @@ def _readable(image: object) -> Image.Image | str | os.PathLike[str] | bytes:
     raise BadInput(
         f"{type(image).__name__} is no image. Give a path, encoded bytes, a Pillow image, or uint8 pixels (H, W, 3)."
     )
+
+
+def _answered(bundle: Bundle, logits: Logits) -> Logits:
+    if logits.shape != (1, len(bundle.labels)):
+        raise BundleError(
+            f"{bundle.root}: its model answers with {logits.shape} numbers for {len(bundle.labels)} labels. Do not use "
+            "it."
+        )
+    if not_numbers(logits):
+        raise BundleError(
+            f"{bundle.root}: its model answers with NaN or infinity. Run edge-tl verify {bundle.root}, or export again."
+        )
+    row: Logits = logits[0]
+    return row

@@ -56,7 +56,7 @@ def markdown(record: dict[str, Any]) -> str:
     for artifact in record.get("artifacts") or []:
         if rows := tables.changed(artifact):
             head = f"## Images whose answer changed: {_escape(artifact.get('id'))}, {tables.effects(rows)}"
-            parts += [head, *_listing(CHANGED, rows, "bundle.json")]
+            parts += [head, *_listing(CHANGED, rows, "report.json")]
     host = (record.get("provenance") or {}).get("host") or {}
     parts += ["## What ran", _table(RAN, tables.ran(record))]
     parts += ["## Measured on", _bullets(f"{key}: {value}" for key, value in tables.facts(host)) or DASH]

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
+from edge_tl.target.compare import Confusion, cells
+
 DASH = "—"
 
 Row = dict[str, str]
@@ -162,13 +164,16 @@ def ran(record: dict[str, Any]) -> list[Row]:
     return rows
 
 
-def confused(confusion: Sequence[Sequence[int]], labels: Sequence[str], limit: int) -> list[Row]:
+def confused(confusion: Confusion, labels: Sequence[str], limit: int) -> list[Row]:
     """Rows of ``CONFUSED``: the most frequent wrong answers (rows of ``confusion`` are true labels)."""
-    cells = [(n, i, j) for i, row in enumerate(confusion) for j, n in enumerate(row) if n and i != j]
+    counts, of = cells(confusion), Counter[int]()
+    for i, _, n in counts:
+        of[i] += n
+    wrong = sorted(((n, i, j) for i, j, n in counts if i != j), key=lambda cell: (-cell[0], cell[1:]))
     return [
         {"label": words(labels[i]), "predicted": words(labels[j]), "count": number(n, 0)}
-        | {"share": number(n / sum(confusion[i]), 1, 100)}
-        for n, i, j in sorted(cells, key=lambda cell: (-cell[0], cell[1:]))[:limit]
+        | {"share": number(n / of[i], 1, 100)}
+        for n, i, j in wrong[:limit]
     ]
 
 

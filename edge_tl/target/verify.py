@@ -9,46 +9,25 @@ It must not time anything. The limits travel with the bundle, except that of the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_tl.target import compare
 from edge_tl.target.bundle import REFERENCE, Artifact, Bundle, contract_seal
-from edge_tl.target.errors import BadImage, BadInput, MissingExtra
-from edge_tl.target.files import sha256_file
-from edge_tl.target.labelled import Labelled, labelled_files
-from edge_tl.target.loader import batches
+from edge_tl.target.errors import BadImage, MissingExtra
+from edge_tl.target.gate import Gate
+from edge_tl.target.labelled import labelled_files
 from edge_tl.target.machine import identity, int8_isa
-from edge_tl.target.names import shown
+from edge_tl.target.on_folder import on_folder
 from edge_tl.target.progress import Progress, no_progress
-from edge_tl.target.reading import patiently
-from edge_tl.target.remarks import sentences
 from edge_tl.target.runtime import Logits, Runtime, notes, open_runtime, ran
 from edge_tl.target.runtimes.offered import able
 
-TWO_CLASSES = "the same image in two classes"
 PIXEL_LIMIT_LEVELS = 2.0  # JPEG decoders may round a level apart; a wrong resize is off by tens
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One judgement. `measured` and `limit` are in `unit`; `artifact` is None for the pixels gate, `measured` where
-    there was nothing to measure. What could not be decided here is not `judged`, and does not fail."""
-
-    gate: str
-    artifact: str | None
-    measured: float | None
-    limit: float
-    unit: str
-    passed: bool
-    reason: str
-    judged: bool = True
 
 
 def verify(
@@ -80,7 +59,7 @@ def verify(
     progress("gates", len(runtimes), len(runtimes))
     result: dict[str, Any] = {}
     if files is not None:
-        result["data"], more = _on_folder(bundle, chosen, runtimes, files, progress)
+        result["data"], more = on_folder(bundle, chosen, runtimes, files, progress)
         gates += more
     what_ran = {name: ran(runtime) for name, runtime in runtimes.items()}
     return {
@@ -128,9 +107,10 @@ def _pixels_gate(bundle: Bundle) -> Gate:
     if bundle.record.get("contract_seal") != contract_seal(bundle.record):
         reason = "the preprocessing in bundle.json was altered after export: copy the bundle again, or export again"
         return Gate("pixels", None, 255.0, PIXEL_LIMIT_LEVELS, "levels of 255", False, reason)
-    stored = bundle.preprocess.levels(bundle.golden_pixels())
+    stored = bundle.golden_pixels()
     worst, where = 0.0, ""
-    for path, want in zip(bundle.golden_images(), stored, strict=True):
+    for path, pixels in zip(bundle.golden_images(), stored, strict=True):
+        want = bundle.preprocess.levels(pixels)
         try:
             got = bundle.preprocess.levels(bundle.preprocess.apply(path))
         except BadImage as error:
@@ -155,6 +135,8 @@ def _device_gate(artifact: Artifact, logits: Logits, host: Logits) -> Gate:
     if logits.shape != host.shape:
         reason = f"logits of shape {logits.shape}, {host.shape} at export: it is another model"
         return Gate("device", artifact.id, 1e9, limit, "logit", False, reason)
+    if unread := _unreadable(artifact, logits, host, "this machine's", "the host's"):
+        return Gate("device", artifact.id, 1e9, limit, "logit", False, unread)
     measured = compare.max_abs_diff(logits, host)
     flips = int(np.sum(compare.top1(logits) != compare.top1(host)))
     passed = measured <= limit
@@ -172,6 +154,8 @@ def _loss_gate(artifact: Artifact, logits: Logits, reference: Logits) -> Gate:
     if logits.shape != reference.shape:
         reason = f"logits of shape {logits.shape}, PyTorch's are {reference.shape}: it is another model"
         return Gate("loss", artifact.id, 0.0, limit, "agreement", False, reason)
+    if unread := _unreadable(artifact, logits, reference, "this machine's", "PyTorch's"):
+        return Gate("loss", artifact.id, 0.0, limit, "agreement", False, unread)
     measured = compare.agreement(compare.top1(logits), compare.top1(reference))
     passed = measured >= limit
     reason = (
@@ -182,108 +166,23 @@ def _loss_gate(artifact: Artifact, logits: Logits, reference: Logits) -> Gate:
     return Gate("loss", artifact.id, measured, limit, "agreement", passed, reason)
 
 
-def _on_folder(
-    bundle: Bundle,
-    chosen: Sequence[Artifact],
-    runtimes: dict[str, Runtime],
-    files: Labelled,
-    progress: Progress,
-) -> tuple[dict[str, Any], list[Gate]]:
-    root, closed = files.root, _closed(files.paths)
-    open_ = np.array([path not in closed for path in files.paths], np.bool_)
-    paths, labels = [path for path in files.paths if path not in closed], files.labels[open_]
-    two = _in_two_classes(paths, labels)
-    unclear = [paths[i] for i in np.flatnonzero(two)]
-    paths, labels = [paths[i] for i in np.flatnonzero(~two)], labels[~two]
-    logits: dict[str, list[Logits]] = {name: [] for name in runtimes}
-    kept: list[int] = []
-    bad: dict[int, str] = {}
-    remarks: dict[int, str] = {}
-    for batch in _counted(batches(bundle.preprocess, paths), len(paths), progress):
-        kept += batch.indices
-        bad |= batch.bad
-        remarks |= batch.remarks
-        for name, runtime in runtimes.items():
-            logits[name].append(runtime(batch.inputs))
-    if not kept:
-        reason = next(iter(bad.values()), TWO_CLASSES)
-        raise BadInput(f"no usable image below {root}: {reason}. Replace the files.")
-    labels = labels[kept]
-    answers = {name: compare.top1(np.concatenate(parts)) for name, parts in logits.items()}
-    # PyTorch is not here; the FP32 artifact stands in for it, whose agreement with PyTorch export has proven.
-    stand_in = next((a.id for a in chosen if a.precision == "fp32" and a.id in runtimes), None)
-    rows, gates = [], []
-    for name, got in answers.items():
-        row: dict[str, Any] = {"artifact": name, "accuracy": compare.accuracy(labels, got), "n": len(labels)}
-        if stand_in and name != stand_in:
-            row |= compare.paired_drop(labels, answers[stand_in], got)
-            row["agreement"] = compare.agreement(answers[stand_in], got)
-            limit = bundle.artifact(name).limits["max_drop_pp"]
-            passed = row["drop_pp"] <= limit
-            low, high = row["drop_ci_pp"]
-            reason = (
-                f"{row['drop_pp']:+.2f} pp [{low:.2f}, {high:.2f}] against {stand_in} on {len(labels)} images"
+def _unreadable(artifact: Artifact, logits: Logits, stored: Logits, ours: str, theirs: str) -> str | None:
+    """Why no gate can pass that compares these logits: NaN is the largest of all, and the same answer everywhere."""
+    for whose, values in ((ours, logits), (theirs, stored)):
+        if bad := compare.not_numbers(values):
+            return (
+                f"{whose} logits of {artifact.id} are NaN or infinite on {bad} of {len(values)} golden images"
             )
-            if not passed and low <= limit:
-                reason += "; so few cannot tell it from one within the limit: give more images"
-            open_still = not passed and low <= 0 <= limit  # it may be no loss at all, and may be one too many
-            gates.append(
-                Gate("loss", name, row["drop_pp"], limit, "pp", passed or open_still, reason, not open_still)
-            )
-        rows.append(row)
-    skipped = [
-        *files.left_out,
-        *({"path": shown(str(path)), "reason": reason} for path, reason in closed.items()),
-        *({"path": shown(str(path)), "reason": TWO_CLASSES} for path in unclear),
-        *({"path": shown(str(paths[i])), "reason": reason} for i, reason in bad.items()),
-    ]
-    return {
-        "folder": root,
-        "reference": stand_in,
-        "accuracy": rows,
-        "skipped": skipped,
-        "not_images": files.not_images,
-        "remarks": sentences((shown(str(paths[i])), remark) for i, remark in remarks.items()),
-    }, gates
-
-
-def _closed(paths: Sequence[Path]) -> dict[Path, str]:
-    """Which files may not be read, and why."""
-    closed = {}
-    for path in paths:
-        try:
-            path.open("rb").close()
-        except PermissionError as error:
-            closed[path] = f"cannot be read: {error.strerror}"
-    return closed
-
-
-def _in_two_classes(paths: Sequence[Path], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which files lie in two classes, byte for byte: they have no known label, so `finetune` and `export` leave them
-    out as well."""
-    classes: dict[str, set[int]] = {}
-    contents = [patiently(str(path), partial(sha256_file, path)) for path in paths]
-    for content, label in zip(contents, labels.tolist(), strict=True):
-        classes.setdefault(content, set()).add(label)
-    return np.array([len(classes[content]) > 1 for content in contents], np.bool_)
-
-
-def _counted(stream: Iterator[Any], total: int, progress: Progress) -> Iterator[Any]:
-    done = 0
-    for batch in stream:
-        yield batch
-        done += len(batch.indices) + len(batch.bad)
-        progress("images", done, total)
+    return None
 
 
 def _warnings(bundle: Bundle) -> list[str]:
     """INT8 that was proven on other instruction sets than this machine computes it with: accuracy does not transfer."""
     here, found = int8_isa(), []
     for artifact in bundle.artifacts:
-        rows = artifact.record.get("proven_on") or []
-        limit = artifact.record["limits"]["max_drop_pp"]
-        kept = [row for row in rows if row.get("drop_pp") is None or row["drop_pp"] <= limit]
-        proven = list(dict.fromkeys(row["isa"] for row in kept if row["isa"]))
+        limit = artifact.limits["max_drop_pp"]
+        kept = [row for row in artifact.facts.proven_on if row.drop_pp is None or row.drop_pp <= limit]
+        proven = list(dict.fromkeys(row.isa for row in kept if row.isa))
         if proven and here and here not in proven:
             found.append(
                 f"{artifact.id} was proven on {' and '.join(proven)}, this CPU computes INT8 with {here}: its accuracy "

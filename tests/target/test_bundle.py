@@ -79,10 +79,10 @@ def test_a_record_that_is_no_json_object(bundle_root: Path, content: bytes) -> N
         read_bundle(bundle_root)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", None])
 def test_another_schema_version_is_refused(bundle_root: Path, reseal: Edit, version: object) -> None:
     reseal(bundle_root, lambda record: record.update(schema_version=version))
-    with pytest.raises(BundleError, match=rf"schema_version {version!r}.*reads 1"):
+    with pytest.raises(BundleError, match=rf"schema_version {version!r}.*reads 2"):
         read_bundle(bundle_root)
 
 
@@ -192,3 +192,47 @@ def test_write_record_refuses_nan(bundle_root: Path, reseal: Edit) -> None:
     with pytest.raises(ValueError, match="JSON"):
         reseal(bundle_root, lambda record: record["reference"].update(accuracy=float("nan")))
     assert (bundle_root / bundles.RECORD).read_bytes() == before
+
+
+def thousand(record: dict[str, Any]) -> dict[str, Any]:
+    """The record as `export` makes it of a thousand classes, with evidence that only a report shows."""
+    labels = [f"n{i:08d}, a name of a class as ImageNet has them" for i in range(1000)]
+    confusion = {"classes": 1000, "cells": [[i, (i * j) % 1000, 3] for i in range(1000) for j in range(20)]}
+    changed = [{"image": f"a/{i}.jpg", "label": labels[0], "pytorch": labels[1]} for i in range(3000)]
+    artifacts = [
+        {**artifact, "confusion": confusion, "changed": changed, "ladder": {"rungs": [1]}, "quantization": {}}
+        for artifact in record["artifacts"]
+    ]
+    reference = record["reference"] | {"confusion": confusion}
+    return record | {"labels": labels, "artifacts": artifacts, "reference": reference}
+
+
+def test_the_devices_record_is_small_and_the_report_has_it_all(tmp_path: Path, bundle_root: Path) -> None:
+    """bundle.json had 39 MB with a thousand classes."""
+    plain = {
+        k: v for k, v in json.loads((bundle_root / bundles.RECORD).read_text()).items() if "seal" not in k
+    }
+    whole = thousand(plain)
+    bundles.write_record(tmp_path, whole, {"bench": {"samples_ns": [1, 2]}})
+    device = json.loads((tmp_path / bundles.RECORD).read_text("utf-8"))
+    assert (tmp_path / bundles.RECORD).stat().st_size < 200_000
+    assert "confusion" not in device["reference"]
+    assert not {"confusion", "changed", "ladder", "quantization"} & set(device["artifacts"][0])
+    assert device["artifacts"][0].items() >= plain["artifacts"][0].items()
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert report == whole | {"bench": {"samples_ns": [1, 2]}}
+    assert device["report"]["sha256"] == bundles.file_record(tmp_path, "report.json")["sha256"]
+
+
+def test_the_report_is_read_where_it_is_and_checked(bundle_root: Path, reseal: Edit) -> None:
+    assert bundles.read_report(bundle_root) == read_bundle(bundle_root).record
+    reseal(bundle_root, lambda record: record["artifacts"][0].update(changed=[{"image": "a.jpg"}]))
+    assert "changed" not in read_bundle(bundle_root).record["artifacts"][0]
+    assert bundles.read_report(bundle_root)["artifacts"][0]["changed"] == [{"image": "a.jpg"}]
+    text = (bundle_root / "report.json").read_text("utf-8")
+    (bundle_root / "report.json").write_text(text.replace("a.jpg", "b.jpg"), encoding="utf-8")
+    assert read_bundle(bundle_root)  # a device does not read it
+    with pytest.raises(BundleError, match=r"damaged file in bundle: .*report\.json"):
+        bundles.read_report(bundle_root)
+    (bundle_root / "report.json").unlink()
+    assert bundles.read_report(bundle_root) == read_bundle(bundle_root).record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -134,3 +135,17 @@ def test_the_expected_drop_is_what_labels_drawn_from_the_probabilities_lose_on_a
     assert expected == pytest.approx(np.mean(drops), abs=4 * np.std(drops) / len(drops) ** 0.5)
     assert expected > 1
     assert compare.expected_drop(reference, compare.top1(reference)) == 0
+
+
+@pytest.mark.parametrize("classes", [1, 3, 50, 51, 1000])
+def test_a_confusion_matrix_of_many_classes_is_kept_by_its_cells(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    labels, answers = rng.integers(0, classes, 300), rng.integers(0, classes, 300)
+    whole = compare.confusion(labels, answers, classes)
+    kept = compare.compact(whole)
+    assert compare.classes_of(kept) == classes
+    assert sum(n for _, _, n in compare.cells(kept)) == 300
+    assert all(whole[i][j] == n for i, j, n in compare.cells(kept))
+    assert isinstance(kept, list) == (classes <= 50)
+    assert len(json.dumps(kept)) < 8000
+    assert json.loads(json.dumps(kept)) == kept

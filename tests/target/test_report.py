@@ -101,7 +101,7 @@ def test_changed_answers_are_listed_up_to_twenty(record: dict[str, Any]) -> None
     assert len(changed) > 20
     assert changed[19]["image"] in text
     assert changed[20]["image"] not in text
-    assert f"And {len(changed) - 20} more in bundle.json." in text
+    assert f"And {len(changed) - 20} more in report.json." in text
     lost = sum(item["pytorch"] == item["label"] for item in changed)
     assert f"openvino-int8, {len(changed)} ({lost} lost" in text
 

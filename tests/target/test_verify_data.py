@@ -131,13 +131,14 @@ def test_bad_images_are_named_and_the_rest_counts(bundle_root: Path, labelled: P
 def test_an_image_in_two_classes_has_no_label_and_is_named(bundle_root: Path, labelled: Path) -> None:
     cats = sorted((labelled / "cat").iterdir())
     shutil.copy(cats[0], labelled / "eel" / "also.png")
-    shutil.copy(cats[1], labelled / "cat" / "again.png")  # in one class, so it counts
+    shutil.copy(cats[1], labelled / "cat" / "again.png")  # in one class: `finetune` uses one of them
     result = verify(read_bundle(bundle_root), data=labelled)
     skipped = {entry["path"]: entry["reason"] for entry in result["data"]["skipped"]}
-    assert skipped == dict.fromkeys(
-        [str(cats[0]), str(labelled / "eel" / "also.png")], "the same image in two classes"
-    )
-    assert {row["n"] for row in result["data"]["accuracy"]} == {36}  # one more, one fewer
+    assert skipped == {
+        **dict.fromkeys([str(cats[0]), str(labelled / "eel" / "also.png")], "the same image in two classes"),
+        str(labelled / "cat" / "again.png"): "the same image twice in one class: one copy kept",
+    }
+    assert {row["n"] for row in result["data"]["accuracy"]} == {35}
 
 
 def test_only_images_in_two_classes_are_none(bundle_root: Path, labelled: Path) -> None:
@@ -290,3 +291,38 @@ def test_a_closed_file_is_named_and_the_rest_judged(
     found = verify(read_bundle(bundle_root), data=labelled)["data"]
     assert {row["n"] for row in found["accuracy"]} == {35}
     assert found["skipped"][0]["reason"] == "cannot be read: Permission denied"
+
+
+def test_copies_count_once_as_in_finetune(bundle_root: Path, labelled: Path) -> None:
+    """The one kept is the first by path; whatever the copies are called, the figures stay."""
+    before = rows(verify(read_bundle(bundle_root), data=labelled, artifacts=["onnx-fp32"]))
+    (labelled / "dog" / "more").mkdir()
+    copies = [labelled / "dog" / "zz.png", labelled / "dog" / "more" / "a.png"]
+    for copy in copies:
+        shutil.copy(labelled / "dog" / "00.png", copy)
+    result = verify(read_bundle(bundle_root), data=labelled, artifacts=["onnx-fp32"])
+    assert rows(result) == before
+    assert {entry["path"] for entry in result["data"]["skipped"]} == set(map(str, copies))
+    assert {entry["reason"] for entry in result["data"]["skipped"]} == {
+        "the same image twice in one class: one copy kept"
+    }
+
+
+def test_an_answer_that_is_no_number_is_wrong_and_fails(
+    bundle_root: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge_tl.target.runtime import OnnxRuntime
+
+    call = OnnxRuntime.__call__
+
+    def broken(self: OnnxRuntime, inputs: np.ndarray) -> np.ndarray:
+        logits = call(self, inputs)
+        return np.where(np.arange(len(logits))[:, None] % 2, logits, np.nan) if len(logits) > 1 else logits
+
+    monkeypatch.setattr(OnnxRuntime, "__call__", broken)
+    result = verify(read_bundle(bundle_root), data=labelled, artifacts=["openvino-fp32", "onnx-fp32"])
+    [gate] = [gate for gate in result["gates"] if gate["unit"] == "images"]
+    assert (gate["artifact"], gate["passed"]) == ("onnx-fp32", False)
+    assert "NaN or infinite on 1" in gate["reason"]
+    assert rows(result)["onnx-fp32"]["accuracy"] <= 0.5
+    json.dumps(result, allow_nan=False)

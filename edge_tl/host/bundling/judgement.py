@@ -91,7 +91,7 @@ def judge(
             "agreement": compare.agreement(expected, got),
             "max_abs_diff": compare.max_abs_diff(scaled[REFERENCE], scaled[name]),
             "confidence": believed(name),
-            "confusion": compare.confusion(labels, got, len(dataset.labels)),
+            "confusion": compare.compact(compare.confusion(labels, got, len(dataset.labels))),
             "changed": verdict.changed(judged, dataset.labels, expected, got),
             "limits": verdict.limits(artifact, host, recipe.export.max_drop),
         }
@@ -106,7 +106,7 @@ def judge(
             "n": len(labels),
             "split": split,
             "confidence": believed(REFERENCE),
-            "confusion": compare.confusion(labels, expected, len(dataset.labels)),
+            "confusion": compare.compact(compare.confusion(labels, expected, len(dataset.labels))),
             "latency_ms": None,
         },
         "artifacts": artifacts,

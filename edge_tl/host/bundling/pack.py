@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_tl.host import checkpoint, keeping
+from edge_tl.host import checkpoint, keeping, zoo
 from edge_tl.host.bundling import evidence, verdict
 from edge_tl.host.bundling.artifacts import PRECISIONS, sets_of, write_artifacts
 from edge_tl.host.bundling.judgement import anonymous, judge
@@ -26,8 +26,8 @@ from edge_tl.host.settings import Recipe
 from edge_tl.target import bundle as bundles
 from edge_tl.target.bundle import REFERENCE
 from edge_tl.target.contract import Preprocess
-from edge_tl.target.errors import EdgeTLError
-from edge_tl.target.files import fsync_folder, write_atomic, write_json
+from edge_tl.target.errors import EdgeTLError, ForeignModel
+from edge_tl.target.files import fsync_folder, write_atomic
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.report import markdown
@@ -92,8 +92,7 @@ def export(
         timing = _timed(staging, run, record, effort, progress)
         checked = verify(bundles.read_bundle(staging), progress=progress)
         verdict.conclude(record, timing, checked, recipe.export, missing)
-        bundles.write_record(staging, record)
-        write_json(staging / "report.json", record | {"bench": timing, "verify": checked})
+        bundles.write_record(staging, record, {"bench": timing, "verify": checked})
         write_atomic(staging / "report.md", markdown(record).encode())
         write_page(record, staging / "report.html")
         _publish(staging, out)
@@ -105,20 +104,20 @@ def export(
     return record | {"bundle": str(out)}
 
 
-def torch_contestants(run: Path, record: dict[str, Any], *, device: str = "CPU") -> list[Contestant]:
+def torch_contestants(run: Path | None, record: dict[str, Any], *, device: str = "CPU") -> list[Contestant]:
     """PyTorch's side of a bench: on the CPU, and for a `device` that is an NVIDIA GPU there too, eager and as a CUDA
-    graph. Where the run is not at hand the same architecture, untrained, stands in, because time does not depend on
-    the weights. Nobody, where the record does not name the model."""
+    graph. `run` is the caller's, never one that the record names. Without it the same architecture, untrained, stands
+    in, because time does not depend on the weights. Nobody, where the record does not name the model.
+
+    Raises `ForeignModel` where the record names one that is not of the zoo, and there is no run."""
     provenance = record["provenance"]
     if "model" not in provenance:
         return []
-    at_hand = (run / checkpoint.RECORD).is_file()
+    at_hand = run is not None and (run / checkpoint.RECORD).is_file()
     spec = {
         "run": str(run) if at_hand else None,
-        "model": provenance["model"],
+        **({} if at_hand else _of_the_zoo(provenance)),
         "classes": len(record["labels"]),
-        "pooled": provenance.get("pooled", False),
-        "hidden": provenance.get("hidden", []),
         "shape": [1, 3, *Preprocess.from_json(record["preprocess"]).input_size],
         "threads": cores_allowed(),
     }
@@ -127,6 +126,19 @@ def torch_contestants(run: Path, record: dict[str, Any], *, device: str = "CPU")
         for mode in CUDA_MODES:
             field.append(Contestant(f"{REFERENCE}-{mode}", "edge_tl.host.reference", spec | {"device": mode}))
     return field
+
+
+def _of_the_zoo(provenance: dict[str, Any]) -> dict[str, Any]:
+    """`{model, pooled, hidden}` of a record that may be anybody's."""
+    name, hidden = provenance["model"], provenance.get("hidden", [])
+    if not isinstance(name, str) or not zoo.is_known(name):
+        raise ForeignModel(
+            f"its record names the model {str(name)[:80]!r}, which is not built here unasked. Give its run: --run DIR"
+        )
+    few = isinstance(hidden, list) and len(hidden) <= 8
+    if not few or not all(type(n) is int and 0 < n <= 65536 for n in hidden):
+        raise ForeignModel("its record names a head that no edge-tl makes. Give its run: --run DIR")
+    return {"model": name, "pooled": provenance.get("pooled") is True, "hidden": hidden}
 
 
 def _timed(

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from edge_tl.host.pages import heatmap, plots
-from edge_tl.target import confidence_tables, ladder_tables, report, run_tables, tables
+from edge_tl.target import compare, confidence_tables, ladder_tables, report, run_tables, tables
 from edge_tl.target.files import write_atomic
 
 LARGEST_HEATMAP = 30  # classes; beyond that nobody finds the cell that matters
@@ -99,11 +99,11 @@ def write_run_page(run_record: dict[str, Any], path: Path) -> None:
     )
 
 
-def _confusion(record: dict[str, Any], matrix: list[list[int]] | None) -> dict[str, Any]:
+def _confusion(record: dict[str, Any], matrix: compare.Confusion | None) -> dict[str, Any]:
     labels = record.get("labels") or []
-    if not matrix or len(matrix) != len(labels):
+    if not matrix or compare.classes_of(matrix) != len(labels):
         return {"svg": None, "pairs": []}
-    if len(labels) <= LARGEST_HEATMAP:
+    if isinstance(matrix, list) and len(labels) <= LARGEST_HEATMAP:
         return {"svg": heatmap.heatmap(matrix, labels), "pairs": []}
     return {"svg": None, "pairs": tables.confused(matrix, labels, PAIRS)}
 

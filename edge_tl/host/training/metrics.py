@@ -19,8 +19,8 @@ def metrics(labels: NDArray[np.int64], logits: NDArray[np.float32], names: list[
     Fractions in [0, 1]: `accuracy`; `accuracy_ci`, its 95 % interval [low, high] over the choice of images (Wilson,
     "Probable Inference, the Law of Succession, and Statistical Inference", 1927); `top5` (null with five classes or
     fewer, where it would say nothing); `macro_*` (every class weighs the same, one without images too); `ece`.
-    `log_loss` is the mean cross entropy in nats. `confusion` is `[label][answer]`. A class that is never answered has
-    precision 0, one without images recall 0.
+    `log_loss` is the mean cross entropy in nats. `confusion` is `[label][answer]`, as `compare.compact` writes it. A
+    class that is never answered has precision 0, one without images recall 0.
     Raises `BadInput` without images and for logits that are not finite.
     """
     if not len(labels):
@@ -58,7 +58,7 @@ def metrics(labels: NDArray[np.int64], logits: NDArray[np.float32], names: list[
             {"label": name, "precision": float(p), "recall": float(r), "f1": float(f), "n": int(n)}
             for name, p, r, f, n in zip(names, precision, recall, f1, counts, strict=True)
         ],
-        "confusion": confusion_matrix(labels, answers, labels=classes).tolist(),
+        "confusion": compare.compact(confusion_matrix(labels, answers, labels=classes).tolist()),
     }
 
 

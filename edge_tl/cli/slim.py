@@ -1,0 +1,40 @@
+"""The verb slim: a smaller bundle with some of the artifacts. It needs no PyTorch and holds no logic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_tl.cli.console import Debug, Json, finish, say
+from edge_tl.cli.device import BundlePath
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command()(slim)
+
+
+def slim(
+    bundle: BundlePath,
+    keep: Annotated[
+        list[str], typer.Option("--keep", help="An artifact to keep, e.g. onnx-int8; repeatable.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the smaller bundle goes: a new folder.")],
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Make a smaller bundle with some of the artifacts, sealed anew."""
+    from edge_tl.target import slim as room
+    from edge_tl.target.bundle import read_bundle
+
+    record = room.slim(read_bundle(bundle), keep, out)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    was = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
+    kept = ", ".join(artifact["id"] for artifact in record["artifacts"])
+    text = f"kept {kept}: {size / 1e6:.1f} MB of {was / 1e6:.1f} MB; recommended: {record.get('recommended') or 'none'}"
+    if not any(artifact["precision"] == "fp32" for artifact in record["artifacts"]):
+        say("without an fp32 artifact, verify --data has nothing to compare accuracy with")
+    say(f"next: edge-tl verify {out}")
+    return finish(record | {"bundle": str(out)}, text, as_json=json)

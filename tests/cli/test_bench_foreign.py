@@ -1,0 +1,67 @@
+"""A bundle names no code and no path: PyTorch's side of a bench is a model of the zoo, or the run given by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_tl.host import zoo
+from edge_tl.host.bundling.pack import torch_contestants
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.errors import ForeignModel
+
+CONTRACT = Preprocess(resize_size=(64, 64), crop=(64, 64)).to_json()
+
+
+def record(**provenance: Any) -> dict[str, Any]:
+    return {"labels": ["a", "b"], "preprocess": CONTRACT, "provenance": provenance}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "factory:evil:run", "factory:os.path:join", "timm:hf-hub:somebody/model", "timm:local-dir:/tmp/x",
+        "timm:../x", "timm:resnet18/../x", "timm:", "resnet18\n", "../run", "", 5, None, ["resnet18"], {"a": 1},
+    ],
+)  # fmt: skip
+def test_a_bundle_names_no_code(name: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "evil.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ForeignModel, match="--run DIR"):
+        torch_contestants(None, record(model=name))
+    with pytest.raises(ForeignModel, match="--run DIR"):
+        torch_contestants(tmp_path / "absent", record(model=name))
+
+
+@pytest.mark.parametrize("hidden", [5, ["x"], [0], [10**9], [8] * 9, [True], {"a": 1}])
+def test_a_bundle_names_no_head_of_any_size(hidden: object) -> None:
+    with pytest.raises(ForeignModel, match="head"):
+        torch_contestants(None, record(model="resnet18", hidden=hidden))
+
+
+def test_models_that_are_known() -> None:
+    assert zoo.is_known("mobilenet_v3_small")
+    pytest.importorskip("timm")
+    assert zoo.is_known("timm:resnet18")
+    assert not zoo.is_known("timm:no_such_model_9")
+
+
+def test_the_run_is_the_callers_never_the_records(run: Path, tmp_path: Path) -> None:
+    mine = torch_contestants(run, record(model="factory:evil:run"))[0].spec
+    assert mine["run"] == str(run)
+    assert "evil" not in json.dumps(mine)
+    theirs = torch_contestants(None, record(model="resnet18", run=str(run)))[0].spec
+    assert theirs["run"] is None
+    assert theirs["model"] == "resnet18"
+
+
+def test_options(door: Callable[..., Any], tmp_path: Path) -> None:
+    for option in (("--fps", 5), ("--aa",), ("--parts",)):
+        done = door("bench", tmp_path, *option, "--run", tmp_path)
+        assert done.code == 2
+        assert "--run has no effect here" in done.err
