@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from edge_tl.target.errors import BadInput
-from edge_tl.target.names import shown
+from edge_tl.target.text import printable
 
 LARGEST = 1 << 18  # bytes; a recipe has one or two thousand
 DEEPEST = 16
@@ -22,20 +22,22 @@ _DATE, _MERGE = "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge"
 def read(path: Path, what: str) -> Any:
     """The content of a file, at most 256 KB. Raises `BadInput` that calls the file `what` and names the line."""
     if not path.exists():
-        raise BadInput(f"cannot read {shown(str(path))}: no such file. Give a {what}, as a .yaml file.")
+        raise BadInput(f"cannot read {printable(str(path))}: no such file. Give a {what}, as a .yaml file.")
     if not path.is_file():
-        raise BadInput(f"{shown(str(path))}: not a file. Give a {what} as a .yaml file.")
+        raise BadInput(f"{printable(str(path))}: not a file. Give a {what} as a .yaml file.")
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
         text = content.decode("utf-8-sig")
     except OSError as error:
-        raise BadInput(f"cannot read {shown(str(path))}: {error.strerror}. Give another {what}.") from None
+        raise BadInput(
+            f"cannot read {printable(str(path))}: {error.strerror}. Give another {what}."
+        ) from None
     except UnicodeDecodeError as error:
         raise BadInput(
-            f"{shown(str(path))} is not YAML: {error.reason} at byte {error.start}, so not UTF-8."
+            f"{printable(str(path))} is not YAML: {error.reason} at byte {error.start}, so not UTF-8."
         ) from None
-    return parse(text, shown(str(path)))
+    return parse(text, printable(str(path)))
 
 
 def parse(text: str, where: str) -> Any:
@@ -57,7 +59,7 @@ def parse(text: str, where: str) -> Any:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         at = f"line {mark.line + 1}: " if mark else ""
         reason = f"{at}{problem}" if problem else " ".join(str(error).split())
-        raise BadInput(f"{where} is not YAML: {shown(reason)}. Check the indentation.") from None
+        raise BadInput(f"{where} is not YAML: {printable(reason)}. Check the indentation.") from None
     except (ValueError, OverflowError) as error:  # as a number of 5,000 digits raises it
         raise BadInput(f"{where}: a value cannot be read ({str(error)[:120]}). Correct it.") from None
 
@@ -77,7 +79,7 @@ def _check_events(text: str, where: str) -> None:
             raise BadInput(f"{where}, line {line}: more than {DEEPEST} levels deep. No setting is.")
         if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None:
             raise BadInput(
-                f"{where}, line {line}: a tag, {shown(event.tag)}. Write the value without it; text in quotes."
+                f"{where}, line {line}: a tag, {printable(event.tag)}. Write the value without it; text in quotes."
             )
 
 
@@ -105,6 +107,7 @@ def _check_keys(node: yaml.MappingNode, where: str) -> None:
             raise BadInput(f"{where}, line {line}: a key that is no word. Write `name: value`.")
         if key.value in lines:
             raise BadInput(
-                f"{where}, line {line}: {shown(key.value)!r} is there already, in line {lines[key.value]}. Keep one."
+                f"{where}, line {line}: {printable(key.value)!r} is there already, in line {lines[key.value]}. Keep "
+                "one."
             )
         lines[key.value] = line

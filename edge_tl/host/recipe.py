@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from edge_tl.host import plain_yaml
 from edge_tl.host.settings import FACTORY, Recipe
 from edge_tl.target.errors import BadInput
-from edge_tl.target.names import shown
+from edge_tl.target.text import printable
 
 
 def parse(
@@ -36,7 +36,7 @@ def parse(
 def load(path: Path) -> dict[str, Any]:
     """The raw settings of a YAML file, not yet validated. Raises `BadInput`."""
     if not path.exists():
-        raise BadInput(f"no such recipe: {shown(str(path))}. See `edge-tl recipes ls`.")
+        raise BadInput(f"no such recipe: {printable(str(path))}. See `edge-tl recipes ls`.")
     settings = plain_yaml.read(path, "recipe")
     if settings is None:
         return {}
@@ -79,8 +79,8 @@ def _refuse_code(settings: dict[str, Any], path: Path) -> None:
     name = model.get("name") if isinstance(model, dict) else None
     if isinstance(name, str) and name.strip().startswith(FACTORY):
         raise BadInput(
-            f"{path}: model.name = {shown(name)!r} names code, which a file may not. A factory is given on the command "
-            "line alone: --factory package.module:function."
+            f"{path}: model.name = {printable(name)!r} names code, which a file may not. A factory is given on the "
+            "command line alone: --factory package.module:function."
         )
 
 

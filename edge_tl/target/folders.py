@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_tl.target.errors import BadInput
-from edge_tl.target.names import shown
+from edge_tl.target.names import encodable
+from edge_tl.target.text import printable
 
 IMAGE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .dib .gif .tif .tiff .ppm .pgm .pbm .pnm .avif .avifs .heic "
@@ -78,7 +79,7 @@ def class_folders(root: Path) -> list[Path]:
             found = [e.name for e in entries if not e.name.startswith((".", "__")) and _is_folder(e)]
     except OSError as error:
         raise BadInput(
-            f"cannot read the folder {shown(str(root))}: {error.strerror}. Give one that you may read."
+            f"cannot read the folder {printable(str(root))}: {error.strerror}. Give one that you may read."
         ) from None
     return [root / name for name in sorted(found)]
 
@@ -116,7 +117,9 @@ def kinds(others: Iterable[Path]) -> list[dict[str, object]]:
         kind = _kind(path)
         count[kind] += 1
         example.setdefault(kind, path)
-    return [{"kind": kind, "n": n, "example": shown(str(example[kind]))} for kind, n in count.most_common()]
+    return [
+        {"kind": kind, "n": n, "example": encodable(str(example[kind]))} for kind, n in count.most_common()
+    ]
 
 
 def _list_one(folder: Path, found: Listed, below: bool) -> list[tuple[Path, bool]]:
@@ -165,7 +168,7 @@ def _reason(error: OSError, path: Path) -> str:
     if error.errno in _OF_THE_ENTRY:
         return f"cannot be read: {error.strerror}"
     raise BadInput(
-        f"cannot read {shown(str(path))}: {error.strerror or error}. Mend that, then run again."
+        f"cannot read {printable(str(path))}: {error.strerror or error}. Mend that, then run again."
     ) from None
 
 
@@ -174,7 +177,7 @@ def _kind(path: Path) -> str:
         return path.name
     if path.name.startswith("."):
         return "hidden"
-    return shown(path.suffix.lower()) or "no suffix"
+    return encodable(path.suffix.lower()) or "no suffix"
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

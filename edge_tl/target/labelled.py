@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from edge_tl.target.errors import BadInput
 from edge_tl.target.folders import class_folders, images_in, kinds
 from edge_tl.target.layout import layout
-from edge_tl.target.names import same, shown
+from edge_tl.target.names import encodable, same
+from edge_tl.target.text import printable
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ def labelled_files(labels: Sequence[str], data: Path) -> Labelled:
     """The images below `data`, a folder per class, or splits of which test, or else val, is taken. Raises `BadInput`
     for classes that are not among `labels`."""
     if not data.is_dir():
-        raise BadInput(f"no such folder: {shown(str(data))}. Give a folder with one sub-folder per class.")
+        raise BadInput(
+            f"no such folder: {printable(str(data))}. Give a folder with one sub-folder per class."
+        )
     number = {same(label): i for i, label in enumerate(labels)}
     root = data
     if {same(f.name) for f in class_folders(data)} - set(number):  # not classes: splits that hold them
@@ -44,7 +47,7 @@ def labelled_files(labels: Sequence[str], data: Path) -> Labelled:
     folders = class_folders(root)
     if {same(f.name) for f in folders} - set(number) or not folders:
         raise BadInput(
-            f"classes of {shown(str(root))}: {', '.join(shown(f.name) for f in folders) or 'none'}; "
+            f"classes of {printable(str(root))}: {', '.join(printable(f.name) for f in folders) or 'none'}; "
             f"classes of the bundle: {', '.join(labels)}. Rename the folders to match."
         )
     paths: list[Path] = []
@@ -55,11 +58,11 @@ def labelled_files(labels: Sequence[str], data: Path) -> Labelled:
         listed = images_in(folder)
         paths += listed.images
         classes += [number[same(folder.name)]] * len(listed.images)
-        left_out += [{"path": shown(str(one.path)), "reason": one.reason} for one in listed.left_out]
+        left_out += [{"path": encodable(str(one.path)), "reason": one.reason} for one in listed.left_out]
         others += listed.others
     if not paths:
         first = f" ({left_out[0]['path']}: {left_out[0]['reason']})" if left_out else ""
         raise BadInput(
-            f"no images below {shown(str(root))}{first}. Put each class's images into its sub-folder."
+            f"no images below {printable(str(root))}{first}. Put each class's images into its sub-folder."
         )
     return Labelled(paths, np.array(classes, np.int64), str(root), left_out, kinds(others))

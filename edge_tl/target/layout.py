@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_tl.target.errors import BadInput
 from edge_tl.target.folders import class_folders
-from edge_tl.target.names import shown
+from edge_tl.target.text import printable
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -54,7 +54,7 @@ def layout(root: Path) -> Layout:
 
 
 def _layout(root: Path, deeper: int) -> Layout:
-    folders = class_folders(root)
+    folders, here = class_folders(root), printable(str(root))
     holders = [f for f in folders if class_folders(f)]  # of folders, where classes hold images
     named = {split: [f for f in folders if split_of(f.name) == split] for split in SPLIT_NAMES}
     named = {split: found for split, found in named.items() if found}
@@ -63,7 +63,7 @@ def _layout(root: Path, deeper: int) -> Layout:
     if not any(f in holders for f in splits):
         if splits and not others and len(folders) > 1:
             raise BadInput(
-                f"{_names(splits)} in {shown(str(root))} {_are(splits)} splits by name, and hold no folder per class. "
+                f"{_names(splits)} in {here} {_are(splits)} splits by name, and hold no folder per class. "
                 "Make one sub-folder per class in each."
             )
         _refuse_hidden_splits(root, folders, holders)
@@ -74,18 +74,18 @@ def _layout(root: Path, deeper: int) -> Layout:
         if any(f in holders for f in others):  # classes with sub-folders, one of which is called train
             return Layout({"": root})
         raise BadInput(
-            f"{_names(splits)} in {shown(str(root))} holds folders, as a split does, and {_names(others)} beside it "
+            f"{_names(splits)} in {here} holds folders, as a split does, and {_names(others)} beside it "
             "holds none. Give the folder of the classes, or splits called train, val and test."
         )
     for split, found in named.items():
         if len(found) > 1:
             raise BadInput(
-                f"{_names(found)} in {shown(str(root))} are both {_WHAT[split]} images by name. Merge them, or move "
+                f"{_names(found)} in {here} are both {_WHAT[split]} images by name. Merge them, or move "
                 "one away."
             )
     if empty := [f for f in splits if f not in holders]:
         raise BadInput(
-            f"{_names(empty)} in {shown(str(root))} holds no folder per class, as {_names(holders)} does: images "
+            f"{_names(empty)} in {here} holds no folder per class, as {_names(holders)} does: images "
             "without a label cannot be used. Sort them into classes, or move the folder away."
         )
     return Layout({split: found[0] for split, found in named.items()}, others)
@@ -93,11 +93,12 @@ def _layout(root: Path, deeper: int) -> Layout:
 
 def _refuse_hidden_splits(root: Path, folders: Sequence[Path], holders: Sequence[Path]) -> None:
     """Raises `BadInput` for splits by other names (seg_train), within the classes, or in one folder of several."""
+    here = printable(str(root))
     words = {f: split_words(f.name) for f in folders}
     kinds = {found[0] if found else None for found in words.values()}
     if len(kinds) > 1 and None not in kinds and all(f in holders for f in folders):
         raise BadInput(
-            f"{_names(folders)} in {shown(str(root))} look like splits, by other names. Rename them to train, val and "
+            f"{_names(folders)} in {here} look like splits, by other names. Rename them to train, val and "
             "test."
         )
     if len(folders) < 2:
@@ -105,11 +106,11 @@ def _refuse_hidden_splits(root: Path, folders: Sequence[Path], holders: Sequence
     within = [f for f in holders if _is_split(f)]
     if within and len(within) == len(folders):
         raise BadInput(
-            f"{_names(within)} in {shown(str(root))} each hold splits, {_names(class_folders(within[0]))}. Put the "
+            f"{_names(within)} in {here} each hold splits, {_names(class_folders(within[0]))}. Put the "
             "classes into the splits: train/CLASS, val/CLASS."
         )
     if within and any(class_folders(f) for f in class_folders(within[0])):
-        raise BadInput(f"{shown(str(within[0]))} holds splits. Give that folder.")
+        raise BadInput(f"{printable(str(within[0]))} holds splits. Give that folder.")
 
 
 def _is_split(folder: Path) -> bool:
@@ -125,7 +126,7 @@ def _any_split(holders: Sequence[Path]) -> bool:
 
 
 def _names(folders: Sequence[Path], most: int = 6) -> str:
-    names = [shown(f.name) for f in folders[:most]]
+    names = [printable(f.name) for f in folders[:most]]
     return ", ".join(names) + (f", … ({len(folders)})" if len(folders) > most else "")
 
 

@@ -20,7 +20,7 @@ from edge_tl.target.files import sha256_file
 from edge_tl.target.gate import Gate
 from edge_tl.target.labelled import Labelled
 from edge_tl.target.loader import batches
-from edge_tl.target.names import shown
+from edge_tl.target.names import encodable
 from edge_tl.target.progress import Progress
 from edge_tl.target.reading import patiently
 from edge_tl.target.remarks import sentences
@@ -62,7 +62,7 @@ def on_folder(
     faults = {paths[i]: reason for i, reason in bad.items()}
     copies = {path: faults.get(kept_one, AGAIN) for path, kept_one in first.items()}
     skipped = [
-        {"path": shown(str(path)), "reason": reason} for path, reason in (left_out | faults | copies).items()
+        {"path": encodable(str(path)), "reason": reason} for path, reason in (left_out | faults | copies).items()
     ]
     return {
         "folder": files.root,
@@ -70,7 +70,7 @@ def on_folder(
         "accuracy": rows,
         "skipped": files.left_out + skipped,
         "not_images": files.not_images,
-        "remarks": sentences((shown(str(paths[i])), remark) for i, remark in remarks.items()),
+        "remarks": sentences((encodable(str(paths[i])), remark) for i, remark in remarks.items()),
     }, gates
 
 

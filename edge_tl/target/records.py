@@ -14,7 +14,7 @@ from typing import Any
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import BadInput, BundleError
 from edge_tl.target.fields import Fields
-from edge_tl.target.names import check_label, shown
+from edge_tl.target.names import check_label, steers
 
 LIMITS = ("device_max_abs_diff", "golden_agreement", "max_drop_pp")
 SUFFIXES = {"onnxruntime": ".onnx", "openvino": ".xml"}
@@ -162,7 +162,7 @@ class BundleRecord:
         artifacts = tuple(ArtifactRecord.from_json(part) for part in fields.parts("artifacts"))
         if not artifacts:
             raise fields.fault("artifacts", "a list of at least one artifact")
-        if shown(fields.text("name")) != fields.record["name"]:
+        if steers(fields.text("name")):
             raise fields.fault("name", "text without control characters")
         recommended = fields.text("recommended") if fields.given("recommended") else None
         return cls(

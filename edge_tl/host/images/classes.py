@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from edge_tl.target.errors import BadInput
 from edge_tl.target.folders import Listed, class_folders, images_in, kinds
 from edge_tl.target.layout import layout
-from edge_tl.target.names import same, shown, spelled
+from edge_tl.target.names import encodable, same, spelled
+from edge_tl.target.text import printable
 
 _BESIDE_SPLITS = "a folder beside the splits, so in none"
 _IN_NO_CLASS = "an image beside the class folders, so in none"
@@ -78,7 +79,7 @@ def check_spellings(labels: Iterable[str], where: str) -> None:
     for label in labels:
         if (other := first.setdefault(same(label), label)) != label:
             raise BadInput(
-                f"two class names in {shown(where)} differ only in their Unicode form: {spelled(other)} and "
+                f"two class names in {printable(where)} differ only in their Unicode form: {spelled(other)} and "
                 f"{spelled(label)}. Give both the same form."
             )
 
@@ -90,12 +91,12 @@ def _one_spelling(folder: Path) -> list[tuple[Path, str]]:
 
 
 def _empty(folder: Path, listed: Listed) -> str:
-    name, where = shown(folder.name), shown(str(folder))
+    name, where = printable(folder.name), printable(str(folder))
     if listed.left_out:
         first = listed.left_out[0]
         more = f", and {len(listed.left_out) - 1} more" if len(listed.left_out) > 1 else ""
         return (
-            f"class {name!r} has no image that can be used: {shown(str(first.path))}: {first.reason}{more}. "
+            f"class {name!r} has no image that can be used: {printable(str(first.path))}: {first.reason}{more}. "
             "Mend that, or remove the folder."
         )
     held = ", ".join(f"{entry['n']} {entry['kind']}" for entry in kinds(listed.others)[:6])
@@ -103,4 +104,4 @@ def _empty(folder: Path, listed: Listed) -> str:
 
 
 def _below(root: Path, path: Path) -> str:
-    return shown(str(path.relative_to(root)))
+    return encodable(str(path.relative_to(root)))

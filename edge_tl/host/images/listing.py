@@ -22,8 +22,9 @@ from edge_tl.target.files import sha256_file
 from edge_tl.target.folders import class_folders
 from edge_tl.target.layout import split_of, split_words
 from edge_tl.target.machine import cores_allowed
-from edge_tl.target.names import check_label, shown
+from edge_tl.target.names import check_label, encodable
 from edge_tl.target.reading import patiently
+from edge_tl.target.text import printable
 
 _CHUNK = 64
 
@@ -64,7 +65,7 @@ def scan(
     samples, unread = [], []
     for sample, digest in zip(blank, _digests(sources(found.root, blank), progress), strict=True):
         if isinstance(digest, PermissionError | FileNotFoundError):
-            unread.append({"path": shown(sample.path), "reason": f"cannot be read: {digest.strerror}"})
+            unread.append({"path": encodable(sample.path), "reason": f"cannot be read: {digest.strerror}"})
         else:
             samples.append(replace(sample, digest=digest))
     return Listing(found.root, found.labels, samples, found.left_out + unread, found.beside, found.not_images)
@@ -195,10 +196,10 @@ def _check_utf8(path: str) -> None:
     except UnicodeEncodeError:
         if (encoding := sys.getfilesystemencoding()).lower() not in ("utf-8", "utf8"):
             raise BadInput(
-                f"{shown(path)}: this Python reads file names as {encoding}, and that is none. Set PYTHONUTF8=1, or a "
-                "UTF-8 locale, e.g. LC_ALL=C.UTF-8."
+                f"{printable(path)}: this Python reads file names as {encoding}, and that is none. Set PYTHONUTF8=1, "
+                "or a UTF-8 locale, e.g. LC_ALL=C.UTF-8."
             ) from None
-        raise BadInput(f"file name is not UTF-8: {shown(path)!r}. Rename the file or folder.") from None
+        raise BadInput(f"file name is not UTF-8: {printable(path)!r}. Rename the file or folder.") from None
 
 
 _Digest = str | PermissionError | FileNotFoundError
@@ -231,8 +232,8 @@ def _digest(image: Path | shards.Member) -> _Digest:
             raise
 
     try:
-        return patiently(shown(str(image)), attempt)
+        return patiently(printable(str(image)), attempt)
     except OSError as error:
         raise BadInput(
-            f"cannot read {shown(str(image))}: {error.strerror or error}. Restore or remove it."
+            f"cannot read {printable(str(image))}: {error.strerror or error}. Restore or remove it."
         ) from None

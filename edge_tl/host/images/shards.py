@@ -20,8 +20,9 @@ from typing import BinaryIO
 
 from edge_tl.target.errors import BadInput
 from edge_tl.target.folders import IMAGE_SUFFIXES
-from edge_tl.target.names import LONGEST_LABEL, shown
+from edge_tl.target.names import LONGEST_LABEL
 from edge_tl.target.reading import passing
+from edge_tl.target.text import printable
 
 SUFFIX = ".tar"
 CLASSES = "classes.txt"
@@ -156,8 +157,8 @@ def index(shard: Path) -> list[tuple[Member, str]]:
                 limit = LARGEST_TEXT if text else LARGEST_IMAGE
                 if (text or image) and info.size > limit:
                     raise BadInput(
-                        f"{shard}: {shown(info.name)!r} has {info.size:,} bytes; at most {limit:,} are read. Write it "
-                        "again without that member."
+                        f"{shard}: {printable(info.name)!r} has {info.size:,} bytes; at most {limit:,} are read. Write "
+                        "it again without that member."
                     )
                 if image:
                     if extension in images[key]:

@@ -9,6 +9,7 @@ from typing import Any
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.listeners import Note
 from edge_tl.target.remarks import sentences
+from edge_tl.target.text import printable
 
 SHOWN = 20  # files of one reason that are named one by one; the record has them all
 
@@ -16,31 +17,35 @@ SHOWN = 20  # files of one reason that are named one by one; the record has them
 def tell(dataset: Dataset, remarks: Mapping[str, str], note: Note) -> None:
     """One line for each file left out, up to 20 a reason, and one with the counts; and one for each kind of `remarks`,
     which are by digest what had to be assumed to read an image."""
+
+    def say(line: str) -> None:
+        note(printable(line))  # names of files and groups are whatever somebody called them
+
     for sentence in sentences((s.path, remarks[s.digest]) for s in dataset.samples if s.digest in remarks):
-        note(f"warning: {sentence}")
+        say(f"warning: {sentence}")
     by_reason: dict[str, list[str]] = defaultdict(list)
     for entry in dataset.skipped:
         by_reason[entry["reason"]].append(entry["path"])
     for reason, paths in by_reason.items():
         for path in paths[:SHOWN]:
-            note(f"left out: {path}: {reason}")
+            say(f"left out: {path}: {reason}")
         if len(paths) > SHOWN:
-            note(f"left out: {len(paths) - SHOWN:,} more: {reason}; run.json names them")
+            say(f"left out: {len(paths) - SHOWN:,} more: {reason}; run.json names them")
     if len(dataset.skipped) > 1:
         counts = "; ".join(f"{len(paths):,} {reason}" for reason, paths in by_reason.items())
-        note(f"left out {len(dataset.skipped):,} in all: {counts}")
+        say(f"left out {len(dataset.skipped):,} in all: {counts}")
     if line := not_images(dataset.not_images):
-        note(line)
+        say(line)
     for entry in dataset.duplicates[:SHOWN]:
-        note(f"duplicate: {' = '.join(entry['paths'])}: {entry['reason']}")
+        say(f"duplicate: {' = '.join(entry['paths'])}: {entry['reason']}")
     if len(dataset.duplicates) > SHOWN:
-        note(f"duplicate: {len(dataset.duplicates) - SHOWN:,} more; run.json names them")
+        say(f"duplicate: {len(dataset.duplicates) - SHOWN:,} more; run.json names them")
     for leak in dataset.leaks:
-        note(
+        say(
             f"group {leak['group']!r} is in {' and '.join(leak['splits'])} ({leak['n']} images): figures flatter"
         )
     if line := untested(dataset):
-        note(line)
+        say(line)
 
 
 def not_images(found: Iterable[dict[str, Any]]) -> str | None:

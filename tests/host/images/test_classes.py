@@ -88,6 +88,14 @@ def test_many_files_of_one_reason_are_named_in_part_and_counted(tmp_path: Path):
     assert "left out 40 in all: 40 not an image" in said
 
 
+def test_file_names_that_steer_a_terminal_are_told_by_their_escape(tmp_path: Path):
+    classes(tmp_path, {"a": 8, "b": 8})
+    (tmp_path / "a" / "x\x1b[2J\u202e.png").symlink_to(tmp_path / "absent")
+    dataset = data.settle(scan(tmp_path), {}, seed=0, **SHARES)
+    assert "a/x\x1b[2J\u202e.png" in {entry["path"] for entry in dataset.skipped}
+    assert all(line.isprintable() for line in lines(dataset))
+
+
 def test_a_closed_file_is_named_and_the_rest_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     classes(tmp_path, {"a": 8, "b": 8})
     hashed = listing.sha256_file
