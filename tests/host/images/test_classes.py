@@ -15,7 +15,7 @@ from PIL import Image
 from edge_tl.host.images import data, listing, told
 from edge_tl.host.images.listing import scan
 from edge_tl.target import folders
-from edge_tl.target.errors import BadInput
+from edge_tl.target.errors import BadInput, EdgeTLError
 
 SHARES = {"val": 0.2, "test": 0.2}
 
@@ -116,7 +116,7 @@ def test_a_closed_file_is_named_and_the_rest_is_used(tmp_path: Path, monkeypatch
         raise OSError(errno.EMFILE, "Too many open files", str(path))
 
     monkeypatch.setattr(listing, "sha256_file", exhausted)
-    with pytest.raises(BadInput, match="Too many open files"):
+    with pytest.raises(EdgeTLError, match="Too many open files"):
         scan(tmp_path)
 
 
