@@ -62,7 +62,8 @@ def on_folder(
     faults = {paths[i]: reason for i, reason in bad.items()}
     copies = {path: faults.get(kept_one, AGAIN) for path, kept_one in first.items()}
     skipped = [
-        {"path": encodable(str(path)), "reason": reason} for path, reason in (left_out | faults | copies).items()
+        {"path": encodable(str(path)), "reason": reason}
+        for path, reason in (left_out | faults | copies).items()
     ]
     return {
         "folder": files.root,
