@@ -11,7 +11,7 @@ import typer
 
 from edge_tl.cli import options
 from edge_tl.cli.console import Debug, Json, Progress, finish, say
-from edge_tl.cli.grid import grid
+from edge_tl.cli.grid import explained, grid
 from edge_tl.cli.grouped import Grouped
 from edge_tl.cli.options import DEFAULTS, Settings
 from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
@@ -146,7 +146,7 @@ def _text(page: Any, record: dict[str, Any], columns: list[Any]) -> str:
     faults: dict[tuple[str, str], list[str]] = {}
     for row in page.failed(record):  # a model that cannot be opened fails in all its trials
         faults.setdefault((row["state"], row["reason"]), []).append(row["name"])
-    parts = [grid([column.heading for column in columns], rows, left=2)]
+    parts = [explained(grid([column.heading for column in columns], rows, left=2))]
     parts += [f"{state}: {', '.join(names)}: {reason}" for (state, reason), names in faults.items()]
     return "\n".join([*parts, "", page.sentence(record), *page.remarks(record), f"page: {record['page']}"])
 

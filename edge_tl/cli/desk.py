@@ -10,7 +10,7 @@ import typer
 from edge_tl import __version__
 from edge_tl.cli import options
 from edge_tl.cli.console import Debug, Json, Progress, finish, say
-from edge_tl.cli.grid import grid
+from edge_tl.cli.grid import explained, grid
 from edge_tl.cli.grouped import Grouped
 from edge_tl.cli.options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
 from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
@@ -223,7 +223,7 @@ def models(json: Json = False, debug: Debug = False) -> int:
     ]
     return finish(
         {"models": rows},
-        grid(["model", "parameters M", "input px", "ImageNet top-1 %"], lines),
+        explained(grid(["model", "parameters M", "input px", "ImageNet top-1 %"], lines)),
         as_json=json,
         then="next: edge-tl finetune FOLDER --model NAME. With the extra timm, --model timm:NAME opens timm's.",
     )
@@ -425,7 +425,7 @@ def _summary(record: dict[str, Any]) -> str:
     from edge_tl.target.tables import TABLE, table
 
     rows = [[row[column.key] for column in TABLE] for row in table(record)]
-    parts = [grid([column.heading for column in TABLE], rows)]
+    parts = [explained(grid([column.heading for column in TABLE], rows))]
     if any(row.get("cap") for artifact in record["artifacts"] for row in artifact.get("proven_on") or []):
         columns, shown = confidence_tables.PROVEN, confidence_tables.proven(record)
         cells = [[row[column.key] for column in columns] for row in shown]

@@ -19,7 +19,7 @@ from edge_tl.cli.console import (
     finish,
     say,
 )
-from edge_tl.cli.grid import grid
+from edge_tl.cli.grid import explained, grid
 from edge_tl.cli.grouped import Grouped
 from edge_tl.cli.options import MaxPixels
 from edge_tl.cli.saving import check_out, save_to, saved
@@ -95,17 +95,19 @@ def verify(
     ]
     text = grid(["", "gate", "artifact", "measured", "limit", "what it says"], rows, left=6, names=3)
     if "data" in result:
-        text += f"\n\non {result['data']['folder']}:\n" + grid(
-            ["artifact", "accuracy", "images", "drop pp"],
-            [
+        text += f"\n\non {result['data']['folder']}:\n" + explained(
+            grid(
+                ["artifact", "accuracy", "images", "drop pp"],
                 [
-                    r["artifact"],
-                    f"{r['accuracy']:.4f}",
-                    str(r["n"]),
-                    f"{r['drop_pp']:+.2f}" if "drop_pp" in r else "—",
-                ]
-                for r in result["data"]["accuracy"]
-            ],
+                    [
+                        r["artifact"],
+                        f"{r['accuracy']:.4f}",
+                        str(r["n"]),
+                        f"{r['drop_pp']:+.2f}" if "drop_pp" in r else "—",
+                    ]
+                    for r in result["data"]["accuracy"]
+                ],
+            )
         )
     text += "\n\n" + _verdict(result, loaded.record.get("recommended"))
     if result["passed"]:

@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Sequence
 
 GAP = "  "
+DASH = "—"
+MEANS = "not measured, does not apply, or too few calls for this percentile"
 SENTENCE = 24  # the last column is wrapped rather than moved while it has so many characters
 
 
@@ -39,6 +41,11 @@ def grid(
         chosen.insert(1, ["-" * size for size in sizes])
         parts.append("\n".join(line for row in chosen for line in _lines(row, sizes, to_left)))
     return "\n\n".join(parts)
+
+
+def explained(text: str) -> str:
+    """`text` with what a dash in it means below it, where there is one."""
+    return f"{text}\n{DASH}: {MEANS}" if DASH in text else text
 
 
 def _terminal() -> int:

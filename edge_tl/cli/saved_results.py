@@ -81,10 +81,12 @@ def _verdict(found: dict[str, Any]) -> list[str]:
     if not found["gates"]:
         return [*(f"not compared: {gap['reason']}" for gap in found["missing"]), *lines]
     for gate in found["gates"]:
-        word = ("pass" if gate["passed"] else "FAIL") if gate["judged"] else "not judged"
+        word = "FAIL" if not gate["passed"] else "pass" if gate["judged"] else "not judged"
         lines.append(f"{word}: {gate['reason']}")
     limit, open_ones = f"{100 * found['limit']:g} %", sum(not gate["judged"] for gate in found["gates"])
     if not found["passed"]:
-        return [*lines, f"FAILED: slower than {limit} beyond doubt; see above."]
+        proven = any(gate["judged"] and not gate["passed"] for gate in found["gates"])
+        why = f"slower than {limit} beyond doubt" if proven else "an artifact of the base is missing"
+        return [*lines, f"FAILED: {why}; see above."]
     rest = f" Not judged: {open_ones}, see above." if open_ones else ""
     return [*lines, f"PASSED: no slow-down beyond {limit} is proven.{rest}"]

@@ -7,7 +7,7 @@ from typing import Any
 
 Note = Callable[[str], None]
 Watch = Callable[[dict[str, Any]], None]
-"""Called with `{"kind": "step" | "epoch", ...}`, see `train`."""
+"""Called with `{"kind": "step" | "epoch", ...}`, see `train`; epochs of before a resume are `earlier`."""
 
 
 def no_note(text: str) -> None:

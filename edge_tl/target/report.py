@@ -71,7 +71,7 @@ def run_markdown(record: dict[str, Any]) -> str:
     head = run_tables.head(record)
     facts = f"Weights: {words(record.get('weights'))}. Images: {sizes or DASH}."
     parts += [_escape(f"{facts} Head: {head}." if head else facts)]
-    lines = (run_tables.strategy(record), run_tables.cross_validation(record))
+    lines = (run_tables.strategy(record), run_tables.kept(record), run_tables.cross_validation(record))
     parts += [_escape(line) for line in lines if line]
     if scores := run_tables.scores(record):
         parts += ["## Figures", _bullets(f"{key}: {value}" for key, value in scores)]
@@ -137,15 +137,20 @@ def how_to_read(record: dict[str, Any]) -> list[str]:
 
 
 def run_sentence(record: dict[str, Any]) -> str:
-    """What a fine-tuning run reached, in one sentence."""
+    """What a fine-tuning run reached, in one sentence, with its interval and whether its images also chose."""
     metrics = record.get("metrics") or {}
     split = metrics.get("split")
-    n = ((record.get("data") or {}).get("n") or {}).get(split)
-    return (
+    n = metrics.get("n") or ((record.get("data") or {}).get("n") or {}).get(split)
+    ends = [number(end, 2, 100) for end in metrics.get("accuracy_ci") or ()]
+    interval = f", 95 % interval [{ends[0]}, {ends[1]}] %" if len(ends) == 2 else ""
+    text = (
         f"{words(record.get('model'))} ({words(record.get('strategy'))}) is right on "
-        f"{number(metrics.get('accuracy'), 2, 100)} % of the {number(n, 0)} images of {words(split)}; "
+        f"{number(metrics.get('accuracy'), 2, 100)} % of the {number(n, 0)} images of {words(split)}{interval}; "
         f"macro F1 {number(metrics.get('macro_f1'), 2, 100)} %."
     )
+    if metrics.get("chosen_on_same_images"):
+        text += " These images also chose what was kept, so expect less on new ones."
+    return text
 
 
 def _escape(value: object) -> str:

@@ -100,6 +100,12 @@ def strategy(record: dict[str, Any]) -> str | None:
     return f"Strategy {words(record.get('strategy'))}: {words(reason)}" if reason else None
 
 
+def kept(record: dict[str, Any]) -> str | None:
+    """Which epoch's weights the run holds and why, in one line; None where the record does not say."""
+    reason = (record.get("kept") or {}).get("reason")
+    return f"{words(reason)[:1].upper()}{words(reason)[1:]}." if reason else None
+
+
 def cross_validation(record: dict[str, Any]) -> str | None:
     """What the folds say, in one line; None where there was no cross-validation."""
     folds = record.get("folds") or {}

@@ -13,6 +13,7 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 from edge_tl.target.compare import Confusion, cells
+from edge_tl.target.text import printable
 
 DASH = "—"
 
@@ -94,9 +95,9 @@ def number(value: object, digits: int = 2, scale: float = 1.0) -> str:
 
 
 def words(value: object) -> str:
-    """One line of text that every UTF-8 file can hold; a dash for null and empty."""
+    """One line of text that shows what it holds (a label, a file name) and does nothing; a dash for null and empty."""
     line = " ".join(str(DASH if value is None else value).split())
-    return line.encode("utf-8", "backslashreplace").decode("utf-8") or DASH
+    return printable(line, keep="\u200d") or DASH  # the joiner of emoji changes nothing around it
 
 
 def table(record: dict[str, Any]) -> list[Row]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from edge_tl.cli import console
 from edge_tl.cli.console import LIVE_EPOCHS, Progress
 
 
@@ -152,3 +153,80 @@ def test_bars_alone_draw_no_table(terminal: Callable[[int, int], Terminal]) -> N
         progress("images", 1, 4)
         (line,) = frame(progress)
         assert "1/4" in line
+
+
+def test_what_is_done_again_has_one_bar_that_starts_anew(terminal: Callable[[int, int], Terminal]) -> None:
+    terminal(80, 24)
+    with Progress() as progress:
+        progress("decoding", 126, 126)
+        progress("decoding", 1, 27)
+        (line,) = frame(progress)
+    assert "1/27" in line
+    assert "decoding into the cache" in line
+
+
+def test_something_moves_while_nothing_is_told(
+    terminal: Callable[[int, int], Terminal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(console, "perf_counter", lambda: now[0])
+    terminal(80, 24)
+    with Progress() as progress:
+        now[0] += 12
+        assert "starting, 0:00:12" in frame(progress)[-1]
+        progress("features", 10, 10)
+        assert len(frame(progress)) == 1
+        now[0] += 40
+        first = frame(progress)[-1]
+        now[0] += 0.2
+        assert "preparing the next step, 0:00:40" in first
+        assert frame(progress)[-1] != first
+        progress.watch(step(1, 91))
+        assert "91/92" in frame(progress)[-1]
+        now[0] += 5
+        assert "epoch 1/30: validating, 0:00:05" in frame(progress)[-1]
+        assert "left" not in frame(progress)[-1]
+        progress.watch(epoch(1))
+        now[0] += 3
+        assert "next epoch or last figures" in frame(progress)[-1]
+
+
+def test_the_estimate_is_by_whole_epochs_where_one_was_seen(
+    terminal: Callable[[int, int], Terminal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(console, "perf_counter", lambda: now[0])
+    terminal(100, 24)
+    with Progress() as progress:
+        progress.watch(epoch(1, seconds=50.0, earlier=True))
+        progress.watch(epoch(2, seconds=110.0))  # 60 s an epoch, of which validation is a part
+        now[0] += 10
+        progress.watch(step(3, 2, remaining_s=1.0))
+        assert "0:27:50 left" in frame(progress)[-1]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_line_is_wider_than_the_terminal_and_the_time_left_stays(
+    terminal: Callable[[int, int], Terminal], width: int
+) -> None:
+    terminal(width, 24)
+    with Progress() as progress:
+        progress("features", 100, 8000)
+        progress("a step with a name that is far longer than any terminal is wide", 1, 2)
+        progress.watch(step(1, 5, stage="last blocks"))
+        lines = frame(progress)
+    assert all(len(line) <= width for line in lines)
+    assert "100/8000" in lines[0]
+    assert lines[-1].endswith("left")
+
+
+def test_names_that_steer_a_terminal_are_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "a\x1b[2Jb\x07\u202ec\u2028"
+    console.say(evil)
+    console.complain(evil)
+    console.finish({"label": evil}, f"{evil}\nsecond 👩\u200d🌾", as_json=False, then=evil)
+    out, err = capsys.readouterr()
+    for text in (out, err):
+        assert not set(text) & set("\x1b\x07\u202e\u2028")
+        assert r"a\x1b[2Jb\x07\u202ec\u2028" in text
+    assert "second 👩\u200d🌾" in out

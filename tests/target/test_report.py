@@ -194,3 +194,33 @@ def test_rendering_leaves_the_record_alone(record: dict[str, Any]) -> None:
     before = copy.deepcopy(record)
     markdown(record)
     assert record == before
+
+
+def test_a_figure_has_its_interval_and_its_caveat(run_record: dict[str, Any]) -> None:
+    run_record["metrics"] |= {
+        "accuracy": 0.9608,
+        "accuracy_ci": [0.917, 0.982],
+        "chosen_on_same_images": True,
+        "n": 153,
+    }
+    run_record["kept"] = {"epoch": 0, "reason": "kept the solved head: none of 4 epochs was better"}
+    text = run_markdown(run_record)
+    assert "96.08 % of the 153 images" in text
+    assert "95 % interval [91.70, 98.20] %" in text
+    assert "These images also chose what was kept" in text
+    assert "Kept the solved head: none of 4 epochs was better." in text
+    run_record["metrics"]["chosen_on_same_images"] = False
+    assert "also chose" not in run_markdown(run_record)
+
+
+def test_no_label_and_no_file_name_steers_a_terminal(
+    record: dict[str, Any], run_record: dict[str, Any]
+) -> None:
+    evil = "x\x1b]0;owned\x07\u202ey"
+    record["labels"] = [evil] * len(record["labels"])
+    record["name"] = run_record["name"] = evil
+    record["artifacts"][0]["changed"] = [{"image": evil, "label": evil, "pytorch": evil, "device": "b"}]
+    run_record["data"]["skipped"] = [{"path": evil, "reason": evil}]
+    for text in (markdown(record), run_markdown(run_record)):
+        assert not set(text) & set("\x1b\x07\u202e")
+        assert "x1b" in text

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ def export(
     out = keeping.bundle_folder(
         Path("exported") / saved["name"], made_of, out, overwrite=overwrite, note=note
     )
+    ours = not out.exists()
     checkpoint.claim(out, BUNDLE_FILES)
     for stale in out.glob(f"{_STAGING}*"):
         shutil.rmtree(stale)
@@ -98,6 +100,9 @@ def export(
         _publish(staging, out)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        if ours:
+            with suppress(OSError):  # what holds something stays
+                out.rmdir()
     for gate in record["gates"]:
         if not gate["passed"]:
             note(f"gate {gate['gate']} failed for {gate['artifact']}: {gate['reason']}")

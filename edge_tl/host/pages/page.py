@@ -65,7 +65,11 @@ def write_run_page(run_record: dict[str, Any], path: Path) -> None:
     metrics, data = run_record.get("metrics") or {}, run_record.get("data") or {}
     head, history = run_tables.head(run_record), run_record.get("history") or []
     facts = tables.facts({key: run_record.get(key) for key in ("model", "weights", "strategy")})
-    lines = (run_tables.strategy(run_record), run_tables.cross_validation(run_record))
+    lines = (
+        run_tables.strategy(run_record),
+        run_tables.kept(run_record),
+        run_tables.cross_validation(run_record),
+    )
     epochs = run_tables.epochs(history)
     stages = [name for name, _ in groupby(row["stage"] for row in epochs)]
     _write(

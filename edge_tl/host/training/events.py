@@ -38,6 +38,8 @@ def open_events(folder: Path, *, resume_at_step: int | None = None) -> Iterator[
 
     def watch(event: dict[str, Any]) -> None:
         nonlocal steps
+        if event.get("earlier"):  # drawn by the process that trained it
+            return
         step = event["kind"] == "step"
         steps = event.get("steps", steps)
         at = (event["epoch"] - 1) * steps + event["step"] if step else event["epoch"] * steps

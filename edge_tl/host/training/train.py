@@ -111,6 +111,8 @@ class _Trainer:
             if not self.restore():
                 self.judge_start()
                 self.save()
+            for entry in self.at.history:  # so that whoever watches sees the whole run
+                self.watch({"kind": "epoch", **entry, "earlier": True})
             while self.at.stage < len(self.job.stages):
                 try:
                     self.run_stage()

@@ -280,7 +280,7 @@ def test_an_artifact_that_vanished_is_named_by_the_gate() -> None:
     found = compare([("a", base), ("b", less)], fail_if_slower=0.05)
     assert [(g["artifact"], g["judged"]) for g in found["gates"]] == [("x", True), ("y", False)]
     assert found["gates"][1]["reason"] == "y is not in b"
-    assert found["passed"]
+    assert not found["passed"], "nobody knows how slow y has become"
     with pytest.raises(BadInput, match="nothing could be judged: x is not in b"):
         compare([("a", base), ("b", none)], fail_if_slower=0.05)
     less["machine"]["cpu"] = "B"
