@@ -5,6 +5,7 @@ Nothing here imports PyTorch: `tests/target` also runs where only the device's p
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import json
 import os
@@ -12,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,11 @@ WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 if WORKER and hasattr(os, "sched_setaffinity"):
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[int(WORKER.removeprefix("gw")) % len(cores)]})
+
+# What edge-tl remembers of models is shared by all tests of a run; the person's own cache is left alone.
+if "EDGE_TL_CACHE" not in os.environ:
+    os.environ["EDGE_TL_CACHE"] = tempfile.mkdtemp(prefix="edge-tl-cache-")
+    atexit.register(shutil.rmtree, os.environ["EDGE_TL_CACHE"], ignore_errors=True)
 
 # Without the desk's packages only the device's tests can run; CI has a job for each.
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["host/*", "cli/*"]

@@ -17,6 +17,7 @@ from edge_tl.target.compare import not_numbers, softmax
 from edge_tl.target.errors import BadImage, BadInput, BundleError, MissingExtra, ReadError
 from edge_tl.target.folders import images_in
 from edge_tl.target.runtime import Logits, Runtime, open_runtime
+from edge_tl.target.runtimes import sandbox
 from edge_tl.target.runtimes.offered import able
 from edge_tl.target.text import printable
 
@@ -35,6 +36,7 @@ def open_best(
     """
     if artifact:
         chosen = bundle.artifact(artifact)
+        sandbox.admit(chosen.path, device, bundle.preprocess.input_size)
         return chosen, open_runtime(chosen.path, device=device, allow_fallback=allow_fallback)
     order = best_first(bundle, bundle.artifacts)
     if not order:
@@ -46,6 +48,7 @@ def open_best(
     missing: MissingExtra | None = None
     for candidate in able_here:
         try:
+            sandbox.admit(candidate.path, device, bundle.preprocess.input_size)
             return candidate, open_runtime(candidate.path, device=device, allow_fallback=allow_fallback)
         except MissingExtra as error:
             missing = error

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from typing import TextIO
 
 # What `python -c` puts first on the path is "", the working folder. Python 3.10 has no option to leave it out; -I would
 # also ignore PYTHONPATH and the person's own packages. `edge_tl` is loaded from where it is here, and its folder comes
@@ -43,6 +44,13 @@ def command(module: str, *arguments: str) -> list[str]:
     """The command line that runs `module` as `__main__` in this interpreter: PYTHONPATH and installed packages are on
     its path, the working folder is not. The child ends when this process does."""
     return [sys.executable, "-c", _BOOT, _INIT, str(os.getpid()), module, *arguments]
+
+
+def private_stdout() -> TextIO:
+    """The standard output, for answers alone: whatever libraries print from now on goes to stderr."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
 
 
 def dies_with_parent() -> bool:

@@ -25,6 +25,7 @@ from edge_tl.target.machine import identity, int8_isa
 from edge_tl.target.on_folder import on_folder
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.runtime import Logits, Runtime, notes, open_runtime, ran
+from edge_tl.target.runtimes import sandbox
 from edge_tl.target.runtimes.offered import able
 
 PIXEL_LIMIT_LEVELS = 2.0  # JPEG decoders may round a level apart; a wrong resize is off by tens
@@ -94,6 +95,7 @@ def open_installed(
     chosen, skipped = able(artifacts, device)
     for artifact in chosen:
         try:
+            sandbox.admit(artifact.path, device)
             runtimes[artifact.id] = open_runtime(artifact.path, device=device, allow_fallback=allow_fallback)
         except MissingExtra as error:
             skipped.append({"artifact": artifact.id, "reason": str(error)})

@@ -32,6 +32,7 @@ from edge_tl.target.files import fsync_folder, write_atomic
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.report import markdown
+from edge_tl.target.runtimes import sandbox
 from edge_tl.target.timing.bench import Effort, bench, contestants
 from edge_tl.target.timing.children import Contestant
 from edge_tl.target.verify import verify
@@ -150,6 +151,8 @@ def _timed(
     staging: Path, run: Path, record: dict[str, Any], effort: Effort, progress: Progress
 ) -> dict[str, Any]:
     sealed = bundles.read_bundle(staging)
+    for artifact in sealed.artifacts:
+        sandbox.remember(artifact.path)  # made here, and judged on every image
     field = [*torch_contestants(run, record), *contestants(sealed, sealed.artifacts)]
     return bench(field, effort=effort, seed=record["provenance"]["seed"], progress=progress)
 

@@ -65,6 +65,11 @@ class OnnxRuntime:
         if registered != self.device:
             self._fall_back("it did not start here, and ONNX Runtime took the CPU", {registered: 1})
 
+    @property
+    def shape(self) -> list[int | None]:
+        """Of the input; None where the model leaves it open."""
+        return [d if isinstance(d, int) else None for d in self._input.shape]
+
     def check(self) -> None:
         """Run once under the profiler. Raises `FellBack` when a matrix layer ran on another provider than asked, and
         when the profile is empty: what nothing shows is not proven."""

@@ -114,6 +114,11 @@ class OpenVinoRuntime:
         self._wanted_threads = threads
 
     @property
+    def shape(self) -> list[int | None]:
+        """Of the input; None where the model leaves it open."""
+        return list(self._shape)
+
+    @property
     def device(self) -> str:
         """What executes, asked anew: AUTO settles when it has inferred."""
         return ",".join(name.strip("()") for name in self._compiled.get_property("EXECUTION_DEVICES"))

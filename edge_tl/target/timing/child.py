@@ -44,7 +44,7 @@ def serve(
     `spec` gives `shape` (of the input), `warmup` (calls) and `describe` (say what ran; costs a second session).
     `describe` adds to what ran. Everything that a library prints goes to stderr.
     """
-    answers = private_stdout()
+    answers = spawn.private_stdout()
     asked_for = questions()
     start = perf_counter_ns()
     runtime = open_it()
@@ -65,13 +65,6 @@ def serve(
         else:
             samples = time_calls(call, warmup=0, **asked)
             _say(answers, {"samples_ns": samples.tolist()})
-
-
-def private_stdout() -> TextIO:
-    """The standard output, for answers alone: whatever libraries print from now on goes to stderr."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return answers
 
 
 def questions() -> Iterator[dict[str, Any]]:

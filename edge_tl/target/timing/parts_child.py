@@ -16,14 +16,15 @@ from pathlib import Path
 from time import perf_counter, perf_counter_ns
 from typing import Any
 
+from edge_tl.target import spawn
 from edge_tl.target.runtime import open_runtime, ran
 from edge_tl.target.runtimes import onnx, openvino
-from edge_tl.target.timing.child import private_stdout, some_inputs
+from edge_tl.target.timing.child import some_inputs
 
 
 def main() -> None:
     """Measure what the command line asks for."""
-    answers = private_stdout()
+    answers = spawn.private_stdout()
     spec = json.loads(sys.argv[1])
     result = throughput(spec) if "throughput_s" in spec else parts(spec)
     answers.write(json.dumps(result) + "\n")

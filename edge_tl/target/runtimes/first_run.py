@@ -1,0 +1,89 @@
+"""One model opened and run once in a process with limits; its one argument is `sandbox`'s spec, and it prints JSON.
+
+The limit of time is kept by who started it. That of memory is Linux's RLIMIT_DATA, which counts what a process may
+write to and not what its libraries merely reserve; other systems have none that holds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_tl.target import spawn
+from edge_tl.target.errors import BadInput, BundleError, MissingExtra
+from edge_tl.target.machine import cores_allowed
+from edge_tl.target.runtimes import onnx, openvino
+from edge_tl.target.runtimes.seam import why_not_loaded
+
+_USUAL = 224  # of a model that leaves its size open, where nobody says
+_STACK = 16 << 20  # of each thread that a runtime starts
+_FILES = 64 << 20  # written by a runtime; none should be
+
+
+def main() -> None:
+    """Limit this process, run the model, say why not."""
+    answers = spawn.private_stdout()
+    spec = json.loads(sys.argv[1])
+    path = Path(spec["path"])
+    answer: dict[str, Any]
+    try:
+        (onnx if path.suffix == ".onnx" else openvino).library()
+        _limit(spec["megabytes"])
+        answer = {"reason": _run(path, spec["device"], spec["size"])}
+    except MissingExtra as error:
+        answer = {"elsewhere": str(error)}
+    except BundleError as error:
+        answer = {"reason": str(error)}
+    except BadInput as error:  # no such device here
+        answer = {"elsewhere": str(error)}
+    except MemoryError:
+        answer = {"reason": "out of memory"}
+    answers.write("\n" + json.dumps(answer) + "\n")
+    answers.flush()
+    os._exit(0)  # without waiting for a runtime's threads
+
+
+def _run(path: Path, device: str, size: list[int] | None) -> str | None:
+    """Zeros, then noise: None where both give logits. Raises as the runtime's constructor."""
+    kind = onnx.OnnxRuntime if path.suffix == ".onnx" else openvino.OpenVinoRuntime
+    runtime = kind(path, device=device, threads=cores_allowed(), allow_fallback=True)
+    height, width = size or (_USUAL, _USUAL)
+    shape = [known or usual for known, usual in zip(runtime.shape, (1, 3, height, width), strict=True)]
+    noise = np.random.default_rng(0).uniform(-2, 2, shape)
+    try:
+        for inputs in (np.zeros(shape), noise):
+            runtime(inputs.astype(np.float32))
+    except MemoryError:
+        raise
+    except Exception as error:  # a runtime raises anything
+        return f"{path.name} loads, but does not run: {why_not_loaded(error, path)[:300]}. Export it again."
+    return None
+
+
+def _limit(megabytes: float) -> None:
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (_FILES, _FILES))
+        if sys.platform == "linux":
+            most = _written_to() + int(megabytes * (1 << 20)) + _STACK * cores_allowed()
+            resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def _written_to() -> int:
+    """Bytes that this process may write to now (VmData)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+if __name__ == "__main__":
+    main()
