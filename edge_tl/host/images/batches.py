@@ -101,10 +101,13 @@ class Augmented(Dataset[Any]):
         return image
 
 
-def augmented(dataset: Augmented, keys: Plan, workers: int, *, pipes: bool = False) -> Iterable[torch.Tensor]:
-    """Batches uint8 `(n, 3, size, size)` of `keys`, made ahead by `workers` processes (0: here, when asked for), which
-    hand them over in shared memory, or with `pipes` without any. Iterating raises `BadImage` or `ReadError` for an
-    image that cannot be read."""
+def augmented(
+    dataset: Dataset[Any], keys: Plan, workers: int, *, pipes: bool = False
+) -> Iterable[torch.Tensor]:
+    """What `dataset` gives for the keys of each batch, stacked: uint8 `(n, 3, size, size)` of `Augmented`.
+
+    Made ahead by `workers` processes (0: here, when asked for), which hand them over in shared memory, or with `pipes`
+    without any. Iterating raises `BadImage` or `ReadError` for an image that cannot be read."""
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=keys,

@@ -42,6 +42,10 @@ class Store:
     def __len__(self) -> int:
         return len(self.index)
 
+    def shapes(self) -> list[tuple[int, int]]:
+        """(height, width) of each image."""
+        return [(int(height), int(width)) for _, height, width in self.index]
+
     @property
     def bytes(self) -> int:
         """Size of all pixels."""

@@ -11,7 +11,6 @@ import contextlib
 import math
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +20,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from edge_tl.host import accelerator, processes
-from edge_tl.host.images import augment, batches, shared_memory
+from edge_tl.host.images import augment, batches
 from edge_tl.host.images.batches import draw
-from edge_tl.host.images.decoded import Store
 from edge_tl.host.listeners import Note, Watch, no_note, no_watch
-from edge_tl.host.training import batch_norm, inference, resume, stopping, strategy
+from edge_tl.host.training import batch_norm, feed, inference, resume, stopping, strategy
 from edge_tl.host.training.average import averaged, reach
 from edge_tl.host.training.job import Job, Position
 from edge_tl.host.training.loss import per_image
@@ -77,7 +75,6 @@ class _Trainer:
         self.stop = stop
         self.job, self.folder, self.key, self.watch, self.note = job, folder, key, watch, note
         self.settings, self.seed = settings, job.recipe.seed
-        self.said: set[str] = set()
         self.patience = strategy.patience(settings.patience, job.stages[-1].epochs)
         self.joined = Accelerator(cpu=accelerator.device().type == "cpu")
         self.device = self.joined.device
@@ -98,9 +95,9 @@ class _Trainer:
         self.started = self.saved = perf_counter()
         self._stage_ready = -1
         self.last: list[batches.Key] = []
-        free = accelerator.free_bytes(self.device)
-        if free is not None and isinstance(job.train, Store) and job.train.bytes < free // 2:
-            job.train.to(self.device)
+        self.means = feed.settle(job, self.device)
+        if self.means.note:
+            note(self.means.note)
 
     def run(self) -> Position:
         """All stages, from the checkpoint where there is one."""
@@ -147,8 +144,7 @@ class _Trainer:
             (processes.rank(), processes.count()),
             skip=at.step,
         )
-        means = self._handover()
-        loader = batches.augmented(self._dataset(), keys, means.workers, pipes=means.pipes)
+        loader = feed.made(self.job, keys, self.means)
         pending: torch.Tensor | None = None
         clock, images = perf_counter(), 0
         for keys_of_batch, pixels in zip(keys, loader, strict=True):
@@ -421,26 +417,6 @@ class _Trainer:
 
     def _first_epoch(self) -> int:
         return int(self.ends[self.at.stage] - self.job.stages[self.at.stage].epochs)
-
-    def _dataset(self) -> batches.Augmented:
-        made: dict[int, Any] = {}
-        for size in self.job.sizes:
-            if size not in made:
-                made[size] = augment.of_image(self.job.recipe.augment, size, self.job.contract)
-        return batches.Augmented(self.job.train, [made[size] for size in self.job.sizes], self.seed)
-
-    def _handover(self) -> shared_memory.Handover:
-        if isinstance(self.job.train, Store) and self.job.train.resident:
-            return shared_memory.Handover(0)
-        asked = self.settings.workers
-        workers = min(processes.threads(), 16) if asked is None else asked
-        images = -(-min(self.settings.batch_size, len(self.job.labels)) // processes.count())
-        batch = 3 * images * max(self.job.sizes) ** 2
-        found = shared_memory.handover(workers, batch, processes=processes.count())
-        if found.note and found.note not in self.said:
-            self.said.add(found.note)
-            self.note(found.note)
-        return found
 
     def _at_once(self) -> int:
         """Images that one process puts through the model at once."""

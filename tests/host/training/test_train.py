@@ -29,6 +29,7 @@ from edge_tl.host.training.average import reach
 from edge_tl.host.training.train import Job, fit
 from edge_tl.host.weights import Source, open_source
 from edge_tl.target.errors import BadInput, EdgeTLError
+from edge_tl.target.progress import no_progress
 
 SIDE, CLASSES, TRAIN, VAL = 32, 3, 40, 12
 Tensors = dict[str, torch.Tensor]
@@ -324,6 +325,23 @@ def test_the_first_stage_of_two_is_not_stopped(make: Make, tmp_path: Path):
     answers = inference.logits(job.model, job.val, job.contract, torch.device("cpu")).argmax(1).numpy()
     end = fit(replace(job, val_labels=answers), tmp_path, key="k")
     assert [entry["stage"] for entry in end.history] == ["last blocks"] * 4 + ["all blocks"]
+
+
+def test_pixels_on_the_device_train_the_same(make: Make, tmp_path: Path):
+    """Without augmentation batches made on the device are the workers' bit for bit, and so are the weights."""
+    job = make("full", n=16)
+    decoded.keep(
+        job.names, lambda name: decoded.resized(job.contract)(Path(name)), tmp_path / "kept", no_progress
+    )
+    ends = []
+    for where in ("files", "device"):
+        store = decoded.Store(tmp_path / "kept")
+        if where == "device":
+            store.to(torch.device("cpu"))
+        given = replace(make("full", n=16, workers=1), train=store)
+        fit(given, tmp_path / where, key="k")
+        ends.append(state_of(given.model))
+    assert same(*ends)
 
 
 # -- what can go wrong ---------------------------------------------------------------------------------------------

@@ -1,0 +1,48 @@
+"""Augmented batches for the loop: by workers from decoded images, or on the device that holds the pixels; it must not
+train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from edge_tl.host import accelerator, processes
+from edge_tl.host.images import augment, batches, on_device
+from edge_tl.host.images.decoded import Store
+from edge_tl.host.images.shared_memory import Handover, handover
+from edge_tl.host.training.job import Job
+
+
+def settle(job: Job, device: torch.device) -> Handover:
+    """Keep the training pixels on `device` where they fit and are augmented in batches, and decide on the workers."""
+    free = accelerator.free_bytes(device)
+    fits = free is not None and isinstance(job.train, Store) and job.train.bytes < free // 2
+    # What is not augmented in batches is made by workers, which read from files.
+    if fits and isinstance(job.train, Store) and on_device.possible(job.recipe.augment):
+        job.train.to(device)
+    asked = job.recipe.train.workers
+    workers = min(processes.threads(), 16) if asked is None else asked
+    if _resident(job):  # the workers draw numbers only
+        return Handover(workers, pipes=True)
+    images = -(-min(job.recipe.train.batch_size, len(job.labels)) // processes.count())
+    return handover(workers, 3 * images * max(job.sizes) ** 2, processes=processes.count())
+
+
+def made(job: Job, keys: batches.Plan, means: Handover) -> Iterable[torch.Tensor]:
+    """uint8 `(n, 3, size, size)` for each batch of `keys`."""
+    seed, store = job.recipe.seed, job.train
+    if isinstance(store, Store) and store.resident:
+        drawn = on_device.Drawn(store.shapes(), job.recipe.augment, job.sizes, job.contract, seed)
+        rows = batches.augmented(drawn, keys, means.workers, pipes=means.pipes)
+        return map(on_device.OnDevice(store, job.sizes, job.contract), rows)
+    transforms: dict[int, Any] = {
+        size: augment.of_image(job.recipe.augment, size, job.contract) for size in set(job.sizes)
+    }
+    dataset = batches.Augmented(store, [transforms[size] for size in job.sizes], seed)
+    return batches.augmented(dataset, keys, means.workers, pipes=means.pipes)
+
+
+def _resident(job: Job) -> bool:
+    return isinstance(job.train, Store) and job.train.resident
