@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_tl import __version__
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -36,3 +38,14 @@ def test_every_verb_of_the_readme_exists():
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
 def test_every_link_leads_to_a_file(link: str):
     assert (ROOT / link).exists()
+
+
+def test_the_metadata_says_who_and_what_and_readme_names_the_wheel_and_every_extra() -> None:
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["authors"]
+    assert project["keywords"]
+    assert any(line.startswith("Programming Language :: Python :: 3.1") for line in project["classifiers"])
+    assert f"edge_tl-{__version__}-py3-none-any.whl[ort]" in README
+    for extra in set(project["optional-dependencies"]) - {"dev"}:
+        assert f"[{extra}]" in README, extra
