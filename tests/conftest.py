@@ -52,10 +52,12 @@ class Done:
 
     @property
     def json(self) -> Any:
-        """What `--json` printed; fails unless stdout is one line holding one JSON value."""
+        """What `--json` printed; fails unless stdout is one line holding one JSON object."""
         assert self.out.endswith("\n"), self
         assert self.out.count("\n") == 1, self.out
-        return json.loads(self.out)
+        value = json.loads(self.out)
+        assert isinstance(value, dict), "--json prints one JSON object, of every verb"
+        return value
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from edge_tl.host.pages import heatmap, plots
 from edge_tl.target import compare, confidence_tables, ladder_tables, report, run_tables, tables
 from edge_tl.target.files import write_atomic
+from edge_tl.target.text import printable
 
 LARGEST_HEATMAP = 30  # classes; beyond that nobody finds the cell that matters
 PAIRS = 30
@@ -131,4 +132,6 @@ def render(template: str, path: Path, record: dict[str, Any], **parts: Any) -> N
     html = environment.get_template(template).render(
         name=tables.words(record.get("name")), provenance=provenance, **parts
     )
-    write_atomic(path, html.lstrip().encode("utf-8", "backslashreplace"))
+    # Whatever way a name took into the page, it does nothing to whoever reads it.
+    shown = printable(html.lstrip(), keep="\n\t\u200d")
+    write_atomic(path, shown.encode("utf-8", "backslashreplace"))

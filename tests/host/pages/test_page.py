@@ -323,3 +323,29 @@ def test_a_file_name_that_is_not_utf8_can_be_written(record: dict[str, Any], tmp
     record["provenance"]["run"] = "runs/\udcff"
     text, _ = render(record, tmp_path)
     assert r"daisy/\udcff.jpg" in text
+
+
+def test_no_name_steers_whoever_reads_the_page(
+    record: dict[str, Any], run_record: dict[str, Any], tmp_path: Path
+) -> None:
+    """Escape sequences, bells and bidirectional overrides, wherever a name of somebody else's stands."""
+    evil = "x\x1b]0;owned\x07\u202ey\u2066"
+
+    def spoiled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: spoiled(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [spoiled(item) for item in value]
+        return f"{value}{evil}" if isinstance(value, str) else value
+
+    kept = {"id", "gate", "runtime", "precision", "artifact", "recommended", "stage"}
+
+    def spoil(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: v if k in kept else spoil(v) for k, v in value.items()}
+        return [spoil(item) for item in value] if isinstance(value, list) else spoiled(value)
+
+    for each, run in ((record, False), (run_record, True)):
+        text, _ = render(spoil(each), tmp_path, run=run)
+        assert not set(text) & set("\x1b\x07\u202e\u2066")
+        assert "x1b" in text
