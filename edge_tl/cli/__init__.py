@@ -43,7 +43,7 @@ def _before_the_verb(
         ),
     ] = False,
 ) -> None:
-    """What stands before a verb; without a docstring of its own in the help."""
+    """The options that stand before a verb."""
 
 
 def _version(asked: bool) -> None:

@@ -9,11 +9,12 @@ import typer
 
 from edge_tl.cli.console import Debug, Json, finish, say
 from edge_tl.cli.device import BundlePath
+from edge_tl.cli.grouped import Grouped
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
-    app.command()(slim)
+    app.command(cls=Grouped)(slim)
 
 
 def slim(
@@ -36,5 +37,5 @@ def slim(
     text = f"kept {kept}: {size / 1e6:.1f} MB of {was / 1e6:.1f} MB; recommended: {record.get('recommended') or 'none'}"
     if not any(artifact["precision"] == "fp32" for artifact in record["artifacts"]):
         say("without an fp32 artifact, verify --data has nothing to compare accuracy with")
-    say(f"next: edge-tl verify {out}")
-    return finish(record | {"bundle": str(out)}, text, as_json=json)
+    then = f"next: edge-tl verify {out}"
+    return finish(record | {"bundle": str(out)}, text, as_json=json, then=then)

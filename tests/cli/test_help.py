@@ -15,7 +15,7 @@ from edge_tl.cli import options
 from edge_tl.host.settings import Recipe
 
 Door = Callable[..., Any]
-VERBS = "finetune import export report demo models compare verify predict devices bench".split()
+VERBS = "finetune import export report demo models compare verify predict devices bench slim".split()
 VERBS += ["recipes ls", "recipes show", "recipes copy", "recipes check"]
 
 
