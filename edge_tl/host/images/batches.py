@@ -7,6 +7,7 @@ many processes share the work. So a run that goes on from a checkpoint sees what
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -115,9 +116,17 @@ def augmented(
         collate_fn=_array if pipes else _stacked,
         pin_memory=torch.cuda.is_available() and workers > 0 and not pipes,
         prefetch_factor=AHEAD if workers else None,
+        worker_init_fn=_leave_interrupts,
         generator=torch.Generator().manual_seed(0),  # else it takes a number from the global one
     )
     return map(_arrived, loader)
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl-C and a closed terminal reach every process; the main one ends its step and then its workers."""
+    for name in ("SIGINT", "SIGHUP"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _arrived(batch: torch.Tensor | NDArray[np.uint8] | EdgeTLError) -> torch.Tensor:

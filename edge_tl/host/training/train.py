@@ -1,32 +1,29 @@
 """The loop: stages, epochs, steps, in the order things happen; it must not choose a strategy or read a recipe's data.
 
-Alone, or as one of several processes that Hugging Face Accelerate joins. Everything random is drawn from (seed, epoch,
+Everything random is drawn from (seed, epoch,
 step or image), so the state of a training is its tensors and a few counters: a run killed at any moment and resumed
 ends in the same bytes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from accelerate.utils.memory import should_reduce_batch_size
-from torch import nn
 from torch.nn.functional import cross_entropy
 
-from edge_tl.host import accelerator, processes
-from edge_tl.host.images import augment, batches
+from edge_tl.host import processes
+from edge_tl.host.images import batches
 from edge_tl.host.images.batches import draw
 from edge_tl.host.listeners import Note, Watch, no_note, no_watch
-from edge_tl.host.training import batch_norm, feed, inference, resume, stopping, strategy
-from edge_tl.host.training.average import averaged, reach
+from edge_tl.host.training import batch_norm, feed, resume, stopping, strategy
+from edge_tl.host.training.average import reach
 from edge_tl.host.training.job import Job, Position
-from edge_tl.host.training.loss import per_image
+from edge_tl.host.training.network import Network
 from edge_tl.target.errors import BadInput, EdgeTLError
 
 # Accuracy on a small set moves in steps; a loss that is this much lower shows that there is still something to gain.
@@ -63,7 +60,7 @@ def fit(
     # Of several processes each would stop at a step of its own, and the others wait for it.
     with stopping.deferred(not processes.many()) as stop:
         trainer = _Trainer(job, folder, key, watch, note, stop)
-        with batch_norm.synchronized(job.model, trainer.joint_statistics()):
+        with trainer.network.statistics(trainer.at_once()):
             return trainer.run()
 
 
@@ -76,33 +73,20 @@ class _Trainer:
         self.job, self.folder, self.key, self.watch, self.note = job, folder, key, watch, note
         self.settings, self.seed = settings, job.recipe.seed
         self.patience = strategy.patience(settings.patience, job.stages[-1].epochs)
-        self.joined = Accelerator(cpu=accelerator.device().type == "cpu")
-        self.device = self.joined.device
-        self.bf16 = settings.precision == "bf16" or (
-            settings.precision == "auto" and accelerator.has_bf16(self.device)
-        )
-        torch.set_num_threads(processes.threads())
-        accelerator.reproduce(self.device, settings.deterministic)
-        self.model = job.model.to(self.device).to(memory_format=torch.channels_last)
         self.steps = batches.steps_per_epoch(len(job.labels), settings.batch_size)
         self.ends = np.cumsum([stage.epochs for stage in job.stages]).tolist()
-        decay = reach(settings.ema, self.steps * self.ends[-1])
-        self.average = averaged(self.model, decay) if decay > 0 else None
+        self.network = Network(job, reach(settings.ema, self.steps * self.ends[-1]))
         self.asked = settings.micro_batch or settings.batch_size
         self.at = Position(steps=self.steps, micro_batch=self.asked, micro_batch_asked=self.asked)
-        self.mix = augment.of_batch(job.recipe.augment, job.classes)
-        self.weights = self._class_weights()
         self.started = self.saved = perf_counter()
-        self._stage_ready = -1
         self.last: list[batches.Key] = []
-        self.means = feed.settle(job, self.device)
+        self.means = feed.settle(job, self.network.device)
         if self.means.note:
             note(self.means.note)
 
     def run(self) -> Position:
         """All stages, from the checkpoint where there is one."""
-        take_back = batch_norm.let_single_values_through(self.model)
-        self._make_stage(0)
+        self.network.prepare(0)
         self._tell_small_batches()
         try:
             if not self.restore():
@@ -122,19 +106,13 @@ class _Trainer:
                     f"train.deterministic: {str(error).splitlines()[0][:150]} Leave it out, or use another model."
                 ) from None
             raise
-        finally:
-            take_back()
-
-    def joint_statistics(self) -> bool:
-        """Whether BatchNorm should see the images of all processes at once: on GPUs, where each sees few."""
-        return processes.many() and self.device.type in ("cuda", "xpu") and self._at_once() < batch_norm.FEW
 
     # -- one stage --------------------------------------------------------------------------------------------
 
     def run_stage(self) -> None:
         """From where `self.at` says to the end of its stage."""
         at, stage = self.at, self.job.stages[self.at.stage]
-        self._make_stage(at.stage)
+        self.network.prepare(at.stage)
         keys = batches.Plan(
             self.job.labels,
             self.seed,
@@ -155,7 +133,7 @@ class _Trainer:
             pending = loss
             at.step += 1
             images += self.settings.batch_size
-            if at.step == self.steps or self.device.type == "cpu" or processes.many():
+            if at.step == self.steps or self.network.device.type == "cpu" or processes.many():
                 self._check(pending)
                 pending = None
             speed = images / (perf_counter() - clock)
@@ -179,65 +157,37 @@ class _Trainer:
             at.stage += 1
             at.since_best = 0
             if at.stage < len(self.job.stages):  # the next stage's optimizer is what it goes on with
-                self._make_stage(at.stage)
+                self.network.prepare(at.stage)
         self.save()
         self.stop.check()
 
     def _step(self, pixels: torch.Tensor, images: list[int], stage: strategy.Stage) -> torch.Tensor:
         """One optimizer step over the whole batch, in as many pieces as memory asks for; returns the mean loss."""
-        at, job = self.at, self.job
+        at = self.at
         while True:
             try:
                 torch.manual_seed(draw(self.seed, "step", at.epoch, at.step, processes.rank()))
-                inputs = augment.as_inputs(pixels, job.contract.mean, job.contract.std, self.device)
-                target = torch.from_numpy(job.labels[images]).to(self.device)
-                if self.mix is not None:
-                    inputs, target = self.mix(inputs, target)
-                total = torch.zeros((), device=self.device)
-                # Even pieces: BatchNorm cannot estimate statistics from one image that is left over.
-                pieces = -(-len(inputs) // max(at.micro_batch // processes.count(), 1))
-                parts = zip(inputs.tensor_split(pieces), target.tensor_split(pieces), strict=True)
-                for number, (some, expected) in enumerate(parts, 1):
-                    last = number == pieces
-                    with contextlib.nullcontext() if last else self.joined.no_sync(self.trained):
-                        part = self._loss(some, expected).sum() / len(inputs)
-                        self.joined.backward(part)
-                    total += part.detach()
+                total = self.network.gradients(pixels, images, max(at.micro_batch // processes.count(), 1))
                 break
             except RuntimeError as error:
                 if not should_reduce_batch_size(error):
                     raise
                 self._halve(error)
-        if self.settings.clip_norm:
-            norm = self.joined.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
-            total = torch.where(torch.isfinite(norm), total, torch.nan)
         steps_done = at.step + self.steps * (at.epoch - self._first_epoch())
         done = steps_done / (self.steps * stage.epochs)
-        scale = at.rate * strategy.factor(self.settings.schedule, self.settings.warmup, done)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * scale
-        if self.fused:
-            for parameter in self.model.parameters():
-                if parameter.grad is not None:
-                    parameter.grad = resume.laid_out_as(parameter.grad, parameter)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        if self.average is not None:
-            self.average.update_parameters(self.model)
-        return total
-
-    def _loss(self, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            answer = self.trained(inputs)
-        return per_image(answer, target, self.weights, self.settings.label_smoothing)
+        norm = self.network.step(
+            at.rate * strategy.factor(self.settings.schedule, self.settings.warmup, done)
+        )
+        return total if norm is None else torch.where(torch.isfinite(norm), total, torch.nan)
 
     def _end_epoch(self, stage: strategy.Stage, speed: float) -> None:
         at, size = self.at, self.job.sizes[self.at.epoch]
-        self._share_statistics()
-        broken = resume.not_finite(self._state())  # the last step broke it: nothing to judge or keep
-        if any(processes.gathered(broken)):
-            raise _Diverged(f"{broken} was")
-        logits = self.logits()
+        self.network.share_statistics()
+        # What the last step broke is neither judged nor kept.
+        for broken in processes.gathered(resume.not_finite(self.network.state())):
+            if broken:
+                raise _Diverged(f"{broken} was")
+        logits = self.network.logits(self.stop.check)
         if not torch.isfinite(logits).all():
             raise _Diverged("the answers on the validation images were")
         expected = torch.from_numpy(self.job.val_labels)
@@ -249,7 +199,7 @@ class _Trainer:
             "train_loss": at.loss_sum / self.steps,
             "val_loss": float(cross_entropy(logits, expected)),
             "val_accuracy": accuracy,
-            "lr": self.optimizer.param_groups[-1]["lr"],
+            "lr": self.network.lr,
             "image_size": size,
             "images_per_s": speed,
             "seconds": self._seconds(),
@@ -272,7 +222,7 @@ class _Trainer:
     def _check(self, pending: torch.Tensor | None) -> None:
         if pending is None:
             return
-        value = float(self.joined.reduce(pending, "mean") if processes.many() else pending)
+        value = self.network.mean(pending)
         if not math.isfinite(value):
             raise _Diverged("the loss was")
         self.at.loss_sum += value
@@ -296,7 +246,7 @@ class _Trainer:
 
     def _halve(self, error: RuntimeError) -> None:
         at = self.at
-        self.optimizer.zero_grad()
+        self.network.forget_gradients()
         said = f"out of memory with {at.micro_batch} images at once ({str(error).splitlines()[0][:120]})"
         if at.micro_batch <= processes.count():
             raise BadInput(f"{said}. Use a smaller --image-size or model.") from None
@@ -305,7 +255,6 @@ class _Trainer:
                 f"{said}. Go on with --resume --set train.micro_batch={at.micro_batch // 2}."
             ) from None
         at.micro_batch = (at.micro_batch + 1) // 2
-        accelerator.free_cached(self.device)
         self.note(
             f"out of memory: {at.micro_batch} images at once from now on, "
             f"still {self.settings.batch_size} a step (gradients are accumulated)"
@@ -318,7 +267,7 @@ class _Trainer:
         written: it could not be gone on from."""
         if processes.is_main():
             self.at.seconds = self._seconds()
-            tensors = self._state()
+            tensors = self.network.state()
             if broken := resume.not_finite(tensors):
                 if not processes.many():
                     raise _Diverged(f"{broken} was")
@@ -347,20 +296,20 @@ class _Trainer:
         if self.at.micro_batch_asked != self.asked:
             self.at.micro_batch = self.at.micro_batch_asked = self.asked
             self.note(f"{self.asked} images at once from here on")
-        if self.device.type == "cpu" and facts["threads"] != torch.get_num_threads():
+        if self.network.device.type == "cpu" and facts["threads"] != torch.get_num_threads():
             # Sums are split among the threads, and floating-point sums depend on the order.
             self.note(
                 f"trained with {facts['threads']} threads so far, with {torch.get_num_threads()} from here on: the "
                 "weights will differ in their last digits from those of an uninterrupted run"
             )
-        self._make_stage(min(self.at.stage, len(self.job.stages) - 1))
-        resume.unpack(tensors, self.model, self.average, self.optimizer)
+        self.network.prepare(min(self.at.stage, len(self.job.stages) - 1))
+        self.network.load(tensors)
         self.started = self.saved = perf_counter()
         return True
 
     def judge_start(self) -> None:
         """A solved head is the first candidate for the best epoch: fine-tuning must beat it to be kept."""
-        logits = self.logits()
+        logits = self.network.logits(self.stop.check)
         expected = torch.from_numpy(self.job.val_labels)
         self.at.best = self.at.start = float((logits.argmax(1) == expected).double().mean())
         self.at.least_loss = float(cross_entropy(logits, expected))
@@ -370,69 +319,34 @@ class _Trainer:
         """Keep the last weights beside the best, and load the best."""
         if processes.is_main():
             resume.write_tensors(
-                self.folder / resume.LAST, self._judged().state_dict(), {"epoch": self.at.epoch}
+                self.folder / resume.LAST, self.network.judged().state_dict(), {"epoch": self.at.epoch}
             )
             resume.settle_best(self.folder, self.at.best_sha256)
         processes.wait()
         best, _ = resume.read_tensors(self.folder / resume.BEST)
-        self.model.load_state_dict(best)
-        self.job.model.to("cpu").to(memory_format=torch.contiguous_format).eval().requires_grad_(True)
+        self.network.end(best)
         return self.at
 
     def _keep_best(self) -> None:
         if processes.is_main():
-            weights, facts = self._judged().state_dict(), {"epoch": self.at.epoch}
+            weights, facts = self.network.judged().state_dict(), {"epoch": self.at.epoch}
             self.at.best_sha256 = resume.keep_best(self.folder, weights, facts)
 
-    def _state(self) -> resume.Tensors:
-        return resume.pack(self.model, self.average, self.optimizer)
-
-    def _share_statistics(self) -> None:
-        """Every process has BatchNorm statistics of its own; the main one's are what is written, so they are judged."""
-        for model in (self.model, self.average):
-            if model is not None:
-                processes.share(model.buffers())
-
     # -- parts ------------------------------------------------------------------------------------------------
-
-    def logits(self) -> torch.Tensor:
-        """float32 `(n, classes)` of the model that would be kept, over the validation images."""
-        judged = self._judged(), self.job.val, self.job.contract, self.device
-        return inference.logits(*judged, between=self.stop.check)
-
-    def _judged(self) -> nn.Module:
-        return self.model if self.average is None or not int(self.average.n_averaged) else self.average.module
-
-    def _make_stage(self, number: int) -> None:
-        first = self.job.stages[number].first
-        if self._stage_ready != number:
-            stage = self.job.stages[number]
-            strategy.prepare(self.model, self.job.blocks, first)
-            self.fused = accelerator.has_fused_optimizers(self.device)
-            plain = strategy.optimizer(self.model, self.job.blocks, stage, self.settings, fused=self.fused)
-            network = torch.compile(self.model) if self.settings.compile else self.model
-            self.trained, self.optimizer = self.joined.prepare(network, plain)
-            self._stage_ready = number
-        strategy.train_mode(self.model, self.job.blocks, first, self.job.batch_norm)
 
     def _first_epoch(self) -> int:
         return int(self.ends[self.at.stage] - self.job.stages[self.at.stage].epochs)
 
-    def _at_once(self) -> int:
+    def at_once(self) -> int:
         """Images that one process puts through the model at once."""
         return max(min(self.at.micro_batch, len(self.job.labels)) // processes.count(), 1)
 
     def _tell_small_batches(self) -> None:
-        if self._at_once() == 1 and batch_norm.trained(self.model):
+        if self.at_once() == 1 and batch_norm.trained(self.network.model):
             self.note(
                 "BatchNorm estimates its statistics from one image at a time, and takes the weights' own where "
                 "an image has one position left. --set train.batch_norm=frozen keeps them everywhere."
             )
-
-    def _class_weights(self) -> torch.Tensor | None:
-        if self.settings.balance != "weights":
-            return None
-        return batches.class_weights(self.job.labels, self.job.classes).to(self.device)
 
     def _seconds(self) -> float:
         return self.at.seconds + perf_counter() - self.started
@@ -449,7 +363,7 @@ class _Trainer:
                 "step": at.step,
                 "steps": self.steps,
                 "loss": at.loss_sum / max(at.step, 1),
-                "lr": self.optimizer.param_groups[-1]["lr"],
+                "lr": self.network.lr,
                 "images_per_s": speed,
                 "remaining_s": left * self.settings.batch_size / speed,
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import itertools
@@ -10,9 +11,11 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pretend
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
@@ -26,6 +29,7 @@ from edge_tl.host.images import batches, decoded
 from edge_tl.host.images.augment import as_inputs
 from edge_tl.host.training import inference, resume, strategy
 from edge_tl.host.training.average import reach
+from edge_tl.host.training.network import Network
 from edge_tl.host.training.train import Job, fit
 from edge_tl.host.weights import Source, open_source
 from edge_tl.target.errors import BadInput, EdgeTLError
@@ -492,6 +496,37 @@ def test_a_rate_that_explodes_ends_with_a_sentence(make: Make, tmp_path: Path, b
     assert facts["at"]["rate"] == 0.5
     assert facts["at"]["history"] == []
     assert same({k.removeprefix("model."): v for k, v in tensors.items()}, state_of(make().model))
+
+
+def test_a_step_on_a_gpu_leaves_nothing_behind(make: Make):
+    """Everything but the backward pass, which asks the driver: images, targets, class weights, a fused step."""
+    job = make("full", optimizer="adamw", balance="weights", label_smoothing=0.1, batch_norm="train")
+    network = Network(job, 0.0)
+    network.prepare(0)
+    assert network.class_weights is not None
+    with pretend.gpu():
+        network.device, network.fused = pretend.CUDA, True
+        network.trained = pretend.moved(network.model)
+        network.class_weights = network.class_weights.to(pretend.CUDA)
+        network.optimizer = strategy.optimizer(
+            network.model, job.blocks, job.stages[0], job.recipe.train, fused=True
+        )
+
+        def backward(loss: torch.Tensor) -> None:
+            for parameter in network.model.parameters():  # in rows, as some kernels leave them
+                parameter.grad = torch.zeros(parameter.shape, device=loss.device)
+
+        network.joined = SimpleNamespace(
+            backward=backward,
+            no_sync=lambda module: contextlib.nullcontext(),
+            clip_grad_norm_=nn.utils.clip_grad_norm_,
+        )
+        loss = network.gradients(torch.zeros(8, 3, SIDE, SIDE, dtype=torch.uint8), list(range(8)), 3)
+        norm = network.step(0.5)
+        assert norm is not None
+        assert (loss.device.type, norm.device.type) == ("cuda", "cuda")
+        assert {value.device.type for value in network.state().values()} == {"cuda"}
+        assert network.judged()(torch.zeros(2, 3, SIDE, SIDE, device="cuda")).device.type == "cuda"
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])

@@ -1,0 +1,149 @@
+"""What is trained, where it is and one step of it: model, average, optimizer; it must not choose when or on what.
+
+Alone, or as one of several processes that Hugging Face Accelerate joins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from edge_tl.host import accelerator, processes
+from edge_tl.host.images import augment, batches
+from edge_tl.host.training import batch_norm, inference, resume, strategy
+from edge_tl.host.training.average import averaged
+from edge_tl.host.training.job import Job
+from edge_tl.host.training.loss import per_image
+
+
+class Network:
+    """`job.model` on the device, in place. `decay` is the average's; there is none where it is not positive."""
+
+    def __init__(self, job: Job, decay: float) -> None:
+        settings = job.recipe.train
+        self.job, self.settings = job, settings
+        self.joined = Accelerator(cpu=accelerator.device().type == "cpu")
+        self.device = self.joined.device
+        self.bf16 = settings.precision == "bf16" or (
+            settings.precision == "auto" and accelerator.has_bf16(self.device)
+        )
+        self.fused = accelerator.has_fused_optimizers(self.device)
+        torch.set_num_threads(processes.threads())
+        accelerator.reproduce(self.device, settings.deterministic)
+        self.model = job.model.to(self.device).to(memory_format=torch.channels_last)
+        self.average = averaged(self.model, decay) if decay > 0 else None
+        self.mix = augment.of_batch(job.recipe.augment, job.classes)
+        self.class_weights = None
+        if settings.balance == "weights":
+            self.class_weights = batches.class_weights(job.labels, job.classes).to(self.device)
+        self._stage = -1
+
+    @contextmanager
+    def statistics(self, at_once: int) -> Iterator[None]:
+        """BatchNorm that can do with `at_once` images in each process: one of all processes where that is few, on GPUs,
+        and one that lets a single value through."""
+        jointly = processes.many() and self.device.type in ("cuda", "xpu") and at_once < batch_norm.FEW
+        take_back = batch_norm.let_single_values_through(self.model)
+        try:
+            with batch_norm.synchronized(self.model, jointly):
+                yield
+        finally:
+            take_back()
+
+    def prepare(self, number: int) -> None:
+        """Make ready to train the stage of that number: its parameters, its modes and, once, its optimizer."""
+        stage = self.job.stages[number]
+        if self._stage != number:
+            strategy.prepare(self.model, self.job.blocks, stage.first)
+            plain = strategy.optimizer(self.model, self.job.blocks, stage, self.settings, fused=self.fused)
+            network = torch.compile(self.model) if self.settings.compile else self.model
+            self.trained, self.optimizer = self.joined.prepare(network, plain)
+            self._stage = number
+        strategy.train_mode(self.model, self.job.blocks, stage.first, self.job.batch_norm)
+
+    def gradients(self, pixels: torch.Tensor, images: list[int], at_once: int) -> torch.Tensor:
+        """Add the gradients of a whole batch, uint8 `(n, 3, h, w)` of the training `images`, in pieces of at most
+        `at_once`; returns the mean loss, a scalar on the device."""
+        inputs = augment.as_inputs(pixels, self.job.contract.mean, self.job.contract.std, self.device)
+        target = torch.from_numpy(self.job.labels[images]).to(self.device)
+        if self.mix is not None:
+            inputs, target = self.mix(inputs, target)
+        total = torch.zeros((), device=self.device)
+        # Even pieces: BatchNorm cannot estimate statistics from one image that is left over.
+        pieces = -(-len(inputs) // at_once)
+        parts = zip(inputs.tensor_split(pieces), target.tensor_split(pieces), strict=True)
+        for number, (some, expected) in enumerate(parts, 1):
+            with contextlib.nullcontext() if number == pieces else self.joined.no_sync(self.trained):
+                part = self.loss(some, expected).sum() / len(inputs)
+                self.joined.backward(part)
+            total += part.detach()
+        return total
+
+    def loss(self, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """float32 `(n,)` on normalized `(n, 3, h, w)`."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            answer = self.trained(inputs)
+        return per_image(answer, target, self.class_weights, self.settings.label_smoothing)
+
+    def step(self, scale: float) -> torch.Tensor | None:
+        """Move the weights, at `scale` of every group's peak rate; returns the gradients' norm where it was clipped."""
+        norm = None
+        if self.settings.clip_norm:
+            norm = self.joined.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * scale
+        if self.fused:
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad = resume.laid_out_as(parameter.grad, parameter)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return norm
+
+    @property
+    def lr(self) -> float:
+        """The head's present rate."""
+        return float(self.optimizer.param_groups[-1]["lr"])
+
+    def forget_gradients(self) -> None:
+        """Of a batch that was given up, and what the allocator keeps of it."""
+        self.optimizer.zero_grad()
+        accelerator.free_cached(self.device)
+
+    def mean(self, loss: torch.Tensor) -> float:
+        """Over all processes; waits for the device."""
+        return float(self.joined.reduce(loss, "mean") if processes.many() else loss)
+
+    def judged(self) -> nn.Module:
+        """What would be kept: the average, once there is one."""
+        return self.model if self.average is None or not int(self.average.n_averaged) else self.average.module
+
+    def logits(self, between: Callable[[], None]) -> torch.Tensor:
+        """float32 `(n, classes)` of what would be kept, over the validation images."""
+        return inference.logits(self.judged(), self.job.val, self.job.contract, self.device, between=between)
+
+    def share_statistics(self) -> None:
+        """Every process has BatchNorm statistics of its own; the main one's are what is written, so they are judged."""
+        for model in (self.model, self.average):
+            if model is not None:
+                processes.share(model.buffers())
+
+    def state(self) -> resume.Tensors:
+        """Every tensor that the next step depends on."""
+        return resume.pack(self.model, self.average, self.optimizer)
+
+    def load(self, tensors: resume.Tensors) -> None:
+        """What `state` gave, in place."""
+        resume.unpack(tensors, self.model, self.average, self.optimizer)
+
+    def end(self, weights: resume.Tensors) -> None:
+        """Leave `weights` in the model, on the CPU, as its owner gave it."""
+        self.model.load_state_dict(weights)
+        self.model.to("cpu").to(memory_format=torch.contiguous_format).eval().requires_grad_(True)
