@@ -12,6 +12,7 @@ import typer
 from edge_tl.cli import bench_text, fleet, saved_results
 from edge_tl.cli.console import AllowFallback, Artifacts, Debug, Device, Json, Progress, finish, say
 from edge_tl.cli.grouped import Grouped
+from edge_tl.cli.options import Factory, permit
 from edge_tl.cli.saving import check_out, save_to, saved
 from edge_tl.target.errors import BadInput, ForeignModel
 
@@ -149,6 +150,7 @@ def bench(
         Path | None,
         typer.Option("--run", help="The run it was exported from: PyTorch is timed with its model."),
     ] = None,
+    factory: Factory = None,
     on: fleet.On = None,
     targets: fleet.Targets = None,
     wheels: fleet.Wheels = None,
@@ -223,6 +225,7 @@ def bench(
         else:
             field = room.contestants(loaded, chosen, **where)
             try:
+                permit(factory)
                 field = _with_pytorch(loaded, field, device, run)
             except ForeignModel as error:
                 skipped.append({"artifact": "pytorch", "reason": str(error)})
@@ -296,7 +299,10 @@ def _check_options(ctx: typer.Context) -> None:
     if value["parts"] and not swept:
         refuse(("blocks",), "has no effect on --parts, whose processes are not timed in turns. Leave it out.")
     if paced or value["aa"] or value["parts"] or value["throughput"] or swept:
-        refuse(("run",), "has no effect here: PyTorch is timed beside the artifacts only. Leave it out.")
+        refuse(
+            ("run", "factory"),
+            "has no effect here: PyTorch is timed beside the artifacts only. Leave it out.",
+        )
     if (value["aa"] or value["minutes"] is not None) and len(value["artifact"] or ()) > 1:
         raise BadInput("--aa and --minutes measure one artifact. Give --artifact once.")
 
@@ -319,10 +325,13 @@ def _with_pytorch(
                 f'--run {run}: PyTorch is not installed here. Leave it out, or: pip install "edge-tl[host]"'
             )
         return field
-    from edge_tl.host import checkpoint
+    from edge_tl.host import checkpoint, factories
     from edge_tl.host.bundling.pack import torch_contestants
 
-    if run and checkpoint.read(run)["labels"] != bundle.labels:
+    record = checkpoint.read(run) if run else None
+    if record:
+        factories.check(record["model"], f"{run}/{checkpoint.RECORD}")
+    if record and record["labels"] != bundle.labels:
         raise BadInput(f"--run {run}: its classes are not the bundle's. Give the run it was exported from.")
     return [*torch_contestants(run, bundle.record, device=device), *field]
 

@@ -203,7 +203,7 @@ def import_(
         f"{result['run']}: {result['model']}, {result['classes']} classes\n"
         f"{_accuracy(result['metrics'])}; {result['seconds']['total']:.1f} s",
         as_json=json,
-        then=f"next: edge-tl export {result['run']} --int8",
+        then=f"next: edge-tl export {result['run']} --int8" + (f" --factory {factory}" if factory else ""),
     )
 
 
@@ -294,6 +294,7 @@ def export(
     thorough: Annotated[
         bool, typer.Option("--thorough", help="Time long enough for a p99 (minutes).")
     ] = False,
+    factory: options.Factory = None,
     out: Out = None,
     overwrite: Overwrite = False,
     set_: Settings = None,
@@ -316,6 +317,7 @@ def export(
         "export.max_size_mb": max_size,
         "data.max_pixels": max_pixels,
     }
+    options.permit(factory)
     recipe = options.of_run(run).changed(flags, set_).recipe()
     say(_budget(recipe.export.max_drop))
     with Progress() as progress:

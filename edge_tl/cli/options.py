@@ -69,6 +69,23 @@ _OPTIONS = {
 }
 
 
+Factory = Annotated[
+    str | None,
+    typer.Option(
+        help="The package.module:function that the run was imported with, where it was: it is code."
+    ),
+]
+
+
+def permit(factory: str | None) -> None:
+    """Let a run whose model `factory` makes be opened."""
+    from edge_tl.host import factories
+    from edge_tl.host.settings import FACTORY
+
+    if factory is not None:
+        factories.permit(f"{FACTORY}{factory}")
+
+
 @dataclass(frozen=True)
 class Asked:
     """`settings` of a recipe, not yet validated; `source` is what an error calls them, `typed` what it calls the fields

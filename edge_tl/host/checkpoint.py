@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch import nn
 
-from edge_tl.host import zoo
+from edge_tl.host import factories, zoo
 from edge_tl.host.settings import Recipe
 from edge_tl.target.errors import BadInput
 from edge_tl.target.files import read_json, sha256_file, write_atomic, write_json
@@ -107,7 +107,8 @@ def _unfinished(run: Path) -> str:
 
 
 def load(run: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The fine-tuned model in evaluation mode, and the record. Raises `BadInput` when a file was altered."""
+    """The fine-tuned model in evaluation mode, and the record. Raises `BadInput` when a file was altered, and for a
+    model of a factory that nobody named: see `factories`."""
     record = read(run)
     files, path = record["files"], run / WEIGHTS
     if not isinstance(files, list) or [e.get("path") for e in files if isinstance(e, dict)] != [WEIGHTS]:
@@ -116,6 +117,7 @@ def load(run: Path) -> tuple[nn.Module, dict[str, Any]]:
         )
     if not path.is_file() or sha256_file(path) != files[0].get("sha256"):
         raise BadInput(f"damaged run: {path} is not what was saved. Fine-tune again.")
+    factories.check(record["model"], str(run / RECORD))
     model = zoo.build(
         record["model"],
         len(record["labels"]),

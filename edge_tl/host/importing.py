@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edge_tl.host import accelerator, checkpoint, keeping, weights, zoo
+from edge_tl.host import accelerator, checkpoint, factories, keeping, weights, zoo
 from edge_tl.host.bundling.evidence import evaluate
 from edge_tl.host.images import data, listing
 from edge_tl.host.images.survey import survey
@@ -76,6 +76,8 @@ def adopt(
     run = keeping.run_folder(
         Path("runs") / path.name.split(".")[0], recipe, out, overwrite=overwrite, note=note
     )
+    if name.startswith(zoo.FACTORY):  # the caller's word, so the run that comes of it may be opened here
+        factories.permit(name)
     state = weights.read_state(path)
     model, pooled = _fitted(name, state, path)
     outputs = _outputs(model, contract, name)
