@@ -14,7 +14,10 @@ def main() -> None:
         from edge_tl import cli
     except KeyboardInterrupt:
         sys.exit(130)
-    cli.main()
+    try:
+        cli.main()
+    finally:
+        cli.interrupts.ignored()  # an impatient Ctrl-C while Python ends would be another exit code
 
 
 def _leave_working_folder() -> None:

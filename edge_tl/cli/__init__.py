@@ -5,17 +5,14 @@ Importing it must not import PyTorch or a runtime: a verb imports its room when 
 
 from __future__ import annotations
 
-import io
-import signal
 import sys
 import traceback
-from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from edge_tl import __version__
-from edge_tl.cli import bench, compare, desk, device, recipes, slim
+from edge_tl.cli import bench, compare, desk, device, interrupts, recipes, slim, streams
 from edge_tl.cli.console import complain
 from edge_tl.cli.grouped import HELP
 from edge_tl.target.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EdgeTLError, MissingExtra
@@ -71,33 +68,40 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one verb and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
-    for stream in (sys.stdout, sys.stderr):
-        # A label that the terminal cannot show must not end the verb.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGTERM, _interrupt)  # a stopped verb cleans up as an interrupted one does
-    try:
-        code = app(arguments, prog_name="edge-tl", standalone_mode=False)
-        if code == EXIT_INTERRUPTED:  # some versions of Typer make a code of the interrupt
-            raise KeyboardInterrupt
-        sys.exit(code if isinstance(code, int) else 0)
-    except (KeyboardInterrupt, typer.Abort):
-        complain(
-            "interrupted. Nothing half-written is left. A training goes on with --resume; run others again."
-        )
-        sys.exit(EXIT_INTERRUPTED)
-    except Exception as error:
-        # A usage error's class is click's or Typer's own, by version.
-        if show := getattr(error, "show", None):
-            if given := _given(error, arguments):
-                complain(f"{given}: {_words(error)} See `edge-tl {arguments[0]} --help`.")
-            else:
-                show(file=sys.stderr)
-            sys.exit(EXIT_BAD_INPUT)
-        if debug:
-            traceback.print_exc()
-        complain(_sentence(error))
-        sys.exit(error.exit_code if isinstance(error, EdgeTLError) else EXIT_BAD_INPUT)
+    streams.make_patient()
+    with interrupts.heeded() as interrupt:
+        try:
+            code = app(arguments, prog_name="edge-tl", standalone_mode=False)
+            sys.stdout.flush()
+            if code == EXIT_INTERRUPTED:  # some versions of Typer make a code of the interrupt
+                raise KeyboardInterrupt
+            sys.exit(code if isinstance(code, int) else 0)
+        except (KeyboardInterrupt, typer.Abort):
+            _interrupted()
+        except Exception as error:
+            if interrupt.heard:  # what failed while it cleaned up
+                _interrupted()
+            _fail(error, arguments, debug=debug)
+
+
+def _interrupted() -> NoReturn:
+    complain("interrupted. Nothing half-written is left. A training goes on with --resume; run others again.")
+    sys.exit(EXIT_INTERRUPTED)
+
+
+def _fail(error: Exception, arguments: list[str], *, debug: bool) -> NoReturn:
+    streams.settle()
+    # A usage error's class is click's or Typer's own, by version.
+    if show := getattr(error, "show", None):
+        if given := _given(error, arguments):
+            complain(f"{given}: {_words(error)} See `edge-tl {arguments[0]} --help`.")
+        else:
+            show(file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    if debug:
+        traceback.print_exc()
+    complain(_sentence(error))
+    sys.exit(error.exit_code if isinstance(error, EdgeTLError) else EXIT_BAD_INPUT)
 
 
 def _given(error: Exception, arguments: list[str]) -> str | None:
@@ -125,7 +129,3 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename or ''}. Nothing half-written was left as a result."
     return f"unexpected {type(error).__name__}: {error}. Run again with --debug and report what it prints."
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
