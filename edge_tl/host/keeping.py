@@ -25,6 +25,8 @@ Settings = Mapping[str, Any]
 _SHOWN = 4  # differences in a message
 # What changes how a run is made, not what it becomes.
 _OF_THE_WAY = ("name", "train.workers", "train.checkpoint_seconds", "train.tensorboard", "export.")
+# What an unfinished training goes on with, whatever it was at the start.
+_MOVABLE = ("data.path ", "train.micro_batch ")
 _PATHS = ("data.path", "model.weights")
 
 
@@ -103,6 +105,17 @@ def bundle_folder(
 def is_same(run: Path, recipe: Recipe) -> bool:
     """Whether `run` is finished and what `recipe` makes, and not an older run that another was to replace."""
     return _is_finished(run) and _changes(run, recipe.model_dump(mode="json")) == []
+
+
+def refuse_another(run: Path, recipe: Recipe) -> None:
+    """Raises `BadInput` that names what differs, where the unfinished training in `run` is one of other settings. Which
+    images are where, and how many go through the model at once, it may go on with."""
+    changes = _changes(run, recipe.model_dump(mode="json")) or []
+    if others := [each for each in changes if not each.startswith(_MOVABLE)]:
+        raise BadInput(
+            f"{run} holds the unfinished training of another recipe; asked for: {_few(others)}. "
+            "Resume with what it was started with, or give another --out."
+        )
 
 
 def _numbered(base: Path) -> Iterator[Path]:

@@ -251,6 +251,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(sixty: Path, tmp_path: Path, s
     done = shell("finetune", sixty, *options, "--out", run)
     assert done.code == 2
     assert "holds an unfinished training. Add --resume" in done.err
+    done = shell("finetune", sixty, *options, "--lr", "0.02", "--resume", "--out", run)
+    assert done.code == 2
+    assert "unfinished training of another recipe; asked for: train.lr 0.02 (there 0.01)" in done.err
     again = finish(
         start(["edge_tl"], "finetune", run, "--resume", "--json")
     )  # the folder alone says what it was

@@ -220,7 +220,9 @@ def _claim(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> None:
             f"{run} holds an unfinished training. Add --resume to go on with it, choose another --out, or add "
             "--overwrite to start it anew."
         )
-    if not (run / resume.STATE).is_file():  # a refused attempt to resume must not change what can be resumed
+    if (run / resume.STATE).is_file():
+        keeping.refuse_another(run, recipe)
+    else:  # a refused attempt to resume must not change what can be resumed
         checkpoint.write_recipe(run, recipe)
 
 

@@ -49,7 +49,7 @@ class Position:
     loss_sum: float = 0.0
     micro_batch: int = 0
     micro_batch_asked: int = 0
-    """What the recipe said when `micro_batch` began to shrink from it."""
+    """What the recipe said, 0 for nothing; `micro_batch` shrinks from there when memory runs out."""
     rate: float = 1.0
     """Halved once when the loss is no longer a number."""
     best: float = -math.inf

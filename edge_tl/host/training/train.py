@@ -76,8 +76,11 @@ class _Trainer:
         self.steps = batches.steps_per_epoch(len(job.labels), settings.batch_size)
         self.ends = np.cumsum([stage.epochs for stage in job.stages]).tolist()
         self.network = Network(job, reach(settings.ema, self.steps * self.ends[-1]))
-        self.asked = settings.micro_batch or settings.batch_size
-        self.at = Position(steps=self.steps, micro_batch=self.asked, micro_batch_asked=self.asked)
+        self.at = Position(
+            steps=self.steps,
+            micro_batch=settings.micro_batch or settings.batch_size,
+            micro_batch_asked=settings.micro_batch or 0,
+        )
         self.started = self.saved = perf_counter()
         self.last: list[batches.Key] = []
         self.means = feed.settle(job, self.network.device)
@@ -293,9 +296,10 @@ class _Trainer:
         if processes.is_main():
             resume.settle_best(self.folder, self.at.best_sha256)
         processes.wait()
-        if self.at.micro_batch_asked != self.asked:
-            self.at.micro_batch = self.at.micro_batch_asked = self.asked
-            self.note(f"{self.asked} images at once from here on")
+        asked = self.settings.micro_batch
+        if asked and asked != self.at.micro_batch_asked:
+            self.at.micro_batch = self.at.micro_batch_asked = asked
+            self.note(f"{asked} images at once from here on")
         if self.network.device.type == "cpu" and facts["threads"] != torch.get_num_threads():
             # Sums are split among the threads, and floating-point sums depend on the order.
             self.note(

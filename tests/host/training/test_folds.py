@@ -199,7 +199,7 @@ def test_a_refused_resume_changes_nothing_that_can_be_resumed(folder: Path, tmp_
 
     with pytest.raises(KeyboardInterrupt):
         finetune(settings(0.01), tmp_path / "run", watch=die)
-    with pytest.raises(BadInput, match="another recipe"):
+    with pytest.raises(BadInput, match=r"another recipe; asked for: train\.lr 0\.02 \(there 0\.01\)"):
         finetune(settings(0.02), tmp_path / "run", resumed=True)
     written = recipes.parse(recipes.load(tmp_path / "run" / "recipe.yaml"))
     assert written.train.lr == 0.01
