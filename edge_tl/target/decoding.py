@@ -12,12 +12,13 @@ import re
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from edge_tl.target import grey
+from edge_tl.target import exif, grey, wide
 from edge_tl.target.errors import BadImage
 from edge_tl.target.reading import Encoded, passing, patiently, read
 
@@ -51,16 +52,6 @@ _EXTRA = 'pip install "edge-tl[heic]"'
 _HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"}
 _AVIF = {b"avif", b"avis"}
 _MOST_BYTES_A_PIXEL = 16  # four channels of 32 bits
-_ORIENTATION = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 @dataclass(frozen=True)
@@ -146,17 +137,28 @@ def _from_bytes(name: str, content: bytes, limit: float) -> Decoded:
     with _Raised(limit):
         try:
             image = Image.open(io.BytesIO(content), formats=kinds)
-        except UnidentifiedImageError:
-            if not content.startswith(b"\xff\xd8"):
+        except Exception:  # a damaged EXIF block is enough for that, though the pixels are whole
+            whole = content
+            content, block = exif.without(whole)
+            if content == whole:
                 raise
-            # A damaged EXIF block can keep Pillow from opening a JPEG whose pixels are whole.
-            content, exif = _without_exif(content)
-            image = Image.open(io.BytesIO(content), formats=["JPEG"])
-            image.info["exif"] = exif
+            image = Image.open(io.BytesIO(content), formats=kinds)
+            image.info |= {"exif": block} if block else {}
         with image:
             if (pixels := image.width * image.height) > limit:
                 raise _too_many(name, pixels, limit)
-            return _upright_rgb(image)
+            low_bytes = wide.low_bytes(image)
+            decoded = _upright_rgb(image)
+        if not low_bytes or any(high for _, high in _bands(decoded.image)):
+            return decoded
+        with Image.open(io.BytesIO(content), formats=kinds) as image:
+            image.tile = low_bytes
+            again = _upright_rgb(image)
+        return (
+            replace(again, remark=grey.EIGHT_BITS)
+            if any(high for _, high in _bands(again.image))
+            else decoded
+        )
 
 
 def _kinds(name: str, content: bytes) -> list[str]:
@@ -184,7 +186,7 @@ def _brands(content: bytes) -> set[bytes]:
 
 def _upright_rgb(image: Image.Image) -> Decoded:
     image.load()
-    turn = _TURNS.get(_orientation(image))
+    turn = exif.turn(image)
     rgb, remark = image, None
     if image.mode.startswith(("I", "F")):  # Pillow's conversion would clip them to white
         levels, remark = grey.to_levels(np.asarray(image))
@@ -199,29 +201,9 @@ def _upright_rgb(image: Image.Image) -> Decoded:
     return Decoded(upright, remark)
 
 
-def _orientation(image: Image.Image) -> int:
-    """As Pillow finds it, which looks into EXIF and XMP; 1 where it finds nothing that it can read."""
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-        return int(value) if value in _TURNS else 1
-    except Exception as error:  # of a damaged block it raises anything
-        if passing(error):
-            raise
-        return 1
-
-
-def _without_exif(content: bytes) -> tuple[bytes, bytes]:
-    """A JPEG without its APP1 segments, and the EXIF block that was among them."""
-    kept, exif, at = [content[:2]], b"", 2
-    while content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] not in (b"\xda", b""):
-        end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-        segment = content[at:end]
-        if segment[1:2] != b"\xe1":
-            kept.append(segment)
-        elif segment[4:10] == b"Exif\0\0":
-            exif = segment[4:]
-        at = end
-    return b"".join([*kept, content[at:]]), exif
+def _bands(image: Image.Image) -> Any:
+    """Least and largest level of each band."""
+    return image.getextrema()
 
 
 class _Raised:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNIT = "grey levels from 0 to 1, taken as black to white"
-EIGHT_BITS = "wide grey levels that keep to 0..255, taken as 8 bits"
-SIXTEEN_BITS = "wide grey levels that keep to 0..65535, taken as 16 bits"
+EIGHT_BITS = "values wider than 8 bits that keep to 0..255, taken as 8 bits"
+SIXTEEN_BITS = "values wider than 16 bits that keep to 0..65535, taken as 16 bits"
 FAINT = (
     "16-bit grey levels below 4096, almost black as 16 bits: rescale the files if they hold 12 bits or fewer"
 )

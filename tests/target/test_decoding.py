@@ -131,6 +131,23 @@ def test_a_block_that_keeps_pillow_from_opening_the_file_costs_at_most_the_orien
         decode(b"\xff\xd8\xff\xe1\0\x08Exif\0\0")
 
 
+def test_avif_whose_metadata_is_damaged_is_read() -> None:
+    buffer = io.BytesIO()
+    try:
+        PICTURE.save(buffer, "AVIF", exif=exif(6), quality=100)
+    except (OSError, KeyError):
+        pytest.skip("this Pillow writes no AVIF")
+    whole = buffer.getvalue()
+    at = max(whole.find(b"MM\0*"), whole.find(b"II*\0"))
+    assert at > 0
+    damaged = whole[:at] + b"XX" + whole[at + 2 :]
+    with pytest.raises((Image.UnidentifiedImageError, ValueError)):
+        Image.open(io.BytesIO(damaged))
+    want = np.asarray(decode(whole))
+    assert want.shape == (12, 16, 3)
+    assert np.array_equal(np.asarray(decode(damaged)), want)
+
+
 @pytest.mark.parametrize(
     "error", [TypeError("x"), AttributeError("x"), KeyError("x"), struct.error("x"), Exception()]
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,61 @@ def test_the_same_picture_however_wide_it_is_stored(name: str) -> None:
     np.testing.assert_array_equal(np.asarray(got.image), np.stack([PICTURE] * 3, -1))
     assert got.remark == remark
     assert np.array_equal(np.asarray(decode(content)), np.asarray(got.image))
+
+
+def png_of_16_bits(values: Any, kind: int) -> bytes:
+    """What Pillow cannot write: colour of 16 bits a channel."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+@pytest.mark.parametrize(("channels", "kind"), [(3, 2), (4, 6)])
+def test_colour_of_sixteen_bits_that_holds_eight_is_not_black(channels: int, kind: int) -> None:
+    colours = RNG.integers(0, 256, (40, 30, channels), dtype=np.uint16)
+    for values, remark in ((colours, grey.EIGHT_BITS), (colours * 257, None)):
+        got = examine(png_of_16_bits(values, kind))
+        np.testing.assert_array_equal(np.asarray(got.image), colours[..., :3])
+        assert got.remark == remark
+    black = examine(png_of_16_bits(colours * 0, kind))
+    assert (black.image.getextrema(), black.remark) == (((0, 0),) * 3, None)
+
+
+def test_a_colour_tiff_of_sixteen_bits_too() -> None:
+    """In both byte orders."""
+    colours = RNG.integers(0, 256, (40, 30, 3), dtype=np.uint16)
+    for order, bytes_ in (("II", "<"), ("MM", ">")):
+        pixels = colours.astype(f"{bytes_}u2").tobytes()
+        tags = [
+            (256, 30),
+            (257, 40),
+            (258, 16),
+            (259, 1),
+            (262, 2),
+            (273, 8),
+            (277, 3),
+            (278, 40),
+            (279, len(pixels)),
+        ]
+        body = struct.pack(f"{bytes_}H", len(tags))
+        for tag, value in tags:
+            bits = tag == 258
+            at = 8 + len(pixels) if bits else value
+            body += struct.pack(f"{bytes_}HHII", tag, 3 if bits else 4, 3 if bits else 1, at)
+        bits_at = 8 + len(pixels)
+        head = order.encode() + struct.pack(f"{bytes_}HI", 42, bits_at + 6)
+        content = head + pixels + struct.pack(f"{bytes_}HHH", 16, 16, 16) + body + b"\0\0\0\0"
+        got = examine(content)
+        np.testing.assert_array_equal(np.asarray(got.image), colours)
+        assert got.remark == grey.EIGHT_BITS
 
 
 def test_what_lies_outside_of_sixteen_bits_is_stretched() -> None:

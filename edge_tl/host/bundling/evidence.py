@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
@@ -21,7 +22,7 @@ from edge_tl.host.images.data import Dataset, Sample
 from edge_tl.host.images.shards import Member
 from edge_tl.target import bundle as bundles
 from edge_tl.target.contract import Preprocess
-from edge_tl.target.decoding import anywhere, decode
+from edge_tl.target.decoding import anywhere, decode, pixel_limit
 from edge_tl.target.errors import BadInput, EdgeTLError
 from edge_tl.target.loader import Batch, batches
 from edge_tl.target.progress import Progress
@@ -159,7 +160,8 @@ def _portable(source: Path | Member, contract: Preprocess) -> tuple[str, bytes]:
     if anywhere(content):
         return source.suffix.lower(), content
     image = decode(content, max_pixels=contract.max_pixels)
-    image.thumbnail((1024, 1024))
+    side = math.isqrt(int(min(pixel_limit(None), 1024**2)))
+    image.thumbnail((side, side))
     return ".jpg", _encoded(image, "JPEG", quality=95)
 
 
