@@ -31,6 +31,7 @@ from edge_tl.host.training.features import Features
 from edge_tl.host.training.job import Job, Position
 from edge_tl.host.weights import Source
 from edge_tl.target.contract import Preprocess
+from edge_tl.target.errors import BadImage
 from edge_tl.target.loader import batches
 from edge_tl.target.progress import Progress
 from edge_tl.target.runtime import Logits
@@ -187,7 +188,10 @@ def judge(
     samples: Sequence[Sample],
     found: Features | None,
 ) -> Logits:
-    """float32 `(n, classes)`: what the model answers on `samples`, preprocessed as the device will."""
+    """float32 `(n, classes)`: what the model answers on `samples`, preprocessed as the device will.
+
+    Raises `BadImage` for an image that went bad since it was looked at, `ReadError` for one that cannot be read now.
+    """
     device = accelerator.device()
     # A GPU may have computed the features in bfloat16; what is written computes in float32.
     if learned.features_head is not None and found is not None and not accelerator.has_bf16(device):
@@ -201,7 +205,15 @@ def judge(
         device=device.type,
         threads=processes.threads(),
     )
-    return np.concatenate([runtime(batch.inputs) for batch in batches(contract, dataset.sources(samples))])
+    sources, logits = dataset.sources(samples), []
+    for batch in batches(contract, sources):
+        for (
+            position,
+            reason,
+        ) in batch.bad.items():  # it was whole a while ago; without it labels would not fit
+            raise BadImage(str(sources[position]), reason)
+        logits.append(runtime(batch.inputs))
+    return np.concatenate(logits)
 
 
 def labels_of(samples: Sequence[Sample]) -> Labels:

@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge_tl.host import recipe as recipes
 from edge_tl.host.images import augment
+from edge_tl.host.images.data import Dataset, Sample
 from edge_tl.host.images.decoded import shrunk
 from edge_tl.host.training import learn
 from edge_tl.host.training.finetune import finetune
 from edge_tl.host.training.job import Job, Position
+from edge_tl.host.weights import open_source
+from edge_tl.target.errors import BadImage
 
 
 class Given(Exception):
@@ -93,3 +97,17 @@ def test_a_small_set_keeps_the_statistics_of_its_weights(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     assert given(images, tmp_path / "run", monkeypatch, "none", 48).batch_norm == "frozen"
+
+
+def test_an_image_that_went_bad_is_named_and_its_neighbour_does_not_get_its_label(tmp_path: Path):
+    """Judged without it, logits and labels were of different lengths."""
+    for i in range(3):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (64, 64, 3), np.uint8)).save(
+            tmp_path / f"{i}.png"
+        )
+    (tmp_path / "1.png").write_text("text")
+    samples = [Sample(f"{i}.png", i % 2, str(i), "test") for i in range(3)]
+    source = open_source("mobilenet_v3_small", "embedded", image_size=64)
+    learned = learn.Learned(source.model, "full", "", {}, 0.0, None)
+    with pytest.raises(BadImage, match=r"1\.png: not an image"):
+        learn.judge(learned, source.contract, Dataset(tmp_path, ["a", "b"], samples), samples, None)
