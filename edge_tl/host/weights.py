@@ -75,6 +75,7 @@ def open_source(name: str, weights: str, **contract_changes: Any) -> Source:
         origin = Path(weights).name
     contract = changed(contract, **contract_changes)
     zoo.check_size(name, min(contract.input_size))
+    zoo.check_takes(model, name, contract.input_size[0])
     return Source(model, contract, zoo.head_path(name, pooled=pooled), pooled, origin, name)
 
 

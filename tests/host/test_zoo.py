@@ -11,6 +11,7 @@ import torchvision.models as tv
 from torch import nn
 
 from edge_tl.host import zoo
+from edge_tl.host.weights import open_source
 from edge_tl.target.errors import BadInput, MissingExtra
 
 ROWS = sorted(zoo.ZOO)
@@ -194,6 +195,43 @@ def test_sizes_that_vanish_are_refused():
     zoo.check_size("mobilenet_v2", 32)
     with pytest.raises(BadInput, match="64: inception_v3 needs at least 75 pixels"):
         zoo.check_size("inception_v3", 64)
+
+
+def test_sizes_that_a_transformer_cannot_take_are_refused_with_those_it_can():
+    pytest.importorskip("timm")
+    name = "timm:vit_tiny_patch16_224"
+    model = zoo.build(name, 2)
+    zoo.check_takes(model, name, 224)
+    with pytest.raises(
+        BadInput, match=r"image size 96: timm:vit_tiny_patch16_224 cannot take it \(.*224.*\)"
+    ) as caught:
+        zoo.check_takes(model, name, 96)
+    assert str(caught.value).endswith("It takes 224 pixels.")
+    with pytest.raises(BadInput, match="image size 160"):  # before anything is read
+        open_source(name, "none", image_size=160)
+
+
+class Sums(nn.Module):
+    """A network that must see numbers: shapes alone cannot follow it. It fails below 64 pixels."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pooled = nn.functional.max_pool2d(x, 64)
+        return pooled.sum() * x.mean((2, 3)) if float(x.sum()) >= 0 else x.mean((2, 3))
+
+
+def test_what_shapes_cannot_follow_is_computed():
+    zoo.check_takes(Sums(), "sums", 64)
+    with pytest.raises(BadInput, match="image size 48: sums cannot take it"):
+        zoo.check_takes(Sums(), "sums", 48)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "squeezenet1_1", "inception_v3", "shufflenet_v2_x0_5"])
+def test_usual_networks_take_any_size(name: str):
+    model = zoo.build(name, 2)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    for size in (96, 161):
+        zoo.check_takes(model, name, size)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 def test_an_unknown_model_is_refused_with_all_names():

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from edge_tl.host import accelerator, checkpoint, keeping, processes
+from edge_tl.host import accelerator, checkpoint, keeping, processes, zoo
 from edge_tl.host.images import data, listing
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.images.survey import survey
@@ -99,6 +99,8 @@ def finetune(
         recipe.model.weights,
         **recipe.model.model_dump(include=CONTRACT_FIELDS),
     )
+    for size in recipe.train.image_sizes or () if recipe.train.strategy != "head" else ():
+        zoo.check_takes(source.model, recipe.model.name, size)
     source = replace(source, contract=replace(source.contract, max_pixels=recipe.data.max_pixels))
     if source.origin == "none":
         note("NOTHING IS TRANSFERRED: --weights none leaves the backbone random; expect a poor classifier.")
