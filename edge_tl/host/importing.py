@@ -31,7 +31,7 @@ from edge_tl.host.training.metrics import metrics
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import BadInput, EdgeTLError
 from edge_tl.target.files import read_json
-from edge_tl.target.names import cleaned
+from edge_tl.target.names import cleaned, same
 from edge_tl.target.progress import Progress, no_progress
 
 STRATEGY = "import"
@@ -249,6 +249,10 @@ def _matched(found: data.Listing, outputs: int, labels: Path | None, reorder: bo
                 else "Give the folder it was trained for, or its labels with --labels FILE."
             )
         )
+    form = {
+        same(label): label for label in given
+    }  # a folder may be called by another Unicode form of the label
+    found = replace(found, labels=[form.get(same(label), label) for label in found.labels])
     if given == found.labels:
         return found
     if foreign := [label for label in found.labels if label not in given]:

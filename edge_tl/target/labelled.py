@@ -43,6 +43,11 @@ def labelled_files(labels: Sequence[str], data: Path) -> Labelled:
     root = data
     if {same(f.name) for f in class_folders(data)} - set(number):  # not classes: splits that hold them
         splits = layout(data).splits
+        if list(splits) == ["train"]:
+            raise BadInput(
+                f"{printable(str(data))} holds training images alone. Give images that the model has not seen, in "
+                f"test/ or val/ beside them; to judge on the training images give {printable(str(splits['train']))}."
+            )
         root = splits.get("test") or splits.get("val") or splits.get("") or data
     folders = class_folders(root)
     if {same(f.name) for f in folders} - set(number) or not folders:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tarfile
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
 from edge_tl.host import checkpoint, importing, weights, zoo
+from edge_tl.host.images.data import Listing, Sample
 from edge_tl.host.settings import Recipe
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import BadInput
@@ -232,6 +234,15 @@ def test_labels_in_the_order_of_the_folder_change_nothing(
         result = importing.adopt(whole, asked(images), tmp_path / "run", labels=given, **options)
         assert result["labels"] == finetuned["labels"]
         assert result["metrics"]["confusion"] == finetuned["metrics"]["confusion"]
+
+
+def test_a_label_and_its_folder_may_be_of_two_unicode_forms(tmp_path: Path):
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    found = Listing(tmp_path, [decomposed, "thé"], [Sample("a.png", 0, "x"), Sample("b.png", 1, "y")])
+    given = lines(tmp_path / "labels.txt", [composed, "thé"])
+    assert importing._matched(found, 2, given, False).labels == [composed, "thé"]
+    given = lines(tmp_path / "labels.txt", ["thé", composed])
+    assert [s.label for s in importing._matched(found, 2, given, True).samples] == [1, 0]
 
 
 def test_labels_that_do_not_fit_are_refused(

@@ -253,6 +253,12 @@ def test_splits_by_any_usual_name_are_looked_into(
     assert labelled_files(LABELS, tmp_path / "outer").root == str(tmp_path / "outer" / "splits" / judged)
 
 
+def test_training_images_alone_are_refused_by_that_name(labelled: Path, tmp_path: Path) -> None:
+    shutil.copytree(labelled, tmp_path / "splits" / "Train")
+    with pytest.raises(BadInput, match="training images alone"):
+        labelled_files(LABELS, tmp_path / "splits")
+
+
 def test_two_folders_of_validation_images_are_refused(labelled: Path, tmp_path: Path) -> None:
     for name in ("train", "val", "valid"):
         shutil.copytree(labelled, tmp_path / "splits" / name)

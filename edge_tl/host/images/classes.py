@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edge_tl.target.errors import BadInput
-from edge_tl.target.folders import Listed, class_folders, images_in, kinds
+from edge_tl.target.folders import Listed, class_folders, images_in, kinds, passed_over
 from edge_tl.target.layout import layout
 from edge_tl.target.names import encodable, same, spelled
 from edge_tl.target.text import printable
 
 _BESIDE_SPLITS = "a folder beside the splits, so in none"
+_UNDERSCORES = "a folder whose name begins with __, so no class: rename it if it is one"
 _IN_NO_CLASS = "an image beside the class folders, so in none"
 
 
@@ -54,6 +55,7 @@ def from_folder(root: Path) -> Found:
         strays = images_in(folder, below=False)
         beside += [{"path": _below(root, p), "reason": _IN_NO_CLASS} for p in strays.images]
         beside += [{"path": _below(root, one.path), "reason": one.reason} for one in strays.left_out]
+        beside += [{"path": _below(root, p), "reason": _UNDERSCORES} for p in passed_over(folder)]
         for class_folder, name in _one_spelling(folder):
             label = spelling.setdefault(same(name), name)
             listed = images_in(class_folder)

@@ -78,6 +78,13 @@ def test_nothing_in_a_class_folder_vanishes(tmp_path: Path):
     assert data.Dataset.from_json(dataset.to_json(), dataset.labels) == dataset
 
 
+def test_a_folder_that_is_no_class_for_its_name_alone_is_told(tmp_path: Path):
+    classes(tmp_path, {"a": 6, "b": 6, "__background__": 3, "__MACOSX": 2})
+    dataset = data.settle(scan(tmp_path), {}, seed=0, **SHARES)
+    assert dataset.labels == ["a", "b"]
+    assert [entry["path"] for entry in dataset.skipped] == ["__background__"]
+
+
 def test_many_files_of_one_reason_are_named_in_part_and_counted(tmp_path: Path):
     classes(tmp_path, {"a": 50, "b": 9})
     found = scan(tmp_path)
