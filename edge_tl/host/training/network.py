@@ -19,6 +19,7 @@ from edge_tl.host.training import batch_norm, inference, resume, strategy
 from edge_tl.host.training.average import averaged
 from edge_tl.host.training.job import Job
 from edge_tl.host.training.loss import per_image
+from edge_tl.target.errors import BadInput
 
 
 class Network:
@@ -36,7 +37,15 @@ class Network:
         torch.set_num_threads(processes.threads())
         accelerator.reproduce(self.device, settings.deterministic)
         self.model = job.model.to(self.device).to(memory_format=torch.channels_last)
+        if broken := resume.not_finite(dict(self.model.named_parameters())):
+            raise BadInput(
+                f"the weights to start from hold numbers that are not finite ({broken}). Use others."
+            )
         self.average = averaged(self.model, decay) if decay > 0 else None
+        # A mask may be infinite for good.
+        self._constant = {
+            name for name, buffer in self.model.named_buffers() if resume.not_finite({name: buffer})
+        }
         self.mix = augment.of_batch(job.recipe.augment, job.classes)
         self.class_weights = None
         if settings.balance == "weights":
@@ -138,6 +147,11 @@ class Network:
     def state(self) -> resume.Tensors:
         """Every tensor that the next step depends on."""
         return resume.pack(self.model, self.average, self.optimizer)
+
+    def broken(self, tensors: resume.Tensors) -> str | None:
+        """The name of a tensor of `state` that has become NaN or infinite, or None."""
+        endings = tuple(f".{name}" for name in self._constant)
+        return resume.not_finite({key: value for key, value in tensors.items() if not key.endswith(endings)})
 
     def load(self, tensors: resume.Tensors) -> None:
         """What `state` gave, in place."""

@@ -187,7 +187,7 @@ class _Trainer:
         at, size = self.at, self.job.sizes[self.at.epoch]
         self.network.share_statistics()
         # What the last step broke is neither judged nor kept.
-        for broken in processes.gathered(resume.not_finite(self.network.state())):
+        for broken in processes.gathered(self.network.broken(self.network.state())):
             if broken:
                 raise _Diverged(f"{broken} was")
         logits = self.network.logits(self.stop.check)
@@ -271,7 +271,7 @@ class _Trainer:
         if processes.is_main():
             self.at.seconds = self._seconds()
             tensors = self.network.state()
-            if broken := resume.not_finite(tensors):
+            if broken := self.network.broken(tensors):
                 if not processes.many():
                     raise _Diverged(f"{broken} was")
                 return  # the next step's loss tells all of them

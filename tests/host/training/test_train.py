@@ -473,6 +473,36 @@ def test_what_is_not_finite_is_never_saved(
     assert "not a number in epoch 2 after step" in notes[0]
 
 
+def test_weights_that_start_broken_are_refused(make: Make, tmp_path: Path):
+    job = make("full")
+    with torch.no_grad():
+        next(job.model.parameters()).view(-1)[0] = torch.inf
+    with pytest.raises(BadInput, match=r"start from hold numbers that are not finite \(features"):
+        fit(job, tmp_path, key="k")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mask_may_be_infinite(make: Make, tmp_path: Path):
+    job = make("full", n=8, epochs=1, ema=0.5)
+    job.model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    assert len(fit(job, tmp_path, key="k").history) == 1
+
+
+def test_an_operator_without_a_fixed_order_is_named(make: Make, tmp_path: Path):
+    """What PyTorch raises on a GPU where somebody asked for the same bits."""
+    job = make("full", deterministic=True)
+
+    def torn(module: nn.Module, args: tuple[torch.Tensor]) -> None:
+        if module.training:
+            raise RuntimeError(
+                "adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation."
+            )
+
+    job.model.register_forward_pre_hook(torn)
+    with pytest.raises(BadInput, match=r"train\.deterministic: adaptive_avg_pool2d_backward_cuda"):
+        fit(job, tmp_path, key="k")
+
+
 def test_the_second_time_it_ends_and_names_the_images(make: Make, tmp_path: Path):
     job = make("full", epochs=2)
     poisoned(job.model, lambda call: call >= 7)
