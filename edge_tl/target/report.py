@@ -71,7 +71,13 @@ def run_markdown(record: dict[str, Any]) -> str:
     head = run_tables.head(record)
     facts = f"Weights: {words(record.get('weights'))}. Images: {sizes or DASH}."
     parts += [_escape(f"{facts} Head: {head}." if head else facts)]
-    lines = (run_tables.strategy(record), run_tables.kept(record), run_tables.cross_validation(record))
+    lines = (
+        run_tables.strategy(record),
+        run_tables.kept(record),
+        run_tables.cross_validation(record),
+        run_tables.unjudged(record),
+        run_tables.passed_over(record),
+    )
     parts += [_escape(line) for line in lines if line]
     if scores := run_tables.scores(record):
         parts += ["## Figures", _bullets(f"{key}: {value}" for key, value in scores)]

@@ -121,6 +121,26 @@ def cross_validation(record: dict[str, Any]) -> str | None:
     )
 
 
+def unjudged(record: dict[str, Any]) -> str | None:
+    """Which classes no image judges, in one line; None where every class has some."""
+    rows = (record.get("metrics") or {}).get("per_class") or []
+    absent = [words(row.get("label")) for row in rows if row.get("n") == 0]
+    if not absent:
+        return None
+    more = f" and {len(absent) - 6} more" if len(absent) > 6 else ""
+    return (
+        f"No image of {', '.join(absent[:6])}{more} is among those judged: the figures say nothing of "
+        f"{'it' if len(absent) == 1 else 'them'}, and macro figures, over all {len(rows)} classes, count 0."
+    )
+
+
+def passed_over(record: dict[str, Any]) -> str | None:
+    """How many files of the data are no images, by kind, in one line; None where there are none."""
+    found = (record.get("data") or {}).get("not_images") or []
+    counts = ", ".join(f"{number(entry.get('n'), 0)} {words(entry.get('kind'))}" for entry in found)
+    return f"Files that are no images, passed over: {counts}." if counts else None
+
+
 def head(record: dict[str, Any]) -> str | None:
     """What the classifier on the features is, in a few words; None where the record does not say."""
     found = record.get("head") or {}

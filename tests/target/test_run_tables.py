@@ -77,3 +77,18 @@ def test_heads_and_what_was_tried() -> None:
         None,
         None,
     )
+
+
+def test_what_no_image_judges_and_what_is_no_image_are_lines():
+    rows = [{"label": "a", "n": 4}, {"label": "few", "n": 0}, {"label": "c", "n": 2}]
+    record = {
+        "metrics": {"per_class": rows},
+        "data": {"not_images": [{"kind": ".xml", "n": 1200, "example": "a/0.xml"}]},
+    }
+    line = run_tables.unjudged(record)
+    assert line is not None
+    assert line.startswith("No image of few is among")
+    assert "over all 3 classes" in line
+    assert run_tables.passed_over(record) == "Files that are no images, passed over: 1,200 .xml."
+    assert run_tables.unjudged({"metrics": {"per_class": rows[:1]}}) is None
+    assert run_tables.passed_over({}) is None

@@ -70,6 +70,8 @@ def write_run_page(run_record: dict[str, Any], path: Path) -> None:
         run_tables.strategy(run_record),
         run_tables.kept(run_record),
         run_tables.cross_validation(run_record),
+        run_tables.unjudged(run_record),
+        run_tables.passed_over(run_record),
     )
     epochs = run_tables.epochs(history)
     stages = [name for name, _ in groupby(row["stage"] for row in epochs)]
