@@ -6,6 +6,8 @@ import errno
 import io
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -215,3 +217,31 @@ def test_names_that_are_not_utf8_are_listed_and_counted(tmp_path: Path) -> None:
     (entry,) = folders.kinds(folders.images_in(tmp_path).others)
     assert (entry["kind"], entry["n"]) == (".t\\xfft", 1)
     str(entry["example"]).encode()
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="root alone can become somebody else"
+)
+def test_what_a_person_may_not_read_is_named() -> None:
+    """As above, with the system's own answer: root makes the folder, nobody lists it."""
+    script = (
+        "import os, sys; from pathlib import Path; from edge_tl.target import folders\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "found = folders.images_in(Path(sys.argv[1]))\n"
+        "print([p.name for p in found.images], sorted((o.path.name, o.reason) for o in found.left_out))\n"
+        "try: folders.class_folders(Path(sys.argv[1]) / 'shut')\n"
+        "except folders.BadInput as error: print(error)\n"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        root.chmod(0o755)
+        touch(root, "a.png", "shut/b.png", "note")
+        (root / "shut").chmod(0)
+        (root / "note").chmod(0)
+        done = subprocess.run(
+            [sys.executable, "-c", script, name], capture_output=True, text=True, timeout=60, check=True
+        )
+    listed, refusal = done.stdout.splitlines()
+    reason = "cannot be read: Permission denied"
+    assert listed == f"['a.png'] [('note', '{reason}'), ('shut', '{reason}')]"
+    assert refusal.startswith("cannot read the folder")
