@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl.target.errors import BadInput
+from edge_tl.target.reading import patiently
 
 _DEEPEST = 64  # objects and lists in one another
 
@@ -70,12 +71,14 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 
 def read_json(path: Path, *, most: int = 256 << 20) -> dict[str, Any]:
     """The JSON object in `path`. Raises `BadInput` for anything else: more than `most` bytes, nested more than 64
-    deep, a key twice in one object (readers differ in which they take), NaN and infinity."""
+    deep, a key twice in one object (readers differ in which they take), NaN and infinity; `ReadError` when it cannot be
+    read now."""
     try:
-        size = path.stat().st_size
+        size = patiently(str(path), path.stat).st_size
         if size > most:
             raise ValueError(f"it has {size / 1e6:.0f} MB, at most {most / 1e6:.0f} are read")
-        record = json.loads(path.read_bytes(), object_pairs_hook=_once, parse_constant=_no_constant)
+        content = patiently(str(path), path.read_bytes)
+        record = json.loads(content, object_pairs_hook=_once, parse_constant=_no_constant)
         if _depth(record) > _DEEPEST:
             raise ValueError(f"it is nested more than {_DEEPEST} deep")
     except (ValueError, OSError, RecursionError) as error:

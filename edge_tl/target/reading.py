@@ -31,8 +31,8 @@ _ADVICE = {
     errno.EMFILE: "Allow more open files (ulimit -n) and run again.",
     errno.ENFILE: "Close other programs, or allow the system more open files, and run again.",
     errno.ENOMEM: "Close other programs, or use a machine with more memory, and run again.",
-    errno.EACCES: "Change its permissions, or remove it.",
-    errno.EPERM: "Change its permissions, or remove it.",
+    errno.EACCES: "Change its permissions and run again.",
+    errno.EPERM: "Change its permissions and run again.",
     errno.EIO: "Check the disk or the network, and run again.",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_tl.target import files
-from edge_tl.target.errors import BadInput
+from edge_tl.target import files, reading
+from edge_tl.target.errors import BadInput, ReadError
 
 
 @pytest.fixture
@@ -133,3 +134,23 @@ def test_read_names_the_missing_file(tmp_path: Path) -> None:
         files.read_json(tmp_path / "none.json")
     with pytest.raises(BadInput, match="cannot read"):
         files.read_json(tmp_path)
+
+
+def test_a_record_that_cannot_be_read_now_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.write_json(tmp_path / "r.json", {"a": 1})
+    real, left = Path.read_bytes, [1]
+
+    def busy(path: Path) -> bytes:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(path)
+
+    monkeypatch.setattr(reading, "_PAUSES", (0.0,))
+    monkeypatch.setattr(Path, "read_bytes", busy)
+    assert files.read_json(tmp_path / "r.json") == {"a": 1}
+    left[0] = 1000
+    with pytest.raises(ReadError, match="Too many open files"):
+        files.read_json(tmp_path / "r.json")

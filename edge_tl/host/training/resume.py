@@ -21,6 +21,7 @@ from torch import nn
 from edge_tl.host.checkpoint import unshared
 from edge_tl.target.errors import BadInput
 from edge_tl.target.files import replace_file, sha256_file
+from edge_tl.target.reading import patiently
 
 STATE = "state.safetensors"
 BEST = "best.safetensors"
@@ -54,11 +55,13 @@ def write_tensors(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
 
 
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Tensors and facts of a file that `write_tensors` wrote. Raises `BadInput`."""
+    """Tensors and facts of a file that `write_tensors` wrote. Raises `BadInput`, and
+    `ReadError` when it cannot be read now."""
     return _read(path, tensors=True)
 
 
 def _read(path: Path, *, tensors: bool) -> tuple[Tensors, dict[str, Any]]:
+    patiently(str(path), lambda: _readable(path))  # or a busy machine would pass for a damaged file
     try:
         with safetensors.safe_open(path, "pt") as opened:
             facts = json.loads(opened.metadata()["edge_tl"])
@@ -66,6 +69,11 @@ def _read(path: Path, *, tensors: bool) -> tuple[Tensors, dict[str, Any]]:
             return {key: opened.get_tensor(key) for key in keys}, facts
     except (OSError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
         raise BadInput(f"{path}: not a training state ({error}). Remove it and fine-tune again.") from None
+
+
+def _readable(path: Path) -> None:
+    if path.is_file():
+        path.open("rb").close()
 
 
 def keep_best(folder: Path, tensors: Tensors, facts: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -17,7 +18,8 @@ from torch._subclasses import FakeTensorMode
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from edge_tl.host.training import resume
-from edge_tl.target.errors import BadInput
+from edge_tl.target import reading
+from edge_tl.target.errors import BadInput, ReadError
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -173,6 +175,19 @@ def test_a_foreign_file_is_refused(tmp_path: Path, kind: str):
         path.mkdir()
     with pytest.raises(BadInput, match="not a training state"):
         resume.read_tensors(path)
+
+
+def test_a_busy_machine_is_not_a_damaged_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It was told to remove the file, and with it hours of training."""
+    resume.write_tensors(tmp_path / "state.safetensors", {"a": torch.ones(2)}, {"step": 3})
+
+    def busy(*anything: Any, **more: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(reading, "_PAUSES", ())
+    monkeypatch.setattr(Path, "open", busy)
+    with pytest.raises(ReadError, match="Too many open files"):
+        resume.read_tensors(tmp_path / "state.safetensors")
 
 
 def test_steps_done(tmp_path: Path):
