@@ -39,6 +39,8 @@ STEPS = {
     "images": "images",
     "survey": "looking at every image",
     "decoding": "decoding into the cache",
+    "validating": "validating before the first epoch",
+    "judging": "judging what was kept",
 }
 
 LIVE_EPOCHS = 12  # rows of the table while it is alive; all of them at the end

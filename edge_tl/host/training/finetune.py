@@ -132,7 +132,7 @@ def finetune(
     if not processes.is_main():
         return {}
     judged = "test" if dataset.split("test") else "val"
-    logits = judge(learned, source.contract, dataset, dataset.split(judged), found)
+    logits = judge(learned, source.contract, dataset, dataset.split(judged), found, progress)
     figures = {
         "split": judged,
         **metrics(labels_of(dataset.split(judged)), logits, dataset.labels),

@@ -18,7 +18,7 @@ from edge_tl.host.images import augment
 from edge_tl.host.images.decoded import Images
 from edge_tl.target.contract import Preprocess
 
-_AT_ONCE = 64
+AT_ONCE = 64
 
 
 def logits(
@@ -40,7 +40,7 @@ def logits(
     parts: list[NDArray[np.float32]] = []
     try:
         with torch.inference_mode():
-            done, at_once = 0, _AT_ONCE
+            done, at_once = 0, AT_ONCE
             while done < len(mine):
                 between()
                 some = mine[done : done + at_once]

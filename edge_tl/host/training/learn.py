@@ -33,7 +33,7 @@ from edge_tl.host.weights import Source
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import BadImage
 from edge_tl.target.loader import batches
-from edge_tl.target.progress import Progress
+from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.runtime import Logits
 
 DECODED = "decoded"
@@ -137,7 +137,9 @@ def learn(
             recipe.train.batch_norm, images=len(samples), transferred=source.origin != "none"
         ),
     )
-    end = train.fit(job, folder, key=fingerprint(recipe, source, samples, val), watch=watch, note=note)
+    end = train.fit(
+        job, folder, key=fingerprint(recipe, source, samples, val), watch=watch, note=note, progress=progress
+    )
     kept = _kept_epoch(end, len(sizes), len(val), solved=solved)
     note(kept["reason"])
     return Learned(
@@ -187,6 +189,7 @@ def judge(
     dataset: Dataset,
     samples: Sequence[Sample],
     found: Features | None,
+    progress: Progress = no_progress,
 ) -> Logits:
     """float32 `(n, classes)`: what the model answers on `samples`, preprocessed as the device will.
 
@@ -213,6 +216,7 @@ def judge(
         ) in batch.bad.items():  # it was whole a while ago; without it labels would not fit
             raise BadImage(str(sources[position]), reason)
         logits.append(runtime(batch.inputs))
+        progress("judging", sum(map(len, logits)), len(sources))
     return np.concatenate(logits)
 
 

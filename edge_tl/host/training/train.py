@@ -20,11 +20,12 @@ from edge_tl.host import processes
 from edge_tl.host.images import batches
 from edge_tl.host.images.batches import draw
 from edge_tl.host.listeners import Note, Watch, no_note, no_watch
-from edge_tl.host.training import batch_norm, feed, resume, stopping, strategy
+from edge_tl.host.training import batch_norm, feed, inference, resume, stopping, strategy
 from edge_tl.host.training.average import reach
 from edge_tl.host.training.job import Job, Position
 from edge_tl.host.training.network import Network
 from edge_tl.target.errors import BadInput, EdgeTLError
+from edge_tl.target.progress import Progress, no_progress
 
 # Accuracy on a small set moves in steps; a loss that is this much lower shows that there is still something to gain.
 _NOTICEABLE = 0.005
@@ -45,6 +46,7 @@ def fit(
     key: str,
     watch: Watch = no_watch,
     note: Note = no_note,
+    progress: Progress = no_progress,
 ) -> Position:
     """Train `job.model` in place and leave in it the weights of the epoch with the best validation accuracy.
 
@@ -59,17 +61,26 @@ def fit(
         )
     # Of several processes each would stop at a step of its own, and the others wait for it.
     with stopping.deferred(not processes.many()) as stop:
-        trainer = _Trainer(job, folder, key, watch, note, stop)
+        trainer = _Trainer(job, folder, key, watch, note, progress, stop)
         with trainer.network.statistics(trainer.at_once()):
             return trainer.run()
 
 
 class _Trainer:
     def __init__(
-        self, job: Job, folder: Path, key: str, watch: Watch, note: Note, stop: stopping.Stop
+        self,
+        job: Job,
+        folder: Path,
+        key: str,
+        watch: Watch,
+        note: Note,
+        progress: Progress,
+        stop: stopping.Stop,
     ) -> None:
         settings = job.recipe.train
-        self.stop = stop
+        self.stop, self.progress = stop, progress
+        self.epoch_end_s = 0.0
+        """Seconds that the end of an epoch takes: validation, above all."""
         self.job, self.folder, self.key, self.watch, self.note = job, folder, key, watch, note
         self.settings, self.seed = settings, job.recipe.seed
         self.patience = strategy.patience(settings.patience, job.stages[-1].epochs)
@@ -148,7 +159,10 @@ class _Trainer:
                 self.stop.check()
                 self._tell_step(stage, speed)
                 continue
+            ended = perf_counter()
             self._end_epoch(stage, speed)
+            self.epoch_end_s = perf_counter() - ended
+            clock += self.epoch_end_s  # no training image went through
             last = at.stage == len(self.job.stages) - 1
             if last and self.patience and at.since_best >= self.patience:
                 self.note(f"stopped early: no better validation accuracy for {at.since_best} epochs")
@@ -313,7 +327,17 @@ class _Trainer:
 
     def judge_start(self) -> None:
         """A solved head is the first candidate for the best epoch: fine-tuning must beat it to be kept."""
-        logits = self.network.logits(self.stop.check)
+        began, n, seen = perf_counter(), len(self.job.val_labels), 0
+
+        def between() -> None:  # batches of validation images: on a large set the first sign of life
+            nonlocal seen
+            self.stop.check()
+            self.progress("validating", min(seen, n - 1), n)
+            seen += inference.AT_ONCE * processes.count()
+
+        logits = self.network.logits(between)
+        self.progress("validating", n, n)
+        self.epoch_end_s = perf_counter() - began
         expected = torch.from_numpy(self.job.val_labels)
         self.at.best = self.at.start = float((logits.argmax(1) == expected).double().mean())
         self.at.least_loss = float(cross_entropy(logits, expected))
@@ -369,6 +393,7 @@ class _Trainer:
                 "loss": at.loss_sum / max(at.step, 1),
                 "lr": self.network.lr,
                 "images_per_s": speed,
-                "remaining_s": left * self.settings.batch_size / speed,
+                "remaining_s": left * self.settings.batch_size / speed
+                + (self.ends[-1] - at.epoch) * self.epoch_end_s,
             }
         )

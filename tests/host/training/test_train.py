@@ -331,6 +331,41 @@ def test_the_first_stage_of_two_is_not_stopped(make: Make, tmp_path: Path):
     assert [entry["stage"] for entry in end.history] == ["last blocks"] * 4 + ["all blocks"]
 
 
+def test_an_estimate_counts_what_validation_takes(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A clock by which only validation takes time: a minute each, and none of it before the end of the last epoch."""
+    now = 0.0
+
+    def judged(*args: Any, **kwargs: Any) -> torch.Tensor:
+        nonlocal now
+        now += 60
+        return logits(*args, **kwargs)
+
+    def clock() -> float:
+        nonlocal now
+        now += 1e-6
+        return now
+
+    logits = inference.logits
+    monkeypatch.setattr(inference, "logits", judged)
+    monkeypatch.setattr("edge_tl.host.training.train.perf_counter", clock)
+    events: list[dict[str, Any]] = []
+    bars: list[tuple[str, int, int]] = []
+    fit(
+        make("full", epochs=3),
+        tmp_path,
+        key="k",
+        watch=events.append,
+        progress=lambda *bar: bars.append(bar),
+    )
+    left = [event["remaining_s"] for event in events if event["kind"] == "step"]
+    epochs = [event["epoch"] for event in events if event["kind"] == "step"]
+    assert left == pytest.approx([60.0 * (4 - epoch) for epoch in epochs], abs=1)
+    assert min(event["images_per_s"] for event in events if event["kind"] == "step") > 1000
+    assert bars == [("validating", 0, VAL), ("validating", VAL, VAL)]  # a bar before the first epoch
+
+
 def test_pixels_on_the_device_train_the_same(make: Make, tmp_path: Path):
     """Without augmentation batches made on the device are the workers' bit for bit, and so are the weights."""
     job = make("full", n=16)
