@@ -126,6 +126,10 @@ def _sentence(error: Exception) -> str:
         return str(error)
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in _HOST_MODULES:
         return str(MissingExtra(f"{error.name}, which this verb needs,", "host"))
+    if isinstance(error, MemoryError):
+        return (
+            "out of memory. Close other programs, or use smaller images, smaller batches or a larger machine."
+        )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename or ''}. Nothing half-written was left as a result."
     return f"unexpected {type(error).__name__}: {error}. Run again with --debug and report what it prints."

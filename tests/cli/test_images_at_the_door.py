@@ -142,3 +142,14 @@ def test_an_image_for_everybody_is_left_alone():
     assert anywhere(encoded((100, 100)))
     assert not anywhere(encoded((101, 100)))
     assert not anywhere(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+
+
+def test_a_full_memory_is_a_sentence(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*anything: Any, **more: Any) -> None:
+        raise MemoryError
+
+    build(bundle := tmp_path / "bundle")
+    monkeypatch.setattr("edge_tl.target.verify.verify", full)
+    done = door("verify", bundle)
+    assert done.code == 2
+    assert "error: out of memory. Close other programs" in done.err
