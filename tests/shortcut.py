@@ -44,7 +44,7 @@ def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> N
         return timing | {"artifacts": [row for row in timing["artifacts"] if row["id"] in names]}
 
     patch(artifacts, "to_onnx", to_onnx)
-    patch(artifacts, "to_openvino", lambda onnx, xml, *rest: give(xml))
+    patch(artifacts, "_to_openvino", lambda job, onnx, xml: give(xml))
     patch(artifacts.ladder, "climb", climb)
     patch(artifacts, "keep", lambda best, to: give(to))
     patch(pack, "bench", bench)

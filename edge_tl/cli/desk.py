@@ -164,6 +164,12 @@ def import_(
         bool, typer.Option("--reorder", help="Match labels and folders by name where their order differs.")
     ] = False,
     max_pixels: MaxPixels = None,
+    match: Annotated[
+        str,
+        typer.Option(
+            help="name, or order: tensors of other names, of the same shapes in the same order, are taken."
+        ),
+    ] = "name",
     seed: Annotated[
         int | None, typer.Option(show_default=DEFAULTS["seed"], help="Draws everything that is random.")
     ] = None,
@@ -194,6 +200,7 @@ def import_(
             out,
             labels=labels,
             reorder=reorder,
+            match=match,
             overwrite=overwrite,
             progress=progress,
             note=progress.note,

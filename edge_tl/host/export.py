@@ -48,15 +48,46 @@ def to_onnx(model: nn.Module, path: Path, contract: Preprocess, labels: list[str
     height, width = contract.input_size
     example = torch.rand(3, 3, height, width, generator=torch.Generator().manual_seed(0)) * 4 - 2
     with torch.inference_mode():
-        expected = model(example).numpy()
-    faults: dict[int, str] = {}
+        answer = model(example)
+    expected = answer.float().numpy()
+    if answer.dtype != torch.float32:
+        model = _Single(model)
+    faults: dict[str, str] = {}
     for symbolic in (False, True):
-        graph = _exported(model, example[:2], symbolic=symbolic)
+        try:
+            graph = _exported(model, example[:2], symbolic=symbolic)
+        except OSError:
+            raise
+        except Exception as error:  # the exporter raises its own types for what it cannot write
+            faults["tracing" + ", any batch" * symbolic] = _first_line(error)
+            continue
         _pool_globally(graph)
         facts = _lowest(graph, path, contract, labels, example.numpy(), expected, faults)
         if facts:
             return facts
-    raise EdgeTLError(f"ONNX export: no opset works: {faults}. Report this with the model's name.")
+    said = "; ".join(dict.fromkeys(f"{where}: {why}" for where, why in faults.items()))
+    raise EdgeTLError(
+        f"PyTorch's ONNX exporter cannot write this model as a file that gives its answers ({said}). Rewrite the "
+        "operation that is named, or take another architecture."
+    )
+
+
+class _Single(nn.Module):
+    """The same answers in float32."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(images)
+        return logits.float()
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[
+        :200
+    ]
 
 
 def _lowest(
@@ -66,7 +97,7 @@ def _lowest(
     labels: list[str],
     example: NDArray[np.float32],
     expected: Logits,
-    faults: dict[int, str],
+    faults: dict[str, str],
 ) -> dict[str, Any] | None:
     """Write `graph` in the lowest opset that works; what fails goes into `faults`."""
     for opset, (ir_version, floor) in _FLOORS.items():
@@ -79,12 +110,14 @@ def _lowest(
             onnx.checker.check_model(candidate, full_check=True)
             onnx.save_model(candidate, str(path))
             difference = float(np.abs(open_runtime(path)(example) - expected).max())
+        except OSError:  # a full disk, a folder that is gone: no fault of the opset
+            raise
         except Exception as error:  # the converter raises bare RuntimeErrors for operators it cannot lower
-            faults[opset] = next(iter(str(error).splitlines()), type(error).__name__)
+            faults[f"opset {opset}"] = _first_line(error)
             continue
         if difference <= 1e-3 * max(1.0, float(np.abs(expected).max())):
             return {"opset": opset, "ir_version": ir_version, "runtime_floor": f"onnxruntime>={floor}"}
-        faults[opset] = f"logits differ by {difference:.3g}"
+        faults[f"opset {opset}"] = f"logits differ by {difference:.3g}"
     return None
 
 
@@ -161,17 +194,27 @@ def _exported(model: nn.Module, example: torch.Tensor, *, symbolic: bool) -> onn
 
 def _free_batch(graph: onnx.ModelProto, traced: int) -> onnx.ModelProto:
     """Forget the batch size that a graph was traced with: reshapes keep dimension 0 as it comes."""
-    constants = {i.name: i for i in graph.graph.initializer}
+    constants = {i.name: onnx.numpy_helper.to_array(i) for i in graph.graph.initializer}
+    free: set[str] = set()
     for node in graph.graph.node:
         if node.op_type != "Reshape" or node.input[1] not in constants:
             continue
-        shape = onnx.numpy_helper.to_array(constants[node.input[1]]).copy()
-        if len(shape) and shape[0] == traced:
-            shape[0] = 0  # "as in the input", unless allowzero makes it a zero
-            constants[node.input[1]].CopyFrom(onnx.numpy_helper.from_array(shape, node.input[1]))
-            kept = [a for a in node.attribute if a.name != "allowzero"]
-            del node.attribute[:]
-            node.attribute.extend(kept)
+        shape = constants[node.input[1]].copy()
+        if not len(shape) or shape[0] != traced:
+            continue
+        shape[0] = 0  # "as in the input", unless allowzero makes it a zero
+        # Several nodes may read one constant, and not all of them are reshapes: it stays as it is.
+        node.input[1] = f"{node.input[1]}_free"
+        if node.input[1] not in free:
+            free.add(node.input[1])
+            graph.graph.initializer.append(onnx.numpy_helper.from_array(shape, node.input[1]))
+        kept = [a for a in node.attribute if a.name != "allowzero"]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    used = {name for node in graph.graph.node for name in node.input}
+    needed = [i for i in graph.graph.initializer if i.name in used]
+    del graph.graph.initializer[:]
+    graph.graph.initializer.extend(needed)
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].Clear()
         value.type.tensor_type.shape.dim[0].dim_param = "batch"

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from edge_tl.host import accelerator, checkpoint, factories, keeping, weights, zoo
+from edge_tl.host import accelerator, checkpoint, classifier, factories, keeping, weights, zoo
 from edge_tl.host.bundling.evidence import evaluate
+from edge_tl.host.bundling.publish import named
+from edge_tl.host.fitting import NAME, ORDER, fitted
 from edge_tl.host.images import data, listing
 from edge_tl.host.images.survey import survey
 from edge_tl.host.images.told import tell
@@ -25,12 +26,14 @@ from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.provenance import provenance
 from edge_tl.host.reference import TorchRuntime
 from edge_tl.host.settings import CONTRACT_FIELDS, Recipe
+from edge_tl.host.states import read_state
 from edge_tl.host.training import resume
 from edge_tl.host.training.finetune import RUN_FILES, result_of
 from edge_tl.host.training.metrics import metrics
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import BadInput, EdgeTLError
 from edge_tl.target.files import read_json
+from edge_tl.target.lock import one_writer
 from edge_tl.target.names import cleaned, same
 from edge_tl.target.progress import Progress, no_progress
 
@@ -45,6 +48,7 @@ def adopt(
     *,
     labels: Path | None = None,
     reorder: bool = False,
+    match: str = NAME,
     overwrite: bool = False,
     progress: Progress = no_progress,
     note: Note = no_note,
@@ -53,7 +57,8 @@ def adopt(
 
     `recipe.model.name` is a model of the zoo, of timm, or `factory:package.module:function`. `labels` is a file with
     one label a line, in the order of the model's outputs; without it they are the folder's classes, sorted. A file in
-    another order than the folder is taken only with `reorder`, which then matches them by name. A finished run in
+    another order than the folder is taken only with `reorder`, which then matches them by name. `match` "order" gives
+    the tensors of a file with other names than the model's their places by their order and shape. A finished run in
     `out` is replaced only with `overwrite`; the default folder gets a number. Raises `BadInput` for
     weights that do not fit, labels that do not fit the head, and a folder of other classes; `out` is then untouched.
     """
@@ -73,20 +78,24 @@ def adopt(
             "model.normalize = dataset: an imported model keeps the statistics it was trained with. Give them: "
             "--set model.mean=[…] --set model.std=[…]."
         )
+    if match not in (NAME, ORDER):
+        raise BadInput(f"--match {match}: choose {NAME} or {ORDER}.")
     run = keeping.run_folder(
         Path("runs") / path.name.split(".")[0], recipe, out, overwrite=overwrite, note=note
     )
     if name.startswith(zoo.FACTORY):  # the caller's word, so the run that comes of it may be opened here
         factories.permit(name)
-    state = weights.read_state(path)
-    model, pooled = _fitted(name, state, path)
-    outputs = _outputs(model, contract, name)
+    state = read_state(path, note)
+    model, pooled, matched = fitted(name, state, path, match, note)
+    checked = classifier.check(model, contract.input_size, name)
+    for said in checked.notes:
+        note(said)
     found = listing.scan(
         str(recipe.data.path),
         group_by=recipe.data.group_by,
         progress=lambda done, total: progress("hashing", done, total),
     )
-    found = _matched(found, outputs, labels, reorder)
+    found = _matched(found, checked.outputs, labels, reorder)
     seen = survey(contract, found.samples, found.sources(), progress)
     split = recipe.data.model_dump(include={"val", "test", "on_bad_image", "limit"})
     dataset = data.settle(found, seen.bad, seed=recipe.seed, **split)
@@ -106,6 +115,7 @@ def adopt(
         "model": name,
         "weights": path.name,
         "pooled": pooled,
+        "matched": matched,
         "hidden": [],
         "dropout": 0.0,
         "strategy": STRATEGY,
@@ -127,10 +137,6 @@ def adopt(
         "provenance": provenance(recipe) | {"features": None, "features_computed": 0, "processes": 1},
     }
     tell(dataset, seen.remarks, note)
-    checkpoint.claim(run, RUN_FILES)
-    of_a_training_before = (resume.STATE, resume.BEST, resume.LAST, checkpoint.RECIPE)
-    for stale in of_a_training_before:
-        (run / stale).unlink(missing_ok=True)
     note(
         f"preprocessing: {_spelled(contract)}; another one: --set model.resize_size=…, model.interpolation, "
         "model.mean, model.std"
@@ -139,7 +145,14 @@ def adopt(
         note(
             f"warning: {checkpoint.RECORD} beside the weights says they were trained with: {_spelled(trained)}"
         )
-    checkpoint.save(run, model, record)
+    checkpoint.claim(run, RUN_FILES)
+    try:
+        with one_writer(run):
+            for of_a_training in (resume.STATE, resume.BEST, resume.LAST, checkpoint.RECIPE):
+                (run / of_a_training).unlink(missing_ok=True)
+            checkpoint.save(run, model, record)
+    except OSError as error:
+        raise named(run, error) from error
     return result_of(run, checkpoint.read(run))
 
 
@@ -156,69 +169,6 @@ def _trained_with(path: Path) -> Preprocess | None:
     with suppress(OSError, ValueError, KeyError, TypeError, EdgeTLError):
         return Preprocess.from_json(read_json(path.parent / checkpoint.RECORD)["preprocess"])
     return None
-
-
-def _fitted(name: str, state: weights.State, path: Path) -> tuple[nn.Module, bool]:
-    """The architecture with every tensor of `state` in its place, and whether it is `pooled`, as runs of ours are."""
-    if name.startswith("squeezenet"):
-        raise BadInput(
-            f"--model {name}: its torchvision head ends in a ReLU that this model leaves out, so the answers would "
-            "differ. Give the original: --factory with a function that returns torchvision's."
-        )
-    classes, pooled = 2, False
-    if not name.startswith(zoo.FACTORY):
-        paths = zoo.head_path(name), zoo.head_path(name, pooled=True)
-        pooled = f"{paths[0]}.weight" not in state and paths[0] != paths[1]
-        weight = state.get(f"{paths[pooled]}.weight")
-        if weight is None or weight.ndim != 2:
-            guess = weights.fitting(state, other_than=name)
-            fits = f"It fits --model {guess}. " if guess else ""
-            raise BadInput(
-                f"{path}: no {paths[0]}.weight, the head of {name}. {fits}Give the whole classifier's state dict, "
-                "and the architecture it was saved from: --model, or --factory."
-            )
-        classes = len(weight)
-    model = zoo.build(name, classes, pooled=pooled)
-    wanted = model.state_dict()
-    optional = [k for k in wanted if k.endswith("num_batches_tracked") or k.startswith(zoo.AUXILIARY)]
-    faults = [f"it lacks {key}" for key in wanted if key not in state and key not in optional]
-    # Counters of averaging and the like, which no layer reads, are not held against the file.
-    faults += [
-        f"it has {k}, which the architecture has not" for k in state if k not in wanted and state[k].ndim
-    ]
-    faults += [
-        f"{key} is {tuple(state[key].shape)}, the architecture's {tuple(tensor.shape)}"
-        for key, tensor in wanted.items()
-        if key in state and state[key].shape != tensor.shape
-    ]
-    if faults:
-        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-        guess = weights.fitting(state, other_than=name)
-        advice = f"It fits --model {guess}." if guess else "Give the architecture it was saved from."
-        raise BadInput(f"{path}: not {name}: {faults[0]}{more}. {advice}")
-    model.load_state_dict(
-        {key: state[key].to(wanted[key].dtype) for key in wanted if key in state}, strict=False
-    )
-    return model.eval(), pooled
-
-
-def _outputs(model: nn.Module, contract: Preprocess, name: str) -> int:
-    """How many classes the model answers for."""
-    try:
-        with torch.inference_mode():
-            answer = model(torch.zeros(2, 3, *contract.input_size))
-    except RuntimeError as error:
-        why, size = next(iter(str(error).splitlines()), ""), contract.input_size[0]
-        raise BadInput(
-            f"{name}: fails on RGB images of {size} pixels ({why[:120]}). Give the size it was made for: --image-size; "
-            "models of other than three channels are not supported."
-        ) from None
-    if not isinstance(answer, torch.Tensor) or answer.ndim != 2 or len(answer) != 2:
-        shape = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
-        raise BadInput(
-            f"{name}: gives {shape} for two images; a classifier gives logits of shape (2, classes)."
-        )
-    return int(answer.shape[1])
 
 
 def _matched(found: data.Listing, outputs: int, labels: Path | None, reorder: bool) -> data.Listing:

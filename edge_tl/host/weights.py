@@ -6,8 +6,6 @@ It must not build architectures of its own or train; files are read without runn
 from __future__ import annotations
 
 import http.client
-import pickle
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,12 +13,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import nn
 
 from edge_tl.host import zoo
+from edge_tl.host.states import State, read_state, refuse_foreign_numbers, under
 from edge_tl.target.contract import INTERPOLATIONS, Preprocess
 from edge_tl.target.errors import BadInput, EdgeTLError
 
@@ -28,8 +25,6 @@ EMBEDDED_MODEL = "mobilenet_v3_small"
 EMBEDDED_FILE = "mobilenet_v3_small-tiny64-features-fp16.safetensors"
 # Trained at 64 px without a resize; bicubic because small images (digits, icons) are enlarged to it.
 EMBEDDED_CONTRACT = Preprocess(resize="shorter", resize_size=(64, 64), interpolation="bicubic", crop=(64, 64))
-
-State = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -79,41 +74,36 @@ def open_source(name: str, weights: str, **contract_changes: Any) -> Source:
     return Source(model, contract, zoo.head_path(name, pooled=pooled), pooled, origin, name)
 
 
-def read_state(path: Path) -> State:
-    """The tensors of a .safetensors, .pth or .pt file, names as in the bare model: without what
-    DistributedDataParallel and torch.compile put before them. Raises `BadInput`; never unpickles code."""
-    if not path.is_file():
-        raise BadInput(f"--weights {path}: no such file. Use imagenet, embedded, none, or a path to weights.")
-    try:
-        if path.suffix == ".safetensors":
-            loaded: Any = safetensors.torch.load_file(path)
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both libraries raise unrelated types on foreign files
-        why = next(iter(str(error).splitlines()), type(error).__name__)[:120]
-        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
-            why = "it holds more than tensors, and reading that would run its code"
-        raise BadInput(
-            f"--weights {path}: not a readable weights file ({why}). Save a plain state dict."
-        ) from None
-    for key in ("state_dict", "model", "model_state_dict"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
-        raise BadInput(f"--weights {path}: holds no state dict. Save `model.state_dict()`.")
-    return {re.sub(r"^((module|_orig_mod)\.)+", "", str(key)): value for key, value in loaded.items()}
-
-
 def _fitted(name: str, state: State, weights: str) -> tuple[nn.Module, bool]:
     """The model with `state` in its backbone, and whether it is pooled."""
+    state = unprefixed(name, state)
     pooled = _is_pooled(name, state)
     model, head = zoo.build(name, 2, pooled=pooled), zoo.head_path(name, pooled=pooled)
     if fault := _misfit(model, head, state):
         guess = fitting(state, other_than=name)
         advice = f"It fits --model {guess}." if guess else "Give weights of this model."
         raise BadInput(f"--weights {weights}: not {name}: {fault}. {advice}")
-    model.load_state_dict({k: state[k] for k in _backbone(model, head) if k in state}, strict=False)
+    backbone = _backbone(model, head)
+    refuse_foreign_numbers(
+        {k: v for k, v in state.items() if k in backbone}, backbone, f"--weights {weights}"
+    )
+    model.load_state_dict({k: state[k] for k in backbone if k in state}, strict=False)
     return model, pooled
+
+
+def unprefixed(name: str, state: State) -> State:
+    """`state` with the names of the bare model: some trainers save it as a part of theirs, e.g. under `model.`."""
+    model = skeleton(name)
+    return under(state, model.state_dict())
+
+
+def skeleton(name: str, *, pooled: bool = False) -> nn.Module:
+    """The architecture with names and shapes, and no numbers where that can be had; of two classes."""
+    try:
+        with torch.device("meta"):
+            return zoo.build(name, 2, pooled=pooled)
+    except RuntimeError:  # RegNet computes its widths, timm the depth of its dropout, with tensors
+        return zoo.build(name, 2, pooled=pooled)
 
 
 def _is_pooled(name: str, state: State) -> bool:
@@ -159,12 +149,8 @@ def fitting(state: State, *, other_than: str = "") -> str | None:
 
 def _fits(name: str, state: State) -> bool:
     pooled = _is_pooled(name, state)
-    try:
-        with torch.device("meta"):
-            model = zoo.build(name, 2, pooled=pooled)
-    except NotImplementedError:  # RegNet computes its widths with tensors
-        model = zoo.build(name, 2, pooled=pooled)
-    return not _misfit(model, zoo.head_path(name, pooled=pooled), state)
+    model = skeleton(name, pooled=pooled)
+    return not _misfit(model, zoo.head_path(name, pooled=pooled), under(state, model.state_dict()))
 
 
 def _download(published: Any) -> State:

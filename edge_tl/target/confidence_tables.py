@@ -70,6 +70,8 @@ def how(record: dict[str, Any]) -> str:
 
 
 def _over(artifact: dict[str, Any], row: dict[str, Any]) -> str:
+    if row.get("fault"):
+        return f" not measured: {words(row['fault'])}"
     limit, drop = (artifact.get("limits") or {}).get("max_drop_pp"), row.get("drop_pp")
     return " over the budget" if limit is not None and drop is not None and drop > limit else ""
 

@@ -6,6 +6,7 @@ the key that is not as `export` writes it.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -57,6 +58,8 @@ class Proven:
     def from_json(cls, fields: Fields) -> Proven:
         """Raises `BundleError`."""
         isa = fields.text("isa") if fields.given("isa") else None
+        if fields.given("fault"):  # it did not run there, which no budget allows
+            return cls(isa, math.inf)
         return cls(isa, fields.number("drop_pp") if fields.given("drop_pp") else None)
 
 

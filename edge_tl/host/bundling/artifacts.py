@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge_tl.host.bundling import confidence, evidence
+from edge_tl.host.bundling.job import ExportJob
+from edge_tl.host.bundling.opened import ApartRuntime
 from edge_tl.host.compress import FP16, W8, compress
 from edge_tl.host.export import to_onnx, to_openvino
 from edge_tl.host.images import decoded
 from edge_tl.host.images.data import Dataset, Sample
 from edge_tl.host.int8 import ladder
-from edge_tl.host.int8.workshop import Workshop, keep
-from edge_tl.host.listeners import Note
-from edge_tl.host.reference import TorchRuntime
+from edge_tl.host.int8.candidates import keep
+from edge_tl.host.int8.workshop import Workshop
 from edge_tl.host.settings import Recipe
 from edge_tl.target import bundle as bundles
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import EdgeTLError
 from edge_tl.target.machine import has_vnni
-from edge_tl.target.progress import Progress
-from edge_tl.target.runtime import open_runtime
 
 PRECISIONS = ("fp32", "int8", FP16, W8)
 _MOST_SELECTED = 5000
@@ -64,102 +64,121 @@ def training_set(dataset: Dataset, selection: Sequence[Sample]) -> list[Sample]:
     return rest if 2 * len(rest) >= len(whole) else whole
 
 
-def write_artifacts(
-    reference: TorchRuntime,
-    staging: Path,
-    contract: Preprocess,
-    dataset: Dataset,
-    sets: dict[str, list[Sample]],
-    recipe: Recipe,
-    progress: Progress,
-    note: Note,
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Write the model files; one record each, not yet judged. And what could not be made, by id, with the reason."""
-    labels, extra = dataset.labels, recipe.export.precisions
-    steps = 2 + 2 * recipe.export.int8 + 2 * len(extra)
-    fp32_onnx, fp32_xml = staging / "model.fp32.onnx", staging / "model.fp32.xml"
-    progress("export", 0, steps)
-    floor = to_onnx(reference.model, fp32_onnx, contract, labels)
-    progress("export", 1, steps)
-    to_openvino(fp32_onnx, fp32_xml, contract, labels)
-    progress("export", 2, steps)
-    missing: dict[str, str] = {}
-    of_ir = {"runtime_floor": "openvino>=2022.1 (IR 11)"}
-    made: list[tuple[str, str, list[str], dict[str, Any]]] = [
-        ("onnx", "fp32", ["model.fp32.onnx"], floor),
-        ("openvino", "fp32", ["model.fp32.xml", "model.fp32.bin"], of_ir),
-    ]
-    if recipe.export.int8:
-        workshop = _workshop(reference, staging, contract, dataset, sets, recipe, progress)
-        settings = recipe.export
-        seconds = settings.time_budget_s or math.inf
-        limits = ladder.Limits(settings.max_drop, settings.ladder, seconds, settings.max_float)
-        vnni = has_vnni() if settings.target_cpu == "native" else settings.target_cpu != "avx2"
-        if vnni and not has_vnni():
-            note(
-                f"INT8 for {settings.target_cpu} cannot be proven on this CPU, whose OpenVINO kernels saturate: judge "
-                "it there, with edge-tl verify --data"
-            )
-        for runtime, name, files, facts in (
-            ("onnx", "model.int8.onnx", ["model.int8.onnx"], floor),
-            ("openvino", "model.int8.xml", ["model.int8.xml", "model.int8.bin"], of_ir),
-        ):
+def write_artifacts(job: ExportJob) -> list[dict[str, Any]]:
+    """Write the model files; one record each, not yet judged. What cannot be made is an entry of `job.missing`. Raises
+    `EdgeTLError` where nothing can."""
+    labels, staging, settings = job.dataset.labels, job.staging, job.recipe.export
+    extra = tuple(dict.fromkeys(settings.precisions))
+    steps = 2 + 2 * settings.int8 + 2 * len(extra)
+    fp32 = {"onnx": staging / "model.fp32.onnx", "openvino": staging / "model.fp32.xml"}
+    job.progress("export", 0, steps)
+    # Everything else is made of this file: where it cannot be had, there is no artifact at all.
+    floor = to_onnx(job.reference.model, fp32["onnx"], job.contract, labels)
+    facts = {"onnx": floor, "openvino": {"runtime_floor": "openvino>=2022.1 (IR 11)"}}
+    made = [_Made("onnx", "fp32", floor)]
+    job.progress("export", 1, steps)
+    try:
+        _to_openvino(job, fp32["onnx"], fp32["openvino"])
+        made.append(_Made("openvino", "fp32", facts["openvino"]))
+    except OSError:
+        raise
+    except Exception as error:  # the converter raises anything
+        job.lacks("openvino-fp32", error)
+    job.progress("export", 2, steps)
+    there = [each.runtime for each in made]
+    if settings.int8:
+        made += _quantized(job, there, facts, steps)
+    for precision in extra:
+        for runtime in ("onnx", "openvino"):
+            more = facts[runtime] | ({"runtime_floor": _HALF_FLOOR} if runtime == "onnx" else {})
+            one = _Made(runtime, precision, more)
             try:
-                climbed = ladder.climb(
-                    workshop, runtime, limits, vnni=vnni, note=note, judged_here=vnni == has_vnni()
+                if runtime not in there:
+                    raise EdgeTLError(f"not made: there is no {runtime}-fp32 to make it of")
+                job.apart.call(
+                    compress, precision, fp32[runtime], staging / one.files[0], job.contract, labels
                 )
-            except EdgeTLError as error:
-                note(f"{runtime}-int8: {error}")
-                missing[f"{runtime}-int8"] = str(error)
-                continue
-            if not climbed.passed:
-                note(f"{runtime}-int8: {climbed.reason}")
-            keep(climbed.best, staging / name)
-            made.append(
-                (
-                    runtime,
-                    "int8",
-                    files,
-                    facts
-                    | {
-                        "quantization": climbed.best.to_json()["settings"]
-                        | {"target_cpu": settings.target_cpu},
-                        "ladder": climbed.to_json(),
-                    },
-                )
-            )
-            progress("export", len(made), steps)
-    for precision in dict.fromkeys(extra):
-        for runtime, source, names, facts in (
-            ("onnx", fp32_onnx, [f"model.{precision}.onnx"], floor | {"runtime_floor": _HALF_FLOOR}),
-            ("openvino", fp32_xml, [f"model.{precision}.xml", f"model.{precision}.bin"], of_ir),
-        ):
-            compress(precision, source, staging / names[0], contract, labels)
-            made.append((runtime, precision, names, facts))
-            progress("export", len(made), steps)
-    return [
-        {
-            "id": f"{runtime}-{precision}",
-            "runtime": "onnxruntime" if runtime == "onnx" else runtime,
-            "precision": precision,
-            "files": [bundles.file_record(staging, name) for name in files],
-            **details,
+                made.append(one)
+            except OSError:
+                raise
+            except Exception as error:
+                job.lacks(one.id, error)
+            job.progress("export", len(made), steps)
+    return [each.record(staging) for each in made]
+
+
+@dataclass(frozen=True)
+class _Made:
+    runtime: str
+    precision: str
+    facts: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return f"{self.runtime}-{self.precision}"
+
+    @property
+    def files(self) -> list[str]:
+        kinds = ("onnx",) if self.runtime == "onnx" else ("xml", "bin")
+        return [f"model.{self.precision}.{kind}" for kind in kinds]
+
+    def record(self, staging: Path) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "runtime": "onnxruntime" if self.runtime == "onnx" else self.runtime,
+            "precision": self.precision,
+            "install": f"edge-tl[{'ort' if self.runtime == 'onnx' else self.runtime}]",
+            "files": [bundles.file_record(staging, name) for name in self.files],
+            **self.facts,
         }
-        for runtime, precision, files, details in made
-    ], missing
 
 
-def _workshop(
-    reference: TorchRuntime,
-    staging: Path,
-    contract: Preprocess,
-    dataset: Dataset,
-    sets: dict[str, list[Sample]],
-    recipe: Recipe,
-    progress: Progress,
-) -> Workshop:
-    scratch = staging / "scratch"
+def _to_openvino(job: ExportJob, onnx: Path, xml: Path) -> None:
+    job.apart.call(to_openvino, onnx, xml, job.contract, job.dataset.labels)
+
+
+def _quantized(
+    job: ExportJob, there: Sequence[str], facts: dict[str, dict[str, Any]], steps: int
+) -> list[_Made]:
+    """INT8 for each runtime that has an FP32 file."""
+    settings = job.recipe.export
+    workshop = _workshop(job)
+    seconds = settings.time_budget_s or math.inf
+    limits = ladder.Limits(settings.max_drop, settings.ladder, seconds, settings.max_float)
+    vnni = has_vnni() if settings.target_cpu == "native" else settings.target_cpu != "avx2"
+    if vnni and not has_vnni():
+        job.note(
+            f"INT8 for {settings.target_cpu} cannot be proven on this CPU, whose OpenVINO kernels saturate: judge "
+            "it there, with edge-tl verify --data"
+        )
+    made = []
+    for runtime in ("onnx", "openvino"):
+        name = f"{runtime}-int8"
+        try:
+            if runtime not in there:
+                raise EdgeTLError(f"not made: there is no {runtime}-fp32 to make it of")
+            climbed = ladder.climb(
+                workshop, runtime, limits, vnni=vnni, note=job.note, judged_here=vnni == has_vnni()
+            )
+        except OSError:
+            raise
+        except Exception as error:
+            job.lacks(name, error)
+            continue
+        if not climbed.passed:
+            job.note(f"{name}: {climbed.reason}")
+        keep(climbed.best, job.staging / _Made(runtime, "int8", {}).files[0])
+        chosen = climbed.best.to_json()["settings"] | {"target_cpu": settings.target_cpu}
+        more = {"quantization": chosen, "ladder": climbed.to_json()}
+        made.append(_Made(runtime, "int8", facts[runtime] | more))
+        job.progress("export", len(there) + len(made), steps)
+    return made
+
+
+def _workshop(job: ExportJob) -> Workshop:
+    scratch = job.staging / "scratch"
     scratch.mkdir()
+    contract, dataset, sets, recipe = job.contract, job.dataset, job.sets, job.recipe
 
     calibration = evidence.inputs(contract, dataset, sets["calibration"], scratch / "calibration.npy")
     evidence.inputs(contract, dataset, sets["selection"], scratch / "selection.npy")
@@ -169,14 +188,14 @@ def _workshop(
     def training() -> decoded.Images:
         sources = dataset.sources(training_set(dataset, sets["selection"]))
         read = decoded.framed(contract)
-        decoded.keep(sources, read, scratch / "train", progress)
+        decoded.keep(sources, read, scratch / "train", job.progress)
         return decoded.reopen(sources, read, scratch / "train")
 
     flip = recipe.augment.flip
     workshop = Workshop(
-        model=reference.model,
-        fp32_onnx=staging / "model.fp32.onnx",
-        fp32_xml=staging / "model.fp32.xml",
+        model=job.reference.model,
+        fp32_onnx=job.staging / "model.fp32.onnx",
+        fp32_xml=job.staging / "model.fp32.xml",
         scratch=scratch,
         contract=contract,
         labels=dataset.labels,
@@ -186,24 +205,20 @@ def _workshop(
         training=training,
         seed=recipe.seed,
         flip=flip > 0 if flip is not None else recipe.augment.preset != "none",
-        progress=progress,
+        progress=job.progress,
+        apart=job.apart,
     )
-    workshop.temperature = _temperature(workshop, dataset, sets, recipe, progress)
+    workshop.temperature = _temperature(workshop, job)
     return workshop
 
 
-def _temperature(
-    workshop: Workshop,
-    dataset: Dataset,
-    sets: dict[str, list[Sample]],
-    recipe: Recipe,
-    progress: Progress,
-) -> float:
+def _temperature(workshop: Workshop, job: ExportJob) -> float:
     """FP32's, on images that it has not learned from: those that select, or, where they are blends of training images,
     some of those that fit the temperature that is shipped. One number is all that the ladder learns from them."""
-    if dataset.split("test"):
-        return confidence.temperature(workshop.answers, workshop.expected, recipe.seed)
-    some = evidence.in_proportion(sets["confidence"], recipe.seed)[:_MOST_FITTING]
-    runtimes = {"fp32": open_runtime(workshop.fp32_onnx)}
-    logits = evidence.evaluate(runtimes, workshop.contract, dataset, some, progress)["fp32"]
-    return confidence.temperature(np.array([s.label for s in some], np.int64), logits, recipe.seed)
+    seed = job.recipe.seed
+    if job.dataset.split("test"):
+        return confidence.temperature(workshop.answers, workshop.expected, seed)
+    some = evidence.in_proportion(job.sets["confidence"], seed)[:_MOST_FITTING]
+    runtimes = {"fp32": ApartRuntime(workshop.fp32_onnx, job.apart)}
+    logits = evidence.evaluate(runtimes, workshop.contract, job.dataset, some, job.progress)["fp32"]
+    return confidence.temperature(np.array([s.label for s in some], np.int64), logits, seed)

@@ -9,7 +9,7 @@ import hashlib
 import io
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -105,14 +105,22 @@ def evaluate(
     dataset: Dataset,
     samples: Sequence[Sample],
     progress: Progress,
+    lost: Callable[[str, Exception], None] | None = None,
 ) -> dict[str, Logits]:
-    """Logits `(n, classes)` of every runtime on the same inputs: each image is decoded once for all of them."""
+    """Logits `(n, classes)` of every runtime on the same inputs: each image is decoded once for all of them. A
+    runtime that fails is told to `lost` and left out, or, without that, its error raised."""
     parts: dict[str, list[Logits]] = {name: [] for name in runtimes}
     done = 0
     progress("evaluation", 0, len(samples))
     for batch in _whole(contract, dataset, samples):
-        for name, runtime in runtimes.items():
-            parts[name].append(runtime(batch.inputs))
+        for name in list(parts):
+            try:
+                parts[name].append(runtimes[name](batch.inputs))
+            except Exception as error:  # runtimes raise anything
+                if lost is None:
+                    raise
+                lost(name, error)
+                del parts[name]
         done += len(batch.indices)
         progress("evaluation", done, len(samples))
     return {name: np.concatenate(logits) for name, logits in parts.items()}
@@ -125,11 +133,13 @@ def write_goldens(
     dataset: Dataset,
     samples: Sequence[Sample],
     count: int,
+    lost: Callable[[str, Exception], None] | None = None,
 ) -> dict[str, Any]:
     """Encoded images, their contract pixels and every runtime's logits, below `folder/golden`.
 
     Beside real evaluation images, classes in turn, there are variants of one that name a decoder's usual faults:
-    an EXIF rotation, grey levels, a palette with transparency. Returns `{images, files, logits}`.
+    an EXIF rotation, grey levels, a palette with transparency. `lost` as in `evaluate`. Returns
+    `{images, files, logits}`.
     """
     chosen = sorted(dataset.sources(_in_turn(samples, 0)), key=lambda source: _bytes(source) > _GOLDEN_BYTES)
     encoded = [_portable(source, contract) for source in chosen[: count - 3]]
@@ -141,10 +151,14 @@ def write_goldens(
         (folder / names[-1]).write_bytes(content)
     pixels = np.stack([contract.apply(content) for _, content in encoded])
     # One image a call, as a device's application does it and as `verify` will.
-    logits = {
-        name: np.concatenate([r(pixels[i : i + 1]) for i in range(len(pixels))])
-        for name, r in runtimes.items()
-    }
+    logits = {}
+    for name, runtime in runtimes.items():
+        try:
+            logits[name] = np.concatenate([runtime(pixels[i : i + 1]) for i in range(len(pixels))])
+        except Exception as error:
+            if lost is None:
+                raise
+            lost(name, error)
     np.savez_compressed(folder / bundles.GOLDEN_PIXELS, pixels=pixels)
     np.savez(folder / bundles.GOLDEN_LOGITS, allow_pickle=False, **logits)
     files = [
@@ -169,6 +183,15 @@ def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def without(folder: Path, files: list[dict[str, Any]], names: set[str]) -> list[dict[str, Any]]:
+    """The goldens' `files` after the logits of artifacts that are gone were taken out of them."""
+    path = folder / bundles.GOLDEN_LOGITS
+    with np.load(path, allow_pickle=False) as found:
+        kept = {name: found[name] for name in found.files if name not in names}
+    np.savez(path, allow_pickle=False, **kept)
+    return [bundles.file_record(folder, file["path"]) for file in files]
 
 
 def _variants(image: Image.Image) -> list[tuple[str, bytes]]:

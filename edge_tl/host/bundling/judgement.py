@@ -5,61 +5,81 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge_tl.host.bundling import confidence, evidence, isa, verdict
+from edge_tl.host.bundling.job import ExportJob, said
+from edge_tl.host.bundling.opened import ApartRuntime
 from edge_tl.host.images.data import Dataset, Sample
 from edge_tl.host.provenance import provenance
-from edge_tl.host.reference import TorchRuntime
 from edge_tl.host.settings import Recipe
 from edge_tl.target import bundle as bundles
 from edge_tl.target import compare
 from edge_tl.target.bundle import REFERENCE
 from edge_tl.target.contract import Preprocess
+from edge_tl.target.errors import EdgeTLError
 from edge_tl.target.machine import CAP_VARIABLE, int8_isa
-from edge_tl.target.progress import Progress
-from edge_tl.target.runtime import Logits, Runtime, open_runtime
+from edge_tl.target.runtime import Logits, Runtime
 
 _MOST_BYTES = 500_000_000  # of inputs, for an evaluation in another process
 
 
-def judge(
-    reference: TorchRuntime,
-    artifacts: list[dict[str, Any]],
-    staging: Path,
-    contract: Preprocess,
-    dataset: Dataset,
-    sets: dict[str, list[Sample]],
-    saved: dict[str, Any],
-    recipe: Recipe,
-    progress: Progress,
-) -> dict[str, Any]:
+def judge(job: ExportJob, artifacts: list[dict[str, Any]]) -> dict[str, Any]:
     """The record without timings. Folds each artifact's temperature into its files, and the reference's into
-    `reference`; writes the goldens below `staging`."""
+    `job.reference`; writes the goldens below `job.staging`. An artifact that does not run is an entry of
+    `job.missing`, and its files go. Raises `EdgeTLError` where none is left."""
+    reference, staging, recipe, saved = job.reference, job.staging, job.recipe, job.saved
+    contract, dataset, sets = job.contract, job.dataset, job.sets
     split, judged = evidence.evaluation_set(dataset)
     labels = np.array([s.label for s in judged], np.int64)
-    runtimes: dict[str, Runtime] = {REFERENCE: reference} | _opened(artifacts, staging)
-    logits = evidence.evaluate(runtimes, contract, dataset, judged, progress)
+
+    def lost(name: str, error: Exception) -> None:
+        if name == REFERENCE:
+            raise error
+        job.lacks(name, error)
+
+    def able() -> dict[str, Runtime]:
+        """The reference, and the artifacts that load; the others are dropped."""
+        found: dict[str, Runtime] = {REFERENCE: reference}
+        for artifact in artifacts:
+            with _entering(job, artifact["id"]):
+                found[artifact["id"]] = ApartRuntime(staging / artifact["files"][0]["path"], job.apart)
+        return found
+
+    runtimes = able()
+    logits = evidence.evaluate(runtimes, contract, dataset, judged, job.progress, lost)
+    drop_missing(job, artifacts)
     fitting = sets["confidence"]
     apart = fitting is not sets["evaluation"]
     fit_labels = np.array([s.label for s in fitting], np.int64)
-    fit_logits = evidence.evaluate(runtimes, contract, dataset, fitting, progress) if apart else logits
+    if apart:
+        left = {name: runtime for name, runtime in runtimes.items() if name not in job.missing}
+        fit_logits = evidence.evaluate(left, contract, dataset, fitting, job.progress, lost)
+        drop_missing(job, artifacts)
+    else:
+        fit_logits = logits
     temperatures = _temperatures(artifacts, fit_labels, fit_logits, recipe)
     reference.temperature = temperatures[REFERENCE]
     for artifact in artifacts:
-        confidence.fold(
-            staging / artifact["files"][0]["path"], temperatures[artifact["id"]], contract, dataset.labels
-        )
-        artifact["files"] = [bundles.file_record(staging, file["path"]) for file in artifact["files"]]
-    runtimes = {REFERENCE: reference} | _opened(artifacts, staging)
-    golden = evidence.write_goldens(staging, runtimes, contract, dataset, judged, recipe.export.golden_images)
+        with _entering(job, artifact["id"]):
+            path = staging / artifact["files"][0]["path"]
+            confidence.fold(path, temperatures[artifact["id"]], contract, dataset.labels)
+            artifact["files"] = [bundles.file_record(staging, file["path"]) for file in artifact["files"]]
+    drop_missing(job, artifacts)
+    golden = evidence.write_goldens(
+        staging, able(), contract, dataset, judged, recipe.export.golden_images, lost
+    )
     host = golden.pop("logits")
+    drop_missing(job, artifacts)
 
-    scaled = {name: own / np.float32(temperatures[name]) for name, own in logits.items()}
-    for_fitting = {name: own / np.float32(temperatures[name]) for name, own in fit_logits.items()}
+    kept = [name for name in temperatures if name in host]
+    scaled = {name: logits[name] / np.float32(temperatures[name]) for name in kept}
+    for_fitting = {name: fit_logits[name] / np.float32(temperatures[name]) for name in kept}
 
     def believed(name: str) -> dict[str, Any]:
         crossed = not apart and temperatures[name] != 1.0
@@ -85,6 +105,9 @@ def judge(
                     evidence.in_proportion(judged, recipe.seed),
                     {s.digest: (s.label, int(answer)) for s, answer in zip(judged, expected, strict=True)},
                 )
+                for row in artifact["proven_on"]:
+                    if "fault" in row:
+                        job.note(f"warning: {name} does not run on {row['isa']}: {row['fault']}")
         artifact |= {
             "accuracy": compare.accuracy(labels, got),
             **compare.paired_drop(labels, expected, got),
@@ -155,14 +178,36 @@ def _under_caps(
         inputs = Path(folder) / "inputs.npy"
         evidence.inputs(contract, dataset, some, inputs)
         for cap in lesser:
-            logits, kernels = isa.logits_under(cap, path, inputs, Path(folder))
-            row = {"isa": isa.NAMES[cap], "cap": cap, "kernels": kernels}
+            row: dict[str, Any] = {"isa": isa.NAMES[cap], "cap": cap}
+            try:
+                logits, row["kernels"] = isa.logits_under(cap, path, inputs, Path(folder))
+            except EdgeTLError as error:
+                rows.append(row | {"fault": said(error)})
+                continue
             rows.append(row | _figures(labels, expected, compare.top1(logits)))
     return rows
 
 
-def _opened(artifacts: list[dict[str, Any]], staging: Path) -> dict[str, Runtime]:
-    return {a["id"]: open_runtime(staging / a["files"][0]["path"]) for a in artifacts}
+@contextmanager
+def _entering(job: ExportJob, name: str) -> Iterator[None]:
+    """What fails inside is an entry of the artifact, but for a disk that is full or a folder that is gone."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # runtimes raise anything
+        job.lacks(name, error)
+
+
+def drop_missing(job: ExportJob, artifacts: list[dict[str, Any]]) -> None:
+    """Take out what is missing, files and all. Raises `EdgeTLError` where nothing is left."""
+    for artifact in [each for each in artifacts if each["id"] in job.missing]:
+        artifacts.remove(artifact)
+        for file in artifact["files"]:
+            (job.staging / file["path"]).unlink(missing_ok=True)
+    if not artifacts:
+        why = "; ".join(f"{name}: {reason}" for name, reason in job.missing.items())
+        raise EdgeTLError(f"no artifact runs here: {why}. Update the runtimes, or take another model.")
 
 
 def _temperatures(

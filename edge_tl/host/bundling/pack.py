@@ -9,15 +9,19 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_tl.host import checkpoint, keeping, zoo
+from edge_tl.host import checkpoint, classifier, keeping, zoo
+from edge_tl.host.apart import Apart
 from edge_tl.host.bundling import evidence, verdict
 from edge_tl.host.bundling.artifacts import PRECISIONS, sets_of, write_artifacts
-from edge_tl.host.bundling.judgement import anonymous, judge
+from edge_tl.host.bundling.job import ExportJob
+from edge_tl.host.bundling.judgement import anonymous, drop_missing, judge
+from edge_tl.host.bundling.publish import is_interrupted, named, publish, recover
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.pages.page import write_page
@@ -28,12 +32,13 @@ from edge_tl.target import bundle as bundles
 from edge_tl.target.bundle import REFERENCE
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import EdgeTLError, ForeignModel
-from edge_tl.target.files import fsync_folder, write_atomic
+from edge_tl.target.files import write_atomic
+from edge_tl.target.lock import one_writer
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.report import markdown
 from edge_tl.target.runtimes import sandbox
-from edge_tl.target.timing.bench import Effort, bench, contestants
+from edge_tl.target.timing.bench import Effort, bench, contestants, startable
 from edge_tl.target.timing.children import Contestant
 from edge_tl.target.verify import verify
 
@@ -67,47 +72,80 @@ def export(
     model, saved = checkpoint.load(run)
     dataset = Dataset.from_json(saved["data"], saved["labels"])
     contract = replace(Preprocess.from_json(saved["preprocess"]), max_pixels=recipe.data.max_pixels)
+    for said in classifier.check(
+        model, contract.input_size, saved["model"], classes=len(dataset.labels)
+    ).notes:
+        note(said)
     sets = sets_of(dataset, contract, recipe)
     evidence.check_images(dataset, [sample for samples in sets.values() for sample in samples])
     made_of = {
         "recipe": anonymous(provenance(recipe))["recipe"],
         "weights_sha256": saved["files"][0]["sha256"],
     }
-    out = keeping.bundle_folder(
-        Path("exported") / saved["name"], made_of, out, overwrite=overwrite, note=note
-    )
-    ours = not out.exists()
-    checkpoint.claim(out, BUNDLE_FILES)
-    for stale in out.glob(f"{_STAGING}*"):
-        shutil.rmtree(stale)
-    staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=out))
+    base = Path("exported") / saved["name"]
+    _recover([out] if out else sorted(base.parent.glob(f"{base.name}*")))
+    out = keeping.bundle_folder(base, made_of, out, overwrite=overwrite, note=note)
+    if out.exists():  # else whoever locks it makes it, and takes it away again where nothing came of it
+        checkpoint.claim(out, BUNDLE_FILES)
     try:
-        reference = TorchRuntime(model)
-        artifacts, missing = write_artifacts(
-            reference, staging, contract, dataset, sets, recipe, progress, note
-        )
-        record = judge(reference, artifacts, staging, contract, dataset, sets, saved, recipe, progress)
-        record["name"] = out.name
-        record["provenance"] |= made_of | {"run": os.path.relpath(run.resolve(), out.resolve())}
-        bundles.write_record(staging, record)
-        if recipe.export.max_p95_ms is not None:
-            effort = effort.supporting(0.95)
-        timing = _timed(staging, run, record, effort, progress)
-        checked = verify(bundles.read_bundle(staging), progress=progress)
-        verdict.conclude(record, timing, checked, recipe.export, missing)
-        bundles.write_record(staging, record, {"bench": timing, "verify": checked})
-        write_atomic(staging / "report.md", markdown(record).encode())
-        write_page(record, staging / "report.html")
-        _publish(staging, out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if ours:
-            with suppress(OSError):  # what holds something stays
-                out.rmdir()
+        with one_writer(out), _staged(out) as staging, Apart() as apart:
+            job = ExportJob(
+                reference=TorchRuntime(model),
+                saved=saved,
+                dataset=dataset,
+                contract=contract,
+                sets=sets,
+                recipe=recipe,
+                staging=staging,
+                apart=apart,
+                progress=progress,
+                note=note,
+            )
+            record = judge(job, write_artifacts(job))
+            apart.close()  # before anything is timed
+            record["name"] = out.name
+            record["provenance"] |= made_of | {"run": os.path.relpath(run.resolve(), out.resolve())}
+            _finish(job, run, record, effort)
+            publish(staging, out, BUNDLE_FILES)
+    except OSError as error:
+        raise named(out, error) from error
+    if not bundles.read_bundle(out).artifacts:
+        raise EdgeTLError(f"{out}: the written bundle does not read back. Export again.")
     for gate in record["gates"]:
         if not gate["passed"]:
             note(f"gate {gate['gate']} failed for {gate['artifact']}: {gate['reason']}")
     return record | {"bundle": str(out)}
+
+
+@contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """A hidden folder in `out`, gone at the end; and those of exports that were killed, since `out` is locked."""
+    for stale in out.glob(f"{_STAGING}*"):
+        shutil.rmtree(stale)
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=out))
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _recover(folders: Iterable[Path]) -> None:
+    """Mend what an export that was killed while it published has left: the old bundle is put back."""
+    for folder in folders:
+        if folder.is_dir() and is_interrupted(folder):
+            with one_writer(folder):
+                recover(folder, BUNDLE_FILES)
+
+
+def _finish(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) -> None:
+    """Time, verify and conclude what `record` holds, and write it with its reports."""
+    bundles.write_record(job.staging, record)
+    if job.recipe.export.max_p95_ms is not None:
+        effort = effort.supporting(0.95)
+    timing = _timed(job, run, record, effort)
+    checked = verify(bundles.read_bundle(job.staging), progress=job.progress)
+    verdict.conclude(record, timing, checked, job.recipe.export, job.missing)
+    _report(job, record, timing, checked)
 
 
 def torch_contestants(run: Path | None, record: dict[str, Any], *, device: str = "CPU") -> list[Contestant]:
@@ -147,29 +185,39 @@ def _of_the_zoo(provenance: dict[str, Any]) -> dict[str, Any]:
     return {"model": name, "pooled": provenance.get("pooled") is True, "hidden": hidden}
 
 
-def _timed(
-    staging: Path, run: Path, record: dict[str, Any], effort: Effort, progress: Progress
-) -> dict[str, Any]:
-    sealed = bundles.read_bundle(staging)
-    for artifact in sealed.artifacts:
-        sandbox.remember(artifact.path)  # made here, and judged on every image
-    field = [*torch_contestants(run, record), *contestants(sealed, sealed.artifacts)]
-    return bench(field, effort=effort, seed=record["provenance"]["seed"], progress=progress)
+def _timed(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) -> dict[str, Any]:
+    """The bench of all that can be timed; an artifact that cannot is an entry, and leaves the record."""
+    while True:
+        sealed = bundles.read_bundle(job.staging)
+        for artifact in sealed.artifacts:
+            sandbox.remember(artifact.path)  # made here, and judged on every image
+        field = [*torch_contestants(run, record), *contestants(sealed, sealed.artifacts)]
+        try:
+            return bench(field, effort=effort, seed=record["provenance"]["seed"], progress=job.progress)
+        except EdgeTLError as error:
+            reasons = {row["artifact"]: row["reason"] for row in startable(field)[1]}
+            lost = [artifact for artifact in record["artifacts"] if artifact["id"] in reasons]
+            if not lost or len(lost) == len(record["artifacts"]):
+                raise error
+        for artifact in lost:
+            job.lacks(artifact["id"], reasons[artifact["id"]])
+        drop_missing(job, record["artifacts"])
+        record["golden"]["files"] = evidence.without(
+            job.staging, record["golden"]["files"], {artifact["id"] for artifact in lost}
+        )
+        bundles.write_record(job.staging, record)
 
 
-def _publish(staging: Path, out: Path) -> None:
-    """Move the finished files up; `bundle.json` leaves first and arrives last."""
-    (out / bundles.RECORD).unlink(missing_ok=True)
-    for name in BUNDLE_FILES[1:]:
-        old = out / name
-        if old.is_dir():
-            shutil.rmtree(old)
-        else:
-            old.unlink(missing_ok=True)
-        if (staging / name).exists():
-            os.replace(staging / name, old)
-    fsync_folder(out)
-    os.replace(staging / bundles.RECORD, out / bundles.RECORD)
-    fsync_folder(out)
-    if not bundles.read_bundle(out).artifacts:
-        raise EdgeTLError(f"{out}: the written bundle does not read back. Export again.")
+def _report(job: ExportJob, record: dict[str, Any], timing: dict[str, Any], checked: dict[str, Any]) -> None:
+    """Write the record and the reports; a page that cannot be drawn is an entry."""
+    staging, more = job.staging, {"bench": timing, "verify": checked}
+    bundles.write_record(staging, record, more)
+    try:
+        write_page(record, staging / "report.html")
+    except OSError:
+        raise
+    except Exception as error:  # the plots' library raises anything
+        job.failed("report.html", error)
+        record["faults"] = dict(job.faults)
+        bundles.write_record(staging, record, more)
+    write_atomic(staging / "report.md", markdown(record).encode())

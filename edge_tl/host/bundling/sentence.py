@@ -14,12 +14,12 @@ WIDEST = 2.0  # an interval whose ends are further apart than this factor says n
 EXTRAS = {"onnxruntime": "ort", "openvino": "openvino"}
 
 
-def shipping(best: dict[str, Any], fastest_fp32: str, conditions: dict[str, Any] | None) -> str:
+def shipping(best: dict[str, Any], fastest_fp32: str | None, conditions: dict[str, Any] | None) -> str:
     """ "ship openvino-int8: accuracy drop 0.14 pp [-1.02, 1.29], 10.6x [9.9, 11.4] PyTorch's speed", and how it keeps
     its budgets; of INT8 also how it compares with the fastest FP32 artifact."""
     parts = [change(best), speed(best["speedup"], best.get("speedup_ci"), "PyTorch's speed", conditions)]
     parts += [_kept(budget) for budget in best["budgets"]]
-    if best["precision"] == "int8":
+    if best["precision"] == "int8" and fastest_fp32 is not None:
         against = f"the fastest FP32 artifact ({fastest_fp32})"
         parts.append(
             speed(best["faster_than_fp32"], best.get("faster_than_fp32_ci"), against, conditions, brief=True)
@@ -76,19 +76,24 @@ def files(artifact: dict[str, Any]) -> str:
 
 
 def not_everywhere(artifact: dict[str, Any]) -> str:
-    """The lesser instruction sets on which the drop was over the budget; "" where there are none."""
+    """The lesser instruction sets on which the drop was over the budget, or could not be measured; "" where there are
+    none."""
     limit = (artifact.get("limits") or {}).get("max_drop_pp")
+    rows = [row for row in artifact.get("proven_on") or [] if row.get("cap")]
     over = [
         f"{row['isa']} (drop {row['drop_pp']:.2f} pp)"
-        for row in artifact.get("proven_on") or []
-        if row.get("cap") and limit is not None and (row.get("drop_pp") or 0) > limit
+        for row in rows
+        if limit is not None and (row.get("drop_pp") or 0) > limit
     ]
-    if not over:
-        return ""
-    return (
-        f" Not on CPUs that compute INT8 with {' or '.join(over)}: over the budget of {limit:g} pp there; "
-        "for those export with --target-cpu avx2, or ship FP32."
-    )
+    words = ""
+    if over:
+        words = (
+            f" Not on CPUs that compute INT8 with {' or '.join(over)}: over the budget of {limit:g} pp there; "
+            "for those export with --target-cpu avx2, or ship FP32."
+        )
+    if unproven := [row["isa"] for row in rows if "fault" in row]:
+        words += f" Not on CPUs that compute INT8 with {' or '.join(unproven)} either: it did not run there."
+    return words if over else words.replace(" either:", ":")
 
 
 def _kept(budget: dict[str, Any]) -> str:

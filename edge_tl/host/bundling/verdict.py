@@ -75,13 +75,15 @@ def conclude(
     conditions = timing.get("conditions")
     gates = list(checked["gates"])
     full = [a["id"] for a in record["artifacts"] if a["precision"] == "fp32"]
-    fastest = min(full, key=lambda name: float(np.median(np.concatenate(blocks[name]))))
+    fastest = min(full, key=lambda name: float(np.median(np.concatenate(blocks[name]))), default=None)
     for artifact in record["artifacts"]:
         name = artifact["id"]
         artifact |= {k: v for k, v in rows[name].items() if k not in _OF_THE_BENCH}
         gates += [asdict(gate) for gate in _drop_gates(artifact, asked)]
         if artifact["precision"] != "fp32":
-            over = ratio.speedup(blocks[fastest], blocks[name], rows[name].get("block_round"))
+            over: dict[str, Any] = {"speedup": None, "speedup_ci": None}
+            if fastest is not None:
+                over = ratio.speedup(blocks[fastest], blocks[name], rows[name].get("block_round"))
             artifact |= {"faster_than_fp32": over["speedup"], "faster_than_fp32_ci": over["speedup_ci"]}
         if artifact["precision"] in ("fp32", "int8"):  # the others are for accelerators and for size
             gates.append(asdict(_speed_gate(artifact, conditions)))
@@ -125,6 +127,9 @@ def _drop_gates(artifact: dict[str, Any], asked: Export) -> list[Gate]:
 
 
 def _drop_gate(name: str, measured: dict[str, Any], max_drop: float, where: str) -> Gate:
+    if "fault" in measured:
+        reason = f"accuracy drop{where} not measured: {measured['fault']}"
+        return Gate("loss", name, None, max_drop, "pp", False, reason)
     low, high = measured["drop_ci_pp"]
     reason = (
         f"accuracy drop{where} {measured['drop_pp']:+.2f} percentage points [{low:.2f}, {high:.2f}], "
@@ -148,7 +153,7 @@ def _speed_gate(artifact: dict[str, Any], conditions: dict[str, Any] | None) -> 
 
 
 def recommend(
-    artifacts: list[dict[str, Any]], fastest_fp32: str, conditions: dict[str, Any] | None = None
+    artifacts: list[dict[str, Any]], fastest_fp32: str | None, conditions: dict[str, Any] | None = None
 ) -> tuple[str | None, str]:
     """The artifact to ship and the sentence that says why: the fastest that passed its gates and keeps the budgets.
     INT8 that is not provably faster than the fastest FP32 artifact is never recommended: it costs answers and buys
@@ -163,7 +168,10 @@ def recommend(
     if not within:
         least = "; ".join(_nearest_to(passed, i) for i in range(len(passed[0]["budgets"])))
         return None, f"ship none of these: no artifact that passed its gates keeps the budgets ({least})."
-    quick = [a for a in within if a["precision"] == "int8" and _least_ratio(a) > 1.0]
+    # Without an FP32 artifact there is nothing that INT8 must be faster than.
+    quick = [
+        a for a in within if a["precision"] == "int8" and (fastest_fp32 is None or _least_ratio(a) > 1.0)
+    ]
     full = [a for a in within if a["precision"] == "fp32"]
     small = [a for a in within if a["precision"] not in ("fp32", "int8")]
     pool = quick or full or small
@@ -175,7 +183,7 @@ def recommend(
     best = min(pool, key=lambda a: float(a["latency_ms"]["p50"] or np.inf))
     words = sentence.shipping(best, fastest_fp32, conditions)
     slow = [a for a in artifacts if a["precision"] == "int8"]
-    if slow and not quick:
+    if slow and not quick and fastest_fp32 is not None:
         seen = "; ".join(f"{a['id']} {_why_not(a, fastest_fp32, conditions)}" for a in slow)
         words += f". INT8 is not worth its answers on this CPU: {seen}"
     return best["id"], f"{words}.{sentence.files(best)}{sentence.not_everywhere(best)}"

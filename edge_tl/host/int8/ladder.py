@@ -18,9 +18,7 @@ from time import perf_counter
 from typing import Any
 
 from edge_tl.host.int8 import nncf_ptq
-from edge_tl.host.int8.qdq import SEVEN_BITS, SIGNED, weight_storage
-from edge_tl.host.int8.ranges import ESTIMATORS
-from edge_tl.host.int8.workshop import (
+from edge_tl.host.int8.candidates import (
     CONTROLLED,
     EQUALIZED,
     NNCF,
@@ -28,10 +26,12 @@ from edge_tl.host.int8.workshop import (
     SMOOTHED,
     Judged,
     Settings,
-    Workshop,
     forget,
     without,
 )
+from edge_tl.host.int8.qdq import SEVEN_BITS, SIGNED, weight_storage
+from edge_tl.host.int8.ranges import ESTIMATORS
+from edge_tl.host.int8.workshop import Workshop
 from edge_tl.host.listeners import Note
 from edge_tl.target.errors import EdgeTLError
 
@@ -117,7 +117,8 @@ def climb(
                 judged.append(attempt())
             except Exception as error:  # NNCF, the runtimes and the quantizer raise anything
                 said = str(error).splitlines()[0][:200] if str(error) else ""
-                faults.append(said if isinstance(error, TimeoutError) else f"{type(error).__name__}: {said}")
+                ours = isinstance(error, (TimeoutError, EdgeTLError))
+                faults.append(said if ours else f"{type(error).__name__}: {said}")
             if number == 3 and judged and _keeps(judged[-1], allowed):
                 break  # the more layers, the more float: the first that suffices is the best
         tried += judged
@@ -229,24 +230,9 @@ def _exclusions(
 
 
 def _controlled(workshop: Workshop, first: Settings, limits: Limits) -> Judged:
-    """NNCF's accuracy control, on as many selection images as it can rank layers with in reasonable time."""
+    """NNCF's accuracy control."""
     settings = replace(first, method=CONTROLLED, estimator="min-max", matrix_only=False)
-    some = slice(0, 300)
-
-    def build(out: Any) -> None:
-        nncf_ptq.control_accuracy(
-            workshop.fp32_xml,
-            out,
-            workshop.calibration,
-            workshop.selection[some],
-            workshop.answers[some],
-            limits.max_drop,
-            workshop.contract,
-            workshop.labels,
-            first.storage,
-        )
-
-    return workshop.make(settings, build=build)
+    return workshop.make(settings, max_drop=limits.max_drop)
 
 
 def _keeps(judged: Judged, allowed: float) -> bool:

@@ -43,7 +43,7 @@ def test_a_signal_leaves_no_bundle_or_the_old_one(
     assert done.returncode == (-9 if name == "SIGKILL" else 130), done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
-    if moment.startswith("publish"):
+    if moment.startswith("publish") and name == "SIGKILL":  # the next export puts the old one back
         with pytest.raises(BundleError, match="not a bundle"):
             read_bundle(out)
     else:

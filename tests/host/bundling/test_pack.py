@@ -14,9 +14,10 @@ import pytest
 import shortcut
 
 from edge_tl.host import checkpoint, recipe
-from edge_tl.host.bundling import artifacts, pack
+from edge_tl.host.bundling import artifacts, pack, publish
 from edge_tl.target.bundle import read_bundle
-from edge_tl.target.errors import BadInput, BundleError
+from edge_tl.target.errors import BadInput, EdgeTLError
+from edge_tl.target.lock import one_writer
 from edge_tl.target.timing.bench import QUICK
 
 Export = Callable[..., dict[str, Any]]
@@ -124,26 +125,27 @@ def places(bundle: Path, tmp_path: Path) -> tuple[Path, Path]:
     return staging, old
 
 
-@pytest.mark.parametrize("step", range(STEPS))
-def test_publishing_stopped_at_any_step_leaves_no_bundle(
-    step: int, places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("step", range(2 * STEPS + 1))
+def test_publishing_stopped_at_any_step_keeps_the_old_bundle(
+    step: int, places: tuple[Path, Path], bundle: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    """A kill at any step, and what the next export does then, is in `test_publish`."""
     staging, out = places
     replace, moved = os.replace, []
 
     def stopped(source: Any, target: Any) -> None:
-        if len(moved) == step:
-            raise KeyboardInterrupt
         moved.append(Path(target).name)
+        if len(moved) == step + 1:
+            raise KeyboardInterrupt
         replace(source, target)
 
-    monkeypatch.setattr(pack.os, "replace", stopped)
+    monkeypatch.setattr(publish.os, "replace", stopped)
     with pytest.raises(KeyboardInterrupt):
-        pack._publish(staging, out)
+        publish.publish(staging, out, pack.BUNDLE_FILES)
     monkeypatch.undo()
-    assert "bundle.json" not in moved
-    with pytest.raises(BundleError, match="not a bundle"):
-        read_bundle(out)
+    assert read_bundle(out).record["name"] == read_bundle(bundle).record["name"]
+    shutil.rmtree(staging)
+    assert snapshot(out) == snapshot(bundle)
 
 
 def test_published_files_are_the_new_ones_and_the_record_comes_last(
@@ -152,12 +154,31 @@ def test_published_files_are_the_new_ones_and_the_record_comes_last(
     staging, out = places
     (out / "golden" / "left-over.png").write_text("from an older export")
     replace, moved = os.replace, []
-    monkeypatch.setattr(pack.os, "replace", lambda a, b: (moved.append(Path(b).name), replace(a, b)))
-    pack._publish(staging, out)
-    assert len(moved) == STEPS
-    assert moved[-1] == "bundle.json"
+    monkeypatch.setattr(publish.os, "replace", lambda a, b: (moved.append(Path(b)), replace(a, b)))
+    publish.publish(staging, out, pack.BUNDLE_FILES)
+    up = [path.name for path in moved if path.parent == out and not path.name.startswith(".")]
+    assert len(up) == STEPS
+    assert up[-1] == "bundle.json"
     assert read_bundle(out).record["name"] == "new"
     assert not (out / "golden" / "left-over.png").exists()
+    assert not publish.is_interrupted(out)
+
+
+def test_a_second_export_into_the_same_folder_is_told(export: Export, tmp_path: Path):
+    (tmp_path / "b" / ".partial-of-the-first").mkdir(parents=True)
+    with one_writer(tmp_path / "b"), pytest.raises(BadInput, match=r"another edge-tl .* writes into it"):
+        export(tmp_path / "b")
+    assert (tmp_path / "b" / ".partial-of-the-first").is_dir()
+
+
+def test_a_full_disk_is_called_so_and_where(export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*there: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(artifacts, "to_onnx", full)
+    with pytest.raises(EdgeTLError, match=r"cannot write into .*/b: No space left on device\. Mend that"):
+        export(tmp_path / "b")
+    assert not [path for path in (tmp_path / "b").iterdir() if not path.name.startswith(".edge-tl")]
 
 
 def test_what_a_killed_export_left_is_cleaned_up(export: Export, tmp_path: Path):

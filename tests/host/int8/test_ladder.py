@@ -17,8 +17,9 @@ from edge_tl.host.bundling import confidence, evidence
 from edge_tl.host.export import to_onnx, to_openvino
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.int8 import ladder, qdq
+from edge_tl.host.int8.candidates import Judged, Settings
 from edge_tl.host.int8.ladder import Limits
-from edge_tl.host.int8.workshop import Judged, Settings, Workshop
+from edge_tl.host.int8.workshop import Workshop
 from edge_tl.target import compare
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.errors import EdgeTLError

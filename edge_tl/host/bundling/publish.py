@@ -1,0 +1,88 @@
+"""The finished files of an export take the place of the old bundle: all of them, or the old ones stay.
+
+It must not know what the files mean. Until the new bundle is whole the old one lies in a hidden sub-folder; whoever was
+killed in between is mended by the next export into the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_tl.target.errors import EdgeTLError
+from edge_tl.target.files import fsync_folder
+
+_MOVING, _MOVED = ".replaced-", ".old-"
+
+
+def publish(staging: Path, out: Path, names: Sequence[str]) -> None:
+    """Move what there is of `names` from `staging` to `out`; the first of them, the record, leaves first and arrives
+    last. Interrupted, or out of disk, `out` is as it was."""
+    try:
+        _set_aside(out, names)
+        for name in (*names[1:], names[0]):
+            if (staging / name).exists():
+                os.replace(staging / name, out / name)
+            fsync_folder(out)
+    except BaseException:
+        recover(out, names)
+        raise
+    for old in _aside(out, _MOVED):
+        shutil.rmtree(old)
+
+
+def is_interrupted(out: Path) -> bool:
+    """Whether a publication was killed here."""
+    return bool(_aside(out, _MOVING) or _aside(out, _MOVED))
+
+
+def recover(out: Path, names: Sequence[str]) -> None:
+    """Put the old bundle back where a publication was killed before the new one was whole; else remove the old one."""
+    for folder in _aside(out, _MOVED):  # all of the old files had left: what is in place is new
+        if (out / names[0]).exists():
+            shutil.rmtree(folder)
+            continue
+        for name in names:
+            _remove(out / name)
+        os.replace(folder, out / folder.name.replace(_MOVED, _MOVING, 1))
+    for folder in _aside(out, _MOVING):  # only some of them had: what is in place is old
+        for name in (*names[1:], names[0]):
+            if (folder / name).exists():
+                os.replace(folder / name, out / name)
+        fsync_folder(out)
+        folder.rmdir()
+
+
+def _set_aside(out: Path, names: Sequence[str]) -> None:
+    there = [name for name in names if (out / name).exists()]
+    if not there:
+        return
+    moving = Path(tempfile.mkdtemp(prefix=_MOVING, dir=out))
+    for name in there:
+        os.replace(out / name, moving / name)
+    fsync_folder(out)
+    os.replace(moving, out / moving.name.replace(_MOVING, _MOVED, 1))
+    fsync_folder(out)
+
+
+def _aside(out: Path, prefix: str) -> list[Path]:
+    return sorted(path for path in out.glob(f"{prefix}*") if path.is_dir() and not path.is_symlink())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def named(folder: Path, error: OSError) -> EdgeTLError:
+    """A full disk and the like, with the folder that was written into."""
+    where = f" ({error.filename})" if error.filename else ""
+    return EdgeTLError(
+        f"cannot write into {folder}: {error.strerror or error}{where}. Mend that, e.g. free some space, and run "
+        "again; nothing half-written is left as a result."
+    )
