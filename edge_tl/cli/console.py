@@ -209,7 +209,9 @@ class Progress:
         if step:
             what = f"epoch {step['epoch']}/{step['epochs']}: validating"
         elif self._epochs:
-            what = "next epoch or last figures"
+            last = self._epochs[-1]
+            over = last["epoch"] >= last["epochs"]
+            what = "judging and saving what was kept" if over else "preparing the next epoch"
         else:
             what = "preparing the next step" if self._tasks else "starting"
         now = perf_counter()

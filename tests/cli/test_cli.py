@@ -211,6 +211,7 @@ def test_without_json_people_get_a_table_and_the_next_command(door: Door, bundle
     done = door("verify", bundle, "--artifact", "onnx-fp32")
     assert done.code == 0
     assert "PASSED" in done.out
+    assert "1 of 4 artifacts verified" in done.out
     assert re.search(r"pass\s+device\s+onnx-fp32", done.out)
     assert f"next: edge-tl bench {bundle}" in done.err
 

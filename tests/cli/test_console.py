@@ -188,7 +188,10 @@ def test_something_moves_while_nothing_is_told(
         assert "left" not in frame(progress)[-1]
         progress.watch(epoch(1))
         now[0] += 3
-        assert "next epoch or last figures" in frame(progress)[-1]
+        assert "preparing the next epoch" in frame(progress)[-1]
+        progress.watch(epoch(30))
+        now[0] += 3
+        assert "judging and saving" in frame(progress)[-1]
 
 
 def test_the_estimate_is_by_whole_epochs_where_one_was_seen(

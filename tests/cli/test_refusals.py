@@ -125,6 +125,12 @@ def test_a_bundle_with_a_flipped_byte_or_a_missing_file(door: Door, bundle: Path
     refused(door("verify", "b", "--json"), "missing file", name)
 
 
+def test_a_stopped_run_says_the_command_that_goes_on(door: Door, run: Path, tmp_path: Path):
+    shutil.copytree(run, tmp_path / "stopped")
+    (tmp_path / "stopped" / "run.json").unlink()
+    refused(door("export", "stopped"), "not a finished run", "edge-tl finetune stopped --resume")
+
+
 def test_a_text_file_given_as_an_image(door: Door, bundle: Path, tmp_path: Path):
     (tmp_path / "note.png").write_text("I am a text")
     refused(door("predict", bundle, "note.png", "--json"), "not a usable image", "note.png")
