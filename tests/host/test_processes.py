@@ -268,6 +268,30 @@ def test_a_killed_run_goes_on_to_the_same_weights(sixty: Path, tmp_path: Path, s
     assert "is finished" in once_more.err
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="groups of processes")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_what_stops_a_whole_group_leaves_a_state(sixty: Path, tmp_path: Path, name: str):
+    """As a service manager or a closed terminal does, workers included; the first step's end is kept, hours or not."""
+    run = tmp_path / "run"
+    options = [*OPTIONS, "--epochs", "60", "--batch-size", "8", "--set", "train.checkpoint_seconds=3600"]
+    options += ["--set", "train.workers=1", "--set", "train.patience=0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_tl", "finetune", str(sixty), *options, "--out", str(run)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, env=ENVIRONMENT,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch 2/"):
+            break
+    os.killpg(process.pid, getattr(signal, name))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "unexpected" not in err
+    assert (resume.steps_done(run / resume.STATE) or 0) >= 2 * 4
+
+
 def test_finetuning_needs_no_openvino_and_no_nncf(sixty: Path, tmp_path: Path):
     code = "import sys; sys.modules['openvino'] = sys.modules['nncf'] = None; from edge_tl.cli import main; main()"
     done = subprocess.run(

@@ -123,8 +123,9 @@ def augmented(
 
 
 def _leave_interrupts(worker: int) -> None:
-    """Ctrl-C and a closed terminal reach every process; the main one ends its step and then its workers."""
-    for name in ("SIGINT", "SIGHUP"):
+    """Ctrl-C, a closed terminal and whoever stops a service reach every process of a group; the main one ends its step
+    and then its workers, who end by themselves where it is gone."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)
 

@@ -115,6 +115,8 @@ class _Trainer:
                     self.back_off(diverged.what)
             return self.finish()
         except RuntimeError as error:
+            if self.stop.asked:  # a worker that was told too
+                raise KeyboardInterrupt from error
             if self.settings.deterministic and "deterministic" in str(error):
                 raise BadInput(
                     f"train.deterministic: {str(error).splitlines()[0][:150]} Leave it out, or use another model."
