@@ -5,7 +5,8 @@ It must not train or export; weights are safetensors, never pickles.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ SCHEMA_VERSION = 1
 RECORD = "run.json"
 WEIGHTS = "model.safetensors"
 RECIPE = "recipe.yaml"
+STATE = "state.safetensors"  # of a training that goes on with it; `training.resume` writes it
 _MOST = 1 << 30  # bytes of a record, which lists every image: three million of them
+_HEADER = "# Resume or repeat: edge-tl finetune"
 _REQUIRED = (
     "name",
     "model",
@@ -40,8 +43,9 @@ _REQUIRED = (
 )
 
 
-def claim(run: Path, names: tuple[str, ...]) -> None:
-    """Make the folder, or refuse one that holds something else. Raises `BadInput`."""
+def claim(run: Path, names: tuple[str, ...], is_ours: Callable[[Path], bool] | None = None) -> None:
+    """Make the folder, or refuse one that holds something else than `names`, or that, by `is_ours`, is not known to be
+    edge-tl's although its names are: somebody's own `recipe.yaml` is not written over. Raises `BadInput`."""
     if run.is_file():
         raise BadInput(f"--out {run}: a file is there. Choose a folder.")
     if run.is_dir():
@@ -50,16 +54,32 @@ def claim(run: Path, names: tuple[str, ...]) -> None:
             raise BadInput(
                 f"--out {run}: holds {foreign[0]!r}, which edge-tl did not write. Choose an empty folder."
             )
+        held = sorted(p.name for p in run.iterdir() if not p.name.startswith("."))
+        if held and is_ours and not is_ours(run):
+            raise BadInput(
+                f"--out {run}: holds {held[0]!r}, and nothing there says that edge-tl made it. Choose an empty folder."
+            )
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"--out {run}: cannot make the folder ({error.strerror}). Choose another.") from None
 
 
+def is_ours(run: Path) -> bool:
+    """Whether the folder is a run, or what a training that was stopped has left of one: its recipe begins with our
+    comment. A record or a state that cannot be read counts, because it is replaced only for who asks for that."""
+    with suppress(OSError):
+        if (run / RECORD).is_file() or (run / STATE).is_file():
+            return True
+        with (run / RECIPE).open("rb") as file:
+            return file.read(len(_HEADER)) == _HEADER.encode()
+    return False
+
+
 def write_recipe(run: Path, recipe: Recipe) -> None:
     """What the folder will be a run of, so that an unfinished one can be resumed by its name alone."""
     text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    write_atomic(run / RECIPE, f"# Resume or repeat: edge-tl finetune {RECIPE}\n{text}".encode())
+    write_atomic(run / RECIPE, f"{_HEADER} {RECIPE}\n{text}".encode())
 
 
 def save(run: Path, model: nn.Module, record: dict[str, Any]) -> None:

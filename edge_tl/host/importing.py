@@ -145,7 +145,7 @@ def adopt(
         note(
             f"warning: {checkpoint.RECORD} beside the weights says they were trained with: {_spelled(trained)}"
         )
-    checkpoint.claim(run, RUN_FILES)
+    checkpoint.claim(run, RUN_FILES, checkpoint.is_ours)
     try:
         with one_writer(run):
             for of_a_training in (resume.STATE, resume.BEST, resume.LAST, checkpoint.RECIPE):

@@ -14,6 +14,8 @@ import safetensors.torch
 import torch
 
 from edge_tl.host import checkpoint, zoo
+from edge_tl.host.settings import Recipe
+from edge_tl.host.training.finetune import RUN_FILES
 from edge_tl.target.errors import BadInput
 
 RECORD: dict[str, Any] = {
@@ -186,3 +188,26 @@ def test_a_run_has_no_files_but_its_own(saved: Path, files: Any):
     change(saved, lambda record: record.update(files=files))
     with pytest.raises(BadInput, match="its files are not"):
         checkpoint.load(saved)
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "features", "folds", "decoded", "model.safetensors"])
+def test_a_persons_own_files_under_our_names_are_not_taken_for_a_run(tmp_path: Path, name: str):
+    """`edge-tl finetune exp/recipe.yaml --out exp` once wrote over the recipe; `folds/` was removed in the end."""
+    own = tmp_path / name if "." in name else tmp_path / name / "mine.txt"
+    own.parent.mkdir(exist_ok=True)
+    own.write_text("data: {path: photos}\n")
+    with pytest.raises(BadInput, match=f"holds '{name}', and nothing there says that edge-tl made it"):
+        checkpoint.claim(tmp_path, RUN_FILES, checkpoint.is_ours)
+    assert own.read_text() == "data: {path: photos}\n"
+
+
+@pytest.mark.parametrize("name", ["run.json", "recipe.yaml", ".hidden", None])
+def test_what_a_run_left_and_an_empty_folder_are_taken(tmp_path: Path, name: str | None):
+    (tmp_path / "r").mkdir()
+    if name == "recipe.yaml":
+        checkpoint.write_recipe(tmp_path / "r", Recipe.model_validate({"name": "r", "data": {"path": "d"}}))
+    elif name:
+        (tmp_path / "r" / name).write_text("{}")
+    checkpoint.claim(tmp_path / "r", RUN_FILES, checkpoint.is_ours)
+    checkpoint.claim(tmp_path / "new", RUN_FILES, checkpoint.is_ours)
+    assert (tmp_path / "new").is_dir()

@@ -214,7 +214,7 @@ def result_of(run: Path, record: dict[str, Any]) -> dict[str, Any]:
 
 def _claim(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> None:
     """Make the folder and write down what it will hold; an unfinished training is not started over unasked."""
-    checkpoint.claim(run, RUN_FILES)
+    checkpoint.claim(run, RUN_FILES, checkpoint.is_ours)
     if overwrite:
         (run / resume.STATE).unlink(missing_ok=True)
     if (run / resume.STATE).is_file() and not resumed:

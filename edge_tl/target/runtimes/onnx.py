@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from edge_tl.target.runtimes.seam import (
 )
 
 _SUFFIX = "ExecutionProvider"
+_ERROR = 3  # of its levels, from verbose (0) to fatal (4)
 _INT8 = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger")
 _KINDS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
@@ -142,7 +144,7 @@ class OnnxRuntime:
         installed = library()
         options = installed.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
-        options.log_severity_level = 3
+        options.log_severity_level = _ERROR
         # Without VNNI, x86 kernels of UINT8 x INT8 add in 16 bits and saturate; this takes those of UINT8 x UINT8,
         # which do not (onnxruntime_session_options_config_keys.h). With VNNI nothing saturates; ONNX Runtime obeys all
         # the same, and a call takes up to twice as long.
@@ -169,12 +171,40 @@ class OnnxRuntime:
 
 
 def library() -> Any:
-    """The imported package. Raises `MissingExtra`."""
+    """The imported package, which from now on says errors only. Raises `MissingExtra`."""
     try:
-        import onnxruntime
+        if "onnxruntime" in sys.modules:
+            import onnxruntime
+        else:
+            with _errors_only():
+                import onnxruntime
+
+                onnxruntime.set_default_logger_severity(_ERROR)
     except ImportError:
         raise MissingExtra("ONNX Runtime", "ort") from None
     return onnxruntime
+
+
+@contextlib.contextmanager
+def _errors_only() -> Iterator[None]:
+    """Without ONNX Runtime's warnings on stderr: it looks for GPUs before anybody can set its level, and warns of each
+    that it cannot read, although nothing is wrong. Everything else is passed on."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            said.seek(0)
+            others = [line for line in said if b"[W:onnxruntime" not in line]
+            with contextlib.suppress(OSError):
+                os.write(2, b"".join(others)) if others else None
 
 
 def _options(provider: str, path: Path, threads: int) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +207,28 @@ def test_an_unknown_provider_lists_the_offer_and_the_nearest(
     monkeypatch.setattr(onnx, "offered", lambda: offer._replace(names=["Tensorrt", "CUDA", "CPU"]))
     with pytest.raises(BadInput, match=r"offers Tensorrt, CUDA, CPU\. Did you mean Tensorrt\?"):
         open_runtime(assets / "tiny.onnx", device="TensorRTT")
+
+
+QUIET = """
+import os, sys, types
+from edge_tl.target.runtimes import onnx
+class Noisy:
+    def find_spec(self, name, path=None, target=None):
+        if name == "onnxruntime":
+            os.write(2, b"2026-01-01 [W:onnxruntime:Default, device_discovery.cc:211 Discover] GPU\\n")
+            os.write(2, b"[E:onnxruntime:Default, x.cc:1 f] a real error\\nanother library's line\\n")
+sys.meta_path.insert(0, Noisy())
+onnx.library()
+os.write(2, b"later\\n")
+"""
+
+
+def test_warnings_of_its_start_are_not_shown_and_errors_are() -> None:
+    pytest.importorskip("onnxruntime")
+    done = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True, check=True)
+    assert "GPU" not in done.stderr
+    assert done.stderr.splitlines()[-3:] == [
+        "[E:onnxruntime:Default, x.cc:1 f] a real error",
+        "another library's line",
+        "later",
+    ]
