@@ -91,7 +91,9 @@ def scores(record: dict[str, Any]) -> list[tuple[str, str]]:
     texts = [
         (name, number(metrics.get(key), digits, scale), unit) for key, name, digits, scale, unit in SCORES
     ]
-    return [(name, text + unit) for name, text, unit in texts if text != DASH]
+    ends = [number(end, 2, 100) for end in metrics.get("accuracy_ci") or ()]
+    beside = {"accuracy": f" [{ends[0]}, {ends[1]}]"} if len(ends) == 2 else {}
+    return [(name, text + unit + beside.get(name, "")) for name, text, unit in texts if text != DASH]
 
 
 def strategy(record: dict[str, Any]) -> str | None:

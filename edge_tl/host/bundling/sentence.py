@@ -64,15 +64,13 @@ def unjudged(interval: list[float] | None, conditions: dict[str, Any] | None) ->
 
 def files(artifact: dict[str, Any]) -> str:
     """What of the bundle an application opens, and which runtime opens it."""
-    names = " + ".join(
-        PurePosixPath(file["path"]).name for file in artifact.get("files") or [] if "path" in file
-    )
+    held = artifact.get("files") or []
+    names = " + ".join(PurePosixPath(file["path"]).name for file in held if "path" in file)
     runtime = artifact.get("runtime")
     if not names or runtime not in EXTRAS:
         return ""
-    return (
-        f" Its files: {names}; they need {runtime}, which the extra [{EXTRAS[runtime]}] of edge-tl installs."
-    )
+    who = "Its files: {}; they need" if len(held) > 1 else "Its file: {}; it needs"
+    return f" {who.format(names)} {runtime}, which the extra [{EXTRAS[runtime]}] of edge-tl installs."
 
 
 def not_everywhere(artifact: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from edge_tl.target import compare
 from edge_tl.target.bundle import REFERENCE
 from edge_tl.target.gate import Gate
 from edge_tl.target.timing import ratio
+from edge_tl.target.timing.others import busy
 
 # What stays in the report's bench and is not repeated in the record of an artifact.
 _OF_THE_BENCH = (
@@ -183,8 +184,10 @@ def recommend(
     best = min(pool, key=lambda a: float(a["latency_ms"]["p50"] or np.inf))
     words = sentence.shipping(best, fastest_fp32, conditions)
     slow = [a for a in artifacts if a["precision"] == "int8"]
-    if slow and not quick and fastest_fp32 is not None:
-        seen = "; ".join(f"{a['id']} {_why_not(a, fastest_fp32, conditions)}" for a in slow)
+    if slow and not quick and fastest_fp32 is not None and busy(conditions):
+        words += ". Whether INT8 is faster was not judged either: export again when the machine is quiet"
+    elif slow and not quick and fastest_fp32 is not None:
+        seen = "; ".join(f"{a['id']} {_why_not(a, fastest_fp32)}" for a in slow)
         words += f". INT8 is not worth its answers on this CPU: {seen}"
     return best["id"], f"{words}.{sentence.files(best)}{sentence.not_everywhere(best)}"
 
@@ -194,15 +197,15 @@ def _least_ratio(artifact: dict[str, Any]) -> float:
     return float((artifact["faster_than_fp32_ci"] or [artifact["faster_than_fp32"]])[0])
 
 
-def _why_not(artifact: dict[str, Any], fastest_fp32: str, conditions: dict[str, Any] | None) -> str:
+def _why_not(artifact: dict[str, Any], fastest_fp32: str) -> str:
     ratio, interval = artifact["faster_than_fp32"], artifact["faster_than_fp32_ci"]
     shown = f"{ratio:.2f}x" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
     if not artifact["passed"]:
         return f"failed its gates ({shown} {fastest_fp32}'s speed)"
     if over := [b for b in artifact["budgets"] if not b["kept"]]:
         return f"is over the budget of {over[0]['limit']:g} {over[0]['unit']}"
-    if why := sentence.unjudged(interval, conditions):
-        return f"is not provably faster than {fastest_fp32}, speed not judged: {why}"
+    if why := sentence.unjudged(interval, None):
+        return f"is not provably faster than {fastest_fp32}: {why}"
     if interval and interval[0] <= 1.0 <= interval[1]:
         return f"is not distinguishable from {fastest_fp32} in speed ({shown})"
     return f"runs at {shown} {fastest_fp32}'s speed"

@@ -67,6 +67,16 @@ def test_a_busy_machine_and_an_absurd_interval_are_no_speed():
     assert not verdict._speed_gate(artifact(speedup=0.5, speedup_ci=[0.4, 0.6]), QUIET).passed
 
 
+def test_int8_on_a_busy_machine_is_not_called_worthless():
+    slow = artifact(faster_than_fp32=1.1, faster_than_fp32_ci=[0.9, 1.3])
+    best, text = verdict.recommend([FP32, slow], "onnx-fp32", BUSY)
+    assert best == "onnx-fp32"
+    assert "not worth" not in text
+    assert "Whether INT8 is faster was not judged either" in text
+    assert text.count("busy") == 1
+    assert "INT8 is not worth" in verdict.recommend([FP32, slow], "onnx-fp32", QUIET)[1]
+
+
 def test_where_its_own_table_says_over_the_budget_the_sentence_does_too():
     rows = [
         {"isa": "avx512_vnni", "cap": None, "drop_pp": 0.1},
