@@ -1,14 +1,18 @@
 # make demo   the whole chain on data the package brings, from nothing but Python
+# make gpu-check   everything that runs on a GPU, once, on a machine with one
 # make test   format, lint, types, tests, and the device's half in an environment without PyTorch
 PYTHON ?= python3
 VENV := .venv
 DEVICE := .venv-device
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check device-test clean
+.PHONY: demo gpu-check test check device-test clean
 
 demo: $(VENV)/.host
 	$(VENV)/bin/edge-tl demo --out demo
+
+gpu-check: $(VENV)/.host
+	$(VENV)/bin/python benchmarks/gpu_check.py
 
 # Both environments at the same time: most of an installation waits for disk and network.
 test:
