@@ -13,6 +13,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -374,7 +375,7 @@ def arrays(mutant: Mutant, seal: str) -> str:
     if kind < 6:
         shape, dtype, data = [
             ((100_000, 100_000), "<f4", b""),
-            (own[name].shape, "<f4", b"BOMB"),
+            (own[name].shape, "<f4", b""),
             (own[name].shape, "|O", b"cos\nsystem\n(S'touch evil'\ntR."),
             (own[name].shape, "<f8", own[name].astype("<f8").tobytes()),
             ((10**30, 10**30), "<f4", b""),
@@ -382,13 +383,15 @@ def arrays(mutant: Mutant, seal: str) -> str:
         ][kind]
         head = repr({"descr": dtype, "fortran_order": False, "shape": shape}).encode() + b"\n"
         member = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + data
-        path.write_bytes(_archive({n: member if n == name else _npy(a) for n, a in own.items()}, name))
+        path.write_bytes(_archive({n: member if n == name else _npy(a) for n, a in own.items()}))
+        if kind == 1:
+            (mutant.root / bundles.GOLDEN_PIXELS).write_bytes(bomb_archive())
     elif kind == 6:
-        path.write_bytes(_archive({("n" * 60_000): b"", **{n: _npy(a) for n, a in own.items()}}, ""))
+        path.write_bytes(_archive({("n" * 60_000): b"", **{n: _npy(a) for n, a in own.items()}}))
     elif kind == 7:
-        path.write_bytes(_archive({str(i): b"" for i in range(20_000)}, ""))
+        path.write_bytes(_archive({str(i): b"" for i in range(2_000)}))
     else:
-        own[name] = own[name] * np.float32(mutant.rng.choice([np.nan, np.inf, 1e38, -1]))
+        own[name] = own[name] * np.float32(mutant.rng.choice([np.nan, np.inf, -1]))
         np.savez(path, **own)  # type: ignore[arg-type]
     mutant.write(seal)
     return REFUSED if seal != "files" or kind < 8 else FAILS
@@ -400,17 +403,30 @@ def _npy(array: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _archive(members: dict[str, bytes], bomb: str) -> bytes:
+@cache
+def bomb_archive() -> bytes:
+    """400 MB of zeros under the name and the header of the goldens' pixels."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file, file.open("pixels.npy", "w") as member:
+        member.write(_npy(np.zeros((6, 3, 16, 16), np.float32)))
+        for _ in range(400):
+            member.write(bytes(1 << 20))
+    return buffer.getvalue()
+
+
+def _archive(members: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in members.items():
-            if content.endswith(b"BOMB"):
-                with file.open(f"{bomb}.npy", "w") as member:
-                    member.write(content[:-4])
-                    for _ in range(100):
-                        member.write(bytes(1 << 20))
-            else:
-                file.writestr(f"{name}.npy", content)
+            file.writestr(f"{name}.npy", content)
+    return buffer.getvalue()
+
+
+@cache
+def bomb_image() -> bytes:
+    """400 megapixels in 50 KB."""
+    buffer = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -419,9 +435,7 @@ def images(mutant: Mutant, seal: str) -> str:
     path = mutant.root / mutant.rng.choice(mutant.record["golden"]["images"])
     kind = mutant.rng.randrange(5)
     if kind == 0:
-        buffer = io.BytesIO()
-        Image.new("1", (20_000, 20_000)).save(buffer, "PNG")
-        content = buffer.getvalue()
+        content = bomb_image()
     elif kind == 1:
         buffer = io.BytesIO()
         Image.new("RGB", (mutant.rng.randint(1, 60), 1), "red").save(buffer, "PNG")

@@ -261,7 +261,7 @@ def _check_model_file(bundle: Bundle, artifact: Artifact) -> None:
         raise BundleError(
             f"{bundle.root / RECORD}: its labels are not those in {artifact.path.name}. Do not use this bundle."
         )
-    if not bundle.contract_unproven and said.get("preprocess") != bundle.preprocess.to_json():
+    if not bundle.contract_unproven and said.get("preprocess") != bundle.record["preprocess"]:
         raise BundleError(
             f"{bundle.root / RECORD}: its preprocessing is not that in {artifact.path.name}. Do not use this bundle."
         )
