@@ -192,11 +192,7 @@ def check_file(root: Path, file: FileRecord) -> Path:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise BundleError(f"no ordinary file in bundle: {path}. {_AGAIN}")
-        below = os.path.join(os.path.realpath(root), "")
-        if not os.path.realpath(path).startswith(below):
-            raise BundleError(
-                f"file in bundle: {path} is a link that leaves it. Copy the bundle with its links followed."
-            )
+        _check_below(root, path)
         if found.st_size != file.bytes or sha256_file(path) != file.sha256:
             raise BundleError(
                 f"damaged file in bundle: {path} is not what was exported. Copy the bundle again."
@@ -208,6 +204,13 @@ def check_file(root: Path, file: FileRecord) -> Path:
             f"file in bundle: {path} cannot be read ({error.strerror}). Copy the bundle again."
         ) from None
     return path
+
+
+def _check_below(root: Path, path: Path) -> None:
+    if not os.path.realpath(path).startswith(os.path.join(os.path.realpath(root), "")):
+        raise BundleError(
+            f"file in bundle: {path} is a link that leaves it. Copy the bundle with its links followed."
+        )
 
 
 def _record(root: Path) -> dict[str, Any]:
@@ -222,6 +225,7 @@ def _record(root: Path) -> dict[str, Any]:
         raise BundleError(
             f"not a bundle: {root} has no {RECORD}. Give a folder that `edge-tl export` finished."
         )
+    _check_below(root, path)
     record = read_json(path, most=_MOST_JSON)
     version = record.get("schema_version")
     if type(version) is not int or version != SCHEMA_VERSION:

@@ -119,10 +119,10 @@ def test_what_a_runtime_could_read_and_no_hash_covers(bundle_root: Path, name: s
     assert read_bundle(bundle_root).labels == ["dog", "cat", "eel"]
 
 
-def test_a_link_that_leaves_the_bundle_is_not_followed(bundle_root: Path, tmp_path: Path) -> None:
-    model = bundle_root / "model.fp32.onnx"
-    shutil.move(model, tmp_path / "elsewhere.onnx")
-    model.symlink_to(tmp_path / "elsewhere.onnx")
+@pytest.mark.parametrize("name", ["model.fp32.onnx", "bundle.json", "golden/images/00.jpg"])
+def test_a_link_that_leaves_the_bundle_is_not_followed(bundle_root: Path, tmp_path: Path, name: str) -> None:
+    shutil.move(bundle_root / name, tmp_path / "elsewhere")
+    (bundle_root / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(BundleError, match="a link that leaves it"):
         read_bundle(bundle_root)
 
