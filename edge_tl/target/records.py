@@ -162,6 +162,8 @@ class BundleRecord:
             contract = Preprocess.from_json(fields.part("preprocess").record)
         except BundleError as error:
             raise BundleError(f"{where}: {error}") from None
+        for key in contract.to_json():  # whose defaults are for people, not for records
+            fields.part("preprocess").value(key)
         artifacts = tuple(ArtifactRecord.from_json(part) for part in fields.parts("artifacts"))
         if not artifacts:
             raise fields.fault("artifacts", "a list of at least one artifact")

@@ -70,6 +70,7 @@ def sealed(root: Path, change: Callable[[Record], object], *, contract: bool = T
         (lambda r: r["artifacts"][0].update(passed="yes"), "true or false"),
         (lambda r: r["artifacts"][0].update(proven_on=[1]), r"proven_on\[0\]: 1. It should be an object"),
         (lambda r: r.update(provenance=[]), "provenance: a list of 0. It should be an object"),
+        (lambda r: r["preprocess"].pop("exif_transpose"), "no 'exif_transpose'"),
         (lambda r: r["preprocess"].update(std=[0.2, 0.2, 1e-320]), "preprocess.std"),
         (lambda r: r["preprocess"].update(std=[0.2, 0.2, 10**400]), "preprocess.std"),
         (lambda r: r["preprocess"].update(crop=[30_000, 30_000]), "preprocess.crop.*2048 at most"),
