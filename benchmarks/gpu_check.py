@@ -274,7 +274,7 @@ def _bundle(place: Place) -> Path:
         run = place.folder / "features" / "run"
         if not run.exists():
             features(place)
-        timed("export", run, "--int8", "--ladder", "up-to=1", "--out", bundle)
+        timed("export", run, "--out", bundle)  # FP32 alone: INT8 is not what a GPU is for here
     return bundle
 
 
