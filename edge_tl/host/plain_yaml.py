@@ -19,6 +19,10 @@ DEEPEST = 16
 _DATE, _MERGE = "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge"
 
 
+class NotYaml(BadInput):
+    """Text that does not parse."""
+
+
 def read(path: Path, what: str) -> Any:
     """The content of a file, at most 256 KB. Raises `BadInput` that calls the file `what` and names the line."""
     if not path.exists():
@@ -59,7 +63,7 @@ def parse(text: str, where: str) -> Any:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         at = f"line {mark.line + 1}: " if mark else ""
         reason = f"{at}{problem}" if problem else " ".join(str(error).split())
-        raise BadInput(f"{where} is not YAML: {printable(reason)}. Check the indentation.") from None
+        raise NotYaml(f"{where} is not YAML: {printable(reason)}. Check the indentation.") from None
     except (ValueError, OverflowError) as error:  # as a number of 5,000 digits raises it
         raise BadInput(f"{where}: a value cannot be read ({str(error)[:120]}). Correct it.") from None
 

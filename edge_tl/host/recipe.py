@@ -53,6 +53,8 @@ def override(settings: dict[str, Any], assignment: str) -> str:
         raise BadInput(f"--set {assignment}: write it as section.field=value, e.g. --set head.max_iter=100.")
     try:
         assign(settings, key.strip(), plain_yaml.parse(value, f"{value!r}"))
+    except plain_yaml.NotYaml:
+        raise BadInput(f"--set {assignment}: {value!r} is not a YAML value.") from None
     except BadInput as error:
         raise BadInput(f"--set {assignment}: {error}") from None
     return key.strip()
