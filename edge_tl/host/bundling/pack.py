@@ -86,7 +86,7 @@ def export(
     _recover([out] if out else sorted(base.parent.glob(f"{base.name}*")))
     out = keeping.bundle_folder(base, made_of, out, overwrite=overwrite, note=note)
     if out.exists():  # else whoever locks it makes it, and takes it away again where nothing came of it
-        checkpoint.claim(out, BUNDLE_FILES)
+        checkpoint.claim(out, BUNDLE_FILES, _is_ours)
     try:
         with one_writer(out), _staged(out) as staging, Apart() as apart:
             job = ExportJob(
@@ -127,6 +127,11 @@ def _staged(out: Path) -> Iterator[Path]:
         yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _is_ours(out: Path) -> bool:
+    """Whether the folder is a bundle, or what an export that was killed has left: a `golden/` alone is somebody's."""
+    return (out / bundles.RECORD).is_file() or any(out.glob(f"{_STAGING}*"))
 
 
 def _recover(folders: Iterable[Path]) -> None:

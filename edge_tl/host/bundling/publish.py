@@ -21,13 +21,18 @@ _MOVING, _MOVED = ".replaced-", ".old-"
 def publish(staging: Path, out: Path, names: Sequence[str]) -> None:
     """Move what there is of `names` from `staging` to `out`; the first of them, the record, leaves first and arrives
     last. Interrupted, or out of disk, `out` is as it was."""
+    moved: list[str] = []
     try:
         _set_aside(out, names)
         for name in (*names[1:], names[0]):
             if (staging / name).exists():
+                moved.append(name)
                 os.replace(staging / name, out / name)
             fsync_folder(out)
     except BaseException:
+        for name in moved:  # where there was no old bundle, nothing of the new one stays
+            if not (staging / name).exists():
+                os.replace(out / name, staging / name)
         recover(out, names)
         raise
     for old in _aside(out, _MOVED):

@@ -19,6 +19,7 @@ from edge_tl.target.errors import EdgeTLError
 from edge_tl.target.files import read_json, write_json
 from edge_tl.target.machine import cores_allowed, identity
 from edge_tl.target.progress import Progress, no_progress
+from edge_tl.target.runtimes import sandbox
 from edge_tl.target.timing.bench import Effort, bench
 from edge_tl.target.timing.children import CHILD, Contestant
 
@@ -98,6 +99,7 @@ def _export(runs: dict[str, Path], folder: Path, progress: Progress, note: Note)
             model, record = checkpoint.load(run)
             to_onnx(model, scratch, Preprocess.from_json(record["preprocess"]), record["labels"])
             os.replace(scratch, _file(folder, name))
+            sandbox.remember(_file(folder, name))  # made here, and compared with PyTorch's answers
         except EdgeTLError as error:
             scratch.unlink(missing_ok=True)
             faults[name] = str(error)

@@ -187,3 +187,14 @@ def test_what_a_killed_export_left_is_cleaned_up(export: Export, tmp_path: Path)
     (left / "half").write_text("")
     export(tmp_path / "b")
     assert not (tmp_path / "b" / ".partial-killed").exists()
+
+
+@pytest.mark.parametrize("name", ["golden/mine.jpg", "report.html", "model.fp32.onnx"])
+def test_a_persons_own_files_under_our_names_are_not_replaced(export: Export, tmp_path: Path, name: str):
+    own = tmp_path / "b" / name
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    with pytest.raises(BadInput, match="nothing there says that edge-tl made it"):
+        export(tmp_path / "b")
+    assert own.read_text() == "mine"
+    assert [path.name for path in (tmp_path / "b").iterdir()] == [name.partition("/")[0]]

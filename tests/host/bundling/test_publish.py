@@ -114,3 +114,14 @@ def test_the_first_publication_needs_no_old_one(tmp_path: Path):
     staging = folder(tmp_path / "out" / ".partial-x", NEW)
     publish.publish(staging, tmp_path / "out", NAMES)
     assert left(staging, tmp_path / "out") == NEW
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_the_first_publication_that_is_stopped_leaves_nothing(
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    staging, out = folder(tmp_path / "out" / ".partial-x", NEW), tmp_path / "out"
+    monkeypatch.setattr(os, "replace", stopping(step, KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        publish.publish(staging, out, NAMES)
+    assert left(staging, out) == {}
