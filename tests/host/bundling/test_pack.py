@@ -14,7 +14,7 @@ import pytest
 import shortcut
 
 from edge_tl.host import checkpoint, recipe
-from edge_tl.host.bundling import artifacts, pack, publish
+from edge_tl.host.bundling import artifacts, judgement, pack, publish
 from edge_tl.target.bundle import read_bundle
 from edge_tl.target.errors import BadInput, EdgeTLError
 from edge_tl.target.lock import one_writer
@@ -79,6 +79,48 @@ def plant(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             onnx.save(graph, to)
 
     monkeypatch.setattr(artifacts, "keep", keep)
+
+
+def test_an_artifact_that_does_not_run_is_an_entry_and_the_rest_is_a_bundle(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """One INT8 candidate of EdgeNeXt ended the whole export, and with it everything else."""
+    copied = artifacts.keep
+
+    def keep(best: Any, to: Path) -> None:
+        copied(best, to)
+        if to.suffix == ".onnx":
+            to.write_bytes(b"no model")
+
+    def caps(*there: Any) -> list[str]:
+        return ["AVX2"]
+
+    def dies(*there: Any) -> Any:
+        raise EdgeTLError("model.int8.xml under AVX2: Segmentation fault")
+
+    monkeypatch.setattr(artifacts, "keep", keep)
+    monkeypatch.setattr(judgement.isa, "caps", caps)
+    monkeypatch.setattr(judgement.isa, "logits_under", dies)
+    record = export(tmp_path / "b")
+    assert [a["id"] for a in record["artifacts"]] == ["onnx-fp32", "openvino-fp32", "openvino-int8"]
+    [gate] = [g for g in record["gates"] if g["artifact"] == "onnx-int8"]
+    assert (gate["passed"], gate["reason"].startswith("not made: ")) == (False, True)
+    assert not (tmp_path / "b" / "model.int8.onnx").exists()
+    assert read_bundle(tmp_path / "b").record["recommended"] == record["recommended"] != "onnx-int8"
+    [_, capped] = record["artifacts"][2]["proven_on"]
+    assert (capped["cap"], capped["fault"]) == ("AVX2", "model.int8.xml under AVX2: Segmentation fault")
+    assert "Segmentation fault" in (tmp_path / "b" / "report.md").read_text()
+
+
+def test_a_page_that_cannot_be_drawn_is_an_entry(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fails(*there: Any) -> None:
+        raise ValueError("no font")
+
+    monkeypatch.setattr(pack, "write_page", fails)
+    assert export(tmp_path / "b")["faults"] == {"report.html": "ValueError: no font"}
+    read_bundle(tmp_path / "b")
 
 
 def test_an_image_that_is_gone_leaves_out_as_it_was(
@@ -178,7 +220,7 @@ def test_a_full_disk_is_called_so_and_where(export: Export, tmp_path: Path, monk
     monkeypatch.setattr(artifacts, "to_onnx", full)
     with pytest.raises(EdgeTLError, match=r"cannot write into .*/b: No space left on device\. Mend that"):
         export(tmp_path / "b")
-    assert not [path for path in (tmp_path / "b").iterdir() if not path.name.startswith(".edge-tl")]
+    assert not (tmp_path / "b").exists()
 
 
 def test_what_a_killed_export_left_is_cleaned_up(export: Export, tmp_path: Path):
