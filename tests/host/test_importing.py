@@ -167,7 +167,9 @@ def test_weights_of_a_run_whose_images_went_through_something_else_are_named(
 
     said.clear()
     shutil.copy(run / checkpoint.WEIGHTS, tmp_path / "alone.safetensors")
-    importing.adopt(tmp_path / "alone.safetensors", recipe, tmp_path / "other", note=said.append)
+    importing.adopt(
+        tmp_path / "alone.safetensors", recipe, tmp_path / "other", overwrite=True, note=said.append
+    )
     assert not [line for line in said if line.startswith("warning")]
 
 
@@ -244,7 +246,9 @@ def test_labels_in_the_order_of_the_folder_change_nothing(
 ):
     given = lines(tmp_path / "labels.txt", finetuned["labels"])
     for options in ({}, {"reorder": True}):
-        result = importing.adopt(whole, asked(images), tmp_path / "run", labels=given, **options)
+        result = importing.adopt(
+            whole, asked(images), tmp_path / "run", labels=given, overwrite=True, **options
+        )
         assert result["labels"] == finetuned["labels"]
         assert result["metrics"]["confusion"] == finetuned["metrics"]["confusion"]
 
@@ -402,7 +406,7 @@ def test_bad_input_leaves_an_earlier_run_whole(whole: Path, images: Path, tmp_pa
     before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     few = lines(tmp_path / "labels.txt", ["a", "b"])
     with pytest.raises(BadInput, match="has 2 labels"):
-        importing.adopt(whole, asked(images), tmp_path / "run", labels=few)
+        importing.adopt(whole, asked(images), tmp_path / "run", labels=few, overwrite=True)
     assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
@@ -441,7 +445,7 @@ def test_the_image_size_alone_means_no_margin(whole: Path, images: Path, tmp_pat
         ({"resize_size": 72}, ("shorter", [72, 72], [64, 64])),
         ({"resize": "exact"}, ("exact", [64, 64], None)),
     ):
-        importing.adopt(whole, asked(images, **model), tmp_path / "run")
+        importing.adopt(whole, asked(images, **model), tmp_path / "run", overwrite=True)
         got = checkpoint.read(tmp_path / "run")["preprocess"]
         assert (got["resize"], got["resize_size"], got["crop"]) == want
 
