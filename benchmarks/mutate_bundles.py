@@ -251,8 +251,8 @@ def judged(result: dict[str, Any], intact: dict[str, Any]) -> list[str]:
     return faults
 
 
-def run(count: int, seed: int, show: bool = False) -> dict[str, Any]:
-    """Try `count` mutants; the record that is kept."""
+def run(count: int, seed: int, minutes: float = 1e9, show: bool = False) -> dict[str, Any]:
+    """Try `count` mutants, or as many as fit into `minutes`; the record that is kept."""
     _warm()
     rng = random.Random(seed)
     kinds = [kind for kind in MUTATIONS for _ in range(WEIGHTS.get(kind, 2))]
@@ -275,7 +275,10 @@ def run(count: int, seed: int, show: bool = False) -> dict[str, Any]:
             intact = tried(source, image, "padded", "none", 3, Path(scratch))
             assert not intact["faults"], intact
             assert all(answer["code"] == 0 for answer in intact["verbs"].values()), intact
+            end = time.monotonic() + 60 * minutes
             for number in range(count):
+                if time.monotonic() > end:
+                    break
                 kind, seal = rng.choice(kinds), rng.choice(SEALS)
                 draw = rng.randrange(1 << 60)
                 result = tried(source, image, kind, seal, draw, Path(scratch))
@@ -304,7 +307,8 @@ def run(count: int, seed: int, show: bool = False) -> dict[str, Any]:
         finally:
             image.unlink()
     return {
-        "mutants": count,
+        "mutants": sum(row["mutants"] for row in rows.values()),
+        "asked": count,
         "seed": seed,
         "with_faults": len(wrong),
         "limits": {
@@ -325,10 +329,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     start = time.time()
-    result = run(options.count, options.seed, show=True)
+    result = run(options.count, options.seed, options.minutes, show=True)
     from edge_tl.target.files import write_json
     from edge_tl.target.machine import identity
 
