@@ -13,7 +13,7 @@ from edge_tl.cli.console import Debug, Json, Progress, finish, say
 from edge_tl.cli.grid import explained, grid
 from edge_tl.cli.grouped import Grouped
 from edge_tl.cli.options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
-from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
+from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput, BundleError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -363,8 +363,15 @@ def report(
         )
     if (run_or_bundle / bundles.RECORD).is_file():
         record = bundles.read_report(run_or_bundle)
-        text, said = markdown(record), sentence(record)
-        page.write_page(record, folder / "report.html")
+        try:
+            text, said = markdown(record), sentence(record)
+            page.write_page(record, folder / "report.html")
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # A device needs none of what only a report shows, so reading the bundle did not look at it.
+            raise BundleError(
+                f"{run_or_bundle}: its record is not as export writes it ({type(error).__name__}: {error}). Copy the "
+                "bundle again, or export again."
+            ) from None
     else:
         record = checkpoint.read(run_or_bundle)
         text, said = run_markdown(record), run_sentence(record)

@@ -93,7 +93,7 @@ def _record(bundle: Bundle, kept: Sequence[Artifact], staging: Path, name: str) 
         "provenance": whole["provenance"] | {"slimmed": {"from": whole["seal"], "kept": ids}},
     }
     record.pop("report", None)
-    if "gates" in whole:
+    if isinstance(whole.get("gates"), list):
         record["gates"] = [gate for gate in whole["gates"] if _concerns(gate, ids)]
     if whole.get("recommended") not in ids:
         record["recommended"] = _fastest(kept)

@@ -1,0 +1,48 @@
+"""A report of somebody else's bundle: what its record cannot be is a sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_tl.target.bundle import write_record
+from tests.target.conftest import build
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("report") / "tiny"
+    build(root)
+    return root
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gates": 5},
+        {"gates": [5]},
+        {"provenance": {"host": [1], "sets": 3}},
+        {"recommendation": ["x"]},
+        {"reference": {"accuracy": 0.5, "confusion": {"classes": 3, "cells": 7}}},
+        {"reference": {"accuracy": 0.5, "confusion": {"classes": 3, "cells": [[9, 9, 1]]}}},
+        {"reference": {"accuracy": 0.5, "confusion": [[1]]}},
+    ],
+    ids=str,
+)
+def test_a_record_that_no_report_can_be_made_of(
+    door: Callable[..., Any], tiny: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    record = json.loads((tiny / "bundle.json").read_text("utf-8"))
+    write_record(tiny, record | change)
+    try:
+        done = door("report", tiny, "--out", tmp_path / "out")
+    finally:
+        (tiny / "report.json").unlink(missing_ok=True)
+        write_record(tiny, record)
+    assert done.code in (0, 2)
+    assert "unexpected" not in done.err
+    assert "Traceback" not in done.err
