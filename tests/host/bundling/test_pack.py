@@ -15,7 +15,7 @@ import shortcut
 
 from edge_tl.host import checkpoint, recipe
 from edge_tl.host.bundling import artifacts, judgement, pack, publish
-from edge_tl.target.bundle import read_bundle
+from edge_tl.target.bundle import read_bundle, read_report
 from edge_tl.target.errors import BadInput, EdgeTLError
 from edge_tl.target.lock import one_writer
 from edge_tl.target.timing.bench import QUICK
@@ -39,8 +39,11 @@ def export(bundle: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
 def test_what_was_returned_is_what_was_written(export: Export, tmp_path: Path):
     record = export(tmp_path / "b")
     assert record.pop("bundle") == str(tmp_path / "b")
-    written = read_bundle(tmp_path / "b").record
-    assert {key: value for key, value in written.items() if not key.endswith("seal")} == record
+    whole = read_report(tmp_path / "b")
+    assert {key: value for key, value in whole.items() if key not in ("bench", "verify")} == record
+    device = read_bundle(tmp_path / "b").record
+    assert {key for key in device if not key.endswith("seal")} == {*record, "report"}
+    assert all(device[key] == record[key] for key in ("labels", "gates", "provenance", "recommended"))
     assert not [p for p in (tmp_path / "b").iterdir() if p.name.startswith(".")]
     assert record["name"] == "b"
 
