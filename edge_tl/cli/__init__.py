@@ -12,7 +12,21 @@ from typing import Annotated, NoReturn
 import typer
 
 from edge_tl import __version__
-from edge_tl.cli import bench, compare, desk, device, interrupts, recipes, slim, streams
+from edge_tl.cli import (
+    bench,
+    compare,
+    demo,
+    device,
+    export,
+    finetune,
+    import_,
+    interrupts,
+    models,
+    recipes,
+    report,
+    slim,
+    streams,
+)
 from edge_tl.cli.console import complain
 from edge_tl.cli.grouped import HELP
 from edge_tl.target.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EdgeTLError, MissingExtra
@@ -49,11 +63,8 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-desk.add_to(app)
-compare.add_to(app)
-device.add_to(app)
-bench.add_to(app)
-slim.add_to(app)
+for verb in (finetune, models, export, report, demo, import_, compare, device, bench, slim):
+    verb.add_to(app)
 app.add_typer(recipes.app, name="recipes")
 
 # Packages that only the `host` extra brings; a verb that misses one says so.

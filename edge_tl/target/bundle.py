@@ -26,6 +26,10 @@ from edge_tl.target.model_file import facts_of
 from edge_tl.target.records import ArtifactRecord, BundleRecord, FileRecord
 
 SCHEMA_VERSION = 2
+_READ = (
+    1,
+    SCHEMA_VERSION,
+)  # version 1 has no seal over its lists of files; `_check_files` and the hashes cover them
 RECORD = "bundle.json"
 REPORT = "report.json"
 GOLDEN_PIXELS = "golden/pixels.npz"
@@ -139,9 +143,17 @@ def contract_seal(record: dict[str, Any]) -> str:
 
 
 def seal(record: dict[str, Any]) -> str:
-    """SHA-256 of all of the record but `preprocess`, whose own seal it covers. It shows damage; it proves no origin."""
+    """SHA-256 of all of the record but `preprocess`, whose own seal it covers; in version 1, of all but the lists of
+    files too. It shows damage; it proves no origin."""
     rest = {key: value for key, value in record.items() if key not in ("seal", "preprocess")}
+    if rest.get("schema_version") == 1:
+        parts = [_without_files(part) for part in rest["artifacts"]]
+        rest |= {"artifacts": parts, "golden": _without_files(rest["golden"])}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _without_files(part: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in part.items() if key != "files"}
 
 
 def read_bundle(root: Path, *, contract_unproven: bool = False) -> Bundle:
@@ -214,7 +226,7 @@ def _check_below(root: Path, path: Path) -> None:
 
 
 def _record(root: Path) -> dict[str, Any]:
-    """`bundle.json` as it is, of this version."""
+    """`bundle.json` as it is, of a version that this edge-tl reads."""
     path = root / RECORD
     if not root.is_dir():
         inside = (
@@ -228,10 +240,10 @@ def _record(root: Path) -> dict[str, Any]:
     _check_below(root, path)
     record = read_json(path, most=_MOST_JSON)
     version = record.get("schema_version")
-    if type(version) is not int or version != SCHEMA_VERSION:
+    if type(version) is not int or version not in _READ:
         shown = repr(version) if isinstance(version, int | str | None) else "of another type"
         raise BundleError(
-            f"{path}: schema_version {shown[:40]}, this edge-tl reads {SCHEMA_VERSION}. "
+            f"{path}: schema_version {shown[:40]}, this edge-tl reads 1 and {SCHEMA_VERSION}. "
             "Use the edge-tl version that wrote it, or export again."
         )
     return record

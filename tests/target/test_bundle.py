@@ -79,10 +79,10 @@ def test_a_record_that_is_no_json_object(bundle_root: Path, content: bytes) -> N
         read_bundle(bundle_root)
 
 
-@pytest.mark.parametrize("version", [0, 1, 3, "2", None])
+@pytest.mark.parametrize("version", [0, 3, "2", None])
 def test_another_schema_version_is_refused(bundle_root: Path, reseal: Edit, version: object) -> None:
     reseal(bundle_root, lambda record: record.update(schema_version=version))
-    with pytest.raises(BundleError, match=rf"schema_version {version!r}.*reads 2"):
+    with pytest.raises(BundleError, match=rf"schema_version {version!r}.*reads 1 and 2"):
         read_bundle(bundle_root)
 
 

@@ -1,0 +1,37 @@
+"""The verb demo: the whole chain on data that the package brings. It needs the `host` extra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_tl.cli.console import Debug, Json, Progress, finish
+from edge_tl.cli.export import summary
+from edge_tl.cli.grouped import Grouped
+from edge_tl.target.errors import EXIT_GATE_FAILED
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command(cls=Grouped)(demo)
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where everything goes.")] = Path("demo"),
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """The whole chain on handwritten digits: no network, no data, about two minutes."""
+    from edge_tl.host import demo as room
+
+    with Progress() as progress:
+        record = room.run(out, progress=progress, note=progress.note)
+    return finish(
+        record,
+        f"{summary(record)}\nreport: {record['report']}",
+        as_json=json,
+        code=0 if record["passed"] else EXIT_GATE_FAILED,
+        then=f"next: edge-tl finetune FOLDER, with a folder of your own images; or open {record['report']}",
+    )

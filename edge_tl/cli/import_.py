@@ -1,0 +1,100 @@
+"""The verb import: a classifier that was trained elsewhere becomes a run. It needs the `host` extra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_tl.cli import options
+from edge_tl.cli.console import Debug, Json, Progress, finish
+from edge_tl.cli.finetune import accuracy
+from edge_tl.cli.grouped import Grouped
+from edge_tl.cli.options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
+from edge_tl.target.errors import BadInput
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("import", cls=Grouped)(import_)
+
+
+def import_(
+    weights: Annotated[
+        Path, typer.Argument(help="A whole classifier's state dict: .safetensors, .pth or .pt.")
+    ],
+    data: Annotated[str, typer.Option(help="Labelled images it is judged on, as for finetune.")],
+    model: Annotated[
+        str | None, typer.Option(help="Its architecture: a name of `edge-tl models`, or timm:NAME.")
+    ] = None,
+    factory: Annotated[
+        str | None,
+        typer.Option(help="Or package.module:function, which returns the untrained torch.nn.Module."),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            show_default=DEFAULTS["model.image_size"],
+            help="Side of the input in pixels, the shorter side resized to it; else as published.",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            show_default=DEFAULTS["labels"],
+            help="One label a line, in the order of the outputs; else the sorted folders.",
+        ),
+    ] = None,
+    reorder: Annotated[
+        bool, typer.Option("--reorder", help="Match labels and folders by name where their order differs.")
+    ] = False,
+    max_pixels: MaxPixels = None,
+    match: Annotated[
+        str,
+        typer.Option(
+            help="name, or order: tensors of other names, of the same shapes in the same order, are taken."
+        ),
+    ] = "name",
+    seed: Annotated[
+        int | None, typer.Option(show_default=DEFAULTS["seed"], help="Draws everything that is random.")
+    ] = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    set_: Settings = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Make a run of a classifier that was trained elsewhere."""
+    from edge_tl.host import importing, zoo
+
+    if (model is None) == (factory is None):
+        raise BadInput("give the architecture: either --model NAME or --factory package.module:function.")
+    flags = {
+        "data.path": data,
+        "data.max_pixels": max_pixels,
+        "model.name": model or f"{zoo.FACTORY}{factory}",
+        "model.weights": str(weights),
+        "model.image_size": image_size,
+        "seed": seed,
+    }
+    recipe = options.Asked({}, "options").changed(flags, set_).recipe()
+    with Progress() as progress:
+        result = importing.adopt(
+            weights,
+            recipe,
+            out,
+            labels=labels,
+            reorder=reorder,
+            match=match,
+            overwrite=overwrite,
+            progress=progress,
+            note=progress.note,
+        )
+    return finish(
+        result,
+        f"{result['run']}: {result['model']}, {result['classes']} classes\n"
+        f"{accuracy(result['metrics'])}; {result['seconds']['total']:.1f} s",
+        as_json=json,
+        then=f"next: edge-tl export {result['run']} --int8" + (f" --factory {factory}" if factory else ""),
+    )

@@ -1,0 +1,36 @@
+"""The verb models: what can be fine-tuned. It needs the `host` extra."""
+
+from __future__ import annotations
+
+import typer
+
+from edge_tl.cli.console import Debug, Json, finish
+from edge_tl.cli.grid import explained, grid
+from edge_tl.cli.grouped import Grouped
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command(cls=Grouped)(models)
+
+
+def models(json: Json = False, debug: Debug = False) -> int:
+    """The models that can be fine-tuned."""
+    from edge_tl.host import zoo
+
+    rows = zoo.table()
+    lines = [
+        [
+            r["name"],
+            f"{r['params']:.1f}",
+            str(r["image_size"]),
+            "—" if r["accuracy"] is None else f"{100 * r['accuracy']:.1f}",
+        ]
+        for r in rows
+    ]
+    return finish(
+        {"models": rows},
+        explained(grid(["model", "parameters M", "input px", "ImageNet top-1 %"], lines)),
+        as_json=json,
+        then="next: edge-tl finetune FOLDER --model NAME. With the extra timm, --model timm:NAME opens timm's.",
+    )

@@ -1,0 +1,62 @@
+"""The verb report: the page and the Markdown of a run or a bundle. It needs the `host` extra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_tl.cli.console import Debug, Json, finish
+from edge_tl.cli.grouped import Grouped
+from edge_tl.target.errors import BadInput, BundleError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command(cls=Grouped)(report)
+
+
+def report(
+    run_or_bundle: Annotated[Path, typer.Argument(help="A run or a bundle.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where to write it; default beside.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Write the report as Markdown and as one self-contained HTML page."""
+    from edge_tl.host import checkpoint
+    from edge_tl.host.pages import page
+    from edge_tl.target import bundle as bundles
+    from edge_tl.target.files import write_atomic
+    from edge_tl.target.report import markdown, run_markdown, run_sentence, sentence
+
+    folder = out or run_or_bundle
+    if not run_or_bundle.is_dir():
+        raise BadInput(
+            f"no such run or bundle: {run_or_bundle}. Give the folder that `edge-tl finetune` or `export` wrote."
+        )
+    if (run_or_bundle / bundles.RECORD).is_file():
+        record = bundles.read_report(run_or_bundle)
+        try:
+            text, said = markdown(record), sentence(record)
+            page.write_page(record, folder / "report.html")
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # A device needs none of what only a report shows, so reading the bundle did not look at it.
+            raise BundleError(
+                f"{run_or_bundle}: its record is not as export writes it ({type(error).__name__}: {error}). Copy the "
+                "bundle again, or export again."
+            ) from None
+    else:
+        record = checkpoint.read(run_or_bundle)
+        text, said = run_markdown(record), run_sentence(record)
+        page.write_run_page(record, folder / "report.html")
+    write_atomic(folder / "report.md", text.encode())
+    result = {"report": str(folder / "report.html"), "markdown": str(folder / "report.md")}
+    return finish(
+        result,
+        f"{said}\nreport: {result['report']} and {result['markdown']}",
+        as_json=json,
+        then=f"next: open {folder / 'report.html'}",
+    )
