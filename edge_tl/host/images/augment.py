@@ -55,13 +55,14 @@ def crops(augment: Augment) -> bool:
 
 def at_size(contract: Preprocess, size: int) -> Preprocess:
     """The contract of a square input of `size` pixels, with the same margin around the crop."""
-    if contract.resize == "exact":
-        return replace(contract, resize_size=(size, size), crop=(size, size) if contract.crop else None)
-    margin = size / contract.input_size[0]
+    height, width = contract.resize_size
+    down, across = (size / side for side in contract.input_size)
+    if contract.resize != "exact":
+        across = down  # the shorter side is one number
     return replace(
         contract,
-        resize_size=tuple(round(side * margin) for side in contract.resize_size),  # type: ignore[arg-type]
-        crop=(size, size),
+        resize_size=(round(height * down), round(width * across)),
+        crop=(size, size) if contract.crop else None,
     )
 
 
@@ -93,7 +94,7 @@ def of_image(augment: Augment, size: int, contract: Preprocess) -> v2.Transform:
     if k["crop"] < 1:
         steps.append(v2.RandomResizedCrop(size, scale=(k["crop"], 1.0), interpolation=mode, antialias=True))
     else:
-        steps += _framed(at_size(contract, size), mode)
+        steps += _framed(contract, size, mode)
     if k["flip"]:
         steps.append(v2.RandomHorizontalFlip(k["flip"]))
     if k["vertical_flip"]:
@@ -105,13 +106,14 @@ def of_image(augment: Augment, size: int, contract: Preprocess) -> v2.Transform:
     return v2.Compose(steps)
 
 
-def _framed(contract: Preprocess, mode: v2.InterpolationMode) -> list[v2.Transform]:
-    """The contract's resize and crop; the resize leaves alone what has its size already."""
-    sizes = {"exact": list(contract.resize_size), "shorter": contract.resize_size[0]}
-    steps: list[v2.Transform] = []
-    if contract.resize in sizes:
-        steps.append(v2.Resize(sizes[contract.resize], interpolation=mode, antialias=True))
-    return [*steps, v2.CenterCrop(contract.crop)] if contract.crop else steps
+def _framed(contract: Preprocess, size: int, mode: v2.InterpolationMode) -> list[v2.Transform]:
+    """The contract's resize and crop for an input of `size`; a resize leaves alone what has its size already."""
+    at = at_size(contract, size)
+    if contract.resize == "none":  # the part that is cropped has a size of its own
+        return [v2.CenterCrop(contract.crop), v2.Resize([size, size], interpolation=mode, antialias=True)]
+    sides = list(at.resize_size) if contract.resize == "exact" else at.resize_size[0]
+    steps: list[v2.Transform] = [v2.Resize(sides, interpolation=mode, antialias=True)]
+    return [*steps, v2.CenterCrop(at.crop)] if at.crop else steps
 
 
 def of_batch(augment: Augment, classes: int) -> v2.Transform | None:

@@ -97,16 +97,21 @@ def _record(transform: v2.Transform, row: torch.Tensor, shape: tuple[int, int], 
 def _frame(shape: tuple[int, int], size: int, contract: Preprocess) -> list[float]:
     """The part of an image of `shape`, resized as the contract does it, that its crop shows: top, left, height, width.
     Beyond the image where the crop pads it with black."""
-    height, width = shape
     if contract.crop is None:
-        return [0.0, 0.0, float(height), float(width)]
-    if contract.resize == "shorter":
-        side = size * min(height, width) / augment.at_size(contract, size).resize_size[0]
+        return [0.0, 0.0, float(shape[0]), float(shape[1])]
+    resized = augment.at_size(contract, size).resize_size
+    if contract.resize == "exact":
+        sides = [size * side / whole for side, whole in zip(shape, resized, strict=True)]
+    elif contract.resize == "shorter":
+        sides = [size * min(shape) / resized[0]] * 2
     else:
-        side = float(contract.crop[0])
-    top, left = (height - side) / 2, (width - side) / 2
-    whole = side == int(side)  # then the crop's rounding is the contract's
-    return [float(round(top)), float(round(left)), side, side] if whole else [top, left, side, side]
+        sides = [float(side) for side in contract.crop]
+    starts = [(side - shown) / 2 for side, shown in zip(shape, sides, strict=True)]
+    # Of whole pixels the crop's rounding is the contract's.
+    return [
+        *(float(round(at)) if shown == int(shown) else at for at, shown in zip(starts, sides, strict=True)),
+        *sides,
+    ]
 
 
 def _inverse(angle: float, translate: Any, scale: float, shear: tuple[float, float]) -> list[float]:

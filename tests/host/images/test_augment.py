@@ -258,6 +258,7 @@ CONTRACTS = [
 ] + [
     Preprocess(resize_size=(40, 40), crop=(48, 48)),  # padded
     Preprocess(resize="exact", resize_size=(44, 44), crop=None),
+    Preprocess(resize="exact", resize_size=(52, 60), crop=(46, 46)),
     Preprocess(resize="none", crop=(44, 44)),
 ]
 
@@ -285,3 +286,22 @@ def test_none_shows_the_same_frame_at_every_training_size(size: int):
     half[:, 60:460, 250:650] = 255
     shown = augment.of_image(plain(), size, contract)(half).float().mean() / 255
     assert float(shown) == pytest.approx((400 / 460) ** 2, abs=0.05)
+
+
+@pytest.mark.parametrize("size", [20, 40, 80])
+@pytest.mark.parametrize(
+    ("contract", "shape"),
+    [
+        (Preprocess(resize="exact", resize_size=(50, 60), crop=(40, 40)), (500, 900)),  # the margins differ
+        (Preprocess(resize="none", crop=(40, 40)), (50, 60)),
+    ],
+    ids=["exact", "none"],
+)
+def test_a_margin_is_kept_at_every_training_size(contract: Preprocess, shape: tuple[int, int], size: int):
+    """White inside the device's frame and black in its margin, from which nothing may be shown."""
+    height, width = shape
+    image = torch.zeros(3, height, width, dtype=torch.uint8)
+    image[:, height // 10 : height - height // 10, width // 6 : width - width // 6] = 255
+    result = augment.of_image(plain(), size, contract)(image)
+    assert tuple(result.shape) == (3, size, size)
+    assert result[:, 1:-1, 1:-1].min() > 250

@@ -89,6 +89,7 @@ def test_it_looks_as_the_workers_path(
         {"resize_size": (55, 55), "crop": (48, 48)},
         {"resize_size": (40, 40), "crop": (48, 48)},  # padded
         {"resize": "exact", "resize_size": (48, 48), "crop": None},
+        {"resize": "exact", "resize_size": (54, 60), "crop": (48, 48)},
         {"resize": "none", "crop": (48, 48)},
     ],
     ids=str,
@@ -102,9 +103,10 @@ def test_none_is_the_contracts_pixels(
         np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), contract.pixels(files[i]))
 
 
+@pytest.mark.parametrize("resize", ["shorter", "exact", "none"])
 @pytest.mark.parametrize("size", [32, 64])
-def test_other_training_sizes_show_the_same_frame(files: list[Path], tmp_path: Path, size: int):
-    contract = Preprocess(resize_size=(54, 54), crop=(48, 48))
+def test_other_training_sizes_show_the_same_frame(files: list[Path], tmp_path: Path, size: int, resize: str):
+    contract = Preprocess(resize=resize, resize_size=(54, 54), crop=(48, 48))
     want, got = both(files, tmp_path, Augment(preset="none"), contract, size)
     assert float((want.int() - got.int()).abs().float().mean()) < 4
 
