@@ -647,7 +647,7 @@ def test_the_verb_without_json_prints_the_figures(door: Door, whole: Path, image
     assert done.code == 0, done.err
     figures = checkpoint.read(tmp_path / "runs" / "whole")["metrics"]
     assert f"accuracy {figures['accuracy']:.4f}" in done.out
-    assert "on test (18 images)" in done.out
+    assert "on the 18 images of test" in done.out
     reported = door("report", "runs/whole", "--json")
     assert reported.code == 0, reported.err
     assert "whole" in Path(reported.json["markdown"]).read_text(encoding="utf-8")

@@ -206,6 +206,7 @@ def test_two_processes_go_on_where_two_were_killed(sixty: Path, alone: dict[str,
     """What a killed process had computed lies beside the cache; it is used, and nothing is lost or doubled."""
     run = tmp_path / "run"
     shutil.copytree(Path(alone["run"]) / "features", run / "features")
+    shutil.copy(Path(alone["run"]) / "recipe.yaml", run)
     (whole,) = (run / "features").iterdir()
     width = (whole / "rows.f32").stat().st_size // 60
     part = whole.rename(whole.with_name(f"{whole.name}.part1"))

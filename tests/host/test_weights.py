@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import io
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,7 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(how: str, tmp_path:
         weights.open_source(SMALL, str(path))
     assert "\x1b" not in str(refused.value)
     if how in ("torch", "nested"):
-        assert "more than tensors, and reading that would run its code" in str(refused.value)
+        assert re.search(r"more than tensors: \S+, and reading that would run its code", str(refused.value))
     assert not proof.exists()
     if how == "pickle":  # the payload is not a dud
         pickle.load(io.BytesIO(path.read_bytes())).close()
