@@ -1,10 +1,14 @@
-"""A run on disk: `model.safetensors` and, written last, `run.json`; a folder without it is no run.
+"""A run on disk: `model.safetensors` and the record that knows it by hash, `run.json`; a folder without it is no run.
 
-It must not train or export; weights are safetensors, never pickles.
+The record is what makes a run of new weights; until it is there the old run is whole. It must not train or export;
+weights are safetensors, never pickles.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +22,7 @@ from torch import nn
 from edge_tl.host import factories, zoo
 from edge_tl.host.settings import Recipe
 from edge_tl.target.errors import BadInput
-from edge_tl.target.files import read_json, sha256_file, write_atomic, write_json
+from edge_tl.target.files import fsync_folder, read_json, sha256_file, write_atomic, write_json
 from edge_tl.target.names import check_name
 
 SCHEMA_VERSION = 1
@@ -28,6 +32,9 @@ RECIPE = "recipe.yaml"
 STATE = "state.safetensors"  # of a training that goes on with it; `training.resume` writes it
 _MOST = 1 << 30  # bytes of a record, which lists every image: three million of them
 _HEADER = "# Resume or repeat: edge-tl finetune"
+_SHA256 = re.compile("[0-9a-f]{64}")
+_LEFT = re.compile(rf"\.{WEIGHTS}\.[0-9a-f]{{64}}|\.\.{WEIGHTS}\.[0-9a-f]{{64}}\..{{8}}|\.{RECORD}\..{{8}}")
+"""Names of what a killed `save` leaves."""
 _REQUIRED = (
     "name",
     "model",
@@ -83,12 +90,44 @@ def write_recipe(run: Path, recipe: Recipe) -> None:
 
 
 def save(run: Path, model: nn.Module, record: dict[str, Any]) -> None:
-    """Write weights, then the record with their hash. Until the record is there, the folder is no run."""
-    (run / RECORD).unlink(missing_ok=True)
+    """Make `run` the run of these weights: they are written beside the old ones, the record with their hash replaces
+    the old record, then they take their place. Killed in between, it is the old run or the new one, whole; so it is
+    after an `OSError`."""
+    settle(run)
     state = unshared(model.state_dict())
-    write_atomic(run / WEIGHTS, safetensors.torch.save(state, metadata={"model": record["model"]}))
-    files = [{"path": WEIGHTS, "sha256": sha256_file(run / WEIGHTS)}]
-    write_json(run / RECORD, {"schema_version": SCHEMA_VERSION, "kind": "run", **record, "files": files})
+    content = safetensors.torch.save(state, metadata={"model": record["model"]})
+    sha256 = hashlib.sha256(content).hexdigest()
+    files = [{"path": WEIGHTS, "sha256": sha256}]
+    try:
+        write_atomic(_waiting(run, sha256), content)
+        write_json(run / RECORD, {"schema_version": SCHEMA_VERSION, "kind": "run", **record, "files": files})
+    finally:
+        settle(run)
+
+
+def settle(run: Path) -> None:
+    """Where `save` was stopped: weights that the record names take their place, others that wait for one go."""
+    left = [path for path in run.glob(".*") if _LEFT.fullmatch(path.name)]
+    if not left:
+        return
+    wanted = _waiting(run, _sha256(run))
+    if wanted in left:
+        os.replace(wanted, run / WEIGHTS)
+        fsync_folder(run)
+    for path in left:
+        path.unlink(missing_ok=True)
+
+
+def _waiting(run: Path, sha256: str) -> Path:
+    """Where weights lie until the record names them."""
+    return run / f".{WEIGHTS}.{sha256}"
+
+
+def _sha256(run: Path) -> str:
+    """What the record of `run` says of its weights; nothing where there is none that can be read."""
+    with suppress(BadInput, LookupError, TypeError):
+        return str(read_json(run / RECORD, most=_MOST)["files"][0]["sha256"])
+    return ""
 
 
 def unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -135,8 +174,13 @@ def load(run: Path) -> tuple[nn.Module, dict[str, Any]]:
         raise BadInput(
             f"{run / RECORD}: its files are not {WEIGHTS} alone. The file is damaged; fine-tune again."
         )
-    if not path.is_file() or sha256_file(path) != files[0].get("sha256"):
-        raise BadInput(f"damaged run: {path} is not what was saved. Fine-tune again.")
+    sha256 = str(files[0].get("sha256"))
+    if (
+        _SHA256.fullmatch(sha256) and _waiting(run, sha256).is_file()
+    ):  # `save` was killed before they were in place
+        path = _waiting(run, sha256)
+    if not path.is_file() or sha256_file(path) != sha256:
+        raise BadInput(f"damaged run: {run / WEIGHTS} is not what was saved. Fine-tune again.")
     factories.check(record["model"], str(run / RECORD))
     model = zoo.build(
         record["model"],
@@ -146,7 +190,7 @@ def load(run: Path) -> tuple[nn.Module, dict[str, Any]]:
         dropout=record.get("dropout", 0.0),
     )
     try:
-        model.load_state_dict(safetensors.torch.load_file(run / WEIGHTS))
+        model.load_state_dict(safetensors.torch.load_file(path))
     except RuntimeError:
         raise BadInput(f"{run / RECORD}: not the record of {WEIGHTS} beside it. Fine-tune again.") from None
     return model.eval(), record

@@ -58,8 +58,8 @@ def adopt(
     `recipe.model.name` is a model of the zoo, of timm, or `factory:package.module:function`. `labels` is a file with
     one label a line, in the order of the model's outputs; without it they are the folder's classes, sorted. A file in
     another order than the folder is taken only with `reorder`, which then matches them by name. `match` "order" gives
-    the tensors of a file with other names than the model's their places by their order and shape. A finished run in
-    `out` is replaced only with `overwrite`; the default folder gets a number. Raises `BadInput` for
+    the tensors of a file with other names than the model's their places by their order and shape. A run in `out`,
+    finished or not, is replaced only with `overwrite`; the default folder gets a number. Raises `BadInput` for
     weights that do not fit, labels that do not fit the head, and a folder of other classes; `out` is then untouched.
     """
     start = perf_counter()
@@ -83,6 +83,8 @@ def adopt(
     run = keeping.run_folder(
         Path("runs") / path.name.split(".")[0], recipe, out, overwrite=overwrite, note=note
     )
+    if not overwrite:
+        keeping.refuse_unfinished(run)
     if name.startswith(zoo.FACTORY):  # the caller's word, so the run that comes of it may be opened here
         factories.permit(name)
     state = read_state(path, note)
@@ -148,9 +150,12 @@ def adopt(
     checkpoint.claim(run, RUN_FILES, checkpoint.is_ours)
     try:
         with one_writer(run):
+            if not overwrite:  # what another made there since then
+                keeping.run_folder(run, recipe, run, note=note)
+                keeping.refuse_unfinished(run)
+            checkpoint.save(run, model, record)
             for of_a_training in (resume.STATE, resume.BEST, resume.LAST, checkpoint.RECIPE):
                 (run / of_a_training).unlink(missing_ok=True)
-            checkpoint.save(run, model, record)
     except OSError as error:
         raise named(run, error) from error
     return result_of(run, checkpoint.read(run))

@@ -118,6 +118,15 @@ def refuse_another(run: Path, recipe: Recipe) -> None:
         )
 
 
+def refuse_unfinished(run: Path) -> None:
+    """Raises `BadInput` where a training that can be gone on with lies in `run`."""
+    if (run / resume.STATE).is_file():
+        raise BadInput(
+            f"{run} holds an unfinished training. Go on with it (edge-tl finetune {run} --resume), choose another "
+            "--out, or add --overwrite to replace it."
+        )
+
+
 def _numbered(base: Path) -> Iterator[Path]:
     yield base
     for number in itertools.count(2):

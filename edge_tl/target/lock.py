@@ -14,6 +14,8 @@ from edge_tl.target.errors import BadInput
 LOCK = ".edge-tl.lock"
 _HELD = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}  # some network file systems
+_ours: set[int] = set()
+"""Descriptors of the locks that this process holds."""
 _FAR = 1 << 20  # the byte that Windows locks: beyond the text, which others may then read
 
 
@@ -22,8 +24,9 @@ def one_writer(folder: Path, option: str = "--out") -> Iterator[None]:
     """Alone with `folder` until the end of the block, also against other processes; it is made where it is missing, and
     a folder that is made here and stays empty goes again.
 
-    The system drops the lock when the process ends, however it ends. Raises `BadInput` at once when another writes into
-    the folder, in this process too, and `OSError` where nobody can write.
+    The system drops the lock when the process ends, however it ends; a forked worker that outlives it holds nothing.
+    Raises `BadInput` at once when another writes into the folder, in this process too, and `OSError` where nobody can
+    write.
     """
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,10 +39,14 @@ def one_writer(folder: Path, option: str = "--out") -> Iterator[None]:
     try:
         yield
     finally:
-        if os.name == "posix":  # while it is still locked: nobody else may hold this name
+        if file not in _ours:  # a forked copy of who holds it
+            pass
+        elif os.name == "posix":  # while it is still locked: nobody else may hold this name
             path.unlink(missing_ok=True)
+            _ours.discard(file)
             os.close(file)
         else:
+            _ours.discard(file)
             os.close(file)
             with suppress(OSError):  # open files keep their names there; the next one has it
                 path.unlink()
@@ -64,8 +71,20 @@ def _locked(path: Path) -> int | None:
             if os.path.samestat(os.fstat(file), os.stat(path)):
                 os.ftruncate(file, 0)
                 os.write(file, str(os.getpid()).encode())
+                _ours.add(file)
                 return file
         os.close(file)  # whoever had it removed it in between: this one is nobody's any more
+
+
+def _forget_in_child() -> None:
+    """A forked process has its parent's descriptors, and would hold the lock after the parent was killed."""
+    for file in _ours:
+        os.close(file)
+    _ours.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def _lock(file: int) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from edge_tl.host import checkpoint, zoo
 from edge_tl.host.settings import Recipe
 from edge_tl.host.training.finetune import RUN_FILES
 from edge_tl.target.errors import BadInput
+from edge_tl.target.files import sha256_file
 
 RECORD: dict[str, Any] = {
     "name": "x",
@@ -56,6 +60,72 @@ def test_what_was_saved_is_loaded(saved: Path):
     state = loaded.state_dict()
     assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
     assert sorted(path.name for path in saved.iterdir()) == ["model.safetensors", "run.json"]
+
+
+def test_killed_at_any_step_it_is_the_old_run_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A kill leaves what lies there at that moment: the folder is copied around every step of the file system."""
+    torch.manual_seed(0)
+    old, new = (zoo.build("mobilenet_v3_small", 3, pooled=True) for _ in range(2))
+    run, moments = tmp_path / "run", []
+    checkpoint.claim(run, ())
+    checkpoint.save(run, old, RECORD | {"name": "old"})
+
+    def watched(step: Callable[..., Any]) -> Callable[..., Any]:
+        def around(*arguments: Any, **options: Any) -> Any:
+            for _ in range(2):
+                moments.append(shutil.copytree(run, tmp_path / f"moment{len(moments)}"))
+                if len(moments) % 2:
+                    result = step(*arguments, **options)
+            return result
+
+        return around
+
+    with monkeypatch.context() as patch:
+        for name in ("replace", "unlink", "fsync"):
+            patch.setattr(os, name, watched(getattr(os, name)))
+        checkpoint.save(run, new, RECORD | {"name": "new"})
+    assert len(moments) >= 10
+    seen = []
+    for moment in moments:
+        model, record = checkpoint.load(moment)
+        weights = {"old": old, "new": new}[record["name"]].state_dict()
+        assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
+        seen.append(record["name"])
+        checkpoint.settle(moment)  # the next writer
+        assert sha256_file(moment / "model.safetensors") == checkpoint.read(moment)["files"][0]["sha256"]
+        assert sorted(path.name for path in moment.iterdir()) == ["model.safetensors", "run.json"]
+    assert seen == sorted(seen, reverse=True)
+    assert {"old", "new"} == set(seen)
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_a_full_disk_at_any_step_leaves_a_whole_run_and_nothing_beside_it(
+    saved: Path, step: int, monkeypatch: pytest.MonkeyPatch
+):
+    flush, done = os.fsync, [0]
+
+    def full(file: int) -> None:
+        done[0] += 1
+        if done[0] == step + 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        flush(file)
+
+    before = (saved / "run.json").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="space") if step < 5 else nullcontext():
+            checkpoint.save(saved, zoo.build("mobilenet_v3_small", 3, pooled=True), RECORD)
+    checkpoint.load(saved)
+    assert sorted(path.name for path in saved.iterdir()) == ["model.safetensors", "run.json"]
+    assert ((saved / "run.json").read_bytes() == before) == (step < 3)
+
+
+def test_what_a_person_hid_in_a_run_stays(saved: Path):
+    mine = [".model.safetensors.bak", ".run.json.backup-of-monday", ".notes"]
+    for name in mine:
+        (saved / name).touch()
+    checkpoint.save(saved, zoo.build("mobilenet_v3_small", 3, pooled=True), RECORD)
+    assert all((saved / name).exists() for name in mine)
 
 
 def test_the_shared_run_gives_the_answers_it_reported(run: Path, finetuned: dict[str, Any]):
@@ -127,26 +197,35 @@ def test_a_record_with_other_labels_than_the_weights_is_refused(saved: Path):
         checkpoint.load(saved)
 
 
-def test_the_record_is_written_last(saved: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_record_is_written_last(tmp_path: Path, saved: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(path: Path, record: dict[str, Any]) -> None:
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(checkpoint, "write_json", fail)
-    with pytest.raises(OSError, match="No space"):
-        checkpoint.save(saved, zoo.build("mobilenet_v3_small", 3, pooled=True), RECORD)
-    assert [path.name for path in saved.iterdir()] == ["model.safetensors"]
+    fresh = tmp_path / "fresh"
+    checkpoint.claim(fresh, ())
+    for run in (saved, fresh):
+        with pytest.raises(OSError, match="No space"):
+            checkpoint.save(run, zoo.build("mobilenet_v3_small", 3, pooled=True), RECORD)
+    checkpoint.load(saved)  # the run that was there
+    assert list(fresh.iterdir()) == []
     with pytest.raises(BadInput, match="not a finished run"):
-        checkpoint.read(saved)
+        checkpoint.read(fresh)
 
 
-def test_weights_that_cannot_be_written_leave_no_run(saved: Path, monkeypatch: pytest.MonkeyPatch):
+def test_weights_that_cannot_be_written_leave_what_was_there(
+    tmp_path: Path, saved: Path, monkeypatch: pytest.MonkeyPatch
+):
     def fail(path: Path, content: bytes) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoint, "write_atomic", fail)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoint.save(saved, zoo.build("mobilenet_v3_small", 3, pooled=True), RECORD)
-    assert not (saved / "run.json").exists()
+    (tmp_path / "fresh").mkdir()
+    for run in (saved, tmp_path / "fresh"):
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.save(run, zoo.build("mobilenet_v3_small", 3, pooled=True), RECORD)
+    checkpoint.load(saved)
+    assert not (tmp_path / "fresh" / "run.json").exists()
 
 
 def test_a_folder_that_holds_something_else_is_refused_and_untouched(tmp_path: Path):

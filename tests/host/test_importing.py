@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sys
 import tarfile
@@ -25,8 +27,9 @@ from torchvision.transforms._presets import ImageClassification
 from edge_tl.host import checkpoint, importing, weights, zoo
 from edge_tl.host.images.data import Listing, Sample
 from edge_tl.host.settings import Recipe
+from edge_tl.host.training import resume
 from edge_tl.target.contract import Preprocess
-from edge_tl.target.errors import BadInput
+from edge_tl.target.errors import BadInput, EdgeTLError
 
 SMALL = "mobilenet_v3_small"
 SHARED = Path(__file__).parents[3] / "shared"
@@ -239,6 +242,55 @@ def test_without_a_folder_the_run_is_called_after_the_file(
     monkeypatch.chdir(tmp_path)
     assert importing.adopt(whole, asked(images))["run"] == str(Path("runs", "whole"))
     assert checkpoint.read(tmp_path / "runs" / "whole")["weights"] == "whole.safetensors"
+
+
+def test_an_unfinished_training_is_replaced_only_for_who_asks(
+    whole: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    recipe, run = asked(images), Path("runs", "whole")
+    run.mkdir(parents=True)
+    checkpoint.write_recipe(run, recipe)
+    (run / resume.STATE).write_bytes(b"hours of work")
+    for out in (run, None):  # what it would be called, too
+        with pytest.raises(BadInput, match=r"whole holds an unfinished training.* --resume.*--overwrite"):
+            importing.adopt(whole, recipe, out)
+    assert (run / resume.STATE).read_bytes() == b"hours of work"
+    assert sorted(path.name for path in run.iterdir()) == [checkpoint.RECIPE, resume.STATE]
+    importing.adopt(whole, recipe, run, overwrite=True)
+    assert sorted(path.name for path in run.iterdir()) == [checkpoint.WEIGHTS, checkpoint.RECORD]
+
+
+def test_what_another_finished_meanwhile_is_not_replaced(
+    whole: Path, run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    evaluate = importing.evaluate
+
+    def slowly(*arguments: Any) -> Any:
+        shutil.copytree(run, tmp_path / "run")
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(importing, "evaluate", slowly)
+    with pytest.raises(BadInput, match="another finished run"):
+        importing.adopt(whole, asked(images), tmp_path / "run")
+    assert checkpoint.read(tmp_path / "run") == checkpoint.read(run)
+
+
+def test_a_full_disk_leaves_the_run_that_was_to_be_replaced(
+    whole: Path, run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shutil.copytree(run, tmp_path / "run")
+    names = sorted(path.name for path in run.iterdir())
+
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(EdgeTLError, match="No space left"):
+            importing.adopt(whole, asked(images), tmp_path / "run", overwrite=True)
+    assert checkpoint.load(tmp_path / "run")[1] == checkpoint.read(run)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == names
 
 
 def test_labels_in_the_order_of_the_folder_change_nothing(

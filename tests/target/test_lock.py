@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +49,25 @@ def test_the_second_is_told_who_writes_and_what_to_do(tmp_path: Path) -> None:
     with one_writer(folder):  # what a killed writer left locks nobody out
         pass
     assert not (folder / LOCK).exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_worker_that_outlives_its_killed_parent_holds_nothing(tmp_path: Path) -> None:
+    fork = "import os, sys, time\n" + HOLD.replace(
+        'print("held", flush=True)',
+        "child = os.fork()\n    if not child:\n        os._exit(time.sleep(60) or 0)\n    print(child, flush=True)",
+    )
+    command = [sys.executable, "-c", fork, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+        try:
+            with one_writer(tmp_path):
+                os.kill(worker, 0)  # it is still there
+        finally:
+            os.kill(worker, signal.SIGKILL)
 
 
 def test_the_same_process_is_refused_too_and_an_error_gives_the_folder_free(tmp_path: Path) -> None:

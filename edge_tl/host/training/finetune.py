@@ -30,6 +30,7 @@ from edge_tl.host.training.learn import DECODED, judge, labels_of, learn
 from edge_tl.host.training.metrics import metrics
 from edge_tl.host.weights import Source, open_source, own_contract
 from edge_tl.target.errors import BadInput
+from edge_tl.target.lock import one_writer
 from edge_tl.target.names import cleaned
 from edge_tl.target.progress import Progress, no_progress
 
@@ -66,8 +67,8 @@ def finetune(
     With `resumed` an unfinished run in that folder goes on from its last checkpoint, and a finished one is returned
     as it is. Without `overwrite` a finished run is refused rather than replaced. Returns `{run, model, strategy,
     classes, n{train,val,test}, metrics{accuracy, macro_f1, split, …}, seconds{features, train, total}, …}`. Raises
-    `BadInput`; whatever it raises, `out` is then no finished run, or still the one it was. Of several
-    processes the main one alone writes and returns figures.
+    `BadInput`, also where another process writes into that folder; whatever it raises, `out` is then no finished
+    run, or still the one it was. Of several processes the main one alone writes and returns figures.
     """
     start = perf_counter()
     if recipe.data.path is None:
@@ -104,8 +105,21 @@ def finetune(
     source = replace(source, contract=replace(source.contract, max_pixels=recipe.data.max_pixels))
     if source.origin == "none":
         note("NOTHING IS TRANSFERRED: --weights none leaves the backbone random; expect a poor classifier.")
-    if processes.is_main():  # not before: bad data or weights leave no folder behind
-        _claim(run, recipe, resumed, overwrite)
+    with _alone(run, recipe, resumed, overwrite):  # not before: bad data or weights leave no folder behind
+        return _trained(recipe, source, found_files, run, start, progress, note, watch)
+
+
+def _trained(
+    recipe: Recipe,
+    source: Source,
+    found_files: data.Listing,
+    run: Path,
+    start: float,
+    progress: Progress,
+    note: Note,
+    watch: Watch,
+) -> dict[str, Any]:
+    """Train, judge and write the run; `start` is when the verb began, by `perf_counter`."""
     source, dataset, found, remarks = _looked_at(recipe, source, found_files, run, progress)
     tell(dataset, remarks, note)
     early.check_dataset(recipe, dataset)
@@ -212,9 +226,22 @@ def result_of(run: Path, record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _claim(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> None:
-    """Make the folder and write down what it will hold; an unfinished training is not started over unasked."""
+@contextmanager
+def _alone(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> Iterator[None]:
+    """The one writer of the folder, which says what it will hold; of several processes the main one writes."""
+    if not processes.is_main():
+        yield
+        return
     checkpoint.claim(run, RUN_FILES, checkpoint.is_ours)
+    with one_writer(run):
+        _claim(run, recipe, resumed, overwrite)
+        yield
+
+
+def _claim(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> None:
+    """Write down what the folder will hold; an unfinished training is not started over unasked, nor what another
+    finished there since the folder was chosen."""
+    keeping.run_folder(run, recipe, run, overwrite=overwrite, note=no_note)
     if overwrite:
         (run / resume.STATE).unlink(missing_ok=True)
     if (run / resume.STATE).is_file() and not resumed:
