@@ -1,17 +1,19 @@
 """Everything that runs on a GPU, once, in under ten minutes: `make gpu-check`, in a checkout on a machine with one.
 
-    python benchmarks/gpu_check.py [--device gpu|cpu] [--out FILE]
+    python benchmarks/gpu_check.py [--device gpu|cpu] [--only NAMES] [--patience TIMES] [--out FILE]
 
 Needs nothing but the package: handwritten digits and the embedded backbone. Fine-tunes with a kill and a resume, keeps
 and augments pixels on the GPU, computes features there, trains in INT8, verifies and benches with CUDA, replays a CUDA
-graph, runs TensorRT where ONNX Runtime has it, and two processes where two GPUs are. Each check stands alone; what
-cannot be tried says why. Writes results/gpu-NAME.json. Exit code: 0 all passed or skipped, 1 one failed, 2 no GPU.
-`--device cpu` runs the same checks without one, so that the script itself is known to work.
+graph, runs TensorRT where ONNX Runtime has it, and two processes where two GPUs are. Each check is a process of its own
+with a limit of time; what cannot be tried says why. Writes results/gpu-NAME.json. Exit code: 0 all passed or skipped,
+1 one failed or did not finish, 2 no GPU. `--device cpu` runs the same checks without one, so that the script itself is
+known to work; `--patience 3` gives a slow or busy machine three times the limits.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -19,40 +21,42 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
-import numpy as np
-from verb import command, timed
+import gpu_checks as checks
+from gpu_checks import Place, Skipped
 
-from edge_tl.target.files import read_json, sha256_file, write_json
+from edge_tl.target.files import write_json
 from edge_tl.target.machine import conditions, identity
 
 RESULTS = Path(__file__).parent / "results"
-MODEL = "--model mobilenet_v3_small --weights embedded --image-size 64".split()
-TRAINED = [*MODEL, *"--strategy full --epochs 4 --batch-size 16 --set train.checkpoint_seconds=0".split()]
-TRAINED += "--set train.deterministic=true --set train.workers=1 --set train.patience=0".split()
-
-
-class Skipped(Exception):
-    """A check that this machine cannot try, and why."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the checks run: a scratch folder, PyTorch's device, ONNX Runtime's, how many GPUs."""
-
-    folder: Path
-    torch: str
-    ort: str
-    count: int
-
-    @property
-    def images(self) -> Path:
-        return self.folder / "images"
+CHECKS: dict[str, Callable[[Place], dict[str, Any]]] = {
+    "resume": checks.resume,
+    "pixels": checks.pixels,
+    "features": checks.features,
+    "int8": checks.int8,
+    "verify": checks.verify,
+    "bench": checks.bench,
+    "cuda_graph": checks.cuda_graph,
+    "tensorrt": checks.tensorrt,
+    "ranks": checks.ranks,
+}
+LIMITS = {
+    "resume": 120,
+    "pixels": 40,
+    "features": 60,
+    "int8": 140,
+    "verify": 40,
+    "bench": 60,
+    "cuda_graph": 20,
+    "tensorrt": 50,
+    "ranks": 50,
+}
+"""Seconds for each check; ten minutes for all, less a little."""
 
 
 def main() -> None:
@@ -60,9 +64,17 @@ def main() -> None:
     parser.add_argument("--device", choices=["gpu", "cpu"], default="gpu")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", help="Names of checks, with commas.")
+    parser.add_argument(
+        "--patience", type=float, default=1.0, help="What the time limits are multiplied with."
+    )
+    parser.add_argument("--child", nargs=2, metavar=("CHECK", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # of every process below, too
+    if options.child:
+        key, folder = options.child
+        print(json.dumps(_checked(CHECKS[key], _place(Path(folder)))))
+        return
     import torch
 
     from edge_tl.host import accelerator
@@ -75,7 +87,8 @@ def main() -> None:
         )
         sys.exit(2)
     name = accelerator.name(where)
-    out = options.out or RESULTS / f"gpu-{re.sub('[^a-z0-9]+', '-', name.lower())}.json"
+    called = "selfcheck-cpu" if where.type == "cpu" else re.sub("[^a-z0-9]+", "-", name.lower())
+    out = options.out or RESULTS / f"gpu-{called}.json"
     wanted = set((options.only or ",".join(CHECKS)).split(","))
     result: dict[str, Any] = {
         "device": name,
@@ -86,32 +99,52 @@ def main() -> None:
         "checks": {},
     }
     with tempfile.TemporaryDirectory() as scratch:
-        gpus = torch.cuda.device_count() if where.type == "cuda" else 0
-        place = Place(Path(scratch), where.type, "CUDA" if where.type == "cuda" else "CPU", gpus)
-        _digits(place.images)
+        _digits(Path(scratch) / "images")
         for key in (key for key in CHECKS if key in wanted):
-            result["checks"][key] = entry = _checked(CHECKS[key], place)
+            command_line = [sys.executable, __file__, "--device", options.device, "--child", key, scratch]
+            result["checks"][key] = entry = _bounded(command_line, options.patience * LIMITS[key])
             write_json(out, result)  # after each: a check that is cut short keeps what it found
             print(f"{key}: {entry['state']}, {entry['seconds']:.0f} s. {entry.get('reason', '')}", flush=True)
-    failed = [key for key, entry in result["checks"].items() if entry["state"] == "failed"]
-    print(f"{out}: {'failed: ' + ', '.join(failed) if failed else 'everything that could be tried passed'}")
-    sys.exit(1 if failed else 0)
+    states = ("failed", "unfinished")
+    bad = [f"{key} {e['state']}" for key, e in result["checks"].items() if e["state"] in states]
+    print(f"{out}: {', '.join(bad) if bad else 'everything that could be tried passed'}")
+    sys.exit(1 if bad else 0)
+
+
+def _place(folder: Path) -> Place:
+    import torch
+
+    from edge_tl.host import accelerator
+
+    kind = accelerator.device().type
+    cuda = kind == "cuda"
+    return Place(folder, kind, "CUDA" if cuda else "CPU", torch.cuda.device_count() if cuda else 0)
+
+
+def _bounded(command_line: list[str], seconds: float) -> dict[str, Any]:
+    """One check in a process of its own; beyond `seconds` it is ended with all that it started."""
+    start = perf_counter()
+    with subprocess.Popen(command_line, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            said, _ = process.communicate(timeout=seconds)
+            entry: dict[str, Any] = json.loads(said.splitlines()[-1])
+        except subprocess.TimeoutExpired:
+            entry = {"state": "unfinished", "reason": f"not done within {seconds:.0f} s"}
+        except (ValueError, IndexError):
+            entry = {"state": "failed", "reason": f"its process ended with {process.returncode}"}
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return entry | {"seconds": perf_counter() - start}
 
 
 def _checked(check: Callable[[Place], dict[str, Any]], place: Place) -> dict[str, Any]:
-    start = time.perf_counter()
     try:
-        entry = {"state": "passed", **check(place)}
+        return {"state": "passed", **check(place)}
     except Skipped as why:
-        entry = {"state": "skipped", "reason": str(why)}
+        return {"state": "skipped", "reason": str(why)}
     except (Exception, SystemExit) as error:  # the next check is another matter
-        entry = {"state": "failed", "reason": f"{type(error).__name__}: {error}"[:600]}
-    return entry | {"seconds": time.perf_counter() - start}
-
-
-def _require(condition: bool, sentence: str) -> None:
-    if not condition:
-        raise AssertionError(sentence)
+        return {"state": "failed", "reason": f"{type(error).__name__}: {error}"[:600]}
 
 
 def _digits(folder: Path) -> None:
@@ -123,238 +156,6 @@ def _digits(folder: Path) -> None:
             target = folder / str(label) / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
-
-
-# -- training ---------------------------------------------------------------------------------------------------------
-
-
-def resume(place: Place) -> dict[str, Any]:
-    """A run that is killed and resumed ends in the bytes of one that was not."""
-    whole, killed = place.folder / "whole", place.folder / "killed"
-    record, seconds = timed("finetune", place.images, *TRAINED, "--out", whole)
-    with subprocess.Popen(
-        command("finetune", place.images, *TRAINED, "--out", killed), stdout=subprocess.DEVNULL
-    ) as process:
-        while process.poll() is None and not _steps(killed) >= 3:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-    _require(not (killed / "run.json").exists(), "the run had ended before it was killed; use a slower model")
-    after = _steps(killed)
-    timed("finetune", place.images, *TRAINED, "--out", killed, "--resume")
-    same = sha256_file(whole / "model.safetensors") == sha256_file(killed / "model.safetensors")
-    apart = _apart(whole, killed)
-    _require(same, f"resumed after {after} steps the weights differ by up to {apart:g}")
-    return {"accuracy": record["metrics"]["accuracy"], "run_seconds": seconds, "killed_after_steps": after}
-
-
-def _steps(run: Path) -> int:
-    from edge_tl.host.training import resume as state
-
-    return state.steps_done(run / state.STATE) or 0
-
-
-def _apart(one: Path, other: Path) -> float:
-    from safetensors.numpy import load_file
-
-    a, b = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
-    return max(float(np.abs(a[key].astype(np.float64) - b[key]).max(initial=0)) for key in a)
-
-
-def pixels(place: Place) -> dict[str, Any]:
-    """Batches augmented on the device look as the workers' images do, but for the rounding of 8-bit values."""
-    import torch
-
-    from edge_tl.host.images import augment, on_device
-    from edge_tl.host.images.batches import Augmented
-    from edge_tl.host.images.decoded import Store, keep, shrunk
-    from edge_tl.host.settings import Augment
-    from edge_tl.target.contract import Preprocess
-    from edge_tl.target.progress import no_progress
-
-    contract, chosen = Preprocess(resize_size=(72, 72), crop=(64, 64)), Augment(preset="medium")
-    keep(sorted(place.images.rglob("*.png"))[:48], shrunk(72, "bilinear"), place.folder / "kept", no_progress)
-    store = Store(place.folder / "kept")
-    keys = [(epoch, i) for epoch in range(2) for i in range(len(store))]
-    one = Augmented(store, [augment.of_image(chosen, 64, contract)], 0)
-    want = torch.stack([image for key in keys if isinstance(image := one[key], torch.Tensor)])
-    store.to(torch.device(place.torch))
-    drawn = on_device.Drawn(store.shapes(), chosen, [64], contract, 0)
-    got = on_device.OnDevice(store, [64], contract)(torch.stack([drawn[key] for key in keys]))
-    _require(got.device.type == place.torch, f"the batch is on {got.device}")
-    apart = (got.cpu().int() - want.int()).abs().float()
-    _require(float(apart.mean()) < 1, f"the images are {float(apart.mean()):.2f} levels apart in the mean")
-    return {"mean_levels_apart": float(apart.mean()), "max_levels_apart": float(apart.max())}
-
-
-def features(place: Place) -> dict[str, Any]:
-    """Frozen features of the device and of the CPU lead to the same answers."""
-    words = ["finetune", place.images, *MODEL, "--strategy", "head"]
-    here, seconds = timed(*words, "--out", place.folder / "features" / "run")
-    accuracy = here["metrics"]["accuracy"]
-    _hide_gpus(True)
-    try:
-        there, _ = timed(*words, "--out", place.folder / "features-cpu" / "run")
-    finally:
-        _hide_gpus(False)
-    other = there["metrics"]["accuracy"]
-    most = 1.5 / here["metrics"]["n"]
-    _require(abs(accuracy - other) <= most, f"accuracy {accuracy:.4f} here, {other:.4f} on the CPU")
-    return {"accuracy": accuracy, "accuracy_cpu": other, "run_seconds": seconds}
-
-
-def _hide_gpus(hide: bool) -> None:
-    name, kept = "CUDA_VISIBLE_DEVICES", "EDGE_TL_GPU_CHECK_VISIBLE"
-    if hide:
-        os.environ[kept] = os.environ.get(name, "all")
-        os.environ[name] = ""
-    elif (before := os.environ.pop(kept)) == "all":
-        del os.environ[name]
-    else:
-        os.environ[name] = before
-
-
-def int8(place: Place) -> dict[str, Any]:
-    """Training in INT8 brings the Q/DQ graph's answers nearer to the model's."""
-    import torch
-
-    from edge_tl.host import checkpoint
-    from edge_tl.host.int8 import qat, qdq
-    from edge_tl.host.int8.ranges import histograms
-    from edge_tl.host.int8.simulate import Simulated
-    from edge_tl.target.contract import Preprocess
-    from edge_tl.target.progress import no_progress
-
-    bundle, run = _bundle(place), place.folder / "features" / "run"
-    scratch = place.folder / "int8"
-    scratch.mkdir()
-    model, record = checkpoint.load(run)
-    contract = Preprocess.from_json(record["preprocess"])
-    files = sorted(place.images.rglob("*.png"))[::4]
-    framed = [torch.from_numpy(contract.pixels(file).copy()).permute(2, 0, 1) for file in files]
-    inputs = np.stack([contract.apply(file) for file in files])
-    qdq.prepare(bundle / "model.fp32.onnx", scratch / "prepared.onnx")
-    seen = histograms(str(scratch / "prepared.onnx"), inputs)
-    ranges = {name: histogram.range("99.9") for name, histogram in seen.items()}
-    paths = scratch / "prepared.onnx", scratch / "qdq.onnx", scratch / "trained.onnx"
-    qdq.quantize(paths[0], paths[1], ranges, qdq.SIGNED)
-    epochs = qat.train(
-        model, *paths, framed, contract, epochs=3, seed=0, flip=False, seconds=60, progress=no_progress
-    )
-    with torch.inference_mode():
-        want = torch.from_numpy(inputs)
-        before, after = (
-            float(qat.distance(model.cpu(), Simulated(paths[0], graph), want)) for graph in paths[1:]
-        )
-    _require(
-        after < 1.1 * before, f"divergence from FP32 {before:.5f} before, {after:.5f} after the training"
-    )
-    return {"epochs": epochs, "divergence_before": before, "divergence_after": after}
-
-
-def ranks(place: Place) -> dict[str, Any]:
-    """Two processes train one model; on a GPU each needs its own."""
-    if place.torch != "cpu" and place.count < 2:
-        raise Skipped(f"{place.count} GPU; two processes need two")
-    run = place.folder / "ranks"
-    words = ["torch.distributed.run", "--nproc-per-node", "2", "-m", *command()[2:-1]]
-    words += ["finetune", str(place.images), *TRAINED, "--out", str(run)]
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
-    _require(done.returncode == 0, done.stderr[-500:])
-    record = read_json(run / "run.json")
-    _require(record["provenance"]["processes"] == 2, "the run was not made by two processes")
-    return {"accuracy": record["metrics"]["accuracy"]}
-
-
-# -- what was exported ------------------------------------------------------------------------------------------------
-
-
-def _bundle(place: Place) -> Path:
-    bundle = place.folder / "bundle"
-    if not bundle.exists():
-        run = place.folder / "features" / "run"
-        if not run.exists():
-            features(place)
-        # FP32 alone, all that the checks need; its logits are the model's own, which INT8 training is compared with.
-        timed("export", run, "--set", "export.temperature=false", "--out", bundle)
-    return bundle
-
-
-def _provider(name: str) -> None:
-    import onnxruntime
-
-    if f"{name}ExecutionProvider" not in onnxruntime.get_available_providers():
-        raise Skipped(f"this ONNX Runtime has no {name}: pip install onnxruntime-gpu in place of onnxruntime")
-
-
-def verify(place: Place) -> dict[str, Any]:
-    """The gates of FP32 with ONNX Runtime on the device."""
-    _provider(place.ort)
-    return _verified(place, place.ort)
-
-
-def _verified(place: Place, device: str) -> dict[str, Any]:
-    record, _ = timed("verify", _bundle(place), "--artifact", "onnx-fp32", "--device", device)
-    _require(record["passed"], str([gate for gate in record["gates"] if not gate["passed"]])[:500])
-    return {"gates": len(record["gates"])}
-
-
-def bench(place: Place) -> dict[str, Any]:
-    """Latencies of ONNX Runtime on the device, and what says that it ran there."""
-    _provider(place.ort)
-    record, _ = timed("bench", _bundle(place), "--artifact", "onnx-fp32", "--device", place.ort, "--quick")
-    (row,) = (row for row in record["artifacts"] if row["id"] == "onnx-fp32")
-    return {"latency_ms": row["latency_ms"], "ran": row["ran"]}
-
-
-def cuda_graph(place: Place) -> dict[str, Any]:
-    """FP32 captured once and replayed as a CUDA graph answers as the CPU does."""
-    if place.ort != "CUDA":
-        raise Skipped("a CUDA graph needs CUDA")
-    _provider("CUDA")
-    import onnxruntime
-
-    onnxruntime.preload_dlls()
-    path = str(_bundle(place) / "model.fp32.onnx")
-    inputs = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
-    plain = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    name, answer = plain.get_inputs()[0].name, plain.get_outputs()[0].name
-    want = plain.run(None, {name: inputs})[0]
-    settings = {"enable_cuda_graph": "1", "use_tf32": "0"}
-    session = onnxruntime.InferenceSession(path, providers=[("CUDAExecutionProvider", settings)])
-    given = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros_like(inputs), "cuda", 0)
-    taken = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros_like(want), "cuda", 0)
-    binding = session.io_binding()
-    binding.bind_ortvalue_input(name, given)
-    binding.bind_ortvalue_output(answer, taken)
-    session.run_with_iobinding(binding)  # captures
-    given.update_inplace(inputs)
-    session.run_with_iobinding(binding)  # replays
-    apart = float(np.abs(taken.numpy() - want).max())
-    _require(
-        apart < 1e-3 * max(float(np.abs(want).max()), 1.0), f"the replay is {apart:g} from the CPU's logits"
-    )
-    return {"max_abs_diff": apart}
-
-
-def tensorrt(place: Place) -> dict[str, Any]:
-    """The gates of FP32 with TensorRT."""
-    if place.ort != "CUDA":
-        raise Skipped("TensorRT needs CUDA")
-    _provider("Tensorrt")
-    return _verified(place, "Tensorrt")
-
-
-CHECKS: dict[str, Callable[[Place], dict[str, Any]]] = {
-    "resume": resume,
-    "pixels": pixels,
-    "features": features,
-    "int8": int8,
-    "verify": verify,
-    "bench": bench,
-    "cuda_graph": cuda_graph,
-    "tensorrt": tensorrt,
-    "ranks": ranks,
-}
 
 
 if __name__ == "__main__":
