@@ -112,11 +112,13 @@ def judge(job: ExportJob, artifacts: list[dict[str, Any]]) -> dict[str, Any]:
             "accuracy": compare.accuracy(labels, got),
             **compare.paired_drop(labels, expected, got),
             "agreement": compare.agreement(expected, got),
-            "max_abs_diff": compare.max_abs_diff(scaled[REFERENCE], scaled[name]),
+            "max_abs_diff": compare.max_abs_diff(
+                verdict.in_units_of(name, scaled, temperatures), scaled[name]
+            ),
             "confidence": believed(name),
             "confusion": compare.compact(compare.confusion(labels, got, len(dataset.labels))),
             "changed": verdict.changed(judged, dataset.labels, expected, got),
-            "limits": verdict.limits(artifact, host, recipe.export.max_drop),
+            "limits": verdict.limits(artifact, host, temperatures, recipe.export.max_drop),
         }
     return {
         "schema_version": bundles.SCHEMA_VERSION,

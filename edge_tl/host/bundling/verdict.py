@@ -34,21 +34,36 @@ _OF_THE_BENCH = (
 
 
 def limits(
-    artifact: dict[str, Any], host: dict[str, NDArray[np.float32]], max_drop: float
+    artifact: dict[str, Any],
+    host: dict[str, NDArray[np.float32]],
+    temperatures: Mapping[str, float],
+    max_drop: float,
 ) -> dict[str, float]:
     """What a device may differ by. FP32: a thousandth of the largest logit. FP16: a fiftieth. INT8 and 8-bit weights:
-    no more than quantization itself cost on the host. But for FP32, one answer beyond the host's."""
-    own, expected = host[artifact["id"]], host[REFERENCE]
-    largest = max(1.0, float(np.abs(own).max()))
-    difference, least = 1e-3 * largest, 1.0
+    no more than quantization itself cost on the host, and less than half of the largest logit, so that a device that
+    answers nothing never passes. But for FP32, one answer beyond the host's. `host` holds logits `(n, classes)` by
+    id, each divided by its own of `temperatures`."""
+    name = artifact["id"]
+    own, expected = host[name], in_units_of(name, host, temperatures)
+    highest = float(np.abs(own).max())
+    difference, least = 1e-3 * max(1.0, highest), 1.0
     if artifact["precision"] == "fp16":  # 11 bits of mantissa where an accelerator computes in them
-        difference = 2e-2 * largest
+        difference = 2e-2 * max(1.0, highest)
     if artifact["precision"] != "fp32":
-        difference = max(difference, compare.max_abs_diff(own, expected))
+        difference = min(max(difference, compare.max_abs_diff(own, expected)), 0.5 * highest)
         same = int(np.sum(compare.top1(own) == compare.top1(expected)))
         # Not rounded: 0.666667 would refuse the 4 of 6 that it stands for.
         least = max(0, same - 1) / len(own)
     return {"device_max_abs_diff": difference, "golden_agreement": least, "max_drop_pp": max_drop}
+
+
+def in_units_of(
+    name: str, scaled: Mapping[str, NDArray[np.float32]], temperatures: Mapping[str, float]
+) -> NDArray[np.float32]:
+    """PyTorch's logits divided by the temperature of artifact `name`, as that artifact's are. Each has its own: what
+    lies between logits of two temperatures is mostly the temperatures, not what quantization cost."""
+    expected, ratio = scaled[REFERENCE], temperatures[REFERENCE] / temperatures[name]
+    return expected if ratio == 1.0 else expected * np.float32(ratio)
 
 
 def changed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,13 +31,47 @@ def test_a_device_may_answer_one_golden_image_more_wrongly_than_the_host(counts:
     expected = np.tile(np.array([0.0, 1.0], np.float32), (n, 1))
     own = expected.copy()
     own[:wrong] = own[:wrong, ::-1]
-    limits = verdict.limits({"id": "x", "precision": "int8"}, {"x": own, "pytorch": expected}, 1.0)
+    host = {"x": own, "pytorch": expected}
+    limits = verdict.limits({"id": "x", "precision": "int8"}, host, {"x": 1.0, "pytorch": 1.0}, 1.0)
     device = expected.copy()
     device[: wrong + 1] = device[: wrong + 1, ::-1]
     reached = compare.agreement(compare.top1(device), compare.top1(expected))
     assert reached >= limits["golden_agreement"]
     if wrong + 1 < n:
         assert reached - 1 / n < limits["golden_agreement"]
+
+
+TEMPERATURE = st.floats(0.2, 10)
+
+
+@settings(deadline=None)
+@given(TEMPERATURE, TEMPERATURE, st.sampled_from(["fp16", "w8", "int8"]), st.integers(0, 99))
+def test_what_a_device_may_differ_by_does_not_depend_on_pytorchs_temperature(
+    own: float, pytorch: float, precision: str, seed: int
+):
+    """With T 0.39 beside 1.0 the limit was 5.65 where no logit exceeded 3.64: a device that answered zeros passed."""
+    rng = np.random.default_rng(seed)
+    reference = rng.normal(0, 1.2, (60, 3)).astype(np.float32)
+    quantized = reference + rng.normal(0, 0.1, reference.shape).astype(np.float32)
+    host = {"x": quantized / np.float32(own), "pytorch": reference / np.float32(pytorch)}
+    row = {"id": "x", "precision": precision}
+    limits = verdict.limits(row, host, {"x": own, "pytorch": pytorch}, 1.0)
+    cost = compare.max_abs_diff(quantized, reference) / own
+    noise = 2e-2 if precision == "fp16" else 1e-3
+    highest = float(np.abs(host["x"]).max())
+    np.testing.assert_allclose(limits["device_max_abs_diff"], max(cost, noise * max(1, highest)), rtol=1e-4)
+    assert limits["device_max_abs_diff"] < highest
+    apart = compare.max_abs_diff(verdict.in_units_of("x", host, {"x": own, "pytorch": pytorch}), host["x"])
+    np.testing.assert_allclose(apart, cost, rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "w8", "int8"])
+def test_a_device_that_answers_zeros_passes_no_limit_whatever_quantization_cost(precision: str):
+    rng = np.random.default_rng(0)
+    host = {name: rng.normal(0, 3, (12, 4)).astype(np.float32) for name in ("x", "pytorch")}
+    row = {"id": "x", "precision": precision}
+    limits = verdict.limits(row, host, {"x": 1.0, "pytorch": 1.0}, 1.0)
+    assert compare.max_abs_diff(np.zeros_like(host["x"]), host["x"]) > limits["device_max_abs_diff"]
 
 
 IDS = ["onnx-fp32", "openvino-fp32", "onnx-int8", "openvino-int8"]
