@@ -24,6 +24,8 @@ from edge_tl.target.runtime import Logits
 
 Labels = NDArray[np.int64]
 _RANGE = (0.2, 10.0)  # beyond, a few images would decide how certain the model claims to be
+_EDGE = 1.02  # an optimum within this factor of the range's ends is none
+_SPREAD = 0.5  # of log T around 0, as models that nobody calibrated have it
 
 
 def temperature(labels: Labels, logits: Logits, seed: int = 0) -> float:
@@ -35,7 +37,10 @@ def temperature(labels: Labels, logits: Logits, seed: int = 0) -> float:
     if len(labels) < 20:
         return 1.0
     crossed = log_loss(labels, held_out(labels, logits, seed))
-    return _fit(labels, logits) if crossed < log_loss(labels, logits) else 1.0
+    found = _fit(labels, logits)
+    # At an end of the range there was no optimum: the images do not say how certain the model may be.
+    inside = _RANGE[0] * _EDGE < found < _RANGE[1] / _EDGE
+    return found if inside and crossed < log_loss(labels, logits) else 1.0
 
 
 def held_out(labels: Labels, logits: Logits, seed: int = 0) -> NDArray[np.float64]:
@@ -134,9 +139,12 @@ def _fold_onnx(path: Path, divided_by: float) -> None:
 
 
 def _fit(labels: Labels, logits: Logits) -> float:
+    """Where the log loss is least, with a normal prior on log T that weighs as much as a few images: where every answer
+    is right, the loss alone falls without end as T goes to 0."""
     from scipy.optimize import minimize_scalar
 
-    found = minimize_scalar(
-        lambda power: log_loss(labels, logits / np.exp(power)), bounds=np.log(_RANGE), method="bounded"
-    )
+    def cost(power: float) -> float:
+        return log_loss(labels, logits / np.exp(power)) + 0.5 * (power / _SPREAD) ** 2 / len(labels)
+
+    found = minimize_scalar(cost, bounds=np.log(_RANGE), method="bounded")
     return float(np.exp(found.x))
