@@ -56,10 +56,12 @@ _MOST_BYTES_A_PIXEL = 16  # four channels of 32 bits
 
 @dataclass(frozen=True)
 class Decoded:
-    """An upright RGB image; `remark` says what had to be assumed about its grey levels, None mostly."""
+    """An upright RGB image; `remark` says what had to be assumed about its grey levels, None mostly; `format` is the
+    file's, as Pillow names it, None for an image in memory."""
 
     image: Image.Image
     remark: str | None
+    format: str | None = None
 
 
 def decode(source: ImageSource, *, max_pixels: int | None = None) -> Image.Image:
@@ -88,15 +90,15 @@ def examine(source: ImageSource, *, max_pixels: int | None = None) -> Decoded:
     return patiently(name, lambda: _faults_named(name, limit, lambda: _from_bytes(name, content, limit)))
 
 
-def anywhere(content: bytes) -> bool:
-    """Whether every device decodes it: within Pillow's own limit, and without a decoder of an extra."""
+def format_anywhere(content: bytes) -> str | None:
+    """Pillow's name of its format where every device decodes it, within Pillow's own limit and without a decoder of an
+    extra; else None."""
     if _brands(content):
-        return False
+        return None
     try:
-        decode(content)
+        return examine(content).format
     except BadImage:
-        return False
-    return True
+        return None
 
 
 def pixel_limit(max_pixels: int | None) -> float:
@@ -198,7 +200,7 @@ def _upright_rgb(image: Image.Image) -> Decoded:
         rgb = rgb.convert("RGB")
     # A copy, since the file behind the image is closed.
     upright = rgb.transpose(turn) if turn is not None else rgb.copy() if rgb is image else rgb
-    return Decoded(upright, remark)
+    return Decoded(upright, remark, image.format)
 
 
 def _bands(image: Image.Image) -> Any:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from edge_tl.target import grey, reading
-from edge_tl.target.decoding import ALIKE, anywhere
+from edge_tl.target.decoding import ALIKE, format_anywhere
 from tests.conftest import OPTIONS, Done
 from tests.target.conftest import build
 
@@ -120,7 +120,7 @@ def test_import_and_export_read_what_the_run_read(photos: Path, door: Door, tmp_
     assert done.code in (0, 1), done.err
     assert done.json["provenance"]["recipe"]["data"]["max_pixels"] == LARGE
     for name in done.json["golden"]["images"]:
-        assert anywhere((tmp_path / "out" / name).read_bytes())
+        assert format_anywhere((tmp_path / "out" / name).read_bytes())
     verified: Any = door("verify", "out", "--json").json
     assert [gate["passed"] for gate in verified["gates"] if gate["gate"] == "pixels"] == [True]
     refused = door("export", "run", "--out", "out2", "--max-pixels", LIMIT)
@@ -139,9 +139,9 @@ def test_an_image_for_everybody_is_left_alone():
         Image.new("RGB", size).save(buffer, "PNG")
         return buffer.getvalue()
 
-    assert anywhere(encoded((100, 100)))
-    assert not anywhere(encoded((101, 100)))
-    assert not anywhere(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    assert format_anywhere(encoded((100, 100)))
+    assert not format_anywhere(encoded((101, 100)))
+    assert not format_anywhere(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
 
 
 def test_a_full_memory_is_a_sentence(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

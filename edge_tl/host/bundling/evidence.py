@@ -22,7 +22,7 @@ from edge_tl.host.images.data import Dataset, Sample
 from edge_tl.host.images.shards import Member
 from edge_tl.target import bundle as bundles
 from edge_tl.target.contract import Preprocess
-from edge_tl.target.decoding import anywhere, decode, pixel_limit
+from edge_tl.target.decoding import decode, format_anywhere, pixel_limit
 from edge_tl.target.errors import BadInput, EdgeTLError
 from edge_tl.target.loader import Batch, batches
 from edge_tl.target.progress import Progress
@@ -30,6 +30,12 @@ from edge_tl.target.reading import patiently
 from edge_tl.target.runtime import Logits, Runtime
 
 _GOLDEN_BYTES = 300_000
+_SUFFIXES = {
+    "JPEG": ".jpg",
+    "MPO": ".jpg",
+    "TIFF": ".tif",
+    "JPEG2000": ".jp2",
+}  # of Pillow's names; else the name itself
 
 
 def calibration_set(dataset: Dataset, count: int, seed: int) -> list[Sample]:
@@ -169,10 +175,11 @@ def write_goldens(
 
 def _portable(source: Path | Member, contract: Preprocess) -> tuple[str, bytes]:
     """Suffix and content: the image as it is, or smaller and as a JPEG where a device might not read it: HEIC, or more
-    pixels than Pillow allows unasked."""
+    pixels than Pillow allows unasked. The suffix is the format's: a user's own (`.png:large`) may be none
+    that a bundle or the device's file system takes."""
     content = patiently(str(source), source.read_bytes)
-    if anywhere(content):
-        return source.suffix.lower(), content
+    if kind := format_anywhere(content):
+        return _SUFFIXES.get(kind, f".{kind.lower()}"), content
     image = decode(content, max_pixels=contract.max_pixels)
     side = math.isqrt(int(min(pixel_limit(None), 1024**2)))
     image.thumbnail((side, side))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tarfile
 from collections import Counter
@@ -235,6 +236,36 @@ def test_a_changed_or_lost_shard_is_refused(sharded: Dataset, tmp_path: Path):
     member.shard.unlink()
     with pytest.raises(BadInput, match=r"is gone: .*data-\d\.tar!"):
         evidence.inputs(contract, sharded, [sample], tmp_path / "x.npy")
+
+
+NAMED = ["0.png:large", "a.jpg?x=1", "b", "c.JPEG ", "d.jpg_large", "e.con", "f.\x1b[31m"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    [("PNG", ".png"), ("JPEG", ".jpg"), ("TIFF", ".tif"), ("WEBP", ".webp"), ("GIF", ".gif")],
+)
+def test_goldens_are_named_by_their_format_and_never_by_the_users_suffix(
+    kind: str, suffix: str, tmp_path: Path
+):
+    """`0.png:large` was refused as a path of the bundle, after all the work was done."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for i, name in enumerate(NAMED):
+        path = tmp_path / "data" / name
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(path, kind)
+        samples.append(Sample(name, i % 2, str(i), "test"))
+    contract = Preprocess(resize="shorter", resize_size=(32, 32), crop=(32, 32))
+    data = Dataset(tmp_path / "data", ["x", "y"], samples)
+    golden = evidence.write_goldens(
+        tmp_path / "out", {"null": NullRuntime(2)}, contract, data, samples, len(samples) + 3
+    )
+    assert golden["images"][: len(samples)] == [f"golden/images/{i:02d}{suffix}" for i in range(len(samples))]
+    assert {(tmp_path / "out" / name).read_bytes() for name in golden["images"][: len(samples)]} == {
+        path.read_bytes() for path in (tmp_path / "data").iterdir()
+    }
 
 
 def test_goldens_hold_the_variants_that_name_a_decoders_faults(bundle: Path):
