@@ -24,19 +24,12 @@ from edge_tl.host.training import batch_norm, feed, inference, resume, stopping,
 from edge_tl.host.training.average import reach
 from edge_tl.host.training.job import Job, Position
 from edge_tl.host.training.network import Network
-from edge_tl.target.errors import BadInput, EdgeTLError
+from edge_tl.host.training.recovery import Diverged, given_up, smaller
+from edge_tl.target.errors import BadInput
 from edge_tl.target.progress import Progress, no_progress
 
 # Accuracy on a small set moves in steps; a loss that is this much lower shows that there is still something to gain.
 _NOTICEABLE = 0.005
-
-
-class _Diverged(Exception):
-    """Something is NaN or infinite: `what`."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.what = what
 
 
 def fit(
@@ -111,7 +104,7 @@ class _Trainer:
             while self.at.stage < len(self.job.stages):
                 try:
                     self.run_stage()
-                except _Diverged as diverged:
+                except Diverged as diverged:
                     self.back_off(diverged.what)
             return self.finish()
         except RuntimeError as error:
@@ -205,10 +198,10 @@ class _Trainer:
         # What the last step broke is neither judged nor kept.
         for broken in processes.gathered(self.network.broken(self.network.state())):
             if broken:
-                raise _Diverged(f"{broken} was")
+                raise Diverged(f"{broken} was")
         logits = self.network.logits(self.stop.check)
         if not torch.isfinite(logits).all():
-            raise _Diverged("the answers on the validation images were")
+            raise Diverged("the answers on the validation images were")
         expected = torch.from_numpy(self.job.val_labels)
         accuracy = float((logits.argmax(1) == expected).double().mean())
         entry = {
@@ -243,17 +236,13 @@ class _Trainer:
             return
         value = self.network.mean(pending)
         if not math.isfinite(value):
-            raise _Diverged("the loss was")
+            raise Diverged("the loss was")
         self.at.loss_sum += value
 
     def back_off(self, what: str) -> None:
         """After a loss or a weight that is no number: the last state, which is finite, once, at half the rate."""
         if self.at.rate < 1:
-            files = ", ".join(self.job.names[i] for _, i in self.last)
-            raise EdgeTLError(
-                f"{what} not a number even at half the learning rate. The last batch: {files}. "
-                "Look at these files, or lower --set train.lr."
-            )
+            raise given_up(what, [self.job.names[i] for _, i in self.last])
         epoch, step = self.at.epoch + 1, self.at.step
         self.restore()
         self.at.rate = 0.5
@@ -264,18 +253,10 @@ class _Trainer:
         )
 
     def _halve(self, error: RuntimeError) -> None:
-        at = self.at
         self.network.forget_gradients()
-        said = f"out of memory with {at.micro_batch} images at once ({str(error).splitlines()[0][:120]})"
-        if at.micro_batch <= processes.count():
-            raise BadInput(f"{said}. Use a smaller --image-size or model.") from None
-        if processes.many():  # the others wait for this one's gradients
-            raise BadInput(
-                f"{said}. Go on with --resume --set train.micro_batch={at.micro_batch // 2}."
-            ) from None
-        at.micro_batch = (at.micro_batch + 1) // 2
+        self.at.micro_batch = smaller(self.at.micro_batch, error)
         self.note(
-            f"out of memory: {at.micro_batch} images at once from now on, "
+            f"out of memory: {self.at.micro_batch} images at once from now on, "
             f"still {self.settings.batch_size} a step (gradients are accumulated)"
         )
 
@@ -289,7 +270,7 @@ class _Trainer:
             tensors = self.network.state()
             if broken := self.network.broken(tensors):
                 if not processes.many():
-                    raise _Diverged(f"{broken} was")
+                    raise Diverged(f"{broken} was")
                 return  # the next step's loss tells all of them
             facts = {"key": self.key, "at": vars(self.at), "threads": torch.get_num_threads()}
             resume.write_tensors(self.folder / resume.STATE, tensors, facts)
