@@ -169,7 +169,11 @@ def int8(place: Place) -> dict[str, Any]:
             float(qat.distance(model.cpu(), lambda images, path=path: _answers(path, images), want))
             for path in paths[1:]
         )
-    _require(after < before, f"divergence from FP32 {before:.5f} before, {after:.5f} after the training")
+    moved = f"divergence from FP32 {before:.5f} before, {after:.5f} after the training"
+    steps = round(epochs * len(framed) / qat.BATCH)
+    if steps < qat.LEAST_STEPS:  # a training that was cut short proves nothing, whichever way it went
+        raise Skipped(f"{steps} of {qat.LEAST_STEPS} steps in a minute on this machine; {moved}")
+    _require(after < before, moved)
     return {
         "images": len(framed),
         "epochs": epochs,
