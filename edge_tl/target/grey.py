@@ -21,16 +21,31 @@ STRETCHED = "grey levels outside 0..65535, stretched from the least of the image
 _SLACK = 0.1  # how far resampling overshoots 0..1
 
 
+# What decides how an image is read, in words, where it is not the width of its numbers alone.
+BY_RANGE = {
+    UNIT: "with 0 to 1 as black to white",
+    EIGHT_BITS: "with 0 to 255 as black to white although the file has room for more",
+    STRETCHED: "each stretched from its least to its largest value",
+}
+
+
 def to_levels(values: NDArray[Any]) -> tuple[NDArray[np.uint8], str | None]:
     """`(h, w)` integers or floats of any width to 8-bit levels, and what was assumed to get there (None for plain
-    16-bit integers, whose high byte it is). What is not a number becomes black."""
+    16-bit integers, whose high byte it is). What is not a finite number becomes black."""
     finite = np.isfinite(values)
-    whole = bool(finite.all())
-    known = values if whole else values[finite]
+    if values.size and finite.all():
+        return _by_range(values, float(values.min()), float(values.max()), values.dtype.kind == "f")
+    known = values[finite]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    floats = values.dtype.kind == "f"
-    if not whole:
-        values = np.where(finite, values, np.asarray(low, values.dtype))
+    levels, remark = _by_range(np.where(finite, values, np.asarray(low, values.dtype)), low, high, True)
+    levels[~finite] = 0
+    return levels, remark
+
+
+def _by_range(
+    values: NDArray[Any], low: float, high: float, floats: bool
+) -> tuple[NDArray[np.uint8], str | None]:
+    """As `to_levels`, of finite `values` between `low` and `high`."""
     if floats and low >= -_SLACK and high <= 1 + _SLACK:
         return _rounded(values.astype(np.float64) * 255), UNIT
     if low >= 0 and high <= 255:
@@ -38,7 +53,7 @@ def to_levels(values: NDArray[Any]) -> tuple[NDArray[np.uint8], str | None]:
     if low >= 0 and high <= 65535:
         levels = (values.astype(np.float64) / 256).clip(0, 255).astype(np.uint8)
         narrow = FAINT if high < 4096 else None
-        return levels, narrow or (SIXTEEN_BITS if floats or not whole else None)
+        return levels, narrow or (SIXTEEN_BITS if floats else None)
     span = max(high - low, np.finfo(np.float64).tiny)
     return _rounded((values.astype(np.float64) - low) / span * 255), STRETCHED
 

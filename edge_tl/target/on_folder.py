@@ -23,7 +23,7 @@ from edge_tl.target.loader import batches
 from edge_tl.target.names import encodable
 from edge_tl.target.progress import Progress
 from edge_tl.target.reading import patiently
-from edge_tl.target.remarks import sentences
+from edge_tl.target.remarks import mixed, sentences
 from edge_tl.target.runtime import Logits, Runtime
 
 TWO_CLASSES = "the same image in two classes"
@@ -65,13 +65,15 @@ def on_folder(
         {"path": encodable(str(path)), "reason": reason}
         for path, reason in (left_out | faults | copies).items()
     ]
+    different = mixed(remarks.get(i) for i in kept)
+    said = sentences((encodable(str(paths[i])), remark) for i, remark in remarks.items())
     return {
         "folder": files.root,
         "reference": stand_in,
         "accuracy": rows,
         "skipped": files.left_out + skipped,
         "not_images": files.not_images,
-        "remarks": sentences((encodable(str(paths[i])), remark) for i, remark in remarks.items()),
+        "remarks": said + ([different] if different else []),
     }, gates
 
 

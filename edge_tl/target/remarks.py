@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+
+from edge_tl.target import grey
+from edge_tl.target.decoding import ALIKE
 
 _SHOWN = 3
 
@@ -17,3 +21,17 @@ def sentences(remarked: Iterable[tuple[str, str]]) -> list[str]:
         + (", …" if len(names) > _SHOWN else "")
         for remark, names in images.items()
     ]
+
+
+def mixed(remarks: Iterable[str | None]) -> str | None:
+    """A sentence where images of one set were read in different ways, from the remark of each of its images, None for
+    one without; None where all were read alike. Images of one colour say nothing of it."""
+    telling = (remark for remark in remarks if not (remark or "").startswith(ALIKE))
+    ways = Counter(grey.BY_RANGE.get(remark or "", "by the width of their numbers") for remark in telling)
+    if len(ways) < 2:
+        return None
+    counts = "; ".join(f"{n:,} {way}" for way, n in ways.most_common())
+    return (
+        f"images of this set were read in different ways, each by the range of its own values: {counts}. The same "
+        "scene may be bright in one and black in another. Store all of them alike, as 8 bits or over all of 16"
+    )

@@ -14,6 +14,7 @@ from PIL import Image
 from edge_tl.target import grey
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.decoding import ALIKE, decode, examine
+from edge_tl.target.remarks import mixed
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (40, 30), dtype=np.uint8)
@@ -131,6 +132,36 @@ def test_what_is_no_number_is_black() -> None:
     assert levels.tolist() == [[0, 255, 0, 0, 0]]
     assert remark == grey.UNIT
     assert grey.to_levels(np.full((2, 2), np.nan, np.float32))[0].tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("least", [0.3, 10.0, 300.0, -5000.0])
+def test_what_is_no_number_is_black_where_nothing_else_is(least: float) -> None:
+    """It took the least level of the image: 77 where that was 0.3."""
+    values = np.array([[np.nan, least, 2 * abs(least), np.inf, -np.inf]], np.float32)
+    levels, _ = grey.to_levels(values)
+    assert levels[0, [0, 3, 4]].tolist() == [0, 0, 0]
+    known = grey.to_levels(values[:, 1:3])[0]
+    assert levels[:, 1:3].tolist() == known.tolist()
+
+
+def test_one_set_read_in_different_ways_is_said_so() -> None:
+    """One scene as 16-bit PNG, with a largest value of 255 and of 256: 126.6 on average, and 0."""
+    scene = RNG.integers(0, 256, (40, 30)).astype(np.uint16)
+    scene[0, 0] = 255
+    other = scene.copy()
+    other[0, 0] = 256
+    read = [examine(saved(values, "PNG")) for values in (scene, other)]
+    assert np.asarray(read[0].image).mean() > 100 > 1 > np.asarray(read[1].image).mean()
+    sentence = mixed(one.remark for one in read)
+    assert sentence
+    assert "1 with 0 to 255 as black to white" in sentence
+    assert "1 by the width of their numbers" in sentence
+    assert mixed([read[0].remark] * 3) is None
+    assert mixed([None, grey.FAINT, grey.SIXTEEN_BITS]) is None  # one scale
+    assert mixed([None, f"{ALIKE}: {grey.EIGHT_BITS}"]) is None  # black in a set of 16 bits
+    assert mixed([]) is None
+    assert mixed([grey.UNIT, None])
+    assert mixed([grey.UNIT, grey.STRETCHED])
 
 
 def test_twelve_bits_in_sixteen_are_almost_black_and_said_to_be() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.listeners import Note
-from edge_tl.target.remarks import sentences
+from edge_tl.target.remarks import mixed, sentences
 from edge_tl.target.text import printable
 
 SHOWN = 20  # files of one reason that are named one by one; the record has them all
@@ -16,13 +16,15 @@ SHOWN = 20  # files of one reason that are named one by one; the record has them
 
 def tell(dataset: Dataset, remarks: Mapping[str, str], note: Note) -> None:
     """One line for each file left out, up to 20 a reason, and one with the counts; and one for each kind of `remarks`,
-    which are by digest what had to be assumed to read an image."""
+    which are by digest what had to be assumed to read an image, and one where that differs within the set."""
 
     def say(line: str) -> None:
         note(printable(line))  # names of files and groups are whatever somebody called them
 
     for sentence in sentences((s.path, remarks[s.digest]) for s in dataset.samples if s.digest in remarks):
         say(f"warning: {sentence}")
+    if sentence_of_all := mixed(remarks.get(s.digest) for s in dataset.samples):
+        say(f"warning: {sentence_of_all}")
     by_reason: dict[str, list[str]] = defaultdict(list)
     for entry in dataset.skipped:
         by_reason[entry["reason"]].append(entry["path"])
