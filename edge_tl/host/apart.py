@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -23,11 +24,13 @@ from edge_tl.target.progress import Progress, no_progress
 
 T = TypeVar("T")
 _LAST_WORDS_S = 5.0
+SILENT_S = 7200.0
+"""Seconds without an answer or progress after which a call is given up: more than any step of a large model takes."""
 _DONE, _FAILED, _PROGRESS = "done", "failed", "progress"
 
 
 class Died(EdgeTLError):
-    """The process ended before it answered."""
+    """The process ended before it answered, or did not answer in time and was ended."""
 
 
 class Apart:
@@ -37,25 +40,37 @@ class Apart:
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: BinaryIO | None = None
 
-    def call(self, function: Callable[..., T], *arguments: Any, progress: Progress = no_progress) -> T:
+    def call(
+        self,
+        function: Callable[..., T],
+        *arguments: Any,
+        progress: Progress = no_progress,
+        seconds: float = SILENT_S,
+    ) -> T:
         """What `function(*arguments)` gives there; all of them are pickled, the function by its name.
 
-        Raises `Died` when the process ends instead, and whatever the function raises.
+        Raises `Died` when the process ends instead, or says nothing, not even progress, for `seconds` and is ended;
+        and whatever the function raises.
         """
         question = pickle.dumps((function, arguments, progress is not no_progress))
         process = self._alive()
         assert process.stdin is not None
         assert process.stdout is not None
         kind = ""
+        silence = _Silence(process, seconds)
         try:
             process.stdin.write(question)
             process.stdin.flush()
             while (message := pickle.load(process.stdout))[0] == _PROGRESS:
+                silence.broken()
                 progress(*message[1])
             kind, answer = message
         except (EOFError, OSError, pickle.UnpicklingError):
+            if silence.too_long:
+                raise Died(f"it gave no answer for {seconds:g} seconds and was ended") from None
             raise self._death() from None
         finally:
+            silence.over()
             if not kind:  # interrupted: an answer that comes late would be taken for the next one
                 self.close()
         if kind == _FAILED:
@@ -107,6 +122,33 @@ class Apart:
         self._stderr.seek(0)
         lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
         return Died(f"it ended its process ({lines[-1][:200] if lines else f'exit code {code}'})")
+
+
+class _Silence:
+    """Kills `process` once nothing was heard of it for `seconds`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
+        self.too_long = False
+        self._process, self._seconds = process, seconds
+        self._heard, self._over = threading.Event(), False
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def broken(self) -> None:
+        """Something was heard."""
+        self._heard.set()
+
+    def over(self) -> None:
+        """There is no more to wait for."""
+        self._over = True
+        self._heard.set()
+
+    def _listen(self) -> None:
+        while self._heard.wait(self._seconds):
+            self._heard.clear()
+            if self._over:
+                return
+        self.too_long = True
+        self._process.kill()
 
 
 def _of_memory(number: int) -> str:

@@ -104,6 +104,16 @@ def test_an_interrupt_ends_the_process_and_leaves_no_late_answer(apart: Apart):
     assert apart.call(math.sqrt, 9) == 3
 
 
+def test_what_gives_no_answer_in_time_is_ended_and_the_next_call_has_another_process(apart: Apart):
+    """A converter or a kernel that hangs must not hang the export."""
+    hanging = apart.call(os.getpid)
+    with pytest.raises(Died, match=r"it gave no answer for 0\.5 seconds and was ended"):
+        apart.call(time.sleep, 600, seconds=0.5)
+    with pytest.raises(ProcessLookupError):
+        os.kill(hanging, 0)
+    assert apart.call(math.sqrt, 9) == 3
+
+
 def test_errors_that_do_not_survive_the_journey_keep_their_words():
     assert _carried(BadInput("why")).args == ("why",)
     told = _carried(BadImage("a.png", "short"))

@@ -25,6 +25,10 @@ from edge_tl.target.runtime import Logits
 NAMES = {"AVX512_CORE": "avx512f", "AVX2": "avx2"}  # by oneDNN's name, what `machine.int8_isa` calls them
 
 
+TIMEOUT_S = 7200.0
+"""Seconds that one evaluation may take: more than a large model needs with a lesser CPU's kernels."""
+
+
 def caps(flags: Sequence[str] | None = None) -> list[str]:
     """oneDNN's names of the instruction sets below this CPU's whose INT8 arithmetic differs from it; `flags` as
     `machine.isa_flags` gives them. AVX-512 without VNNI, and AVX2, add pairs of products in 16 bits, which saturate."""
@@ -35,11 +39,16 @@ def caps(flags: Sequence[str] | None = None) -> list[str]:
 
 def logits_under(cap: str, path: Path, inputs: Path, scratch: Path) -> tuple[Logits, dict[str, int]]:
     """Logits of the model at `path` on the array in the file `inputs`, under `cap`, and the kernels that computed its
-    layers with their counts. Raises `EdgeTLError` when the process fails."""
+    layers with their counts. Raises `EdgeTLError` when the process fails or takes longer than `TIMEOUT_S`."""
     out = scratch / f"{path.stem}.{cap}.npz"
     command = spawn.command("edge_tl.host.bundling.isa", str(path), str(inputs), str(out))
     environment = os.environ | {CAP_VARIABLE: cap}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        raise EdgeTLError(f"{path.name} under {cap}: no answer in {TIMEOUT_S:g} seconds") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise EdgeTLError(f"{path.name} under {cap}: {last}")

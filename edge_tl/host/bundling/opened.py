@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from edge_tl.host.apart import Apart
 from edge_tl.target.runtime import Logits, Runtime, open_runtime
 
+_SILENT_S = 1800.0
+"""Seconds that opening a file, or the answers to one batch, may take."""
 _OPENED: dict[tuple[str, int], Runtime] = {}
 
 
@@ -22,12 +24,12 @@ class ApartRuntime:
     def __init__(self, path: Path, apart: Apart) -> None:
         self.path = path
         self._apart = apart
-        facts = apart.call(_facts, path)
+        facts = apart.call(_facts, path, seconds=_SILENT_S)
         self.version, self.device = facts["version"], facts["device"]
         self.threads, self.precision = facts["threads"], facts["precision"]
 
     def __call__(self, inputs: NDArray[np.float32]) -> Logits:
-        return self._apart.call(_infer, self.path, np.ascontiguousarray(inputs))
+        return self._apart.call(_infer, self.path, np.ascontiguousarray(inputs), seconds=_SILENT_S)
 
 
 def _runtime(path: Path) -> Runtime:

@@ -76,3 +76,11 @@ def test_a_cap_is_honoured_and_the_answers_are_the_models(bundle: Path, inputs: 
 def test_a_process_that_fails_says_why(inputs: Path, tmp_path: Path):
     with pytest.raises(EdgeTLError, match=r"gone\.xml under AVX2"):
         isa.logits_under("AVX2", tmp_path / "gone.xml", inputs, tmp_path)
+
+
+def test_a_kernel_that_hangs_is_a_fault(
+    bundle: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(isa, "TIMEOUT_S", 0.01)
+    with pytest.raises(EdgeTLError, match=r"model\.int8\.xml under AVX2: no answer in 0\.01 seconds"):
+        isa.logits_under("AVX2", bundle / "model.int8.xml", inputs, tmp_path)
