@@ -5,7 +5,7 @@ A `Maker` needs no PyTorch model and can be handed to another process, which a c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -107,7 +107,8 @@ class Judged:
 @dataclass(frozen=True)
 class Spec:
     """All that candidates are made of, by file: `calibration` and `selection` are float32 `(n, 3, H, W)`, disjoint,
-    `answers` the selection's labels `(n,)`, as .npy. Files are made in `scratch`."""
+    `answers` the selection's labels `(n,)`, as .npy. Files are made in `scratch`, and those that all candidates share
+    are made once: whichever process comes first leaves them to the others."""
 
     fp32_onnx: Path
     fp32_xml: Path
@@ -135,21 +136,20 @@ class Maker:
     @cached_property
     def prepared(self) -> Path:
         """The FP32 graph as the quantizer wants it."""
-        path = self.scratch / "prepared.onnx"
-        if not path.is_file():
-            qdq.prepare(self.spec.fp32_onnx, path)
-        return path
+        return self._shared("prepared.onnx", lambda path: qdq.prepare(self.spec.fp32_onnx, path))
 
     def base(self, settings: Settings) -> Path:
         """The FP32 graph that a candidate is made from."""
         if not settings.rescaled:
             return self.prepared
-        path = self.scratch / f"{settings.rescaled}.onnx"
-        if not path.is_file() and settings.rescaled == EQUALIZED:
-            equalize(self.prepared, path)
-        elif not path.is_file():
-            smooth(self.prepared, path, self.calibration[:_SMOOTHED_BY])
-        return path
+
+        def rescale(path: Path) -> None:
+            if settings.rescaled == EQUALIZED:
+                equalize(self.prepared, path)
+            else:
+                smooth(self.prepared, path, self.calibration[:_SMOOTHED_BY])
+
+        return self._shared(f"{settings.rescaled}.onnx", rescale)
 
     @cached_property
     def layers(self) -> Layers:
@@ -159,11 +159,27 @@ class Maker:
     @cached_property
     def expected(self) -> Logits:
         """FP32's logits of the selection images."""
-        return qdq.logits(self.spec.fp32_onnx, self.selection)
+        return self._of_fp32("selection", self.selection)
 
     @cached_property
     def _expected_of_calibration(self) -> Logits:
-        return qdq.logits(self.spec.fp32_onnx, self.calibration)
+        return self._of_fp32("calibration", self.calibration)
+
+    def _of_fp32(self, name: str, images: Inputs) -> Logits:
+        def infer(path: Path) -> None:
+            np.save(path, qdq.logits(self.spec.fp32_onnx, images))
+
+        logits: Logits = np.load(self._shared(f"{name}.logits.npy", infer))
+        return logits
+
+    def _shared(self, name: str, make: Callable[[Path], None]) -> Path:
+        """The file `name` in `scratch`, whole: a process that dies at work leaves none that would pass for it."""
+        path = self.scratch / name
+        if not path.is_file():
+            part = self.scratch / f"part.{name}"
+            make(part)
+            part.replace(path)
+        return path
 
     def ranges(self, settings: Settings) -> dict[str, tuple[float, float]]:
         """Activation ranges from the first `settings.images` calibration images."""

@@ -20,10 +20,9 @@ from torch import nn
 from edge_tl.host.apart import Apart
 from edge_tl.host.images.decoded import Images
 from edge_tl.host.int8 import qat
-from edge_tl.host.int8.candidates import Judged, Maker, Settings, Spec, expected_drop
+from edge_tl.host.int8.candidates import Judged, Maker, Settings, Spec
 from edge_tl.host.int8.layers import Layers
 from edge_tl.host.int8.qdq import Inputs
-from edge_tl.target import compare
 from edge_tl.target.contract import Preprocess
 from edge_tl.target.progress import Progress, no_progress
 from edge_tl.target.runtime import Logits
@@ -105,10 +104,6 @@ class Workshop:
             asked = self._spec, self.temperature, self._made, settings, max_drop, trained
             judged = self.apart.call(_make, *asked, progress=self.progress)
         return replace(judged, seconds=perf_counter() - began)
-
-    def expected_drop(self, answers: compare.Ints) -> float:
-        """Of `answers` `(n,)` on the selection images, see `candidates.expected_drop`."""
-        return expected_drop(self.expected, self.temperature, answers)
 
     def rank(
         self, settings: Settings, images: int = 256, *, seconds: float = float("inf")

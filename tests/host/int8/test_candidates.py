@@ -1,0 +1,58 @@
+"""What all candidates share is computed once, whichever process makes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_tl.host.int8 import qdq
+from edge_tl.host.int8.candidates import EQUALIZED, QDQ, Maker, Settings, Spec
+from edge_tl.host.int8.qdq import Inputs
+from edge_tl.target.contract import Preprocess
+from edge_tl.target.runtime import Logits
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Spec:
+    images = np.random.default_rng(0).normal(size=(6, 3, 4, 4)).astype(np.float32)
+    np.save(tmp_path / "calibration.npy", images[:4])
+    np.save(tmp_path / "selection.npy", images[4:])
+    np.save(tmp_path / "answers.npy", np.array([0, 1]))
+    files = (tmp_path / f"{name}.npy" for name in ("calibration", "selection", "answers"))
+    return Spec(
+        tmp_path / "m.onnx", tmp_path / "m.xml", tmp_path, Preprocess(crop=(4, 4)), ("cat", "dog"), *files
+    )
+
+
+def test_fp32_answers_once_for_every_process(spec: Spec, monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []
+
+    def logits(path: Path, images: Inputs) -> Logits:
+        asked.append(len(images))
+        return np.asarray(images).mean((2, 3))[:, :2]
+
+    monkeypatch.setattr(qdq, "logits", logits)
+    first, second = Maker(spec), Maker(spec)  # as the parent's and the child's, which share files alone
+    np.testing.assert_array_equal(first.expected, np.load(spec.selection).mean((2, 3))[:, :2])
+    np.testing.assert_array_equal(second.expected, first.expected)
+    np.testing.assert_array_equal(second._expected_of_calibration, first._expected_of_calibration)
+    assert asked == [2, 4]
+
+
+def test_what_a_dead_process_left_half_written_is_made_again(spec: Spec, monkeypatch: pytest.MonkeyPatch):
+    def killed(fp32: Path, prepared: Path) -> None:
+        prepared.write_bytes(b"half")
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(qdq, "prepare", killed)
+        with pytest.raises(MemoryError):
+            _ = Maker(spec).prepared
+    monkeypatch.setattr(qdq, "prepare", lambda fp32, prepared: prepared.write_bytes(b"whole"))
+    monkeypatch.setattr(
+        "edge_tl.host.int8.candidates.equalize", lambda prepared, out: out.write_bytes(prepared.read_bytes())
+    )
+    settings = Settings("onnx", QDQ, "minmax", 4, qdq.UNSIGNED, False, rescaled=EQUALIZED)
+    assert Maker(spec).base(settings).read_bytes() == b"whole"
