@@ -9,6 +9,7 @@ from typing import Any
 
 from edge_tl.cli.console import say
 from edge_tl.target.errors import BadInput, EdgeTLError
+from edge_tl.target.ours import is_result
 
 
 def check_out(out: Path | None, option: str = "--out", *, read: Sequence[Path] = ()) -> None:
@@ -29,7 +30,7 @@ def check_out(out: Path | None, option: str = "--out", *, read: Sequence[Path] =
             )
         if out.exists() and not out.is_file():
             raise BadInput(f"{option} {out}: that is no ordinary file. Give another file name.")
-        if out.is_file() and not _is_a_result(out):
+        if out.is_file() and not is_result(out):
             raise BadInput(f"{option} {out}: a file is there that edge-tl did not write. Give another name.")
         folder = next(above for above in out.absolute().parents if above.exists())
         # Tried, not asked: permissions do not know of read-only disks. As long a name as the file will have at first.
@@ -38,14 +39,6 @@ def check_out(out: Path | None, option: str = "--out", *, read: Sequence[Path] =
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise BadInput(f"{option} {out}: nothing can be saved there ({why}). Give another path.") from None
-
-
-def _is_a_result(file: Path) -> bool:
-    """Whether it looks like a JSON object or a drawing of ours, which the next result of that name may replace."""
-    if file.suffix in (".svg", ".png"):
-        return True
-    with file.open("rb") as opened:
-        return opened.read(1) in (b"{", b"")
 
 
 def saved(save: Callable[[], None], show: Callable[[], int]) -> int:

@@ -247,7 +247,8 @@ def test_saved_results_side_by_side(door: Door, saved: list[Path], tmp_path: Pat
     assert [row["artifact"] for row in found["rows"]].count("onnx-int8") == 2
     assert found["rows"][-1]["slowdown_ci"] is not None
     for kind, start in (("svg", b"<?xml"), ("png", b"\x89PNG")):
-        assert door("bench", "--compare", *saved, "--plot", f"p.{kind}").code == 0
+        for _ in range(2):  # its own drawing is replaced
+            assert door("bench", "--compare", *saved, "--plot", f"p.{kind}").code == 0
         assert (tmp_path / f"p.{kind}").read_bytes().startswith(start)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import safetensors.torch
+from PIL import Image
 
 from edge_tl.host import zoo
 from edge_tl.target.bundle import read_bundle
@@ -136,6 +138,37 @@ def test_a_result_is_not_saved_over_a_file_of_somebody_elses(door: Door, tmp_pat
     for words in (["verify", "b"], ["devices"], ["bench", "b"]):  # before anything is read
         refused(door(*words, "--out", "thesis.tex"), "--out thesis.tex", "did not write")
     assert (tmp_path / "thesis.tex").read_text() == "years"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("package.json", '{"name": "shop", "version": "1.0.0"}'), ("__init__.py", ""), ("broken.json", "{")],
+)
+def test_nor_over_json_that_edge_tl_did_not_write(door: Door, tmp_path: Path, name: str, content: str):
+    (tmp_path / name).write_text(content)
+    for words in (["verify", "b"], ["devices"], ["bench", "b"]):
+        refused(door(*words, "--out", name), f"--out {name}", "did not write")
+    (tmp_path / "out").mkdir()
+    (tmp_path / name).rename(tmp_path / "out" / "shed.json")
+    refused(door("devices", "--on", "shed", "--ssh", "false", "--out", "out"), "shed.json", "did not write")
+    assert (tmp_path / "out" / "shed.json").read_text() == content
+
+
+@pytest.mark.parametrize("name", ["logo.svg", "photo.png"])
+def test_nor_a_plot_over_somebody_elses_drawing(door: Door, tmp_path: Path, name: str):
+    if name.endswith("png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    else:
+        (tmp_path / name).write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    content = (tmp_path / name).read_bytes()
+    refused(door("bench", "--compare", "r.json", "--plot", name), f"--plot {name}", "did not write")
+    assert (tmp_path / name).read_bytes() == content
+
+
+def test_a_result_of_the_same_verb_is_replaced(door: Door, tmp_path: Path):
+    for _ in range(2):
+        assert door("devices", "--out", "d.json").code == 0
+    assert "runtimes" in json.loads((tmp_path / "d.json").read_text())
 
 
 def test_a_text_file_given_as_an_image(door: Door, bundle: Path, tmp_path: Path):

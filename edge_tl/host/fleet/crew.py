@@ -10,7 +10,7 @@ import shlex
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from itertools import count
@@ -22,6 +22,7 @@ from edge_tl.host.fleet.ssh import Connection
 from edge_tl.host.fleet.targets import Target, file_name
 from edge_tl.target.errors import BadInput, EdgeTLError
 from edge_tl.target.files import write_json
+from edge_tl.target.ours import is_result
 from edge_tl.target.timing import results
 
 AT_ONCE = 16
@@ -53,6 +54,8 @@ def run(
     for folder, option in ((out, "--out"), (results.FOLDER if save else None, "--save")):
         if folder:
             _probe(folder, option)
+    if out:
+        _refuse_foreign(out, targets)
     scratch = Path(_private_folder())
     journeys: dict[str, Journey] = {}
     for number, (name, target) in enumerate(targets.items()):
@@ -117,6 +120,15 @@ def _probe(folder: Path, option: str) -> None:
         raise BadInput(
             f"{option} {folder}: cannot write there: {error.strerror}. Give another folder, or make room."
         ) from None
+
+
+def _refuse_foreign(out: Path, names: Iterable[str]) -> None:
+    """Refuse a folder where a file of somebody else's has the name of a result."""
+    for path in (out / file_name(name) for name in names):
+        if path.is_file() and not is_result(path):
+            raise BadInput(
+                f"--out {out}: {path.name} is there, which edge-tl did not write. Give another folder."
+            )
 
 
 def _kept(entry: dict[str, Any], out: Path | None, save: bool) -> dict[str, Any]:

@@ -18,7 +18,13 @@ from edge_tl.target.errors import BadInput
 
 LONG = "x" * 300  # longer than a file's name may be
 MACHINE = {"cpu": "A", "arch": "x", "os": "Linux", "cores_allowed": 2}
-RESULT = {"date": "2026-01-02T03:04:05+00:00", "name": "tiny", "kind": "latency", "machine": MACHINE}
+RESULT = {
+    "schema": "edge-tl bench 1",
+    "date": "2026-01-02T03:04:05+00:00",
+    "name": "tiny",
+    "kind": "latency",
+    "machine": MACHINE,
+}
 ERRAND = Errand("bench", (), Wheel("w", b"", (), {}))
 
 
