@@ -5,6 +5,7 @@ Importing it must not import PyTorch or a runtime: a verb imports its room when 
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from typing import Annotated, NoReturn
@@ -75,9 +76,14 @@ _HOST_MODULES = {
 }  # fmt: skip
 
 
+FACTORY_VARIABLE = "EDGE_TL_FACTORY"  # of `host.factories`, which a device's environment cannot import
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # What was typed in this command is set again below; what a shell exported would let every file start that code.
+    os.environ.pop(FACTORY_VARIABLE, None)
     debug = "--debug" in arguments
     streams.make_patient()
     with interrupts.heeded() as interrupt:

@@ -6,10 +6,9 @@ from typing import Any
 
 from edge_tl.host import zoo
 from edge_tl.host.images.augment import knobs
-from edge_tl.host.settings import CONTRACT_FIELDS, Recipe
-from edge_tl.host.training import strategy
+from edge_tl.host.settings import CONTRACT_FIELDS, Recipe, Train
+from edge_tl.host.training import feed, strategy
 from edge_tl.host.weights import changed, own_contract
-from edge_tl.target.machine import cores_allowed
 
 _NOT_ASKED = {
     "data.path": "not set: give a folder, a list or shards (--set data.path=FOLDER)",
@@ -18,7 +17,6 @@ _NOT_ASKED = {
     "data.limit": "none: all images",
     "data.max_pixels": "89 million, Pillow's limit",
     "train.clip_norm": "none: gradients are not clipped",
-    "train.patience": "none: every epoch is trained",
     "train.image_sizes": "the model's input throughout",
     "export.time_budget_s": "none: as long as it takes",
     "export.threshold": "none: no answer is rejected",
@@ -60,8 +58,15 @@ def _training(recipe: Recipe) -> dict[str, str]:
         else none,
         "train.weight_decay": f"{strategy.weight_decay(train):g} ({train.optimizer})",
         "train.micro_batch": f"{train.batch_size}, the batch; halved when memory runs out",
-        "train.workers": f"{cores_allowed()} here: the allowed cores",
+        "train.patience": _patience(epochs, train) if fine else none,
+        "train.workers": f"{feed.workers(train.workers)} here: a thread each, at most {feed.MOST}",
     }
+
+
+def _patience(epochs: dict[str, int], train: Train) -> str:
+    last = {name: strategy.stages(name, train.blocks + 1, train)[-1].epochs for name in epochs}
+    waits = {name: strategy.patience(train.patience, count) for name, count in last.items()}
+    return f"{_by(waits)} epochs without anything better end the training"
 
 
 def _contract(recipe: Recipe) -> dict[str, str]:

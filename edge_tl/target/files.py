@@ -45,7 +45,7 @@ def replace_file(path: Path, write: Callable[[Path], object], reads_back: Callab
             os.fsync(file.fileno())
         if not reads_back(scratch):
             raise OSError(f"{path}: what was written does not read back")
-        scratch.chmod(0o666 & ~_umask())  # mkstemp makes private files; a bundle is there to be copied
+        scratch.chmod(0o666 & ~umask())  # mkstemp makes private files; a bundle is there to be copied
         os.replace(scratch, path)
     except BaseException:
         scratch.unlink(missing_ok=True)
@@ -114,7 +114,13 @@ def _depth(value: Any) -> int:
     return depth if level else depth - 1
 
 
-def _umask() -> int:
+def private(state: os.stat_result) -> bool:
+    """Whether a file or folder is this user's and nobody else can write to it (POSIX)."""
+    return state.st_uid == os.geteuid() and not state.st_mode & 0o022
+
+
+def umask() -> int:
+    """The mode bits that new files of this process lack."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -10,25 +10,21 @@ import re
 import unicodedata
 
 from edge_tl.target.errors import BadInput
-from edge_tl.target.text import printable
+from edge_tl.target.text import printable, unseen
 
 LONGEST = 200  # bytes in UTF-8: file systems take 255, and things are appended
 LONGEST_LABEL = 500  # characters
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}
-_ENDS = re.compile(r"^[\s.]+|[\s.]+$")
+_ENDS = re.compile("^[\\s.\u200c\u200d]+|[\\s.\u200c\u200d]+$")  # a joiner at an end joins nothing
 _SEPARATORS = '/\\:*?"<>|'
-# C0 and C1 controls, the line and paragraph separators, every bidirectional control, and lone surrogates.
-_STEERING = re.compile(
-    "[\u0000-\u001f\u007f-\u009f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 
 
 def fault_of_name(name: object) -> str | None:
     """Why `name` cannot name a run, a bundle or a trial; None where it can."""
     if not isinstance(name, str) or not name:
         return "it must be text"
-    if steering := _STEERING.search(name):
-        return f"it holds {_code(steering[0])}, which is not printed"
+    if places := unseen(name):
+        return f"it holds {_code(name[places[0]])}, which is not printed"
     if held := next((c for c in name if c in _SEPARATORS), None):
         return f"it holds {held!r}, and a name is one folder's, of any system"
     if name.startswith(".") or name != name.strip() or name.endswith("."):
@@ -49,10 +45,13 @@ def check_name(name: object, what: str) -> str:
 
 def cleaned(name: str) -> str:
     """The nearest name that `check_name` takes."""
-    text = _STEERING.sub("", name)
+    places = set(unseen(name))
+    text = "".join(c for place, c in enumerate(name) if place not in places)
     text = _ENDS.sub("", "".join("-" if c in _SEPARATORS else c for c in text))
     text = _ENDS.sub("", text.encode()[:LONGEST].decode(errors="ignore"))
-    return text if text and not fault_of_name(text) else f"run-{text}".strip("-")
+    if text and not fault_of_name(text):
+        return text
+    return _ENDS.sub("", f"run-{text}".encode()[:LONGEST].decode(errors="ignore")).strip("-")
 
 
 def check_label(label: str, where: str) -> str:
@@ -68,17 +67,17 @@ def check_label(label: str, where: str) -> str:
         raise BadInput(
             f"class name is not Unicode text: {printable(label)!r} in {printable(where)}. Rename the class."
         )
-    if steering := _STEERING.search(label):
+    if places := unseen(label):
         raise BadInput(
-            f"class name '{printable(label)}' in {printable(where)} holds {_code(steering[0])}, which steers a "
-            "terminal in place of being printed. Rename the class."
+            f"class name '{printable(label)}' in {printable(where)} holds {_code(label[places[0]])}, which steers a "
+            "terminal or is not seen. Rename the class."
         )
     return label
 
 
 def steers(text: str) -> bool:
-    """Whether `text` holds what a terminal obeys in place of printing it, or what is no Unicode."""
-    return _STEERING.search(text) is not None
+    """Whether `text` holds what a terminal obeys or leaves out in place of printing it, or what is no Unicode."""
+    return bool(unseen(text))
 
 
 def encodable(path: str) -> str:

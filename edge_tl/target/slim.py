@@ -25,7 +25,7 @@ from edge_tl.target.bundle import (
     write_record,
 )
 from edge_tl.target.errors import BadInput
-from edge_tl.target.files import fsync_folder
+from edge_tl.target.files import fsync_folder, umask
 
 
 def slim(bundle: Bundle, keep: Sequence[str], out: Path) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def slim(bundle: Bundle, keep: Sequence[str], out: Path) -> dict[str, Any]:
         names = [REFERENCE, *(artifact.id for artifact in kept)]
         np.savez(staging / GOLDEN_LOGITS, allow_pickle=False, **{name: logits[name] for name in names})
         write_record(staging, _record(bundle, kept, staging, out.name))
-        staging.chmod(0o777 & ~_umask())  # mkdtemp makes private folders; a bundle is there to be copied
+        staging.chmod(0o777 & ~umask())  # mkdtemp makes private folders; a bundle is there to be copied
         read_bundle(staging)
         if out.is_dir():
             out.rmdir()
@@ -118,9 +118,3 @@ def _median(artifact: Artifact) -> float:
     latency = artifact.record.get("latency_ms") or {}
     median = latency.get("p50")
     return float("inf") if median is None else float(median)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -15,16 +15,18 @@ import time
 from contextlib import suppress
 from typing import TextIO
 
-# What `python -c` puts first on the path is "", the working folder. Python 3.10 has no option to leave it out; -I would
-# also ignore PYTHONPATH and the person's own packages. `edge_tl` is loaded from where it is here, and its folder comes
-# last, so that nothing beside it stands in for another package.
+# Python 3.10 has no option that leaves the working folder out; -I would also ignore PYTHONPATH and the person's own
+# packages. `edge_tl` is loaded from where it is here, and its folder comes last, so that nothing beside it stands in
+# for another package.
 _BOOT = """
-import sys
-if sys.path and sys.path[0] == "":
-    del sys.path[0]
-import importlib.util, os, runpy
+import os, sys
 init, parent, module = sys.argv[1:4]
 folder = os.path.dirname(init)
+with open(os.path.join(folder, "own_path.py")) as text:
+    own = {"__file__": text.name, "__name__": "own_path"}
+    exec(compile(text.read(), text.name, "exec"), own)
+own["leave_working_folder"]()
+import importlib.util, runpy
 spec = importlib.util.spec_from_file_location("edge_tl", init, submodule_search_locations=[folder])
 package = sys.modules["edge_tl"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(package)

@@ -8,6 +8,20 @@ import unicodedata
 # surrogate pair (a file name that is not UTF-8), line and paragraph separators: none has a shape of its own, and each
 # changes what stands around it.
 _SHAPELESS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_JOINERS = "\u200c\u200d"  # of letters in Persian and Indic scripts, and of emoji
+
+
+def unseen(text: str) -> list[int]:
+    """Where `text` holds what has no shape of its own: it would steer a terminal, or make a twin of another name. A
+    joiner stays between two letters or pictures beyond ASCII, which look otherwise without it."""
+    found = [place for place, c in enumerate(text) if unicodedata.category(c) in _SHAPELESS]
+    bad = set(found)
+    return [place for place in found if not (text[place] in _JOINERS and _joins(text, place, bad))]
+
+
+def _joins(text: str, place: int, bad: set[int]) -> bool:
+    sides = (place - 1, place + 1)
+    return all(0 <= side < len(text) and side not in bad and ord(text[side]) > 0xFF for side in sides)
 
 
 def printable(text: object, *, keep: str = "") -> str:

@@ -49,7 +49,9 @@ def verify(
     chosen = [bundle.artifact(a) for a in artifacts] or bundle.artifacts
     # Before the gates, which take their time: a folder that cannot be is refused at once.
     files = labelled_files(bundle.labels, data) if data is not None else None
-    runtimes, skipped = open_installed(chosen, device, allow_fallback=allow_fallback)
+    runtimes, skipped = open_installed(
+        chosen, device, size=bundle.preprocess.input_size, allow_fallback=allow_fallback
+    )
     gates = [_pixels_gate(bundle)]
     pixels, host = bundle.golden_pixels(), bundle.golden_logits()
     for done, artifact in enumerate(a for a in chosen if a.id in runtimes):
@@ -86,16 +88,20 @@ def _counted_artifacts(bundle: Bundle, verified: Collection[str]) -> dict[str, A
 
 
 def open_installed(
-    artifacts: Sequence[Artifact], device: str = "CPU", *, allow_fallback: bool = False
+    artifacts: Sequence[Artifact],
+    device: str = "CPU",
+    *,
+    size: tuple[int, int] | None = None,
+    allow_fallback: bool = False,
 ) -> tuple[dict[str, Runtime], list[dict[str, str]]]:
-    """Load every artifact whose runtime is installed and has the device. Raises `MissingExtra` when none is
-    installed and `BadInput` when none has it."""
+    """Load every artifact whose runtime is installed and has the device; `size` is the images' (height,
+    width). Raises `MissingExtra` when none is installed and `BadInput` when none has it."""
     runtimes: dict[str, Runtime] = {}
     missing = None
     chosen, skipped = able(artifacts, device)
     for artifact in chosen:
         try:
-            sandbox.admit(artifact.path, device)
+            sandbox.admit(artifact.path, device, size)
             runtimes[artifact.id] = open_runtime(artifact.path, device=device, allow_fallback=allow_fallback)
         except MissingExtra as error:
             skipped.append({"artifact": artifact.id, "reason": str(error)})

@@ -45,6 +45,15 @@ def test_values_are_those_that_a_training_takes() -> None:
     assert "0.85 gradual" in effective(recipes.parse({}))["train.layer_decay"]
 
 
+def test_patience_and_workers_are_those_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = effective(recipes.parse({"train": {"strategy": "full", "epochs": 30}}))
+    assert found["train.patience"].startswith(f"{strategy.patience(None, 30)} epochs")
+    assert "none" in effective(recipes.parse({"train": {"strategy": "head"}}))["train.patience"]
+    for threads, workers in (("3", "3"), ("64", "16")):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        assert effective(recipes.parse({}))["train.workers"].startswith(f"{workers} here")
+
+
 def test_what_is_set_is_not_among_them_and_unknown_models_do_not_fail() -> None:
     found = effective(recipes.parse({"train": {"lr": 0.1}, "model": {"name": "timm:nothing_like_it"}}))
     assert "train.lr" not in found

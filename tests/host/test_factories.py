@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from edge_tl import cli
 from edge_tl.host import checkpoint, factories, zoo
 from edge_tl.target.errors import BadInput
 
@@ -55,6 +56,17 @@ def test_the_factory_that_was_typed_is_started(foreign: Path):
     model, _ = checkpoint.load(foreign)
     assert isinstance(model, torch.nn.Sequential)
     assert Path("ran").exists()
+
+
+def test_a_factory_exported_in_a_shell_is_not_typed(
+    foreign: Path, door: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+):
+    assert cli.FACTORY_VARIABLE == factories.VARIABLE
+    monkeypatch.setenv(factories.VARIABLE, "factory:evil_here:run")
+    done = door("export", foreign)
+    assert done.code == 2
+    assert "code that a file may not start" in done.err
+    assert not Path("ran").exists()
 
 
 def test_export_asks_for_the_factory_again(foreign: Path, door: Callable[..., Any]):

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge_tl.target import names
@@ -33,6 +33,10 @@ def test_plain_names_stay(name: str):
     assert names.cleaned(name) == name
 
 
+@settings(deadline=None)  # the first example can wait for a busy machine
+@example("con." + "x" * 300)
+@example("\xa0")
+@example("\u3000\u200dé")
 @given(st.text(max_size=300))
 def test_a_cleaned_name_is_a_name_and_stays_in_its_folder(text: str):
     name = names.cleaned(text)
@@ -56,6 +60,17 @@ def test_labels_that_steer_a_terminal_are_refused_with_their_escape(label: str):
         names.check_label(label, "data")
     assert str(caught.value).isprintable()
     assert printable(label) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "label", ["cat\u200b", "cat\u200d", "c\u200cat", "\ufeffcat", "ca\u00adt", "cat\U000e0041"]
+)
+def test_twins_of_a_label_and_of_a_name_are_refused(label: str):
+    with pytest.raises(BadInput, match="not seen"):
+        names.check_label(label, "data")
+    with pytest.raises(BadInput, match="not printed"):
+        names.check_name(label, "name")
+    assert names.cleaned(label) == "cat"
 
 
 @pytest.mark.parametrize("label", ["👩‍🔬", "می‌خواهم", "two  spaces", "'q'", "e\u0301"])

@@ -52,6 +52,33 @@ def test_a_child_runs_nothing_of_the_working_folder(
     assert {"", os.getcwd()}.isdisjoint(seen["path"])
 
 
+@pytest.mark.parametrize("empty", ["{}:", ":{}", "{}::{}", "{}:."])
+def test_nor_where_pythonpath_has_an_empty_entry(
+    trap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: str
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "shows.py").write_text(SHOW)
+    home = Path(edge_tl.__file__).parents[1]
+    path = empty.replace("{}", f"{own}:{home}").replace(":", os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", path)
+    if path.endswith("."):  # a person wrote it out: it is theirs, after what comes before it
+        for name in NAMES:
+            Path(f"{name}.py").unlink()
+        (Path.cwd() / "mine.py").write_text("print('mine')\n")
+        assert subprocess.check_output(spawn.command("mine"), text=True) == "mine\n"
+        return
+    subprocess.run(spawn.command("shows"), capture_output=True, check=True)
+    for name in ("runpy", "importlib", "edge_tl"):  # Python itself looks these up before our first line
+        Path(f"{name}.py").unlink()
+    (Path.cwd() / "__future__.py").write_text(Path("queue.py").read_text())
+    script = "import sys; del sys.path[0]; from edge_tl.__main__ import main; main()"  # as `edge-tl` starts
+    for command in (["-m", "edge_tl"], ["-c", script]):
+        done = subprocess.run([sys.executable, *command, "--help"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert not trap.exists(), trap.read_text()
+
+
 def test_a_device_is_tried_without_it_too(trap: Path) -> None:
     assert try_device("onnxruntime", "CPU")["works"]
     assert not trap.exists()

@@ -195,7 +195,8 @@ def _timed(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) ->
     while True:
         sealed = bundles.read_bundle(job.staging)
         for artifact in sealed.artifacts:
-            sandbox.remember(artifact.path)  # made here, and judged on every image
+            # Made here, and judged on every image.
+            sandbox.remember(artifact.path, size=sealed.preprocess.input_size)
         field = [*torch_contestants(run, record), *contestants(sealed, sealed.artifacts)]
         try:
             return bench(field, effort=effort, seed=record["provenance"]["seed"], progress=job.progress)

@@ -97,9 +97,11 @@ def _export(runs: dict[str, Path], folder: Path, progress: Progress, note: Note)
         scratch = folder / f".{name}.onnx"  # a kill leaves no half file to be timed later
         try:
             model, record = checkpoint.load(run)
-            to_onnx(model, scratch, Preprocess.from_json(record["preprocess"]), record["labels"])
+            contract = Preprocess.from_json(record["preprocess"])
+            to_onnx(model, scratch, contract, record["labels"])
             os.replace(scratch, _file(folder, name))
-            sandbox.remember(_file(folder, name))  # made here, and compared with PyTorch's answers
+            # Made here, and compared with PyTorch's answers.
+            sandbox.remember(_file(folder, name), size=contract.input_size)
         except EdgeTLError as error:
             scratch.unlink(missing_ok=True)
             faults[name] = str(error)

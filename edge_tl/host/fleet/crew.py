@@ -125,7 +125,7 @@ def _probe(folder: Path, option: str) -> None:
 def _refuse_foreign(out: Path, names: Iterable[str]) -> None:
     """Refuse a folder where a file of somebody else's has the name of a result."""
     for path in (out / file_name(name) for name in names):
-        if path.is_file() and not is_result(path):
+        if os.path.isfile(path) and not is_result(path):  # unlike Path's, quiet about a name too long
             raise BadInput(
                 f"--out {out}: {path.name} is there, which edge-tl did not write. Give another folder."
             )

@@ -14,6 +14,8 @@ from edge_tl.host.images.decoded import Store
 from edge_tl.host.images.shared_memory import Handover, handover
 from edge_tl.host.training.job import Job
 
+MOST = 16  # workers, where nobody asks for more
+
 
 def settle(job: Job, device: torch.device) -> Handover:
     """Keep the training pixels on `device` where they fit and are augmented in batches, and decide on the workers."""
@@ -22,12 +24,16 @@ def settle(job: Job, device: torch.device) -> Handover:
     # What is not augmented in batches is made by workers, which read from files.
     if fits and isinstance(job.train, Store) and on_device.possible(job.recipe.augment):
         job.train.to(device)
-    asked = job.recipe.train.workers
-    workers = min(processes.threads(), 16) if asked is None else asked
+    count = workers(job.recipe.train.workers)
     if _resident(job):  # the workers draw numbers only
-        return Handover(workers, pipes=True)
+        return Handover(count, pipes=True)
     images = -(-min(job.recipe.train.batch_size, len(job.labels)) // processes.count())
-    return handover(workers, 3 * images * max(job.sizes) ** 2, processes=processes.count())
+    return handover(count, 3 * images * max(job.sizes) ** 2, processes=processes.count())
+
+
+def workers(asked: int | None) -> int:
+    """Processes that augment: what is `asked`, else one for each thread of this process, up to `MOST`."""
+    return min(processes.threads(), MOST) if asked is None else asked
 
 
 def made(job: Job, keys: batches.Plan, means: Handover) -> Iterable[torch.Tensor]:

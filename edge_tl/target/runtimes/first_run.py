@@ -24,6 +24,10 @@ from edge_tl.target.runtimes.seam import why_not_loaded
 _USUAL = 224  # of a model that leaves its size open, where nobody says
 _STACK = 16 << 20  # of each thread that a runtime starts
 _FILES = 64 << 20  # written by a runtime; none should be
+# Of a library that has no exception of its own for it.
+_OUT_OF_MEMORY = (
+    "bad_alloc", "bad allocation", "failed to allocate", "out of memory", "cannot allocate memory", "out of range of",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -35,22 +39,22 @@ def main() -> None:
     try:
         (onnx if path.suffix == ".onnx" else openvino).library()
         _limit(spec["megabytes"])
-        answer = {"reason": _run(path, spec["device"], spec["size"])}
+        answer = _run(path, spec["device"], spec["size"])
     except MissingExtra as error:
         answer = {"elsewhere": str(error)}
     except BundleError as error:
-        answer = {"reason": str(error)}
+        answer = {"reason": str(error), "memory": _of_memory(error.__context__, path)}
     except BadInput as error:  # no such device here
         answer = {"elsewhere": str(error)}
     except MemoryError:
-        answer = {"reason": "out of memory"}
+        answer = {"reason": "out of memory", "memory": True}
     answers.write("\n" + json.dumps(answer) + "\n")
     answers.flush()
     os._exit(0)  # without waiting for a runtime's threads
 
 
-def _run(path: Path, device: str, size: list[int] | None) -> str | None:
-    """Zeros, then noise: None where both give logits. Raises as the runtime's constructor."""
+def _run(path: Path, device: str, size: list[int] | None) -> dict[str, Any]:
+    """Zeros, then noise: the reason is None where both give logits. Raises as the runtime's constructor."""
     kind = onnx.OnnxRuntime if path.suffix == ".onnx" else openvino.OpenVinoRuntime
     runtime = kind(path, device=device, threads=cores_allowed(), allow_fallback=True)
     height, width = size or (_USUAL, _USUAL)
@@ -62,8 +66,16 @@ def _run(path: Path, device: str, size: list[int] | None) -> str | None:
     except MemoryError:
         raise
     except Exception as error:  # a runtime raises anything
-        return f"{path.name} loads, but does not run: {why_not_loaded(error, path)[:300]}. Export it again."
-    return None
+        said = why_not_loaded(error, path)[:300]
+        reason = f"{path.name} loads, but does not run: {said}. Export it again."
+        return {"reason": reason, "memory": _of_memory(error, path)}
+    return {"reason": None}
+
+
+def _of_memory(error: BaseException | None, path: Path) -> bool:
+    """Whether the library ran out of memory, by its own words: the file's name is not among them."""
+    said = str(error or "").replace(str(path), "").replace(path.name, "").lower()
+    return isinstance(error, MemoryError) or any(word in said for word in _OUT_OF_MEMORY)
 
 
 def _limit(megabytes: float) -> None:

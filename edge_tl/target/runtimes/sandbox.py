@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from edge_tl.target import spawn
 from edge_tl.target.errors import BadInput, BundleError
-from edge_tl.target.files import sha256_file
+from edge_tl.target.files import private, sha256_file
 from edge_tl.target.machine import installed
 from edge_tl.target.text import printable
 
@@ -34,7 +34,6 @@ _BASE_S, _S_PER_MB, _MOST_S, _COMPILER_S = 60.0, 1.0, 1800.0, 1200.0
 # Weights are held as the file's bytes, as parsed and as packed for the kernels; the base holds activations.
 _BASE_MB, _TIMES_SIZE = 1024.0, 8.0
 _MB = 1 << 20
-_OUT_OF_MEMORY = ("bad_alloc", "memory", "failed to allocate", "bad allocation", "out of range of")
 
 _ran: set[str] = set()
 
@@ -63,7 +62,7 @@ def admit(path: Path, device: str = "CPU", size: tuple[int, int] | None = None) 
     Raises `BundleError` for a model that does not load or run, or takes more than it may. A runtime that is not
     installed, or has no such device, is left to whoever opens the model here.
     """
-    key = _key(path, device)
+    key = _key(path, device, size)
     if key is None or key in _ran or _remembered(key):
         return
     allowed = limits(_bytes(path), device)
@@ -75,22 +74,22 @@ def admit(path: Path, device: str = "CPU", size: tuple[int, int] | None = None) 
     _remember(key)
 
 
-def remember(path: Path, device: str = "CPU") -> None:
-    """What this process made and ran itself need not prove it again."""
-    if key := _key(path, device):
+def remember(path: Path, device: str = "CPU", size: tuple[int, int] | None = None) -> None:
+    """What this process made and ran itself, at the input's `size` (height, width), need not prove it again."""
+    if key := _key(path, device, size):
         _remember(key)
 
 
 def folder() -> Path | None:
     """Where edge-tl keeps what it remembers between runs, `EDGE_TL_CACHE` or `edge-tl` in the person's cache; None
-    where the variable is empty or "off", or the folder is not the person's own."""
+    where the variable is empty or "off", or others own the folder or can write to it."""
     given = os.environ.get(CACHE_VARIABLE)
     if given is not None and given.strip().lower() in ("", "off"):
         return None
     with suppress(OSError, RuntimeError):  # no home
         usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-tl"
         found = Path(given) if given else usual
-        if os.name == "posix" and found.exists() and found.stat().st_uid != os.geteuid():
+        if os.name == "posix" and found.exists() and not private(found.stat()):
             return None
         return found
     return None
@@ -118,8 +117,7 @@ def _first_run(path: Path, device: str, size: tuple[int, int] | None, allowed: L
             "reason": f"{path.name}: a first run ended its process ({_how(done.returncode)}). Do not use it; for a "
             f"model that you trust set {MEMORY_VARIABLE} higher than {allowed.megabytes:.0f}, or try another runtime."
         }
-    reason = answer.get("reason")
-    if isinstance(reason, str) and any(word in reason.lower() for word in _OUT_OF_MEMORY):
+    if answer.get("memory") is True:
         answer["reason"] = (
             f"{path.name}: a first run took more than {allowed.megabytes:.0f} MB of memory and was ended. Do not use "
             f"it; for a model that you trust set {MEMORY_VARIABLE} higher."
@@ -154,15 +152,16 @@ def _bytes(path: Path) -> int:
     return sum(part.stat().st_size for part in _parts(path) if part.exists())
 
 
-def _key(path: Path, device: str) -> str | None:
-    """What was run, with what, and where; None where it cannot be read, which whoever opens it says better."""
+def _key(path: Path, device: str, size: tuple[int, int] | None) -> str | None:
+    """What was run, with what, where, and at which size (a model may loop by its input's); None where it cannot be
+    read, which whoever opens it says better."""
     library = "onnxruntime" if path.suffix == ".onnx" else "openvino"
     try:
         contents = [_digest(part, *_state(part)) for part in _parts(path)]
     except OSError:
         return None
     return hashlib.sha256(
-        json.dumps([contents, library, _version(library), device.upper()]).encode()
+        json.dumps([contents, library, _version(library), device.upper(), size]).encode()
     ).hexdigest()
 
 

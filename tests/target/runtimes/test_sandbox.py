@@ -168,9 +168,53 @@ def test_what_ran_once_is_remembered_by_its_content(
 def test_a_cache_that_cannot_be_written_costs_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "file").touch()
+    (tmp_path / "file").touch(0o600)
     monkeypatch.setenv(sandbox.CACHE_VARIABLE, str(tmp_path / "file"))
-    sandbox.admit(honest(tmp_path / "m.onnx"))
+    ran, first = [], sandbox._first_run
+    monkeypatch.setattr(sandbox, "_first_run", lambda *given: ran.append(given[0].name) or first(*given))
+    path = honest(tmp_path / "m.onnx")
+    sandbox.admit(path)
+    sandbox.admit(path)
+    assert ran == ["m.onnx"]  # it ran, and this process knows
+    monkeypatch.setattr(sandbox, "_ran", set())
+    sandbox.admit(path)
+    assert ran == ["m.onnx"] * 2  # the disk does not
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_what_ran_at_one_size_is_not_admitted_at_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = honest(tmp_path / "m.onnx")
+    sandbox.remember(path, size=(16, 16))
+    monkeypatch.setattr(sandbox, "_first_run", no_more)
+    sandbox.admit(path, size=(16, 16))
+    for size in (None, (512, 512)):
+        with pytest.raises(AssertionError, match="started"):
+            sandbox.admit(path, size=size)
+
+
+def test_verify_admits_at_the_bundles_size(bundle_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, sizes = read_bundle(bundle_root), []
+    monkeypatch.setattr(sandbox, "admit", lambda path, device, size=None: sizes.append(size))
+    verify.verify(read)
+    assert sizes == [read.preprocess.input_size] * len(sizes) != []
+
+
+def test_a_file_name_is_not_why_memory_ran_out(tmp_path: Path) -> None:
+    path = tmp_path / "memory bad_alloc.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(BundleError, match="cannot load memory bad_alloc"):
+        sandbox.admit(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="mode bits")
+def test_a_cache_that_others_can_write_to_is_not_believed(forgetful: Path) -> None:
+    forgetful.mkdir()
+    assert sandbox.folder() == forgetful
+    for mode in (0o777, 0o770, 0o702):
+        forgetful.chmod(mode)
+        assert sandbox.folder() is None
 
 
 def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from edge_tl.host.fleet.agent.desk import FULL, MARK, Desk, Trouble
 from edge_tl.host.fleet.agent.environment import prepare
 from edge_tl.host.fleet.agent.store import Store
 
-# The verb, without the working folder on the path, which `-c` and `-m` put first.
+# The verb, without the working folder on the path, which `-c` puts first. PYTHONPATH has no empty entry: `run` sets it.
 START = """
 import sys
 if sys.path[0] == "":
