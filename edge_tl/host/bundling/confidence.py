@@ -95,7 +95,24 @@ def restoring(threshold: float, reference: NDArray[np.float64], own: NDArray[np.
 
 def coverage(labels: Labels, logits: NDArray[Any], threshold: float) -> dict[str, float | None]:
     """The share of images answered with at least `threshold`, and how many of those answers are right."""
-    sure = confident(logits) >= threshold
+    return _answered(labels, logits, confident(logits) >= threshold)
+
+
+def held_out_coverage(
+    threshold: float, labels: Labels, reference: NDArray[Any], own: NDArray[Any], seed: int = 0
+) -> dict[str, float | None]:
+    """As `coverage`, each half of the images by the threshold that the other half restores: what to judge a restored
+    threshold by where the images that restored it are all there are. None for both of fewer than two images."""
+    if len(labels) < 2:
+        return {"coverage": None, "accuracy": None}
+    asked, mine = confident(reference), confident(own)
+    sure, first = np.zeros(len(labels), np.bool_), _half(labels, seed)
+    for half in (first, ~first):
+        sure[half] = mine[half] >= restoring(threshold, asked[~half], mine[~half])
+    return _answered(labels, own, sure)
+
+
+def _answered(labels: Labels, logits: NDArray[Any], sure: NDArray[np.bool_]) -> dict[str, float | None]:
     right = logits.argmax(axis=1)[sure] == labels[sure]
     return {"coverage": float(np.mean(sure)), "accuracy": float(np.mean(right)) if sure.any() else None}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_tl.host.bundling import confidence, evidence, isa, verdict
 from edge_tl.host.bundling.job import ExportJob, said
@@ -86,7 +87,10 @@ def judge(job: ExportJob, artifacts: list[dict[str, Any]]) -> dict[str, Any]:
         shown = confidence.held_out(labels, logits[name], recipe.seed) if crossed else scaled[name]
         row = confidence.figures(labels, logits[name], shown, temperatures[name])
         if recipe.export.threshold is not None:
-            row["threshold"] = _coverage(recipe.export.threshold, name, labels, scaled, for_fitting)
+            halves = None if apart else recipe.seed
+            row["threshold"] = _coverage(
+                recipe.export.threshold, name, labels, shown, scaled, for_fitting, halves
+            )
         return row
 
     expected = compare.top1(logits[REFERENCE])
@@ -233,17 +237,23 @@ def _coverage(
     threshold: float,
     name: str,
     labels: confidence.Labels,
+    shown: NDArray[Any],
     scaled: dict[str, Logits],
     for_fitting: dict[str, Logits],
+    held_out_by: int | None,
 ) -> dict[str, Any]:
-    """The threshold is restored on the images that fitted the temperature, and judged on the evaluation images."""
-    restored = confidence.restoring(
-        threshold, confidence.confident(for_fitting[REFERENCE]), confidence.confident(for_fitting[name])
-    )
-    at_restored = confidence.coverage(labels, scaled[name], restored)
+    """The threshold is restored on the images that fitted the temperature, and judged on the evaluation images. Where
+    those are the same, `held_out_by` is the seed of the halves of which each is judged by the other's threshold, else
+    None. `shown` are the logits by which the threshold as asked is judged."""
+    fitted, own = for_fitting[REFERENCE], for_fitting[name]
+    restored = confidence.restoring(threshold, confidence.confident(fitted), confidence.confident(own))
+    if held_out_by is None:
+        at_restored = confidence.coverage(labels, scaled[name], restored)
+    else:
+        at_restored = confidence.held_out_coverage(threshold, labels, fitted, own, held_out_by)
     return {
         "asked": threshold,
-        **confidence.coverage(labels, scaled[name], threshold),
+        **confidence.coverage(labels, shown, threshold),
         "restoring": restored,
         "restored_coverage": at_restored["coverage"],
         "restored_accuracy": at_restored["accuracy"],

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_tl.host.bundling import confidence
+from edge_tl.host.bundling import confidence, judgement
 from edge_tl.target.bundle import read_bundle
 from edge_tl.target.compare import softmax, top1
 from edge_tl.target.runtime import open_runtime
@@ -120,6 +120,40 @@ def test_the_restored_threshold_lets_as_many_pass(n: int, factor: float, thresho
     passing = confidence.coverage(labels, logits * np.float32(factor), restored)
     assert passing["coverage"] == np.mean(reference >= threshold)
     assert (passing["accuracy"] is None) == (passing["coverage"] == 0)
+
+
+@pytest.mark.parametrize("threshold", [0.6, 0.8, 0.95])
+def test_a_threshold_is_judged_on_images_that_did_not_restore_it(threshold: float):
+    """On the images that restored it, it lets exactly as many pass as PyTorch's, whatever it does on others."""
+    labels, logits = drawn(40, 1.0, 3)
+    noisy = logits + np.random.default_rng(0).normal(0, 1.0, logits.shape).astype(np.float32)
+    alike = np.mean(confidence.confident(logits) >= threshold)
+    rows = [confidence.held_out_coverage(threshold, labels, logits, noisy, seed) for seed in range(20)]
+    assert any(row["coverage"] != alike for row in rows)
+    found = judgement._coverage(
+        threshold, "x", labels, noisy, {"x": noisy}, {"pytorch": logits, "x": noisy}, held_out_by=4
+    )
+    assert (found["restored_coverage"], found["restored_accuracy"]) == tuple(rows[4].values())
+    assert np.mean(confidence.confident(noisy) >= found["restoring"]) == alike
+    first = confidence._half(labels, 4)
+    own, reference = confidence.confident(noisy), confidence.confident(logits)
+    passing = [
+        own[half] >= confidence.restoring(threshold, reference[~half], own[~half]) for half in (first, ~first)
+    ]
+    assert found["restored_coverage"] == np.concatenate(passing).mean()
+    apart = judgement._coverage(
+        threshold, "x", labels, noisy, {"x": noisy}, {"pytorch": logits, "x": noisy}, held_out_by=None
+    )
+    assert apart["restored_coverage"] == alike
+
+
+@given(st.integers(0, 30), st.floats(0.01, 0.99), st.integers(0, 99))
+def test_however_few_images_a_held_out_threshold_is_a_share_or_nothing(n: int, threshold: float, seed: int):
+    labels, logits = drawn(n, 1.0, seed)
+    found = confidence.held_out_coverage(threshold, labels, logits, logits * np.float32(0.7), seed)
+    assert (found["coverage"] is None) == (n < 2)
+    assert found["coverage"] is None or 0 <= found["coverage"] <= 1
+    assert found["accuracy"] is None or 0 <= found["accuracy"] <= 1
 
 
 @pytest.mark.parametrize("name", ["onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-int8"])
