@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,5 +105,13 @@ def test_plain_settings_are_read_as_yaml_reads_them(value: dict[str, Any]):
 @settings(deadline=None, max_examples=300)
 @given(st.text(st.sampled_from("ab:-[]{}&*!?|>'\"%@`#, \n\t0123456789.~"), max_size=60))
 def test_any_text_is_a_value_or_a_sentence(text: str):
-    with suppress(BadInput):
-        plain_yaml.parse(text, "x")
+    said = ""
+    try:
+        value = plain_yaml.parse(text, "x")
+    except BadInput as error:
+        said = str(error)
+    if said:
+        assert said.startswith("x")
+        assert said.isprintable()
+    else:
+        assert value == yaml.safe_load(text)

@@ -227,10 +227,9 @@ def test_heic_is_read_where_its_decoder_is_installed() -> None:
     heif = pytest.importorskip("pillow_heif")
     buffer = io.BytesIO()
     encoded = heif.from_pillow(Image.new("RGB", (64, 48), (200, 30, 30)))
-    try:
-        encoded.save(buffer, quality=100)
-    except Exception:
-        pytest.skip("this pillow-heif cannot encode")
+    if not heif.libheif_info()["HEIF"]:
+        pytest.skip("this pillow-heif has no encoder")
+    encoded.save(buffer, quality=100)
     got = decode(buffer.getvalue())
     assert got.size == (64, 48)
     assert np.abs(np.asarray(got).astype(int) - (200, 30, 30)).max() < 8
