@@ -7,10 +7,8 @@ everything lies in a hidden sub-folder that no verb takes for a bundle.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,15 @@ from edge_tl.host.bundling import evidence, verdict
 from edge_tl.host.bundling.artifacts import PRECISIONS, sets_of, write_artifacts
 from edge_tl.host.bundling.job import ExportJob
 from edge_tl.host.bundling.judgement import anonymous, drop_missing, judge
-from edge_tl.host.bundling.publish import is_interrupted, named, publish, recover
+from edge_tl.host.bundling.publish import (
+    discard,
+    is_interrupted,
+    make_marked,
+    marked,
+    named,
+    publish,
+    recover,
+)
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.pages.page import write_page
@@ -120,18 +126,19 @@ def export(
 @contextmanager
 def _staged(out: Path) -> Iterator[Path]:
     """A hidden folder in `out`, gone at the end; and those of exports that were killed, since `out` is locked."""
-    for stale in out.glob(f"{_STAGING}*"):
-        shutil.rmtree(stale)
-    staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=out))
+    for stale in marked(out, _STAGING):
+        discard(stale)
+    staging = make_marked(out, _STAGING)
     try:
         yield staging
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        with suppress(OSError):  # what was to be told is being raised; the next export removes the rest
+            discard(staging)
 
 
 def _is_ours(out: Path) -> bool:
     """Whether the folder is a bundle, or what an export that was killed has left: a `golden/` alone is somebody's."""
-    return (out / bundles.RECORD).is_file() or any(out.glob(f"{_STAGING}*"))
+    return (out / bundles.RECORD).is_file() or bool(marked(out, _STAGING))
 
 
 def _recover(folders: Iterable[Path]) -> None:

@@ -227,11 +227,24 @@ def test_a_full_disk_is_called_so_and_where(export: Export, tmp_path: Path, monk
 
 
 def test_what_a_killed_export_left_is_cleaned_up(export: Export, tmp_path: Path):
-    left = tmp_path / "b" / ".partial-killed" / "golden"
-    left.mkdir(parents=True)
-    (left / "half").write_text("")
+    (tmp_path / "b").mkdir()
+    left = publish.make_marked(tmp_path / "b", ".partial-")
+    (left / "golden").mkdir()
+    (left / "golden" / "half").write_text("")
     export(tmp_path / "b")
-    assert not (tmp_path / "b" / ".partial-killed").exists()
+    assert not left.exists()
+
+
+def test_a_persons_own_hidden_folder_is_not_removed_and_proves_nothing(tmp_path: Path):
+    own = tmp_path / ".partial-drafts" / "x"
+    own.parent.mkdir()
+    own.write_text("mine")
+    assert not pack._is_ours(tmp_path)
+    with pack._staged(tmp_path) as staging:
+        assert pack._is_ours(tmp_path)
+        (staging / "golden").mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == [".partial-drafts"]
+    assert own.read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", ["golden/mine.jpg", "report.html", "model.fp32.onnx"])

@@ -103,11 +103,36 @@ def test_killed_before_the_old_files_are_removed_the_new_ones_stay(
 ):
     staging, out = places
     with monkeypatch.context() as patch:
-        patch.setattr(publish.shutil, "rmtree", lambda path: None)
+        patch.setattr(publish, "discard", lambda path: None)
         publish.publish(staging, out, NAMES)
     assert publish.is_interrupted(out)
     publish.recover(out, NAMES)
     assert left(staging, out) == NEW
+
+
+@pytest.mark.parametrize("name", [".old-photos", ".replaced-drafts"])
+def test_a_persons_own_hidden_folders_stay(name: str, places: tuple[Path, Path]):
+    staging, out = places
+    own = folder(out / name, {"x.jpg": "mine", "record.json": "mine"})
+    assert not publish.is_interrupted(out)
+    publish.recover(out, NAMES)
+    publish.publish(staging, out, NAMES)
+    assert files(own) == {"x.jpg": "mine", "record.json": "mine"}
+    assert left(staging, out) == NEW | {f"{name}/x.jpg": "mine", f"{name}/record.json": "mine"}
+
+
+def test_a_removal_that_is_stopped_leaves_what_is_known_to_be_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made = publish.make_marked(tmp_path, ".old-")
+    folder(made, OLD)
+    with monkeypatch.context() as patch:
+        patch.setattr(publish.shutil, "rmtree", lambda path: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            publish.discard(made)
+    assert publish.marked(tmp_path, ".old-") == [made]
+    publish.discard(made)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_first_publication_needs_no_old_one(tmp_path: Path):
