@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,18 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def replace_file(path: Path, write: Callable[[Path], object], reads_back: Callable[[Path], bool]) -> None:
-    """As `write_atomic`, for a file that a library writes and reads. Raises `OSError`; `path` is then as it was."""
+    """As `write_atomic`, for a file that a library writes and reads. Raises `OSError` that names a file; `path` is then
+    as it was."""
+    try:
+        _replace_file(path, write, reads_back)
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        # A full disk stops a write, which knows no name.
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _replace_file(path: Path, write: Callable[[Path], object], reads_back: Callable[[Path], bool]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)
@@ -74,7 +86,10 @@ def read_json(path: Path, *, most: int = 256 << 20) -> dict[str, Any]:
     deep, a key twice in one object (readers differ in which they take), NaN and infinity; `ReadError` when it cannot be
     read now."""
     try:
-        size = patiently(str(path), path.stat).st_size
+        found = patiently(str(path), path.stat)
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):  # a pipe would keep us waiting
+            raise ValueError("it is a pipe or a device, not a file")
+        size = found.st_size
         if size > most:
             raise ValueError(f"it has {size / 1e6:.0f} MB, at most {most / 1e6:.0f} are read")
         content = patiently(str(path), path.read_bytes)

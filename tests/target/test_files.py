@@ -8,6 +8,7 @@ import json
 import math
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,35 @@ def test_what_does_not_read_back_is_refused(old: Path, monkeypatch: pytest.Monke
         files.write_atomic(old, b"new")
     monkeypatch.undo()
     assert old.read_bytes() == b"old"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits as POSIX has them")
+def test_a_write_that_fails_names_its_file(old: Path) -> None:
+    resource, signals = pytest.importorskip("resource"), pytest.importorskip("signal")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signals.signal(signals.SIGXFSZ, signals.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            files.write_atomic(old, bytes(1 << 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signals.signal(signals.SIGXFSZ, ignored)
+    assert raised.value.errno == errno.EFBIG
+    assert raised.value.filename == str(old)
+    assert old.read_bytes() == b"old"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes are POSIX's")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "record.json")
+    writer = os.open(tmp_path / "record.json", os.O_RDWR)  # while it is open a read does not end
+    os.write(writer, b"{}")
+    closing = threading.Timer(2, os.close, [writer])
+    closing.start()
+    with pytest.raises(BadInput, match=r"record\.json: it is a pipe or a device, not a file"):
+        files.read_json(tmp_path / "record.json")
+    closing.join()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="mode bits are POSIX's")
