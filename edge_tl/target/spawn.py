@@ -67,7 +67,8 @@ def dies_with_parent() -> bool:
 
 def end_with(parent: int) -> None:
     """End this process when `parent`, which started it, has ended; where the system does not do that, a thread looks
-    once a second."""
+    once a second. On Linux it ends with the thread that started it, so that is one which lives as long as the child is
+    needed. Windows has neither: there the child lives on."""
     if os.name != "posix":
         return
     if not dies_with_parent():

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
+import stat
 import subprocess
 from contextlib import suppress
 from functools import cache
@@ -34,6 +36,7 @@ _BASE_S, _S_PER_MB, _MOST_S, _COMPILER_S = 60.0, 1.0, 1800.0, 1200.0
 # Weights are held as the file's bytes, as parsed and as packed for the kernels; the base holds activations.
 _BASE_MB, _TIMES_SIZE = 1024.0, 8.0
 _MB = 1 << 20
+_MOST_KEPT = 1000  # models that are remembered
 
 _ran: set[str] = set()
 
@@ -183,6 +186,8 @@ def _version(library: str) -> str | None:
 def _remembered(key: str) -> bool:
     if (root := folder()) and (root / "models" / key).is_file():
         _ran.add(key)
+        with suppress(OSError):
+            (root / "models" / key).touch()  # in use: the oldest go first
         return True
     return False
 
@@ -193,3 +198,14 @@ def _remember(key: str) -> None:
         with suppress(OSError):  # a home that cannot be written to costs time, nothing else
             (root / "models").mkdir(mode=0o700, parents=True, exist_ok=True)
             (root / "models" / key).touch()
+            _prune(root / "models")
+
+
+def _prune(models: Path) -> None:
+    """Forget what was not used for the longest, beyond `_MOST_KEPT`: only empty files with names of our making."""
+    made = [path for path in models.iterdir() if re.fullmatch("[0-9a-f]{64}", path.name)]
+    if len(made) > _MOST_KEPT:
+        states = {path: path.lstat() for path in made}
+        mine = [path for path in made if stat.S_ISREG(states[path].st_mode) and not states[path].st_size]
+        for path in sorted(mine, key=lambda path: states[path].st_mtime_ns)[: len(made) - _MOST_KEPT]:
+            path.unlink()

@@ -201,6 +201,24 @@ def test_verify_admits_at_the_bundles_size(bundle_root: Path, monkeypatch: pytes
     assert sizes == [read.preprocess.input_size] * len(sizes) != []
 
 
+def test_what_was_not_used_for_the_longest_is_forgotten(
+    tmp_path: Path, forgetful: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "_MOST_KEPT", 3)
+    models = forgetful / "models"
+    models.mkdir(mode=0o700, parents=True)
+    old = [models / (f"{number}" * 64) for number in range(4)]
+    for number, path in enumerate(old):
+        path.touch()
+        os.utime(path, (number, number))
+    (models / "notes.txt").write_text("not ours")
+    old[0].write_text("not ours either")
+    sandbox.remember(honest(tmp_path / "m.onnx"))
+    left = {path.name for path in models.iterdir()}
+    assert {"notes.txt", old[0].name, old[3].name} < left
+    assert len(left) == 4  # three that count, and the note
+
+
 def test_a_file_name_is_not_why_memory_ran_out(tmp_path: Path) -> None:
     path = tmp_path / "memory bad_alloc.onnx"
     path.write_bytes(b"no model")
