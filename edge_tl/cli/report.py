@@ -11,6 +11,9 @@ from edge_tl.cli.console import Debug, Json, finish
 from edge_tl.cli.grouped import Grouped
 from edge_tl.target.errors import BadInput, BundleError
 
+# What a record that is not ours makes of a page, whose parts take it as it is.
+_NO_REPORT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
@@ -41,8 +44,9 @@ def report(
         record = bundles.read_report(run_or_bundle)
         try:
             text, said = markdown(record), sentence(record)
+            content = text.encode()
             page.write_page(record, folder / "report.html")
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except _NO_REPORT as error:
             # A device needs none of what only a report shows, so reading the bundle did not look at it.
             raise BundleError(
                 f"{run_or_bundle}: its record is not as export writes it ({type(error).__name__}: {error}). Copy the "
@@ -50,9 +54,16 @@ def report(
             ) from None
     else:
         record = checkpoint.read(run_or_bundle)
-        text, said = run_markdown(record), run_sentence(record)
-        page.write_run_page(record, folder / "report.html")
-    write_atomic(folder / "report.md", text.encode())
+        try:
+            text, said = run_markdown(record), run_sentence(record)
+            content = text.encode()
+            page.write_run_page(record, folder / "report.html")
+        except _NO_REPORT as error:
+            raise BadInput(
+                f"{run_or_bundle / checkpoint.RECORD}: not as finetune writes it ({type(error).__name__}: {error}). "
+                "Fine-tune again."
+            ) from None
+    write_atomic(folder / "report.md", content)
     result = {"report": str(folder / "report.html"), "markdown": str(folder / "report.md")}
     return finish(
         result,

@@ -20,10 +20,10 @@ import yaml
 from torch import nn
 
 from edge_tl.host import factories, zoo
-from edge_tl.host.settings import Recipe
+from edge_tl.host.settings import Head, Recipe
 from edge_tl.target.errors import BadInput
 from edge_tl.target.files import fsync_folder, read_json, sha256_file, write_atomic, write_json
-from edge_tl.target.names import check_name
+from edge_tl.target.names import check_label, check_name
 
 SCHEMA_VERSION = 1
 RECORD = "run.json"
@@ -48,6 +48,19 @@ _REQUIRED = (
     "provenance",
     "files",
 )
+
+_TEXT, _LIST, _OBJECT = (str, "text"), (list, "a list"), (dict, "an object")
+_TYPES: dict[str, tuple[type, str]] = {
+    "model": _TEXT,
+    "weights": _TEXT,
+    "pooled": (bool, "true or false"),
+    "strategy": _TEXT,
+    "labels": _LIST,
+    "preprocess": _OBJECT,
+    "data": _OBJECT,
+    "metrics": _OBJECT,
+    "provenance": _OBJECT,
+}
 
 
 def claim(run: Path, names: tuple[str, ...], is_ours: Callable[[Path], bool] | None = None) -> None:
@@ -150,12 +163,31 @@ def read(run: Path) -> dict[str, Any]:
     record = read_json(run / RECORD, most=_MOST)
     if record.get("schema_version") != SCHEMA_VERSION or record.get("kind") != "run":
         raise BadInput(f"{run / RECORD}: not a run of this edge-tl version. Fine-tune again.")
-    if missing := [key for key in _REQUIRED if key not in record]:
-        raise BadInput(f"{run / RECORD}: no {missing[0]!r}. The file is damaged; fine-tune again.")
-    if "recipe" not in record["provenance"]:
-        raise BadInput(f"{run / RECORD}: no 'provenance.recipe'. The file is damaged; fine-tune again.")
+    _check_types(record, str(run / RECORD))
     check_name(record["name"], f"{run / RECORD}: name")  # a bundle's folder is called by it
     return record
+
+
+def _check_types(record: dict[str, Any], where: str) -> None:
+    """Raises `BadInput` that names the first field which another program cannot have written so."""
+    if missing := [key for key in _REQUIRED if key not in record]:
+        raise BadInput(f"{where}: no {missing[0]!r}. The file is damaged; fine-tune again.")
+    for key, (kind, should) in _TYPES.items():
+        if key in record and not isinstance(record[key], kind):
+            raise BadInput(f"{where}: {key} is not {should}. The file is damaged; fine-tune again.")
+    if not isinstance(record["provenance"].get("recipe"), dict):
+        raise BadInput(f"{where}: no 'provenance.recipe'. The file is damaged; fine-tune again.")
+    labels = record["labels"]
+    if not labels or not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
+        raise BadInput(f"{where}: labels are not different names. The file is damaged; fine-tune again.")
+    for label in labels:
+        check_label(label, where)
+    try:
+        Head.model_validate({key: record[key] for key in ("hidden", "dropout") if key in record})
+    except ValueError:
+        raise BadInput(
+            f"{where}: hidden and dropout are not those of a head. The file is damaged; fine-tune again."
+        ) from None
 
 
 def _unfinished(run: Path) -> str:

@@ -24,9 +24,17 @@ Settings = Mapping[str, Any]
 
 _SHOWN = 4  # differences in a message
 # What changes how a run is made, not what it becomes.
-_OF_THE_WAY = ("name", "train.workers", "train.checkpoint_seconds", "train.tensorboard", "export.")
+# The micro-batch is one: a training that ran out of memory goes on with a smaller one, and is the same run after.
+_OF_THE_WAY = (
+    "name",
+    "train.workers",
+    "train.micro_batch",
+    "train.checkpoint_seconds",
+    "train.tensorboard",
+    "export.",
+)
 # What an unfinished training goes on with, whatever it was at the start.
-_MOVABLE = ("data.path ", "train.micro_batch ")
+_MOVABLE = ("data.path ",)
 _PATHS = ("data.path", "model.weights")
 
 

@@ -8,10 +8,18 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from edge_tl.target.names import fault_of_name
 
+
+def _can_be_a_path(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("holds a null character, which no path can")
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_can_be_a_path)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Degrees = Annotated[float, Field(ge=0, le=180)]
@@ -32,7 +40,7 @@ class _Section(BaseModel):
 class Data(_Section):
     """Where the images are and how they are split when they do not say themselves."""
 
-    path: str | None = None
+    path: PathText | None = None
     """A folder with one sub-folder per class, or with train/ and val/ (and test/) that hold them; a .csv or .tsv
     list of files and labels; WebDataset shards: a folder of .tar files, or a pattern like data-{000..041}.tar."""
     val: Fraction = 0.15
@@ -70,7 +78,7 @@ class Model(_Section):
 
     name: str = "mobilenet_v2"
     """A name of the zoo (`edge-tl models`), or timm:NAME with the extra of that name."""
-    weights: str = "imagenet"
+    weights: PathText = "imagenet"
     """imagenet (downloaded), embedded (in the package), none, or a path to .safetensors or .pth."""
     image_size: Pixels | None = None
     """Side of the model's input in pixels; the weights' own when null."""

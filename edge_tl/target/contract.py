@@ -173,6 +173,10 @@ class Preprocess:
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Preprocess:
         """Raises `BundleError` on an unknown or ill-typed field: a contract half understood is not obeyed."""
+        if not isinstance(record, dict):
+            raise BundleError(
+                f"preprocess: {type(record).__name__} in place of an object. Copy or export it again."
+            )
         known = {each.name for each in fields(cls)} - {"max_pixels"}
         if unknown := set(record) - known:
             raise BundleError(

@@ -46,3 +46,49 @@ def test_a_record_that_no_report_can_be_made_of(
     assert done.code in (0, 2)
     assert "unexpected" not in done.err
     assert "Traceback" not in done.err
+
+
+RUN: dict[str, Any] = {
+    "schema_version": 1,
+    "kind": "run",
+    "name": "r",
+    "model": "mobilenet_v3_small",
+    "weights": "none",
+    "pooled": True,
+    "strategy": "head",
+    "labels": ["a", "b"],
+    "preprocess": {},
+    "data": {},
+    "metrics": {},
+    "provenance": {"recipe": {}},
+    "files": [],
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": {"n": 5}},
+        {"data": {"skipped": 5, "not_images": ["x"]}},
+        {"metrics": {"confusion": 5}},
+        {"metrics": {"per_class": [5]}},
+        {"history": 5},
+        {"history": ["x"]},
+        {"head": "x"},
+        {"kept": [5]},
+        {"folds": 3},
+        {"provenance": {"recipe": {}, "host": [1]}},
+        {"strategy_reason": "\ud800"},
+        *({key: value} for key in RUN for value in (None, [], {}, "x", 5)),
+    ],
+    ids=ascii,
+)
+def test_a_run_that_no_report_can_be_made_of(
+    door: Callable[..., Any], tmp_path: Path, change: dict[str, Any]
+) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "run.json").write_text(json.dumps(RUN | change))
+    done = door("report", "r", "--out", "out")
+    assert done.code in (0, 2), done.err
+    assert "unexpected" not in done.err
+    assert "Traceback" not in done.err

@@ -191,6 +191,35 @@ def test_a_record_with_a_lost_key_is_refused(saved: Path, key: str):
         checkpoint.load(saved)
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        *(
+            {key: value}
+            for key in ("model", "strategy", "weights", "pooled")
+            for value in (None, 5, ["x"], {})
+        ),
+        *(
+            {key: value}
+            for key in ("data", "metrics", "preprocess", "provenance")
+            for value in (None, 5, "x", [])
+        ),
+        *(
+            {"labels": value}
+            for value in (None, 5, "abc", {}, [], [1, 2, 3], ["a", "a", "b"], ["a\x1b", "b", "c"])
+        ),
+        *({"hidden": value} for value in (None, 5, "x", {}, ["x"], [-1], [1 << 40])),
+        *({"dropout": value} for value in (None, "x", [], 2, -1)),
+        {"provenance": {"recipe": 5}},
+    ],
+    ids=str,
+)
+def test_a_record_with_a_value_of_another_type_is_refused_in_a_sentence(saved: Path, edit: dict[str, Any]):
+    change(saved, lambda record: record.update(edit))
+    with pytest.raises(BadInput, match=r"run\.json"):
+        checkpoint.load(saved)
+
+
 def test_a_record_with_other_labels_than_the_weights_is_refused(saved: Path):
     change(saved, lambda record: record["labels"].append("new"))
     with pytest.raises(BadInput):

@@ -164,3 +164,33 @@ def test_a_bundle_is_kept_or_numbered(
         json.loads((first / "bundle.json").read_text("utf-8"))["provenance"]["recipe"]["export"]["max_drop"]
         == 7
     )
+
+
+def test_a_training_that_went_on_with_a_smaller_micro_batch_is_the_same_run(tmp_path: Path) -> None:
+    """After `--resume --set train.micro_batch=4` the recipe beside the state still has none, as does the next
+    `finetune RUN --resume`, which said "another finished run" of the record's 4."""
+    wanted = recipe.parse({"name": "r", "data": {"path": "photos"}})
+    smaller = recipe.parse({"name": "r", "data": {"path": "photos"}, "train": {"micro_batch": 4}})
+    run = tmp_path / "r"
+    run.mkdir()
+    checkpoint.write_recipe(run, wanted)
+    (run / resume.STATE).write_bytes(b"")
+    keeping.refuse_another(run, smaller)
+    made = {
+        "model": "mobilenet_v2",
+        "weights": "none",
+        "pooled": True,
+        "strategy": "full",
+        "labels": ["a", "b"],
+        "preprocess": {},
+        "data": {},
+        "metrics": {"accuracy": 0.9, "split": "test"},
+        "provenance": {"recipe": smaller.model_dump(mode="json")},
+        "files": [],
+    }
+    (run / resume.STATE).unlink()
+    (run / checkpoint.RECORD).write_text(json.dumps({"schema_version": 1, "kind": "run", "name": "r"} | made))
+    assert keeping.is_same(run, wanted)
+    with pytest.raises(BadInput, match="very settings"):
+        folder(run, wanted, run)
+    assert folder(run, wanted, run, resumed=True) == run

@@ -43,6 +43,12 @@ def test_the_fields_are_those_of_the_design():
     assert {"seed", "data.path", "model.weights", "train.epochs", "head.C", "export.max_drop"} <= set(FIELDS)
 
 
+@pytest.mark.parametrize("field", ["data.path", "model.weights"])
+def test_a_path_with_a_null_character_is_refused(field: str):
+    with pytest.raises(BadInput, match=f"{field}.*null character"):
+        recipes.parse(nested(field, "a\0b"))
+
+
 @pytest.mark.parametrize(
     ("wrong", "nearest"),
     [

@@ -362,6 +362,45 @@ def test_records_from_before_groups_are_read():
     assert dataset.to_json()["samples"] == record["samples"]
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        *({"path": value} for value in (None, 5, "a\0b", [])),
+        *(
+            {key: value}
+            for key in ("skipped", "duplicates", "leaks", "not_images")
+            for value in (None, 5, "x", {}, [5])
+        ),
+        *({"samples": value} for value in (None, 5, "x", {}, [5], ["abcd"], [[]], [{}])),
+        *(
+            {"samples": [["train", 0, "ab", "a/1.png"], entry]}
+            for entry in (
+                ["train", 2, "ab", "x"],
+                ["train", -1, "ab", "x"],
+                ["train", True, "ab", "x"],
+                ["train", "0", "ab", "x"],
+                ["other", 0, "ab", "x"],
+                [None, 0, "ab", "x"],
+                ["train", 0, 5, "x"],
+                ["train", 0, "ab", ["x"]],
+                ["train", 0, "ab", "x\0"],
+                ["train", 0, "ab", "x", None],
+                ["train", 0, "ab", "x", 5, None],
+                ["train", 0, "ab", "a.tar!x", None, 5],
+                ["train", 0, "ab", "a.tar!x", None, [-1, 5]],
+                ["train", 0, "ab", "a.tar!x", None, [0, 1 << 70]],
+                ["train", 0, "ab", "x", None, [0, 5]],
+            )
+        ),
+    ],
+    ids=ascii,
+)
+def test_a_record_that_is_none_of_ours_is_refused(edit: dict[str, object]):
+    record = {"path": "photos", "skipped": [], "duplicates": [], "samples": []} | edit
+    with pytest.raises(BadInput, match="data"):
+        data.Dataset.from_json(record, ["a", "b"])
+
+
 def test_folds_are_scikit_learns_and_leave_test_alone():
     dataset = data.settle(listing_of([(min(i % 5, 2), None) for i in range(150)]), {}, seed=3, **SHARES)
     turned = replace(dataset, samples=[replace(s, path=f"x{s.path}") for s in dataset.samples[::-1]])
