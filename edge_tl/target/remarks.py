@@ -25,9 +25,11 @@ def sentences(remarked: Iterable[tuple[str, str]]) -> list[str]:
 
 def mixed(remarks: Iterable[str | None]) -> str | None:
     """A sentence where images of one set were read in different ways, from the remark of each of its images, None for
-    one without; None where all were read alike. Images of one colour say nothing of it."""
-    telling = (remark for remark in remarks if not (remark or "").startswith(ALIKE))
-    ways = Counter(grey.BY_RANGE.get(remark or "", "by the width of their numbers") for remark in telling)
+    one without; None where all were read alike. Images of one colour say nothing of it, unless reading
+    them so made them that."""
+    black = {ALIKE, f"{ALIKE}: {grey.EIGHT_BITS}", f"{ALIKE}: {grey.UNIT}"}
+    telling = ((remark or "").removeprefix(f"{ALIKE}: ") for remark in remarks if remark not in black)
+    ways = Counter(grey.BY_RANGE.get(remark, "by the width of their numbers") for remark in telling)
     if len(ways) < 2:
         return None
     counts = "; ".join(f"{n:,} {way}" for way, n in ways.most_common())

@@ -159,6 +159,9 @@ def test_one_set_read_in_different_ways_is_said_so() -> None:
     assert mixed([read[0].remark] * 3) is None
     assert mixed([None, grey.FAINT, grey.SIXTEEN_BITS]) is None  # one scale
     assert mixed([None, f"{ALIKE}: {grey.EIGHT_BITS}"]) is None  # black in a set of 16 bits
+    framed = Preprocess(resize_size=(20, 20), crop=(16, 16)).framed(saved(other, "PNG"))
+    assert framed.remark == f"{ALIKE}: {grey.FAINT}"  # not alike in the file
+    assert mixed([read[0].remark, framed.remark])
     assert mixed([]) is None
     assert mixed([grey.UNIT, None])
     assert mixed([grey.UNIT, grey.STRETCHED])
