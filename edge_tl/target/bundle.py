@@ -205,7 +205,7 @@ def check_file(root: Path, file: FileRecord) -> Path:
         if not stat.S_ISREG(found.st_mode):
             raise BundleError(f"no ordinary file in bundle: {path}. {_AGAIN}")
         _check_below(root, path)
-        if found.st_size != file.bytes or sha256_file(path) != file.sha256:
+        if found.st_size != file.bytes or sha256_file(path, keep=True) != file.sha256:
             raise BundleError(
                 f"damaged file in bundle: {path} is not what was exported. Copy the bundle again."
             )

@@ -18,15 +18,29 @@ from edge_tl.target.errors import BadInput
 from edge_tl.target.reading import patiently
 
 _DEEPEST = 64  # objects and lists in one another
+_kept: dict[tuple[int, int, int, int], str] = {}
 
 
-def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of the file's content."""
+def sha256_file(path: Path, *, keep: bool = False) -> str:
+    """Hex SHA-256 of the file's content, read now; with `keep`, `sha256_known` knows it from then on."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
+        before = _state(os.fstat(file.fileno()))
         while chunk := file.read(1 << 20):
             digest.update(chunk)
+        if keep and before == _state(os.fstat(file.fileno())):
+            _kept[before] = digest.hexdigest()
     return digest.hexdigest()
+
+
+def sha256_known(path: Path) -> str:
+    """As `sha256_file`, without reading a file again that this process hashed to keep and that has not changed since:
+    the same one, by size and time."""
+    return _kept.get(_state(path.stat())) or sha256_file(path, keep=True)
+
+
+def _state(of: os.stat_result) -> tuple[int, int, int, int]:
+    return of.st_dev, of.st_ino, of.st_size, of.st_mtime_ns
 
 
 def write_atomic(path: Path, content: bytes) -> None:

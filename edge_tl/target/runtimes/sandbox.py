@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from edge_tl.target import spawn
 from edge_tl.target.errors import BadInput, BundleError
-from edge_tl.target.files import private, sha256_file
+from edge_tl.target.files import private, sha256_known
 from edge_tl.target.machine import installed
 from edge_tl.target.text import printable
 
@@ -160,22 +160,12 @@ def _key(path: Path, device: str, size: tuple[int, int] | None) -> str | None:
     read, which whoever opens it says better."""
     library = "onnxruntime" if path.suffix == ".onnx" else "openvino"
     try:
-        contents = [_digest(part, *_state(part)) for part in _parts(path)]
+        contents = [sha256_known(part) for part in _parts(path)]
     except OSError:
         return None
     return hashlib.sha256(
         json.dumps([contents, library, _version(library), device.upper(), size]).encode()
     ).hexdigest()
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    state = path.stat()
-    return state.st_ino, state.st_size, state.st_mtime_ns
-
-
-@cache
-def _digest(path: Path, inode: int, size: int, changed: int) -> str:
-    return sha256_file(path)
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_tl.target import predict, verify
+from edge_tl.target import files, predict, verify
 from edge_tl.target.bundle import read_bundle
 from edge_tl.target.errors import BadInput, BundleError, EdgeTLError
 from edge_tl.target.runtimes import sandbox
@@ -217,6 +217,24 @@ def test_what_was_not_used_for_the_longest_is_forgotten(
     left = {path.name for path in models.iterdir()}
     assert {"notes.txt", old[0].name, old[3].name} < left
     assert len(left) == 4  # three that count, and the note
+
+
+def test_what_was_checked_with_the_bundle_is_not_hashed_again(
+    bundle_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = read_bundle(bundle_root).artifacts[0]
+    hashed, whole = [], files.sha256_file
+    monkeypatch.setattr(files, "sha256_file", lambda path, **more: hashed.append(path) or whole(path, **more))
+    sandbox.remember(artifact.path)
+    sandbox.admit(artifact.path)
+    assert hashed == []
+    content = bytearray(artifact.path.read_bytes())
+    content[-1] ^= 1
+    artifact.path.write_bytes(content)  # as long as before
+    monkeypatch.setattr(sandbox, "_first_run", no_more)
+    with pytest.raises(AssertionError, match="started"):
+        sandbox.admit(artifact.path)
+    assert artifact.path in hashed
 
 
 def test_a_file_name_is_not_why_memory_ran_out(tmp_path: Path) -> None:
