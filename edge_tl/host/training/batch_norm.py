@@ -6,8 +6,8 @@ variance; four images in each of eight processes have eight poor ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -41,6 +41,8 @@ def let_single_values_through(model: nn.Module) -> Callable[[], None]:
 
 def _before(module: nn.Module, args: tuple[torch.Tensor]) -> None:
     values = args[0]
+    if isinstance(module, nn.SyncBatchNorm):  # the others' values count too, and they wait for this one's
+        return
     if module.training and values.numel() == values.shape[1]:
         module.training = False
         module._single_value = True  # type: ignore[assignment]
@@ -52,17 +54,35 @@ def _after(module: nn.Module, args: Any, output: Any) -> None:
         del module._single_value
 
 
+def pieces(shares: Sequence[int], at_once: int) -> int:
+    """Into how many pieces every process cuts its share of a batch: as many as the largest needs for at most `at_once`
+    images in each, and no more than the smallest can fill. A joint layer waits for all processes at every piece."""
+    return max(min(-(-max(shares) // at_once), min(shares)), 1)
+
+
 @contextmanager
 def synchronized(model: nn.Module, wanted: bool) -> Iterator[None]:
-    """Where `wanted` the plain layers estimate their statistics over the batch of all processes, which PyTorch can on
-    GPUs. In place: whoever holds a layer holds the same one, and its tensors keep their names."""
-    plain = [m for m in model.modules() if type(m) is nn.BatchNorm2d] if wanted else []
-    for module in plain:
-        module.__class__ = nn.SyncBatchNorm  # type: ignore[assignment]
+    """Where `wanted` the plain layers, and timm's with an activation, estimate their statistics over the batch of all
+    processes, which PyTorch can on GPUs. In place: whoever holds a layer holds the same one, and its tensors keep their
+    names."""
+    joint = _joint() if wanted else {}
+    changed = [(module, type(module)) for module in model.modules() if type(module) in joint]
+    for module, kind in changed:
+        module.__class__ = joint[kind]
         module.process_group = None  # type: ignore[assignment]
     try:
         yield
     finally:
-        for module in plain:
-            module.__class__ = nn.BatchNorm2d
+        for module, kind in changed:
+            module.__class__ = kind
             del module.process_group
+
+
+def _joint() -> dict[type[nn.Module], type[nn.Module]]:
+    """For each kind of layer the one that computes the same over all processes."""
+    kinds: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm2d: nn.SyncBatchNorm}
+    with suppress(ImportError):  # timm is an extra
+        from timm.layers import BatchNormAct2d, SyncBatchNormAct
+
+        kinds[BatchNormAct2d] = SyncBatchNormAct
+    return kinds

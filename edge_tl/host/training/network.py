@@ -51,12 +51,14 @@ class Network:
         if settings.balance == "weights":
             self.class_weights = batches.class_weights(job.labels, job.classes).to(self.device)
         self._stage = -1
+        self._jointly = False
 
     @contextmanager
     def statistics(self, at_once: int) -> Iterator[None]:
         """BatchNorm that can do with `at_once` images in each process: one of all processes where that is few, on GPUs,
         and one that lets a single value through."""
         jointly = processes.many() and self.device.type in ("cuda", "xpu") and at_once < batch_norm.FEW
+        self._jointly = jointly
         take_back = batch_norm.let_single_values_through(self.model)
         try:
             with batch_norm.synchronized(self.model, jointly):
@@ -77,14 +79,16 @@ class Network:
 
     def gradients(self, pixels: torch.Tensor, images: list[int], at_once: int) -> torch.Tensor:
         """Add the gradients of a whole batch, uint8 `(n, 3, h, w)` of the training `images`, in pieces of at most
-        `at_once`; returns the mean loss, a scalar on the device."""
+        `at_once`, one more where another process has no more pieces; returns the mean loss, a scalar on the
+        device."""
         inputs = augment.as_inputs(pixels, self.job.contract.mean, self.job.contract.std, self.device)
         target = torch.from_numpy(self.job.labels[images]).to(self.device)
         if self.mix is not None:
             inputs, target = self.mix(inputs, target)
         total = torch.zeros((), device=self.device)
         # Even pieces: BatchNorm cannot estimate statistics from one image that is left over.
-        pieces = -(-len(inputs) // at_once)
+        shares = processes.gathered(len(inputs)) if self._jointly else [len(inputs)]
+        pieces = batch_norm.pieces(shares, at_once)
         parts = zip(inputs.tensor_split(pieces), target.tensor_split(pieces), strict=True)
         for number, (some, expected) in enumerate(parts, 1):
             with contextlib.nullcontext() if number == pieces else self.joined.no_sync(self.trained):

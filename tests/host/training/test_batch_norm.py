@@ -66,6 +66,43 @@ def test_joint_statistics_are_in_place_and_taken_back():
         assert type(model[1]) is nn.BatchNorm2d
 
 
+def test_timms_layers_are_joined_too_and_keep_their_activation():
+    layers = pytest.importorskip("timm.layers")
+    layer = layers.BatchNormAct2d(4, act_layer=nn.SiLU)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), layer)
+    model.eval()
+    images = torch.randn(2, 3, 8, 8)
+    want = model(images)
+    with batch_norm.synchronized(model, True):
+        assert model[1] is layer
+        assert isinstance(layer, nn.SyncBatchNorm)
+        torch.testing.assert_close(model(images), want)
+    assert type(layer) is layers.BatchNormAct2d
+    assert "process_group" not in vars(layer)
+    torch.testing.assert_close(model(images), want)
+
+
+def test_no_process_leaves_the_joint_statistics_that_others_wait_for():
+    """One value of this process's, more of the others': it takes part all the same."""
+    model = network()
+    take_back = batch_norm.let_single_values_through(model)
+    with batch_norm.synchronized(model, True):
+        batch_norm._before(model[3], (torch.zeros(1, 4, 1, 1),))
+        assert model[3].training
+    batch_norm._before(model[3], (torch.zeros(1, 4, 1, 1),))
+    assert not model[3].training
+    take_back()
+
+
+@pytest.mark.parametrize(
+    ("shares", "at_once", "want"),
+    [([8], 3, 3), ([1], 4, 1), ([4, 4], 2, 2), ([5, 4], 4, 2), ([4, 3], 1, 3), ([2, 1], 1, 1)],
+)
+def test_every_process_cuts_as_many_pieces(shares: list[int], at_once: int, want: int):
+    assert batch_norm.pieces(shares, at_once) == want
+    assert all(len(part) for share in shares for part in torch.arange(share).tensor_split(want))
+
+
 def test_who_estimates_statistics():
     model = network()
     model[1].eval()
