@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,8 +26,8 @@ def one_writer(folder: Path, option: str = "--out") -> Iterator[None]:
     a folder that is made here and stays empty goes again.
 
     The system drops the lock when the process ends, however it ends; a forked worker that outlives it holds nothing.
-    Raises `BadInput` at once when another writes into the folder, in this process too, and `OSError` where nobody can
-    write.
+    Raises `BadInput` at once when another writes into the folder, in this process too, or where the name of the lock
+    is taken by a link or no ordinary file, and `OSError` where nobody can write.
     """
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +59,7 @@ def one_writer(folder: Path, option: str = "--out") -> Iterator[None]:
 def _locked(path: Path) -> int | None:
     """The descriptor that holds the lock, or None where another has it."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        file = _opened(path)
         try:
             _lock(file)
         except OSError as error:
@@ -67,13 +68,45 @@ def _locked(path: Path) -> int | None:
                 if error.errno in _HELD:
                     return None
                 raise
-        with suppress(OSError):
-            if os.path.samestat(os.fstat(file), os.stat(path)):
+        if _is_still(path, file):
+            with suppress(
+                OSError
+            ):  # a full disk: the lock is held all the same, and only its text is missing
                 os.ftruncate(file, 0)
                 os.write(file, str(os.getpid()).encode())
-                _ours.add(file)
-                return file
+            _ours.add(file)
+            return file
         os.close(file)  # whoever had it removed it in between: this one is nobody's any more
+
+
+def _opened(path: Path) -> int:
+    """Open or make the file of the lock; nothing that a link or another name leads to is ever written to. Raises
+    `BadInput` for what is no ordinary file."""
+    flags = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"))
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+    except OSError:
+        if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+            raise _no_lock(path) from None
+        raise
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or path.is_symlink():
+        os.close(file)
+        raise _no_lock(path)
+    return file
+
+
+def _no_lock(path: Path) -> BadInput:
+    return BadInput(
+        f"{path} is a link or no ordinary file, and edge-tl locks the folder with a file of that name. Remove it."
+    )
+
+
+def _is_still(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _forget_in_child() -> None:

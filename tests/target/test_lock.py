@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -83,3 +84,48 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_the_system(tmp_path: Path) 
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"), one_writer(tmp_path / "file"):
         pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
+@pytest.mark.parametrize("what", ["link", "dangling link", "second name", "pipe", "folder"])
+def test_a_lock_that_is_no_ordinary_file_of_its_own_is_refused_and_nothing_is_written(
+    tmp_path: Path, what: str
+) -> None:
+    precious, folder = tmp_path / "precious", tmp_path / "run"
+    folder.mkdir()
+    lock = folder / LOCK
+    if what != "dangling link":
+        precious.write_text("all of it")
+    if what.endswith("link"):
+        lock.symlink_to(precious)
+    elif what == "second name":
+        lock.hardlink_to(precious)
+    elif what == "pipe":
+        os.mkfifo(lock)
+    else:
+        lock.mkdir()
+    with pytest.raises(BadInput, match="is a link or no ordinary file"), one_writer(folder):
+        pass
+    assert os.path.lexists(lock)
+    if what == "dangling link":
+        assert not precious.exists()
+    else:
+        assert precious.read_text() == "all of it"
+
+
+def test_a_full_disk_holds_the_lock_without_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def full(file: int, text: bytes) -> int:
+        calls.append(file)
+        assert len(calls) < 3, "it tries for ever"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        writer = one_writer(tmp_path)
+        writer.__enter__()
+    with pytest.raises(BadInput, match="another edge-tl writes into it"), one_writer(tmp_path):
+        pass
+    writer.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == []
