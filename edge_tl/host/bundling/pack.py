@@ -7,6 +7,7 @@ everything lies in a hidden sub-folder that no verb takes for a bundle.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -89,7 +90,7 @@ def export(
         "weights_sha256": saved["files"][0]["sha256"],
     }
     base = Path("exported") / saved["name"]
-    _recover([out] if out else sorted(base.parent.glob(f"{base.name}*")))
+    _recover([out] if out else _numbered(base))
     out = keeping.bundle_folder(base, made_of, out, overwrite=overwrite, note=note)
     if out.exists():  # else whoever locks it makes it, and takes it away again where nothing came of it
         checkpoint.claim(out, BUNDLE_FILES, _is_ours)
@@ -139,6 +140,13 @@ def _staged(out: Path) -> Iterator[Path]:
 def _is_ours(out: Path) -> bool:
     """Whether the folder is a bundle, or what an export that was killed has left: a `golden/` alone is somebody's."""
     return (out / bundles.RECORD).is_file() or bool(marked(out, _STAGING))
+
+
+def _numbered(base: Path) -> list[Path]:
+    """`base` and its numbered neighbours, and nothing else that begins with the name."""
+    of_its_name = re.compile(rf"{re.escape(base.name)}(-\d+)?")
+    there = base.parent.iterdir() if base.parent.is_dir() else ()
+    return sorted(path for path in there if of_its_name.fullmatch(path.name))
 
 
 def _recover(folders: Iterable[Path]) -> None:

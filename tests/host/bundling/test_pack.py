@@ -247,6 +247,19 @@ def test_a_persons_own_hidden_folder_is_not_removed_and_proves_nothing(tmp_path:
     assert own.read_text() == "mine"
 
 
+def test_what_a_killed_export_left_is_recovered_by_its_name_and_no_other(tmp_path: Path):
+    """A name may hold what a pattern would not take literally; another one may begin with it."""
+    for name in ("photos[1]", "photos[1]-2", "photos[1]-other"):
+        (tmp_path / name).mkdir()
+        (publish.make_marked(tmp_path / name, ".old-") / "bundle.json").write_text("{}")
+    pack._recover(pack._numbered(tmp_path / "photos[1]"))
+    assert (tmp_path / "photos[1]" / "bundle.json").is_file()
+    assert (tmp_path / "photos[1]-2" / "bundle.json").is_file()
+    assert not (tmp_path / "photos[1]-other" / "bundle.json").exists()
+    assert publish.is_interrupted(tmp_path / "photos[1]-other")
+    assert pack._numbered(tmp_path / "gone" / "photos") == []
+
+
 @pytest.mark.parametrize("name", ["golden/mine.jpg", "report.html", "model.fp32.onnx"])
 def test_a_persons_own_files_under_our_names_are_not_replaced(export: Export, tmp_path: Path, name: str):
     own = tmp_path / "b" / name
