@@ -72,6 +72,7 @@ def _layout(root: Path, deeper: int) -> Layout:
         return Layout({"": root})
     if len(named) == 1 and others:
         if any(f in holders for f in others):  # classes with sub-folders, one of which is called train
+            _refuse_unknown_splits(root, splits, [f for f in others if f in holders])
             return Layout({"": root})
         raise BadInput(
             f"{_names(splits)} in {here} holds folders, as a split does, and {_names(others)} beside it "
@@ -89,6 +90,19 @@ def _layout(root: Path, deeper: int) -> Layout:
             "without a label cannot be used. Sort them into classes, or move the folder away."
         )
     return Layout({split: found[0] for split, found in named.items()}, others)
+
+
+def _refuse_unknown_splits(root: Path, splits: Sequence[Path], others: Sequence[Path]) -> None:
+    """Raises `BadInput` for a folder beside `splits` that holds the same several folders: the same classes again, so
+    that it is a split too, by a name that says not of what."""
+    classes = {f.name for split in splits for f in class_folders(split)}
+    same = [f for f in others if len(classes) > 1 and {inner.name for inner in class_folders(f)} == classes]
+    if same:
+        raise BadInput(
+            f"{_names(splits)} in {printable(str(root))} {_are(splits)} by name a split, and {_names(same)} beside it "
+            f"{'hold' if len(same) > 1 else 'holds'} the same folders. Call the splits train, val and test, or move "
+            f"{_names(same)} away."
+        )
 
 
 def _refuse_hidden_splits(root: Path, folders: Sequence[Path], holders: Sequence[Path]) -> None:

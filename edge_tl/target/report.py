@@ -18,6 +18,7 @@ from edge_tl.target.tables import (
     PER_CLASS,
     RAN,
     TABLE,
+    UNJUDGED,
     Column,
     Row,
     number,
@@ -137,7 +138,7 @@ def how_to_read(record: dict[str, Any]) -> list[str]:
         f"its 95 % interval: where that includes 0, {n} images cannot tell the two apart.",
         "Agreement: images with the same answer as PyTorch's, right or wrong.",
         "p50, p90, p99: half, 90 % and 99 % of the timed runs took no longer. Speed-up: times as fast as "
-        "PyTorch on the same machine, with its 95 % interval.",
+        f"PyTorch on the same machine, with its 95 % interval; {UNJUDGED} where the machine was busy or that is wide.",
         f"{DASH}: not measured, does not apply, or too few runs to support this percentile.",
     ]
 

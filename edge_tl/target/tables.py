@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 from edge_tl.target.compare import Confusion, cells
 from edge_tl.target.text import printable
+from edge_tl.target.timing.others import unjudged
 
 DASH = "—"
+UNJUDGED = "not judged"
 
 Row = dict[str, str]
 
@@ -103,11 +105,14 @@ def words(value: object) -> str:
 def table(record: dict[str, Any]) -> list[Row]:
     """Rows of ``TABLE``: PyTorch first, then every artifact in the record's order."""
     reference = record.get("reference") or {}
-    rows = [_measures({**reference, "drop_pp": None, "agreement": None, "speedup": None})]
+    conditions = record.get("conditions")
+    rows = [_measures({**reference, "drop_pp": None, "agreement": None, "speedup": None}, conditions)]
     rows[0] |= {"name": "PyTorch", "verdict": "reference"}
     for artifact in record.get("artifacts") or []:
         verdict = _verdict(record, artifact)
-        rows.append({**_measures(artifact), "name": words(artifact.get("id")), "verdict": verdict})
+        rows.append(
+            {**_measures(artifact, conditions), "name": words(artifact.get("id")), "verdict": verdict}
+        )
     return rows
 
 
@@ -209,16 +214,24 @@ def put_aside(record: dict[str, Any], key: str) -> list[Row]:
     return rows
 
 
-def _measures(item: dict[str, Any]) -> Row:
+def _measures(item: dict[str, Any], conditions: dict[str, Any] | None) -> Row:
     latency, files = item.get("latency_ms") or {}, item.get("files") or []
     return {
         "accuracy": number(item.get("accuracy"), 2, 100),
         "drop": interval(item.get("drop_pp"), item.get("drop_ci_pp")),
         "agreement": number(item.get("agreement"), 2, 100),
         **{key: number(latency.get(key)) for key in ("p50", "p90", "p99")},
-        "speedup": interval(item.get("speedup"), item.get("speedup_ci")),
+        "speedup": _speedup(item, conditions),
         "size": number(sum(file.get("bytes") or 0 for file in files) / 1e6) if files else DASH,
     }
+
+
+def _speedup(item: dict[str, Any], conditions: dict[str, Any] | None) -> str:
+    """The figure, or that it says nothing: what was timed beside others must not look like a result."""
+    bounds = item.get("speedup_ci")
+    text = interval(item.get("speedup"), bounds)
+    known = bounds if "[" in text else None
+    return text if text == DASH or unjudged(known, conditions) is None else UNJUDGED
 
 
 def interval(value: object, bounds: Sequence[object] | None) -> str:

@@ -33,6 +33,7 @@ def made(root: Path, spec: str) -> Path:
         ("train/1.png plane/1.png", {"": "."}),  # a class may be called train
         ("train/1.png test/1.png tram/1.png", {"": "."}),
         ("train/steam/1.png plane/jet/1.png", {"": "."}),
+        ("train/steam/1.png train/fast/1.png plane/jet/1.png plane/fast/1.png", {"": "."}),
         ("train-station/1.png test-tube/1.png", {"": "."}),
         ("only/a/1.png", {"": "."}),
     ],
@@ -60,6 +61,8 @@ def test_a_folder_beside_the_splits_is_told(tmp_path: Path):
         ("train/a/1.png train/b/1.png samples/1.png", ["train in", "samples beside it"]),
         ("seg_train/a/1.png seg_test/a/1.png", ["seg_test, seg_train", "other names"]),
         ("train2017/a/1.png val2017/a/1.png", ["train2017, val2017", "other names"]),
+        ("Training/a/1.png Training/b/1.png foo/a/1.png foo/b/1.png", ["Training in", "foo beside it holds"]),
+        ("test/a/1.png test/b/1.png x/a/1.png x/b/1.png y/a/1.png y/b/1.png", ["test in", "x, y beside it"]),
         ("cat/train/1.png cat/test/1.png dog/train/1.png dog/test/1.png", ["each hold splits"]),
         ("data/train/a/1.png data/test/a/1.png docs/1.png", ["data holds splits"]),
     ],

@@ -56,6 +56,19 @@ def test_numbers_are_the_records(record: dict[str, Any]) -> None:
     assert table(record)[2]["speedup"] == "8.16 [7.95, 8.31]"
 
 
+def test_a_speed_that_is_not_judged_is_no_figure(record: dict[str, Any]) -> None:
+    """As the sentence has it: on a busy machine none, with a wide interval not that one; the record keeps them."""
+    record["artifacts"][1] |= {"speedup": 383.51, "speedup_ci": [165.71, 887.58]}
+    rows = table(record)
+    assert [row["speedup"] for row in rows[1:3]] == ["3.76 [3.69, 3.84]", "not judged"]
+    assert "383.51" not in markdown(record)
+    record["conditions"] = {"during": {"cores": 2, "others": 1.3, "stolen": 0.0}}
+    assert [row["speedup"] for row in table(record)] == ["—", "not judged", "not judged", "—", "not judged"]
+    record["artifacts"][1]["speedup_ci"] = [None, 2.0]  # a record of another version
+    del record["conditions"]
+    assert table(record)[2]["speedup"] == "383.51"
+
+
 def test_verdicts_name_the_room_and_the_recommendation(record: dict[str, Any]) -> None:
     assert [row["verdict"] for row in table(record)] == [
         "reference", "pass", "pass, recommended", "pass", "FAIL: loss",

@@ -8,9 +8,8 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Any
 
-from edge_tl.target.timing.others import busy
+from edge_tl.target.timing.others import unjudged
 
-WIDEST = 2.0  # an interval whose ends are further apart than this factor says nothing that a person can use
 EXTRAS = {"onnxruntime": "ort", "openvino": "openvino"}
 
 
@@ -51,15 +50,6 @@ def speed(
         return "" if brief else f"speed not judged: {why}"
     shown = f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else ""
     return f"{ratio:.1f}x{shown} {of_what}"
-
-
-def unjudged(interval: list[float] | None, conditions: dict[str, Any] | None) -> str | None:
-    """Why a speed says nothing about this machine; None where it does."""
-    if taken := busy(conditions):
-        return f"this machine is busy ({taken})"
-    if interval and interval[1] > WIDEST * interval[0]:
-        return f"its interval is [{interval[0]:,.1f}, {interval[1]:,.1f}], this machine is busy or unsteady"
-    return None
 
 
 def files(artifact: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from edge_tl.target import compare
 from edge_tl.target.bundle import REFERENCE
 from edge_tl.target.gate import Gate
 from edge_tl.target.timing import ratio
-from edge_tl.target.timing.others import busy
+from edge_tl.target.timing.others import busy, unjudged
 
 # What stays in the report's bench and is not repeated in the record of an artifact.
 _OF_THE_BENCH = (
@@ -159,13 +159,13 @@ def _drop_gate(name: str, measured: dict[str, Any], max_drop: float, where: str)
 def _speed_gate(artifact: dict[str, Any], conditions: dict[str, Any] | None) -> Gate:
     """Fails only when the interval shows the artifact slower than PyTorch; not on a machine that others keep busy."""
     ratio, interval = artifact["speedup"], artifact["speedup_ci"]
-    unjudged = sentence.unjudged(interval, conditions)
-    passed = unjudged is not None or (interval[1] if interval else ratio) >= 1.0
+    why = unjudged(interval, conditions)
+    passed = why is not None or (interval[1] if interval else ratio) >= 1.0
     shown = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
     reason = f"{ratio:.2f}{shown} times PyTorch's speed" + ("" if passed else ": slower than PyTorch here")
-    if unjudged:
-        reason = f"not judged: {unjudged}; {ratio:.2f}{shown} times PyTorch's speed was seen"
-    return Gate("speed", artifact["id"], ratio, 1.0, "x", passed, reason, judged=unjudged is None)
+    if why:
+        reason = f"not judged: {why}; {ratio:.2f}{shown} times PyTorch's speed was seen"
+    return Gate("speed", artifact["id"], ratio, 1.0, "x", passed, reason, judged=why is None)
 
 
 def recommend(
@@ -219,7 +219,7 @@ def _why_not(artifact: dict[str, Any], fastest_fp32: str) -> str:
         return f"failed its gates ({shown} {fastest_fp32}'s speed)"
     if over := [b for b in artifact["budgets"] if not b["kept"]]:
         return f"is over the budget of {over[0]['limit']:g} {over[0]['unit']}"
-    if why := sentence.unjudged(interval, None):
+    if why := unjudged(interval, None):
         return f"is not provably faster than {fastest_fp32}: {why}"
     if interval and interval[0] <= 1.0 <= interval[1]:
         return f"is not distinguishable from {fastest_fp32} in speed ({shown})"

@@ -159,11 +159,14 @@ class _Trainer:
             self.epoch_end_s = perf_counter() - ended
             clock += self.epoch_end_s  # no training image went through
             last = at.stage == len(self.job.stages) - 1
-            if last and self.patience and at.since_best >= self.patience:
-                self.note(f"stopped early: no better validation accuracy for {at.since_best} epochs")
+            left = at.epoch < self.ends[at.stage]
+            if left and last and self.patience and at.since_best >= self.patience:
+                self.note(
+                    f"stopped early: neither validation accuracy nor loss got better for {at.since_best} epochs"
+                )
                 at.stage = len(self.job.stages)
                 break
-            if at.epoch < self.ends[at.stage]:
+            if left:
                 self.stop.check()
         else:
             at.stage += 1

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_tl.target.machine import ROOT
 
+WIDEST = 2.0  # an interval whose ends are further apart than this factor says nothing that a person can use
 MOST = 0.2  # of the cores allowed: beyond that a speed is not this machine's
 
 
@@ -71,3 +73,12 @@ def busy(conditions: dict[str, Any] | None) -> str | None:
         return None
     text = f"other programs used {others:.1f} of {cores:.0f} cores"
     return text + (f", the hypervisor kept {stolen:.1f}" if stolen > 0.05 * cores else "")
+
+
+def unjudged(interval: Sequence[float] | None, conditions: dict[str, Any] | None) -> str | None:
+    """Why a speed with this 95 % `interval`, a ratio, says nothing about this machine; None where it does."""
+    if taken := busy(conditions):
+        return f"this machine is busy ({taken})"
+    if interval and interval[1] > WIDEST * interval[0]:
+        return f"its interval is [{interval[0]:,.1f}, {interval[1]:,.1f}], this machine is busy or unsteady"
+    return None

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from edge_tl.host.bundling import sentence, verdict
+from edge_tl.host.bundling import verdict
 from edge_tl.target import report
+from edge_tl.target.timing import others
 
 QUIET = {"before": {"load1": 0.4}, "during": {"others": 0.05, "stolen": 0.0, "cores": 2.0}}
 BUSY = {"before": {"load1": 9.0}, "during": {"others": 1.3, "stolen": 0.2, "cores": 2.0}}
@@ -98,5 +99,5 @@ def test_the_load_is_in_the_report():
 
 
 def test_a_machine_that_does_not_tell_is_not_called_busy():
-    assert sentence.unjudged([2.0, 2.5], None) is None
-    assert sentence.unjudged(None, {"during": None}) is None
+    assert others.unjudged([2.0, 2.5], None) is None
+    assert others.unjudged(None, {"during": None}) is None

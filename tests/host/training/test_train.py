@@ -298,9 +298,18 @@ def test_it_stops_early_and_says_so(make: Make, tmp_path: Path):
     notes: list[str] = []
     end = fit(replace(job, val_labels=answers), tmp_path, key="k", note=notes.append)
     assert len(end.history) == 2
-    assert notes == ["stopped early: no better validation accuracy for 2 epochs"]
+    assert notes == ["stopped early: neither validation accuracy nor loss got better for 2 epochs"]
     again = fit(replace(make("full", epochs=6, lr=1e-9, patience=2), val_labels=answers), tmp_path, key="k")
     assert len(again.history) == 2  # it does not go on when it is asked again
+
+
+def test_all_epochs_are_no_early_stop(make: Make, tmp_path: Path):
+    """Patience ends in the last epoch: nothing was left out."""
+    job = make("full", epochs=2, lr=1e-9, patience=2)
+    answers = inference.logits(job.model, job.val, job.contract, torch.device("cpu")).argmax(1).numpy()
+    notes: list[str] = []
+    end = fit(replace(job, val_labels=answers), tmp_path, key="k", note=notes.append)
+    assert (len(end.history), notes) == (2, [])
 
 
 def test_it_stops_by_itself_where_nothing_gets_better(make: Make, tmp_path: Path):
