@@ -34,7 +34,7 @@ _SYSTEMS_OWN = frozenset(
     ["thumbs.db", "desktop.ini", ".ds_store", "ehthumbs.db", "picasa.ini", ".picasa.ini"]
 )
 _NO_CLASS = frozenset(["__MACOSX", "__pycache__"])
-_FIRST_BYTES = 32
+FIRST_BYTES = 32
 _MAGIC = re.compile(
     rb"\xff\xd8\xff"  # JPEG, MPO
     rb"|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP"
@@ -165,7 +165,7 @@ def _place(path: Path, found: Listed) -> None:
         found.images.append(path)
     else:
         with path.open("rb") as file:
-            first = file.read(_FIRST_BYTES)
+            first = file.read(FIRST_BYTES)
         (found.images if looks_like_image(first) else found.others).append(path)
 
 

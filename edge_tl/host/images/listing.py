@@ -19,7 +19,7 @@ from edge_tl.host.images.classes import Found, Row, check_spellings, from_folder
 from edge_tl.host.images.data import Listing, Sample, need_two, sources
 from edge_tl.target.errors import BadInput
 from edge_tl.target.files import sha256_file
-from edge_tl.target.folders import class_folders
+from edge_tl.target.folders import class_folders, kinds
 from edge_tl.target.layout import split_of, split_words
 from edge_tl.target.machine import cores_allowed
 from edge_tl.target.names import check_label, encodable
@@ -27,6 +27,7 @@ from edge_tl.target.reading import patiently
 from edge_tl.target.text import printable
 
 _CHUNK = 64
+_NO_BYTES = "a link or a sparse file in a shard, which is read in place: write the shard with its content"
 
 
 def scan(
@@ -147,15 +148,20 @@ def _from_shards(paths: Iterable[Path]) -> Found:
     with ThreadPoolExecutor(cores_allowed()) as pool:
         indices = list(pool.map(lambda file: patiently(str(file), partial(shards.index, file)), files))
     rows: list[Row] = []
-    for file, images in zip(files, indices, strict=True):
+    left_out: list[dict[str, str]] = []
+    others: list[Path] = []
+    for file, indexed in zip(files, indices, strict=True):
         path = file.relative_to(root) if file.is_relative_to(root) else file.absolute()
         split = _split_of_shard(path)
-        for member, label in images:
+        left_out += [{"path": encodable(f"{path}!{name}"), "reason": _NO_BYTES} for name in indexed.closed]
+        others += [Path(f"{path}!", name.lstrip("/")) for name in indexed.others]
+        for member, label in indexed.images:
             label = shards.named(label, names, member)
             rows.append(Row(f"{path}!{member.name}", label, split, member=(member.offset, member.size)))
     present = {row.label for row in rows}
     order = [name for name in names or () if name in present]
-    return Found(root, order + _in_order(present.difference(order)), rows)
+    labels = order + _in_order(present.difference(order))
+    return Found(root, labels, rows, left_out, not_images=kinds(others))
 
 
 def _split_of_shard(path: Path) -> str | None:

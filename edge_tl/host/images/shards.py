@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from edge_tl.target.errors import BadInput
-from edge_tl.target.folders import IMAGE_SUFFIXES
+from edge_tl.target.folders import FIRST_BYTES, IMAGE_SUFFIXES, looks_like_image
 from edge_tl.target.names import LONGEST_LABEL
 from edge_tl.target.reading import passing
 from edge_tl.target.text import printable
@@ -136,20 +136,38 @@ def refuse_compressed(path: Path) -> None:
         )
 
 
-def index(shard: Path) -> list[tuple[Member, str]]:
-    """Every image of `shard` with its label, in the order of the tar; one pass over the headers.
+@dataclass(frozen=True)
+class Indexed:
+    """The `images` of a shard with their labels, in the order of the tar; names of what was not used: `closed`, members
+    that have no bytes of their own here (links, sparse files), and `others`, which are no sample's image or label."""
 
-    The label is the text of the sample's .cls, or `label`, `class` or `cls` of its .json. Links, sparse and hidden
-    members and samples with neither image nor label are passed over. Raises `BadInput` naming shard and sample,
-    `OSError` when the shard cannot be read now.
+    images: list[tuple[Member, str]]
+    closed: list[str]
+    others: list[str]
+
+
+def index(shard: Path) -> Indexed:
+    """Every image of `shard` with its label; one pass over the headers.
+
+    The label is the text of the sample's .cls, or `label`, `class` or `cls` of its .json. The image is told by its
+    name; in a sample with a label and no such name, by its first bytes. Hidden members are passed over. Raises
+    `BadInput` naming shard and sample, `OSError` when the shard cannot be read now.
     """
     images: dict[str, dict[str, Member]] = defaultdict(dict)
+    unnamed: dict[str, dict[str, Member]] = defaultdict(dict)
+    closed: list[str] = []
+    others: list[str] = []
     texts: dict[str, dict[str, str]] = defaultdict(dict)
     try:
         with shard.open("rb") as file:
             for info in _headers(shard, file):
-                parts = _KEY.fullmatch(info.name)
-                if not parts or not info.isreg() or info.issparse() or _hidden(info.name):
+                if info.isdir() or _hidden(info.name):
+                    continue
+                if not info.isreg() or info.issparse():
+                    closed.append(info.name)
+                    continue
+                if not (parts := _KEY.fullmatch(info.name)):
+                    others.append(info.name)
                     continue
                 key, extension = parts[1], parts[2].lower()
                 text = extension in ("cls", "json")
@@ -169,6 +187,10 @@ def index(shard: Path) -> list[tuple[Member, str]]:
                     label = _label(shard, info.name, file.read(info.size), extension)
                     if label is not None:
                         texts[key][extension] = label
+                elif info.size <= LARGEST_IMAGE and _is_image(file, info):
+                    unnamed[key][extension] = Member(shard, info.offset_data, info.size, info.name)
+                else:
+                    others.append(info.name)
     except (
         tarfile.TarError,
         OSError,
@@ -179,16 +201,27 @@ def index(shard: Path) -> list[tuple[Member, str]]:
         if passing(error):
             raise
         raise BadInput(f"cannot read shard {shard}: {error}. Copy or write it again, uncompressed.") from None
+    for key, found in unnamed.items():
+        if key in texts and key not in images:
+            images[key] = found
+        else:
+            others += [member.name for member in found.values()]
     if unlabelled := [key for key in images if key not in texts]:
         raise BadInput(
             f"{shard}: {unlabelled[0]!r} has an image but no label. Add a .cls, or a .json with the key label."
         )
     if empty := [key for key in texts if key not in images]:
         raise BadInput(f"{shard}: {empty[0]!r} has a label but no image. Add an image, or remove the label.")
-    return [
+    labelled = [
         (_one_image(shard, key, found), texts[key].get("cls") or texts[key]["json"])
         for key, found in images.items()
     ]
+    return Indexed(sorted(labelled, key=lambda pair: pair[0].offset), closed, others)
+
+
+def _is_image(file: BinaryIO, info: tarfile.TarInfo) -> bool:
+    file.seek(info.offset_data)
+    return looks_like_image(file.read(min(info.size, FIRST_BYTES)))
 
 
 def class_names(folders: list[Path]) -> list[str] | None:

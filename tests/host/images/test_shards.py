@@ -212,7 +212,7 @@ def test_labels_come_from_cls_or_json_and_names_from_classes_txt(tmp_path: Path)
     ]
     shard = pack(tmp_path / "x.tar", parts)
     want = ["2", "0", "zebra", "2", "2", "zebra", "0"]
-    assert [label for _, label in shards.index(shard)] == want
+    assert [label for _, label in shards.index(shard).images] == want
     assert scan(shard).labels == ["0", "2", "zebra"]
     (tmp_path / "classes.txt").write_text("zebra\nnothing\ncat\n\n")
     with pytest.raises(
@@ -305,7 +305,7 @@ def test_links_sparse_hidden_and_escaping_members_do_no_harm(tmp_path: Path):
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_a_cut_shard_never_loses_images_silently(tmp_path: Path, form: int):
     whole = pack(tmp_path / "whole.tar", samples(0, 5), format=form).read_bytes()
-    end = max(m.offset + m.size for m, _ in shards.index(tmp_path / "whole.tar"))
+    end = max(m.offset + m.size for m, _ in shards.index(tmp_path / "whole.tar").images)
     shard = tmp_path / "cut.tar"
     for size in sorted({0, 1, 100, 511, *range(512, end, 512), *range(700, end, 997), end}):
         shard.write_bytes(whole[:size])
@@ -332,7 +332,7 @@ def test_damaged_shards_are_refused_or_read_but_never_break(
     whole = pack(shard, samples(0, 5)).read_bytes()
     shard.write_bytes(whole[:at] + junk + whole[at + len(junk) :])
     with contextlib.suppress(BadInput):
-        assert sum(len(member.read_bytes()) for member, _ in shards.index(shard)) < len(whole)
+        assert sum(len(member.read_bytes()) for member, _ in shards.index(shard).images) < len(whole)
 
 
 def test_a_header_that_points_back_ends(tmp_path: Path):
@@ -352,7 +352,7 @@ def test_a_header_that_points_back_ends(tmp_path: Path):
 
 def test_a_shard_that_became_shorter_is_no_image(tmp_path: Path):
     shard = pack(tmp_path / "x.tar", samples(0, 4))
-    member = shards.index(shard)[-1][0]
+    member = shards.index(shard).images[-1][0]
     shard.write_bytes(shard.read_bytes()[: member.offset + 10])
     with pytest.raises(OSError, match=r"ends at 10 of"):
         member.read_bytes()
@@ -447,3 +447,33 @@ def test_an_image_is_hashed_a_piece_at_a_time(tmp_path: Path):
     assert member.sha256() == hashlib.sha256(content).hexdigest()
     with pytest.raises(OSError, match="the shard ends"):
         shards.Member(shard, info.offset_data, info.size + 50_000, "b.bin").sha256()
+
+
+def test_images_under_other_names_are_used_and_what_is_passed_over_is_counted(tmp_path: Path):
+    """Twitter's `.jpg_large` was no image by its name, and a link left no trace."""
+    members = [("0.jpg_large", picture(0)), ("0.cls", b"a"), ("1.png", picture(1)), ("1.cls", b"b")]
+    members += [("2.jpg_large", picture(2)), ("2.cls", b"b"), ("3.png", picture(3)), ("3.cls", b"a")]
+    members += [("1.mask", picture(9)), ("1.txt", b"P4 a caption"), ("README", b"x"), ("3.npy", b"y")]
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        link = tarfile.TarInfo("4.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "1.png"
+        tar.addfile(link)
+    listing = scan(tmp_path)
+    used = [(s.path, listing.labels[s.label]) for s in listing.samples]
+    assert sorted(used) == [
+        ("a.tar!0.jpg_large", "a"),
+        ("a.tar!1.png", "b"),
+        ("a.tar!2.jpg_large", "b"),
+        ("a.tar!3.png", "a"),
+    ]
+    assert [each["path"] for each in listing.left_out] == ["a.tar!4.png"]
+    assert sum(each["n"] for each in listing.not_images) == 4
+    assert {each["example"] for each in listing.not_images} >= {
+        "a.tar!/3.npy",
+        "a.tar!/1.mask",
+        "a.tar!/README",
+    }
