@@ -40,6 +40,7 @@ def report(
         raise BadInput(
             f"no such run or bundle: {run_or_bundle}. Give the folder that `edge-tl finetune` or `export` wrote."
         )
+    _check_out(folder, run_or_bundle)
     if (run_or_bundle / bundles.RECORD).is_file():
         record = bundles.read_report(run_or_bundle)
         try:
@@ -71,3 +72,29 @@ def report(
         as_json=json,
         then=f"next: open {folder / 'report.html'}",
     )
+
+
+def _check_out(out: Path, source: Path) -> None:
+    """Raises `BadInput` where a report would be written over what is not known to be one of ours."""
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"--out {out}: a file is there. Choose a folder.")
+    if not out.is_dir() or out.samefile(source):
+        return
+    page, text = out / "report.html", out / "report.md"
+    for file, ours in ((page, _is_page(page)), (text, _is_page(page) and _begins(text, b"# "))):
+        if (file.exists() or file.is_symlink()) and not ours:
+            raise BadInput(
+                f"--out {out}: {file.name} is there, and nothing says that edge-tl made it. Choose another folder."
+            )
+
+
+def _is_page(file: Path) -> bool:
+    return _begins(file, b"<!doctype html>", " · edge-tl</title>".encode())
+
+
+def _begins(file: Path, start: bytes, soon: bytes = b"") -> bool:
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        head = opened.read(4096)
+    return head.startswith(start) and soon in head

@@ -198,3 +198,29 @@ def test_other_families_of_the_zoo_export_and_quantize(name: str, tmp_path: Path
         runtime = open_runtime(tmp_path / artifact)
         assert runtime.precision == "int8"
         assert runtime(batch(5)).shape == (5, 3)
+
+
+def test_an_opset_that_fails_at_another_batch_size_is_told_in_its_reason_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime writes what it raises in red as well, while the export goes on with the next."""
+    kinds, helper = onnx.TensorProto, onnx.helper
+    two = onnx.numpy_helper.from_array(np.ones((2, 12), np.float32), "two")  # the batch it was traced with
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["images"], ["flat"]),
+            helper.make_node("Add", ["flat", "two"], ["logits"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("images", kinds.FLOAT, ["batch", 3, 2, 2])],
+        [helper.make_tensor_value_info("logits", kinds.FLOAT, ["batch", 12])],
+        [two],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    faults: dict[str, str] = {}
+    example = np.ones((3, 3, 2, 2), np.float32)
+    answer = np.ones((3, 12), np.float32)
+    assert export._lowest(model, tmp_path / "x.onnx", Preprocess(), ["a"], example, answer, faults) is None
+    assert len(faults) == 6
+    assert "while running Add node" in faults["opset 18"]
+    assert "onnxruntime" not in capfd.readouterr().err

@@ -7,6 +7,7 @@ ones are moved or removed: a person's own `.old-photos` is not ours.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from edge_tl.target.errors import EdgeTLError
 from edge_tl.target.files import fsync_folder
 
 MARK = ".made-by-edge-tl"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MOVING, _MOVED = ".replaced-", ".old-"
 
 

@@ -7,6 +7,7 @@ record, `compare.html` and `compare.svg` the pictures.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ from edge_tl.host.comparison.pareto import Budget, Point
 from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.settings import Recipe
 from edge_tl.target.errors import BadInput
-from edge_tl.target.files import write_json
+from edge_tl.target.files import read_json, write_json
 from edge_tl.target.timing.bench import QUICK, Effort
 
 RECORD, PAGE, PLOT = "compare.json", "compare.html", "compare.svg"
 FILES = (study.TRIALS, timing.FOLDER, RECORD, PAGE, PLOT)
-SCHEMA_VERSION = 1
+SCHEMA_VERSION, KIND = 1, "comparison"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def compare(
         zoo.check_name(name)
     wanted = {c.name: _recipe(plan, c) for c in plan.grid.combinations()}
     # Optuna names its journal's locks after it, each with a random ending.
-    checkpoint.claim(out, (*FILES, *(path.name for path in out.glob(f"{study.JOURNAL}*"))))
+    checkpoint.claim(out, (*FILES, *(path.name for path in out.glob(f"{study.JOURNAL}*"))), _is_ours)
     contest = study.open_contest(
         plan.grid,
         wanted,
@@ -93,6 +94,17 @@ def compare(
         "page": str(out / PAGE),
         "plot": str(out / PLOT) if drawn else None,
     }
+
+
+def _is_ours(out: Path) -> bool:
+    """Whether the folder is a comparison, or what one that runs or was stopped has made: a `compare.svg` alone is
+    somebody's."""
+    with suppress(BadInput):
+        if (out / RECORD).is_file() and read_json(out / RECORD).get("kind") == KIND:
+            return True
+    trial_folders = [path for path in (out / study.TRIALS).glob("*") if not path.name.startswith(".")]
+    begun = (out / study.TRIALS).is_dir() and not trial_folders  # another process makes its first trial
+    return begun or any(out.glob(f"{study.JOURNAL}*")) or any(map(checkpoint.is_ours, trial_folders))
 
 
 def judge(rows: list[dict[str, Any]], budget: Budget) -> dict[str, Any]:
@@ -134,7 +146,7 @@ def _record(
     facts = provenance.provenance(recipe)
     return {
         "schema_version": SCHEMA_VERSION,
-        "kind": "comparison",
+        "kind": KIND,
         "name": contest.out.resolve().name,
         "study": contest.study.study_name,
         "trials": rows,

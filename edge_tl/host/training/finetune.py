@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from edge_tl.host import accelerator, checkpoint, keeping, processes, zoo
+from edge_tl.host.bundling.publish import FULL, named
 from edge_tl.host.images import data, listing
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.images.survey import survey
@@ -233,9 +234,14 @@ def _alone(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> Iterato
         yield
         return
     checkpoint.claim(run, RUN_FILES, checkpoint.is_ours)
-    with one_writer(run):
-        _claim(run, recipe, resumed, overwrite)
-        yield
+    try:
+        with one_writer(run):
+            _claim(run, recipe, resumed, overwrite)
+            yield
+    except OSError as error:
+        if error.errno not in FULL:  # it may be about what was read
+            raise
+        raise named(run, error) from error
 
 
 def _claim(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.target.errors import BundleError, MissingExtra
+from edge_tl.target.errors import BundleError, EdgeTLError, MissingExtra
 from edge_tl.target.machine import has_vnni
 from edge_tl.target.runtimes.seam import (
     Logits,
@@ -33,7 +33,7 @@ from edge_tl.target.runtimes.seam import (
 )
 
 _SUFFIX = "ExecutionProvider"
-_ERROR = 3  # of its levels, from verbose (0) to fatal (4)
+_ERROR, _FATAL = 3, 4  # of its levels, which begin at verbose (0)
 _INT8 = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger")
 _KINDS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
@@ -50,16 +50,23 @@ def offered() -> Offer:
 
 class OnnxRuntime:
     """A session on one provider. `check` finds out what ran; without it nothing is known about other devices than
-    the CPU."""
+    the CPU. `quiet`: ONNX Runtime does not write on stderr what it raises as well."""
 
     name = "onnxruntime"
 
     def __init__(
-        self, path: Path, *, device: str = "CPU", threads: int, allow_fallback: bool = False
+        self,
+        path: Path,
+        *,
+        device: str = "CPU",
+        threads: int,
+        allow_fallback: bool = False,
+        quiet: bool = False,
     ) -> None:
         self.version = library().__version__
         self.device = self._asked = offered().choose(device)
         self.threads, self._path, self._allow_fallback = threads, path, allow_fallback
+        self._level = _FATAL if quiet else _ERROR
         self._fallback: dict[str, Any] | None = None
         self._session = self._open()
         self._input = self._session.get_inputs()[0]
@@ -122,7 +129,13 @@ class OnnxRuntime:
         with tempfile.TemporaryDirectory() as folder:
             session = self._open(str(Path(folder) / "profile"))
             session.run(None, {self._input.name: np.zeros(size, np.float32)})
-            events = json.loads(Path(session.end_profiling()).read_text())
+            try:
+                events = json.loads(Path(session.end_profiling()).read_text())
+            except (OSError, ValueError):  # a full disk cuts it off, and ONNX Runtime does not say so
+                raise EdgeTLError(
+                    f"ONNX Runtime's profile in {Path(folder).parent} is not whole, so what ran is not known. Free "
+                    "some space there, or set TMPDIR to a folder that has some, and run again."
+                ) from None
         ran = [event for event in events if event.get("args", {}).get("op_name")]
         return [
             {
@@ -144,7 +157,7 @@ class OnnxRuntime:
         installed = library()
         options = installed.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
-        options.log_severity_level = _ERROR
+        options.log_severity_level = self._level
         # Without VNNI, x86 kernels of UINT8 x INT8 add in 16 bits and saturate; this takes those of UINT8 x UINT8,
         # which do not (onnxruntime_session_options_config_keys.h). With VNNI nothing saturates; ONNX Runtime obeys all
         # the same, and a call takes up to twice as long.

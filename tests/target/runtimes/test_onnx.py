@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edge_tl.target.errors import BadInput, BundleError, FellBack
+from edge_tl.target.errors import BadInput, BundleError, EdgeTLError, FellBack
 from edge_tl.target.runtime import open_runtime, ran
 from edge_tl.target.runtimes import onnx
 from edge_tl.target.runtimes.onnx import OnnxRuntime
@@ -232,3 +232,18 @@ def test_warnings_of_its_start_are_not_shown_and_errors_are() -> None:
         "another library's line",
         "later",
     ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits as POSIX has them")
+def test_a_profile_that_a_full_disk_cut_off_is_a_sentence(assets: Path) -> None:
+    resource, signals = pytest.importorskip("resource"), pytest.importorskip("signal")
+    runtime = OnnxRuntime(assets / "tiny.onnx", threads=1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signals.signal(signals.SIGXFSZ, signals.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))
+    try:
+        with pytest.raises(EdgeTLError, match=r"profile in .* is not whole.*Free some space there"):
+            _ = runtime.precision
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signals.signal(signals.SIGXFSZ, ignored)
