@@ -40,8 +40,9 @@ MOST_PIXELS = (
     64 << 20
 )  # bytes of goldens whose size is not the contract's: enough to show that it was altered
 
-# What a runtime may open by itself beside the file it is given.
-_OPENED_BESIDE = (".onnx", ".xml", ".bin", ".data", ".ort")
+# What may lie beside the models: what people and edge-tl write about a bundle. A runtime could read anything else.
+_ABOUT = (".json", ".md", ".html", ".txt", ".csv", ".svg", ".png", ".jpg", ".jpeg")
+_ABOUT_NAMES = ("readme", "license", "notice", "thumbs.db", "desktop.ini")
 _AGAIN = "Copy the bundle again, or export again."
 
 
@@ -257,15 +258,20 @@ def _check_files(root: Path, facts: BundleRecord) -> None:
         raise BundleError(f"{root / RECORD}: golden file {bare[0]!r} has no hash. {_AGAIN}")
     if extra := sorted(listed - stored):
         raise BundleError(f"{root / RECORD}: golden file {extra[0]!r} is none of its images. {_AGAIN}")
-    for file in facts.files:
+    for file in dict.fromkeys(facts.files):  # hashed once, however often it is listed
         check_file(root, file)
-    known = {file.path for file in facts.files}
+    known = {RECORD, *(file.path for file in facts.files)}
     for entry in sorted(root.iterdir()):
-        if entry.suffix.lower() in _OPENED_BESIDE and entry.name not in known:
+        if entry.name not in known and not _is_about(entry) and not entry.is_dir():
             raise BundleError(
                 f"{entry} lies beside the models and is none of the bundle's files: a runtime could read it. Move it "
                 "elsewhere."
             )
+
+
+def _is_about(entry: Path) -> bool:
+    name = entry.name.lower()
+    return name.startswith(".") or name in _ABOUT_NAMES or entry.suffix.lower() in _ABOUT
 
 
 def _check_model_file(bundle: Bundle, artifact: Artifact) -> None:

@@ -20,6 +20,9 @@ KEY = "edge_tl"
 _MOST_JSON = 16 << 20
 _MOST_XML = 256 << 20
 _DEPTH = 32  # of graphs in graphs
+_MOST_FIELDS = (
+    2 << 20
+)  # of an ONNX file; a big one has some ten thousand, and more take minutes to walk through
 
 Buffer = mmap.mmap | bytes
 
@@ -62,11 +65,12 @@ def _of_onnx(path: Path) -> str | None:
     if not path.stat().st_size:
         raise ValueError("it is empty")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        _only_inside(content, 0, len(content), "Model", 0)
+        left = iter(range(_MOST_FIELDS))
+        _only_inside(content, 0, len(content), "Model", 0, left)
         found = []
-        for number, start, end in _fields(content, 0, len(content)):
+        for number, start, end in _fields(content, 0, len(content), left):
             if number == _METADATA:
-                entry = {field: content[a:b] for field, a, b in _fields(content, start, end)}
+                entry = {field: content[a:b] for field, a, b in _fields(content, start, end, left)}
                 if entry.get(1) in (KEY.encode(), f"model_info {KEY}".encode()):
                     found.append(entry.get(2, b""))
         if len(found) > 1 or any(len(text) > _MOST_JSON for text in found):
@@ -74,23 +78,30 @@ def _of_onnx(path: Path) -> str | None:
         return found[0].decode() if found else None
 
 
-def _only_inside(content: Buffer, start: int, end: int, message: str, depth: int) -> None:
+def _only_inside(
+    content: Buffer, start: int, end: int, message: str, depth: int, left: Iterator[int]
+) -> None:
     """Raises `ValueError` for a tensor that lies in another file."""
     if depth > _DEPTH:
         raise ValueError(f"its graphs are nested more than {_DEPTH} deep")
-    for number, a, b in _fields(content, start, end):
+    for number, a, b in _fields(content, start, end, left):
         if message == "Tensor":
             if number == _EXTERNAL or (number == _LOCATION and a != 0):
                 raise ValueError("it has weights in another file, which no hash of the bundle covers")
         elif below := _MESSAGES[message].get(number):
-            _only_inside(content, a, b, below, depth + 1)
+            _only_inside(content, a, b, below, depth + 1, left)
 
 
-def _fields(content: Buffer, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number, start and end of every field of a message; of a number that is no bytes, the number twice."""
+def _fields(content: Buffer, start: int, end: int, left: Iterator[int]) -> Iterator[tuple[int, int, int]]:
+    """Number, start and end of every field of a message; of a number that is no bytes, the number twice. `left` has an
+    item for each field that may still be read."""
     at = start
     while at < end:
+        if next(left, None) is None:
+            raise ValueError(f"it has more than {_MOST_FIELDS} fields")
         key, at = _varint(content, at, end)
+        if key >= 1 << 32:  # of which a runtime's reader keeps 32 bits: another field than was read here
+            raise ValueError("it is no ONNX file")
         kind, number = key & 7, key >> 3
         if kind == 0:
             value, at = _varint(content, at, end)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,6 +22,7 @@ LIMITS = ("device_max_abs_diff", "golden_agreement", "max_drop_pp")
 SUFFIXES = {"onnxruntime": ".onnx", "openvino": ".xml"}
 MOST_CLASSES = 100_000
 MOST_GOLDENS = 1000
+MOST_ARTIFACTS = 32  # a runtime and a precision each
 _MOST_BYTES = 1 << 36
 _FAMILIES = {"onnxruntime": "onnx", "openvino": "openvino"}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -130,6 +132,8 @@ class GoldenRecord:
         images = tuple(inside(fields, "images", name) for name in fields.texts("images"))
         if not 1 <= len(images) <= MOST_GOLDENS or len(set(images)) != len(images):
             raise fields.fault("images", f"1 to {MOST_GOLDENS} different paths")
+        if len(fields.items("files")) > MOST_GOLDENS + 2:
+            raise fields.fault("files", f"a list of at most {MOST_GOLDENS + 2} files")
         return cls(images, tuple(FileRecord.from_json(part) for part in fields.parts("files")))
 
 
@@ -164,9 +168,9 @@ class BundleRecord:
             raise BundleError(f"{where}: {error}") from None
         for key in contract.to_json():  # whose defaults are for people, not for records
             fields.part("preprocess").value(key)
+        if not 1 <= len(fields.items("artifacts")) <= MOST_ARTIFACTS:
+            raise fields.fault("artifacts", f"a list of at least one artifact, {MOST_ARTIFACTS} at most")
         artifacts = tuple(ArtifactRecord.from_json(part) for part in fields.parts("artifacts"))
-        if not artifacts:
-            raise fields.fault("artifacts", "a list of at least one artifact")
         if steers(fields.text("name")):
             raise fields.fault("name", "text without control characters")
         recommended = fields.text("recommended") if fields.given("recommended") else None
@@ -198,7 +202,7 @@ class BundleRecord:
                     f"{artifact.proper_id!r}. Do not use this bundle."
                 )
         for what, names in (("artifact", ids), ("file", paths)):
-            if twice := sorted({name for name in names if names.count(name) > 1}):
+            if twice := sorted(name for name, count in Counter(names).items() if count > 1):
                 raise BundleError(f"{where}: {what} {twice[0]!r} is there twice. Do not use this bundle.")
         if self.recommended is not None and self.recommended not in ids:
             raise BundleError(

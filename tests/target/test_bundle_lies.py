@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from edge_tl.target import bundle as bundles
+from edge_tl.target import model_file
 from edge_tl.target.bundle import read_bundle
 from edge_tl.target.errors import BadInput, BundleError
+from edge_tl.target.files import sha256_file
 from edge_tl.target.model_file import facts_of
 from edge_tl.target.predict import open_best, predict
 from edge_tl.target.verify import verify
@@ -42,6 +44,7 @@ def sealed(root: Path, change: Callable[[Record], object], *, contract: bool = T
         (lambda r: r["artifacts"][0].update(id="onnx-int8"), "'onnx-int8' is fp32 of onnxruntime"),
         (lambda r: r["artifacts"][0].update(runtime="openvino"), "the one .xml file"),
         (lambda r: r.update(artifacts=[]), "at least one artifact"),
+        (lambda r: r.update(artifacts=r["artifacts"] * 9), "32 at most"),
         (lambda r: r.update(recommended="onnx-fp64"), "none of its artifacts"),
         (lambda r: r["labels"].pop(), r"float32 6x2"),
         (lambda r: r["labels"].append("newt"), r"float32 6x4"),
@@ -111,7 +114,9 @@ def test_the_lists_of_files_are_sealed(bundle_root: Path, edit: Edit, part: str)
         read_bundle(bundle_root)
 
 
-@pytest.mark.parametrize("name", ["weights.bin", "model.onnx.data", "more.onnx", "MODEL.XML"])
+@pytest.mark.parametrize(
+    "name", ["weights.bin", "model.onnx.data", "more.onnx", "MODEL.XML", "weights.dat", "conv1.weight", "w"]
+)
 def test_what_a_runtime_could_read_and_no_hash_covers(bundle_root: Path, name: str) -> None:
     (bundle_root / name).write_bytes(b"")
     with pytest.raises(BundleError, match=f"{name} lies beside the models"):
@@ -227,6 +232,8 @@ def test_other_labels_than_the_models_own(bundle_root: Path, telling: Callable[.
         (b"\xff", "no ONNX file"),
         (b"\x0b\x0c", "no ONNX file"),  # a group, which protocol buffers no longer have
         (b"\x72\xff\xff\xff\xff\x0f", "no ONNX file"),  # longer than the file
+        # A graph's tag (7) with a bit beyond 32, which protocol buffers drop, and what it would hide.
+        (b"\xba\x80\x80\x80\x10" + _bytes_field(7, _bytes_field(5, b"\x70\x01"))[1:], "no ONNX file"),
         # A graph (7) with a tensor (5) whose data_location (14) is EXTERNAL, and one with external_data (13).
         (_bytes_field(7, _bytes_field(5, b"\x70\x01")), "weights in another file"),
         (_bytes_field(7, _bytes_field(5, _bytes_field(13, b""))), "weights in another file"),
@@ -244,6 +251,34 @@ def test_a_model_file_that_cannot_be_trusted(
     with pytest.raises(BundleError, match=says) as caught:
         read_bundle(bundle_root)
     assert "model.fp32.onnx" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"\x08\x01" * 3000, _bytes_field(14, b"\x08\x01" * 3000)])
+def test_a_model_of_too_many_fields(
+    bundle_root: Path, telling: Callable[..., None], monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """Fifty million took minutes."""
+    monkeypatch.setattr(model_file, "_MOST_FIELDS", 2000)
+    telling(content)
+    with pytest.raises(BundleError, match="more than 2000 fields"):
+        read_bundle(bundle_root)
+
+
+@pytest.mark.parametrize(("times", "says"), [(900, "is there twice"), (20_000, "at most 1002 files")])
+def test_a_file_that_is_listed_often_is_hashed_once(
+    bundle_root: Path, monkeypatch: pytest.MonkeyPatch, times: int, says: str
+) -> None:
+    hashed: list[Path] = []
+
+    def counted(path: Path, **options: Any) -> str:
+        hashed.append(path)
+        return sha256_file(path, **options)
+
+    monkeypatch.setattr(bundles, "sha256_file", counted)
+    sealed(bundle_root, lambda r: r["golden"]["files"].extend(r["golden"]["files"][:1] * times))
+    with pytest.raises(BundleError, match=says):
+        read_bundle(bundle_root)
+    assert len(hashed) == len(set(hashed))
 
 
 def test_an_ir_that_says_other_labels_or_declares_entities(bundle_root: Path, reseal: Edit) -> None:
