@@ -6,6 +6,7 @@ Importing it must not import PyTorch or a runtime: a verb imports its room when 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from typing import Annotated, NoReturn
@@ -28,7 +29,7 @@ from edge_tl.cli import (
     slim,
     streams,
 )
-from edge_tl.cli.console import complain
+from edge_tl.cli.console import complain, say
 from edge_tl.cli.grouped import HELP
 from edge_tl.target.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EdgeTLError, MissingExtra
 
@@ -94,15 +95,19 @@ def main(arguments: list[str] | None = None) -> None:
                 raise KeyboardInterrupt
             sys.exit(code if isinstance(code, int) else 0)
         except (KeyboardInterrupt, typer.Abort):
-            _interrupted()
+            _interrupted(arguments)
         except Exception as error:
             if interrupt.heard:  # what failed while it cleaned up
-                _interrupted()
+                _interrupted(arguments)
             _fail(error, arguments, debug=debug)
 
 
-def _interrupted() -> NoReturn:
-    complain("interrupted. Nothing half-written is left. A training goes on with --resume; run others again.")
+def _interrupted(arguments: list[str]) -> NoReturn:
+    again = ["edge-tl", *arguments]
+    if arguments[:1] == ["finetune"] and "--resume" not in arguments:
+        again.append("--resume")
+    what = "Go on with" if "--resume" in again else "Run it again with"
+    say(f"interrupted. Nothing half-written is left. {what}: {shlex.join(again)}")
     sys.exit(EXIT_INTERRUPTED)
 
 

@@ -29,6 +29,7 @@ def slim(
     """Make a smaller bundle with some of the artifacts, sealed anew."""
     from edge_tl.target import slim as room
     from edge_tl.target.bundle import read_bundle
+    from edge_tl.target.gate import failed_at_export
 
     record = room.slim(read_bundle(bundle), keep, out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
@@ -36,6 +37,9 @@ def slim(
     kept = ", ".join(artifact["id"] for artifact in record["artifacts"])
     text = f"kept {kept}: {size / 1e6:.1f} MB of {was / 1e6:.1f} MB; recommended: {record.get('recommended') or 'none'}"
     if not any(artifact["precision"] == "fp32" for artifact in record["artifacts"]):
-        say("without an fp32 artifact, verify --data has nothing to compare accuracy with")
+        say("warning: without an fp32 artifact, verify --data has nothing to compare accuracy with")
+    for artifact in record["artifacts"]:
+        if said := failed_at_export(record, artifact):
+            say(f"warning: {said}")
     then = f"next: edge-tl verify {out}"
     return finish(record | {"bundle": str(out)}, text, as_json=json, then=then)

@@ -83,7 +83,9 @@ ZOO: dict[str, Row] = {
 def row(name: str) -> Row:
     """Raises `BadInput` for a model that is not in the table."""
     if name not in ZOO:
-        raise BadInput(f"unknown model {name!r}. Choose one of {', '.join(ZOO)}, or {TIMM}NAME.")
+        near = difflib.get_close_matches(name.lower(), ZOO, n=1)
+        nearest = f" Nearest: {near[0]}." if near else ""
+        raise BadInput(f"unknown model {name!r}.{nearest} See `edge-tl models`, or give {TIMM}NAME.")
     return ZOO[name]
 
 

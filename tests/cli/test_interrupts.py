@@ -63,7 +63,7 @@ def test_it_cleans_up_and_exits_130(tmp_path: Path, numbers: list[signal.Signals
         err = process.stderr.read()
     assert process.returncode == 130, err
     assert list(tmp_path.iterdir()) == []
-    assert err.splitlines()[-1].startswith("error: interrupted")
+    assert err.splitlines()[-1].startswith("interrupted. ")
     assert "Traceback" not in err
 
 

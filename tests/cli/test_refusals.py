@@ -333,7 +333,7 @@ def test_an_interrupted_finetune_exits_130_leaves_no_run_and_goes_on(
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, ""), err
-    assert err.splitlines()[-1].startswith("error: interrupted")
+    assert err.splitlines()[-1].startswith("interrupted. ")
     assert "Traceback" not in err
     assert not (tmp_path / "r" / "run.json").exists()
     if number == signal.SIGINT:

@@ -242,7 +242,7 @@ def test_absent_files_folders_and_models_are_refused(tmp_path: Path):
             weights.open_source(SMALL, str(tmp_path / name))
     with pytest.raises(BadInput, match="unknown model 'resnet'") as caught:
         weights.open_source("resnet", "none")
-    assert all(name in str(caught.value) for name in ROWS)
+    assert "Nearest: resnet" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [SMALL, "inception_v3", "squeezenet1_0"])

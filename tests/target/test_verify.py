@@ -219,6 +219,21 @@ def test_unknown_artifact_and_device(bundle_root: Path) -> None:
         verify(bundle, device="TPU9000")
 
 
+@pytest.mark.parametrize("gates", [[{"gate": "loss", "artifact": "onnx-int8", "passed": False}], [1], None])
+def test_what_failed_at_export_is_a_warning(bundle_root: Path, reseal: Edit, gates: Any) -> None:
+    def change(record: dict[str, Any]) -> None:
+        record["gates"] = gates
+        next(a for a in record["artifacts"] if a["id"] == "onnx-int8")["passed"] = False
+
+    reseal(bundle_root, change)
+    bundle = read_bundle(bundle_root)
+    result = verify(bundle, artifacts=["onnx-int8"])
+    assert result["passed"]
+    where = " (loss)" if gates and gates != [1] else ""
+    assert result["warnings"][0].startswith(f"onnx-int8 failed its gates at export{where}:")
+    assert verify(bundle, artifacts=["onnx-fp32"])["warnings"] == []
+
+
 def test_int8_proven_on_other_instructions_is_a_warning(bundle_root: Path, reseal: Edit) -> None:
     from edge_tl.target.machine import int8_isa
 

@@ -153,6 +153,8 @@ def _drop_gate(name: str, measured: dict[str, Any], max_drop: float, where: str)
     )
     if measured["drop_pp"] < 0:
         reason = f"{sentence.change(measured)}{where}, budget {max_drop:g} percentage points"
+    if low <= 0 <= max_drop < measured["drop_pp"]:
+        reason += "; so few images cannot tell it from no loss: give more"
     return Gate("loss", name, measured["drop_pp"], max_drop, "pp", measured["drop_pp"] <= max_drop, reason)
 
 

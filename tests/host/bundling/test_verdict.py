@@ -183,6 +183,16 @@ def test_an_artifact_for_lesser_cpus_is_judged_as_they_compute_it():
     assert "accuracy drop with no more than AVX2 +7.00" in record["artifacts"][1]["reasons"][0]
 
 
+def test_a_drop_that_few_images_cannot_tell_from_none_is_said_so():
+    """It fails all the same: a budget is not kept by measuring less."""
+    row = {"drop_pp": 2.67, "drop_ci_pp": [-2.46, 7.66]}
+    gate = verdict._drop_gate("onnx-int8", row, 0.5, "")
+    assert (gate.passed, gate.judged) == (False, True)
+    assert "so few images cannot tell it from no loss" in gate.reason
+    sure = verdict._drop_gate("onnx-int8", row | {"drop_ci_pp": [0.4, 7.66]}, 0.5, "")
+    assert "so few" not in sure.reason
+
+
 def test_smaller_artifacts_are_shipped_where_a_budget_leaves_no_fp32():
     full, half = artifact("onnx-fp32", True, 2, 1, None), artifact("onnx-fp16", True, 3, 1, None)
     assert verdict.recommend([over(full, 4, 5), over(half, 2, 5)], "onnx-fp32")[0] == "onnx-fp32"
