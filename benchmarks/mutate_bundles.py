@@ -81,7 +81,11 @@ def tried(source: Path, image: Path, kind: str, seal: str, seed: int, scratch: P
     pid = os.fork()
     if not pid:
         os.close(reader)
-        _child(source, image, kind, seal, seed, folder, writer)
+        try:
+            _child(source, image, kind, seal, seed, folder, writer)
+        except BaseException:  # the parent's own cleaning up is not for this process
+            traceback.print_exc()
+            os._exit(3)
     os.close(writer)
     with os.fdopen(reader, "rb") as stream:
         died = _ended(pid)

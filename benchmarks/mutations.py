@@ -137,7 +137,10 @@ def _judged(mutant: Mutant, seal: str, before: Record, path: tuple[Any, ...]) ->
 
 
 def _same(a: Any, b: Any) -> bool:
-    return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
+    try:
+        return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
+    except RecursionError:  # deeper than any record of ours
+        return False
 
 
 def value(mutant: Mutant, seal: str) -> str:

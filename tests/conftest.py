@@ -19,7 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+# No test asserts how long something takes: an example may wait for a busy machine.
+hypothesis.settings.register_profile("edge-tl", deadline=None)
+hypothesis.settings.load_profile("edge-tl")
 
 REPOSITORY = Path(__file__).parents[1]
 # Sorted, as the package sorts them: an emoji and a space, a decomposed accent (NFD), a composed one (NFC).

@@ -89,7 +89,7 @@ def test_the_result_is_json_with_its_method_and_machine(
     assert result["schema"] == room.SCHEMA
     assert result["kind"] == "latency"
     assert result["harness_floor_us"] > 0
-    assert set(result["conditions"]) == {"before", "after"}
+    assert set(result["conditions"]) == {"before", "during", "after"}
     assert result["machine"]["cores_allowed"] == cores_allowed()
 
 
