@@ -17,7 +17,6 @@ import io
 import json
 import os
 import random
-import re
 import resource
 import shutil
 import sys
@@ -47,31 +46,13 @@ _READABLE = (
 
 
 def telling_bundle(root: Path) -> None:
-    """The tests' tiny bundle, with labels and contract in its models' metadata, as `export` writes them."""
+    """The tests' tiny bundle, whose models tell labels and contract in their metadata, as `export` writes them."""
     spec = importlib.util.spec_from_file_location("tiny", ROOT / "tests" / "target" / "conftest.py")
     assert spec
     assert spec.loader
     tiny = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tiny)
     tiny.build(root)
-    record = json.loads((root / "bundle.json").read_text("utf-8"))
-    facts = json.dumps({key: record[key] for key in ("labels", "preprocess")})
-    for path in root.glob("*.onnx"):
-        with path.open("ab") as file:
-            file.write(_field(14, _field(1, b"model_info edge_tl") + _field(2, facts.encode())))
-    quoted = facts.replace('"', "&quot;")
-    told = f'<model_info><edge_tl value="{quoted}" /></model_info>\n\t</rt_info>\n</net>'
-    for path in root.glob("*.xml"):
-        text = path.read_text("utf-8")
-        path.write_text(re.sub(r"</rt_info>\s*</net>", lambda _: told, text), encoding="utf-8")
-    Mutant(root, random.Random(0), record).write("files")
-
-
-def _field(number: int, content: bytes) -> bytes:
-    length, size = b"", len(content)
-    while size > 127:
-        length, size = length + bytes([size & 127 | 128]), size >> 7
-    return bytes([number << 3 | 2]) + length + bytes([size]) + content
 
 
 def tried(source: Path, image: Path, kind: str, seal: str, seed: int, scratch: Path) -> dict[str, Any]:

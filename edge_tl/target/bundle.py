@@ -275,10 +275,16 @@ def _is_about(entry: Path) -> bool:
 
 
 def _check_model_file(bundle: Bundle, artifact: Artifact) -> None:
-    """Raises `BundleError` where the labels or the contract in a model's own metadata are not the record's."""
+    """Raises `BundleError` where the labels or the contract in a model's own metadata are not the record's, or where it
+    has none, which only version 1 may."""
     said = facts_of(artifact.path)
     if said is None:
-        return
+        if bundle.record["schema_version"] == 1:
+            return
+        raise BundleError(
+            f"{artifact.path.name} says nothing of its labels and preprocessing, so the record's cannot be checked. "
+            "Export again."
+        )
     if said.get("labels") != bundle.labels:
         raise BundleError(
             f"{bundle.root / RECORD}: its labels are not those in {artifact.path.name}. Do not use this bundle."

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +82,7 @@ def build(root: Path) -> None:
     for artifact, files in ARTIFACTS.items():
         for name, asset in files.items():
             shutil.copy(ASSETS / asset, root / name)
-        runtime = open_runtime(root / next(iter(files)))
+        runtime = open_runtime(tell(root / next(iter(files)), LABELS, CONTRACT))
         logits[artifact] = np.concatenate([runtime(pixels[i : i + 1]) for i in range(len(pixels))])
     logits[bundles.REFERENCE] = logits["onnx-fp32"] + np.float32(1e-6)
     np.savez_compressed(root / bundles.GOLDEN_PIXELS, pixels=pixels)
@@ -113,6 +114,32 @@ def build(root: Path) -> None:
             "provenance": {"run": "../run", "seed": 0, "host": {"vnni": has_vnni()}},
         },
     )
+
+
+def tell(path: Path, labels: list[str], contract: Preprocess) -> Path:
+    """Labels and contract in the model's own metadata, as `export` writes them; the onnx package is not needed."""
+    facts = json.dumps({"labels": labels, "preprocess": contract.to_json()})
+    if path.suffix == ".onnx":
+        with path.open("ab") as file:  # fields of a protocol buffer may come in any order
+            file.write(
+                _bytes_field(14, _bytes_field(1, b"model_info edge_tl") + _bytes_field(2, facts.encode()))
+            )
+    else:
+        quoted = facts.replace('"', "&quot;")
+        told = f'<model_info><edge_tl value="{quoted}" /></model_info>\n\t</rt_info>\n</net>'
+        path.write_text(
+            re.sub(r"</rt_info>\s*</net>", lambda _: told, path.read_text("utf-8")), encoding="utf-8"
+        )
+    return path
+
+
+def _bytes_field(number: int, content: bytes) -> bytes:
+    return bytes([number << 3 | 2]) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    more = value >> 7
+    return bytes([value & 127 | 128]) + _varint(more) if more else bytes([value])
 
 
 def limits(own: np.ndarray, expected: np.ndarray, precision: str) -> dict[str, float]:

@@ -20,6 +20,7 @@ from edge_tl.target.files import sha256_file
 from edge_tl.target.model_file import facts_of
 from edge_tl.target.predict import open_best, predict
 from edge_tl.target.verify import verify
+from tests.target.conftest import ASSETS
 
 Edit = Callable[..., None]
 Record = dict[str, Any]
@@ -174,7 +175,7 @@ def test_json_of_any_depth_and_size_is_refused(bundle_root: Path, text: str, say
     assert len(str(caught.value)) < 500
 
 
-# Facts in the model files. The tiny ones are written without; these bytes are a protocol buffer's field 14.
+# Facts in the model files; these bytes are a protocol buffer's field 14.
 
 
 def told(facts: Record | str, key: bytes = b"model_info edge_tl") -> bytes:
@@ -194,11 +195,10 @@ def _varint(value: int) -> bytes:
 
 @pytest.fixture
 def telling(bundle_root: Path, reseal: Edit) -> Callable[..., None]:
-    """`telling(facts)`: the ONNX model's own metadata says so."""
+    """`telling(facts)`: the ONNX model's own metadata says so, and nothing else."""
 
     def write(content: bytes) -> None:
-        with (bundle_root / "model.fp32.onnx").open("ab") as file:
-            file.write(content)
+        (bundle_root / "model.fp32.onnx").write_bytes((ASSETS / "tiny.onnx").read_bytes() + content)
         reseal(bundle_root)
 
     return write
@@ -214,6 +214,16 @@ def test_a_model_that_says_what_the_record_says(bundle_root: Path, telling: Call
     with pytest.raises(BundleError, match=r"preprocessing is not that in model.fp32.onnx"):
         read_bundle(bundle_root)
     assert not verify(read_bundle(bundle_root, contract_unproven=True), artifacts=["onnx-fp32"])["passed"]
+
+
+def test_labels_turned_round_of_models_that_say_nothing(
+    bundle_root: Path, telling: Callable[..., None]
+) -> None:
+    """Without metadata nothing contradicts a record that was sealed anew: it once passed, with other answers."""
+    telling(b"")
+    sealed(bundle_root, lambda r: r["labels"].reverse())
+    with pytest.raises(BundleError, match=r"model.fp32.onnx says nothing of its labels"):
+        read_bundle(bundle_root, contract_unproven=True)
 
 
 def test_other_labels_than_the_models_own(bundle_root: Path, telling: Callable[..., None]) -> None:
@@ -283,7 +293,7 @@ def test_a_file_that_is_listed_often_is_hashed_once(
 
 def test_an_ir_that_says_other_labels_or_declares_entities(bundle_root: Path, reseal: Edit) -> None:
     path = bundle_root / "model.fp32.xml"
-    text = path.read_text("utf-8")
+    text = (ASSETS / "tiny.xml").read_text("utf-8")
     facts = json.dumps({"labels": ["a", "b", "c"], "preprocess": {}}).replace('"', "&quot;")
     info = f'<model_info><edge_tl value="{facts}" /></model_info></rt_info>\n</net>'
     path.write_text(text.replace("</rt_info>\n</net>", info), encoding="utf-8")

@@ -16,6 +16,7 @@ from PIL import Image
 from edge_tl.target.bundle import GOLDEN_LOGITS, read_bundle
 from edge_tl.target.errors import BadInput, BundleError, MissingExtra
 from edge_tl.target.verify import verify
+from tests.target.conftest import CONTRACT, LABELS, tell
 
 Edit = Callable[..., None]
 IDS = ["onnx-fp32", "openvino-fp32", "onnx-int8", "openvino-int8"]
@@ -131,6 +132,9 @@ def test_other_weights_fail_that_artifacts_device_gate(
 ) -> None:
     for target, source in files.items():
         shutil.copy(assets / source, bundle_root / target)
+    model = bundle_root / next(iter(files))
+    if model.suffix != ".bin":
+        tell(model, LABELS, CONTRACT)
     reseal(bundle_root)
     found = failed(verify(read_bundle(bundle_root)))
     assert ("device", name) in found

@@ -17,6 +17,7 @@ from edge_tl.target.bundle import read_bundle
 from edge_tl.target.errors import BadInput
 from edge_tl.target.labelled import labelled_files
 from edge_tl.target.verify import verify
+from tests.target.conftest import ARTIFACTS, CONTRACT, tell
 
 Edit = Callable[..., None]
 LABELS = ["dog", "cat", "eel"]
@@ -87,6 +88,7 @@ def test_a_drop_beyond_the_budget_fails_that_artifact(
         (told / label).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, told / label / f"{i:03d}.png")
     shutil.copy(assets / "other.onnx", bundle_root / "model.int8.onnx")
+    tell(bundle_root / "model.int8.onnx", LABELS, CONTRACT)
     other = answers(assets / "other.onnx", told)
     wrong = sum(label != path.parent.name for path, label in other.items())
     assert wrong > 2
@@ -194,9 +196,15 @@ def test_what_is_no_labelled_folder(bundle_root: Path, labelled: Path, tmp_path:
         verify(bundle, data=tmp_path / "flat")
 
 
-def test_a_class_that_is_named_like_a_split(bundle_root: Path, labelled: Path, reseal: Edit) -> None:
+def test_a_class_that_is_named_like_a_split(
+    bundle_root: Path, labelled: Path, assets: Path, reseal: Edit
+) -> None:
     """Which of two readings is meant, the bundle's labels tell."""
     (labelled / "eel").rename(labelled / "test")
+    for files in ARTIFACTS.values():
+        name, asset = next(iter(files.items()))
+        shutil.copy(assets / asset, bundle_root / name)
+        tell(bundle_root / name, ["dog", "cat", "test"], CONTRACT)
     reseal(bundle_root, lambda record: record.update(labels=["dog", "cat", "test"]))
     found = labelled_files(read_bundle(bundle_root).labels, labelled)
     assert len(found.paths) == 36
