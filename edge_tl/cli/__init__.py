@@ -115,10 +115,13 @@ def _fail(error: Exception, arguments: list[str], *, debug: bool) -> NoReturn:
     streams.settle()
     # A usage error's class is click's or Typer's own, by version.
     if show := getattr(error, "show", None):
-        if given := _given(error, arguments):
-            complain(f"{given}: {_words(error)} See `edge-tl {arguments[0]} --help`.")
-        else:
+        if type(error).__name__ == "NoArgsIsHelpError":  # nothing was typed, and this is the help
             show(file=sys.stderr)
+        else:
+            given = _given(error, arguments)
+            path = getattr(getattr(error, "ctx", None), "command_path", "edge-tl")
+            said = f"{given}: {_words(error)}" if given else _words(error, whole=True)
+            complain(f"{said} See `{path} --help`.")
         sys.exit(EXIT_BAD_INPUT)
     if debug:
         traceback.print_exc()
@@ -137,10 +140,16 @@ def _given(error: Exception, arguments: list[str]) -> str | None:
     return None
 
 
-def _words(error: Exception) -> str:
-    """What the parser says is wrong, as a sentence."""
-    text = str(getattr(error, "message", "")).strip().rstrip(".")
-    return f"{text[:1].lower()}{text[1:]}."
+def _words(error: Exception, *, whole: bool = False) -> str:
+    """What the parser says is wrong, as a sentence; `whole` with the name that it is of, which is not said before."""
+    said = (
+        error.format_message()
+        if whole and hasattr(error, "format_message")
+        else getattr(error, "message", "")
+    )
+    text = " ".join(str(said).split()).rstrip(".")
+    end = "" if text.endswith("?") else "."
+    return f"{text[:1].lower()}{text[1:]}{end}"
 
 
 def _sentence(error: Exception) -> str:

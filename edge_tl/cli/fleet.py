@@ -20,7 +20,7 @@ import typer
 from edge_tl.cli import bench_text
 from edge_tl.cli.console import finish, milliseconds, say
 from edge_tl.cli.grid import grid
-from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
+from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput, MissingExtra
 
 if TYPE_CHECKING:
     from edge_tl.host.fleet.parcel import Tree
@@ -56,7 +56,10 @@ def asked(ctx: typer.Context) -> bool:
 
 def away(ctx: typer.Context) -> int:
     """Run the verb on the devices that were named, and print what came home."""
-    from edge_tl.host.fleet import crew, errand, parcel, targets, wheel
+    try:
+        from edge_tl.host.fleet import crew, errand, parcel, targets, wheel
+    except ModuleNotFoundError as error:  # the verb itself runs without it, on a device
+        raise MissingExtra(f"{error.name}, which --on needs,", "host") from None
 
     given = ctx.params
     verb = str(ctx.info_name)

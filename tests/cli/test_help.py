@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edge_tl import __version__
-from edge_tl.cli import options
+from edge_tl.cli import main, options
 from edge_tl.host.settings import Recipe
 
 Door = Callable[..., Any]
@@ -70,3 +70,23 @@ def test_the_defaults_of_the_help_are_the_recipes() -> None:
             assert shown == f"up-to={value}"
         elif field or key == "seed":
             assert shown == str(value), key
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (["finetune"], "missing argument 'DATA_OR_RECIPE'. See `edge-tl finetune --help`."),
+        (["finetunes", "x"], "no such command 'finetunes'"),
+        (["verify", "b", "--dat", "x"], "no such option: --dat"),
+        (["verify", "b", "c"], "got unexpected extra argument"),
+    ],
+)
+def test_a_usage_error_is_one_line(typed: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(typed)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith(f"error: {words[:20]}")
+    assert words in said
+    assert said.count("\n") == 1
+    assert "--help`." in said

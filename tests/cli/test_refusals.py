@@ -230,7 +230,8 @@ def test_usage_errors_exit_2_without_a_traceback(door: Door, arguments: list[str
     done = door(*arguments)
     assert (done.code, done.out) == (2, "")
     assert "Traceback" not in done.err
-    assert "Usage" in done.err
+    assert done.err.startswith("error: ")
+    assert "--help`." in done.err
 
 
 @pytest.mark.parametrize(
@@ -301,6 +302,16 @@ def test_a_desk_verb_without_its_packages_says_what_to_install(missing: str, ima
     assert done.stderr.splitlines()[-1].endswith('is not installed. Run: pip install "edge-tl[host]"')
     assert missing in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_on_a_device_a_fleet_needs_more_and_says_that_it_is_the_fleet(tmp_path: Path):
+    code = "import sys; sys.modules['yaml'] = None; from edge_tl.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "bench", str(tmp_path), "--on", "nosuchhost"],
+        capture_output=True, text=True, cwd=REPOSITORY, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: yaml, which --on needs, is not installed."), done.stderr
 
 
 @pytest.mark.parametrize("missing", ["openvino", "onnxruntime"])
