@@ -33,6 +33,7 @@ _MATRIX = slice(8, 12)  # from a pixel of the result to one of the image, both f
 _ORDER, _FACTORS = slice(12, 16), slice(16, 19)  # of brightness 0, contrast 1, saturation 2
 _ERASED = slice(19, 23)  # top, left, height, width in pixels of the result
 _COUNT = 23
+PIECE_BYTES = 256 << 20  # of padded float32 pixels; moving and resizing them takes a few times as much
 _GREY = (0.2989, 0.587, 0.114)  # torchvision's weights of R, G, B
 
 
@@ -144,7 +145,27 @@ class OnDevice:
 def augmented(
     images: Sequence[torch.Tensor], rows: Sequence[Sequence[float]], size: int, interpolation: str
 ) -> torch.Tensor:
-    """uint8 `(3, h, w)` of any sizes, on one device, to uint8 `(n, 3, size, size)`, as their rows of numbers say."""
+    """uint8 `(3, h, w)` of any sizes, on one device, to uint8 `(n, 3, size, size)`, as their rows of numbers say.
+
+    Images are padded to each other's size, in pieces of at most `PIECE_BYTES`: a panorama beside a portrait would take
+    gigabytes."""
+    done, start = [], 0
+    while start < len(images):
+        high = wide = 0
+        for end in range(start, len(images)):
+            high, wide = max(high, images[end].shape[1]), max(wide, images[end].shape[2])
+            if end > start and (end + 1 - start) * 3 * high * wide * 4 > PIECE_BYTES:
+                break
+        else:
+            end = len(images)
+        done.append(_piece(images[start:end], rows[start:end], size, interpolation))
+        start = end
+    return torch.cat(done)
+
+
+def _piece(
+    images: Sequence[torch.Tensor], rows: Sequence[Sequence[float]], size: int, interpolation: str
+) -> torch.Tensor:
     device = images[0].device
     high, wide = max(i.shape[1] for i in images), max(i.shape[2] for i in images)
     pixels = torch.zeros(len(images), 3, high, wide, device=device)

@@ -46,7 +46,8 @@ def fit(
     The state is kept in `folder` and gone on from when it is there and belongs to `key`, a digest of everything
     that the result depends on. Raises `BadInput` when a state of something else is there or one image does not fit
     into memory, `EdgeTLError` when the loss is not a number even at half the rate, `OSError` when the disk is full;
-    the last checkpoint is then still whole. An interrupt ends it after a step, with the state of that step kept.
+    the last checkpoint is then still whole. An interrupt ends it after a step, with the state of that step kept; in
+    the last step of an epoch, or while that is judged, with the last checkpoint's.
     """
     if len(job.labels) < processes.count():
         raise BadInput(
