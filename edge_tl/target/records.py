@@ -162,6 +162,8 @@ class BundleRecord:
         reference = fields.part("reference")
         _check_figures(reference)
         fields.part("provenance")
+        if fields.given("gates"):
+            fields.items("gates")
         try:
             contract = Preprocess.from_json(fields.part("preprocess").record)
         except BundleError as error:
@@ -204,6 +206,10 @@ class BundleRecord:
         for what, names in (("artifact", ids), ("file", paths)):
             if twice := sorted(name for name, count in Counter(names).items() if count > 1):
                 raise BundleError(f"{where}: {what} {twice[0]!r} is there twice. Do not use this bundle.")
+        if any(artifact.id == self.recommended and artifact.passed is False for artifact in self.artifacts):
+            raise BundleError(
+                f"{where}: recommended {self.recommended!r} did not pass its gates. Do not use this bundle."
+            )
         if self.recommended is not None and self.recommended not in ids:
             raise BundleError(
                 f"{where}: recommended {self.recommended!r} is none of its artifacts. Do not use this bundle."
@@ -236,7 +242,12 @@ def _files_of(main: str) -> list[str]:
 
 def _check_figures(fields: Fields) -> None:
     """What a person or a program is told about an artifact, where it is told: numbers are numbers or null."""
-    for key in ("accuracy", "drop_pp", "agreement", "max_abs_diff", "speedup", "faster_than_fp32"):
+    for key in ("accuracy", "agreement"):
+        if fields.given(key):
+            fields.number(key, 0, 1)
+    if fields.given("n"):
+        fields.whole("n", 0, 1 << 53)
+    for key in ("drop_pp", "max_abs_diff", "speedup", "faster_than_fp32"):
         if fields.given(key):
             fields.number(key)
     for key in ("drop_ci_pp", "speedup_ci", "faster_than_fp32_ci"):

@@ -18,7 +18,7 @@ import numpy as np
 
 from edge_tl.target import compare
 from edge_tl.target.bundle import REFERENCE, Artifact, Bundle, contract_seal
-from edge_tl.target.errors import BadImage, MissingExtra
+from edge_tl.target.errors import BadImage, BundleError, MissingExtra
 from edge_tl.target.gate import Gate, failed_at_export
 from edge_tl.target.labelled import labelled_files
 from edge_tl.target.machine import identity, int8_isa
@@ -54,6 +54,8 @@ def verify(
     )
     gates = [_pixels_gate(bundle)]
     pixels, host = bundle.golden_pixels(), bundle.golden_logits()
+    for artifact in chosen:
+        _check_limits(artifact, host[artifact.id], host[REFERENCE])
     for done, artifact in enumerate(a for a in chosen if a.id in runtimes):
         progress("gates", done, len(runtimes))
         logits = np.concatenate([runtimes[artifact.id](pixels[i : i + 1]) for i in range(len(pixels))])
@@ -139,6 +141,27 @@ def _pixels_gate(bundle: Bundle) -> Gate:
         else f"{where} decodes or resizes differently here: an image library or the contract is not the host's"
     )
     return Gate("pixels", None, round(worst, 3), PIXEL_LIMIT_LEVELS, "levels of 255", passed, reason)
+
+
+def _check_limits(artifact: Artifact, own: Logits, reference: Logits) -> None:
+    """Raises `BundleError` for limits that the host's own logits `(n, classes)` do not imply: `export` sets none so
+    loose, and any machine would keep them."""
+    if compare.not_numbers(own) or compare.not_numbers(reference):
+        return  # which the gates say
+    highest = max(1.0, float(np.abs(own).max()))
+    most, least = 1e-3 * highest, 1.0
+    if (
+        artifact.precision != "fp32"
+    ):  # what quantization moved depends on temperatures: at least no more than all
+        most = max(2e-2 * highest, float(np.ptp(own)))
+        least = (int(np.sum(compare.top1(own) == compare.top1(reference))) - 2) / len(own)
+    given = artifact.limits
+    if given["device_max_abs_diff"] > 1.001 * most or given["golden_agreement"] < least - 1e-6:
+        raise BundleError(
+            f"{artifact.id}: its limits (device_max_abs_diff {given['device_max_abs_diff']:g}, golden_agreement "
+            f"{given['golden_agreement']:g}) are looser than its golden logits imply: the record contradicts itself. "
+            "Do not use this bundle."
+        )
 
 
 def _device_gate(artifact: Artifact, logits: Logits, host: Logits) -> Gate:

@@ -266,3 +266,14 @@ def test_int8_proven_on_other_instructions_is_a_warning(bundle_root: Path, resea
     for names in (("amx_fp4", int8_isa()), (None,), ()):  # also proven on this one; unknown; an older bundle
         reseal(bundle_root, proven(*names))
         assert verify(read_bundle(bundle_root), artifacts=["onnx-fp32"])["warnings"] == []
+
+
+@pytest.mark.parametrize("artifact", [0, 2])
+@pytest.mark.parametrize("loose", [{"device_max_abs_diff": 1e9}, {"golden_agreement": 0.0}])
+def test_limits_that_limit_nothing_are_refused(
+    bundle_root: Path, reseal: Edit, artifact: int, loose: dict[str, float]
+) -> None:
+    """Sealed anew, any machine passed them."""
+    reseal(bundle_root, lambda r: r["artifacts"][artifact]["limits"].update(loose))
+    with pytest.raises(BundleError, match="looser than its golden logits imply"):
+        verify(read_bundle(bundle_root), artifacts=[("onnx-fp32", "", "onnx-int8")[artifact]])
