@@ -85,7 +85,7 @@ def finetune(
     debug: Debug = False,
 ) -> int:
     """Fine-tune a classifier on your own images."""
-    from edge_tl.host import processes
+    from edge_tl.host import processes, zoo
     from edge_tl.host.training import finetune as room
 
     flags = {
@@ -105,6 +105,7 @@ def finetune(
     }
     asked = options.of_data(data_or_recipe).changed(flags, set_)
     recipe, run = asked.recipe(), asked.run
+    zoo.check_name(recipe.model.name)  # before a file is read
     if not processes.is_main():  # the main process speaks and writes for all
         room.finetune(recipe, out or run, resumed=resume, overwrite=overwrite)
         return 0

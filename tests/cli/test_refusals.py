@@ -314,6 +314,15 @@ def test_on_a_device_a_fleet_needs_more_and_says_that_it_is_the_fleet(tmp_path: 
     assert done.stderr.startswith("error: yaml, which --on needs, is not installed."), done.stderr
 
 
+def test_a_misspelt_model_is_found_before_a_file_is_read(door: Door, images: Path):
+    done = door("finetune", images, "--model", "mobilenetv2", "--out", "r")
+    assert (done.code, done.out) == (2, "")
+    assert (
+        done.err
+        == "error: unknown model 'mobilenetv2'. Nearest: mobilenet_v2. See `edge-tl models`, or give timm:NAME.\n"
+    )
+
+
 @pytest.mark.parametrize("missing", ["openvino", "onnxruntime"])
 def test_a_missing_runtime_at_the_desk_is_named_too(
     missing: str, door: Door, run: Path, monkeypatch: pytest.MonkeyPatch
