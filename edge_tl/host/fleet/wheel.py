@@ -18,7 +18,7 @@ import edge_tl
 from edge_tl.target.errors import EdgeTLError
 
 EXTRAS = ("ort", "openvino")
-_PARTS = ("__init__.py", "__main__.py", "cli", "target")
+_PARTS = ("__init__.py", "__main__.py", "own_path.py", "cli", "target")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can hold
 
 
