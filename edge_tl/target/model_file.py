@@ -44,7 +44,7 @@ def facts_of(path: Path) -> dict[str, Any] | None:
     """`{labels, preprocess}` as `export` wrote it into `path`, `.onnx` or `.xml`; None where the file says nothing.
 
     Raises `BundleError` for an ONNX file whose structure cannot be read, and for one with weights in other files: no
-    hash of the bundle covers them. An IR that is no XML is left to its runtime, which says why.
+    hash of the bundle covers them. An IR that is no XML says nothing.
     """
     try:
         text = _of_onnx(path) if path.suffix == ".onnx" else _of_ir(path)

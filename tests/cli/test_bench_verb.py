@@ -23,6 +23,7 @@ from edge_tl.host.bundling.pack import torch_contestants
 from edge_tl.target import files
 from edge_tl.target.bundle import Bundle, file_record, write_record
 from edge_tl.target.timing import children
+from tests.target.conftest import CONTRACT, LABELS, tell
 
 Door = Callable[..., Any]
 FEW = ["--artifact", "onnx-int8", "--rounds", 3, "--blocks", 2, "--count", 6]
@@ -110,7 +111,10 @@ def test_the_extra_that_is_missing_is_the_one_named(door: Door, tiny: Path):
 
 def test_a_file_that_does_not_load_is_skipped_at_a_pace_too(door: Door, tiny: Path):
     record = json.loads((tiny / "bundle.json").read_text("utf-8"))
-    (tiny / "model.fp32.xml").write_bytes(b"garbage")
+    (tiny / "model.fp32.xml").write_text(
+        "<net><rt_info></rt_info>\n</net>"
+    )  # no network, but it tells its labels
+    tell(tiny / "model.fp32.xml", LABELS, CONTRACT)
     for artifact in record["artifacts"]:
         artifact["files"] = [file_record(tiny, entry["path"]) for entry in artifact["files"]]
     write_record(tiny, record)

@@ -13,6 +13,7 @@ from edge_tl.target.errors import EdgeTLError, FellBack, MissingExtra
 from edge_tl.target.timing import parts_child
 from edge_tl.target.timing.bench import QUICK, Effort
 from edge_tl.target.timing.parts import STEPS, measured, parts, sweep, throughput
+from tests.target.conftest import CONTRACT, LABELS, tell
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -129,7 +130,10 @@ def test_what_misses_its_runtime_is_skipped_in_every_part(
 def test_what_does_not_load_is_skipped_with_a_reason(
     bundle_root: Path, reseal: Callable[[Path], None]
 ) -> None:
-    (bundle_root / "model.fp32.xml").write_bytes(b"garbage")
+    (bundle_root / "model.fp32.xml").write_text(
+        "<net><rt_info></rt_info>\n</net>"
+    )  # no network, but it tells
+    tell(bundle_root / "model.fp32.xml", LABELS, CONTRACT)
     reseal(bundle_root)
     bundle = read_bundle(bundle_root)
     chosen = [bundle.artifact(name) for name in ("openvino-fp32", "onnx-int8")]
