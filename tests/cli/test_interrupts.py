@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,63 @@ def test_what_nohup_ignores_stays_ignored(tmp_path: Path) -> None:
             process.wait(1)
         process.send_signal(signal.SIGINT)
     assert process.returncode == 130
+
+
+# A call that never comes back to Python, as a model's endless loop in a runtime.
+LOST = """
+import ctypes, sys
+from edge_tl import cli, __main__
+from edge_tl.cli import interrupts
+interrupts.PATIENCE_S = 0.5
+@cli.app.command()
+def work() -> int:
+    print("at work", flush=True)
+    lock = ctypes.create_string_buffer(256)
+    ctypes.CDLL(None).pthread_mutex_lock(lock)
+    ctypes.CDLL(None).pthread_mutex_lock(lock)
+    return 0
+sys.argv[1:] = ["work"]
+__main__.main()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a mutex of zeros is glibc's")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_call_that_never_returns_is_interrupted_all_the_same(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", LOST],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "at work\n"
+        time.sleep(1)  # it is in the call by now
+        process.send_signal(number)
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert err == "interrupted in a call that does not return.\n"
+
+
+def test_a_forked_childs_signal_does_not_end_its_parent() -> None:
+    code = """
+import os, signal, time
+from edge_tl.cli import interrupts
+interrupts.PATIENCE_S = 0.2
+with interrupts.heeded():
+    if not (child := os.fork()):
+        time.sleep(30)
+    time.sleep(0.2)
+    os.kill(child, signal.SIGTERM)
+    os.waitpid(child, 0)
+    time.sleep(1)
+print("whole")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=False
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["whole"])

@@ -15,6 +15,7 @@ from edge_tl.target.bundle import read_bundle
 from edge_tl.target.errors import BadInput, BundleError, EdgeTLError
 from edge_tl.target.runtimes import sandbox
 from edge_tl.target.timing.bench import contestants, startable
+from tests.target.conftest import CONTRACT, LABELS, tell
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -41,6 +42,23 @@ def _save(path: Path, nodes: list[Any], functions: tuple[Any, ...] = (), opset: 
 
 def endless(path: Path) -> Path:
     """A Loop without a count, whose condition is true for every input there is."""
+    true = onnx.helper.make_node("Constant", [], ["on"], value=onnx.numpy_helper.from_array(np.array(True)))
+    return _save(path, [true, _loop()])
+
+
+def endless_in_the_light(path: Path) -> Path:
+    """The same where a pixel is brighter than noise of -2 to 2 ever is."""
+    two = onnx.numpy_helper.from_array(np.float32(2.0))
+    nodes = [
+        onnx.helper.make_node("Constant", [], ["two"], value=two),
+        onnx.helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        onnx.helper.make_node("Greater", ["most", "two"], ["on"]),
+    ]
+    return _save(path, [*nodes, _loop()])
+
+
+def _loop() -> Any:
+    """Begun where `on` is true; once begun it does not end."""
     numbers, boolean, count = onnx.TensorProto.FLOAT, onnx.TensorProto.BOOL, onnx.TensorProto.INT64
     body = onnx.helper.make_graph(
         [
@@ -53,8 +71,7 @@ def endless(path: Path) -> Path:
         [_value("go_on", boolean, []), _value("s_out", numbers, [1, 3])],
         [onnx.numpy_helper.from_array(np.float32(1e30), "big")],
     )
-    true = onnx.helper.make_node("Constant", [], ["true"], value=onnx.numpy_helper.from_array(np.array(True)))
-    return _save(path, [true, onnx.helper.make_node("Loop", ["", "true", "mean"], ["y"], body=body)])
+    return onnx.helper.make_node("Loop", ["", "on", "mean"], ["y"], body=body)
 
 
 def huge(path: Path) -> Path:
@@ -107,10 +124,11 @@ def no_more(*arguments: object) -> dict[str, Any]:
     ("make", "variable", "value"),
     [
         (endless, sandbox.SECONDS_VARIABLE, "8"),
+        (endless_in_the_light, sandbox.SECONDS_VARIABLE, "8"),
         (huge, sandbox.MEMORY_VARIABLE, None),
         (exponential, sandbox.SECONDS_VARIABLE, "8"),
     ],
-    ids=["endless", "huge", "exponential"],
+    ids=["endless", "endless in the light", "huge", "exponential"],
 )
 def test_it_is_ended_and_becomes_one_sentence(
     make: Make, variable: str, value: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -272,7 +290,7 @@ def test_limits_grow_with_the_file_and_end_somewhere(monkeypatch: pytest.MonkeyP
 def foreign(bundle_root: Path, reseal: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A whole and sealed bundle whose ONNX models never end."""
     for path in bundle_root.glob("*.onnx"):
-        endless(path)
+        tell(endless(path), LABELS, CONTRACT)
     reseal(bundle_root)
     monkeypatch.setenv(sandbox.SECONDS_VARIABLE, "6")
     return bundle_root
