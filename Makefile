@@ -47,7 +47,7 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
 
 $(DEVICE)/.device: pyproject.toml Makefile
 	$(PYTHON) -m venv $(DEVICE)
-	$(DEVICE)/bin/python $(PIP) ".[ort,openvino]" pytest pytest-timeout pytest-xdist hypothesis
+	$(DEVICE)/bin/python $(PIP) ".[ort,openvino]" pytest pytest-timeout pytest-xdist hypothesis psutil
 	touch $@
 
 clean:

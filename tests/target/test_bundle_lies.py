@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from target.conftest import ASSETS
 
 from edge_tl.target import bundle as bundles
 from edge_tl.target import model_file
@@ -20,7 +21,6 @@ from edge_tl.target.files import sha256_file
 from edge_tl.target.model_file import facts_of
 from edge_tl.target.predict import open_best, predict
 from edge_tl.target.verify import verify
-from tests.target.conftest import ASSETS
 
 Edit = Callable[..., None]
 Record = dict[str, Any]

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from target.conftest import CONTRACT, LABELS, tell
 
 from edge_tl.target.bundle import GOLDEN_LOGITS, read_bundle
 from edge_tl.target.errors import BadInput, BundleError, MissingExtra
 from edge_tl.target.verify import verify
-from tests.target.conftest import CONTRACT, LABELS, tell
 
 Edit = Callable[..., None]
 IDS = ["onnx-fp32", "openvino-fp32", "onnx-int8", "openvino-int8"]

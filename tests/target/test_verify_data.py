@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from target.conftest import ARTIFACTS, CONTRACT, tell
 
 from edge_tl.target.bundle import read_bundle
 from edge_tl.target.errors import BadInput
 from edge_tl.target.labelled import labelled_files
 from edge_tl.target.verify import verify
-from tests.target.conftest import ARTIFACTS, CONTRACT, tell
 
 Edit = Callable[..., None]
 LABELS = ["dog", "cat", "eel"]

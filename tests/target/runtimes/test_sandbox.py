@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from target.conftest import CONTRACT, LABELS, tell
 
 from edge_tl.target import files, predict, verify
 from edge_tl.target.bundle import read_bundle
 from edge_tl.target.errors import BadInput, BundleError, EdgeTLError
 from edge_tl.target.runtimes import sandbox
 from edge_tl.target.timing.bench import contestants, startable
-from tests.target.conftest import CONTRACT, LABELS, tell
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

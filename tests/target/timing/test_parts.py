@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from target.conftest import CONTRACT, LABELS, tell
 
 from edge_tl.target.bundle import read_bundle
 from edge_tl.target.errors import EdgeTLError, FellBack, MissingExtra
 from edge_tl.target.timing import parts_child
 from edge_tl.target.timing.bench import QUICK, Effort
 from edge_tl.target.timing.parts import STEPS, measured, parts, sweep, throughput
-from tests.target.conftest import CONTRACT, LABELS, tell
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
