@@ -68,7 +68,7 @@ class Preprocess:
             raise BundleError(
                 f"preprocess.interpolation: {self.interpolation!r}. Use one of {', '.join(INTERPOLATIONS)}."
             )
-        if (self.color, self.layout, self.exif_transpose) != ("RGB", "NCHW", True):
+        if (self.color, self.layout) != ("RGB", "NCHW") or self.exif_transpose is not True:
             raise BundleError(
                 f"preprocess: color {self.color!r}, layout {self.layout!r}, exif_transpose "
                 f"{self.exif_transpose!r}. This version reads RGB, NCHW, true; use the edge-tl that wrote it."
