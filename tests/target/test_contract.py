@@ -50,7 +50,8 @@ def test_json_round_trip(interpolation: str, resize: str, crop: tuple[int, int] 
     "change",
     [
         {"gamma": 2.2}, {"resize": "longer"}, {"interpolation": "area"}, {"color": "BGR"}, {"layout": "NHWC"},
-        {"exif_transpose": False}, {"exif_transpose": 1}, {"crop": None}, {"interpolation": {}}, {"resize": ["shorter"]},
+        {"exif_transpose": False}, {"exif_transpose": 1}, {"crop": None}, {"interpolation": {}},
+        {"resize": ["shorter"]},
         # Ill-typed or senseless: each would end in a traceback or in wrong pixels at the first image.
         {"mean": [0.5, 0.5]}, {"mean": [0, 485, 0.456, 0.406]}, {"mean": "abc"}, {"mean": None},
         {"mean": [0.5, "x", 0.5]}, {"mean": [math.nan, 0.5, 0.5]}, {"std": [0.2, 0.0, 0.2]}, {"std": 0.2},
