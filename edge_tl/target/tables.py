@@ -91,7 +91,7 @@ MEANING = {
 
 def number(value: object, digits: int = 2, scale: float = 1.0) -> str:
     """``value * scale`` with a fixed count of digits; a dash for null, NaN and infinity."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(float(value)):
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(float(value) * scale):
         return DASH
     return f"{round(float(value) * scale, digits) + 0.0:,.{digits}f}"  # + 0.0: never "-0.00"
 
