@@ -32,6 +32,10 @@ CLASSES = {"acht 🎱": 8, "e\u0301e\u0301n": 1, "zéro": 0}
 PER_CLASS = 40
 OPTIONS = "--model mobilenet_v3_small --weights embedded --image-size 64 --strategy head".split()
 
+# A shell's background job has it ignored, and so would every process that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # `pytest -n 2`: a core for each worker, and for what it starts, or the threads of one wait for the other's.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 if WORKER and hasattr(os, "sched_setaffinity"):
