@@ -262,6 +262,12 @@ def test_what_dead_runs_left_is_removed(device: Maker):
     os.utime(unused, (1e9, 1e9))
     entry, _ = send(shed)
     assert entry["status"] == "passed"
+    assert dead.exists()  # nobody recorded that edge-tl made them
+    assert unused.exists()
+    for recorded in ("runs.1-1", f"objects.{unused.name}"):
+        (shed.store / "made" / recorded).touch()
+    entry, _ = send(shed)
+    assert entry["status"] == "passed"
     assert list((shed.store / "runs").iterdir()) == []
     assert not unused.exists()
 

@@ -17,7 +17,7 @@ from edge_tl.host.bundling import confidence, evidence
 from edge_tl.host.export import to_onnx, to_openvino
 from edge_tl.host.images.data import Dataset
 from edge_tl.host.int8 import ladder, qdq
-from edge_tl.host.int8.candidates import Judged, Settings
+from edge_tl.host.int8.candidates import Judged, Settings, expected_drop
 from edge_tl.host.int8.ladder import Limits
 from edge_tl.host.int8.workshop import Workshop
 from edge_tl.target import compare
@@ -108,14 +108,12 @@ def test_what_under_confident_probabilities_expect_is_near_the_truth_once_they_a
     flat = true / np.float32(2.7)
     rounded = flat + rng.normal(0, 0.19, flat.shape).astype(np.float32)
     truth = compare.expected_drop(true, compare.top1(rounded))
-    workshop = Workshop(*[None] * 5, [], None, None, labels, list, seed=0, flip=False)  # type: ignore[arg-type]
-    workshop.__dict__["expected"] = flat
-    believed = workshop.expected_drop(compare.top1(rounded))
+    believed = expected_drop(flat, 1.0, compare.top1(rounded))
     assert truth == pytest.approx(1.62, abs=0.15)
     assert believed == pytest.approx(0.57, abs=0.15)
-    workshop.temperature = confidence.temperature(labels, flat)
-    assert workshop.temperature == pytest.approx(1 / 2.7, rel=0.05)
-    assert workshop.expected_drop(compare.top1(rounded)) == pytest.approx(truth, rel=0.05)
+    temperature = confidence.temperature(labels, flat)
+    assert temperature == pytest.approx(1 / 2.7, rel=0.05)
+    assert expected_drop(flat, temperature, compare.top1(rounded)) == pytest.approx(truth, rel=0.05)
 
 
 def climb(workshop: Any, **limits: Any) -> tuple[ladder.Climb, list[str]]:
