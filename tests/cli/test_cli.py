@@ -57,8 +57,12 @@ def test_export_prints_the_bundle_record(exported: dict[str, Any], finetuned: di
     assert {"framework", "accuracy", "n", "latency_ms"} <= set(exported["reference"])
     assert exported["reference"]["accuracy"] == finetuned["metrics"]["accuracy"]
     assert {"recipe", "seed", "versions", "host"} <= set(exported["provenance"])
-    written = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
-    assert {key: written[key] for key in wanted} == {key: exported[key] for key in wanted}
+    whole = json.loads((bundle / "report.json").read_text(encoding="utf-8"))
+    assert {key: whole[key] for key in wanted} == {key: exported[key] for key in wanted}
+    written = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))  # the device's part of it
+    assert set(wanted) <= set(written)
+    for of_device, artifact in zip(written["artifacts"], exported["artifacts"], strict=True):
+        assert {key: of_device[key] for key in keys} == {key: artifact[key] for key in keys}
 
 
 def test_verify_passes_where_the_bundle_was_made(shell: Door, bundle: Path, images: Path, tmp_path: Path):
@@ -78,10 +82,9 @@ def test_verify_passes_where_the_bundle_was_made(shell: Door, bundle: Path, imag
     assert "next: edge-tl" in done.err
 
 
-def test_bench_prints_latencies_and_says_what_ran(shell: Door, bundle: Path):
-    done = shell(
-        "bench", bundle, "--quick", "--rounds", 1, "--count", 12, "--artifact", "onnx-int8", "--json"
-    )
+def test_bench_prints_latencies_and_says_what_ran(shell: Door, bundle: Path, run: Path):
+    options = ["--quick", "--rounds", 1, "--count", 12, "--artifact", "onnx-int8", "--json"]
+    done = shell("bench", bundle, "--run", run, *options)
     assert done.code == 0, done.err
     result = done.json
     assert {"machine", "artifacts"} <= set(result)

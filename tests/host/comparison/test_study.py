@@ -202,7 +202,7 @@ def test_trials_of_other_settings_are_refused(tmp_path: Path) -> None:
     checkpoint.write_recipe(run, wanted()[name])
     (run / resume.STATE).write_bytes(b"")
     opened(tmp_path)
-    with pytest.raises(BadInput, match=r"train\.epochs = None, and this asks for 3"):
+    with pytest.raises(BadInput, match=r"train\.epochs = the default, and this asks for 3"):
         study.open_contest(GRID, wanted(epochs=3), tmp_path)
     (run / resume.STATE).unlink()  # one that failed before it trained binds nobody
     study.open_contest(GRID, wanted(epochs=3), tmp_path)
