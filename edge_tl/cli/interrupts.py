@@ -17,10 +17,11 @@ PATIENCE_S = 10.0  # for cleaning up; who asks again after it ends that too
 
 
 class Interrupts:
-    """`heard` once one came."""
+    """`heard` once one came; `deferred` once somebody who set a handler in its place has taken one for later."""
 
     def __init__(self) -> None:
         self._first: float | None = None
+        self.deferred = False
 
     @property
     def heard(self) -> bool:
@@ -73,7 +74,7 @@ def _watched(interrupts: Interrupts, numbers: Collection[int]) -> tuple[int, int
             if number[0] not in numbers:
                 continue
             time.sleep(PATIENCE_S)
-            if not interrupts.heard:
+            if not (interrupts.heard or interrupts.deferred):
                 with suppress(OSError):
                     os.write(2, b"interrupted in a call that does not return.\n")
                 os._exit(EXIT_INTERRUPTED)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -33,7 +34,9 @@ def deferred(wanted: bool = True) -> Iterator[Stop]:
         yield stop
         return
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers if callable(signal.getsignal(number))}
+    before: dict[int, Any] = {
+        number: signal.getsignal(number) for number in numbers if callable(signal.getsignal(number))
+    }
 
     def restore() -> None:
         for number, handler in before.items():
@@ -42,6 +45,9 @@ def deferred(wanted: bool = True) -> Iterator[Stop]:
 
     def first(number: int, frame: FrameType | None) -> None:
         stop.asked = True
+        for handler in before.values():  # whoever ends calls that never return must not end this step
+            if hasattr(handler, "deferred"):
+                handler.deferred = True
         restore()
 
     for number in before:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -68,3 +70,24 @@ def test_elsewhere_nothing_changes(wanted: bool):
     else:
         work()
     assert seen == [interrupt]
+
+
+def test_a_step_that_takes_long_is_not_taken_for_a_call_that_never_returns():
+    """The verb ends what stays unheard; an interrupt that waits for the end of a step was heard."""
+    code = """
+import os, signal, time
+from edge_tl.cli import interrupts
+from edge_tl.host.training import stopping
+interrupts.PATIENCE_S = 0.2
+try:
+    with interrupts.heeded(), stopping.deferred() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+        print("the step ended", flush=True)
+        stop.check()
+except KeyboardInterrupt:
+    print("and its state was kept")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["the step ended", "and its state was kept"]
