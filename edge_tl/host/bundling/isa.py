@@ -8,6 +8,7 @@ one evaluation in a process of its own, because oneDNN reads the variable once. 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -51,6 +52,7 @@ def logits_under(cap: str, path: Path, inputs: Path, scratch: Path) -> tuple[Log
         raise EdgeTLError(f"{path.name} under {cap}: no answer in {TIMEOUT_S:g} seconds") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        last = re.sub(r"^edge_tl[\w.]*: ", "", last)  # a class's name is no word for a person
         raise EdgeTLError(f"{path.name} under {cap}: {last}")
     with np.load(out, allow_pickle=False) as found:
         kernels = dict(zip(found["kernels"].tolist(), found["counts"].tolist(), strict=True))
