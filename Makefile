@@ -30,7 +30,7 @@ check: $(VENV)/.dev
 device-test: $(VENV)/.dev $(DEVICE)/.device
 	$(DEVICE)/bin/python $(PIP) --no-deps --force-reinstall .
 	$(DEVICE)/bin/python -c "import importlib.util as u; assert not u.find_spec('torch'), 'PyTorch is here'"
-	$(DEVICE)/bin/pytest -n logical --maxprocesses 4 --dist loadfile tests/target tests/test_wall.py
+	$(DEVICE)/bin/pytest -n logical --maxprocesses 4 --dist loadfile tests/device tests/test_wall.py
 	sh tests/device_walk.sh $(VENV)/bin/edge-tl $(DEVICE)/bin/edge-tl
 
 $(VENV)/bin/python:

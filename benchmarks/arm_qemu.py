@@ -14,9 +14,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from edge_tl.target.bundle import read_bundle, read_report
-from edge_tl.target.files import read_json, write_json
-from edge_tl.target.machine import identity
+from edge_tl.device.bundle import read_bundle, read_report
+from edge_tl.device.files import read_json, write_json
+from edge_tl.device.machine import identity
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "arm_qemu.json"

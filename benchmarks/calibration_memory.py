@@ -18,16 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_tl.host import checkpoint
-from edge_tl.host.bundling import evidence
-from edge_tl.host.export import to_onnx, to_openvino
-from edge_tl.host.images.data import Dataset
+from edge_tl.device.files import write_json
+from edge_tl.device.machine import conditions, identity
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.convert.fp32 import to_onnx, to_openvino
+from edge_tl.host.export import image_sets
+from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.int8 import nncf_ptq, qdq
 from edge_tl.host.int8.equalize import smooth
 from edge_tl.host.int8.ranges import histograms
-from edge_tl.target.contract import Preprocess
-from edge_tl.target.files import write_json
-from edge_tl.target.machine import conditions, identity
+from edge_tl.host.runs import checkpoint
 
 RESULT = Path(__file__).parent / "results" / "calibration_memory.json"
 CALIBRATORS = ("histograms", "SmoothQuant", "NNCF", "NNCF for ONNX", "NNCF accuracy control")
@@ -48,8 +48,8 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        images = evidence.calibration_set(dataset, options.images, 0)
-        evidence.inputs(contract, dataset, images, folder / "all.npy")
+        images = image_sets.calibration_set(dataset, options.images, 0)
+        image_sets.inputs(contract, dataset, images, folder / "all.npy")
         np.save(folder / "ten.npy", np.load(folder / "all.npy", mmap_mode="r")[:10])
         to_onnx(model.eval(), folder / "model.onnx", contract, saved["labels"])
         to_openvino(folder / "model.onnx", folder / "model.xml", contract, saved["labels"])

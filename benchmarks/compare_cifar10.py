@@ -14,8 +14,8 @@ from pathlib import Path
 
 from verb import timed
 
-from edge_tl.target.files import write_json
-from edge_tl.target.machine import conditions, identity
+from edge_tl.device.files import write_json
+from edge_tl.device.machine import conditions, identity
 
 RESULT = Path(__file__).parent / "results" / "compare_cifar10.json"
 KEYS = "name model strategy lr val_accuracy accuracy n_val n latency_ms seconds front".split()

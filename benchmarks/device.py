@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from edge_tl.target.files import write_json
-from edge_tl.target.machine import conditions, identity
+from edge_tl.device.files import write_json
+from edge_tl.device.machine import conditions, identity
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "device.json"

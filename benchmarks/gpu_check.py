@@ -30,8 +30,8 @@ from typing import Any
 import gpu_checks as checks
 from gpu_checks import Place, Skipped
 
-from edge_tl.target.files import write_json
-from edge_tl.target.machine import conditions, identity
+from edge_tl.device.files import write_json
+from edge_tl.device.machine import conditions, identity
 
 RESULTS = Path(__file__).parent / "results"
 CHECKS: dict[str, Callable[[Place], dict[str, Any]]] = {

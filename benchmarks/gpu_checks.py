@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from verb import command, timed
 
-from edge_tl.target.files import read_json, sha256_file
+from edge_tl.device.files import read_json, sha256_file
 
 if TYPE_CHECKING:
     import torch
@@ -86,12 +86,12 @@ def pixels(place: Place) -> dict[str, Any]:
     """Batches augmented on the device look as the workers' images do, but for the rounding of 8-bit values."""
     import torch
 
-    from edge_tl.host.images import augment, on_device
+    from edge_tl.device.listener import no_progress
+    from edge_tl.device.preprocess import Preprocess
+    from edge_tl.host.images import augment, gpu_augment
     from edge_tl.host.images.batches import Augmented
-    from edge_tl.host.images.decoded import Store, keep, shrunk
-    from edge_tl.host.settings import Augment
-    from edge_tl.target.contract import Preprocess
-    from edge_tl.target.progress import no_progress
+    from edge_tl.host.images.pixel_cache import Store, keep, shrunk
+    from edge_tl.host.recipe.schema import Augment
 
     contract, chosen = Preprocess(resize_size=(72, 72), crop=(64, 64)), Augment(preset="medium")
     keep(sorted(place.images.rglob("*.png"))[:48], shrunk(72, "bilinear"), place.folder / "kept", no_progress)
@@ -100,8 +100,8 @@ def pixels(place: Place) -> dict[str, Any]:
     one = Augmented(store, [augment.of_image(chosen, 64, contract)], 0)
     want = torch.stack([image for key in keys if isinstance(image := one[key], torch.Tensor)])
     store.to(torch.device(place.torch))
-    drawn = on_device.Drawn(store.shapes(), chosen, [64], contract, 0)
-    got = on_device.OnDevice(store, [64], contract)(torch.stack([drawn[key] for key in keys]))
+    drawn = gpu_augment.Drawn(store.shapes(), chosen, [64], contract, 0)
+    got = gpu_augment.OnDevice(store, [64], contract)(torch.stack([drawn[key] for key in keys]))
     _require(got.device.type == place.torch, f"the batch is on {got.device}")
     apart = (got.cpu().int() - want.int()).abs().float()
     _require(float(apart.mean()) < 1, f"the images are {float(apart.mean()):.2f} levels apart in the mean")
@@ -140,11 +140,11 @@ def int8(place: Place) -> dict[str, Any]:
     few images come around more often than `epochs` says."""
     import torch
 
-    from edge_tl.host import checkpoint
+    from edge_tl.device.listener import no_progress
+    from edge_tl.device.preprocess import Preprocess
     from edge_tl.host.int8 import qat, qdq
     from edge_tl.host.int8.ranges import histograms
-    from edge_tl.target.contract import Preprocess
-    from edge_tl.target.progress import no_progress
+    from edge_tl.host.runs import checkpoint
 
     bundle, run = _bundle(place), place.folder / "features" / "run"
     scratch = place.folder / "int8"

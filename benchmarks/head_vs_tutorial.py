@@ -24,9 +24,9 @@ from torch import nn
 from torchvision import datasets, transforms
 from verb import timed
 
-from edge_tl.host import weights as weights_room
-from edge_tl.target.files import write_json
-from edge_tl.target.machine import conditions, identity
+from edge_tl.device.files import write_json
+from edge_tl.device.machine import conditions, identity
+from edge_tl.host.models import weights as weights_room
 
 RESULT = Path(__file__).parent / "results" / "head_vs_tutorial.json"
 OURS_AFTER = (1, 2, 4, 7, 10)

@@ -17,9 +17,9 @@ from typing import Any
 from verb import timed
 from yardstick import naive, rows
 
-from edge_tl.target.bundle import RECORD, read_report
-from edge_tl.target.files import read_json, write_json
-from edge_tl.target.machine import conditions, identity
+from edge_tl.device.bundle import RECORD, read_report
+from edge_tl.device.files import read_json, write_json
+from edge_tl.device.machine import conditions, identity
 
 RESULT = Path(__file__).parent / "results" / "int8_models.json"
 MAX_DROP = 0.3

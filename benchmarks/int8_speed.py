@@ -14,10 +14,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from edge_tl.target.bundle import read_bundle
-from edge_tl.target.files import write_json
-from edge_tl.target.machine import conditions, has_vnni, identity
-from edge_tl.target.timing import bench as room
+from edge_tl.device.bench import latency as room
+from edge_tl.device.bundle import read_bundle
+from edge_tl.device.files import write_json
+from edge_tl.device.machine import conditions, has_vnni, identity
 
 RESULT = Path(__file__).parent / "results" / "int8_speed.json"
 KEYS = "id speedup speedup_ci distinguishable steady".split()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from verb import timed
 
-from edge_tl.target.files import write_json
-from edge_tl.target.machine import conditions, identity
+from edge_tl.device.files import write_json
+from edge_tl.device.machine import conditions, identity
 
 RESULT = Path(__file__).parent / "results" / "latency_aa.json"
 WIDEST = 0.02

@@ -62,9 +62,9 @@ def loop(spec: dict[str, Any]) -> list[float]:
 
 def main() -> None:
     """Run both in turns, compare their medians, write the result."""
-    from edge_tl.target.bundle import read_bundle
-    from edge_tl.target.files import write_json
-    from edge_tl.target.machine import conditions, cores_allowed, identity
+    from edge_tl.device.bundle import read_bundle
+    from edge_tl.device.files import write_json
+    from edge_tl.device.machine import conditions, cores_allowed, identity
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from edge_tl.target.bundle import read_bundle
-from edge_tl.target.files import write_json
-from edge_tl.target.machine import conditions, identity
-from edge_tl.target.runtime import Runtime, open_runtime
-from edge_tl.target.timing import bench as room
-from edge_tl.target.timing.child import serve
+from edge_tl.device.bench import latency as room
+from edge_tl.device.bench.worker import serve
+from edge_tl.device.bundle import read_bundle
+from edge_tl.device.files import write_json
+from edge_tl.device.machine import conditions, identity
+from edge_tl.device.runtimes.open import Runtime, open_runtime
 
 RESULT = Path(__file__).parent / "results" / "latency_planted.json"
 

@@ -138,12 +138,12 @@ def main() -> None:
     """Both pairs in turns, then ratios."""
     import numpy as np
 
-    from edge_tl.target.bundle import read_bundle
-    from edge_tl.target.files import write_json
-    from edge_tl.target.machine import conditions, cores_allowed, identity
-    from edge_tl.target.timing import bench as room
-    from edge_tl.target.timing import ratio
-    from edge_tl.target.timing.children import Children, Contestant
+    from edge_tl.device.bench import latency as room
+    from edge_tl.device.bench import ratio
+    from edge_tl.device.bench.workers import Children, Contestant
+    from edge_tl.device.bundle import read_bundle
+    from edge_tl.device.files import write_json
+    from edge_tl.device.machine import conditions, cores_allowed, identity
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)

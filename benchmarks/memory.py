@@ -18,8 +18,8 @@ from time import perf_counter
 import psutil
 from verb import command
 
-from edge_tl.target.files import write_json
-from edge_tl.target.machine import identity
+from edge_tl.device.files import write_json
+from edge_tl.device.machine import identity
 
 RESULT = Path(__file__).parent / "results" / "memory.json"
 

@@ -47,7 +47,7 @@ _READABLE = (
 
 def telling_bundle(root: Path) -> None:
     """The tests' tiny bundle, whose models tell labels and contract in their metadata, as `export` writes them."""
-    spec = importlib.util.spec_from_file_location("tiny", ROOT / "tests" / "target" / "conftest.py")
+    spec = importlib.util.spec_from_file_location("tiny", ROOT / "tests" / "device" / "conftest.py")
     assert spec
     assert spec.loader
     tiny = importlib.util.module_from_spec(spec)
@@ -144,10 +144,10 @@ def _typed(verb: str, root: Path, image: Path) -> dict[str, Any]:
 
 def _called(verb: str, root: Path, image: Path) -> dict[str, Any]:
     """The same of the functions behind the verbs."""
-    from edge_tl.target.bundle import read_bundle
-    from edge_tl.target.errors import EdgeTLError
-    from edge_tl.target.predict import open_best, predict
-    from edge_tl.target.verify import verify
+    from edge_tl.device.bundle import read_bundle
+    from edge_tl.device.errors import EdgeTLError
+    from edge_tl.device.gates import verify
+    from edge_tl.device.predict import open_best, predict
 
     try:
         if verb == "read_bundle":
@@ -208,10 +208,10 @@ def _children() -> float:
 def _warm() -> None:
     """Import here, once, what each fork would import again; open nothing, for a runtime's threads end with a fork."""
     from edge_tl.cli import main as verb
-    from edge_tl.target.runtimes import onnx, openvino
+    from edge_tl.device.runtimes import onnxruntime_, openvino_
 
-    onnx.library()
-    openvino.library()
+    onnxruntime_.library()
+    openvino_.library()
     mutations.bomb_image()
     mutations.bomb_archive()
     for words in (["verify", "/absent"], ["predict", "/absent", "/absent"]):
@@ -321,8 +321,8 @@ def main() -> None:
     options = parser.parse_args()
     start = time.time()
     result = run(options.count, options.seed, options.minutes, show=True)
-    from edge_tl.target.files import write_json
-    from edge_tl.target.machine import identity
+    from edge_tl.device.files import write_json
+    from edge_tl.device.machine import identity
 
     if options.out:
         write_json(

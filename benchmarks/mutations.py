@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edge_tl.target import bundle as bundles
+from edge_tl.device import bundle as bundles
 
 Record = Any
 REFUSED, FAILS, ANY = "refused", "verify fails", "any"  # what must come of a mutant

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl.host.int8.nncf_ptq import MOST
-from edge_tl.target.report import sentence
-from edge_tl.target.tables import TABLE, table
+from edge_tl.host.reports.markdown import sentence
+from edge_tl.host.reports.tables import TABLE, table
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"

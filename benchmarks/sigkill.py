@@ -21,13 +21,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from edge_tl.host import checkpoint
+from edge_tl.device.files import sha256_file, write_json
+from edge_tl.device.machine import identity
 from edge_tl.host.demo import write_digits
-from edge_tl.host.recipe import parse
+from edge_tl.host.recipe.load import parse
+from edge_tl.host.runs import checkpoint
 from edge_tl.host.training import resume
 from edge_tl.host.training.finetune import finetune
-from edge_tl.target.files import sha256_file, write_json
-from edge_tl.target.machine import identity
 
 RESULT = Path(__file__).parent / "results" / "sigkill.json"
 

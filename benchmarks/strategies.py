@@ -17,8 +17,8 @@ from typing import Any
 
 from verb import timed
 
-from edge_tl.target.files import read_json, write_json
-from edge_tl.target.machine import conditions, identity
+from edge_tl.device.files import read_json, write_json
+from edge_tl.device.machine import conditions, identity
 
 RESULT = Path(__file__).parent / "results" / "strategies.json"
 

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from edge_tl.target.bundle import read_bundle
-from edge_tl.target.files import write_json
-from edge_tl.target.machine import conditions, cores_allowed, has_vnni, identity
-from edge_tl.target.timing.calls import time_calls
-from edge_tl.target.timing.child import some_inputs
-from edge_tl.target.timing.ratio import speedup
+from edge_tl.device.bench.ratio import speedup
+from edge_tl.device.bench.timer import time_calls
+from edge_tl.device.bench.worker import some_inputs
+from edge_tl.device.bundle import read_bundle
+from edge_tl.device.files import write_json
+from edge_tl.device.machine import conditions, cores_allowed, has_vnni, identity
 
 RESULT = Path(__file__).parent / "results" / "x64quantprecision.json"
 ROUNDS, CALLS = 30, 20

@@ -18,13 +18,13 @@ import numpy as np
 from onnxruntime.quantization import QuantType, quantize_static
 from verb import timed
 
-from edge_tl.host.bundling import evidence
-from edge_tl.host.images.data import Dataset
+from edge_tl.device import metrics
+from edge_tl.device.files import read_json, write_json
+from edge_tl.device.machine import conditions, identity
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.export import image_sets
+from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.int8 import qdq
-from edge_tl.target import compare
-from edge_tl.target.contract import Preprocess
-from edge_tl.target.files import read_json, write_json
-from edge_tl.target.machine import conditions, identity
 
 RESULT = Path(__file__).parent / "results" / "yardstick.json"
 _DEFAULTS = {"per_channel": False, "weight_type": QuantType.QInt8, "activation_type": QuantType.QUInt8}
@@ -88,17 +88,17 @@ def naive(run: Path, bundle: Path) -> dict[str, Any]:
     contract = Preprocess.from_json(record["preprocess"])
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        images = evidence.calibration_set(dataset, 300, 0)
-        calibration = evidence.inputs(contract, dataset, images, folder / "calibration.npy")
-        _, test = evidence.evaluation_set(dataset)
-        inputs = evidence.inputs(contract, dataset, test, folder / "test.npy")
+        images = image_sets.calibration_set(dataset, 300, 0)
+        calibration = image_sets.inputs(contract, dataset, images, folder / "calibration.npy")
+        _, test = image_sets.evaluation_set(dataset)
+        inputs = image_sets.inputs(contract, dataset, test, folder / "test.npy")
         quantize_static(bundle / "model.fp32.onnx", folder / "naive.onnx", _Reader(calibration), **_DEFAULTS)
-        expected = compare.top1(qdq.logits(bundle / "model.fp32.onnx", inputs))
-        got = compare.top1(qdq.logits(folder / "naive.onnx", inputs))
+        expected = metrics.top1(qdq.logits(bundle / "model.fp32.onnx", inputs))
+        got = metrics.top1(qdq.logits(folder / "naive.onnx", inputs))
     labels = np.array([s.label for s in test], np.int64)
-    drop = compare.paired_drop(labels, expected, got)
+    drop = metrics.paired_drop(labels, expected, got)
     return {key: drop[key] for key in ("drop_pp", "drop_ci_pp")} | {
-        "agreement": compare.agreement(expected, got)
+        "agreement": metrics.agreement(expected, got)
     }
 
 

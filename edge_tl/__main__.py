@@ -18,7 +18,7 @@ def main() -> None:
     try:
         cli.main()
     finally:
-        cli.interrupts.ignored()  # an impatient Ctrl-C while Python ends would be another exit code
+        cli._interrupts.ignored()  # an impatient Ctrl-C while Python ends would be another exit code
 
 
 def _in_utf8() -> None:

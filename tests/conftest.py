@@ -1,6 +1,6 @@
 """One small run and one small INT8 bundle, made once through the command line and shared by every test.
 
-Nothing here imports PyTorch: `tests/target` also runs where only the device's packages are installed.
+Nothing here imports PyTorch: `tests/device` also runs where only the device's packages are installed.
 """
 
 from __future__ import annotations

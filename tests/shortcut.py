@@ -19,7 +19,7 @@ from typing import Any
 
 def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> None:
     """Let `pack` copy the model files of `bundle` and read its timings; everything else is the real thing."""
-    from edge_tl.host.bundling import artifacts, pack
+    from edge_tl.host.export import artifacts, pipeline
 
     record = json.loads((bundle / "report.json").read_text(encoding="utf-8"))
     made = {artifact["id"]: artifact for artifact in record["artifacts"]}
@@ -47,11 +47,11 @@ def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> N
     patch(artifacts, "_to_openvino", lambda job, onnx, xml: give(xml))
     patch(artifacts.ladder, "climb", climb)
     patch(artifacts, "keep", lambda best, to: give(to))
-    patch(pack, "bench", bench)
+    patch(pipeline, "bench", bench)
 
 
 def _strike(wanted: str, number: signal.Signals) -> None:
-    from edge_tl.cli.console import Progress
+    from edge_tl.cli._console import Progress
 
     shown, replace, moved = Progress.__call__, os.replace, [0]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "edge_tl"
-TARGET = sorted((PACKAGE / "target").rglob("*.py"))
+DEVICE = sorted((PACKAGE / "device").rglob("*.py"))
 HOST = sorted((PACKAGE / "host").rglob("*.py"))
-MODULES = [".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts) for p in TARGET]
+MODULES = [".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts) for p in DEVICE]
 HEAVY = [
     "torch", "torchvision", "onnx", "onnxscript", "nncf", "scipy", "sklearn", "safetensors", "pydantic",
     "yaml", "jinja2", "matplotlib",
@@ -46,12 +46,12 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def test_the_walk_found_the_rooms() -> None:
-    assert len(TARGET) >= 10
+    assert len(DEVICE) >= 10
     assert len(HOST) >= 10
-    assert {"edge_tl.target.contract", "edge_tl.target.verify"} <= set(MODULES)
+    assert {"edge_tl.device.preprocess", "edge_tl.device.gates"} <= set(MODULES)
 
 
-def test_every_target_module_imports_without_the_desk() -> None:
+def test_every_device_module_imports_without_the_desk() -> None:
     """A module set to None cannot be imported: `import torch` raises, wherever it stands."""
     code = (
         "import importlib, json, sys\n"
@@ -61,7 +61,7 @@ def test_every_target_module_imports_without_the_desk() -> None:
         "print(len(modules))"
     )
     poison = [*HEAVY, *RUNTIMES, "typer", "click", "rich", "edge_tl.host", "edge_tl.cli"]
-    assert python(code, json.dumps(poison), json.dumps(MODULES)).strip() == str(len(TARGET))
+    assert python(code, json.dumps(poison), json.dumps(MODULES)).strip() == str(len(DEVICE))
 
 
 @pytest.mark.parametrize("module", ["edge_tl.cli", *MODULES])
@@ -84,12 +84,12 @@ def test_the_door_opens_without_rich_and_without_the_desk() -> None:
     assert all(verb in shown for verb in ("finetune", "export", "verify", "bench", "predict", "devices"))
 
 
-@pytest.mark.parametrize("path", TARGET, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", DEVICE, ids=lambda p: p.stem)
 def test_target_files_import_only_what_the_device_has(path: Path) -> None:
     for name in imported(path):
         root = name.split(".")[0]
         if root == "edge_tl":
-            assert name.startswith("edge_tl.target."), f"{path.name} imports {name}"
+            assert name.startswith("edge_tl.device."), f"{path.name} imports {name}"
         else:
             # Pillow's plugin for HEIC is opened where it is installed and where such a file comes.
             allowed = {*sys.stdlib_module_names, "numpy", "PIL", "pillow_heif", *RUNTIMES}
@@ -103,10 +103,10 @@ def test_host_files_do_not_import_the_door(path: Path) -> None:
 
 def test_the_walk_sees_nested_and_relative_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path / "edge_tl")
-    path = tmp_path / "edge_tl/target/x.py"
+    path = tmp_path / "edge_tl/device/x.py"
     path.parent.mkdir(parents=True)
     path.write_text("def f():\n    import torch.nn\n    from .. import host\n    from . import files\n")
-    assert list(imported(path)) == ["torch.nn", "edge_tl.host", "edge_tl.target.files"]
+    assert list(imported(path)) == ["torch.nn", "edge_tl.host", "edge_tl.device.files"]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_the_linter_guards_the_wall_too(line: str) -> None:
         "--select",
         "TID251",
         "--stdin-filename",
-        "edge_tl/target/x.py",
+        "edge_tl/device/x.py",
         "-",
     ]
     done = subprocess.run(
@@ -156,11 +156,11 @@ def test_onnx_runtime_reports_nothing(tmp_path: Path) -> None:
     """Its reporter leaves a session file in the temporary folder as soon as it is imported."""
     code = (
         "import os, pathlib, sys, edge_tl\n"
-        "from edge_tl.target.runtime import open_runtime\n"
+        "from edge_tl.device.runtimes.open import open_runtime\n"
         "open_runtime(pathlib.Path(sys.argv[1]))\n"
         "print(os.environ['ORT_DISABLE_TELEMETRY'])\n"
     )
-    model = Path(__file__).parent / "target" / "assets" / "tiny.onnx"
+    model = Path(__file__).parent / "device" / "assets" / "tiny.onnx"
     silencing = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "CI", "GITHUB_ACTIONS")
     environment = {name: value for name, value in os.environ.items() if name not in silencing}
     done = subprocess.run(

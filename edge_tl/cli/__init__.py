@@ -15,6 +15,8 @@ import typer
 
 from edge_tl import __version__
 from edge_tl.cli import (
+    _interrupts,
+    _streams,
     bench,
     compare,
     demo,
@@ -22,16 +24,14 @@ from edge_tl.cli import (
     export,
     finetune,
     import_,
-    interrupts,
     models,
     recipes,
     report,
     slim,
-    streams,
 )
-from edge_tl.cli.console import complain, say
-from edge_tl.cli.grouped import HELP
-from edge_tl.target.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EdgeTLError, MissingExtra
+from edge_tl.cli._console import complain, say
+from edge_tl.cli._help import HELP
+from edge_tl.device.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EdgeTLError, MissingExtra
 
 app = typer.Typer(
     name="edge-tl",
@@ -86,8 +86,8 @@ def main(arguments: list[str] | None = None) -> None:
     # What was typed in this command is set again below; what a shell exported would let every file start that code.
     os.environ.pop(FACTORY_VARIABLE, None)
     debug = "--debug" in arguments
-    streams.make_patient()
-    with interrupts.heeded() as interrupt:
+    _streams.make_patient()
+    with _interrupts.heeded() as interrupt:
         try:
             code = app(arguments, prog_name="edge-tl", standalone_mode=False)
             sys.stdout.flush()
@@ -112,7 +112,7 @@ def _interrupted(arguments: list[str]) -> NoReturn:
 
 
 def _fail(error: Exception, arguments: list[str], *, debug: bool) -> NoReturn:
-    streams.settle()
+    _streams.settle()
     # A usage error's class is click's or Typer's own, by version.
     if show := getattr(error, "show", None):
         if type(error).__name__ == "NoArgsIsHelpError":  # nothing was typed, and this is the help

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_tl.cli import bench_text, fleet, saved_results
-from edge_tl.cli.console import AllowFallback, Artifacts, Debug, Device, Json, Progress, finish, say
-from edge_tl.cli.grouped import Grouped
-from edge_tl.cli.options import Factory, permit
-from edge_tl.cli.saving import check_out, save_to, saved
-from edge_tl.target.errors import BadInput, ForeignModel
+from edge_tl.cli import _bench_text, _remote, _saved_results
+from edge_tl.cli._console import AllowFallback, Artifacts, Debug, Device, Json, Progress, finish, say
+from edge_tl.cli._help import Grouped
+from edge_tl.cli._options import Factory, permit
+from edge_tl.cli._saving import check_out, save_to, saved
+from edge_tl.device.errors import BadInput, ForeignModel
 
 if TYPE_CHECKING:
-    from edge_tl.target.bundle import Artifact, Bundle
-    from edge_tl.target.timing.children import Contestant
+    from edge_tl.device.bench.workers import Contestant
+    from edge_tl.device.bundle import Artifact, Bundle
 
 EFFORT = "How long"
 PACE = "At the application's pace"
@@ -151,28 +151,29 @@ def bench(
         typer.Option("--run", help="The run it was exported from: PyTorch is timed with its model."),
     ] = None,
     factory: Factory = None,
-    on: fleet.On = None,
-    targets: fleet.Targets = None,
-    wheels: fleet.Wheels = None,
-    ssh: fleet.Ssh = "ssh",
+    on: _remote.On = None,
+    targets: _remote.Targets = None,
+    wheels: _remote.Wheels = None,
+    ssh: _remote.Ssh = "ssh",
     json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Measure latency on this machine, beside PyTorch where it is installed."""
-    if fleet.asked(ctx):
-        return fleet.away(ctx)
+    if _remote.asked(ctx):
+        return _remote.away(ctx)
     _check_options(ctx)
     check_out(out, read=bundle)
     if compare:
         check_out(plot, "--plot", read=bundle)
-        return saved_results.compare(bundle, plot=plot, fail_if_slower=fail_if_slower, out=out, as_json=json)
-    from edge_tl.target.bundle import read_bundle
-    from edge_tl.target.machine import identity
-    from edge_tl.target.predict import instead
-    from edge_tl.target.runtimes.offered import able
-    from edge_tl.target.timing import bench as room
-    from edge_tl.target.timing import pacing, results
-    from edge_tl.target.timing import parts as in_parts
+        return _saved_results.compare(bundle, plot=plot, fail_if_slower=fail_if_slower, out=out, as_json=json)
+    from edge_tl.device.bench import breakdown as in_parts
+    from edge_tl.device.bench import latency as room
+    from edge_tl.device.bench import paced as pacing
+    from edge_tl.device.bench import results
+    from edge_tl.device.bundle import read_bundle
+    from edge_tl.device.machine import identity
+    from edge_tl.device.predict import instead
+    from edge_tl.device.runtimes.devices import able
 
     paced = fps is not None or minutes is not None or load > 0
     split = parts or throughput or bool(batch) or bool(threads)
@@ -244,8 +245,8 @@ def bench(
             say(f"warning: {warning}")
         for entry in result["skipped"]:
             say(f"skipped {entry['artifact']}: {entry['reason']}")
-        then = bench_text.next_command(result, bundle[0])
-        return finish(result, bench_text.shown(result), as_json=json, then=then)
+        then = _bench_text.next_command(result, bundle[0])
+        return finish(result, _bench_text.shown(result), as_json=json, then=then)
 
     return saved(keep, show)
 
@@ -308,7 +309,7 @@ def _check_options(ctx: typer.Context) -> None:
 
 
 def _recommended_first(bundle: Bundle, able: list[Artifact]) -> list[Artifact]:
-    from edge_tl.target.predict import best_first
+    from edge_tl.device.predict import best_first
 
     return best_first(bundle, able)
 
@@ -325,8 +326,9 @@ def _with_pytorch(
                 f'--run {run}: PyTorch is not installed here. Leave it out, or: pip install "edge-tl[host]"'
             )
         return field
-    from edge_tl.host import checkpoint, factories
-    from edge_tl.host.bundling.pack import torch_contestants
+    from edge_tl.host.export.pipeline import torch_contestants
+    from edge_tl.host.models import factories
+    from edge_tl.host.runs import checkpoint
 
     record = checkpoint.read(run) if run else None
     if record:

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_tl.cli import options
-from edge_tl.cli.console import Debug, Json, Progress, finish, say
-from edge_tl.cli.grid import explained, grid
-from edge_tl.cli.grouped import Grouped
-from edge_tl.cli.options import DEFAULTS, Settings
-from edge_tl.target.errors import EXIT_GATE_FAILED, BadInput
+from edge_tl.cli import _options
+from edge_tl.cli._console import Debug, Json, Progress, finish, say
+from edge_tl.cli._help import Grouped
+from edge_tl.cli._options import DEFAULTS, Settings
+from edge_tl.cli._table import explained, grid
+from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput
 
 
 def add_to(app: typer.Typer) -> None:
@@ -98,14 +98,14 @@ def compare(
     debug: Debug = False,
 ) -> int:
     """Fine-tune several models in several ways, time each, and pick the best within a budget."""
-    from edge_tl.host.comparison import compare as comparison
-    from edge_tl.host.comparison import compare_page
+    from edge_tl.device.bench.latency import QUICK, THOROUGH
+    from edge_tl.host.comparison import page as pages
+    from edge_tl.host.comparison import pipeline as comparison
     from edge_tl.host.comparison.combinations import Grid
     from edge_tl.host.comparison.pareto import Budget
-    from edge_tl.target.timing.bench import QUICK, THOROUGH
 
     flags = {"train.epochs": epochs, "model.image_size": image_size, "seed": seed}
-    asked = options.of_data(data_or_recipe).changed(flags, set_)
+    asked = _options.of_data(data_or_recipe).changed(flags, set_)
     base = asked.recipe()
     names = _list("--models", models) if models else [base.model.name]
     own, shared = _weights(weights or [], names)
@@ -128,10 +128,10 @@ def compare(
     else:
         then = f"next: look at {record['page']}, then choose another budget, models or strategies"
     failed = any(row["state"] != "complete" for row in record["trials"])
-    columns = [column for column in compare_page.columns(record) if column.key != "interval"]
+    columns = [column for column in pages.columns(record) if column.key != "interval"]
     return finish(
         {key: record[key] for key in _KEYS},
-        _text(compare_page, record, columns),
+        _text(pages, record, columns),
         as_json=json,
         code=0 if record["pick"] and not failed else EXIT_GATE_FAILED,
         then=then,

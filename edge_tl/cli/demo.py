@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from edge_tl.cli.console import Debug, Json, Progress, finish
+from edge_tl.cli._console import Debug, Json, Progress, finish
+from edge_tl.cli._help import Grouped
 from edge_tl.cli.export import summary
-from edge_tl.cli.grouped import Grouped
-from edge_tl.target.errors import EXIT_GATE_FAILED
+from edge_tl.device.errors import EXIT_GATE_FAILED
 
 
 def add_to(app: typer.Typer) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_tl.cli import fleet
-from edge_tl.cli.console import (
+from edge_tl.cli import _remote
+from edge_tl.cli._console import (
     AllowFallback,
     Artifacts,
     Debug,
@@ -19,12 +19,12 @@ from edge_tl.cli.console import (
     finish,
     say,
 )
-from edge_tl.cli.grid import explained, grid
-from edge_tl.cli.grouped import Grouped
-from edge_tl.cli.options import MaxPixels
-from edge_tl.cli.saving import check_out, save_to, saved
-from edge_tl.target.errors import EXIT_BAD_INPUT, EXIT_GATE_FAILED
-from edge_tl.target.text import printable
+from edge_tl.cli._help import Grouped
+from edge_tl.cli._options import MaxPixels
+from edge_tl.cli._saving import check_out, save_to, saved
+from edge_tl.cli._table import explained, grid
+from edge_tl.device.errors import EXIT_BAD_INPUT, EXIT_GATE_FAILED
+from edge_tl.device.text import printable
 
 SHOWN = 10  # files left out, in a terminal
 BundlePath = Annotated[Path, typer.Argument(help="A bundle that `edge-tl export` wrote.", metavar="BUNDLE")]
@@ -45,20 +45,20 @@ def verify(
     max_pixels: MaxPixels = None,
     device: Device = "CPU",
     allow_fallback: AllowFallback = False,
-    on: fleet.On = None,
-    targets: fleet.Targets = None,
-    wheels: fleet.Wheels = None,
-    ssh: fleet.Ssh = "ssh",
+    on: _remote.On = None,
+    targets: _remote.Targets = None,
+    wheels: _remote.Wheels = None,
+    ssh: _remote.Ssh = "ssh",
     out: OutFile = None,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Prove, on this machine, that a bundle is still the model it was exported from."""
-    if fleet.asked(ctx):
-        return fleet.away(ctx)
+    if _remote.asked(ctx):
+        return _remote.away(ctx)
     check_out(out, read=[bundle])
-    from edge_tl.target import verify as room
-    from edge_tl.target.bundle import read_bundle
+    from edge_tl.device import gates as room
+    from edge_tl.device.bundle import read_bundle
 
     # Its pixels gate says what is wrong with the contract.
     loaded = read_bundle(bundle, contract_unproven=True).reading(max_pixels)
@@ -151,10 +151,10 @@ def predict(
     debug: Debug = False,
 ) -> int:
     """Classify images with a bundle."""
-    from edge_tl.target import predict as room
-    from edge_tl.target.bundle import read_bundle
-    from edge_tl.target.remarks import sentences
-    from edge_tl.target.runtime import notes, ran
+    from edge_tl.device import predict as room
+    from edge_tl.device.bundle import read_bundle
+    from edge_tl.device.images.remarks import sentences
+    from edge_tl.device.runtimes.open import notes, ran
 
     loaded = read_bundle(bundle).reading(max_pixels)
     files, failed = room.pictures(images)
@@ -184,20 +184,20 @@ def predict(
 
 def devices(
     ctx: typer.Context,
-    on: fleet.On = None,
-    targets: fleet.Targets = None,
-    wheels: fleet.Wheels = None,
-    ssh: fleet.Ssh = "ssh",
+    on: _remote.On = None,
+    targets: _remote.Targets = None,
+    wheels: _remote.Wheels = None,
+    ssh: _remote.Ssh = "ssh",
     out: OutFile = None,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
     """What this machine has: CPU instructions, execution providers, OpenVINO devices."""
-    if fleet.asked(ctx):
-        return fleet.away(ctx)
+    if _remote.asked(ctx):
+        return _remote.away(ctx)
     check_out(out)
-    from edge_tl.target import machine
-    from edge_tl.target.runtimes.offered import accelerators
+    from edge_tl.device import machine
+    from edge_tl.device.runtimes.devices import accelerators
 
     found = accelerators()
     result: dict[str, Any] = {

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from edge_tl import __version__
-from edge_tl.cli import options
-from edge_tl.cli.console import Debug, Json, Progress, finish, say
-from edge_tl.cli.grid import explained, grid
-from edge_tl.cli.grouped import Grouped
-from edge_tl.cli.options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
-from edge_tl.target.errors import EXIT_GATE_FAILED
+from edge_tl.cli import _options
+from edge_tl.cli._console import Debug, Json, Progress, finish, say
+from edge_tl.cli._help import Grouped
+from edge_tl.cli._options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
+from edge_tl.cli._table import explained, grid
+from edge_tl.device.errors import EXIT_GATE_FAILED
 
 
 def add_to(app: typer.Typer) -> None:
@@ -86,7 +86,7 @@ def export(
     thorough: Annotated[
         bool, typer.Option("--thorough", help="Time long enough for a p99 (minutes).")
     ] = False,
-    factory: options.Factory = None,
+    factory: _options.Factory = None,
     out: Out = None,
     overwrite: Overwrite = False,
     set_: Settings = None,
@@ -94,14 +94,14 @@ def export(
     debug: Debug = False,
 ) -> int:
     """Export a run to ONNX and OpenVINO, prove it against PyTorch, and pack the bundle."""
-    from edge_tl.host.bundling import pack
-    from edge_tl.target.timing.bench import QUICK, THOROUGH
+    from edge_tl.device.bench.latency import QUICK, THOROUGH
+    from edge_tl.host.export import pipeline
 
     flags = {
         "export.int8": int8,
         "export.max_drop": max_drop,
-        "export.ladder": options.last_rung(ladder),
-        "export.time_budget_s": options.seconds(time_budget),
+        "export.ladder": _options.last_rung(ladder),
+        "export.time_budget_s": _options.seconds(time_budget),
         "export.target_cpu": target_cpu,
         "export.precisions": precision,
         "export.threshold": threshold,
@@ -109,11 +109,11 @@ def export(
         "export.max_size_mb": max_size,
         "data.max_pixels": max_pixels,
     }
-    options.permit(factory)
-    recipe = options.of_run(run).changed(flags, set_).recipe()
+    _options.permit(factory)
+    recipe = _options.of_run(run).changed(flags, set_).recipe()
     say(_budget(recipe.export.max_drop))
     with Progress() as progress:
-        record = pack.export(
+        record = pipeline.export(
             run,
             out,
             recipe,
@@ -128,9 +128,9 @@ def export(
 
 def summary(record: dict[str, Any]) -> str:
     """The table of a bundle and its sentence."""
-    from edge_tl.target import confidence_tables
-    from edge_tl.target.report import sentence, timed_on
-    from edge_tl.target.tables import TABLE, table
+    from edge_tl.host.reports import confidence_tables
+    from edge_tl.host.reports.markdown import sentence, timed_on
+    from edge_tl.host.reports.tables import TABLE, table
 
     rows = [[row[column.key] for column in TABLE] for row in table(record)]
     parts = [explained(grid([column.heading for column in TABLE], rows))]
@@ -144,7 +144,7 @@ def summary(record: dict[str, Any]) -> str:
 
 def _to_device(record: dict[str, Any]) -> str:
     """What to type after an export: where to copy, what to install there, what to run."""
-    from edge_tl.host.bundling.sentence import EXTRAS
+    from edge_tl.host.export.recommendation import EXTRAS
 
     chosen = next((a for a in record["artifacts"] if a["id"] == record["recommended"]), None)
     extra = EXTRAS[chosen["runtime"]] if chosen else ",".join(EXTRAS.values())

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_tl.cli import options
-from edge_tl.cli.console import Debug, Json, Progress, finish
-from edge_tl.cli.grouped import Grouped
-from edge_tl.cli.options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
+from edge_tl.cli import _options
+from edge_tl.cli._console import Debug, Json, Progress, finish
+from edge_tl.cli._help import Grouped
+from edge_tl.cli._options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
 
 
 def add_to(app: typer.Typer) -> None:
@@ -85,7 +85,8 @@ def finetune(
     debug: Debug = False,
 ) -> int:
     """Fine-tune a classifier on your own images."""
-    from edge_tl.host import processes, zoo
+    from edge_tl.host.models import zoo
+    from edge_tl.host.training import distributed
     from edge_tl.host.training import finetune as room
 
     flags = {
@@ -103,10 +104,10 @@ def finetune(
         "train.tensorboard": tensorboard or None,
         "seed": seed,
     }
-    asked = options.of_data(data_or_recipe).changed(flags, set_)
+    asked = _options.of_data(data_or_recipe).changed(flags, set_)
     recipe, run = asked.recipe(), asked.run
     zoo.check_name(recipe.model.name)  # before a file is read
-    if not processes.is_main():  # the main process speaks and writes for all
+    if not distributed.is_main():  # the main process speaks and writes for all
         room.finetune(recipe, out or run, resumed=resume, overwrite=overwrite)
         return 0
     with Progress() as progress:

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from edge_tl.cli import options
-from edge_tl.cli.console import Debug, Json, Progress, finish
+from edge_tl.cli import _options
+from edge_tl.cli._console import Debug, Json, Progress, finish
+from edge_tl.cli._help import Grouped
+from edge_tl.cli._options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
 from edge_tl.cli.finetune import accuracy
-from edge_tl.cli.grouped import Grouped
-from edge_tl.cli.options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
-from edge_tl.target.errors import BadInput
+from edge_tl.device.errors import BadInput
 
 
 def add_to(app: typer.Typer) -> None:
@@ -66,7 +66,7 @@ def import_(
     debug: Debug = False,
 ) -> int:
     """Make a run of a classifier that was trained elsewhere."""
-    from edge_tl.host import importing, zoo
+    from edge_tl.host.models import importing, zoo
 
     if (model is None) == (factory is None):
         raise BadInput("give the architecture: either --model NAME or --factory package.module:function.")
@@ -78,7 +78,7 @@ def import_(
         "model.image_size": image_size,
         "seed": seed,
     }
-    recipe = options.Asked({}, "options").changed(flags, set_).recipe()
+    recipe = _options.Asked({}, "options").changed(flags, set_).recipe()
     with Progress() as progress:
         result = importing.adopt(
             weights,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from edge_tl.cli.console import Debug, Json, finish
-from edge_tl.cli.grid import explained, grid
-from edge_tl.cli.grouped import Grouped
+from edge_tl.cli._console import Debug, Json, finish
+from edge_tl.cli._help import Grouped
+from edge_tl.cli._table import explained, grid
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 def models(json: Json = False, debug: Debug = False) -> int:
     """The models that can be fine-tuned."""
-    from edge_tl.host import zoo
+    from edge_tl.host.models import zoo
 
     rows = zoo.table()
     lines = [

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_tl.cli.console import Debug, Json, finish
-from edge_tl.cli.grid import grid
-from edge_tl.cli.grouped import HELP, Grouped
+from edge_tl.cli._console import Debug, Json, finish
+from edge_tl.cli._help import HELP, Grouped
+from edge_tl.cli._table import grid
 
 app = typer.Typer(
     help="The recipes: ls, show, copy, check.",
@@ -24,9 +24,9 @@ Name = Annotated[str, typer.Argument(help="A recipe's name; see `edge-tl recipes
 @app.command("ls", cls=Grouped)
 def ls(json: Json = False, debug: Debug = False) -> int:
     """What there is, and what for."""
-    from edge_tl.host import shelf
+    from edge_tl.host.recipe import builtin
 
-    found = [{"name": path.stem, "purpose": shelf.purpose(path)} for path in shelf.recipes()]
+    found = [{"name": path.stem, "purpose": builtin.purpose(path)} for path in builtin.recipes()]
     return finish(
         {"recipes": found},
         grid(["name", "for"], [[f["name"], f["purpose"]] for f in found], left=2),
@@ -38,9 +38,9 @@ def ls(json: Json = False, debug: Debug = False) -> int:
 @app.command("show", cls=Grouped)
 def show(name: Name, json: Json = False, debug: Debug = False) -> int:
     """Print a recipe."""
-    from edge_tl.host import shelf
+    from edge_tl.host.recipe import builtin
 
-    path = shelf.get(name)
+    path = builtin.get(name)
     text = path.read_text(encoding="utf-8")
     then = f"next: edge-tl recipes copy {name} my.yaml"
     return finish({"name": path.stem, "text": text}, text, as_json=json, then=then)
@@ -54,9 +54,9 @@ def copy(
     debug: Debug = False,
 ) -> int:
     """Copy a recipe, to change it."""
-    from edge_tl.host import shelf
+    from edge_tl.host.recipe import builtin
 
-    written = shelf.copy(shelf.get(name), to)
+    written = builtin.copy(builtin.get(name), to)
     then = f"next: edit {written}, then: edge-tl recipes check {written}"
     return finish({"path": str(written)}, f"wrote {written}", as_json=json, then=then)
 
@@ -68,11 +68,11 @@ def check(
     debug: Debug = False,
 ) -> int:
     """Validate a recipe and print every setting it ends up with."""
-    from edge_tl.host import recipe as recipes
-    from edge_tl.host import shelf
-    from edge_tl.host.effective import effective
+    from edge_tl.host.recipe import builtin
+    from edge_tl.host.recipe import load as recipes
+    from edge_tl.host.recipe.effective import effective
 
-    path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else shelf.get(recipe)
+    path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else builtin.get(recipe)
     parsed = recipes.parse(recipes.load(path), source=str(path))
     settings, open_ones = parsed.model_dump(mode="json"), effective(parsed)
     flat = {

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from edge_tl.cli.console import Debug, Json, finish
-from edge_tl.cli.grouped import Grouped
-from edge_tl.target.errors import BadInput, BundleError
+from edge_tl.cli._console import Debug, Json, finish
+from edge_tl.cli._help import Grouped
+from edge_tl.device.errors import BadInput, BundleError
 
 # What a record that is not ours makes of a page, whose parts take it as it is.
 _NO_REPORT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -29,11 +29,11 @@ def report(
     debug: Debug = False,
 ) -> int:
     """Write the report as Markdown and as one self-contained HTML page."""
-    from edge_tl.host import checkpoint
-    from edge_tl.host.pages import page
-    from edge_tl.target import bundle as bundles
-    from edge_tl.target.files import write_atomic
-    from edge_tl.target.report import markdown, run_markdown, run_sentence, sentence
+    from edge_tl.device import bundle as bundles
+    from edge_tl.device.files import write_atomic
+    from edge_tl.host.reports import page
+    from edge_tl.host.reports.markdown import markdown, run_markdown, run_sentence, sentence
+    from edge_tl.host.runs import checkpoint
 
     folder = out or run_or_bundle
     if not run_or_bundle.is_dir():

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from edge_tl.cli.console import Debug, Json, finish, say
+from edge_tl.cli._console import Debug, Json, finish, say
+from edge_tl.cli._help import Grouped
 from edge_tl.cli.device import BundlePath
-from edge_tl.cli.grouped import Grouped
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,9 +27,9 @@ def slim(
     debug: Debug = False,
 ) -> int:
     """Make a smaller bundle with some of the artifacts, sealed anew."""
-    from edge_tl.target import slim as room
-    from edge_tl.target.bundle import read_bundle
-    from edge_tl.target.gate import failed_at_export
+    from edge_tl.device import slim as room
+    from edge_tl.device.bundle import read_bundle
+    from edge_tl.device.records.gate import failed_at_export
 
     record = room.slim(read_bundle(bundle), keep, out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())

@@ -1,1 +1,1 @@
-"""What runs at the desk: PyTorch, ONNX, NNCF and friends. May import `edge_tl.target`, never `edge_tl.cli`."""
+"""What runs at the desk: PyTorch, ONNX, NNCF and friends. May import `edge_tl.device`, never `edge_tl.cli`."""

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edge_tl.host import checkpoint, shelf
-from edge_tl.host.bundling.pack import export
+from edge_tl.device.bench.latency import QUICK
+from edge_tl.device.errors import BadInput
+from edge_tl.device.files import write_atomic
+from edge_tl.device.listener import Progress, no_progress
+from edge_tl.host.export.pipeline import export
 from edge_tl.host.listeners import Note, no_note
-from edge_tl.host.recipe import load, parse
+from edge_tl.host.recipe import builtin
+from edge_tl.host.recipe.load import load, parse
+from edge_tl.host.runs import checkpoint
 from edge_tl.host.training.finetune import finetune
-from edge_tl.target.errors import BadInput
-from edge_tl.target.files import write_atomic
-from edge_tl.target.progress import Progress, no_progress
-from edge_tl.target.timing.bench import QUICK
 
 DIGITS, RUN, BUNDLE = "digits", "run", "bundle"
 MARK = ".edge-tl-demo"
@@ -49,7 +50,7 @@ def run(out: Path, *, progress: Progress = no_progress, note: Note = no_note) ->
     if not again and ((out / RUN).exists() or (out / BUNDLE).exists()):
         raise BadInput(f"--out {out}: holds a run or a bundle that is not the demo's. Choose another folder.")
     write_atomic(out / MARK, b"edge-tl demo made this folder and writes over what is in it.\n")
-    settings = load(shelf.get("demo"))
+    settings = load(builtin.get("demo"))
     settings["data"]["path"] = str(write_digits(out / DIGITS))
     recipe = parse(settings, source="recipe demo")
     listening: dict[str, Any] = {"overwrite": again, "progress": progress, "note": note}

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from edge_tl.host import zoo
-from edge_tl.host.bundling.pack import torch_contestants
-from edge_tl.target.contract import Preprocess
-from edge_tl.target.errors import ForeignModel
+from edge_tl.device.errors import ForeignModel
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.export.pipeline import torch_contestants
+from edge_tl.host.models import zoo
 
 CONTRACT = Preprocess(resize_size=(64, 64), crop=(64, 64)).to_json()
 

@@ -19,11 +19,11 @@ from typing import Any, cast
 import pytest
 
 from edge_tl.cli import bench as verb
-from edge_tl.host.bundling.pack import torch_contestants
-from edge_tl.target import files
-from edge_tl.target.bundle import Bundle, file_record, write_record
-from edge_tl.target.timing import children
-from tests.target.conftest import CONTRACT, LABELS, tell
+from edge_tl.device import files
+from edge_tl.device.bench import workers
+from edge_tl.device.bundle import Bundle, file_record, write_record
+from edge_tl.host.export.pipeline import torch_contestants
+from tests.device.conftest import CONTRACT, LABELS, tell
 
 Door = Callable[..., Any]
 FEW = ["--artifact", "onnx-int8", "--rounds", 3, "--blocks", 2, "--count", 6]
@@ -38,7 +38,7 @@ def refused(done: Any, *words: str) -> None:
 
 @pytest.fixture(scope="module")
 def _tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = Path(__file__).parents[1] / "target" / "conftest.py"
+    path = Path(__file__).parents[1] / "device" / "conftest.py"
     specification = importlib.util.spec_from_file_location("tiny_bundle", path)
     assert specification is not None
     assert specification.loader is not None
@@ -72,7 +72,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: Any, **__: Any) -> Any:
         raise AssertionError("something was measured")
 
-    monkeypatch.setattr(children.Child, "__init__", start)
+    monkeypatch.setattr(workers.Child, "__init__", start)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import onnx
 import pytest
 import shortcut
 
-from edge_tl.host.bundling import artifacts
+from edge_tl.host.export import artifacts
 
 Door = Callable[..., Any]
 IDS = {"onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-int8"}

@@ -18,13 +18,14 @@ import pytest
 
 from edge_tl.cli import app
 from edge_tl.cli import compare as verb
-from edge_tl.host import recipe as recipes
-from edge_tl.host.comparison import compare as comparison
-from edge_tl.host.comparison import compare_page, compare_plot, study
+from edge_tl.device.errors import BadInput
+from edge_tl.device.machine import identity
+from edge_tl.host.comparison import page as pages
+from edge_tl.host.comparison import pipeline as comparison
+from edge_tl.host.comparison import plot, study
 from edge_tl.host.comparison.combinations import Grid
 from edge_tl.host.comparison.pareto import Budget, interval
-from edge_tl.target.errors import BadInput
-from edge_tl.target.machine import identity
+from edge_tl.host.recipe import load as recipes
 
 if "compare" not in [command.name or command.callback.__name__ for command in app.registered_commands]:  # type: ignore[union-attr]
     verb.add_to(app)
@@ -272,7 +273,7 @@ def test_a_miss_names_the_nearest_on_each_side() -> None:
     found = record(rows, Budget(5.0, 0.9))
     assert found["pick"] is None
     assert found["nearest"] == ["c", "b"]
-    text = compare_page.sentence(found)
+    text = pages.sentence(found)
     assert text == (
         "No trial keeps the budget (at most 5 ms, at least 90 %). "
         "Nearest: c: 95.00 % at 9.00 ms; b: 75.00 % at 4.00 ms."
@@ -282,14 +283,14 @@ def test_a_miss_names_the_nearest_on_each_side() -> None:
 def test_noise_is_called_noise() -> None:
     close = record([trial("a", "a", 181, 1.0), trial("b", "b", 182, 4.0)], Budget())
     assert close["pick"] == "b"
-    assert "not significantly better than the runner-up, a" in " ".join(compare_page.remarks(close))
+    assert "not significantly better than the runner-up, a" in " ".join(pages.remarks(close))
     apart = record([trial("a", "a", 120, 1.0), trial("b", "b", 190, 4.0)], Budget())
-    assert compare_page.remarks(apart) == []
+    assert pages.remarks(apart) == []
 
 
 def test_only_the_best_trial_of_a_model_is_named_and_no_two_names_meet() -> None:
     rows = [trial(f"m{m}-{i}", f"m{m}", 150 + 5 * m + i, 4.0 + 0.05 * m) for m in range(5) for i in range(6)]
-    drawn = compare_plot.draw(record(rows, Budget(5.0, 0.8)))
+    drawn = plot.draw(record(rows, Budget(5.0, 0.8)))
     assert drawn is not None
     texts = re.findall(r'<text[^>]*?x="([\d.]+)" y="([\d.]+)"[^>]*>(m\d[^<]*)</text>', drawn)
     assert sorted(name for *_, name in texts) == ["m0", "m1", "m2", "m3", "m4-5"]
@@ -298,12 +299,12 @@ def test_only_the_best_trial_of_a_model_is_named_and_no_two_names_meet() -> None
         abs(ay - by) >= 10 or abs(ax - bx) >= 15 for i, (ax, ay) in enumerate(places) for bx, by in places[:i]
     ]
     assert all(apart)
-    ET.fromstring(compare_plot.standalone(drawn))
+    ET.fromstring(plot.standalone(drawn))
 
 
 def test_without_a_latency_there_is_no_picture(tmp_path: Path) -> None:
     found = record([trial("a", "a", 120, None)], Budget())
     assert found["pick"] == "a"
     (tmp_path / "compare.svg").write_text("old")
-    assert not compare_page.write_plot(found, tmp_path / "compare.svg")
+    assert not pages.write_plot(found, tmp_path / "compare.svg")
     assert not (tmp_path / "compare.svg").exists()

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from edge_tl.cli import console
-from edge_tl.cli.console import LIVE_EPOCHS, Progress
+from edge_tl.cli import _console
+from edge_tl.cli._console import LIVE_EPOCHS, Progress
 
 
 def step(epoch: int, number: int, **other: Any) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def test_something_moves_while_nothing_is_told(
     terminal: Callable[[int, int], Terminal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(console, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(_console, "perf_counter", lambda: now[0])
     terminal(80, 24)
     with Progress() as progress:
         now[0] += 12
@@ -198,7 +198,7 @@ def test_the_estimate_is_by_whole_epochs_where_one_was_seen(
     terminal: Callable[[int, int], Terminal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(console, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(_console, "perf_counter", lambda: now[0])
     terminal(100, 24)
     with Progress() as progress:
         progress.watch(epoch(1, seconds=50.0, earlier=True))
@@ -225,9 +225,9 @@ def test_no_line_is_wider_than_the_terminal_and_the_time_left_stays(
 
 def test_names_that_steer_a_terminal_are_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
     evil = "a\x1b[2Jb\x07\u202ec\u2028"
-    console.say(evil)
-    console.complain(evil)
-    console.finish({"label": evil}, f"{evil}\nsecond 👩\u200d🌾", as_json=False, then=evil)
+    _console.say(evil)
+    _console.complain(evil)
+    _console.finish({"label": evil}, f"{evil}\nsecond 👩\u200d🌾", as_json=False, then=evil)
     out, err = capsys.readouterr()
     for text in (out, err):
         assert not set(text) & set("\x1b\x07\u202e\u2028")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from edge_tl import __version__
-from edge_tl.cli import main, options
-from edge_tl.host.settings import Recipe
+from edge_tl.cli import _options, main
+from edge_tl.host.recipe.schema import Recipe
 
 Door = Callable[..., Any]
 VERBS = "finetune import export report demo models compare verify predict devices bench slim".split()
@@ -65,7 +65,7 @@ def test_help_shows_what_is_not_given(door: Door, verb: str, defaults: list[str]
 
 def test_the_defaults_of_the_help_are_the_recipes() -> None:
     settings = Recipe().model_dump()
-    for key, shown in options.DEFAULTS.items():
+    for key, shown in _options.DEFAULTS.items():
         section, _, field = key.partition(".")
         value = settings[section][field] if field else settings.get(section)
         if value is None or value == [] or value is False:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_tl.target import grey, reading
-from edge_tl.target.decoding import ALIKE, format_anywhere
+from edge_tl.device.images import grey, reading
+from edge_tl.device.images.decode import ALIKE, format_anywhere
 from tests.conftest import OPTIONS, Done
-from tests.target.conftest import build
+from tests.device.conftest import build
 
 Door = Callable[..., Done]
 LIMIT, LARGE = 10_000, 12_000
@@ -149,7 +149,7 @@ def test_a_full_memory_is_a_sentence(door: Door, tmp_path: Path, monkeypatch: py
         raise MemoryError
 
     build(bundle := tmp_path / "bundle")
-    monkeypatch.setattr("edge_tl.target.verify.verify", full)
+    monkeypatch.setattr("edge_tl.device.gates.verify", full)
     done = door("verify", bundle)
     assert done.code == 2
     assert "error: out of memory. Close other programs" in done.err

@@ -89,7 +89,7 @@ def test_what_nohup_ignores_stays_ignored(tmp_path: Path) -> None:
 LOST = """
 import ctypes, sys
 from edge_tl import cli, __main__
-from edge_tl.cli import interrupts
+from edge_tl.cli import _interrupts
 interrupts.PATIENCE_S = 0.5
 @cli.app.command()
 def work() -> int:
@@ -128,7 +128,7 @@ def test_a_call_that_never_returns_is_interrupted_all_the_same(number: signal.Si
 def test_a_forked_childs_signal_does_not_end_its_parent() -> None:
     code = """
 import os, signal, time
-from edge_tl.cli import interrupts
+from edge_tl.cli import _interrupts
 interrupts.PATIENCE_S = 0.2
 with interrupts.heeded():
     if not (child := os.fork()):

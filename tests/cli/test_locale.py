@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from edge_tl.device.errors import BadInput
 from edge_tl.host.images import listing
-from edge_tl.target.errors import BadInput
 
 ASCII = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 OPTIONS = "--model mobilenet_v3_small --weights embedded --image-size 32 --strategy head".split()

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import typer
 
-from edge_tl.cli import app, options
-from edge_tl.cli.options import Asked
-from edge_tl.host import checkpoint
-from edge_tl.target.errors import BadInput
+from edge_tl.cli import _options, app
+from edge_tl.cli._options import Asked
+from edge_tl.device.errors import BadInput
+from edge_tl.host.runs import checkpoint
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("rung", [1, 2, 3, 4, 5])
 def test_the_last_rung_is_a_number_from_1_to_5(rung: int):
-    assert options.last_rung(f"up-to={rung}") == rung
+    assert _options.last_rung(f"up-to={rung}") == rung
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_the_last_rung_is_a_number_from_1_to_5(rung: int):
 )
 def test_another_last_rung_is_refused_with_how_to_write_it(text: str):
     with pytest.raises(BadInput, match="up-to=N with N from 1 to 5") as caught:
-        options.last_rung(text)
+        _options.last_rung(text)
     assert f"--ladder {text}:" in str(caught.value)
 
 
@@ -49,7 +49,7 @@ def test_another_last_rung_is_refused_with_how_to_write_it(text: str):
     ],
 )
 def test_a_time_budget_is_read_in_seconds(text: str, want: float):
-    assert options.seconds(text) == pytest.approx(want)
+    assert _options.seconds(text) == pytest.approx(want)
 
 
 @pytest.mark.parametrize(
@@ -58,24 +58,24 @@ def test_a_time_budget_is_read_in_seconds(text: str, want: float):
 )
 def test_another_time_budget_is_refused_with_how_to_write_it(text: str):
     with pytest.raises(BadInput, match="write it as 90s, 10m or 1h") as caught:
-        options.seconds(text)
+        _options.seconds(text)
     assert f"--time-budget {text}:" in str(caught.value)
 
 
 def test_what_was_not_typed_stays_unsaid():
-    assert options.last_rung(None) is None
-    assert options.seconds(None) is None
+    assert _options.last_rung(None) is None
+    assert _options.seconds(None) is None
 
 
 def test_a_time_budget_without_end_is_refused_by_the_recipe():
-    endless = options.seconds("9" * 400)
+    endless = _options.seconds("9" * 400)
     with pytest.raises(BadInput, match=r"^--time-budget=inf"):
         Asked({}, "options").changed({"export.time_budget_s": endless}, None).recipe()
 
 
 def test_a_folder_and_a_list_are_data(here: Path):
     for name in ("photos", "photos/list.csv", "data-{000..003}.tar", "absent"):
-        found = options.of_data(name)
+        found = _options.of_data(name)
         assert (found.settings, found.source, found.run) == ({"data": {"path": name}}, "options", None)
         assert found.recipe().data.path == name
 
@@ -83,34 +83,34 @@ def test_a_folder_and_a_list_are_data(here: Path):
 @pytest.mark.parametrize("suffix", [".yaml", ".yml"])
 def test_a_recipe_file_is_read_and_named_in_errors(suffix: str, here: Path):
     Path(f"my{suffix}").write_text("data: {path: photos}\ntrain: {epochs: 3}\n")
-    found = options.of_data(f"my{suffix}")
+    found = _options.of_data(f"my{suffix}")
     assert (found.source, found.run) == (f"my{suffix}", None)
     assert (found.recipe().data.path, found.recipe().train.epochs) == ("photos", 3)
     Path(f"my{suffix}").write_text("train: {epoch: 3}\n")
     with pytest.raises(BadInput, match=rf"my{suffix}: unknown key 'train\.epoch'"):
-        options.of_data(f"my{suffix}").recipe()
+        _options.of_data(f"my{suffix}").recipe()
     Path(f"my{suffix}").unlink()
     with pytest.raises(BadInput, match="no such recipe"):
-        options.of_data(f"my{suffix}")
+        _options.of_data(f"my{suffix}")
 
 
 def test_a_recipe_of_the_package_is_found_by_name_unless_a_folder_has_it(here: Path):
-    found = options.of_data("demo")
+    found = _options.of_data("demo")
     assert (found.source, found.run) == ("demo.yaml", None)
     assert found.recipe().model.weights == "embedded"
     (here / "demo").mkdir()
-    assert options.of_data("demo").settings == {"data": {"path": "demo"}}
+    assert _options.of_data("demo").settings == {"data": {"path": "demo"}}
 
 
 def test_a_runs_folder_gives_the_recipe_it_was_asked_for(run: Path, images: Path):
-    found = options.of_data(str(run))
+    found = _options.of_data(str(run))
     assert (found.run, found.source) == (run, str(run / checkpoint.RECIPE))
     assert found.recipe().data.path == str(images)
     assert found.recipe().model_dump(mode="json") == checkpoint.read(run)["provenance"]["recipe"]
 
 
 def test_a_finished_run_gives_the_settings_it_was_made_with(run: Path, tmp_path: Path):
-    found = options.of_run(run).changed({"export.int8": True, "export.max_drop": None}, ["export.ladder=2"])
+    found = _options.of_run(run).changed({"export.int8": True, "export.max_drop": None}, ["export.ladder=2"])
     before = checkpoint.read(run)["provenance"]["recipe"]
     recipe = found.recipe()
     assert found.run == run
@@ -119,9 +119,9 @@ def test_a_finished_run_gives_the_settings_it_was_made_with(run: Path, tmp_path:
     assert recipe.model.name == before["model"]["name"]
     assert checkpoint.read(run)["provenance"]["recipe"] == before
     with pytest.raises(BadInput, match="no such run"):
-        options.of_run(tmp_path / "absent")
+        _options.of_run(tmp_path / "absent")
     with pytest.raises(BadInput, match="not a finished run"):
-        options.of_run(tmp_path)
+        _options.of_run(tmp_path)
 
 
 def test_options_of_none_leave_a_setting_and_false_and_0_do_not():
@@ -165,7 +165,7 @@ def test_what_was_not_typed_is_named_by_its_source_and_what_was_assigned_last_by
 
 def test_every_option_is_spelled_as_the_verbs_spell_it():
     known = {option for verb in ("finetune", "export") for option in _options_of(verb)}
-    assert set(options._OPTIONS.values()) <= known
+    assert set(_options._OPTIONS.values()) <= known
 
 
 def _options_of(verb: str) -> list[str]:

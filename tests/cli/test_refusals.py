@@ -17,8 +17,8 @@ import pytest
 import safetensors.torch
 from PIL import Image
 
-from edge_tl.host import zoo
-from edge_tl.target.bundle import read_bundle
+from edge_tl.device.bundle import read_bundle
+from edge_tl.host.models import zoo
 
 Door = Callable[..., Any]
 REPOSITORY = Path(__file__).parents[2]
@@ -327,12 +327,12 @@ def test_a_misspelt_model_is_found_before_a_file_is_read(door: Door, images: Pat
 def test_a_missing_runtime_at_the_desk_is_named_too(
     missing: str, door: Door, run: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from edge_tl.host.bundling import pack
+    from edge_tl.host.export import pipeline
 
     def fail(*arguments: Any) -> None:
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
-    monkeypatch.setattr(pack, "write_artifacts", fail)  # both export and quantize import it late
+    monkeypatch.setattr(pipeline, "write_artifacts", fail)  # both export and quantize import it late
     refused(door("export", run, "--out", "b"), missing, "pip install")
 
 

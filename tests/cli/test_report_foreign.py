@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from edge_tl.target.bundle import write_record
-from tests.target.conftest import build
+from edge_tl.device.bundle import write_record
+from tests.device.conftest import build
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from edge_tl.host import accelerator, reference
-from edge_tl.host.images.decoded import Store
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host import accelerator
+from edge_tl.host.images.pixel_cache import Store
+from edge_tl.host.models import reference
 from edge_tl.host.training import inference
-from edge_tl.target.contract import Preprocess
 
 
 @pytest.fixture

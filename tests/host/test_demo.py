@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from edge_tl.device.bundle import read_bundle
+from edge_tl.device.errors import BadInput
 from edge_tl.host import demo
-from edge_tl.host.recipe import Recipe
-from edge_tl.target.bundle import read_bundle
-from edge_tl.target.errors import BadInput
+from edge_tl.host.recipe.load import Recipe
 
 
 def test_every_digit_is_a_file_of_its_class_and_loses_nothing(digits: Path):

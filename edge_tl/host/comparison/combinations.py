@@ -7,7 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from edge_tl.target.names import cleaned
+from edge_tl.device.names import cleaned
 
 HEAD = "head"
 

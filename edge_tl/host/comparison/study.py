@@ -15,12 +15,12 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 
-from edge_tl.host import checkpoint
-from edge_tl.host import recipe as recipes
+from edge_tl.device.errors import BadInput
 from edge_tl.host.comparison.combinations import HEAD, Combination, Grid
-from edge_tl.host.settings import Recipe
+from edge_tl.host.recipe import load as recipes
+from edge_tl.host.recipe.schema import Recipe
+from edge_tl.host.runs import checkpoint
 from edge_tl.host.training import resume
-from edge_tl.target.errors import BadInput
 
 JOURNAL, TRIALS = "study.journal", "trials"
 NAME = "name"  # user attribute of every trial

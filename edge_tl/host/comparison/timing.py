@@ -11,17 +11,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edge_tl.host import checkpoint
+from edge_tl.device.bench.latency import Effort, bench
+from edge_tl.device.bench.workers import CHILD, Contestant
+from edge_tl.device.errors import EdgeTLError
+from edge_tl.device.files import read_json, write_json
+from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.machine import cores_allowed, identity
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.runtimes import sandbox
 from edge_tl.host.comparison.study import Contest
 from edge_tl.host.listeners import Note, no_note
-from edge_tl.target.contract import Preprocess
-from edge_tl.target.errors import EdgeTLError
-from edge_tl.target.files import read_json, write_json
-from edge_tl.target.machine import cores_allowed, identity
-from edge_tl.target.progress import Progress, no_progress
-from edge_tl.target.runtimes import sandbox
-from edge_tl.target.timing.bench import Effort, bench
-from edge_tl.target.timing.children import CHILD, Contestant
+from edge_tl.host.runs import checkpoint
 
 FOLDER, RECORD = "timed", "bench.json"
 ODD = re.compile(r"[^\w.-]+")  # what a file's name should not hold
@@ -86,7 +86,7 @@ def _known(path: Path, wanted: set[str], method: dict[str, int]) -> dict[str, An
 
 def _export(runs: dict[str, Path], folder: Path, progress: Progress, note: Note) -> dict[str, str]:
     """Write the file of each ID that has none yet; the reasons of those that failed."""
-    from edge_tl.host.export import to_onnx
+    from edge_tl.host.convert.fp32 import to_onnx
 
     folder.mkdir(exist_ok=True)
     faults = {}

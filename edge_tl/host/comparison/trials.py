@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 from optuna.trial import TrialState
 
-from edge_tl.host import checkpoint
+from edge_tl.device.errors import EdgeTLError
+from edge_tl.device.listener import no_progress
 from edge_tl.host.comparison import study
 from edge_tl.host.comparison.study import Contest
 from edge_tl.host.listeners import Note, no_note, no_watch
+from edge_tl.host.runs import checkpoint
 from edge_tl.host.training.finetune import finetune
-from edge_tl.target.errors import EdgeTLError
-from edge_tl.target.progress import no_progress
 
 REASON, RESULT = "reason", "result"  # user attributes of a trial that has ended
 POLL_SECONDS = 1.0

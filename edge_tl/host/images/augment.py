@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torchvision.transforms import v2
 
-from edge_tl.host.settings import Augment
-from edge_tl.target.contract import Preprocess
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.recipe.schema import Augment
 
 _OFF: dict[str, Any] = {
     "crop": 1.0,

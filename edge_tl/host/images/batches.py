@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
-from edge_tl.host.images.decoded import Images
+from edge_tl.device.errors import EdgeTLError
+from edge_tl.host.images.pixel_cache import Images
 from edge_tl.host.images.shared_memory import AHEAD
-from edge_tl.target.errors import EdgeTLError
 
 Labels = NDArray[np.int64]
 Key = tuple[int, int]

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edge_tl.target.errors import BadInput
-from edge_tl.target.folders import Listed, class_folders, images_in, kinds, passed_over
-from edge_tl.target.layout import layout
-from edge_tl.target.names import encodable, same, spelled
-from edge_tl.target.text import printable
+from edge_tl.device.errors import BadInput
+from edge_tl.device.images.folders import Listed, class_folders, images_in, kinds, passed_over
+from edge_tl.device.images.layout import layout
+from edge_tl.device.names import encodable, same, spelled
+from edge_tl.device.text import printable
 
 _BESIDE_SPLITS = "a folder beside the splits, so in none"
 _UNDERSCORES = "a folder whose name begins with __, so no class: rename it if it is one"

@@ -14,17 +14,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from edge_tl.host.images import filelist, shards
+from edge_tl.device.errors import BadInput
+from edge_tl.device.files import sha256_file
+from edge_tl.device.images.folders import class_folders, kinds
+from edge_tl.device.images.layout import split_of, split_words
+from edge_tl.device.images.reading import patiently
+from edge_tl.device.machine import cores_allowed
+from edge_tl.device.names import check_label, encodable
+from edge_tl.device.text import printable
+from edge_tl.host.images import list_file, shards
 from edge_tl.host.images.classes import Found, Row, check_spellings, from_folder
-from edge_tl.host.images.data import Listing, Sample, need_two, sources
-from edge_tl.target.errors import BadInput
-from edge_tl.target.files import sha256_file
-from edge_tl.target.folders import class_folders, kinds
-from edge_tl.target.layout import split_of, split_words
-from edge_tl.target.machine import cores_allowed
-from edge_tl.target.names import check_label, encodable
-from edge_tl.target.reading import patiently
-from edge_tl.target.text import printable
+from edge_tl.host.images.dataset import Listing, Sample, need_two, sources
 
 _CHUNK = 64
 _NO_BYTES = "a link or a sparse file in a shard, which is read in place: write the shard with its content"
@@ -78,7 +78,7 @@ def _find(text: str) -> Found:
         if not class_folders(path) and (here := shards.in_folder(path)):
             return _from_shards(here)
         return from_folder(path)
-    if path.suffix.lower() in filelist.DIALECTS:
+    if path.suffix.lower() in list_file.DIALECTS:
         return _from_list(path)
     shards.refuse_compressed(path)
     if path.suffix == shards.SUFFIX or "::" in text or "{" in text:
@@ -92,7 +92,7 @@ def _find(text: str) -> Found:
 
 
 def _advice(text: str) -> str:
-    if Path(text).suffix.lower() in filelist.DIALECTS:
+    if Path(text).suffix.lower() in list_file.DIALECTS:
         return "Add rows of another class."
     return "Make one sub-folder per class." if Path(text).is_dir() else "Add shards with another class."
 
@@ -103,7 +103,7 @@ def _from_list(path: Path) -> Found:
     if not path.is_file():
         raise BadInput(f"no such file: {path}. Give a folder of images, or a list of files and labels.")
     rows: list[Row] = []
-    for line, cells in filelist.records(path):
+    for line, cells in list_file.records(path):
         where = f"{path}, line {line}"
         if not (label := cells["label"].strip()):
             raise BadInput(

@@ -18,11 +18,11 @@ from math import prod
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from edge_tl.target.errors import BadInput
-from edge_tl.target.folders import FIRST_BYTES, IMAGE_SUFFIXES, looks_like_image
-from edge_tl.target.names import LONGEST_LABEL
-from edge_tl.target.reading import passing
-from edge_tl.target.text import printable
+from edge_tl.device.errors import BadInput
+from edge_tl.device.images.folders import FIRST_BYTES, IMAGE_SUFFIXES, looks_like_image
+from edge_tl.device.images.reading import passing
+from edge_tl.device.names import LONGEST_LABEL
+from edge_tl.device.text import printable
 
 SUFFIX = ".tar"
 CLASSES = "classes.txt"

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.host.images.data import Sample
-from edge_tl.target.contract import Preprocess
-from edge_tl.target.errors import BadInput
-from edge_tl.target.loader import batches
-from edge_tl.target.progress import Progress
-from edge_tl.target.reading import Encoded
+from edge_tl.device.errors import BadInput
+from edge_tl.device.images.loader import batches
+from edge_tl.device.images.reading import Encoded
+from edge_tl.device.listener import Progress
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.images.dataset import Sample
 
 
 @dataclass(frozen=True)

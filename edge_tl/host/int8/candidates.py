@@ -17,15 +17,15 @@ import onnx
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from edge_tl.device import metrics
+from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.runtimes.open import Logits, open_runtime
 from edge_tl.host.int8 import nncf_ptq, qdq
 from edge_tl.host.int8.equalize import equalize, smooth
 from edge_tl.host.int8.layers import Layers
 from edge_tl.host.int8.qdq import Inputs
 from edge_tl.host.int8.ranges import Histogram, histograms
-from edge_tl.target import compare
-from edge_tl.target.contract import Preprocess
-from edge_tl.target.progress import Progress, no_progress
-from edge_tl.target.runtime import Logits, open_runtime
 
 QDQ, NNCF, CONTROLLED = "qdq", "nncf", "nncf accuracy control"
 EQUALIZED, SMOOTHED = "equalized", "smoothed"
@@ -254,18 +254,18 @@ class Maker:
         self, settings: Settings, out: Path, graph: Path | None, began: float, trained: float
     ) -> Judged:
         own = qdq.logits(out, self.selection)
-        expected, got = compare.top1(self.expected), compare.top1(own)
-        drop, right = compare.paired_drop(self.answers, expected, got), int(np.sum(got == self.answers))
+        expected, got = metrics.top1(self.expected), metrics.top1(own)
+        drop, right = metrics.paired_drop(self.answers, expected, got), int(np.sum(got == self.answers))
         return Judged(
             settings,
             out,
             graph,
-            accuracy=compare.accuracy(self.answers, got),
+            accuracy=metrics.accuracy(self.answers, got),
             drop_pp=drop["drop_pp"],
             drop_ci_pp=drop["drop_ci_pp"],
             expected_drop_pp=expected_drop(self.expected, self.temperature, got),
-            agreement=compare.agreement(expected, got),
-            divergence=compare.divergence(self.expected, own),
+            agreement=metrics.agreement(expected, got),
+            divergence=metrics.divergence(self.expected, own),
             latency_ms=self._latency(out),
             size_mb=qdq.size_mb(out),
             float_macs=self.layers.share(settings.excluded) if settings.method == QDQ else None,
@@ -298,7 +298,7 @@ class Maker:
             storage = qdq.UNSIGNED if settings.storage != qdq.SIGNED else qdq.SIGNED
             qdq.quantize(self.base(settings), graph, ranges, storage, excluded=others)
             qdq.finish(graph, out, storage, version, self.contract, self.labels)
-            divergence = compare.divergence(self.expected[:images], qdq.logits(out, some))
+            divergence = metrics.divergence(self.expected[:images], qdq.logits(out, some))
             rows.append({"layer": name, "divergence": divergence, "macs": self.layers.share([name])})
             self.progress("measuring layers", number + 1, len(names))
         return sorted(rows, key=lambda row: -row["divergence"])
@@ -314,10 +314,10 @@ class Maker:
         return 1000 * float(np.median(times[5:]))
 
 
-def expected_drop(expected: Logits, temperature: float, answers: compare.Ints) -> float:
+def expected_drop(expected: Logits, temperature: float, answers: metrics.Ints) -> float:
     """Percentage points that `answers` `(n,)` are expected to lose by FP32's calibrated probabilities, see
     `compare.expected_drop`; `expected` are its logits `(n, classes)`."""
-    return compare.expected_drop(expected / np.float32(temperature), answers)
+    return metrics.expected_drop(expected / np.float32(temperature), answers)
 
 
 def keep(judged: Judged, target: Path) -> None:

@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx.numpy_helper import from_array, to_array
 
-from edge_tl.host.export import INPUT
+from edge_tl.host.convert.fp32 import INPUT
 
 _ALPHA = 0.5  # the paper's: how much of the difficulty moves from the activation to the weights
 

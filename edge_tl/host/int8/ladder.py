@@ -17,7 +17,9 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
+from edge_tl.device.errors import EdgeTLError
 from edge_tl.host.int8 import nncf_ptq
+from edge_tl.host.int8.candidate_source import Workshop
 from edge_tl.host.int8.candidates import (
     CONTROLLED,
     EQUALIZED,
@@ -31,9 +33,7 @@ from edge_tl.host.int8.candidates import (
 )
 from edge_tl.host.int8.qdq import SEVEN_BITS, SIGNED, weight_storage
 from edge_tl.host.int8.ranges import ESTIMATORS
-from edge_tl.host.int8.workshop import Workshop
 from edge_tl.host.listeners import Note
-from edge_tl.target.errors import EdgeTLError
 
 RUNGS = {
     1: "known-good settings",

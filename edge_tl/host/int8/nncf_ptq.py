@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edge_tl.host.export import save_openvino
+from edge_tl.device.machine import openvino_core
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.convert.fp32 import save_openvino
 from edge_tl.host.int8.qdq import ABSORBED, SEVEN_BITS, Inputs, quiet
-from edge_tl.target.contract import Preprocess
-from edge_tl.target.machine import openvino_core
 
 MOST = 300
 """Images that `quantize` should be given at most: full bias correction keeps activations of every fifth in memory."""

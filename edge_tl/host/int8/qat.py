@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from edge_tl.device.errors import EdgeTLError
+from edge_tl.device.listener import Progress
+from edge_tl.device.preprocess import Preprocess
 from edge_tl.host import accelerator
 from edge_tl.host.images.augment import as_inputs
 from edge_tl.host.images.batches import draw
-from edge_tl.host.images.decoded import Images
-from edge_tl.host.int8.simulate import Simulated
+from edge_tl.host.images.pixel_cache import Images
+from edge_tl.host.int8.fake_quant import Simulated
 from edge_tl.host.training import resume
-from edge_tl.target.contract import Preprocess
-from edge_tl.target.errors import EdgeTLError
-from edge_tl.target.progress import Progress
 
 BATCH = 64
 LEAST_STEPS = 300

@@ -17,10 +17,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edge_tl.host.export import INPUT, add_metadata, save_openvino
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.runtimes.open import Logits, Runtime, open_runtime
+from edge_tl.host.convert.fp32 import INPUT, add_metadata, save_openvino
 from edge_tl.host.int8.ranges import Range
-from edge_tl.target.contract import Preprocess
-from edge_tl.target.runtime import Logits, Runtime, open_runtime
 
 Inputs = NDArray[np.float32]
 _MATRIX = ("Conv", "Gemm", "MatMul")

@@ -14,9 +14,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edge_tl.host.export import INPUT
-from edge_tl.target.machine import cores_allowed
-from edge_tl.target.progress import Progress, no_progress
+from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.machine import cores_allowed
+from edge_tl.host.convert.fp32 import INPUT
 
 Range = tuple[float, float]
 BINS = 4096

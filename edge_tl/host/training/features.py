@@ -27,16 +27,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edge_tl.host import accelerator, processes, zoo
-from edge_tl.host.images.data import Sample
-from edge_tl.host.provenance import OF_PIXELS, installed
-from edge_tl.host.reference import TorchRuntime
-from edge_tl.host.weights import Source
-from edge_tl.target.files import write_atomic
-from edge_tl.target.loader import batches
-from edge_tl.target.progress import Progress, no_progress
-from edge_tl.target.reading import Encoded
-from edge_tl.target.runtime import Runtime, open_runtime
+from edge_tl.device.files import write_atomic
+from edge_tl.device.images.loader import batches
+from edge_tl.device.images.reading import Encoded
+from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.runtimes.open import Runtime, open_runtime
+from edge_tl.host import accelerator
+from edge_tl.host.images.dataset import Sample
+from edge_tl.host.models import zoo
+from edge_tl.host.models.reference import TorchRuntime
+from edge_tl.host.models.weights import Source
+from edge_tl.host.runs.provenance import OF_PIXELS, installed
+from edge_tl.host.training import distributed
 
 FOLDER = "features"
 _BATCH, _GPU_BATCH = 16, 128
@@ -78,9 +80,9 @@ def extract(
     device = accelerator.device()
     on_gpu = device.type != "cpu"
     key = _key(source, f"{device.type} bf16" if accelerator.has_bf16(device) else device.type)
-    if processes.is_main():
+    if distributed.is_main():
         _adopt(run / FOLDER / key, width)
-    processes.wait()
+    distributed.wait()
     own = _Store.open(run / FOLDER / key, width)
     stores = [own] + [
         _Store.open(folder, width)
@@ -90,7 +92,7 @@ def extract(
     wanted = {s.digest: image for s, image in zip(samples, images, strict=True)}
     have = {digest for store in stores for digest in (*store.rows, *store.bad)}
     todo = [(digest, image) for digest, image in wanted.items() if digest not in have]
-    processes.wait()  # nobody writes before everybody has read
+    distributed.wait()  # nobody writes before everybody has read
     runtime_name = "cache"
     if todo:
         with tempfile.TemporaryDirectory() as scratch:
@@ -109,7 +111,7 @@ def _compute(
     progress: Progress,
 ) -> None:
     """Append the features of `todo` to `own`; where there are several processes, through a store of each."""
-    rank, count = processes.rank(), processes.count()
+    rank, count = distributed.rank(), distributed.count()
     chunks = [range(start, min(start + size, len(todo))) for start in range(0, len(todo), size)]
     mine = [i for chunk in chunks[rank::count] for i in chunk]
     store = own if count == 1 else _Store(own.folder.with_name(f"{own.folder.name}.part{rank}"), own.width)
@@ -129,11 +131,11 @@ def _compute(
         progress("features", done, len(mine))
     if count == 1:
         return
-    processes.wait()
+    distributed.wait()
     parts = [_Store.open(own.folder.with_name(f"{own.folder.name}.part{i}"), own.width) for i in range(count)]
     for part in parts:
         own.passing |= part.passing
-    if processes.is_main():
+    if distributed.is_main():
         for number, chunk in enumerate(chunks):
             part = parts[number % count]
             digests = [todo[i][0] for i in chunk]
@@ -142,8 +144,8 @@ def _compute(
                 part.array()[[part.rows[d] for d in good]] if good else np.empty((0, own.width), np.float32)
             )
             own.append(good, rows, _of(part.bad, digests), _of(part.remarks, good))
-    processes.wait()
-    if processes.is_main():
+    distributed.wait()
+    if distributed.is_main():
         for part in parts:
             shutil.rmtree(part.folder, ignore_errors=True)
     else:
@@ -318,4 +320,4 @@ def _fastest(source: Source, scratch: Path, *, on_gpu: bool) -> Runtime:
             output_names=["features"],
             dynamic_axes={"images": {0: "n"}, "features": {0: "n"}},
         )
-    return open_runtime(path, threads=processes.threads())
+    return open_runtime(path, threads=distributed.threads())

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from edge_tl.host import accelerator, processes
-from edge_tl.host.images import augment, batches, on_device
-from edge_tl.host.images.decoded import Store
+from edge_tl.host import accelerator
+from edge_tl.host.images import augment, batches, gpu_augment
+from edge_tl.host.images.pixel_cache import Store
 from edge_tl.host.images.shared_memory import Handover, handover
+from edge_tl.host.training import distributed
 from edge_tl.host.training.job import Job
 
 MOST = 16  # workers, where nobody asks for more
@@ -22,27 +23,27 @@ def settle(job: Job, device: torch.device) -> Handover:
     free = accelerator.free_bytes(device)
     fits = free is not None and isinstance(job.train, Store) and job.train.bytes < free // 2
     # What is not augmented in batches is made by workers, which read from files.
-    if fits and isinstance(job.train, Store) and on_device.possible(job.recipe.augment):
+    if fits and isinstance(job.train, Store) and gpu_augment.possible(job.recipe.augment):
         job.train.to(device)
     count = workers(job.recipe.train.workers)
     if _resident(job):  # the workers draw numbers only
         return Handover(count, pipes=True)
-    images = -(-min(job.recipe.train.batch_size, len(job.labels)) // processes.count())
-    return handover(count, 3 * images * max(job.sizes) ** 2, processes=processes.count())
+    images = -(-min(job.recipe.train.batch_size, len(job.labels)) // distributed.count())
+    return handover(count, 3 * images * max(job.sizes) ** 2, processes=distributed.count())
 
 
 def workers(asked: int | None) -> int:
     """Processes that augment: what is `asked`, else one for each thread of this process, up to `MOST`."""
-    return min(processes.threads(), MOST) if asked is None else asked
+    return min(distributed.threads(), MOST) if asked is None else asked
 
 
 def made(job: Job, keys: batches.Plan, means: Handover) -> Iterable[torch.Tensor]:
     """uint8 `(n, 3, size, size)` for each batch of `keys`."""
     seed, store = job.recipe.seed, job.train
     if isinstance(store, Store) and store.resident:
-        drawn = on_device.Drawn(store.shapes(), job.recipe.augment, job.sizes, job.contract, seed)
+        drawn = gpu_augment.Drawn(store.shapes(), job.recipe.augment, job.sizes, job.contract, seed)
         rows = batches.augmented(drawn, keys, means.workers, pipes=means.pipes)
-        return map(on_device.OnDevice(store, job.sizes, job.contract), rows)
+        return map(gpu_augment.OnDevice(store, job.sizes, job.contract), rows)
     transforms: dict[int, Any] = {
         size: augment.of_image(job.recipe.augment, size, job.contract) for size in set(job.sizes)
     }

@@ -16,24 +16,27 @@ from typing import Any
 
 import torch
 
-from edge_tl.host import accelerator, checkpoint, keeping, processes, zoo
-from edge_tl.host.bundling.publish import FULL, named
-from edge_tl.host.images import data, listing
-from edge_tl.host.images.data import Dataset
+from edge_tl.device.errors import BadInput
+from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.lock import one_writer
+from edge_tl.device.names import cleaned
+from edge_tl.host import accelerator
+from edge_tl.host.export.publish import FULL, named
+from edge_tl.host.images import dataset as datasets
+from edge_tl.host.images import listing
+from edge_tl.host.images.dataset import Dataset
+from edge_tl.host.images.left_out import tell
 from edge_tl.host.images.survey import survey
-from edge_tl.host.images.told import tell
 from edge_tl.host.listeners import Note, Watch, no_note, no_watch
-from edge_tl.host.provenance import provenance
-from edge_tl.host.settings import CONTRACT_FIELDS, Recipe
-from edge_tl.host.training import early, features, resume
+from edge_tl.host.models import zoo
+from edge_tl.host.models.weights import Source, open_source, own_contract
+from edge_tl.host.recipe.schema import CONTRACT_FIELDS, Recipe
+from edge_tl.host.runs import checkpoint, output_folder
+from edge_tl.host.runs.provenance import provenance
+from edge_tl.host.training import distributed, features, preflight, resume
+from edge_tl.host.training.fit_split import DECODED, judge, labels_of, learn
 from edge_tl.host.training.folds import cross_validate
-from edge_tl.host.training.learn import DECODED, judge, labels_of, learn
 from edge_tl.host.training.metrics import metrics
-from edge_tl.host.weights import Source, open_source, own_contract
-from edge_tl.target.errors import BadInput
-from edge_tl.target.lock import one_writer
-from edge_tl.target.names import cleaned
-from edge_tl.target.progress import Progress, no_progress
 
 FOLDS, EVENTS = "folds", "tensorboard"
 RUN_FILES = (
@@ -74,26 +77,26 @@ def finetune(
     start = perf_counter()
     if recipe.data.path is None:
         raise BadInput("no data: the recipe has no data.path. Give a folder, or --set data.path=FOLDER.")
-    if recipe.train.batch_size % processes.count():
+    if recipe.train.batch_size % distributed.count():
         raise BadInput(
-            f"train.batch_size = {recipe.train.batch_size}: {processes.count()} processes cannot share it evenly. "
-            f"Use a multiple of {processes.count()}."
+            f"train.batch_size = {recipe.train.batch_size}: {distributed.count()} processes cannot share it evenly. "
+            f"Use a multiple of {distributed.count()}."
         )
     base = Path("runs") / (recipe.name or _name(recipe))
-    run = processes.from_main(
-        lambda: keeping.run_folder(base, recipe, out, resumed=resumed, overwrite=overwrite, note=note)
+    run = distributed.from_main(
+        lambda: output_folder.run_folder(base, recipe, out, resumed=resumed, overwrite=overwrite, note=note)
     )
-    if resumed and not overwrite and keeping.is_same(run, recipe):
+    if resumed and not overwrite and output_folder.is_same(run, recipe):
         note(f"{run} is finished")
         return result_of(run, checkpoint.read(run))
-    found_files = processes.from_main(
+    found_files = distributed.from_main(
         lambda: listing.scan(
             str(recipe.data.path),
             group_by=recipe.data.group_by,
             progress=lambda done, total: progress("hashing", done, total),
         )
     )
-    early.check(recipe, found_files)
+    preflight.check(recipe, found_files)
     accelerator.reproduce(accelerator.device(), recipe.train.deterministic)
     torch.manual_seed(recipe.seed)  # --weights none is random, and must be the same random again
     source = open_source(
@@ -113,7 +116,7 @@ def finetune(
 def _trained(
     recipe: Recipe,
     source: Source,
-    found_files: data.Listing,
+    found_files: datasets.Listing,
     run: Path,
     start: float,
     progress: Progress,
@@ -123,7 +126,7 @@ def _trained(
     """Train, judge and write the run; `start` is when the verb began, by `perf_counter`."""
     source, dataset, found, remarks = _looked_at(recipe, source, found_files, run, progress)
     tell(dataset, remarks, note)
-    early.check_dataset(recipe, dataset)
+    preflight.check_dataset(recipe, dataset)
     extracted = perf_counter()
 
     with _events(recipe, run, watch) as told:
@@ -144,7 +147,7 @@ def _trained(
         if recipe.data.folds
         else None
     )
-    if not processes.is_main():
+    if not distributed.is_main():
         return {}
     judged = "test" if dataset.split("test") else "val"
     logits = judge(learned, source.contract, dataset, dataset.split(judged), found, progress)
@@ -186,7 +189,7 @@ def _trained(
         | {
             "features": found.runtime if found else None,
             "features_computed": found.computed if found else 0,
-            "processes": processes.count(),
+            "processes": distributed.count(),
         },
     }
     checkpoint.save(run, learned.model, record)
@@ -230,7 +233,7 @@ def result_of(run: Path, record: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def _alone(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> Iterator[None]:
     """The one writer of the folder, which says what it will hold; of several processes the main one writes."""
-    if not processes.is_main():
+    if not distributed.is_main():
         yield
         return
     checkpoint.claim(run, RUN_FILES, checkpoint.is_ours)
@@ -247,7 +250,7 @@ def _alone(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> Iterato
 def _claim(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> None:
     """Write down what the folder will hold; an unfinished training is not started over unasked, nor what another
     finished there since the folder was chosen."""
-    keeping.run_folder(run, recipe, run, overwrite=overwrite, note=no_note)
+    output_folder.run_folder(run, recipe, run, overwrite=overwrite, note=no_note)
     if overwrite:
         (run / resume.STATE).unlink(missing_ok=True)
     if (run / resume.STATE).is_file() and not resumed:
@@ -256,13 +259,13 @@ def _claim(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> None:
             "--overwrite to start it anew."
         )
     if (run / resume.STATE).is_file():
-        keeping.refuse_another(run, recipe)
+        output_folder.refuse_another(run, recipe)
     else:  # a refused attempt to resume must not change what can be resumed
         checkpoint.write_recipe(run, recipe)
 
 
 def _looked_at(
-    recipe: Recipe, source: Source, found_files: data.Listing, run: Path, progress: Progress
+    recipe: Recipe, source: Source, found_files: datasets.Listing, run: Path, progress: Progress
 ) -> tuple[Source, Dataset, features.Features | None, dict[str, str]]:
     """One pass over every image: what cannot be decoded, and the frozen features where a strategy asks for them."""
     needs_features = recipe.train.strategy != "full" and not (
@@ -274,23 +277,23 @@ def _looked_at(
     if recipe.model.normalize == "dataset" or not needs_features:
         seen = survey(source.contract, found_files.samples, images, progress)
     if seen and recipe.model.normalize == "dataset":
-        settled = data.settle(found_files, seen.bad, seed=recipe.seed, **split)
+        settled = datasets.settle(found_files, seen.bad, seed=recipe.seed, **split)
         source = replace(source, contract=seen.normalized(source.contract, settled.split("train")))
     found = None
     if needs_features:
         found = features.extract(source, found_files.samples, images, run, progress=progress)
     bad = found.bad if found else seen.bad if seen else {}
     remarks = found.remarks if found else seen.remarks if seen else {}
-    return source, data.settle(found_files, bad, seed=recipe.seed, **split), found, remarks
+    return source, datasets.settle(found_files, bad, seed=recipe.seed, **split), found, remarks
 
 
 @contextmanager
 def _events(recipe: Recipe, run: Path, watch: Watch) -> Iterator[Watch]:
     """The watcher, with TensorBoard's beside it where the recipe asks."""
-    if not recipe.train.tensorboard or not processes.is_main():
+    if not recipe.train.tensorboard or not distributed.is_main():
         yield watch
         return
-    from edge_tl.host.training.events import open_events
+    from edge_tl.host.training.tensorboard import open_events
 
     with open_events(run / EVENTS, resume_at_step=resume.steps_done(run / resume.STATE)) as draw:
 

@@ -12,19 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edge_tl.host import processes
-from edge_tl.host.images import data
-from edge_tl.host.images.data import Dataset, Sample
+from edge_tl.device import metrics
+from edge_tl.device.errors import BadInput
+from edge_tl.device.files import read_json, write_json
+from edge_tl.device.listener import Progress
+from edge_tl.host.images import dataset as datasets
+from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.listeners import Note
-from edge_tl.host.settings import Recipe
+from edge_tl.host.models.weights import Source
+from edge_tl.host.recipe.schema import Recipe
+from edge_tl.host.training import distributed
 from edge_tl.host.training.features import Features
-from edge_tl.host.training.learn import fingerprint, judge, labels_of, learn
+from edge_tl.host.training.fit_split import fingerprint, judge, labels_of, learn
 from edge_tl.host.training.metrics import cross_validated
-from edge_tl.host.weights import Source
-from edge_tl.target import compare
-from edge_tl.target.errors import BadInput
-from edge_tl.target.files import read_json, write_json
-from edge_tl.target.progress import Progress
 
 
 def cross_validate(
@@ -45,7 +45,7 @@ def cross_validate(
     done = folder / "accuracies.json"
     taught = [s for s in dataset.samples if s.split != "test"]
     key = f"{k} folds of {fingerprint(recipe, source, taught, [])}"
-    accuracies: list[float] = processes.from_main(lambda: _finished(done, key))
+    accuracies: list[float] = distributed.from_main(lambda: _finished(done, key))
     for number, (seen, choosing, judged) in enumerate(planned(dataset, k, recipe.seed)):
         if number < len(accuracies):
             continue
@@ -61,11 +61,11 @@ def cross_validate(
             watch=lambda event: None,
             note=lambda text: None,
         )
-        answers = compare.top1(judge(learned, source.contract, dataset, judged, found))
-        accuracies.append(compare.accuracy(labels_of(judged), answers))
+        answers = metrics.top1(judge(learned, source.contract, dataset, judged, found))
+        accuracies.append(metrics.accuracy(labels_of(judged), answers))
         note(f"fold {number + 1} of {k}: accuracy {accuracies[-1]:.4f} on {len(judged)} images")
-        processes.wait()
-        if processes.is_main():
+        distributed.wait()
+        if distributed.is_main():
             write_json(done, {"key": key, "accuracies": accuracies})
             shutil.rmtree(folder / str(number), ignore_errors=True)
     return cross_validated(accuracies)
@@ -83,7 +83,7 @@ def planned(dataset: Dataset, k: int, seed: int) -> list[Fold]:
     """Every fold of the cross-validation. Raises `BadInput`, before anything is trained, where a class has too few
     images or groups for one of them."""
     plan = []
-    for number, (samples, judged) in enumerate(data.folds(dataset, k, seed), 1):
+    for number, (samples, judged) in enumerate(datasets.folds(dataset, k, seed), 1):
         units = [{s.unit for s in samples if s.label == i} for i in range(len(dataset.labels))]
         fewest = min(range(len(units)), key=lambda i: len(units[i]))
         what = "groups" if any(s.group for s in samples) else "images"
@@ -94,7 +94,7 @@ def planned(dataset: Dataset, k: int, seed: int) -> list[Fold]:
                 "data.folds."
             )
         inner = max(min(k, len(units[fewest])), 2)  # a class of k images has fewer than k left to choose by
-        seen, choosing = next(data.folds(replace(dataset, samples=list(samples)), inner, seed))
+        seen, choosing = next(datasets.folds(replace(dataset, samples=list(samples)), inner, seed))
         if absent := set(range(len(dataset.labels))) - {s.label for s in seen}:
             raise BadInput(
                 f"class {dataset.labels[min(absent)]!r}: fold {number} of {k} leaves it nothing to learn from. Add "

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-from edge_tl.target.progress import Progress, no_progress
+from edge_tl.device.listener import Progress, no_progress
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]

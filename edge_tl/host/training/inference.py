@@ -13,10 +13,10 @@ from accelerate.utils.memory import should_reduce_batch_size
 from numpy.typing import NDArray
 from torch import nn
 
-from edge_tl.host import processes
+from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images import augment
-from edge_tl.host.images.decoded import Images
-from edge_tl.target.contract import Preprocess
+from edge_tl.host.images.pixel_cache import Images
+from edge_tl.host.training import distributed
 
 AT_ONCE = 64
 
@@ -36,7 +36,7 @@ def logits(
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    mine = list(range(processes.rank(), len(images), processes.count()))
+    mine = list(range(distributed.rank(), len(images), distributed.count()))
     parts: list[NDArray[np.float32]] = []
     try:
         with torch.inference_mode():
@@ -55,7 +55,7 @@ def logits(
     finally:
         for module, training in modes:
             module.training = training
-    everyone = processes.gathered((mine, np.concatenate(parts) if parts else None))
+    everyone = distributed.gathered((mine, np.concatenate(parts) if parts else None))
     width = next(rows.shape[1] for _, rows in everyone if rows is not None)
     result = np.empty((len(images), width), np.float32)
     for indices, rows in everyone:

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import nn
 
+from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images.batches import Labels
-from edge_tl.host.images.decoded import Images
-from edge_tl.host.settings import Recipe
+from edge_tl.host.images.pixel_cache import Images
+from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.training.strategy import Blocks, Stage
-from edge_tl.target.contract import Preprocess
 
 
 @dataclass(frozen=True)

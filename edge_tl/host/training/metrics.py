@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.target import compare
-from edge_tl.target.errors import BadInput
+from edge_tl.device import metrics as device_metrics
+from edge_tl.device.errors import BadInput
 
 BINS = 15  # of the calibration error, as in Guo et al.
 
@@ -40,7 +40,7 @@ def metrics(labels: NDArray[np.int64], logits: NDArray[np.float32], names: list[
     )
 
     classes = list(range(len(names)))
-    answers, probabilities = logits.argmax(axis=1), compare.softmax(logits)
+    answers, probabilities = logits.argmax(axis=1), device_metrics.softmax(logits)
     rows = precision_recall_fscore_support(labels, answers, labels=classes, zero_division=0)
     precision, recall, f1, counts = rows
     top5 = float(top_k_accuracy_score(labels, logits, k=5, labels=classes)) if len(names) > 5 else None
@@ -58,7 +58,7 @@ def metrics(labels: NDArray[np.int64], logits: NDArray[np.float32], names: list[
             {"label": name, "precision": float(p), "recall": float(r), "f1": float(f), "n": int(n)}
             for name, p, r, f, n in zip(names, precision, recall, f1, counts, strict=True)
         ],
-        "confusion": compare.compact(confusion_matrix(labels, answers, labels=classes).tolist()),
+        "confusion": device_metrics.compact(confusion_matrix(labels, answers, labels=classes).tolist()),
     }
 
 

@@ -13,13 +13,13 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from edge_tl.host import accelerator, processes
+from edge_tl.device.errors import BadInput
+from edge_tl.host import accelerator
 from edge_tl.host.images import augment, batches
-from edge_tl.host.training import batch_norm, inference, resume, strategy
-from edge_tl.host.training.average import averaged
+from edge_tl.host.training import batch_norm, distributed, inference, resume, strategy
+from edge_tl.host.training.ema import averaged
 from edge_tl.host.training.job import Job
 from edge_tl.host.training.loss import per_image
-from edge_tl.target.errors import BadInput
 
 
 class Network:
@@ -34,7 +34,7 @@ class Network:
             settings.precision == "auto" and accelerator.has_bf16(self.device)
         )
         self.fused = accelerator.has_fused_optimizers(self.device)
-        torch.set_num_threads(processes.threads())
+        torch.set_num_threads(distributed.threads())
         accelerator.reproduce(self.device, settings.deterministic)
         self.model = job.model.to(self.device).to(memory_format=torch.channels_last)
         if broken := resume.not_finite(dict(self.model.named_parameters())):
@@ -57,7 +57,7 @@ class Network:
     def statistics(self, at_once: int) -> Iterator[None]:
         """BatchNorm that can do with `at_once` images in each process: one of all processes where that is few, on GPUs,
         and one that lets a single value through."""
-        jointly = processes.many() and self.device.type in ("cuda", "xpu") and at_once < batch_norm.FEW
+        jointly = distributed.many() and self.device.type in ("cuda", "xpu") and at_once < batch_norm.FEW
         self._jointly = jointly
         take_back = batch_norm.let_single_values_through(self.model)
         try:
@@ -87,7 +87,7 @@ class Network:
             inputs, target = self.mix(inputs, target)
         total = torch.zeros((), device=self.device)
         # Even pieces: BatchNorm cannot estimate statistics from one image that is left over.
-        shares = processes.gathered(len(inputs)) if self._jointly else [len(inputs)]
+        shares = distributed.gathered(len(inputs)) if self._jointly else [len(inputs)]
         pieces = batch_norm.pieces(shares, at_once)
         parts = zip(inputs.tensor_split(pieces), target.tensor_split(pieces), strict=True)
         for number, (some, expected) in enumerate(parts, 1):
@@ -132,7 +132,7 @@ class Network:
 
     def mean(self, loss: torch.Tensor) -> float:
         """Over all processes; waits for the device."""
-        return float(self.joined.reduce(loss, "mean") if processes.many() else loss)
+        return float(self.joined.reduce(loss, "mean") if distributed.many() else loss)
 
     def judged(self) -> nn.Module:
         """What would be kept: the average, once there is one."""
@@ -146,7 +146,7 @@ class Network:
         """Every process has BatchNorm statistics of its own; the main one's are what is written, so they are judged."""
         for model in (self.model, self.average):
             if model is not None:
-                processes.share(model.buffers())
+                distributed.share(model.buffers())
 
     def state(self) -> resume.Tensors:
         """Every tensor that the next step depends on."""

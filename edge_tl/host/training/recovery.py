@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_tl.host import processes
-from edge_tl.target.errors import BadInput, EdgeTLError
+from edge_tl.device.errors import BadInput, EdgeTLError
+from edge_tl.host.training import distributed
 
 
 class Diverged(Exception):
@@ -31,8 +31,8 @@ def smaller(micro_batch: int, error: RuntimeError) -> int:
     """How many images to try at once after `micro_batch` were too many for the memory. Raises `BadInput` where fewer
     are not possible, or not without the other processes."""
     said = f"out of memory with {micro_batch} images at once ({str(error).splitlines()[0][:120]})"
-    if micro_batch <= processes.count():
+    if micro_batch <= distributed.count():
         raise BadInput(f"{said}. Use a smaller --image-size or model.") from None
-    if processes.many():  # the others wait for this one's gradients
+    if distributed.many():  # the others wait for this one's gradients
         raise BadInput(f"{said}. Go on with --resume --set train.micro_batch={micro_batch // 2}.") from None
     return (micro_batch + 1) // 2

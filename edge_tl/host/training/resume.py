@@ -18,10 +18,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from edge_tl.host.checkpoint import unshared
-from edge_tl.target.errors import BadInput
-from edge_tl.target.files import replace_file, sha256_file
-from edge_tl.target.reading import patiently
+from edge_tl.device.errors import BadInput
+from edge_tl.device.files import replace_file, sha256_file
+from edge_tl.device.images.reading import patiently
+from edge_tl.host.runs.checkpoint import unshared
 
 STATE = "state.safetensors"
 BEST = "best.safetensors"

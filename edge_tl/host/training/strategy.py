@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edge_tl.host.settings import Train
+from edge_tl.host.recipe.schema import Train
 
 Blocks = Sequence[tuple[nn.Module, ...]]
 # AdamW's rate and lp-ft's epochs were measured on photographs of flowers (benchmarks/strategies.py).

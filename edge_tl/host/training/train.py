@@ -16,17 +16,16 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch.nn.functional import cross_entropy
 
-from edge_tl.host import processes
+from edge_tl.device.errors import BadInput
+from edge_tl.device.listener import Progress, no_progress
 from edge_tl.host.images import batches
 from edge_tl.host.images.batches import draw
 from edge_tl.host.listeners import Note, Watch, no_note, no_watch
-from edge_tl.host.training import batch_norm, feed, inference, resume, stopping, strategy
-from edge_tl.host.training.average import reach
+from edge_tl.host.training import batch_norm, distributed, feed, inference, resume, stopping, strategy
+from edge_tl.host.training.ema import reach
 from edge_tl.host.training.job import Job, Position
 from edge_tl.host.training.network import Network
 from edge_tl.host.training.recovery import Diverged, given_up, smaller
-from edge_tl.target.errors import BadInput
-from edge_tl.target.progress import Progress, no_progress
 
 # Accuracy on a small set moves in steps; a loss that is this much lower shows that there is still something to gain.
 _NOTICEABLE = 0.005
@@ -49,12 +48,12 @@ def fit(
     the last checkpoint is then still whole. An interrupt ends it after a step, with the state of that step kept; in
     the last step of an epoch, or while that is judged, with the last checkpoint's.
     """
-    if len(job.labels) < processes.count():
+    if len(job.labels) < distributed.count():
         raise BadInput(
-            f"{len(job.labels)} training images for {processes.count()} processes. Start fewer, or add images."
+            f"{len(job.labels)} training images for {distributed.count()} processes. Start fewer, or add images."
         )
     # Of several processes each would stop at a step of its own, and the others wait for it.
-    with stopping.deferred(not processes.many()) as stop:
+    with stopping.deferred(not distributed.many()) as stop:
         trainer = _Trainer(job, folder, key, watch, note, progress, stop)
         with trainer.network.statistics(trainer.at_once()):
             return trainer.run()
@@ -129,7 +128,7 @@ class _Trainer:
             range(at.epoch, self.ends[at.stage]),
             self.settings.batch_size,
             self.settings.balance,
-            (processes.rank(), processes.count()),
+            (distributed.rank(), distributed.count()),
             skip=at.step,
         )
         loader = feed.made(self.job, keys, self.means)
@@ -143,7 +142,7 @@ class _Trainer:
             pending = loss
             at.step += 1
             images += self.settings.batch_size
-            if at.step == self.steps or self.network.device.type == "cpu" or processes.many():
+            if at.step == self.steps or self.network.device.type == "cpu" or distributed.many():
                 self._check(pending)
                 pending = None
             speed = images / (perf_counter() - clock)
@@ -182,8 +181,8 @@ class _Trainer:
         at = self.at
         while True:
             try:
-                torch.manual_seed(draw(self.seed, "step", at.epoch, at.step, processes.rank()))
-                total = self.network.gradients(pixels, images, max(at.micro_batch // processes.count(), 1))
+                torch.manual_seed(draw(self.seed, "step", at.epoch, at.step, distributed.rank()))
+                total = self.network.gradients(pixels, images, max(at.micro_batch // distributed.count(), 1))
                 break
             except RuntimeError as error:
                 if not should_reduce_batch_size(error):
@@ -200,7 +199,7 @@ class _Trainer:
         at, size = self.at, self.job.sizes[self.at.epoch]
         self.network.share_statistics()
         # What the last step broke is neither judged nor kept.
-        for broken in processes.gathered(self.network.broken(self.network.state())):
+        for broken in distributed.gathered(self.network.broken(self.network.state())):
             if broken:
                 raise Diverged(f"{broken} was")
         logits = self.network.logits(self.stop.check)
@@ -269,11 +268,11 @@ class _Trainer:
     def save(self) -> None:
         """Write the checkpoint; every process is at the same step, so one writes for all. What is not finite is never
         written: it could not be gone on from."""
-        if processes.is_main():
+        if distributed.is_main():
             self.at.seconds = self._seconds()
             tensors = self.network.state()
             if broken := self.network.broken(tensors):
-                if not processes.many():
+                if not distributed.many():
                     raise Diverged(f"{broken} was")
                 return  # the next step's loss tells all of them
             facts = {"key": self.key, "at": vars(self.at), "threads": torch.get_num_threads()}
@@ -283,7 +282,7 @@ class _Trainer:
 
     def restore(self) -> bool:
         """Go to the checkpoint, if there is one."""
-        processes.wait()
+        distributed.wait()
         path = self.folder / resume.STATE
         if not path.is_file():
             return False
@@ -294,9 +293,9 @@ class _Trainer:
                 "Resume with what it was started with, or remove the folder."
             )
         self.at = Position(**facts["at"])
-        if processes.is_main():
+        if distributed.is_main():
             resume.settle_best(self.folder, self.at.best_sha256)
-        processes.wait()
+        distributed.wait()
         asked = self.settings.micro_batch
         if asked and asked != self.at.micro_batch_asked:
             self.at.micro_batch = self.at.micro_batch_asked = asked
@@ -320,7 +319,7 @@ class _Trainer:
             nonlocal seen
             self.stop.check()
             self.progress("validating", min(seen, n - 1), n)
-            seen += inference.AT_ONCE * processes.count()
+            seen += inference.AT_ONCE * distributed.count()
 
         logits = self.network.logits(between)
         self.progress("validating", n, n)
@@ -332,18 +331,18 @@ class _Trainer:
 
     def finish(self) -> Position:
         """Keep the last weights beside the best, and load the best."""
-        if processes.is_main():
+        if distributed.is_main():
             resume.write_tensors(
                 self.folder / resume.LAST, self.network.judged().state_dict(), {"epoch": self.at.epoch}
             )
             resume.settle_best(self.folder, self.at.best_sha256)
-        processes.wait()
+        distributed.wait()
         best, _ = resume.read_tensors(self.folder / resume.BEST)
         self.network.end(best)
         return self.at
 
     def _keep_best(self) -> None:
-        if processes.is_main():
+        if distributed.is_main():
             weights, facts = self.network.judged().state_dict(), {"epoch": self.at.epoch}
             self.at.best_sha256 = resume.keep_best(self.folder, weights, facts)
 
@@ -354,7 +353,7 @@ class _Trainer:
 
     def at_once(self) -> int:
         """Images that one process puts through the model at once."""
-        return max(min(self.at.micro_batch, len(self.job.labels)) // processes.count(), 1)
+        return max(min(self.at.micro_batch, len(self.job.labels)) // distributed.count(), 1)
 
     def _tell_small_batches(self) -> None:
         if self.at_once() == 1 and batch_norm.trained(self.network.model):

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edge_tl.host import checkpoint
+from edge_tl.device.errors import BadInput
 from edge_tl.host.comparison.study import _same_settings
-from edge_tl.host.settings import Recipe
-from edge_tl.target.errors import BadInput
+from edge_tl.host.recipe.schema import Recipe
+from edge_tl.host.runs import checkpoint
 
 
 def asked(strategy: str, epochs: int | None) -> Recipe:

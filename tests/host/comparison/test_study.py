@@ -10,13 +10,14 @@ from pathlib import Path
 import optuna
 import pytest
 
-from edge_tl.host import checkpoint, recipe
+from edge_tl.device.errors import BadInput
 from edge_tl.host.comparison import study
 from edge_tl.host.comparison.combinations import Combination, Grid
 from edge_tl.host.comparison.study import Contest
-from edge_tl.host.settings import Recipe
+from edge_tl.host.recipe import load
+from edge_tl.host.recipe.schema import Recipe
+from edge_tl.host.runs import checkpoint
 from edge_tl.host.training import resume
-from edge_tl.target.errors import BadInput
 
 GRID = Grid(("resnet18", "mobilenet_v2"), ("head", "full"), (1e-3, 4e-3, 1e-2))
 NAMES = [c.name for c in GRID.combinations()]
@@ -35,7 +36,7 @@ contest = opened(Path({out!r}))
 
 def wanted(grid: Grid = GRID, **train: object) -> dict[str, Recipe]:
     return {
-        c.name: recipe.parse(
+        c.name: load.parse(
             {
                 "data": {"path": "images"},
                 "model": {"name": c.model},

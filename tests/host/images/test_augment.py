@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from edge_tl.device.preprocess import INTERPOLATIONS, Preprocess
 from edge_tl.host.images import augment
-from edge_tl.host.images.decoded import Encoded, resized
-from edge_tl.host.settings import Augment
-from edge_tl.target.contract import INTERPOLATIONS, Preprocess
+from edge_tl.host.images.pixel_cache import Encoded, resized
+from edge_tl.host.recipe.schema import Augment
 
 SIDE = 48
 KNOBS = sorted(set(Augment.model_fields) - {"preset"})

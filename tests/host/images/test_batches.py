@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from edge_tl.device.errors import BadImage
+from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images import batches
 from edge_tl.host.images.augment import of_image
 from edge_tl.host.images.batches import Augmented, Plan, augmented, draw, order, steps_per_epoch
-from edge_tl.host.images.decoded import Encoded, shrunk
-from edge_tl.host.settings import Augment
-from edge_tl.target.contract import Preprocess
-from edge_tl.target.errors import BadImage
+from edge_tl.host.images.pixel_cache import Encoded, shrunk
+from edge_tl.host.recipe.schema import Augment
 
 
 def labels_of(n: int, classes: int = 3) -> Any:

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_tl.host.images import data
+from edge_tl.device.errors import BadInput
+from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images.listing import scan
-from edge_tl.target.errors import BadInput
 
 
 def write(root: Path, *names: str) -> Path:
@@ -263,8 +263,8 @@ def test_a_list_of_real_images_becomes_a_dataset(tmp_path: Path):
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / f"{i}.jpg")
         rows.append(f"{i}.jpg,{'xy'[i % 2]},g{i // 3}")
     (tmp_path / "list.csv").write_text("\n".join(rows))
-    dataset = data.settle(scan(tmp_path / "list.csv"), {}, val=0.25, test=0.25, seed=0)
-    again = data.Dataset.from_json(dataset.to_json(), dataset.labels)
+    dataset = datasets.settle(scan(tmp_path / "list.csv"), {}, val=0.25, test=0.25, seed=0)
+    again = datasets.Dataset.from_json(dataset.to_json(), dataset.labels)
     assert again == dataset
     for source in again.sources(again.samples):
         with Image.open(source) as image:

@@ -18,11 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_tl.host.images import data, shards
+from edge_tl.device.errors import BadInput
+from edge_tl.device.images.loader import batches
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.images import dataset as datasets
+from edge_tl.host.images import shards
 from edge_tl.host.images.listing import scan
-from edge_tl.target.contract import Preprocess
-from edge_tl.target.errors import BadInput
-from edge_tl.target.loader import batches
 
 Parts = list[tuple[str, bytes]]
 
@@ -126,9 +127,9 @@ def test_a_folder_of_shards_is_read_in_place(tmp_path: Path):
         assert pickle.loads(pickle.dumps(source)) == source
         assert sample.digest == hashlib.sha256(picture(i)).hexdigest()
         assert sample.label == i % 2
-    dataset = data.settle(listing, {}, val=0.2, test=0.2, seed=0)
+    dataset = datasets.settle(listing, {}, val=0.2, test=0.2, seed=0)
     assert dataset.counts() == {"train": 12, "val": 4, "test": 4}
-    again = data.Dataset.from_json(json.loads(json.dumps(dataset.to_json())), dataset.labels)
+    again = datasets.Dataset.from_json(json.loads(json.dumps(dataset.to_json())), dataset.labels)
     assert again == dataset
     contract = Preprocess(resize_size=(8, 8), crop=(8, 8))
     judged = again.split("test")

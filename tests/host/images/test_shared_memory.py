@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge_tl.host.images import shared_memory
 from edge_tl.host.images.batches import Augmented, Plan, augmented
-from edge_tl.host.images.decoded import Encoded
+from edge_tl.host.images.pixel_cache import Encoded
 from edge_tl.host.images.shared_memory import AHEAD, Handover, handover
 
 MB = 1_000_000

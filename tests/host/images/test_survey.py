@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge_tl.device.errors import BadInput
+from edge_tl.device.listener import no_progress
+from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images import listing
-from edge_tl.host.images.data import Sample, sources
+from edge_tl.host.images.dataset import Sample, sources
 from edge_tl.host.images.survey import survey
-from edge_tl.target.contract import Preprocess
-from edge_tl.target.errors import BadInput
-from edge_tl.target.progress import no_progress
 
 CONTRACT = Preprocess(resize_size=(20, 20), crop=(16, 16))
 

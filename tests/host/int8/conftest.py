@@ -10,10 +10,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edge_tl.host.bundling import evidence
-from edge_tl.host.images.data import Dataset
-from edge_tl.target.contract import Preprocess
-from edge_tl.target.files import read_json
+from edge_tl.device.files import read_json
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.export import image_sets
+from edge_tl.host.images.dataset import Dataset
 
 
 @pytest.fixture(scope="session")
@@ -26,8 +26,8 @@ def dataset(run: Path) -> Dataset:
 def calibration(run: Path, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Twelve of the run's training images."""
     contract = Preprocess.from_json(read_json(run / "run.json")["preprocess"])
-    chosen = evidence.calibration_set(dataset, 12, 0)
-    return evidence.inputs(contract, dataset, chosen, tmp_path_factory.mktemp("calibration") / "x.npy")
+    chosen = image_sets.calibration_set(dataset, 12, 0)
+    return image_sets.inputs(contract, dataset, chosen, tmp_path_factory.mktemp("calibration") / "x.npy")
 
 
 @pytest.fixture(scope="session")

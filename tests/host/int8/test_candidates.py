@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.runtimes.open import Logits
 from edge_tl.host.int8 import qdq
 from edge_tl.host.int8.candidates import EQUALIZED, QDQ, Maker, Settings, Spec
 from edge_tl.host.int8.qdq import Inputs
-from edge_tl.target.contract import Preprocess
-from edge_tl.target.runtime import Logits
 
 
 @pytest.fixture

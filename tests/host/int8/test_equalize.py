@@ -12,9 +12,9 @@ import torch
 from onnx.numpy_helper import to_array
 from torch import nn
 
-from edge_tl.host.export import to_onnx
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.convert.fp32 import to_onnx
 from edge_tl.host.int8.equalize import equalize, smooth
-from edge_tl.target.contract import Preprocess
 
 
 class Net(nn.Module):

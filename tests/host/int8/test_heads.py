@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from edge_tl.host.export import to_onnx
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.convert.fp32 import to_onnx
 from edge_tl.host.int8 import qdq
 from edge_tl.host.int8.ranges import histograms
-from edge_tl.target.contract import Preprocess
 
 CLASSES = 5
 

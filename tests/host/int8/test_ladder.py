@@ -12,18 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from edge_tl.host import checkpoint
-from edge_tl.host.bundling import confidence, evidence
-from edge_tl.host.export import to_onnx, to_openvino
-from edge_tl.host.images.data import Dataset
+from edge_tl.device import metrics
+from edge_tl.device.errors import EdgeTLError
+from edge_tl.device.machine import has_vnni
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.convert.fp32 import to_onnx, to_openvino
+from edge_tl.host.export import calibration as calibrations
+from edge_tl.host.export import image_sets
+from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.int8 import ladder, qdq
+from edge_tl.host.int8.candidate_source import Workshop
 from edge_tl.host.int8.candidates import Judged, Settings, expected_drop
 from edge_tl.host.int8.ladder import Limits
-from edge_tl.host.int8.workshop import Workshop
-from edge_tl.target import compare
-from edge_tl.target.contract import Preprocess
-from edge_tl.target.errors import EdgeTLError
-from edge_tl.target.machine import has_vnni
+from edge_tl.host.runs import checkpoint
 
 FIRST = Settings("onnx", "qdq", "99.9", 300, qdq.SIGNED, matrix_only=False)
 
@@ -104,16 +105,16 @@ def test_what_under_confident_probabilities_expect_is_near_the_truth_once_they_a
     budget that was broken."""
     rng = np.random.default_rng(6)
     true = rng.normal(0, 5, (20_000, 10)).astype(np.float32)
-    labels = (compare.softmax(true).cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
+    labels = (metrics.softmax(true).cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
     flat = true / np.float32(2.7)
     rounded = flat + rng.normal(0, 0.19, flat.shape).astype(np.float32)
-    truth = compare.expected_drop(true, compare.top1(rounded))
-    believed = expected_drop(flat, 1.0, compare.top1(rounded))
+    truth = metrics.expected_drop(true, metrics.top1(rounded))
+    believed = expected_drop(flat, 1.0, metrics.top1(rounded))
     assert truth == pytest.approx(1.62, abs=0.15)
     assert believed == pytest.approx(0.57, abs=0.15)
-    temperature = confidence.temperature(labels, flat)
+    temperature = calibrations.temperature(labels, flat)
     assert temperature == pytest.approx(1 / 2.7, rel=0.05)
-    assert expected_drop(flat, temperature, compare.top1(rounded)) == pytest.approx(truth, rel=0.05)
+    assert expected_drop(flat, temperature, metrics.top1(rounded)) == pytest.approx(truth, rel=0.05)
 
 
 def climb(workshop: Any, **limits: Any) -> tuple[ladder.Climb, list[str]]:
@@ -248,10 +249,10 @@ def opened(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
     contract = Preprocess.from_json(record["preprocess"])
     dataset = Dataset.from_json(record["data"], record["labels"])
     folder = tmp_path_factory.mktemp("workshop")
-    calibrating = evidence.calibration_set(dataset, 30, 0)
+    calibrating = image_sets.calibration_set(dataset, 30, 0)
     selecting = [s for s in dataset.samples if s not in calibrating]
-    calibration = evidence.inputs(contract, dataset, calibrating, folder / "calibration.npy")
-    selection = evidence.inputs(contract, dataset, selecting, folder / "selection.npy")
+    calibration = image_sets.inputs(contract, dataset, calibrating, folder / "calibration.npy")
+    selection = image_sets.inputs(contract, dataset, selecting, folder / "selection.npy")
 
     def make(change: Callable[[Any], None], name: str) -> Workshop:
         changed = copy.deepcopy(model)
@@ -303,4 +304,4 @@ def test_a_planted_outlier_channel_is_recovered_from(
     assert climbed.best.divergence < 0.1 * first["divergence"]
     assert [entry["rung"] for entry in climbed.rungs] == list(range(1, len(climbed.rungs) + 1))
     got = qdq.logits(climbed.best.path, workshop.selection)
-    assert compare.agreement(compare.top1(got), compare.top1(workshop.expected)) == climbed.best.agreement
+    assert metrics.agreement(metrics.top1(got), metrics.top1(workshop.expected)) == climbed.best.agreement

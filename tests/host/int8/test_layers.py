@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from edge_tl.host import zoo
-from edge_tl.host.export import to_onnx
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.convert.fp32 import to_onnx
 from edge_tl.host.int8 import qdq
 from edge_tl.host.int8.layers import Layers
-from edge_tl.target.contract import Preprocess
+from edge_tl.host.models import zoo
 
 
 def layers(name: str, folder: Path, side: int = 64) -> Layers:

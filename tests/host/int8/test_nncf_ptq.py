@@ -12,8 +12,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edge_tl.device.bundle import read_bundle
 from edge_tl.host.int8 import nncf_ptq, qdq
-from edge_tl.target.bundle import read_bundle
 
 Arrays = dict[str, Any]
 

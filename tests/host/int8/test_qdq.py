@@ -13,12 +13,12 @@ import openvino
 import pytest
 from onnx import numpy_helper
 
-from edge_tl.host.bundling import evidence
-from edge_tl.host.images.data import Dataset
+from edge_tl.device.bundle import Bundle, read_bundle
+from edge_tl.device.files import read_json
+from edge_tl.host.export import image_sets
+from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.int8 import qdq
 from edge_tl.host.int8.ranges import histograms
-from edge_tl.target.bundle import Bundle, read_bundle
-from edge_tl.target.files import read_json
 
 Weights = dict[str, Any]
 
@@ -237,8 +237,8 @@ def test_the_mean_of_the_logits_is_fp32s(whole: Bundle, exported: dict[str, Any]
     """On the calibration images that the export itself used; an integer bias moves in steps."""
     record = read_json(run / "run.json")
     dataset = Dataset.from_json(record["data"], record["labels"])
-    chosen = evidence.calibration_set(dataset, exported["provenance"]["sets"]["calibration"], 0)
-    images = evidence.inputs(whole.preprocess, dataset, chosen, tmp_path / "x.npy")
+    chosen = image_sets.calibration_set(dataset, exported["provenance"]["sets"]["calibration"], 0)
+    images = image_sets.inputs(whole.preprocess, dataset, chosen, tmp_path / "x.npy")
     logits = {a.id: qdq.logits(a.path, images) for a in whole.artifacts}
     for name in ("onnx-int8", "openvino-int8"):
         assert np.abs(np.mean(logits[name] - logits["onnx-fp32"], axis=0)).max() < 0.01

@@ -15,15 +15,16 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from edge_tl.host import provenance, zoo
+from edge_tl.device.errors import ReadError
+from edge_tl.device.images import grey, reading
+from edge_tl.device.images.decode import ALIKE
+from edge_tl.device.runtimes.open import Runtime
 from edge_tl.host.images import listing
-from edge_tl.host.images.data import Sample, sources
+from edge_tl.host.images.dataset import Sample, sources
+from edge_tl.host.models import zoo
+from edge_tl.host.models.weights import EMBEDDED_FILE, Source, open_source
+from edge_tl.host.runs import provenance
 from edge_tl.host.training import features
-from edge_tl.host.weights import EMBEDDED_FILE, Source, open_source
-from edge_tl.target import grey, reading
-from edge_tl.target.decoding import ALIKE
-from edge_tl.target.errors import ReadError
-from edge_tl.target.runtime import Runtime
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +228,7 @@ def test_another_network_of_the_same_weights_and_another_edge_tl_have_other_cach
     few, folder = samples[:3], tmp_path / "runs" / "a"
     assert extract(few, folder).computed == 3
     assert extract(few, folder, name="factory:elsewhere:mobilenet_v3_small").computed == 3
-    monkeypatch.setattr("edge_tl.host.provenance.__version__", "9.9")
+    monkeypatch.setattr("edge_tl.host.runs.provenance.__version__", "9.9")
     assert extract(few, folder).computed == 3
     own = provenance.version
     monkeypatch.setattr(provenance, "version", lambda name: "9.9" if name == "timm" else own(name))

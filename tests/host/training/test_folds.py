@@ -13,15 +13,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from edge_tl.host import recipe as recipes
-from edge_tl.host.images import data, listing
-from edge_tl.host.images.data import Dataset
-from edge_tl.host.settings import Recipe
-from edge_tl.host.training import features, folds, head, learn
+from edge_tl.device.errors import BadInput
+from edge_tl.device.listener import no_progress
+from edge_tl.host.images import dataset as datasets
+from edge_tl.host.images import listing
+from edge_tl.host.images.dataset import Dataset
+from edge_tl.host.models.weights import Source, open_source
+from edge_tl.host.recipe import load as recipes
+from edge_tl.host.recipe.schema import Recipe
+from edge_tl.host.training import features, fit_split, folds, head
 from edge_tl.host.training.finetune import finetune
-from edge_tl.host.weights import Source, open_source
-from edge_tl.target.errors import BadInput
-from edge_tl.target.progress import no_progress
 
 MODEL = {"name": "mobilenet_v3_small", "weights": "embedded", "image_size": 32}
 
@@ -54,7 +55,7 @@ def found(folder: Path, source: Source, tmp_path_factory: pytest.TempPathFactory
     scanned = listing.scan(folder)
     run = tmp_path_factory.mktemp("runs") / "run"
     cached = features.extract(source, scanned.samples, scanned.sources(), run)
-    return data.settle(scanned, cached.bad, val=0.15, test=0.2, seed=0), cached
+    return datasets.settle(scanned, cached.bad, val=0.15, test=0.2, seed=0), cached
 
 
 def recipe(k: int = 4, **train: Any) -> Recipe:
@@ -73,14 +74,14 @@ def test_folds_agree_with_doing_them_by_hand(source: Source, found: tuple[Datase
     got = cross(source, found, tmp_path, notes)
     dataset, cached = found
     accuracies = []
-    for samples, judged in data.folds(dataset, 4, 0):
-        seen, choosing = next(data.folds(Dataset(dataset.root, dataset.labels, samples), 4, 0))
+    for samples, judged in datasets.folds(dataset, 4, 0):
+        seen, choosing = next(datasets.folds(Dataset(dataset.root, dataset.labels, samples), 4, 0))
         solution = head.solve(
-            cached.of(seen), learn.labels_of(seen), cached.of(choosing), learn.labels_of(choosing),
+            cached.of(seen), fit_split.labels_of(seen), cached.of(choosing), fit_split.labels_of(choosing),
             classes=3, strengths=[0.01, 0.1],
         )  # fmt: skip
         answers = solution.answers(cached.of(judged))
-        accuracies.append(float(np.mean(answers == learn.labels_of(judged))))
+        accuracies.append(float(np.mean(answers == fit_split.labels_of(judged))))
     assert got["accuracies"] == pytest.approx(accuracies)
     assert (got["k"], len(notes)) == (4, 4)
     assert got["mean"] == pytest.approx(np.mean(accuracies))

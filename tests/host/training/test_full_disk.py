@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from edge_tl.host import recipe
+from edge_tl.device.errors import EdgeTLError
+from edge_tl.host.recipe import load
 from edge_tl.host.training import finetune
-from edge_tl.target.errors import EdgeTLError
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
 def test_a_full_disk_is_called_so_and_where(number: int, tmp_path: Path) -> None:
     full = OSError(number, "there is no room")  # as a write raises it, without a name
-    settings = recipe.parse({"data": {"path": "photos"}})
+    settings = load.parse({"data": {"path": "photos"}})
     with (
         pytest.raises(EdgeTLError, match=r"cannot write into .*/run: there is no room\. Mend that"),
         finetune._alone(tmp_path / "run", settings, False, False),
@@ -24,7 +24,7 @@ def test_a_full_disk_is_called_so_and_where(number: int, tmp_path: Path) -> None
 
 
 def test_what_is_not_about_writing_is_not_called_so(tmp_path: Path) -> None:
-    settings = recipe.parse({"data": {"path": "photos"}})
+    settings = load.parse({"data": {"path": "photos"}})
     gone = FileNotFoundError(errno.ENOENT, "no such file", "photos/1.jpg")
     with (
         pytest.raises(FileNotFoundError, match="no such file"),

@@ -9,8 +9,8 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from edge_tl.device.metrics import softmax
 from edge_tl.host.training import head
-from edge_tl.target.compare import softmax
 
 
 def problem(classes: int, seed: int = 0, noise: float = 1.5) -> tuple[head.Floats, head.Labels]:

@@ -13,9 +13,9 @@ from scipy import stats
 from scipy.special import log_softmax
 from sklearn.metrics import classification_report, confusion_matrix
 
+from edge_tl.device import metrics
+from edge_tl.device.errors import BadInput
 from edge_tl.host.training import metrics as room
-from edge_tl.target import compare
-from edge_tl.target.errors import BadInput
 
 NAMES = ["a", "b", "c", "d", "é", "f", "never"]
 
@@ -130,7 +130,7 @@ LOGITS = arrays(
 def test_calibration_error_is_a_fraction_that_knows_no_order(logits, random):
     n, classes = logits.shape
     labels = np.array([random.randrange(classes) for _ in range(n)])
-    probabilities = compare.softmax(logits)
+    probabilities = metrics.softmax(logits)
     value = room.calibration_error(labels, probabilities)
     assert 0 <= value <= 1
     order = list(range(n))

@@ -17,9 +17,9 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from edge_tl.device.errors import BadInput, ReadError
+from edge_tl.device.images import reading
 from edge_tl.host.training import resume
-from edge_tl.target import reading
-from edge_tl.target.errors import BadInput, ReadError
 
 REPOSITORY = Path(__file__).parents[3]
 

@@ -76,7 +76,7 @@ def test_a_step_that_takes_long_is_not_taken_for_a_call_that_never_returns():
     """The verb ends what stays unheard; an interrupt that waits for the end of a step was heard."""
     code = """
 import os, signal, time
-from edge_tl.cli import interrupts
+from edge_tl.cli import _interrupts
 from edge_tl.host.training import stopping
 interrupts.PATIENCE_S = 0.2
 try:

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR, SequentialLR
 
-from edge_tl.host import zoo
-from edge_tl.host.settings import Train
+from edge_tl.host.models import zoo
+from edge_tl.host.recipe.schema import Train
 from edge_tl.host.training import strategy
 from edge_tl.host.training.strategy import Stage, choose, factor, stages
 

@@ -23,17 +23,17 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from edge_tl.host import recipe as recipes
-from edge_tl.host import zoo
-from edge_tl.host.images import batches, decoded
+from edge_tl.device.errors import BadInput, EdgeTLError
+from edge_tl.device.listener import no_progress
+from edge_tl.host.images import batches, pixel_cache
 from edge_tl.host.images.augment import as_inputs
+from edge_tl.host.models import zoo
+from edge_tl.host.models.weights import Source, open_source
+from edge_tl.host.recipe import load as recipes
 from edge_tl.host.training import inference, resume, strategy
-from edge_tl.host.training.average import reach
+from edge_tl.host.training.ema import reach
 from edge_tl.host.training.network import Network
 from edge_tl.host.training.train import Job, fit
-from edge_tl.host.weights import Source, open_source
-from edge_tl.target.errors import BadInput, EdgeTLError
-from edge_tl.target.progress import no_progress
 
 SIDE, CLASSES, TRAIN, VAL = 32, 3, 40, 12
 Tensors = dict[str, torch.Tensor]
@@ -82,10 +82,10 @@ def make(source: Source, files: list[tuple[Path, int]]) -> Make:
             model=model,
             blocks=blocks,
             stages=stages,
-            train=decoded.Encoded([p for p, _ in seen], decoded.shrunk(SIDE, "bicubic")),
+            train=pixel_cache.Encoded([p for p, _ in seen], pixel_cache.shrunk(SIDE, "bicubic")),
             labels=np.array([label for _, label in seen], np.int64),
             names=[str(p) for p, _ in seen],
-            val=decoded.Encoded([p for p, _ in unseen], decoded.framed(source.contract)),
+            val=pixel_cache.Encoded([p for p, _ in unseen], pixel_cache.framed(source.contract)),
             val_labels=np.array([label for _, label in unseen], np.int64),
             classes=CLASSES,
             contract=source.contract,
@@ -378,12 +378,12 @@ def test_an_estimate_counts_what_validation_takes(
 def test_pixels_on_the_device_train_the_same(make: Make, tmp_path: Path):
     """Without augmentation batches made on the device are the workers' bit for bit, and so are the weights."""
     job = make("full", n=16)
-    decoded.keep(
-        job.names, lambda name: decoded.resized(job.contract)(Path(name)), tmp_path / "kept", no_progress
+    pixel_cache.keep(
+        job.names, lambda name: pixel_cache.resized(job.contract)(Path(name)), tmp_path / "kept", no_progress
     )
     ends = []
     for where in ("files", "device"):
-        store = decoded.Store(tmp_path / "kept")
+        store = pixel_cache.Store(tmp_path / "kept")
         if where == "device":
             store.to(torch.device("cpu"))
         given = replace(make("full", n=16, workers=1), train=store)
@@ -865,8 +865,8 @@ def test_inceptions_second_head_takes_part_in_the_loss(make: Make, tmp_path: Pat
     blocks = zoo.blocks(model, "fc")
     job = replace(
         plain, model=model, blocks=blocks, contract=contract, sizes=[75],
-        val=decoded.Encoded([Path(n) for n in plain.names], decoded.framed(contract)), val_labels=plain.labels,
-        train=decoded.Encoded([Path(n) for n in plain.names], decoded.shrunk(75, "bicubic")),
+        val=pixel_cache.Encoded([Path(n) for n in plain.names], pixel_cache.framed(contract)), val_labels=plain.labels,
+        train=pixel_cache.Encoded([Path(n) for n in plain.names], pixel_cache.shrunk(75, "bicubic")),
     )  # fmt: skip
     twin = copy.deepcopy(model).to(memory_format=torch.channels_last)
     strategy.train_mode(twin, zoo.blocks(twin, "fc"), 0, "frozen")

@@ -1,0 +1,184 @@
+"""One artifact's parts in a fresh process, whose one argument is the SPEC; it prints one JSON object.
+
+Cold start first (import, read, compile, first inference), then each step from encoded image to label, then memory; or,
+with `throughput`, as many images a second as the runtime's own streams give. It must not compare or judge.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from time import perf_counter, perf_counter_ns
+from typing import Any
+
+from edge_tl.device import spawn
+from edge_tl.device.bench.worker import some_inputs
+from edge_tl.device.runtimes import onnxruntime_, openvino_
+from edge_tl.device.runtimes.open import open_runtime, ran
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    answers = spawn.private_stdout()
+    spec = json.loads(sys.argv[1])
+    result = throughput(spec) if "throughput_s" in spec else parts(spec)
+    answers.write(json.dumps(result) + "\n")
+    answers.flush()
+
+
+def parts(spec: dict[str, Any]) -> dict[str, Any]:
+    """`{import_ns, read_ns, compile_ns, first_ns, steps{name: [ns]}, memory_mb{start, loaded, peak}, ran}`.
+
+    `read_ns` is None where the runtime reads and compiles in one (ONNX Runtime). Steps: `decode` (bytes to RGB),
+    `preprocess` (resize, crop, normalize: what the whole contract takes less decoding), `inference`, `postprocess`
+    (softmax, best five) and `whole`, timed as one.
+    """
+    memory = {"start": resident_mb("VmRSS")}
+    path = Path(spec["path"])
+    start = perf_counter_ns()
+    library = (onnxruntime_ if path.suffix == ".onnx" else openvino_).library()
+    imported = perf_counter_ns() - start
+    from edge_tl.device.bundle import read_bundle
+    from edge_tl.device.images.decode import decode
+    from edge_tl.device.machine import openvino_core
+    from edge_tl.device.metrics import softmax
+
+    read = None
+    if library.__name__ == "openvino":
+        core = openvino_core()
+        start = perf_counter_ns()
+        with suppress(RuntimeError):  # opening it says why in a sentence
+            core.read_model(path)
+        read = perf_counter_ns() - start
+    start = perf_counter_ns()
+    runtime = open_runtime(
+        path,
+        device=spec["device"],
+        threads=spec["threads"],
+        allow_fallback=spec.get("allow_fallback", False),
+        check=False,
+    )
+    opened = perf_counter_ns() - start
+    inputs = some_inputs(tuple(spec["shape"]))
+    start = perf_counter_ns()
+    runtime(inputs)
+    first = perf_counter_ns() - start
+    memory["loaded"] = resident_mb("VmRSS")
+
+    bundle = read_bundle(Path(spec["bundle"]))
+    images = [image.read_bytes() for image in bundle.golden_images()]
+
+    def best(logits: Any) -> list[tuple[str, float]]:
+        chances = softmax(logits[0])
+        return [(bundle.labels[i], float(chances[i])) for i in chances.argsort()[::-1][:5]]
+
+    steps: dict[str, list[int]] = {
+        name: [] for name in ("decode", "preprocess", "inference", "postprocess", "whole")
+    }
+
+    def timed(call: Callable[[], Any]) -> tuple[Any, int]:
+        begin = perf_counter_ns()
+        value = call()
+        return value, perf_counter_ns() - begin
+
+    for repeat in range(spec["warm"] + spec["repeats"]):
+        for image in images:
+            _, decoding = timed(lambda: decode(image))  # noqa: B023 - called at once
+            pixels, applied = timed(lambda: bundle.preprocess.apply(image)[None])  # noqa: B023
+            logits, inference = timed(lambda: runtime(pixels))  # noqa: B023
+            _, after = timed(lambda: best(logits))  # noqa: B023
+            _, whole = timed(lambda: best(runtime(bundle.preprocess.apply(image)[None])))  # noqa: B023
+            if repeat >= spec["warm"]:
+                row = (decoding, max(applied - decoding, 1), inference, after, whole)
+                for name, value in zip(steps, row, strict=True):
+                    steps[name].append(value)
+    memory["peak"] = resident_mb("VmHWM")
+    cold = {"import_ns": imported, "read_ns": read, "compile_ns": opened - (read or 0), "first_ns": first}
+    return cold | {"steps": steps, "memory_mb": memory, "ran": ran(runtime)}
+
+
+def throughput(spec: dict[str, Any]) -> dict[str, Any]:
+    """`{images, seconds, ran}`: as many images as the runtime's own parallelism takes in `throughput_s` seconds.
+
+    OpenVINO: its THROUGHPUT hint and an `AsyncInferQueue` of the size it asks for. ONNX Runtime has no streams: one
+    session with one thread per operator, called from as many threads as there are cores allowed. Devices follow the
+    same rules as where latency is timed. Raises `FellBack`, before anything is timed.
+    """
+    path = Path(spec["path"])
+    how = {"device": spec["device"], "allow_fallback": spec.get("allow_fallback", False)}
+    inputs, threads, seconds = some_inputs(tuple(spec["shape"])), spec["threads"], spec["throughput_s"]
+    if path.suffix == ".onnx":
+        session = onnxruntime_.OnnxRuntime(path, threads=1, **how)
+        session.check()
+        done, taken = _from_threads(lambda: session(inputs), threads, seconds)
+        facts = ran(session) | {"streams": threads, "threads": threads}
+    else:
+        compiled = openvino_.OpenVinoRuntime(path, threads=threads, hint="THROUGHPUT", **how)
+        compiled.check()
+        queue, counts = compiled.streams(len(inputs))
+        done, taken = _through_queue(queue, inputs, seconds)
+        facts = ran(compiled) | counts
+    return {"images": len(inputs) * done, "seconds": taken, "ran": facts}
+
+
+def _from_threads(call: Callable[[], Any], threads: int, seconds: float) -> tuple[int, float]:
+    """How many calls `threads` threads finish in about `seconds`, and in how many exactly."""
+    call()
+    counts = [0] * threads
+    gate = threading.Barrier(threads + 1)
+
+    def work(slot: int) -> None:
+        gate.wait()
+        while perf_counter() < stop:
+            call()
+            counts[slot] += 1
+
+    workers = [threading.Thread(target=work, args=(slot,)) for slot in range(threads)]
+    for worker in workers:
+        worker.start()
+    start = perf_counter()
+    stop = start + seconds
+    gate.wait()
+    for worker in workers:
+        worker.join()
+    return sum(counts), perf_counter() - start
+
+
+def _through_queue(queue: Any, inputs: Any, seconds: float) -> tuple[int, float]:
+    """How many requests OpenVINO's queue finishes in about `seconds`, and in how many exactly."""
+    for _ in range(len(queue)):
+        queue.start_async([inputs])
+    queue.wait_all()
+    done = 0
+    start = perf_counter()
+    while perf_counter() - start < seconds:
+        queue.start_async([inputs])
+        done += 1
+    queue.wait_all()
+    return done, perf_counter() - start
+
+
+def resident_mb(key: str) -> float | None:
+    """This process's memory in MiB, from Linux's accounts: VmRSS now, VmHWM at most since it began. Elsewhere the peak
+    alone, as getrusage tells it."""
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1]) / 1024
+    if key == "VmHWM":
+        with suppress(ImportError, OSError):
+            import resource
+
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            return peak / (2**20 if sys.platform == "darwin" else 1024)
+    return None
+
+
+if __name__ == "__main__":
+    main()
+    os._exit(0)  # without waiting for a runtime's threads

@@ -1,0 +1,84 @@
+"""How much of this machine others used while something was timed. It must not time or judge what was timed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_tl.device.machine import ROOT
+
+WIDEST = 2.0  # an interval whose ends are further apart than this factor says nothing that a person can use
+MOST = 0.2  # of the cores allowed: beyond that a speed is not this machine's
+
+
+@dataclass(frozen=True)
+class Usage:
+    """CPU seconds since some moment on the cores this process may use: of everybody, of this process and its ended
+    children, and those that a hypervisor gave away. `wall` is seconds."""
+
+    everybody: float
+    own: float
+    stolen: float
+    wall: float
+    cores: int
+
+    def until(self, later: Usage) -> dict[str, float]:
+        """`{others, stolen, cores}`: cores that others used and that were stolen, on average, of those allowed."""
+        seconds = max(later.wall - self.wall, 1e-9)
+        others = later.everybody - self.everybody - (later.own - self.own)
+        return {
+            "others": max(0.0, others / seconds),
+            "stolen": max(0.0, (later.stolen - self.stolen) / seconds),
+            "cores": float(self.cores),
+        }
+
+
+def usage(root: Path = ROOT) -> Usage | None:
+    """As of now; None where the system does not tell (not Linux)."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    try:
+        import resource
+
+        lines = (root / "proc/stat").read_text(encoding="ascii").splitlines()
+        tick = os.sysconf("SC_CLK_TCK")
+        busy = stolen = cores = 0
+        for line in lines:
+            name, *words = line.split()
+            if not name.startswith("cpu") or not name[3:].isdecimal():
+                continue
+            if allowed is not None and int(name[3:]) not in allowed:
+                continue
+            user, nice, system, _, _, irq, soft, steal = (int(word) for word in words[:8])
+            busy += user + nice + system + irq + soft
+            stolen += steal
+            cores += 1
+    except (OSError, ValueError, ImportError):  # Windows has no `resource`
+        return None
+    own = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    spent = sum(used.ru_utime + used.ru_stime for used in own)
+    return Usage(busy / tick, spent, stolen / tick, time.monotonic(), cores)
+
+
+def busy(conditions: dict[str, Any] | None) -> str | None:
+    """What others took while the result with these `conditions` was timed, for a person; None where that was little or
+    is not known."""
+    during = (conditions or {}).get("during") or {}
+    cores = during.get("cores") or 0
+    others, stolen = during.get("others") or 0.0, during.get("stolen") or 0.0
+    if not cores or others + stolen <= MOST * cores:
+        return None
+    text = f"other programs used {others:.1f} of {cores:.0f} cores"
+    return text + (f", the hypervisor kept {stolen:.1f}" if stolen > 0.05 * cores else "")
+
+
+def unjudged(interval: Sequence[float] | None, conditions: dict[str, Any] | None) -> str | None:
+    """Why a speed with this 95 % `interval`, a ratio, says nothing about this machine; None where it does."""
+    if taken := busy(conditions):
+        return f"this machine is busy ({taken})"
+    if interval and interval[1] > WIDEST * interval[0]:
+        return f"its interval is [{interval[0]:,.1f}, {interval[1]:,.1f}], this machine is busy or unsteady"
+    return None

@@ -1,0 +1,151 @@
+"""A callable at an application's pace: arrivals on a schedule, latency from the intended time. It must not judge.
+
+The generator is open: an arrival does not wait for the answer before it. Counting from the moment a late call began
+would hide the waiting, Gil Tene's "coordinated omission".
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from edge_tl.device.bench.percentiles import summarize
+from edge_tl.device.bench.timer import Samples
+
+GRACE_S = 1.0  # how long after the last arrival a queue may still be served
+KEPT = 50_000  # calls of which a run keeps the times: about 3 MB in a saved result
+
+
+def at_pace(
+    call: Callable[[], object],
+    *,
+    fps: float | None,
+    seconds: float,
+    deadline_ms: float | None = None,
+    kept: int = KEPT,
+    clock: Callable[[], int] = time.perf_counter_ns,
+    sleep: Callable[[float], object] = time.sleep,
+) -> dict[str, Any]:
+    """Call at `fps` for `seconds`, or back to back where `fps` is None.
+
+    Returns `{intended_ns, start_ns, end_ns}`, counted from the beginning; arrivals that a queue kept from being
+    served until a second after the last have no start and no end. One call at a time, first come first served.
+    Between arrivals it sleeps: a waiting loop would keep the processor awake and hide what idling costs.
+
+    Of more than `kept` arrivals (at least 2) only every `every`-th is in these lists, evenly from the first to the
+    last. The rest counts all of them: `arrivals`, `calls` (served), `missed` (later than `deadline_ms`, or never
+    served; None: nothing can be missed), `waited_ns` (the sum of all waits), `longest_ns` (the longest).
+    """
+    begin = clock()
+    stop = begin + int(seconds * 1e9)
+    if fps is None:
+        return _back_to_back(call, begin, stop, kept, clock)
+    arrivals = max(1, int(seconds * fps))
+    every = -(-arrivals // kept)
+    starts: list[int] = []
+    ends: list[int] = []
+    limit = math.inf if deadline_ms is None else deadline_ms * 1e6
+    calls = late = waited = longest = 0
+    while calls < arrivals:
+        due = int(calls * 1e9 / fps)
+        while (wait := begin + due - clock()) > 0:
+            sleep(wait / 1e9)
+        start = clock()
+        if start > stop + GRACE_S * 1e9:
+            break
+        call()
+        end = clock() - begin
+        start -= begin
+        if calls % every == 0:
+            starts.append(start)
+            ends.append(end)
+        calls += 1
+        late += end - due > limit
+        waited += start - due
+        longest = max(longest, start - due)
+    return {
+        "intended_ns": [int(i * 1e9 / fps) for i in range(0, arrivals, every)],
+        "start_ns": starts,
+        "end_ns": ends,
+        "every": every,
+        "arrivals": arrivals,
+        "calls": calls,
+        "missed": 0 if deadline_ms is None else late + arrivals - calls,
+        "waited_ns": waited,
+        "longest_ns": longest,
+    }
+
+
+def _back_to_back(
+    call: Callable[[], object], begin: int, stop: int, kept: int, clock: Callable[[], int]
+) -> dict[str, Any]:
+    starts: list[int] = []
+    ends: list[int] = []
+    every, calls = 1, 0
+    while (start := clock()) < stop:
+        call()
+        end = clock()
+        if calls % every == 0:
+            if len(starts) >= kept:
+                # How many there will be nobody knows: drop every second one, and keep half as many from now on.
+                del starts[1::2], ends[1::2]
+                every *= 2
+            if calls % every == 0:
+                starts.append(start - begin)
+                ends.append(end - begin)
+        calls += 1
+    return {
+        "intended_ns": list(starts),
+        "start_ns": starts,
+        "end_ns": ends,
+        "every": every,
+        "arrivals": calls,
+        "calls": calls,
+        "missed": 0,
+        "waited_ns": 0,
+        "longest_ns": 0,
+    }
+
+
+def judged(
+    runs: list[dict[str, Any]], *, deadline_ms: float | None, rounds: list[int] | None = None
+) -> dict[str, Any]:
+    """What an application sees of `at_pace`'s runs: `latency_ms{}` from the intended time, `service_ms{}` from the
+    start of the call, `queue_ms` (mean and longest wait), `missed` and `unserved` arrivals among `n`.
+
+    The percentiles are of the calls that were kept, which their own `n` counts; everything else is of all arrivals.
+    `deadline_ms` is what `at_pace` was given.
+    """
+    served = [_served(run) for run in runs]
+    names = np.repeat(rounds or list(range(len(runs))), [len(due) for due, _, _ in served])
+    calls = sum(run["calls"] for run in runs)
+    arrivals = sum(run["arrivals"] for run in runs)
+    return {
+        "n": arrivals,
+        "latency_ms": summarize(np.concatenate([end - due for due, _, end in served]), names),
+        "service_ms": summarize(np.concatenate([end - start for _, start, end in served]), names),
+        "queue_ms": {
+            "mean": sum(run["waited_ns"] for run in runs) / calls / 1e6 if calls else None,
+            "longest": max(run["longest_ns"] for run in runs) / 1e6 if calls else None,
+        },
+        "deadline_ms": deadline_ms,
+        "missed": sum(run["missed"] for run in runs),
+        "unserved": arrivals - calls,
+    }
+
+
+def service_ns(run: dict[str, Any]) -> Samples:
+    """Durations of the calls themselves."""
+    _, start, end = _served(run)
+    return end - start
+
+
+def _served(run: dict[str, Any]) -> tuple[Samples, Samples, Samples]:
+    """When the kept calls were due, began and ended: nanoseconds from the beginning of the run."""
+    count = len(run["start_ns"])
+    due, start, end = (np.array(run[key][:count], np.int64) for key in ("intended_ns", "start_ns", "end_ns"))
+    return due, start, end

@@ -1,0 +1,149 @@
+"""One model in a process of its own, timed on request; its one argument is the SPEC.
+
+It prints one JSON line when it is warm, then one for each line it is sent, and ends with its standard input, in the
+middle of a run too. A line `{"count", "seconds"}` asks for a block, `{"fps", "seconds"}` for a run at a pace. It must
+not compare or judge; `children` starts it and reads what it prints.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from time import perf_counter_ns
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.device import spawn
+from edge_tl.device.bench.schedule import at_pace
+from edge_tl.device.bench.timer import time_calls
+from edge_tl.device.runtimes.open import NullRuntime, Runtime, open_runtime, ran
+
+WARM_S = (
+    0.3  # and at least: ten calls of a small model are over before caches, clocks and threads have settled
+)
+# Dropped at the start of every later block, in calls and in seconds, because another process had the caches meanwhile.
+REWARM, REWARM_S = 2, 0.005
+GRACE_S = 0.5  # after the end of standard input, to end cleanly; whoever is busy then is ended
+
+
+def serve(
+    open_it: Callable[[], Runtime],
+    spec: dict[str, Any],
+    describe: Callable[[Runtime], dict[str, Any]] | None = None,
+) -> None:
+    """Open a runtime, say what the first call took, then time blocks on request until standard input ends.
+
+    `spec` gives `shape` (of the input), `warmup` (calls) and `describe` (say what ran; costs a second session).
+    `describe` adds to what ran. Everything that a library prints goes to stderr.
+    """
+    answers = spawn.private_stdout()
+    asked_for = questions()
+    start = perf_counter_ns()
+    runtime = open_it()
+    load = perf_counter_ns() - start
+    call, first = _prepared(runtime, tuple(spec["shape"]))
+    warm = _warm(call, spec["warmup"], WARM_S)
+    ready: dict[str, Any] = {"load_ns": load, "first_ns": first, "warmup_calls": len(warm)}
+    ready["call_ns"] = int(np.median(warm))
+    ready["dies_with_parent"] = spawn.dies_with_parent()
+    if spec["describe"]:
+        ready["ran"] = ran(runtime) | (describe(runtime) if describe else {})
+    _say(answers, ready)
+    for number, asked in enumerate(asked_for):
+        if number and asked.get("fps") is None:
+            _warm(call, REWARM, REWARM_S)
+        if "fps" in asked:
+            _say(answers, at_pace(call, **asked))
+        else:
+            samples = time_calls(call, warmup=0, **asked)
+            _say(answers, {"samples_ns": samples.tolist()})
+
+
+def questions() -> Iterator[dict[str, Any]]:
+    """What standard input asks, line by line, until it ends.
+
+    A thread reads it from now on, also while the model loads or runs: whoever asked may have been killed, and a run
+    at a pace would go on for minutes beside whatever is measured next. The thread sleeps in the kernel, without the
+    interpreter's lock, so it costs the timed code nothing.
+    """
+    lines: SimpleQueue[bytes | None] = SimpleQueue()
+    over = threading.Event()
+
+    def read() -> None:
+        rest = b""
+        # Not sys.stdin: its lock, held by a reader that waits, is a fatal error when the interpreter ends.
+        with suppress(OSError):
+            while part := os.read(0, 1 << 16):
+                *whole, rest = (rest + part).split(b"\n")
+                for line in whole:
+                    lines.put(line)
+        lines.put(None)
+        if not over.wait(GRACE_S):
+            os._exit(1)
+
+    def asked() -> Iterator[dict[str, Any]]:
+        while (line := lines.get()) is not None:
+            yield json.loads(line)
+        over.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    return asked()
+
+
+def some_inputs(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Uniform in the range that normalized photographs have: no denormal numbers, no early exit."""
+    return np.random.default_rng(0).uniform(-2, 2, shape).astype(np.float32)
+
+
+def _prepared(runtime: Runtime, shape: tuple[int, ...]) -> tuple[Callable[[], object], int]:
+    """The call to be timed, and the nanoseconds of the first one."""
+    inputs = some_inputs(shape)
+    start = perf_counter_ns()
+    runtime(inputs)
+    return lambda: runtime(inputs), perf_counter_ns() - start
+
+
+def _warm(call: Callable[[], object], least: int, seconds: float) -> list[int]:
+    """Call it `least` times and for `seconds`; the nanoseconds of each, which nobody counts as a sample."""
+    taken: list[int] = []
+    stop = perf_counter_ns() + int(seconds * 1e9)
+    while len(taken) < max(least, 1) or perf_counter_ns() < stop:
+        start = perf_counter_ns()
+        call()
+        taken.append(perf_counter_ns() - start)
+    return taken
+
+
+def _say(answers: TextIO, record: dict[str, Any]) -> None:
+    answers.write(json.dumps(record) + "\n")
+    answers.flush()
+
+
+def main() -> None:
+    """Serve the model that the command line names; without a path, the null runtime."""
+    spec = json.loads(sys.argv[1])
+
+    def open_it() -> Runtime:
+        if spec["path"] is None:
+            return NullRuntime(1)
+        return open_runtime(
+            Path(spec["path"]),
+            device=spec["device"],
+            threads=spec["threads"],
+            allow_fallback=spec.get("allow_fallback", False),
+            check=False,  # it infers: `ran` does it once the model is warm
+        )
+
+    serve(open_it, spec)
+
+
+if __name__ == "__main__":
+    main()

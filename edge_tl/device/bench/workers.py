@@ -1,0 +1,183 @@
+"""Start, ask and end the processes that are timed. It must not compute anything from what they answer."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from edge_tl.device import spawn
+from edge_tl.device.errors import BundleError, EdgeTLError, FellBack, MissingExtra
+from edge_tl.device.runtimes import sandbox
+
+LAST_WORDS_S = 5.0
+CHILD = "edge_tl.device.bench.worker"
+ADVICE = "Try `edge-tl verify` on the bundle."
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Something to time: a module that serves blocks (see `child.serve`), and what to tell it."""
+
+    id: str
+    module: str
+    spec: dict[str, Any]
+
+
+class Child:
+    """A live process of one contestant. Between blocks it is stopped where that is safe, and uses no processor:
+    waiting for its standard input alone, ONNX Runtime's threads would spin for some 80 ms after a call, and whoever is
+    timed next would take twice as long until they stop."""
+
+    def __init__(self, contestant: Contestant, *, warmup: int, describe: bool) -> None:
+        self.contestant = contestant
+        _admitted(contestant)
+        self._stops = False
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody empties would block the child
+        spec = contestant.spec | {"warmup": warmup, "describe": describe}
+        command = spawn.command(contestant.module, json.dumps(spec))
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def answer(self) -> dict[str, Any]:
+        """The next line. Raises `MissingExtra`, `FellBack` or `EdgeTLError` when the process ended instead."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        try:
+            record = json.loads(line)
+        except ValueError:
+            raise self._death() from None
+        if not isinstance(record, dict):
+            raise self._death()
+        self._stops = record.get("dies_with_parent", self._stops)
+        if self._stops:
+            self._process.send_signal(signal.SIGSTOP)
+        return record
+
+    def ask(self, **question: Any) -> dict[str, Any]:
+        """Send one line and read one."""
+        assert self._process.stdin is not None
+        self._go_on()
+        try:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            raise self._death() from None
+        return self.answer()
+
+    def end(self) -> None:
+        """Let it finish; kill it if it does not."""
+        try:
+            self._go_on()
+            if self._process.stdin:
+                with suppress(OSError):
+                    self._process.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(LAST_WORDS_S)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it now, whatever it does."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+            if stream:
+                with suppress(OSError):
+                    stream.close()
+
+    def _go_on(self) -> None:
+        if self._stops:
+            self._process.send_signal(signal.SIGCONT)
+
+    def _death(self) -> EdgeTLError:
+        name = self.contestant.id
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(LAST_WORDS_S)
+        code = self._process.poll()
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
+        if code == 0 or code is None:
+            return EdgeTLError(f"bench: {name} printed no result. {ADVICE}")
+        last = lines[-1] if lines else f"exit code {code}"
+        if not (ours := re.match(r"edge_tl\.target\.errors\.(\w+): (.*)", last)):
+            return EdgeTLError(f"bench: {name} could not run: {last.rstrip('. ')}. {ADVICE}")
+        kind, message = ours.groups()
+        if kind == "MissingExtra" and (
+            extra := re.match(r"(.+) is not installed\..*edge-tl\[(.+)\]", message)
+        ):
+            return MissingExtra(*extra.groups())
+        if kind == "FellBack":
+            asked, _, why = message.removeprefix("--device ").partition(": ")
+            return FellBack(asked, f"{name}: {why.partition('. Mend ')[0]}")
+        return EdgeTLError(f"bench: {name} could not run: {message}")  # which ends in what to do
+
+
+def _admitted(contestant: Contestant) -> None:
+    """A model that came from elsewhere has run within limits before it is timed without them."""
+    spec = contestant.spec
+    if not spec.get("path"):
+        return
+    height, width = spec["shape"][-2:]
+    try:
+        sandbox.admit(Path(spec["path"]), spec.get("device", "CPU"), (height, width))
+    except BundleError as error:
+        raise EdgeTLError(f"bench: {contestant.id} could not run: {error}") from None
+
+
+class Children:
+    """Live processes of one round, ended together: as a context manager, also when one of them fails."""
+
+    def __init__(self) -> None:
+        self.alive: dict[str, Child] = {}
+
+    def start(self, contestant: Contestant, *, warmup: int, describe: bool = False) -> dict[str, Any]:
+        """Start one, wait until it is warm, and return what it said then."""
+        child = self.alive[contestant.id] = Child(contestant, warmup=warmup, describe=describe)
+        try:
+            return child.answer()
+        except BaseException:
+            self.alive.pop(contestant.id).kill()
+            raise
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _each(self.alive.values(), gently=error is None)
+
+
+def reason(error: EdgeTLError) -> str:
+    """Why a process ended, for a list that names it beside: without the name, and without folders, because what was
+    skipped travels in results."""
+    said = re.sub(r"^bench: .*? could not run: ", "", str(error)).removesuffix(f" {ADVICE}")
+    return re.sub(r"(?<![\w./])(/[^\s/\"':]+)+/", "", said)
+
+
+def _each(children: Iterable[Child], *, gently: bool) -> None:
+    """End every one, whatever happens to the others."""
+    failure: BaseException | None = None
+    for child in children:
+        try:
+            child.end() if gently else child.kill()
+        except BaseException as error:
+            failure = error
+            child.kill()
+    if failure:
+        raise failure

@@ -1,0 +1,295 @@
+"""The deployable folder: `bundle.json`, the model files, the goldens; read it, write its record, refuse it.
+
+A folder without `bundle.json` is no bundle, because that file is written last. Every verb comes in through
+`read_bundle`, and nothing in a bundle is taken on trust. It must not run a model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.device.arrays import Shape, read_arrays, shapes_of
+from edge_tl.device.errors import BadInput, BundleError
+from edge_tl.device.files import read_json, sha256_file, write_json
+from edge_tl.device.model_metadata import facts_of
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.records.bundle import ArtifactRecord, BundleRecord, FileRecord
+from edge_tl.device.report_split import split
+
+SCHEMA_VERSION = 2
+_READ = (
+    1,
+    SCHEMA_VERSION,
+)  # version 1 has no seal over its lists of files; `_check_files` and the hashes cover them
+RECORD = "bundle.json"
+REPORT = "report.json"
+GOLDEN_PIXELS = "golden/pixels.npz"
+GOLDEN_LOGITS = "golden/logits.npz"
+REFERENCE = "pytorch"
+_MOST_JSON = 16 << 20  # bytes; ours have less than 200 KB
+MOST_PIXELS = (
+    64 << 20
+)  # bytes of goldens whose size is not the contract's: enough to show that it was altered
+
+# What may lie beside the models: what people and edge-tl write about a bundle. A runtime could read anything else.
+_ABOUT = (".json", ".md", ".html", ".txt", ".csv", ".svg", ".png", ".jpg", ".jpeg")
+_ABOUT_NAMES = ("readme", "license", "notice", "thumbs.db", "desktop.ini")
+_AGAIN = "Copy the bundle again, or export again."
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One exported model of a bundle; `path` is the file a runtime opens, `record` all that was recorded of it."""
+
+    id: str
+    runtime: str
+    precision: str
+    path: Path
+    limits: dict[str, float]
+    facts: ArtifactRecord
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was checked: its record by type and seal, its files by size and SHA-256.
+
+    With `contract_unproven` the contract was checked against nothing: that is left to the pixels gate.
+    """
+
+    root: Path
+    record: dict[str, Any]
+    facts: BundleRecord
+    labels: list[str]
+    preprocess: Preprocess
+    artifacts: list[Artifact]
+    contract_unproven: bool = False
+
+    def artifact(self, artifact_id: str) -> Artifact:
+        """Raises `BadInput` when the bundle has no such artifact."""
+        for artifact in self.artifacts:
+            if artifact.id == artifact_id:
+                return artifact
+        have = ", ".join(a.id for a in self.artifacts)
+        raise BadInput(f"no artifact {artifact_id!r} in {self.root}. Choose one of {have}.")
+
+    def reading(self, max_pixels: int | None) -> Bundle:
+        """The same bundle, which decodes images of up to `max_pixels`; Pillow's limit when None. Only the caller may
+        raise it: nothing that a bundle holds does."""
+        return replace(self, preprocess=replace(self.preprocess, max_pixels=max_pixels))
+
+    def golden_images(self) -> list[Path]:
+        """The encoded golden images, in the order of the stored pixels and logits."""
+        return [self.root / name for name in self.facts.golden.images]
+
+    def golden_pixels(self) -> NDArray[np.float32]:
+        """What `preprocess.apply` gave for the golden images on the host: float32 `(n, 3, H, W)`. `H` and `W` are the
+        contract's, unless that is unproven."""
+        return read_arrays(self.root / GOLDEN_PIXELS, self._pixels())["pixels"]
+
+    def golden_logits(self) -> dict[str, NDArray[np.float32]]:
+        """Host logits `(n, classes)` on the stored pixels, by artifact id, and PyTorch's under "pytorch"."""
+        return read_arrays(self.root / GOLDEN_LOGITS, self._logits())
+
+    def check_goldens(self) -> None:
+        """Raises `BundleError` where the stored arrays are not of the record's images, contract, artifacts and labels;
+        with an unproven contract, where they have another size than its and more than `MOST_PIXELS`."""
+        found = shapes_of(self.root / GOLDEN_PIXELS, self._pixels())["pixels"]
+        if found[2:] != self.preprocess.input_size and 4 * int(np.prod(found)) > MOST_PIXELS:
+            raise BundleError(
+                f"damaged file in bundle: {self.root / GOLDEN_PIXELS}: {found} pixels. {_AGAIN}"
+            )
+        shapes_of(self.root / GOLDEN_LOGITS, self._logits())
+
+    def _pixels(self) -> dict[str, Shape]:
+        size = (None, None) if self.contract_unproven else self.preprocess.input_size
+        return {"pixels": (len(self.facts.golden.images), 3, *size)}
+
+    def _logits(self) -> dict[str, Shape]:
+        names = [REFERENCE, *(artifact.id for artifact in self.artifacts)]
+        return dict.fromkeys(names, (len(self.facts.golden.images), len(self.labels)))
+
+
+def file_record(root: Path, name: str) -> dict[str, Any]:
+    """`{path, sha256, bytes}` of a file of the bundle."""
+    path = root / name
+    return {"path": name, "sha256": sha256_file(path), "bytes": path.stat().st_size}
+
+
+def write_record(root: Path, record: dict[str, Any], more: dict[str, Any] | None = None) -> None:
+    """Seal `record` and write it as `bundle.json`, atomically; this makes the folder a bundle.
+
+    What the device does not need goes into `report.json`, which `read_report` reads, together with `more`.
+    """
+    device, evidence = split(record)
+    if evidence or more:
+        write_json(root / REPORT, record | (more or {}))
+        device = device | {"report": file_record(root, REPORT)}
+    device = device | {"contract_seal": contract_seal(device)}
+    write_json(root / RECORD, device | {"seal": seal(device)})
+
+
+def contract_seal(record: dict[str, Any]) -> str:
+    """SHA-256 of the preprocessing contract, apart from `seal` so that the pixels gate can name the fault."""
+    return hashlib.sha256(json.dumps(record["preprocess"], sort_keys=True).encode()).hexdigest()
+
+
+def seal(record: dict[str, Any]) -> str:
+    """SHA-256 of all of the record but `preprocess`, whose own seal it covers; in version 1, of all but the lists of
+    files too. It shows damage; it proves no origin."""
+    rest = {key: value for key, value in record.items() if key not in ("seal", "preprocess")}
+    if rest.get("schema_version") == 1:
+        parts = [_without_files(part) for part in rest["artifacts"]]
+        rest |= {"artifacts": parts, "golden": _without_files(rest["golden"])}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _without_files(part: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in part.items() if key != "files"}
+
+
+def read_bundle(root: Path, *, contract_unproven: bool = False) -> Bundle:
+    """Read and check a bundle: schema and types, every file's size and SHA-256, the seals, and whether the record, the
+    goldens and what the model files say of themselves agree.
+
+    `contract_unproven` leaves the preprocessing contract to the pixels gate, as `verify` does, which then names what is
+    wrong with it; all other verbs refuse one that was altered. Raises `BundleError` that names the first file or field
+    that is not as it was exported.
+    """
+    record = _record(root)
+    where = str(root / RECORD)
+    facts = BundleRecord.from_json(record, where)
+    _check_files(root, facts)
+    if record.get("seal") != seal(record):
+        raise BundleError(f"{where} was altered after export. {_AGAIN}")
+    facts.check(where)
+    if not contract_unproven and record.get("contract_seal") != contract_seal(record):
+        raise BundleError(f"{where}: the preprocessing was altered after export. {_AGAIN}")
+    entries = zip(facts.artifacts, record["artifacts"], strict=True)
+    artifacts = [
+        Artifact(a.id, a.runtime, a.precision, root / a.main, dict(a.limits), a, entry)
+        for a, entry in entries
+    ]
+    bundle = Bundle(root, record, facts, list(facts.labels), facts.preprocess, artifacts, contract_unproven)
+    bundle.check_goldens()
+    for artifact in artifacts:
+        _check_model_file(bundle, artifact)
+    return bundle
+
+
+def read_report(root: Path) -> dict[str, Any]:
+    """The whole record of a bundle, with the evidence that the device does not need; without it where the bundle was
+    copied or slimmed without `report.json`. Raises `BundleError`."""
+    bundle = read_bundle(root)
+    listed = bundle.facts.report
+    if listed is None or not os.path.lexists(root / listed.path):
+        return bundle.record
+    check_file(root, listed)
+    return read_json(root / listed.path)
+
+
+def check_file(root: Path, file: FileRecord) -> Path:
+    """The path of a file of the bundle. Raises `BundleError` unless it is an ordinary file below `root` with the size
+    and the content that were recorded. A pipe or a device is never opened."""
+    path = root / file.path
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise BundleError(f"no ordinary file in bundle: {path}. {_AGAIN}")
+        _check_below(root, path)
+        if found.st_size != file.bytes or sha256_file(path, keep=True) != file.sha256:
+            raise BundleError(
+                f"damaged file in bundle: {path} is not what was exported. Copy the bundle again."
+            )
+    except FileNotFoundError:
+        raise BundleError(f"missing file in bundle: {path}. Copy the bundle again.") from None
+    except OSError as error:
+        raise BundleError(
+            f"file in bundle: {path} cannot be read ({error.strerror}). Copy the bundle again."
+        ) from None
+    return path
+
+
+def _check_below(root: Path, path: Path) -> None:
+    if not os.path.realpath(path).startswith(os.path.join(os.path.realpath(root), "")):
+        raise BundleError(
+            f"file in bundle: {path} is a link that leaves it. Copy the bundle with its links followed."
+        )
+
+
+def _record(root: Path) -> dict[str, Any]:
+    """`bundle.json` as it is, of a version that this edge-tl reads."""
+    path = root / RECORD
+    if not root.is_dir():
+        inside = (
+            f"its folder: {root.parent}" if root.name == RECORD else "the folder that `edge-tl export` wrote"
+        )
+        raise BundleError(f"no such bundle: {root}. Give {inside}.")
+    if not path.is_file():
+        raise BundleError(
+            f"not a bundle: {root} has no {RECORD}. Give a folder that `edge-tl export` finished."
+        )
+    _check_below(root, path)
+    record = read_json(path, most=_MOST_JSON)
+    version = record.get("schema_version")
+    if type(version) is not int or version not in _READ:
+        shown = repr(version) if isinstance(version, int | str | None) else "of another type"
+        raise BundleError(
+            f"{path}: schema_version {shown[:40]}, this edge-tl reads 1 and {SCHEMA_VERSION}. "
+            "Use the edge-tl version that wrote it, or export again."
+        )
+    return record
+
+
+def _check_files(root: Path, facts: BundleRecord) -> None:
+    """Raises `BundleError` for a file that is missing, damaged or no file, and for files that no hash covers."""
+    listed = {file.path for file in facts.golden.files}
+    stored = {GOLDEN_PIXELS, GOLDEN_LOGITS, *facts.golden.images}
+    if bare := sorted(stored - listed):
+        raise BundleError(f"{root / RECORD}: golden file {bare[0]!r} has no hash. {_AGAIN}")
+    if extra := sorted(listed - stored):
+        raise BundleError(f"{root / RECORD}: golden file {extra[0]!r} is none of its images. {_AGAIN}")
+    for file in dict.fromkeys(facts.files):  # hashed once, however often it is listed
+        check_file(root, file)
+    known = {RECORD, *(file.path for file in facts.files)}
+    for entry in sorted(root.iterdir()):
+        if entry.name not in known and not _is_about(entry) and not entry.is_dir():
+            raise BundleError(
+                f"{entry} lies beside the models and is none of the bundle's files: a runtime could read it. Move it "
+                "elsewhere."
+            )
+
+
+def _is_about(entry: Path) -> bool:
+    name = entry.name.lower()
+    return name.startswith(".") or name in _ABOUT_NAMES or entry.suffix.lower() in _ABOUT
+
+
+def _check_model_file(bundle: Bundle, artifact: Artifact) -> None:
+    """Raises `BundleError` where the labels or the contract in a model's own metadata are not the record's, or where it
+    has none, which only version 1 may."""
+    said = facts_of(artifact.path)
+    if said is None:
+        if bundle.record["schema_version"] == 1:
+            return
+        raise BundleError(
+            f"{artifact.path.name} says nothing of its labels and preprocessing, so the record's cannot be checked. "
+            "Export again."
+        )
+    if said.get("labels") != bundle.labels:
+        raise BundleError(
+            f"{bundle.root / RECORD}: its labels are not those in {artifact.path.name}. Do not use this bundle."
+        )
+    if not bundle.contract_unproven and said.get("preprocess") != bundle.record["preprocess"]:
+        raise BundleError(
+            f"{bundle.root / RECORD}: its preprocessing is not that in {artifact.path.name}. Do not use this bundle."
+        )

@@ -1,0 +1,144 @@
+"""Accuracy of every artifact on a labelled folder, on the images that `finetune` would use of it.
+
+It must not run the gates on the goldens: those need no labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.device import metrics
+from edge_tl.device.bundle import Artifact, Bundle
+from edge_tl.device.errors import BadInput
+from edge_tl.device.files import sha256_file
+from edge_tl.device.images.labelled import Labelled
+from edge_tl.device.images.loader import batches
+from edge_tl.device.images.reading import patiently
+from edge_tl.device.images.remarks import mixed, sentences
+from edge_tl.device.listener import Progress
+from edge_tl.device.names import encodable
+from edge_tl.device.records.gate import Gate
+from edge_tl.device.runtimes.open import Logits, Runtime
+
+TWO_CLASSES = "the same image in two classes"
+AGAIN = "the same image twice in one class: one copy kept"
+
+
+def on_folder(
+    bundle: Bundle,
+    chosen: Sequence[Artifact],
+    runtimes: dict[str, Runtime],
+    files: Labelled,
+    progress: Progress,
+) -> tuple[dict[str, Any], list[Gate]]:
+    """`{folder, reference, accuracy[], skipped[], not_images[], remarks[]}`, and the gates on the drop from the FP32
+    artifact, which stands in for PyTorch. Raises `BadInput` where no image can be used."""
+    left_out, first = _left_out(files.paths, files.labels)
+    used = [i for i, path in enumerate(files.paths) if path not in left_out | first.keys()]
+    paths, labels = [files.paths[i] for i in used], files.labels[used]
+    logits: dict[str, list[Logits]] = {name: [] for name in runtimes}
+    kept: list[int] = []
+    bad: dict[int, str] = {}
+    remarks: dict[int, str] = {}
+    for batch in _counted(batches(bundle.preprocess, paths), len(paths), progress):
+        kept += batch.indices
+        bad |= batch.bad
+        remarks |= batch.remarks
+        for name, runtime in runtimes.items():
+            logits[name].append(runtime(batch.inputs))
+    if not kept:
+        reason = next(iter(bad.values()), TWO_CLASSES)
+        raise BadInput(f"no usable image below {files.root}: {reason}. Replace the files.")
+    # PyTorch is not here; the FP32 artifact stands in for it, whose agreement with PyTorch export has proven.
+    stand_in = next((a.id for a in chosen if a.precision == "fp32" and a.id in runtimes), None)
+    whole = {name: np.concatenate(parts) for name, parts in logits.items()}
+    rows, gates = _judged(bundle, whole, labels[kept], stand_in)
+    faults = {paths[i]: reason for i, reason in bad.items()}
+    copies = {path: faults.get(kept_one, AGAIN) for path, kept_one in first.items()}
+    skipped = [
+        {"path": encodable(str(path)), "reason": reason}
+        for path, reason in (left_out | faults | copies).items()
+    ]
+    different = mixed(remarks.get(i) for i in kept)
+    said = sentences((encodable(str(paths[i])), remark) for i, remark in remarks.items())
+    return {
+        "folder": files.root,
+        "reference": stand_in,
+        "accuracy": rows,
+        "skipped": files.left_out + skipped,
+        "not_images": files.not_images,
+        "remarks": said + ([different] if different else []),
+    }, gates
+
+
+def _judged(
+    bundle: Bundle, logits: Mapping[str, Logits], labels: NDArray[np.int64], stand_in: str | None
+) -> tuple[list[dict[str, Any]], list[Gate]]:
+    answers = {name: _answers(own) for name, own in logits.items()}
+    rows, gates = [], []
+    for name, got in answers.items():
+        row: dict[str, Any] = {"artifact": name, "accuracy": metrics.accuracy(labels, got), "n": len(labels)}
+        if bad := metrics.not_numbers(logits[name]):
+            reason = f"logits are NaN or infinite on {bad} of {len(labels)} images, which count as wrong"
+            gates.append(Gate("loss", name, float(bad), 0.0, "images", False, reason))
+        if stand_in and name != stand_in:
+            row |= metrics.paired_drop(labels, answers[stand_in], got)
+            row["agreement"] = metrics.agreement(answers[stand_in], got)
+            gates.append(_drop_gate(bundle.artifact(name), row, stand_in))
+        rows.append(row)
+    return rows, gates
+
+
+def _drop_gate(artifact: Artifact, row: Mapping[str, Any], stand_in: str) -> Gate:
+    limit = artifact.limits["max_drop_pp"]
+    passed = row["drop_pp"] <= limit
+    low, high = row["drop_ci_pp"]
+    reason = f"{row['drop_pp']:+.2f} pp [{low:.2f}, {high:.2f}] against {stand_in} on {row['n']} images"
+    if not passed and low <= limit:
+        reason += "; so few cannot tell it from one within the limit: give more images"
+    open_still = not passed and low <= 0 <= limit  # it may be no loss at all, and may be one too many
+    return Gate(
+        "loss", artifact.id, row["drop_pp"], limit, "pp", passed or open_still, reason, not open_still
+    )
+
+
+def _answers(logits: Logits) -> NDArray[np.int64]:
+    """The class with the largest logit; -1, which is no class, where a logit is no number."""
+    found: NDArray[np.int64] = np.where(np.isfinite(logits).all(axis=1), metrics.top1(logits), -1)
+    return found
+
+
+def _left_out(paths: Sequence[Path], labels: NDArray[np.int64]) -> tuple[dict[Path, str], dict[Path, Path]]:
+    """Which files are not judged, and why: those that may not be read, and those that lie in two classes, byte for
+    byte, whose label nobody knows. And copies within a class with the one that is kept, as `finetune` keeps it."""
+    found: dict[Path, str] = {}
+    groups: dict[str, list[tuple[Path, int]]] = {}
+    for path, label in zip(paths, labels.tolist(), strict=True):
+        try:
+            path.open("rb").close()
+        except PermissionError as error:
+            found[path] = f"cannot be read: {error.strerror}"
+            continue
+        content = patiently(str(path), partial(sha256_file, path))
+        groups.setdefault(content, []).append((path, label))
+    copies: dict[Path, Path] = {}
+    for group in groups.values():
+        if len({label for _, label in group}) > 1:
+            found |= dict.fromkeys((path for path, _ in group), TWO_CLASSES)
+        else:
+            copies |= dict.fromkeys((path for path, _ in group[1:]), group[0][0])
+    return found, copies
+
+
+def _counted(stream: Iterator[Any], total: int, progress: Progress) -> Iterator[Any]:
+    done = 0
+    for batch in stream:
+        yield batch
+        done += len(batch.indices) + len(batch.bad)
+        progress("images", done, total)

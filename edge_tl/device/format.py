@@ -1,0 +1,41 @@
+"""Numbers as people read them: one way to print a number, an interval, a duration and a dash for what is not there.
+
+It must not know what a number is of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Real
+
+from edge_tl.device.text import printable
+
+DASH = "—"
+
+
+def number(value: object, digits: int = 2, scale: float = 1.0) -> str:
+    """``value * scale`` with a fixed count of digits; a dash for null, NaN and infinity."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(float(value) * scale):
+        return DASH
+    return f"{round(float(value) * scale, digits) + 0.0:,.{digits}f}"  # + 0.0: never "-0.00"
+
+
+def words(value: object) -> str:
+    """One line of text that shows what it holds (a label, a file name) and does nothing; a dash for null and empty."""
+    line = " ".join(str(DASH if value is None else value).split())
+    return printable(line, keep="\u200d") or DASH  # the joiner of emoji changes nothing around it
+
+
+def interval(value: object, bounds: Sequence[object] | None) -> str:
+    """``value [low, high]``; without complete bounds the value alone."""
+    text, ends = number(value), [number(bound) for bound in bounds or ()]
+    return text if text == DASH or DASH in ends or len(ends) != 2 else f"{text} [{ends[0]}, {ends[1]}]"
+
+
+def clock(seconds: object) -> str:
+    """A duration as ``h:mm:ss``; a dash where there is none."""
+    if number(seconds) == DASH:
+        return DASH
+    whole = max(0, round(float(seconds)))  # type: ignore[arg-type]
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

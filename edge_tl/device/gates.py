@@ -1,0 +1,230 @@
+"""The gates: does this machine give the answers the model was exported with, and if not, which room is at fault?
+
+    pixels   contract.apply(golden image)   against the stored pixels      decoder, resize
+    device   this machine's logits          against the host's, same file  CPU, ISA, runtime version
+    loss     this machine's logits          against PyTorch's              export, quantization
+
+It must not time anything. The limits travel with the bundle, except that of the pixels gate, which no model moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_tl.device import metrics
+from edge_tl.device.bundle import REFERENCE, Artifact, Bundle, contract_seal
+from edge_tl.device.errors import BadImage, BundleError, MissingExtra
+from edge_tl.device.folder_accuracy import on_folder
+from edge_tl.device.images.labelled import labelled_files
+from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.machine import identity, int8_isa
+from edge_tl.device.records.gate import Gate, failed_at_export
+from edge_tl.device.runtimes import sandbox
+from edge_tl.device.runtimes.devices import able
+from edge_tl.device.runtimes.open import Logits, Runtime, notes, open_runtime, ran
+
+PIXEL_LIMIT_LEVELS = 2.0  # JPEG decoders may round a level apart; a wrong resize is off by tens
+
+
+def verify(
+    bundle: Bundle,
+    *,
+    data: Path | None = None,
+    artifacts: Sequence[str] = (),
+    device: str = "CPU",
+    allow_fallback: bool = False,
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Run the gates here; with `data`, a labelled folder, accuracy on it too.
+
+    Artifacts whose runtime is not installed or has no such device are listed under `skipped`; `MissingExtra` or
+    `BadInput` when that is all of them. Raises `BadInput` for a data folder whose classes are not the bundle's and
+    `FellBack` when another device ran, unless `allow_fallback`.
+    """
+    chosen = [bundle.artifact(a) for a in artifacts] or bundle.artifacts
+    # Before the gates, which take their time: a folder that cannot be is refused at once.
+    files = labelled_files(bundle.labels, data) if data is not None else None
+    runtimes, skipped = open_installed(
+        chosen, device, size=bundle.preprocess.input_size, allow_fallback=allow_fallback
+    )
+    gates = [_pixels_gate(bundle)]
+    pixels, host = bundle.golden_pixels(), bundle.golden_logits()
+    for artifact in chosen:
+        _check_limits(artifact, host[artifact.id], host[REFERENCE])
+    for done, artifact in enumerate(a for a in chosen if a.id in runtimes):
+        progress("gates", done, len(runtimes))
+        logits = np.concatenate([runtimes[artifact.id](pixels[i : i + 1]) for i in range(len(pixels))])
+        gates.append(_device_gate(artifact, logits, host[artifact.id]))
+        gates.append(_loss_gate(artifact, logits, host[REFERENCE]))
+    progress("gates", len(runtimes), len(runtimes))
+    result: dict[str, Any] = {}
+    if files is not None:
+        result["data"], more = on_folder(bundle, chosen, runtimes, files, progress)
+        gates += more
+    what_ran = {name: ran(runtime) for name, runtime in runtimes.items()}
+    return {
+        "passed": all(gate.passed for gate in gates),
+        "gates": [asdict(gate) for gate in gates],
+        **_counted_artifacts(bundle, what_ran),
+        **result,
+        "ran": what_ran,
+        "skipped": skipped,
+        "warnings": _failed(bundle, chosen)
+        + _warnings(bundle)
+        + notes(what_ran)
+        + result.get("data", {}).get("remarks", []),
+        "machine": identity(),
+    }
+
+
+def _counted_artifacts(bundle: Bundle, verified: Collection[str]) -> dict[str, Any]:
+    """`{verified, of, recommended_verified}`; the last is None where nothing is recommended."""
+    recommended = bundle.record.get("recommended")
+    return {
+        "verified": len(verified),
+        "of": len(bundle.artifacts),
+        "recommended_verified": None if recommended is None else recommended in verified,
+    }
+
+
+def open_installed(
+    artifacts: Sequence[Artifact],
+    device: str = "CPU",
+    *,
+    size: tuple[int, int] | None = None,
+    allow_fallback: bool = False,
+) -> tuple[dict[str, Runtime], list[dict[str, str]]]:
+    """Load every artifact whose runtime is installed and has the device; `size` is the images' (height,
+    width). Raises `MissingExtra` when none is installed and `BadInput` when none has it."""
+    runtimes: dict[str, Runtime] = {}
+    missing = None
+    chosen, skipped = able(artifacts, device)
+    for artifact in chosen:
+        try:
+            sandbox.admit(artifact.path, device, size)
+            runtimes[artifact.id] = open_runtime(artifact.path, device=device, allow_fallback=allow_fallback)
+        except MissingExtra as error:
+            skipped.append({"artifact": artifact.id, "reason": str(error)})
+            missing = error
+    if missing and not runtimes:
+        raise missing
+    return runtimes, skipped
+
+
+def _pixels_gate(bundle: Bundle) -> Gate:
+    if bundle.record.get("contract_seal") != contract_seal(bundle.record):
+        reason = "the preprocessing in bundle.json was altered after export: copy the bundle again, or export again"
+        return Gate("pixels", None, 255.0, PIXEL_LIMIT_LEVELS, "levels of 255", False, reason)
+    stored = bundle.golden_pixels()
+    worst, where = 0.0, ""
+    for path, pixels in zip(bundle.golden_images(), stored, strict=True):
+        want = bundle.preprocess.levels(pixels)
+        try:
+            got = bundle.preprocess.levels(bundle.preprocess.apply(path))
+        except BadImage as error:
+            return Gate("pixels", None, 255.0, PIXEL_LIMIT_LEVELS, "levels of 255", False, str(error))
+        if got.shape != want.shape:
+            reason = f"{path.name} becomes {got.shape[1:]} pixels here, {want.shape[1:]} at export: the size differs"
+            return Gate("pixels", None, 255.0, PIXEL_LIMIT_LEVELS, "levels of 255", False, reason)
+        difference = metrics.max_abs_diff(got, want)
+        if difference > worst:
+            worst, where = difference, path.name
+    passed = worst <= PIXEL_LIMIT_LEVELS
+    reason = (
+        f"the same pixels as at export, on {len(stored)} images"
+        if passed
+        else f"{where} decodes or resizes differently here: an image library or the contract is not the host's"
+    )
+    return Gate("pixels", None, round(worst, 3), PIXEL_LIMIT_LEVELS, "levels of 255", passed, reason)
+
+
+def _check_limits(artifact: Artifact, own: Logits, reference: Logits) -> None:
+    """Raises `BundleError` for limits that the host's own logits `(n, classes)` do not imply: `export` sets none so
+    loose, and any machine would keep them."""
+    if metrics.not_numbers(own) or metrics.not_numbers(reference):
+        return  # which the gates say
+    highest = max(1.0, float(np.abs(own).max()))
+    most, least = 1e-3 * highest, 1.0
+    if (
+        artifact.precision != "fp32"
+    ):  # what quantization moved depends on temperatures: at least no more than all
+        most = max(2e-2 * highest, float(np.ptp(own)))
+        least = (int(np.sum(metrics.top1(own) == metrics.top1(reference))) - 2) / len(own)
+    given = artifact.limits
+    if given["device_max_abs_diff"] > 1.001 * most or given["golden_agreement"] < least - 1e-6:
+        raise BundleError(
+            f"{artifact.id}: its limits (device_max_abs_diff {given['device_max_abs_diff']:g}, golden_agreement "
+            f"{given['golden_agreement']:g}) are looser than its golden logits imply: the record contradicts itself. "
+            "Do not use this bundle."
+        )
+
+
+def _device_gate(artifact: Artifact, logits: Logits, host: Logits) -> Gate:
+    limit = artifact.limits["device_max_abs_diff"]
+    if logits.shape != host.shape:
+        reason = f"logits of shape {logits.shape}, {host.shape} at export: it is another model"
+        return Gate("device", artifact.id, 1e9, limit, "logit", False, reason)
+    if unread := _unreadable(artifact, logits, host, "this machine's", "the host's"):
+        return Gate("device", artifact.id, 1e9, limit, "logit", False, unread)
+    measured = metrics.max_abs_diff(logits, host)
+    flips = int(np.sum(metrics.top1(logits) != metrics.top1(host)))
+    passed = measured <= limit
+    reason = (
+        f"the host's logits, {flips} of {len(host)} answers changed"
+        if passed
+        else f"this machine computes other logits from the same file and pixels ({flips} of {len(host)} answers "
+        "changed): its CPU instructions, runtime version or accelerator differ"
+    )
+    return Gate("device", artifact.id, min(measured, 1e9), limit, "logit", passed, reason)
+
+
+def _loss_gate(artifact: Artifact, logits: Logits, reference: Logits) -> Gate:
+    limit = artifact.limits["golden_agreement"]
+    if logits.shape != reference.shape:
+        reason = f"logits of shape {logits.shape}, PyTorch's are {reference.shape}: it is another model"
+        return Gate("loss", artifact.id, 0.0, limit, "agreement", False, reason)
+    if unread := _unreadable(artifact, logits, reference, "this machine's", "PyTorch's"):
+        return Gate("loss", artifact.id, 0.0, limit, "agreement", False, unread)
+    measured = metrics.agreement(metrics.top1(logits), metrics.top1(reference))
+    passed = measured >= limit
+    reason = (
+        "PyTorch's answers on the golden images"
+        if passed
+        else "other answers than PyTorch's: export or quantization changed the model, or the device gate's fault"
+    )
+    return Gate("loss", artifact.id, measured, limit, "agreement", passed, reason)
+
+
+def _unreadable(artifact: Artifact, logits: Logits, stored: Logits, ours: str, theirs: str) -> str | None:
+    """Why no gate can pass that compares these logits: NaN is the largest of all, and the same answer everywhere."""
+    for whose, values in ((ours, logits), (theirs, stored)):
+        if bad := metrics.not_numbers(values):
+            return (
+                f"{whose} logits of {artifact.id} are NaN or infinite on {bad} of {len(values)} golden images"
+            )
+    return None
+
+
+def _failed(bundle: Bundle, chosen: Sequence[Artifact]) -> list[str]:
+    """Export may have judged more images than are here: what failed there must not look proven because it passes."""
+    return [said for artifact in chosen if (said := failed_at_export(bundle.record, artifact.record))]
+
+
+def _warnings(bundle: Bundle) -> list[str]:
+    """INT8 that was proven on other instruction sets than this machine computes it with: accuracy does not transfer."""
+    here, found = int8_isa(), []
+    for artifact in bundle.artifacts:
+        limit = artifact.limits["max_drop_pp"]
+        kept = [row for row in artifact.facts.proven_on if row.drop_pp is None or row.drop_pp <= limit]
+        proven = list(dict.fromkeys(row.isa for row in kept if row.isa))
+        if proven and here and here not in proven:
+            found.append(
+                f"{artifact.id} was proven on {' and '.join(proven)}, this CPU computes INT8 with {here}: its accuracy "
+                "there does not transfer. Run verify with --data here."
+            )
+    return found

@@ -1,0 +1,1 @@
+"""Files of images: found, read, decoded to upright 8-bit RGB, in batches."""

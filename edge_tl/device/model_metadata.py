@@ -1,0 +1,158 @@
+"""What a model file says of itself, without a runtime: the labels and the contract that `export` wrote into it, and
+whether it reads other files.
+
+It must not load a model. An ONNX file is walked through by its lengths, as protocol buffers are written; an IR is
+parsed as XML.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+
+from edge_tl.device.errors import BundleError
+
+KEY = "edge_tl"
+_MOST_JSON = 16 << 20
+_MOST_XML = 256 << 20
+_DEPTH = 32  # of graphs in graphs
+_MOST_FIELDS = (
+    2 << 20
+)  # of an ONNX file; a big one has some ten thousand, and more take minutes to walk through
+
+Buffer = mmap.mmap | bytes
+
+
+# What of onnx.proto can hold a tensor: message -> {field number: message}.
+_MESSAGES = {
+    "Model": {7: "Graph", 20: "Training", 25: "Function"},
+    "Graph": {1: "Node", 5: "Tensor", 15: "SparseTensor"},
+    "Node": {5: "Attribute"},
+    "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "SparseTensor", 23: "SparseTensor"},
+    "SparseTensor": {1: "Tensor", 2: "Tensor"},
+    "Training": {1: "Graph", 2: "Graph"},
+    "Function": {7: "Node", 11: "Attribute"},
+}
+_METADATA, _EXTERNAL, _LOCATION = 14, 13, 14
+
+
+def facts_of(path: Path) -> dict[str, Any] | None:
+    """`{labels, preprocess}` as `export` wrote it into `path`, `.onnx` or `.xml`; None where the file says nothing.
+
+    Raises `BundleError` for an ONNX file whose structure cannot be read, and for one with weights in other files: no
+    hash of the bundle covers them. An IR that is no XML says nothing.
+    """
+    try:
+        text = _of_onnx(path) if path.suffix == ".onnx" else _of_ir(path)
+    except (ValueError, OSError) as error:
+        raise BundleError(f"cannot load {path.name}: {error}. Copy or export it again.") from None
+    if text is None:
+        return None
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict):
+        raise BundleError(f"{path}: its metadata {KEY!r} is no JSON object. Copy or export it again.")
+    return facts
+
+
+def _of_onnx(path: Path) -> str | None:
+    if not path.stat().st_size:
+        raise ValueError("it is empty")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        left = iter(range(_MOST_FIELDS))
+        _only_inside(content, 0, len(content), "Model", 0, left)
+        found = []
+        for number, start, end in _fields(content, 0, len(content), left):
+            if number == _METADATA:
+                entry = {field: content[a:b] for field, a, b in _fields(content, start, end, left)}
+                if entry.get(1) in (KEY.encode(), f"model_info {KEY}".encode()):
+                    found.append(entry.get(2, b""))
+        if len(found) > 1 or any(len(text) > _MOST_JSON for text in found):
+            raise ValueError(f"it has more than one {KEY!r} in its metadata, or a huge one")
+        return found[0].decode() if found else None
+
+
+def _only_inside(
+    content: Buffer, start: int, end: int, message: str, depth: int, left: Iterator[int]
+) -> None:
+    """Raises `ValueError` for a tensor that lies in another file."""
+    if depth > _DEPTH:
+        raise ValueError(f"its graphs are nested more than {_DEPTH} deep")
+    for number, a, b in _fields(content, start, end, left):
+        if message == "Tensor":
+            if number == _EXTERNAL or (number == _LOCATION and a != 0):
+                raise ValueError("it has weights in another file, which no hash of the bundle covers")
+        elif below := _MESSAGES[message].get(number):
+            _only_inside(content, a, b, below, depth + 1, left)
+
+
+def _fields(content: Buffer, start: int, end: int, left: Iterator[int]) -> Iterator[tuple[int, int, int]]:
+    """Number, start and end of every field of a message; of a number that is no bytes, the number twice. `left` has an
+    item for each field that may still be read."""
+    at = start
+    while at < end:
+        if next(left, None) is None:
+            raise ValueError(f"it has more than {_MOST_FIELDS} fields")
+        key, at = _varint(content, at, end)
+        if key >= 1 << 32:  # of which a runtime's reader keeps 32 bits: another field than was read here
+            raise ValueError("it is no ONNX file")
+        kind, number = key & 7, key >> 3
+        if kind == 0:
+            value, at = _varint(content, at, end)
+            yield number, value, value
+            continue
+        size, at = _varint(content, at, end) if kind == 2 else ({1: 8, 5: 4}.get(kind, -1), at)
+        if not 0 <= size <= end - at or not number:
+            raise ValueError("it is no ONNX file")
+        if kind == 2:
+            yield number, at, at + size
+        at += size
+
+
+def _varint(content: Buffer, at: int, end: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= end:
+            break
+        byte = content[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise ValueError("it is no ONNX file")
+
+
+def _of_ir(path: Path) -> str | None:
+    if path.stat().st_size > _MOST_XML:
+        raise ValueError(f"an IR of more than {_MOST_XML >> 20} MB")
+    found: list[str] = []
+    inside: list[str] = []
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        inside.append(name)
+        if inside == ["net", "rt_info", "model_info", KEY]:
+            found.append(attributes.get("value", ""))
+
+    def stop(name: str) -> None:
+        inside.pop()
+
+    def declared(*_: object) -> None:
+        raise ValueError("an IR with a document type, which none needs")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = start, stop
+    parser.StartDoctypeDeclHandler = declared
+    try:
+        with path.open("rb") as file:
+            parser.ParseFile(file)
+    except expat.ExpatError:
+        return None
+    if len(found) > 1:
+        raise ValueError(f"it has more than one {KEY!r} in its metadata")
+    return found[0] if found else None

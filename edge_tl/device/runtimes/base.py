@@ -1,0 +1,120 @@
+"""What every runtime shares: its shape, names of devices, the check of an input, the refusal of another device.
+
+It must not import a runtime.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.device.errors import BadInput, FellBack
+
+Logits = NDArray[np.float32]
+
+# What people call what a runtime calls otherwise; everything else differs by upper and lower case at most.
+_ALIASES = {"directml": "dml", "trt": "tensorrt"}
+
+
+class Runtime(Protocol):
+    """A loaded model."""
+
+    name: str
+    version: str
+
+    @property
+    def device(self) -> str:
+        """What executes, not what was asked for."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """Of the CPU; 0 where it takes no part."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """What the matrix layers really run in: "fp32", "bf16", "fp16", "int8" or "mixed"; "unknown" where the
+        device compiled them and does not tell."""
+        ...
+
+    def __call__(self, inputs: NDArray[np.float32]) -> Logits: ...
+
+
+class Offer(NamedTuple):
+    """The devices of an installed runtime: `title` names it with its version."""
+
+    title: str
+    names: list[str]
+
+    def find(self, device: str) -> str | None:
+        """The runtime's own spelling of `device`, or None where it has no such device."""
+        wanted = _ALIASES.get(device.casefold(), device.casefold())
+        return next((name for name in self.names if name.casefold() == wanted), None)
+
+    def choose(self, device: str) -> str:
+        """As `find`. Raises `BadInput` that lists what there is."""
+        if found := self.find(device):
+            return found
+        raise BadInput(f"--device {device}: {self}. {nearest(device, self.names)}Choose one of these.")
+
+    def __str__(self) -> str:
+        return f"{self.title} offers {', '.join(self.names)}"
+
+
+def nearest(device: str, names: Iterable[str]) -> str:
+    """ "Did you mean X? ", or nothing."""
+    known = {
+        name.casefold(): name for name in names if name != "CPU"
+    }  # one letter from GPU, and never a slip
+    close = difflib.get_close_matches(device.casefold(), known, 1)
+    return f"Did you mean {known[close[0]]}? " if close else ""
+
+
+def fell_back(asked: str, why: str, ran: Mapping[str, int], *, allowed: bool) -> dict[str, Any]:
+    """The record of a fallback that was allowed: `{asked, ran, why}`, `ran` counting what ran by device. Raises
+    `FellBack` for one that was not: a number measured on another device than the named one is worse than none."""
+    if allowed:
+        return {"asked": asked, "ran": dict(ran), "why": why}
+    raise FellBack(asked, why)
+
+
+def fallback_note(fallback: Mapping[str, Any]) -> str:
+    """The warning for a fallback that was allowed."""
+    return f"{fallback['asked']} was asked for, {fallback['why']}"
+
+
+def one_line(error: Exception) -> str:
+    """Its message, without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def why_not_loaded(error: Exception, path: Path) -> str:
+    """What a library said of the file at `path`, to be followed by a full stop: one line, without the file's folder,
+    because a reason travels in results, and without the lines of OpenVINO's own source."""
+    said = one_line(error).replace(f"{path.parent}{os.sep}", "")
+    return re.sub(r"Exception from \S+:\d+: ", "", said).rstrip(". ")
+
+
+def one_word(found: list[str]) -> str:
+    """One precision for the matrix layers; the first and last are often left in float, hence nine tenths."""
+    for kind in set(found):
+        if found.count(kind) >= 0.9 * len(found):
+            return kind
+    return "mixed" if found else "unknown"
+
+
+def check_input(inputs: NDArray[np.float32], shape: list[Any]) -> None:
+    """Every runtime refuses a wrong input with the same sentence, before its backend sees it. Raises `BadInput`."""
+    want = [d if isinstance(d, int) else None for d in shape]
+    fits = inputs.ndim == len(want) and all(w in (None, s) for w, s in zip(want, inputs.shape, strict=True))
+    if inputs.dtype != np.float32 or not fits:
+        wanted = "x".join("n" if d is None else str(d) for d in want)
+        raise BadInput(f"model input: {inputs.dtype} {inputs.shape}. Give float32 {wanted}.")

@@ -1,0 +1,122 @@
+"""What the installed runtimes offer on this machine, and which artifacts a named device concerns.
+
+One name space for all of them: the names that `edge-tl devices` lists. A name that only one runtime knows concerns
+that runtime's artifacts; the others are left out, with the reason.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from edge_tl.device.bundle import Artifact
+from edge_tl.device.errors import BadInput, MissingExtra
+from edge_tl.device.machine import installed, openvino_core
+from edge_tl.device.runtimes import onnxruntime_, openvino_
+from edge_tl.device.runtimes.base import nearest
+from edge_tl.device.runtimes.try_device import try_device
+
+
+def able(artifacts: Sequence[Artifact], device: str) -> tuple[list[Artifact], list[dict[str, str]]]:
+    """The artifacts whose runtime is installed and has `device`, and `{artifact, reason}` for the others.
+
+    Raises `MissingExtra` when no runtime is installed, that of the first artifact; `BadInput` that lists what there is
+    when no runtime has the device.
+    """
+    refusals = {
+        suffix: _missing(suffix) or _refusal(suffix, device)
+        for suffix in sorted({a.path.suffix for a in artifacts})
+    }
+    kept = [a for a in artifacts if refusals[a.path.suffix] is None]
+    if artifacts and not kept:
+        first = refusals[artifacts[0].path.suffix]
+        if isinstance(first, MissingExtra) and all(isinstance(r, MissingExtra) for r in refusals.values()):
+            raise first
+        reasons = "; ".join(_short(reason) for reason in refusals.values() if reason)
+        raise BadInput(f"--device {device}: {reasons}. {nearest(device, _names())}Choose one of these.")
+    on = "" if device.upper() == "CPU" else f"--device {device}: "
+    return kept, [
+        {"artifact": a.id, "reason": f"{on}{_short(reason) if on else reason}"}
+        for a in artifacts
+        if (reason := refusals[a.path.suffix]) is not None
+    ]
+
+
+def accelerators(*, trials: bool = True) -> dict[str, dict[str, object] | None]:
+    """What each runtime offers here; None where it is not installed. Imports them, and with `trials` runs a tiny
+    model on every device, each in a process of its own: `sessions[]{name, works, reason}`.
+
+    A runtime that is installed but cannot be used has an empty list and `error`, the exception's name.
+    """
+    found = {
+        "onnxruntime": _probe("onnxruntime", "providers", lambda ort: list(ort.get_available_providers())),
+        "openvino": _probe("openvino", "devices", _openvino_devices),
+    }
+    for name, room in (("onnxruntime", onnxruntime_), ("openvino", openvino_)) if trials else ():
+        entry = found[name]
+        if entry is not None and "error" not in entry:
+            entry["sessions"] = [try_device(name, device) for device in room.offered().names]
+    return found
+
+
+def _missing(suffix: str) -> MissingExtra | None:
+    try:
+        (onnxruntime_ if suffix == ".onnx" else openvino_).library()
+    except MissingExtra as error:
+        return error
+    return None
+
+
+def _refusal(suffix: str, device: str) -> str | None:
+    if device.upper() == "CPU":
+        return None  # every runtime has it, and asking for the others starts their drivers
+    try:
+        if suffix == ".onnx":
+            offer = onnxruntime_.offered()
+            return None if offer.find(device) else str(offer)
+        openvino_.resolve(device)
+    except BadInput as error:
+        return str(error).removeprefix(f"--device {device}: ").partition(". ")[0]
+    return None
+
+
+def _short(reason: str | MissingExtra) -> str:
+    """For the middle of a sentence: what is missing, without how to install it."""
+    return str(reason).partition(". Run: ")[0]
+
+
+def _names() -> list[str]:
+    names: list[str] = []
+    for room in (onnxruntime_, openvino_):
+        with suppress(MissingExtra):
+            names += room.offered().names
+    return names
+
+
+def _probe(name: str, offer: str, listing: Callable[[Any], list[Any]]) -> dict[str, object] | None:
+    version = installed(name)
+    try:
+        library = importlib.import_module(name)
+        # The imported module knows best: two distributions may share one folder. OpenVINO appends its build.
+        version = getattr(library, "__version__", "").split("-")[0] or version
+        return {"version": version, offer: listing(library)}
+    except Exception as error:  # native libraries and drivers raise anything
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            return None
+        # The message may hold paths; its type is enough to tell broken from missing.
+        return {"version": version, offer: [], "error": type(error).__name__}
+
+
+def _openvino_devices(library: Any) -> list[dict[str, object]]:
+    core = openvino_core()
+    devices: list[dict[str, object]] = []
+    for name in core.available_devices:
+        full_name: str | None = None
+        capabilities: list[str] = []
+        with suppress(Exception):  # a device whose driver fails must not hide the others
+            full_name = str(core.get_property(name, "FULL_DEVICE_NAME"))
+            capabilities = [str(c) for c in core.get_property(name, "OPTIMIZATION_CAPABILITIES")]
+        devices.append({"name": str(name), "full_name": full_name, "capabilities": capabilities})
+    return devices

@@ -1,0 +1,107 @@
+"""One model opened and run once in a process with limits; its one argument is `sandbox`'s spec, and it prints JSON.
+
+The limit of time is kept by who started it. That of memory is Linux's RLIMIT_DATA, which counts what a process may
+write to and not what its libraries merely reserve; other systems have none that holds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_tl.device import spawn
+from edge_tl.device.errors import BadInput, BundleError, MissingExtra
+from edge_tl.device.machine import cores_allowed
+from edge_tl.device.runtimes import onnxruntime_, openvino_
+from edge_tl.device.runtimes.base import why_not_loaded
+
+_FAR, _BRIGHT = 10.0, 3.0  # white is 2.64 by ImageNet's mean and deviation, black -2.12
+_USUAL = 224  # of a model that leaves its size open, where nobody says
+_STACK = 16 << 20  # of each thread that a runtime starts
+_FILES = 64 << 20  # written by a runtime; none should be
+# Of a library that has no exception of its own for it.
+_OUT_OF_MEMORY = (
+    "bad_alloc", "bad allocation", "failed to allocate", "out of memory", "cannot allocate memory", "out of range of",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Limit this process, run the model, say why not."""
+    answers = spawn.private_stdout()
+    spec = json.loads(sys.argv[1])
+    path = Path(spec["path"])
+    answer: dict[str, Any]
+    try:
+        (onnxruntime_ if path.suffix == ".onnx" else openvino_).library()
+        _limit(spec["megabytes"])
+        answer = _run(path, spec["device"], spec["size"])
+    except MissingExtra as error:
+        answer = {"elsewhere": str(error)}
+    except BundleError as error:
+        answer = {"reason": str(error), "memory": _of_memory(error.__context__, path)}
+    except BadInput as error:  # no such device here
+        answer = {"elsewhere": str(error)}
+    except MemoryError:
+        answer = {"reason": "out of memory", "memory": True}
+    answers.write("\n" + json.dumps(answer) + "\n")
+    answers.flush()
+    os._exit(0)  # without waiting for a runtime's threads
+
+
+def _run(path: Path, device: str, size: list[int] | None) -> dict[str, Any]:
+    """Zeros, noise, and what lies beyond: the reason is None where all give logits. Raises as the constructor.
+
+    A loop may run for ever for some inputs alone, and no test finds them all: these are the ends of what pixels become.
+    """
+    kind = onnxruntime_.OnnxRuntime if path.suffix == ".onnx" else openvino_.OpenVinoRuntime
+    runtime = kind(path, device=device, threads=cores_allowed(), allow_fallback=True)
+    height, width = size or (_USUAL, _USUAL)
+    shape = [known or usual for known, usual in zip(runtime.shape, (1, 3, height, width), strict=True)]
+    noise = np.random.default_rng(0).uniform(-2, 2, shape)
+    ramp = np.linspace(-_FAR, _FAR, math.prod(shape)).reshape(shape)
+    try:
+        for inputs in (np.zeros(shape), noise, ramp, np.full(shape, _BRIGHT), np.full(shape, -_BRIGHT)):
+            runtime(inputs.astype(np.float32))
+    except MemoryError:
+        raise
+    except Exception as error:  # a runtime raises anything
+        said = why_not_loaded(error, path)[:300]
+        reason = f"{path.name} loads, but does not run: {said}. Export it again."
+        return {"reason": reason, "memory": _of_memory(error, path)}
+    return {"reason": None}
+
+
+def _of_memory(error: BaseException | None, path: Path) -> bool:
+    """Whether the library ran out of memory, by its own words: the file's name is not among them."""
+    said = str(error or "").replace(str(path), "").replace(path.name, "").lower()
+    return isinstance(error, MemoryError) or any(word in said for word in _OUT_OF_MEMORY)
+
+
+def _limit(megabytes: float) -> None:
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (_FILES, _FILES))
+        if sys.platform == "linux":
+            most = _written_to() + int(megabytes * (1 << 20)) + _STACK * cores_allowed()
+            resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def _written_to() -> int:
+    """Bytes that this process may write to now (VmData)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The seam between a model file and everything else: float32 `(n, 3, H, W)` in, float32 logits `(n, classes)` out.
+
+A runtime says what really ran (device, precision, threads), never what was asked for. It must not
+preprocess, time or compare anything. `edge_tl.device.runtimes` holds one file for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edge_tl.device.errors import BadInput
+from edge_tl.device.machine import cores_allowed
+from edge_tl.device.runtimes.base import Logits, Runtime
+from edge_tl.device.runtimes.null import NullRuntime
+from edge_tl.device.runtimes.onnxruntime_ import OnnxRuntime
+from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime
+
+__all__ = [
+    "Logits",
+    "NullRuntime",
+    "OnnxRuntime",
+    "OpenVinoRuntime",
+    "Runtime",
+    "notes",
+    "open_runtime",
+    "ran",
+]
+
+KINDS: dict[str, type[OnnxRuntime | OpenVinoRuntime]] = {".onnx": OnnxRuntime, ".xml": OpenVinoRuntime}
+
+
+def open_runtime(
+    path: Path,
+    *,
+    device: str = "CPU",
+    threads: int | None = None,
+    allow_fallback: bool = False,
+    check: bool = True,
+) -> Runtime:
+    """Load `path` (`.onnx` or `.xml`) with the runtime its suffix names, on the cores this process may use.
+
+    Another device than the CPU is checked by an inference: `check=False` leaves that to `ran`, so that loading and
+    a first inference can be timed. Raises `MissingExtra` when the runtime is not installed, `BadInput` for a device
+    it does not offer, `FellBack` when another device ran and that was not allowed, and `BundleError` for a file it
+    cannot load.
+    """
+    if path.suffix not in KINDS:
+        raise BadInput(f"no runtime for {path.name!r}. Give a .onnx or an OpenVINO .xml file.")
+    runtime = KINDS[path.suffix](
+        path, device=device, threads=threads or cores_allowed(), allow_fallback=allow_fallback
+    )
+    if check and device.upper() != "CPU":
+        runtime.check()
+    return runtime
+
+
+def ran(runtime: Runtime) -> dict[str, Any]:
+    """What really ran, as plain data: `runtime, device, precision, threads`, and what this runtime tells beside:
+    `providers` or `layers` and `kernels` (counts), `elsewhere`, `fallback`, and `notes` for people.
+
+    Raises `FellBack` when another device ran than asked for and that was not allowed.
+    """
+    more: dict[str, Any] = getattr(runtime, "details", dict)()
+    return {
+        "runtime": f"{runtime.name} {runtime.version}",
+        "device": runtime.device,
+        "precision": runtime.precision,
+        "threads": runtime.threads,
+        **more,
+    }
+
+
+def notes(what_ran: Mapping[str, dict[str, Any]]) -> list[str]:
+    """A sentence for a person about everything that ran elsewhere than asked, of `ran` by artifact."""
+    return [f"{name}: {note}" for name, entry in what_ran.items() for note in entry.get("notes", ())]

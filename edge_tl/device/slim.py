@@ -1,0 +1,120 @@
+"""A smaller bundle with some of the artifacts of another: for a device that runs one of them.
+
+It must not run a model, and it needs no PyTorch: what is kept was proven at export, and `verify` proves it again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_tl.device.bundle import (
+    GOLDEN_LOGITS,
+    REFERENCE,
+    Artifact,
+    Bundle,
+    check_file,
+    file_record,
+    read_bundle,
+    write_record,
+)
+from edge_tl.device.errors import BadInput
+from edge_tl.device.files import fsync_folder, umask
+
+
+def slim(bundle: Bundle, keep: Sequence[str], out: Path) -> dict[str, Any]:
+    """Write the artifacts `keep` of `bundle`, their goldens and a sealed record into the new folder `out`, whole or not
+    at all; returns that record. `report.json` stays behind.
+
+    The recommendation stays where its artifact does; else the fastest of those kept that passed is recommended, or
+    none. Raises `BadInput` for an artifact that the bundle has not, and where `out` holds anything.
+    """
+    kept = [bundle.artifact(name) for name in dict.fromkeys(keep)]
+    if not kept:
+        raise BadInput("--keep: nothing to keep. Name an artifact, e.g. --keep onnx-int8.")
+    _check_out(bundle, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=out.parent))
+    try:
+        _copy(bundle, kept, staging)
+        logits = bundle.golden_logits()
+        names = [REFERENCE, *(artifact.id for artifact in kept)]
+        np.savez(staging / GOLDEN_LOGITS, allow_pickle=False, **{name: logits[name] for name in names})
+        write_record(staging, _record(bundle, kept, staging, out.name))
+        staging.chmod(0o777 & ~umask())  # mkdtemp makes private folders; a bundle is there to be copied
+        read_bundle(staging)
+        if out.is_dir():
+            out.rmdir()
+        os.replace(staging, out)
+        fsync_folder(out.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)  # ours, and gone where it became `out`
+    return read_bundle(out).record
+
+
+def _check_out(bundle: Bundle, out: Path) -> None:
+    source, place = bundle.root.resolve(), out.resolve()
+    if source == place or source in place.parents:
+        raise BadInput(f"--out {out}: that is the bundle itself, or inside it. Give a folder elsewhere.")
+    if out.is_dir() and any(out.iterdir()):
+        raise BadInput(f"--out {out}: the folder is not empty. Give a new one.")
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"--out {out}: a file is there. Give a new folder.")
+
+
+def _copy(bundle: Bundle, kept: Sequence[Artifact], staging: Path) -> None:
+    """The files as they are, checked again where they arrived: what was read before may have changed since."""
+    files = [file for artifact in kept for file in artifact.facts.files]
+    for file in [*files, *bundle.facts.golden.files]:
+        target = staging / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle.root / file.path, target)
+        check_file(staging, file)
+
+
+def _record(bundle: Bundle, kept: Sequence[Artifact], staging: Path, name: str) -> dict[str, Any]:
+    whole = bundle.record
+    ids = [artifact.id for artifact in kept]
+    golden = whole["golden"]
+    files = [
+        file_record(staging, file["path"]) if file["path"] == GOLDEN_LOGITS else file
+        for file in golden["files"]
+    ]
+    record = whole | {
+        "name": name,
+        "artifacts": [artifact.record for artifact in kept],
+        "golden": golden | {"files": files},
+        "provenance": whole["provenance"] | {"slimmed": {"from": whole["seal"], "kept": ids}},
+    }
+    record.pop("report", None)
+    if isinstance(whole.get("gates"), list):
+        record["gates"] = [gate for gate in whole["gates"] if _concerns(gate, ids)]
+    if whole.get("recommended") not in ids:
+        record["recommended"] = _fastest(kept)
+        record["recommendation"] = (
+            f"{record['recommended'] or 'None'} of the artifacts that were kept is recommended; the bundle they come "
+            f"from recommended {whole.get('recommended') or 'none'}."
+        )
+    return record
+
+
+def _concerns(gate: Any, ids: Sequence[str]) -> bool:
+    return isinstance(gate, dict) and (gate.get("artifact") is None or gate["artifact"] in ids)
+
+
+def _fastest(kept: Sequence[Artifact]) -> str | None:
+    """Of those that passed, the one with the least median latency, one without a latency last."""
+    passed = [artifact for artifact in kept if artifact.facts.passed]
+    return min(passed, key=_median).id if passed else None
+
+
+def _median(artifact: Artifact) -> float:
+    latency = artifact.record.get("latency_ms") or {}
+    median = latency.get("p50")
+    return float("inf") if median is None else float(median)

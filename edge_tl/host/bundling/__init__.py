@@ -1,1 +1,0 @@
-"""From a run to a proven bundle: artifacts, evidence, verdicts, pack."""

@@ -1,0 +1,181 @@
+"""Write the record of a comparison as rows, sentences, one HTML file and one SVG file that need nothing beside them.
+
+Must not measure or judge: every number comes from the record, through target.tables.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edge_tl.device.files import write_atomic
+from edge_tl.device.format import DASH, number, words
+from edge_tl.host.comparison import plot
+from edge_tl.host.comparison.pareto import SIGNIFICANT
+from edge_tl.host.reports import tables
+from edge_tl.host.reports.page import render
+from edge_tl.host.reports.tables import Column, Row
+
+COLUMNS = (
+    Column("model", "model", False),
+    Column("strategy", "strategy", False),
+    Column("lr", "lr"),
+    Column("epochs", "epochs"),
+    Column("val", "validation %"),
+    Column("interval", "95 % interval"),
+    Column("test", "test %"),
+    Column("latency", "p50 [p90] ms"),
+    Column("size", "size MB"),
+    Column("seconds", "train s"),
+    Column("standing", "", False),
+)
+FAILED = (
+    Column("name", "trial", False),
+    Column("state", "state", False),
+    Column("reason", "reason", False),
+)
+HOW = (
+    "Accuracies: of the validation images, which choose, and of the test images. Interval: Wilson, 95 %, of the "
+    "validation accuracy. Latency: the FP32 ONNX file of each model, one image a call, all models in interleaved "
+    "rounds of fresh processes; trials of one model share it. Front: no other trial is as accurate and as fast, and "
+    "better in one of both. Fisher's test takes the images of two trials as drawn apart, so it errs towards showing "
+    "no difference."
+)
+
+
+def rows(record: dict[str, Any]) -> list[Row]:
+    """Rows of ``COLUMNS``, the most accurate first; without those that did not finish."""
+    done = [trial for trial in record["trials"] if trial["state"] == "complete"]
+    done.sort(key=lambda trial: (-trial["val_accuracy"], (trial["latency_ms"] or {}).get("p50") or 0))
+    return [_row(record, trial) for trial in done]
+
+
+def columns(record: dict[str, Any]) -> list[Column]:
+    """``COLUMNS`` without the test accuracy and the learning rate where no trial has one."""
+    trials = record["trials"]
+    empty = {"lr"} if all(trial["lr"] is None for trial in trials) else set()
+    if all(trial["split"] != "test" for trial in trials):
+        empty.add("test")
+    return [column for column in COLUMNS if column.key not in empty]
+
+
+def failed(record: dict[str, Any]) -> list[Row]:
+    """Rows of ``FAILED``: what did not finish, and why."""
+    unmeasured = record["timing"]["unmeasured"].items()
+    return [
+        {column.key: words(trial[column.key]) for column in FAILED}
+        for trial in record["trials"]
+        if trial["state"] != "complete"
+    ] + [
+        {"name": words(model), "state": "no latency", "reason": words(reason)} for model, reason in unmeasured
+    ]
+
+
+def sentence(record: dict[str, Any]) -> str:
+    """The answer in one line: the pick and its figures, or what misses the budget least."""
+    by_name = {trial["name"]: trial for trial in record["trials"]}
+    budget = _budget(record["budget"])
+    if record["pick"]:
+        return f"{_figures(by_name[record['pick']])}{f', within the budget ({budget})' if budget else ''}."
+    misses = "; ".join(_figures(by_name[name]) for name in record["nearest"])
+    return f"No trial keeps the budget ({budget}). Nearest: {misses}."
+
+
+def remarks(record: dict[str, Any]) -> list[str]:
+    """What one must know before acting on the answer: what is noise, and what the pick's true accuracy is."""
+    by_name = {trial["name"]: trial for trial in record["trials"]}
+    lines = []
+    if (second := record["runner_up"]) and second["p_value"] >= SIGNIFICANT:
+        rival = by_name[second["name"]]
+        same = rival["val_accuracy"] == by_name[record["pick"]]["val_accuracy"]
+        lines.append(
+            f"As many right answers: {_figures(rival)}; the pick is the faster one, or came first."
+            if same
+            else f"The pick is not significantly better than the runner-up, {_figures(rival)} "
+            f"(Fisher's exact test, p = {number(second['p_value'])}): {number(rival['n_val'], 0)} images "
+            "cannot tell them apart."
+        )
+    if faster := record["faster"]:
+        lines.append(
+            f"Faster, and {number(by_name[faster['name']]['n_val'], 0)} images do not show it to be less accurate: "
+            f"{_figures(by_name[faster['name']])} (p = {number(faster['p_value'])})."
+        )
+    pick = by_name.get(record["pick"] or "")
+    if pick and pick["split"] == "test":
+        lines.append(
+            f"The best of many is partly luck, so judge the pick by its test accuracy: "
+            f"{number(pick['accuracy'], 2, 100)} % of {number(pick['n'], 0)} images that chose nothing."
+        )
+    return lines
+
+
+def write_page(record: dict[str, Any], path: Path) -> None:
+    """The page of a comparison's record."""
+    shown = ("study", "grid", "weights", "timing", "versions", "seed", "recipe")
+    render(
+        "compare.html.j2",
+        path,
+        record,
+        sentence=sentence(record),
+        good=record["pick"] is not None,
+        remarks=remarks(record),
+        plot=plot.draw(record),
+        columns=columns(record),
+        rows=rows(record),
+        how=HOW,
+        failed_columns=FAILED,
+        failed=failed(record),
+        machine=tables.facts(record["machine"]),
+        provenance={key: record[key] for key in shown},
+    )
+
+
+def write_plot(record: dict[str, Any], path: Path) -> bool:
+    """The drawing as a file of its own, light and dark; without any latency there is none, and False is returned."""
+    path.unlink(missing_ok=True)
+    drawn = plot.draw(record)
+    if drawn is None:
+        return False
+    write_atomic(path, plot.standalone(drawn).encode("utf-8", "backslashreplace"))
+    return True
+
+
+def _row(record: dict[str, Any], trial: dict[str, Any]) -> Row:
+    latency, ends = trial["latency_ms"] or {}, trial["interval"]
+    trained, asked = trial["trained"], trial["strategy"]
+    p50, p90 = number(latency.get("p50")), number(latency.get("p90"))
+    picked = trial["name"] == record["pick"]
+    return {
+        "model": words(trial["model"]),
+        "strategy": words(asked if trained in (asked, None) else f"{asked}: {trained}"),
+        "lr": words(_rate(trial)),
+        "epochs": number(trial["epochs"], 0),
+        "val": number(trial["val_accuracy"], 2, 100),
+        "interval": f"[{number(ends[0], 1, 100)}, {number(ends[1], 1, 100)}]",
+        "test": number(trial["accuracy"], 2, 100) if trial["split"] == "test" else DASH,
+        "latency": p50 if DASH in (p50, p90) else f"{p50} [{p90}]",
+        "size": number(trial["size_mb"]),
+        "seconds": number(trial["seconds"], 1),
+        "standing": "pick" if picked else "front" if trial["front"] else "",
+        "mark": "pick" if picked else "",  # what the page highlights
+    }
+
+
+def _rate(trial: dict[str, Any]) -> str:
+    if trial["lr"] is not None:
+        return f"{trial['lr']:g}"
+    return DASH if trial["trained"] == "head" else "default"
+
+
+def _figures(trial: dict[str, Any]) -> str:
+    p50 = number((trial["latency_ms"] or {}).get("p50"))
+    return f"{words(trial['name'])}: {number(trial['val_accuracy'], 2, 100)} %" + (
+        "" if p50 == DASH else f" at {p50} ms"
+    )
+
+
+def _budget(budget: dict[str, Any]) -> str:
+    limit, least = budget["max_latency_ms"], budget["min_accuracy"]
+    parts = [f"at most {limit:g} ms"] if limit is not None else []
+    parts += [f"at least {100 * least:g} %"] if least is not None else []
+    return ", ".join(parts)

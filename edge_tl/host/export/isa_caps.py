@@ -1,0 +1,84 @@
+"""INT8 under the instruction sets of lesser CPUs: the answers that the same file gives where this CPU's are missing.
+
+oneDNN, which computes OpenVINO's convolutions and products, can be told to use no more than a given set; ONNX Runtime
+has no such switch, and its own remedy (`session.x64quantprecision`) is on wherever it is needed. Run as a module it is
+one evaluation in a process of its own, because oneDNN reads the variable once. It must not judge.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edge_tl.device import spawn
+from edge_tl.device.errors import EdgeTLError
+from edge_tl.device.machine import CAP_VARIABLE, isa_flags, openvino_core
+from edge_tl.device.runtimes.open import Logits
+from edge_tl.host.int8 import qdq
+
+NAMES = {"AVX512_CORE": "avx512f", "AVX2": "avx2"}  # by oneDNN's name, what `machine.int8_isa` calls them
+
+
+TIMEOUT_S = 7200.0
+"""Seconds that one evaluation may take: more than a large model needs with a lesser CPU's kernels."""
+
+
+def caps(flags: Sequence[str] | None = None) -> list[str]:
+    """oneDNN's names of the instruction sets below this CPU's whose INT8 arithmetic differs from it; `flags` as
+    `machine.isa_flags` gives them. AVX-512 without VNNI, and AVX2, add pairs of products in 16 bits, which saturate."""
+    have = set(isa_flags() if flags is None else flags)
+    lesser = {"AVX512_CORE": have & {"avx512_vnni", "amx_int8"}, "AVX2": have & {"avx512f", "avx_vnni"}}
+    return [cap for cap, more in lesser.items() if more]
+
+
+def logits_under(cap: str, path: Path, inputs: Path, scratch: Path) -> tuple[Logits, dict[str, int]]:
+    """Logits of the model at `path` on the array in the file `inputs`, under `cap`, and the kernels that computed its
+    layers with their counts. Raises `EdgeTLError` when the process fails or takes longer than `TIMEOUT_S`."""
+    out = scratch / f"{path.stem}.{cap}.npz"
+    command = spawn.command("edge_tl.host.export.isa_caps", str(path), str(inputs), str(out))
+    environment = os.environ | {CAP_VARIABLE: cap}
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        raise EdgeTLError(f"{path.name} under {cap}: no answer in {TIMEOUT_S:g} seconds") from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        last = re.sub(r"^edge_tl[\w.]*: ", "", last)  # a class's name is no word for a person
+        raise EdgeTLError(f"{path.name} under {cap}: {last}")
+    with np.load(out, allow_pickle=False) as found:
+        kernels = dict(zip(found["kernels"].tolist(), found["counts"].tolist(), strict=True))
+        return found["logits"], kernels
+
+
+def kernels(path: Path) -> Counter[str]:
+    """oneDNN's names for what computes the convolutions and products of an OpenVINO model, e.g. jit_avx2_I8."""
+    compiled = openvino_core().compile_model(
+        openvino_core().read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
+    return Counter(
+        str(info["primitiveType"].astype(str))
+        for info in infos
+        if str(info["layerType"].astype(str)) in ("Convolution", "FullyConnected")
+    )
+
+
+def main() -> None:
+    """PATH INPUTS OUT."""
+    path, inputs, out = map(Path, sys.argv[1:4])
+    found = kernels(path)
+    logits = qdq.logits(path, np.load(inputs, mmap_mode="r"))
+    np.savez(out, logits=logits, kernels=list(found), counts=list(found.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Artifacts that run in a process of their own: what ends that is a fault of the artifact, not the end of an export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.device.runtimes.open import Logits, Runtime, open_runtime
+from edge_tl.host.isolated import Apart
+
+_SILENT_S = 1800.0
+"""Seconds that opening a file, or the answers to one batch, may take."""
+_OPENED: dict[tuple[str, int], Runtime] = {}
+
+
+class ApartRuntime:
+    """A `Runtime` of the file at `path` in the process `apart`, opened again where that had to be started anew."""
+
+    name = "apart"
+
+    def __init__(self, path: Path, apart: Apart) -> None:
+        self.path = path
+        self._apart = apart
+        facts = apart.call(_facts, path, seconds=_SILENT_S)
+        self.version, self.device = facts["version"], facts["device"]
+        self.threads, self.precision = facts["threads"], facts["precision"]
+
+    def __call__(self, inputs: NDArray[np.float32]) -> Logits:
+        return self._apart.call(_infer, self.path, np.ascontiguousarray(inputs), seconds=_SILENT_S)
+
+
+def _runtime(path: Path) -> Runtime:
+    """Kept open; a file that was written anew is opened anew."""
+    key = str(path), path.stat().st_mtime_ns
+    if key not in _OPENED:
+        for old in [each for each in _OPENED if each[0] == key[0]]:
+            del _OPENED[old]
+        _OPENED[key] = open_runtime(path)
+    return _OPENED[key]
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    runtime = _runtime(path)
+    return {
+        "version": runtime.version,
+        "device": runtime.device,
+        "threads": runtime.threads,
+        "precision": runtime.precision,
+    }
+
+
+def _infer(path: Path, inputs: NDArray[np.float32]) -> Logits:
+    return _runtime(path)(inputs)

@@ -1,0 +1,54 @@
+"""What one export works with; it must not do any of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_tl.device.errors import EdgeTLError
+from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.images.dataset import Dataset, Sample
+from edge_tl.host.isolated import Apart
+from edge_tl.host.listeners import Note, no_note
+from edge_tl.host.models.reference import TorchRuntime
+from edge_tl.host.recipe.schema import Recipe
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """`saved` is the run's record, `sets` the images of each purpose (see `artifacts.sets_of`), `apart` where artifacts
+    are made and run. `missing` says, by id, why an artifact could not be made or did not run; `faults` what else went
+    wrong, by what it was, e.g. "report.html"."""
+
+    reference: TorchRuntime
+    saved: dict[str, Any]
+    dataset: Dataset
+    contract: Preprocess
+    sets: dict[str, list[Sample]]
+    recipe: Recipe
+    staging: Path
+    apart: Apart
+    progress: Progress = no_progress
+    note: Note = no_note
+    missing: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+
+    def lacks(self, artifact: str, error: BaseException | str) -> None:
+        """Enter why there is no such artifact, and say it."""
+        self.missing[artifact] = said(error) if isinstance(error, BaseException) else error
+        self.note(f"{artifact}: {self.missing[artifact]}")
+
+    def failed(self, what: str, error: BaseException) -> None:
+        """Enter why something beside the artifacts could not be had, and say it."""
+        self.faults[what] = said(error)
+        self.note(f"warning: {what}: {self.faults[what]}")
+
+
+def said(error: BaseException) -> str:
+    """An error as an entry: its first line, and its type where the words are not ours."""
+    line = next((each.strip() for each in str(error).splitlines() if each.strip()), "")[:300]
+    return (
+        line if line and isinstance(error, (EdgeTLError, TimeoutError)) else f"{type(error).__name__}: {line}"
+    )

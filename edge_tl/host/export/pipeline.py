@@ -1,0 +1,239 @@
+"""A run to a proven bundle: export, quantize, compare, time, verify; nothing leaves unverified.
+
+It must not print. The folder becomes a bundle when its last file, `bundle.json`, is moved into it; until then
+everything lies in a hidden sub-folder that no verb takes for a bundle.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edge_tl.device import bundle as bundles
+from edge_tl.device.bench.latency import Effort, bench, contestants, startable
+from edge_tl.device.bench.workers import Contestant
+from edge_tl.device.bundle import REFERENCE
+from edge_tl.device.errors import EdgeTLError, ForeignModel
+from edge_tl.device.files import write_atomic
+from edge_tl.device.gates import verify
+from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.lock import one_writer
+from edge_tl.device.machine import cores_allowed
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.runtimes import sandbox
+from edge_tl.host.export import gates, image_sets
+from edge_tl.host.export.artifacts import PRECISIONS, sets_of, write_artifacts
+from edge_tl.host.export.evaluation import anonymous, drop_missing, judge
+from edge_tl.host.export.job import ExportJob
+from edge_tl.host.export.publish import discard, is_interrupted, make_marked, marked, named, publish, recover
+from edge_tl.host.images.dataset import Dataset
+from edge_tl.host.isolated import Apart
+from edge_tl.host.listeners import Note, no_note
+from edge_tl.host.models import classifier, zoo
+from edge_tl.host.models.reference import CUDA_MODES, TorchRuntime, cuda_at_hand
+from edge_tl.host.recipe.schema import Recipe
+from edge_tl.host.reports.markdown import markdown
+from edge_tl.host.reports.page import write_page
+from edge_tl.host.runs import checkpoint, output_folder
+from edge_tl.host.runs.provenance import provenance
+
+_STAGING = ".partial-"
+REPORTS = ("report.json", "report.md", "report.html")
+BUNDLE_FILES = (
+    bundles.RECORD,
+    "golden",
+    *REPORTS,
+    *(f"model.{precision}.{kind}" for precision in PRECISIONS for kind in ("onnx", "xml", "bin")),
+)
+
+
+def export(
+    run: Path,
+    out: Path | None,
+    recipe: Recipe,
+    *,
+    effort: Effort,
+    overwrite: bool = False,
+    progress: Progress = no_progress,
+    note: Note = no_note,
+) -> dict[str, Any]:
+    """Export the run to `out` (default `exported/NAME`, numbered where that is another bundle) and return the bundle's
+    record with `bundle`, its path.
+
+    `recipe.export` holds the budgets. A gate that fails is in the record (`passed` false); everything is still
+    saved. Raises `BadInput` when the run or its images are not as they were, and, without `overwrite`, when `out` is a
+    bundle already; `out` is then unchanged.
+    """
+    model, saved = checkpoint.load(run)
+    dataset = Dataset.from_json(saved["data"], saved["labels"])
+    contract = replace(Preprocess.from_json(saved["preprocess"]), max_pixels=recipe.data.max_pixels)
+    for said in classifier.check(
+        model, contract.input_size, saved["model"], classes=len(dataset.labels)
+    ).notes:
+        note(said)
+    sets = sets_of(dataset, contract, recipe)
+    image_sets.check_images(dataset, [sample for samples in sets.values() for sample in samples])
+    made_of = {
+        "recipe": anonymous(provenance(recipe))["recipe"],
+        "weights_sha256": saved["files"][0]["sha256"],
+    }
+    base = Path("exported") / saved["name"]
+    _recover([out] if out else _numbered(base))
+    out = output_folder.bundle_folder(base, made_of, out, overwrite=overwrite, note=note)
+    if out.exists():  # else whoever locks it makes it, and takes it away again where nothing came of it
+        checkpoint.claim(out, BUNDLE_FILES, _is_ours)
+    try:
+        with one_writer(out), _staged(out) as staging, Apart() as apart:
+            job = ExportJob(
+                reference=TorchRuntime(model),
+                saved=saved,
+                dataset=dataset,
+                contract=contract,
+                sets=sets,
+                recipe=recipe,
+                staging=staging,
+                apart=apart,
+                progress=progress,
+                note=note,
+            )
+            record = judge(job, write_artifacts(job))
+            apart.close()  # before anything is timed
+            record["name"] = out.name
+            record["provenance"] |= made_of | {"run": os.path.relpath(run.resolve(), out.resolve())}
+            _finish(job, run, record, effort)
+            publish(staging, out, BUNDLE_FILES)
+    except OSError as error:
+        raise named(out, error) from error
+    if not bundles.read_bundle(out).artifacts:
+        raise EdgeTLError(f"{out}: the written bundle does not read back. Export again.")
+    for gate in record["gates"]:
+        if not gate["passed"]:
+            note(f"gate {gate['gate']} failed for {gate['artifact']}: {gate['reason']}")
+    return record | {"bundle": str(out)}
+
+
+@contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """A hidden folder in `out`, gone at the end; and those of exports that were killed, since `out` is locked."""
+    for stale in marked(out, _STAGING):
+        discard(stale)
+    staging = make_marked(out, _STAGING)
+    try:
+        yield staging
+    finally:
+        with suppress(OSError):  # what was to be told is being raised; the next export removes the rest
+            discard(staging)
+
+
+def _is_ours(out: Path) -> bool:
+    """Whether the folder is a bundle, or what an export that was killed has left: a `golden/` alone is somebody's."""
+    return (out / bundles.RECORD).is_file() or bool(marked(out, _STAGING))
+
+
+def _numbered(base: Path) -> list[Path]:
+    """`base` and its numbered neighbours, and nothing else that begins with the name."""
+    of_its_name = re.compile(rf"{re.escape(base.name)}(-\d+)?")
+    there = base.parent.iterdir() if base.parent.is_dir() else ()
+    return sorted(path for path in there if of_its_name.fullmatch(path.name))
+
+
+def _recover(folders: Iterable[Path]) -> None:
+    """Mend what an export that was killed while it published has left: the old bundle is put back."""
+    for folder in folders:
+        if folder.is_dir() and is_interrupted(folder):
+            with one_writer(folder):
+                recover(folder, BUNDLE_FILES)
+
+
+def _finish(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) -> None:
+    """Time, verify and conclude what `record` holds, and write it with its reports."""
+    bundles.write_record(job.staging, record)
+    if job.recipe.export.max_p95_ms is not None:
+        effort = effort.supporting(0.95)
+    timing = _timed(job, run, record, effort)
+    checked = verify(bundles.read_bundle(job.staging), progress=job.progress)
+    gates.conclude(record, timing, checked, job.recipe.export, job.missing)
+    _report(job, record, timing, checked)
+
+
+def torch_contestants(run: Path | None, record: dict[str, Any], *, device: str = "CPU") -> list[Contestant]:
+    """PyTorch's side of a bench: on the CPU, and for a `device` that is an NVIDIA GPU there too, eager and as a CUDA
+    graph. `run` is the caller's, never one that the record names. Without it the same architecture, untrained, stands
+    in, because time does not depend on the weights. Nobody, where the record does not name the model.
+
+    Raises `ForeignModel` where the record names one that is not of the zoo, and there is no run."""
+    provenance = record["provenance"]
+    if "model" not in provenance:
+        return []
+    at_hand = run is not None and (run / checkpoint.RECORD).is_file()
+    spec = {
+        "run": str(run) if at_hand else None,
+        **({} if at_hand else _of_the_zoo(provenance)),
+        "classes": len(record["labels"]),
+        "shape": [1, 3, *Preprocess.from_json(record["preprocess"]).input_size],
+        "threads": cores_allowed(),
+    }
+    field = [Contestant(REFERENCE, "edge_tl.host.models.reference", spec)]
+    if device.upper() in ("CUDA", "TENSORRT") and cuda_at_hand():
+        for mode in CUDA_MODES:
+            field.append(
+                Contestant(f"{REFERENCE}-{mode}", "edge_tl.host.models.reference", spec | {"device": mode})
+            )
+    return field
+
+
+def _of_the_zoo(provenance: dict[str, Any]) -> dict[str, Any]:
+    """`{model, pooled, hidden}` of a record that may be anybody's."""
+    name, hidden = provenance["model"], provenance.get("hidden", [])
+    if not isinstance(name, str) or not zoo.is_known(name):
+        raise ForeignModel(
+            f"its record names the model {str(name)[:80]!r}, which is not built here unasked. Give its run: --run DIR"
+        )
+    few = isinstance(hidden, list) and len(hidden) <= 8
+    if not few or not all(type(n) is int and 0 < n <= 65536 for n in hidden):
+        raise ForeignModel("its record names a head that no edge-tl makes. Give its run: --run DIR")
+    return {"model": name, "pooled": provenance.get("pooled") is True, "hidden": hidden}
+
+
+def _timed(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) -> dict[str, Any]:
+    """The bench of all that can be timed; an artifact that cannot is an entry, and leaves the record."""
+    while True:
+        sealed = bundles.read_bundle(job.staging)
+        for artifact in sealed.artifacts:
+            # Made here, and judged on every image.
+            sandbox.remember(artifact.path, size=sealed.preprocess.input_size)
+        field = [*torch_contestants(run, record), *contestants(sealed, sealed.artifacts)]
+        try:
+            return bench(field, effort=effort, seed=record["provenance"]["seed"], progress=job.progress)
+        except EdgeTLError as error:
+            reasons = {row["artifact"]: row["reason"] for row in startable(field)[1]}
+            lost = [artifact for artifact in record["artifacts"] if artifact["id"] in reasons]
+            if not lost or len(lost) == len(record["artifacts"]):
+                raise error
+        for artifact in lost:
+            job.lacks(artifact["id"], reasons[artifact["id"]])
+        drop_missing(job, record["artifacts"])
+        record["golden"]["files"] = image_sets.without(
+            job.staging, record["golden"]["files"], {artifact["id"] for artifact in lost}
+        )
+        bundles.write_record(job.staging, record)
+
+
+def _report(job: ExportJob, record: dict[str, Any], timing: dict[str, Any], checked: dict[str, Any]) -> None:
+    """Write the record and the reports; a page that cannot be drawn is an entry."""
+    staging, more = job.staging, {"bench": timing, "verify": checked}
+    bundles.write_record(staging, record, more)
+    try:
+        write_page(record, staging / "report.html")
+    except OSError:
+        raise
+    except Exception as error:  # the plots' library raises anything
+        job.failed("report.html", error)
+        record["faults"] = dict(job.faults)
+        bundles.write_record(staging, record, more)
+    write_atomic(staging / "report.md", markdown(record).encode())

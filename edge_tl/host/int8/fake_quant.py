@@ -1,0 +1,261 @@
+"""A Q/DQ graph as a PyTorch module that rounds where the graph rounds, so that it can be trained as it is deployed.
+
+Weights and biases are the float ones behind the graph's integers; gradients pass through the rounding unchanged
+(straight-through, Bengio et al., 2013), and the steps of activations are trained with them (Esser et al., "Learned Step
+Size Quantization", 2020). It must not train, and knows only the operators of image classifiers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx.numpy_helper import from_array, to_array
+from torch import nn
+from torch.nn import functional as F
+
+from edge_tl.device.errors import BadInput
+from edge_tl.host.convert.fp32 import INPUT
+
+Tensor = torch.Tensor
+
+
+class Simulated(nn.Module):
+    """The Q/DQ graph at `qdq`, made from the float graph at `prepared`: float32 `(n, 3, H, W)` to `(n, classes)`.
+
+    Raises `BadInput` that names an operator it does not know.
+    """
+
+    def __init__(self, prepared: Path, qdq: Path) -> None:
+        super().__init__()
+        self._path = qdq
+        graph = onnx.load(str(qdq)).graph
+        self._nodes = list(graph.node)
+        if unknown := {n.op_type for n in self._nodes} - {*_OPERATORS, *_PAIR}:
+            raise BadInput(
+                f"training in INT8: no {', '.join(sorted(unknown))}. Stop below: --ladder up-to=4."
+            )
+        self._constants = {i.name: to_array(i) for i in graph.initializer}
+        # Buffers, so that they follow the module to a device. Their names in the graph may hold dots, a buffer's not.
+        self._fixed = {name: f"fixed{i}" for i, name in enumerate(self._constants)}
+        for name, value in self._constants.items():
+            if value.dtype == np.float32:
+                self.register_buffer(self._fixed[name], torch.from_numpy(value.copy()), persistent=False)
+        floats = {i.name: to_array(i) for i in onnx.load(str(prepared)).graph.initializer}
+        self._attributes = [
+            {a.name: onnx.helper.get_attribute_value(a) for a in n.attribute} for n in self._nodes
+        ]
+        self._output = graph.output[0].name
+        self._axes: dict[str, int] = {}
+        self._most: dict[str, int] = {}  # the largest code of a weight: 127, or 64 where it has seven bits
+        self.trained = nn.ParameterDict()
+        self.growth = nn.ParameterDict()
+        """By the name of an activation's scale, the logarithm of its factor since it was made."""
+        for node, attributes in zip(self._nodes, self._attributes, strict=True):
+            name = node.input[0]
+            if node.op_type == "DequantizeLinear" and name in self._constants:
+                base = name.removesuffix("_quantized")
+                self.trained[_key(name)] = nn.Parameter(torch.from_numpy(floats[base].copy()))
+                self._axes[name] = attributes.get("axis", 1)
+                self._most[name] = 64 if np.abs(self._constants[name].astype(np.int64)).max() <= 64 else 127
+            elif node.op_type == "QuantizeLinear":
+                self.growth[_key(node.input[1])] = nn.Parameter(torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.values(images)[self._output]
+        return result
+
+    def values(self, images: Tensor) -> dict[str, Any]:
+        """Every tensor of the graph by name."""
+        values: dict[str, Any] = {INPUT: images}
+        for node, attributes in zip(self._nodes, self._attributes, strict=True):
+            if node.op_type == "QuantizeLinear":
+                values[node.output[0]] = self._rounded(values[node.input[0]], node)
+            elif node.op_type == "DequantizeLinear":
+                name = node.input[0]
+                values[node.output[0]] = self._weight(node) if name in self._constants else values[name]
+            else:
+                # What is read as numbers (shapes, the ends of a Clip) stays in numpy: asking a GPU would wait for it.
+                read = node.op_type in _READ
+                inputs = [values[n] if n in values else self._constant(n, read) for n in node.input]
+                values[node.output[0]] = _OPERATORS[node.op_type](inputs, attributes)
+        return values
+
+    def _constant(self, name: str, read: bool) -> Any:
+        value = self._constants.get(name)
+        return (
+            value if read or value is None or value.dtype != np.float32 else getattr(self, self._fixed[name])
+        )
+
+    def write(self, path: Path) -> None:
+        """The graph with what the parameters have become; on any device."""
+        model = onnx.load(str(self._path))
+        constants = {i.name: i for i in model.graph.initializer}
+        with torch.no_grad():
+            for node in self._nodes:
+                if node.op_type != "DequantizeLinear" or node.input[0] not in self._axes:
+                    continue
+                name, scale = node.input[:2]
+                step = self._step(node).cpu().numpy()
+                wide = step.reshape(self._wide(name, step.size)) if step.ndim else step
+                whole = self._constants[name].dtype
+                limits = np.iinfo(whole)
+                codes = np.rint(self.trained[_key(name)].cpu().numpy() / wide).clip(limits.min, limits.max)
+                constants[name].CopyFrom(from_array(codes.astype(whole), name))
+                constants[scale].CopyFrom(from_array(step.reshape(self._constants[scale].shape), scale))
+            for key, growth in self.growth.items():
+                name = next(name for name in self._constants if _key(name) == key)
+                constants[name].CopyFrom(from_array(self._constants[name] * np.float32(growth.exp()), name))
+        onnx.save_model(model, str(path))
+
+    def _rounded(self, value: Tensor, node: onnx.NodeProto) -> Tensor:
+        """Quantized and dequantized."""
+        zero = self._constants[node.input[2]]
+        limits = np.iinfo(zero.dtype)
+        scale = float(self._constants[node.input[1]]) * self.growth[_key(node.input[1])].exp()
+        rounded: Tensor = _Round.apply(value, scale, int(zero), limits.min, limits.max)
+        return rounded
+
+    def _weight(self, node: onnx.NodeProto) -> Tensor:
+        name = node.input[0]
+        value: Tensor = self.trained[_key(name)]
+        if value.ndim < 2:  # an int32 bias loses nothing
+            return value
+        step, most = self._step(node), self._most[name]
+        wide = step.reshape(self._wide(name, step.numel())) if step.ndim else step
+        # Of PyTorch's own operators none is there for every device.
+        rounded: Tensor = _Round.apply(value, wide, 0, -most, most)
+        return rounded
+
+    def _step(self, node: onnx.NodeProto) -> Tensor:
+        """The scale of a weight from its present extremes, of a bias from what it is added to."""
+        name = node.input[0]
+        value: Tensor = self.trained[_key(name)].detach()
+        old = self._constants[node.input[1]]
+        if value.ndim < 2:
+            layer = next(n for n in self._nodes if node.output[0] in n.input)
+            weight, images = (self._maker(name) for name in (layer.input[1], layer.input[0]))
+            source = self._maker(images.input[0])
+            inputs: Tensor = torch.from_numpy(old / self._constants[weight.input[1]]).to(value.device)
+            grown: Tensor = self.growth[_key(source.input[1])].detach().exp()
+            return (inputs * grown * self._step(weight)).float()
+        others = [d for d in range(value.ndim) if old.size == 1 or d != self._axes[name]]
+        step: Tensor = value.abs().amax(others).clamp(min=1e-8) / self._most[name]
+        return step
+
+    def _maker(self, name: str) -> onnx.NodeProto:
+        return next(n for n in self._nodes if name in n.output)
+
+    def _wide(self, name: str, channels: int) -> list[int]:
+        shape = [1] * self._constants[name].ndim
+        if len(shape) > 1:
+            shape[self._axes[name]] = channels
+        else:
+            shape[0] = channels
+        return shape
+
+
+class _Round(torch.autograd.Function):
+    """Rounding to codes and back, with the gradients of value and step."""
+
+    @staticmethod
+    def forward(context: Any, value: Tensor, scale: Tensor, zero: int, low: int, high: int) -> Tensor:
+        codes = torch.round(value / scale)
+        cut = codes.clamp(low - zero, high - zero)
+        inside = codes == cut
+        context.save_for_backward(inside, torch.where(inside, cut - value / scale, cut))
+        return cut * scale
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        inside, of_scale = context.saved_tensors
+        of_step = (gradients[0] * of_scale).sum() if context.needs_input_grad[1] else None
+        return gradients[0] * inside, of_step, None, None, None
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "/")  # a ParameterDict takes no dots
+
+
+def _conv(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
+    value, weight, *bias = inputs
+    value, padding = _padded(value, attributes.get("pads"), 0.0)
+    return F.conv2d(
+        value,
+        weight,
+        bias[0] if bias else None,
+        tuple(attributes.get("strides", (1, 1))),
+        padding,
+        tuple(attributes.get("dilations", (1, 1))),
+        attributes.get("group", 1),
+    )
+
+
+def _padded(value: Tensor, pads: list[int] | None, fill: float) -> tuple[Tensor, tuple[int, int]]:
+    top, left, bottom, right = pads or (0, 0, 0, 0)
+    if (top, left) == (bottom, right):
+        return value, (top, left)
+    return F.pad(value, (left, right, top, bottom), value=fill), (0, 0)
+
+
+def _gemm(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
+    value, weight, *bias = inputs
+    weight = weight if attributes.get("transB") else weight.T
+    return F.linear(value, weight, bias[0] if bias else None)
+
+
+def _max_pool(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
+    value, padding = _padded(inputs[0], attributes.get("pads"), -torch.inf)
+    size, strides = tuple(attributes["kernel_shape"]), tuple(attributes.get("strides", (1, 1)))
+    pooled: Tensor = F.max_pool2d(value, size, strides, padding, ceil_mode=bool(attributes.get("ceil_mode")))
+    return pooled
+
+
+def _average_pool(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
+    value, padding = _padded(inputs[0], attributes.get("pads"), 0.0)
+    size, strides = tuple(attributes["kernel_shape"]), tuple(attributes.get("strides", (1, 1)))
+    return F.avg_pool2d(
+        value, size, strides, padding, count_include_pad=bool(attributes.get("count_include_pad"))
+    )
+
+
+def _reshape(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
+    value, shape = inputs
+    result: Tensor = value.reshape([value.shape[i] if d == 0 else int(d) for i, d in enumerate(shape)])
+    return result
+
+
+def _clip(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
+    value, *ends = inputs
+    low, high = (None if end is None else float(end) for end in [*ends, None, None][:2])
+    result: Tensor = value.clamp(low, high)
+    return result
+
+
+_PAIR = ("QuantizeLinear", "DequantizeLinear")
+_READ = ("Clip", "Reshape")
+"""Operators whose constants are numbers for Python."""
+_OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
+    "Conv": _conv,
+    "Gemm": _gemm,
+    "MatMul": lambda i, a: i[0] @ i[1],
+    "Relu": lambda i, a: F.relu(i[0]),
+    "Clip": _clip,
+    "HardSwish": lambda i, a: F.hardswish(i[0]),
+    "HardSigmoid": lambda i, a: (a.get("alpha", 0.2) * i[0] + a.get("beta", 0.5)).clamp(0, 1),
+    "Sigmoid": lambda i, a: i[0].sigmoid(),
+    "Mul": lambda i, a: i[0] * i[1],
+    "Add": lambda i, a: i[0] + i[1],
+    "Concat": lambda i, a: torch.cat(i, a["axis"]),
+    "GlobalAveragePool": lambda i, a: i[0].mean((2, 3), keepdim=True),
+    "MaxPool": _max_pool,
+    "AveragePool": _average_pool,
+    "Reshape": _reshape,
+    "Flatten": lambda i, a: i[0].flatten(a.get("axis", 1)),
+    "Transpose": lambda i, a: i[0].permute(a["perm"]),
+    "Identity": lambda i, a: i[0],
+}

@@ -1,0 +1,192 @@
+"""A process of its own for what may end its process: other people's kernels, converters and compilers.
+
+One process serves many calls, because starting one costs seconds of imports. What it had in memory is gone when it
+dies; the next call starts another. Both ends are this package on this machine: what they pickle comes from nobody else.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, BinaryIO, TypeVar
+
+from edge_tl.device import spawn
+from edge_tl.device.errors import EdgeTLError
+from edge_tl.device.listener import Progress, no_progress
+
+T = TypeVar("T")
+_LAST_WORDS_S = 5.0
+SILENT_S = 7200.0
+"""Seconds without an answer or progress after which a call is given up: more than any step of a large model takes."""
+_DONE, _FAILED, _PROGRESS = "done", "failed", "progress"
+
+
+class Died(EdgeTLError):
+    """The process ended before it answered, or did not answer in time and was ended."""
+
+
+class Apart:
+    """`call` runs a function of a module in a process of its own; `close` ends that, as does the end of a `with`."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: BinaryIO | None = None
+
+    def call(
+        self,
+        function: Callable[..., T],
+        *arguments: Any,
+        progress: Progress = no_progress,
+        seconds: float = SILENT_S,
+    ) -> T:
+        """What `function(*arguments)` gives there; all of them are pickled, the function by its name.
+
+        Raises `Died` when the process ends instead, or says nothing, not even progress, for `seconds` and is ended;
+        and whatever the function raises.
+        """
+        question = pickle.dumps((function, arguments, progress is not no_progress))
+        process = self._alive()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        kind = ""
+        silence = _Silence(process, seconds)
+        try:
+            process.stdin.write(question)
+            process.stdin.flush()
+            while (message := pickle.load(process.stdout))[0] == _PROGRESS:
+                silence.broken()
+                progress(*message[1])
+            kind, answer = message
+        except (EOFError, OSError, pickle.UnpicklingError):
+            if silence.too_long:
+                raise Died(f"it gave no answer for {seconds:g} seconds and was ended") from None
+            raise self._death() from None
+        finally:
+            silence.over()
+            if not kind:  # interrupted: an answer that comes late would be taken for the next one
+                self.close()
+        if kind == _FAILED:
+            raise answer
+        result: T = answer
+        return result
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for stream in (self._process.stdin, self._process.stdout, self._stderr):
+                if stream:
+                    with suppress(OSError):
+                        stream.close()
+        self._process = None
+
+    def __enter__(self) -> Apart:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _alive(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
+        if self._process is None:
+            self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody empties would block the child
+            self._process = subprocess.Popen(
+                spawn.command("edge_tl.host.isolated"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+            )
+        return self._process
+
+    def _death(self) -> Died:
+        assert self._process is not None
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LAST_WORDS_S)
+        code = self._process.poll()
+        if code is not None and code < 0:
+            said = f"{(signal.strsignal(-code) or 'a signal').lower()}, signal {-code}"
+            return Died(f"it ended its process ({said}{_of_memory(-code)})")
+        assert self._stderr is not None
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
+        return Died(f"it ended its process ({lines[-1][:200] if lines else f'exit code {code}'})")
+
+
+class _Silence:
+    """Kills `process` once nothing was heard of it for `seconds`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
+        self.too_long = False
+        self._process, self._seconds = process, seconds
+        self._heard, self._over = threading.Event(), False
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def broken(self) -> None:
+        """Something was heard."""
+        self._heard.set()
+
+    def over(self) -> None:
+        """There is no more to wait for."""
+        self._over = True
+        self._heard.set()
+
+    def _listen(self) -> None:
+        while self._heard.wait(self._seconds):
+            self._heard.clear()
+            if self._over:
+                return
+        self.too_long = True
+        self._process.kill()
+
+
+def _of_memory(number: int) -> str:
+    return ": out of memory?" if number == getattr(signal, "SIGKILL", 9) else ""
+
+
+def _carried(error: Exception) -> Exception:
+    """The error itself where it survives the journey, else its words: a library's own would be imported here."""
+    if type(error).__module__.partition(".")[0] not in ("builtins", "edge_tl"):
+        return EdgeTLError(f"{type(error).__name__}: {error}")
+    with suppress(Exception):
+        again = pickle.loads(pickle.dumps(error))
+        if type(again) is type(error) and str(again) == str(error):
+            return error
+    return EdgeTLError(str(error) if isinstance(error, EdgeTLError) else f"{type(error).__name__}: {error}")
+
+
+def main() -> None:
+    """Answer calls from standard input until it ends."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever libraries print goes to stderr
+
+    def say(kind: str, what: Any) -> None:
+        pickle.dump((kind, what), answers)
+        answers.flush()
+
+    while True:
+        try:
+            function, arguments, shown = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        more = {"progress": lambda *step: say(_PROGRESS, step)} if shown else {}
+        try:
+            answer = _DONE, function(*arguments, **more)
+        except Exception as error:
+            answer = _FAILED, _carried(error)
+        say(*answer)
+
+
+if __name__ == "__main__":
+    main()

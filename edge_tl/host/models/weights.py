@@ -1,0 +1,258 @@
+"""Weights of a model and the preprocessing they were trained with: published, in the package, or in a file.
+
+It must not build architectures of its own or train; files are read without running code from them.
+"""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edge_tl.device.errors import BadInput, EdgeTLError
+from edge_tl.device.preprocess import INTERPOLATIONS, Preprocess
+from edge_tl.host.models import zoo
+from edge_tl.host.models.state_dict import State, read_state, refuse_foreign_numbers, under
+
+EMBEDDED_MODEL = "mobilenet_v3_small"
+EMBEDDED_FILE = "mobilenet_v3_small-tiny64-features-fp16.safetensors"
+# Trained at 64 px without a resize; bicubic because small images (digits, icons) are enlarged to it.
+EMBEDDED_CONTRACT = Preprocess(resize="shorter", resize_size=(64, 64), interpolation="bicubic", crop=(64, 64))
+
+
+@dataclass(frozen=True)
+class Source:
+    """The network `name` before its new head, which goes to the path `head`: `pooled` says that the weights hold no
+    hidden classifier layers, so the head reads the pooled features."""
+
+    model: nn.Module
+    contract: Preprocess
+    head: str
+    pooled: bool
+    origin: str
+    name: str
+
+
+def open_source(name: str, weights: str, **contract_changes: Any) -> Source:
+    """Build `name` and load `weights`: "imagenet", "embedded", "none" or a path to .safetensors or .pth.
+
+    `contract_changes` are those of `changed`, to what the weights were trained with.
+    Files are read without unpickling code. Raises `BadInput` for an unknown model, an absent or foreign file,
+    an image size too small for the model, and for a download that fails; `MissingExtra` for timm's models.
+    """
+    pooled = False
+    contract = assumed(name)
+    if weights == "none":
+        model, origin = zoo.build(name, 2), "none"
+    elif weights == "imagenet" and name.startswith(zoo.TIMM):
+        model, origin = _from_timm(name)
+    elif weights == "imagenet":
+        published = zoo.row(name).imagenet
+        model, pooled = _fitted(name, _download(published), "imagenet")
+        contract, origin = _published(published), str(published)
+    elif weights == "embedded":
+        if name != EMBEDDED_MODEL:
+            raise BadInput(
+                f"--weights embedded: the package carries {EMBEDDED_MODEL} only. Use --model {EMBEDDED_MODEL}."
+            )
+        with resources.as_file(resources.files("edge_tl.host") / "assets" / EMBEDDED_FILE) as path:
+            model, pooled = _fitted(name, read_state(path), "embedded")
+        contract, origin = EMBEDDED_CONTRACT, "embedded"
+    else:
+        model, pooled = _fitted(name, read_state(Path(weights)), weights)
+        origin = Path(weights).name
+    contract = changed(contract, **contract_changes)
+    zoo.check_size(name, min(contract.input_size))
+    zoo.check_takes(model, name, contract.input_size[0])
+    return Source(model, contract, zoo.head_path(name, pooled=pooled), pooled, origin, name)
+
+
+def _fitted(name: str, state: State, weights: str) -> tuple[nn.Module, bool]:
+    """The model with `state` in its backbone, and whether it is pooled."""
+    state = unprefixed(name, state)
+    pooled = _is_pooled(name, state)
+    model, head = zoo.build(name, 2, pooled=pooled), zoo.head_path(name, pooled=pooled)
+    if fault := _misfit(model, head, state):
+        guess = fitting(state, other_than=name)
+        advice = f"It fits --model {guess}." if guess else "Give weights of this model."
+        raise BadInput(f"--weights {weights}: not {name}: {fault}. {advice}")
+    backbone = _backbone(model, head)
+    refuse_foreign_numbers(
+        {k: v for k, v in state.items() if k in backbone}, backbone, f"--weights {weights}"
+    )
+    model.load_state_dict({k: state[k] for k in backbone if k in state}, strict=False)
+    return model, pooled
+
+
+def unprefixed(name: str, state: State) -> State:
+    """`state` with the names of the bare model: some trainers save it as a part of theirs, e.g. under `model.`."""
+    model = skeleton(name)
+    return under(state, model.state_dict())
+
+
+def skeleton(name: str, *, pooled: bool = False) -> nn.Module:
+    """The architecture with names and shapes, and no numbers where that can be had; of two classes."""
+    try:
+        with torch.device("meta"):
+            return zoo.build(name, 2, pooled=pooled)
+    except RuntimeError:  # RegNet computes its widths, timm the depth of its dropout, with tensors
+        return zoo.build(name, 2, pooled=pooled)
+
+
+def _is_pooled(name: str, state: State) -> bool:
+    deep = not name.startswith(zoo.TIMM) and zoo.row(name).deep
+    return deep and not any(key.startswith("classifier.") for key in state)
+
+
+def _backbone(model: nn.Module, head: str) -> State:
+    heads = (f"{head}.", f"{zoo.AUXILIARY}.fc.")
+    return {k: v for k, v in model.state_dict().items() if not k.startswith(heads)}
+
+
+def _misfit(model: nn.Module, head: str, state: Mapping[str, torch.Tensor]) -> str:
+    """Why `state` does not hold the backbone of `model`; "" when it does.
+
+    Layers that the model has no place for count too: EfficientNet-B1 holds everything that B0 asks for.
+    Inception's auxiliary head may be absent: it is of no use after training, and often left out.
+    """
+    wanted = _backbone(model, head)
+    for key, tensor in wanted.items():
+        if key.endswith("num_batches_tracked") or (key.startswith(zoo.AUXILIARY) and key not in state):
+            continue
+        if key not in state or state[key].shape != tensor.shape:
+            found = tuple(state[key].shape) if key in state else "nothing"
+            return f"{key} should be {tuple(tensor.shape)}, found {found}"
+    heads = (head.partition(".")[0], zoo.AUXILIARY)
+    spare = [
+        k for k, v in state.items() if v.ndim > 1 and k not in wanted and k.partition(".")[0] not in heads
+    ]
+    return f"it has no {spare[0]}, which the file holds" if spare else ""
+
+
+def _nearest(state: State) -> list[str]:
+    """The table's models, those of about as many parameters first: one of them fits, if any does."""
+    count = sum(tensor.numel() for tensor in state.values())
+    return sorted(zoo.ZOO, key=lambda name: abs(zoo.ZOO[name].imagenet.meta["num_params"] - count))
+
+
+def fitting(state: State, *, other_than: str = "") -> str | None:
+    """A model of the table, not `other_than`, whose backbone `state` holds, or None."""
+    return next((name for name in _nearest(state) if name != other_than and _fits(name, state)), None)
+
+
+def _fits(name: str, state: State) -> bool:
+    pooled = _is_pooled(name, state)
+    model = skeleton(name, pooled=pooled)
+    return not _misfit(model, zoo.head_path(name, pooled=pooled), under(state, model.state_dict()))
+
+
+def _download(published: Any) -> State:
+    try:
+        state: State = published.get_state_dict(progress=True, check_hash=True)
+        return state
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise BadInput(
+            f"--weights imagenet: cannot download {published.url} ({error}). "
+            f"Put the file into {folder}, or give its path: --weights PATH."
+        ) from None
+
+
+def _from_timm(name: str) -> tuple[nn.Module, str]:
+    """The model and its full name: without a tag timm chooses the weights, and its choice may change."""
+    zoo.build(name, 2)  # unknown names and heads that cannot be used, before a download
+    import timm
+
+    try:
+        model: nn.Module = timm.create_model(name.removeprefix(zoo.TIMM), pretrained=True, num_classes=2)
+    except Exception as error:  # the hub's client raises its HTTP library's own types
+        why = next(iter(str(error).splitlines()), type(error).__name__)[:120]
+        raise BadInput(
+            f"--weights imagenet: timm cannot give the weights of {name} ({why}). "
+            "With a network try again, or give a file of this model: --weights PATH."
+        ) from None
+    config = zoo.timm_config(name)
+    return model.eval(), f"{zoo.TIMM}{config.architecture}.{config.tag}"
+
+
+def assumed(name: str) -> Preprocess:
+    """What a file's weights were most likely trained with."""
+    if name.startswith(zoo.FACTORY):
+        return Preprocess()
+    return _of_timm(name) if name.startswith(zoo.TIMM) else _published(zoo.row(name).contract)
+
+
+def own_contract(name: str, weights: str) -> Preprocess | None:
+    """What the weights were trained with, as far as their name says; None for a model that is not known."""
+    with suppress(EdgeTLError):
+        if weights == "imagenet" and not name.startswith((zoo.TIMM, zoo.FACTORY)):
+            return _published(zoo.row(name).imagenet)
+        return EMBEDDED_CONTRACT if weights == "embedded" else assumed(name)
+    return None
+
+
+def _published(weights: Any) -> Preprocess:
+    """torchvision's published transforms as a contract."""
+    transforms = weights.transforms()
+    side, crop = transforms.resize_size[0], transforms.crop_size[0]
+    return Preprocess(
+        resize="shorter",
+        resize_size=(side, side),
+        interpolation=transforms.interpolation.value,
+        crop=(crop, crop),
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+    )
+
+
+def _of_timm(name: str) -> Preprocess:
+    """timm's configuration as a contract; sizes are rounded down as `timm.data.create_transform` does."""
+    config = zoo.timm_config(name)
+    channels, *sides = config.input_size
+    unsupported = {
+        "crop_mode": config.crop_mode not in ("center", "squash") and config.crop_mode,
+        "interpolation": config.interpolation not in INTERPOLATIONS and config.interpolation,
+        "input_size": (channels != 3 or sides[0] != sides[1]) and config.input_size,
+    }
+    for key, value in unsupported.items():
+        if value:
+            raise BadInput(f"{name}: {key} {value!r} is not supported. Choose another model.")
+    side = int(sides[0] / config.crop_pct)
+    return Preprocess(
+        resize="exact" if config.crop_mode == "squash" else "shorter",
+        resize_size=(side, side),
+        interpolation=config.interpolation,
+        crop=tuple(sides),
+        mean=tuple(config.mean),
+        std=tuple(config.std),
+    )
+
+
+def changed(
+    contract: Preprocess,
+    *,
+    image_size: int | None = None,
+    resize: str = "shorter",
+    resize_size: int | None = None,
+    interpolation: str | None = None,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+) -> Preprocess:
+    """`contract` with what is given in its place; None leaves a part as it is. With `image_size` alone the margin
+    around the crop stays in proportion."""
+    if image_size:
+        side = round(contract.resize_size[0] * image_size / contract.input_size[0])
+        contract = replace(contract, resize_size=(side, side), crop=(image_size, image_size))
+    if resize_size:
+        contract = replace(contract, resize_size=(resize_size, resize_size))
+    if resize == "exact":
+        contract = replace(contract, resize="exact", resize_size=contract.input_size, crop=None)
+    given = {"interpolation": interpolation, "mean": mean, "std": std}
+    return replace(contract, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]

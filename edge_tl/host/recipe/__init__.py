@@ -1,0 +1,1 @@
+"""Recipes: their fields, their YAML, the built-in ones."""

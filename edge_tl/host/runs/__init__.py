@@ -1,0 +1,1 @@
+"""Runs on disk: their record, their weights, where they came from."""

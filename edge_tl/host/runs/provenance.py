@@ -1,0 +1,47 @@
+"""What a result depends on beside the data: recipe, seed, versions, machine; it must not measure anything."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from edge_tl import __version__
+from edge_tl.device.machine import has_vnni, identity
+from edge_tl.host.recipe.schema import Recipe
+
+# What decides the pixels that an encoded image becomes.
+OF_PIXELS = ("pillow", "pillow-heif")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "accelerate",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "scikit-learn",
+    "numpy",
+    *OF_PIXELS,
+)
+
+
+def installed(*packages: str) -> dict[str, str]:
+    """The version of each of `packages` that is here; "edge-tl" is the one that runs."""
+    versions: dict[str, str] = {}
+    for package in packages:
+        try:
+            versions[package] = __version__ if package == "edge-tl" else version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def provenance(recipe: Recipe) -> dict[str, Any]:
+    """`{recipe, seed, versions, host}`, plain data."""
+    versions = {"edge-tl": __version__, "python": platform.python_version()} | installed(*_PACKAGES)
+    settings = recipe.model_dump(mode="json")
+    host = identity() | {"vnni": has_vnni()}
+    return {"recipe": settings, "seed": recipe.seed, "versions": versions, "host": host}

@@ -1,0 +1,327 @@
+"""One model from one split of the data: the head solved, the strategy chosen, the backbone trained; it must not
+write a run or judge one.
+
+A run learns once on its own split, and once more for every fold of a cross-validation.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from edge_tl.device.errors import BadImage
+from edge_tl.device.images.loader import batches
+from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.runtimes.open import Logits
+from edge_tl.host import accelerator
+from edge_tl.host.images import augment, pixel_cache
+from edge_tl.host.images.batches import Labels, class_weights, draw
+from edge_tl.host.images.dataset import Dataset, Sample
+from edge_tl.host.listeners import Note, Watch
+from edge_tl.host.models import zoo
+from edge_tl.host.models.weights import Source
+from edge_tl.host.recipe.schema import Recipe
+from edge_tl.host.runs.provenance import OF_PIXELS, installed
+from edge_tl.host.training import distributed, head, mlp_head, resume, strategy, train
+from edge_tl.host.training.features import Features
+from edge_tl.host.training.job import Job, Position
+
+DECODED = "decoded"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """`model` in evaluation mode on the CPU; `head` and `history` are what the run records."""
+
+    model: nn.Module
+    strategy: str
+    reason: str
+    head: dict[str, Any]
+    val_accuracy: float
+    """On the images that chose: what was kept is the best of several by it, so it flatters a little."""
+    features_head: nn.Module | None
+    """The head on cached features, where the backbone stayed frozen."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int | None = None
+    kept: dict[str, Any] | None = None
+    """Which epoch's weights these are and why, see `_kept_epoch`; None where the head alone was trained."""
+    batch_norm: str | None = None
+    micro_batch: int | None = None
+
+
+def learn(
+    source: Source,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    val: Sequence[Sample],
+    found: Features | None,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    progress: Progress,
+    watch: Watch,
+    note: Note,
+) -> Learned:
+    """Train a copy of `source.model` on `samples`, choosing by `val`; what must outlive a kill is kept in `folder`.
+
+    `found` holds the frozen features of both, or None where no strategy asks for them. Raises what `train.fit` does.
+    """
+    if distributed.many():
+        torch.set_num_threads(distributed.threads())
+    model = copy.deepcopy(source.model)
+    labels, val_labels = labels_of(samples), labels_of(val)
+    layer: nn.Module | None = None
+    facts: dict[str, Any] = {}
+    accuracy = 0.0
+    if found is not None:
+        layer, facts, accuracy = _solved(found, samples, val, dataset, recipe, progress)
+    per_class = int(median(np.bincount(labels, minlength=len(dataset.labels))))
+    chosen = strategy.choose(
+        recipe.train.strategy,
+        per_class=per_class,
+        head_accuracy=accuracy,
+        transferred=source.origin != "none",
+    )
+    if recipe.train.strategy == "auto":
+        note(f"strategy auto: {chosen.strategy} ({chosen.reason})")
+    solved = layer is not None and chosen.strategy != "full"
+    if not solved:  # full is from a new head, as the word is used; lp-ft is from a solved one
+        torch.manual_seed(draw(recipe.seed, "head"))
+        width = zoo.feature_width(model, source.head)
+        layer = zoo.make_head(width, len(dataset.labels), tuple(recipe.head.hidden), recipe.head.dropout)
+        facts = {}
+    assert layer is not None
+    zoo.set_head(model, source.head, layer)
+    _new_auxiliary(model, len(dataset.labels))
+    if recipe.head.hidden:
+        facts |= {"hidden": recipe.head.hidden, "dropout": recipe.head.dropout}
+    if chosen.strategy == "head":
+        if recipe.train.epochs is not None:
+            note(
+                f"epochs {recipe.train.epochs} has no effect: the head is solved to convergence, not stepped"
+            )
+        return Learned(model.eval(), "head", chosen.reason, facts, accuracy, layer)
+
+    blocks = zoo.blocks(model, source.head)
+    stages = strategy.stages(chosen.strategy, len(blocks), recipe.train)
+    if recipe.train.image_sizes:
+        zoo.check_size(recipe.model.name, min(recipe.train.image_sizes))
+    sizes = train_sizes(recipe, source.contract, sum(stage.epochs for stage in stages))
+    read = _reading(recipe, source.contract, max(sizes))
+    seen = _kept(dataset, samples, read, folder / DECODED / "train", progress)
+    unseen = _kept(dataset, val, pixel_cache.framed(source.contract), folder / DECODED / "val", progress)
+    job = Job(
+        model=model,
+        blocks=blocks,
+        stages=stages,
+        train=seen,
+        labels=labels,
+        names=[sample.path for sample in samples],
+        val=unseen,
+        val_labels=val_labels,
+        classes=len(dataset.labels),
+        contract=source.contract,
+        recipe=recipe,
+        sizes=sizes,
+        batch_norm=strategy.batch_norm(
+            recipe.train.batch_norm, images=len(samples), transferred=source.origin != "none"
+        ),
+    )
+    end = train.fit(
+        job, folder, key=fingerprint(recipe, source, samples, val), watch=watch, note=note, progress=progress
+    )
+    kept = _kept_epoch(end, len(sizes), len(val), solved=solved)
+    note(kept["reason"])
+    return Learned(
+        model,
+        chosen.strategy,
+        chosen.reason,
+        facts,
+        end.best,
+        None,
+        end.history,
+        end.best_epoch,
+        kept,
+        job.batch_norm,
+        end.micro_batch,
+    )
+
+
+def _kept_epoch(end: Position, planned: int, n: int, *, solved: bool) -> dict[str, Any]:
+    """`{epoch, trained, planned, val_accuracy, start_val_accuracy, n_val, reason}`; epoch 0 is the start. `reason` is a
+    sentence for people."""
+    trained = len(end.history)
+    start = "solved head" if solved else "new head"
+    before = f"{end.start:.2%}" if end.start is not None else "unknown"
+    if end.best_epoch:
+        reason = (
+            f"kept epoch {end.best_epoch} of {trained}: {end.best:.2%} of {n} validation images, "
+            f"{before} with the {start} before the first epoch"
+        )
+    else:
+        reason = f"kept the {start}: none of {trained} epochs was better than its {before} of {n} validation images"
+    if trained < planned:
+        reason += f"; stopped early, {planned} epochs were planned"
+    return {
+        "epoch": end.best_epoch,
+        "trained": trained,
+        "planned": planned,
+        "val_accuracy": end.best,
+        "start_val_accuracy": end.start,
+        "n_val": n,
+        "reason": reason,
+    }
+
+
+def judge(
+    learned: Learned,
+    contract: Preprocess,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    found: Features | None,
+    progress: Progress = no_progress,
+) -> Logits:
+    """float32 `(n, classes)`: what the model answers on `samples`, preprocessed as the device will.
+
+    Raises `BadImage` for an image that went bad since it was looked at, `ReadError` for one that cannot be read now.
+    """
+    device = accelerator.device()
+    # A GPU may have computed the features in bfloat16; what is written computes in float32.
+    if learned.features_head is not None and found is not None and not accelerator.has_bf16(device):
+        with torch.inference_mode():
+            result: Logits = learned.features_head(torch.from_numpy(found.of(samples))).numpy()
+        return result
+    from edge_tl.host.models.reference import TorchRuntime
+
+    runtime = TorchRuntime(
+        copy.deepcopy(learned.model),
+        device=device.type,
+        threads=distributed.threads(),
+    )
+    sources, logits = dataset.sources(samples), []
+    for batch in batches(contract, sources):
+        for (
+            position,
+            reason,
+        ) in batch.bad.items():  # it was whole a while ago; without it labels would not fit
+            raise BadImage(str(sources[position]), reason)
+        logits.append(runtime(batch.inputs))
+        progress("judging", sum(map(len, logits)), len(sources))
+    return np.concatenate(logits)
+
+
+def labels_of(samples: Sequence[Sample]) -> Labels:
+    """int64 `(n,)`."""
+    return np.array([s.label for s in samples], np.int64)
+
+
+def train_sizes(recipe: Recipe, contract: Preprocess, epochs: int) -> list[int]:
+    """The training resolution of each epoch: `train.image_sizes` in equal shares, or the strategy's own."""
+    sizes = recipe.train.image_sizes or [contract.input_size[0]]
+    return [sizes[min(epoch * len(sizes) // epochs, len(sizes) - 1)] for epoch in range(epochs)]
+
+
+def _solved(
+    found: Features,
+    samples: Sequence[Sample],
+    val: Sequence[Sample],
+    dataset: Dataset,
+    recipe: Recipe,
+    progress: Progress,
+) -> tuple[nn.Module, dict[str, Any], float]:
+    """The head on frozen features, what was tried, and the best validation accuracy."""
+    labels, val_labels = labels_of(samples), labels_of(val)
+    weights = None
+    if recipe.train.balance != "none":  # in full batches, weighing and drawing classes evenly are the same
+        weights = class_weights(labels, len(dataset.labels))
+    both = found.of(samples), labels, found.of(val), val_labels
+    if recipe.head.hidden:
+        layers, tried = mlp_head.train(
+            *both,
+            classes=len(dataset.labels),
+            widths=recipe.head.hidden,
+            dropout=recipe.head.dropout,
+            epochs=recipe.head.epochs,
+            seed=recipe.seed,
+            class_weights=weights,
+            progress=progress,
+        )
+        best = max(tried, key=lambda entry: (entry["accuracy"], -entry["log_loss"]))
+        return layers, {"epoch": best["epoch"], "grid": tried}, best["accuracy"]
+    solution = head.solve(
+        *both,
+        classes=len(dataset.labels),
+        strengths=recipe.head.C,
+        max_iter=recipe.head.max_iter,
+        class_weights=weights,
+        progress=progress,
+    )
+    layer = nn.Linear(solution.weight.shape[1], solution.weight.shape[0])
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(solution.weight))
+        layer.bias.copy_(torch.from_numpy(solution.bias))
+    tried = solution.grid
+    return layer, {"C": solution.chosen, "grid": tried}, max(entry["accuracy"] for entry in tried)
+
+
+def _reading(recipe: Recipe, contract: Preprocess, largest: int) -> pixel_cache.Read:
+    """How training images are read, `largest` being the largest training size in pixels: shrunk, for crops at random;
+    else as the device resizes them, so that augmentation frames them as the device does."""
+    if augment.crops(recipe.augment):
+        side = max(largest, min(contract.resize_size))
+        return pixel_cache.shrunk(side, contract.interpolation, contract.max_pixels)
+    return pixel_cache.resized(augment.at_size(contract, max(largest, contract.input_size[0])))
+
+
+def _kept(
+    dataset: Dataset, samples: Sequence[Sample], read: pixel_cache.Read, folder: Path, progress: Progress
+) -> pixel_cache.Images:
+    """Decoded by the main process, opened by all; they share a file system, as they share the run's folder.
+
+    Named by what is in it: what a killed run of another recipe left must not be taken for these images.
+    """
+    sources = dataset.sources(samples)
+    how = type(read).__name__, sorted(map(str, vars(read).items())), installed("edge-tl", *OF_PIXELS)
+    facts = [s.digest for s in samples], how
+    folder = folder.with_name(f"{folder.name}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}")
+    if distributed.is_main():
+        pixel_cache.keep(sources, read, folder, progress)
+    distributed.wait()
+    return pixel_cache.reopen(sources, read, folder)
+
+
+def _new_auxiliary(model: nn.Module, classes: int) -> None:
+    """An auxiliary head of as many classes; it only helps training, so it starts anew."""
+    auxiliary = zoo.auxiliary(model)
+    if auxiliary is not None:
+        last = auxiliary.get_submodule("fc")
+        assert isinstance(last, nn.Linear)
+        auxiliary.set_submodule("fc", nn.Linear(last.in_features, classes))
+
+
+def fingerprint(recipe: Recipe, source: Source, samples: Sequence[Sample], val: Sequence[Sample]) -> str:
+    """A digest of everything that the trained weights depend on, but the machine."""
+    settings = recipe.model_dump(mode="json", include={"seed", "model", "head", "train", "augment"})
+    # A smaller micro-batch is what one resumes with after running out of memory.
+    for field_of_train in ("workers", "checkpoint_seconds", "tensorboard", "micro_batch"):
+        del settings["train"][field_of_train]
+    settings["model"]["weights"] = source.origin
+    facts = {
+        "recipe": settings,
+        "contract": source.contract.to_json(),
+        "images": [[(s.digest, s.label) for s in some] for some in (samples, val)],
+        "versions": installed("edge-tl", "torch", "torchvision", "timm", "numpy", *OF_PIXELS),
+        "state": resume.FORMAT,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

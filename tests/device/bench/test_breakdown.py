@@ -1,0 +1,186 @@
+"""The parts of the tiny bundle, for real: what is there, what ran. No duration is asserted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from device.conftest import CONTRACT, LABELS, tell
+
+from edge_tl.device.bench import breakdown_worker
+from edge_tl.device.bench.breakdown import STEPS, measured, parts, sweep, throughput
+from edge_tl.device.bench.latency import QUICK, Effort
+from edge_tl.device.bundle import read_bundle
+from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+
+def test_steps_cold_start_memory_and_size(bundle_root: Path) -> None:
+    bundle = read_bundle(bundle_root)
+    chosen = [bundle.artifact("onnx-int8"), bundle.artifact("openvino-fp32")]
+    result = parts(bundle, chosen, rounds=2, calls=12)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert result["kind"] == "parts"
+    onnx, openvino = result["artifacts"]
+    for row in (onnx, openvino):
+        assert set(row["parts"]) == set(STEPS)
+        assert all(part["n"] == 24 for part in row["parts"].values())
+        assert row["latency_ms"] == row["parts"]["inference"]
+        assert min(row["cold_ms"][key] for key in ("import", "compile", "first")) > 0
+        assert row["memory_mb"]["peak"] >= row["memory_mb"]["loaded"] >= row["memory_mb"]["start"] > 0
+    assert onnx["cold_ms"]["read"] is None, "ONNX Runtime does not tell reading from compiling"
+    assert openvino["cold_ms"]["read"] > 0
+    files = [bundle_root / name for name in ("model.fp32.xml", "model.fp32.bin")]
+    assert openvino["size_mb"] == pytest.approx(sum(f.stat().st_size for f in files) / 1e6)
+    assert onnx["ran"]["precision"] == "int8"
+
+
+def test_a_sweep_times_every_combination(bundle_root: Path) -> None:
+    bundle = read_bundle(bundle_root)
+    effort = Effort(rounds=3, blocks=2, count=4)
+    chosen = [bundle.artifact("onnx-fp32")]
+    rows, skipped = sweep(bundle, chosen, batches=[1, 4], threads=[1, 2], effort=effort)
+    assert skipped == []
+    assert [(r["batch"], r["asked_threads"]) for r in rows] == [(1, 1), (1, 2), (4, 1), (4, 2)]
+    for row in rows:
+        assert row["threads"] == row["ran"]["threads"]
+        assert row["ms_per_image"] == pytest.approx(row["latency_ms"]["p50"] / row["batch"])
+        assert row["images_per_s"] == pytest.approx(1000 / row["ms_per_image"])
+
+
+@pytest.mark.parametrize("name", ["onnx-fp32", "openvino-int8"])
+def test_throughput_says_what_ran(bundle_root: Path, name: str) -> None:
+    bundle = read_bundle(bundle_root)
+    (row,), skipped = throughput(bundle, [bundle.artifact(name)], rounds=2, seconds=0.1)
+    assert skipped == []
+    assert row["images_per_s"] > 0
+    assert len(row["rounds"]) == 2
+    assert row["ran"]["device"] == "CPU"
+    assert row["ran"]["precision"] == name[-4:]
+    assert row["ran"]["streams"] >= 1
+    assert row["ran"]["threads"] >= 1
+
+
+def test_only_what_was_asked_for(bundle_root: Path) -> None:
+    bundle = read_bundle(bundle_root)
+    effort = Effort(rounds=1, count=2)
+    result = measured(
+        bundle, bundle.artifacts[:1], steps=False, batches=[2], threads=[], streams=False, effort=effort
+    )
+    assert result["kind"] == "parts"
+    assert "parts" not in result["artifacts"][0]
+    assert [row["batch"] for row in result["sweep"]] == [2]
+    assert "throughput" not in result
+
+
+def test_a_model_that_is_gone_is_named(bundle_root: Path) -> None:
+    bundle = read_bundle(bundle_root)
+    (bundle_root / "model.fp32.onnx").write_bytes(b"garbage")
+    with pytest.raises(EdgeTLError, match="onnx-fp32 could not run"):
+        parts(bundle, bundle.artifacts[:1], rounds=1, calls=1)
+    assert QUICK.rounds >= 3
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, folder: Path, *packages: str) -> None:
+    """Processes that start from now on find no such package."""
+    for name in packages:
+        (folder / "hidden" / name).mkdir(parents=True)
+        gone = f"raise ModuleNotFoundError('no {name}', name='{name}')"
+        (folder / "hidden" / name / "__init__.py").write_text(gone)
+    monkeypatch.setenv("PYTHONPATH", str(folder / "hidden"), prepend=":")
+
+
+@pytest.mark.parametrize(
+    ("package", "kind", "extra"), [("openvino", "openvino", "openvino"), ("onnxruntime", "onnx", "ort")]
+)
+def test_what_misses_its_runtime_is_skipped_in_every_part(
+    bundle_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, kind: str, extra: str
+) -> None:
+    hide(monkeypatch, tmp_path, package)
+    bundle = read_bundle(bundle_root)
+    gone = [a for a in bundle.artifacts if a.id.startswith(f"{kind}-")]
+    here = [a for a in bundle.artifacts if a not in gone]
+    few = Effort(rounds=1, count=2)
+    result = parts(bundle, bundle.artifacts, rounds=1, calls=1)
+    _, in_sweep = sweep(bundle, [gone[0], here[0]], batches=[1], threads=[], effort=few)
+    rows, in_throughput = throughput(bundle, [gone[0], here[0]], rounds=1, seconds=0.05)
+    assert {row["id"] for row in result["artifacts"]} == {a.id for a in here}
+    assert {entry["artifact"] for entry in result["skipped"]} == {a.id for a in gone}
+    assert [row["artifact"] for row in rows] == [here[0].id]
+    for entry in [*result["skipped"], *in_sweep, *in_throughput]:
+        assert entry["reason"].endswith(f'is not installed. Run: pip install "edge-tl[{extra}]"')
+    assert len(in_sweep) == len(in_throughput) == 1
+    whole = measured(
+        bundle, [gone[0], here[0]], steps=False, batches=[2], threads=[], streams=True, effort=few, quick=True
+    )
+    assert [entry["artifact"] for entry in whole["skipped"]] == [gone[0].id], "named once"
+    for call in (
+        lambda: parts(bundle, gone, rounds=1, calls=1),
+        lambda: sweep(bundle, gone, batches=[1], threads=[], effort=few),
+        lambda: throughput(bundle, gone, rounds=1, seconds=0.05),
+    ):
+        with pytest.raises(MissingExtra) as caught:
+            call()
+        assert caught.value.extra == extra
+
+
+def test_what_does_not_load_is_skipped_with_a_reason(
+    bundle_root: Path, reseal: Callable[[Path], None]
+) -> None:
+    (bundle_root / "model.fp32.xml").write_text(
+        "<net><rt_info></rt_info>\n</net>"
+    )  # no network, but it tells
+    tell(bundle_root / "model.fp32.xml", LABELS, CONTRACT)
+    reseal(bundle_root)
+    bundle = read_bundle(bundle_root)
+    chosen = [bundle.artifact(name) for name in ("openvino-fp32", "onnx-int8")]
+    result = parts(bundle, chosen, rounds=1, calls=1)
+    assert [row["id"] for row in result["artifacts"]] == ["onnx-int8"]
+    (entry,) = result["skipped"]
+    assert entry["reason"].startswith("OpenVINO cannot load model.fp32.xml: ")
+
+
+def test_rounds_and_calls_are_heeded(bundle_root: Path) -> None:
+    bundle = read_bundle(bundle_root)
+    asked = {"batches": [], "threads": [], "streams": False, "effort": QUICK}
+    result = measured(bundle, bundle.artifacts[:1], steps=True, rounds=2, calls=12, **asked)
+    assert (result["method"]["rounds"], result["method"]["count"]) == (2, 12)
+    assert result["artifacts"][0]["latency_ms"]["n"] == 24
+
+
+@pytest.mark.skipif(
+    "AzureExecutionProvider" not in onnxruntime.get_available_providers(),
+    reason="this ONNX Runtime has no provider that takes no operator",
+)
+def test_throughput_follows_the_rules_of_a_device(bundle_root: Path) -> None:
+    bundle = read_bundle(bundle_root)
+    chosen = [bundle.artifact("onnx-fp32")]
+    with pytest.raises(FellBack, match="--device Azure: onnx-fp32: every node ran on CPU"):
+        throughput(bundle, chosen, device="azure", rounds=1, seconds=0.05)
+    (row,), _ = throughput(bundle, chosen, device="azure", allow_fallback=True, rounds=1, seconds=0.05)
+    assert row["ran"]["fallback"]["asked"] == "Azure"
+    assert row["ran"]["notes"]
+
+
+@pytest.mark.parametrize("device", ["auto", "hetero:cpu"])
+def test_throughput_finds_openvinos_devices_in_any_case(bundle_root: Path, device: str) -> None:
+    bundle = read_bundle(bundle_root)
+    (row,), _ = throughput(bundle, [bundle.artifact("openvino-fp32")], device=device, rounds=1, seconds=0.05)
+    assert (row["ran"]["device"], row["ran"]["precision"]) == ("CPU", "fp32")
+    assert row["ran"]["requests"] >= 1
+
+
+def test_an_openvino_fallback_is_found_in_throughput_too(
+    bundle_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, because OpenVINO never does it here."""
+    monkeypatch.setattr(breakdown_worker.openvino.OpenVinoRuntime, "device", "GPU.0")
+    spec = {"path": str(bundle_root / "model.fp32.xml"), "device": "cpu", "threads": 1}
+    spec |= {"shape": [1, 3, 16, 16], "throughput_s": 0.02}
+    with pytest.raises(FellBack, match=r"--device CPU: OpenVINO ran it on GPU\.0"):
+        breakdown_worker.throughput(spec)
+    found = breakdown_worker.throughput(spec | {"allow_fallback": True})
+    assert found["ran"]["fallback"]["ran"] == {"GPU.0": 1}

@@ -1,0 +1,147 @@
+"""Saved results: where, which files are refused, and that none tells whose machine it was."""
+
+from __future__ import annotations
+
+import copy
+import getpass
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_tl.device.bench import paced as pacing
+from edge_tl.device.bench import results
+from edge_tl.device.bench.latency import SCHEMA, Effort, bench, contestants
+from edge_tl.device.bundle import read_bundle
+from edge_tl.device.errors import BadInput
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A real result of the tiny bundle."""
+    bundle = read_bundle(request.getfixturevalue("_built"))
+    field = contestants(bundle, bundle.artifacts[:1])
+    return results.labelled(bench(field, effort=Effort(rounds=3, count=5)), bundle)
+
+
+def test_saved_below_the_machine_and_never_over_another(measured: dict[str, Any], tmp_path: Path) -> None:
+    paths = [results.save(measured, tmp_path) for _ in range(3)]
+    assert len(set(paths)) == 3
+    folder = results.machine_slug(measured["machine"])
+    assert {path.parent for path in paths} == {tmp_path / folder}
+    day = measured["date"][:10].replace("-", "")
+    assert all(
+        path.name.startswith(f"{day}-") and "-tiny-latency" in path.name for path in paths
+    )  # DATE-NAME-KIND
+    assert results.read_result(paths[0]) == measured
+
+
+def test_a_result_tells_the_machine_but_not_whose(
+    measured: dict[str, Any], tmp_path: Path, bundle_root: Path
+) -> None:
+    bundle = read_bundle(bundle_root)
+    paced = pacing.pace(contestants(bundle, bundle.artifacts[:1]), fps=100, seconds=0.1, rounds=1)
+    for result in (measured, results.labelled(paced, bundle)):
+        text = json.dumps(result)
+        assert str(Path.home()) not in text or str(Path.home()) == "/"
+        assert str(bundle_root) not in text
+        assert str(tmp_path.parent) not in text
+        words = set(text.replace('"', " ").replace(",", " ").split())
+        assert platform.node() not in words
+        assert getpass.getuser() not in words
+        assert result["bundle"]["onnx-fp32"] == [bundle.artifacts[0].record["files"][0]["sha256"]]
+
+
+def test_the_slug() -> None:
+    machine = {"cpu": "AMD Ryzen 7 (TM) @ 2.4GHz", "arch": "x86_64", "cores_allowed": 2, "os": "Linux"}
+    assert results.machine_slug(machine) == "amd-ryzen-7-tm-2-4ghz-2-cores-linux"
+    assert results.machine_slug(machine | {"cpu": None}) == "x86-64-2-cores-linux"
+
+
+Change = Callable[[dict[str, Any]], Any]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda r: r.pop("schema"), "no result of edge-tl bench"),
+        (lambda r: r.update(schema=1), "no result of edge-tl bench"),
+        (lambda r: r.update(schema="edge-tl bench 99"), "schema 'edge-tl bench 99'"),
+        (lambda r: r.pop("machine"), "KeyError"),
+        (lambda r: r.pop("date"), "KeyError"),
+        (lambda r: r["machine"].pop("cpu"), "KeyError"),
+        (lambda r: r.update(artifacts=[3]), "TypeError"),
+        (lambda r: r["artifacts"][0].pop("samples_ns"), "KeyError"),
+        (lambda r: r["artifacts"][0]["block_round"].pop(), "ValueError"),
+        (lambda r: r["artifacts"][0].update(samples_ns=[["x"]], block_round=[0]), "ValueError"),
+        (lambda r: r["artifacts"][0].update(samples_ns=[[-5]], block_round=[0]), "something else than times"),
+        (lambda r: r["artifacts"][0]["latency_ms"].update(p50="1"), "a latency"),
+        (lambda r: r["artifacts"][0]["latency_ms"].update(p50=float("nan")), "NaN is no number"),
+        (lambda r: r["artifacts"][0]["latency_ms"].update(p95_ci=[1, float("inf")]), "Infinity is no number"),
+        (lambda r: r.update(kind=3), "kind"),
+        (lambda r: r["artifacts"][0]["latency_ms"].update(p50_ci="x"), "ValueError"),
+        (lambda r: r["artifacts"][0]["latency_ms"].update(p50_ci="xy"), "p50_ci is no number"),
+        (lambda r: r["artifacts"][0]["latency_ms"].update(p50_ci=[1.0]), "ValueError"),
+        (lambda r: r["artifacts"][0]["latency_ms"].update(p50_ci=7), "TypeError"),
+        (lambda r: r["conditions"].update(before=None), "AttributeError"),
+        (lambda r: r["conditions"].update(before={"load1": "x"}), "load1 is no number"),
+        (lambda r: r.update(conditions=[]), "TypeError"),
+        (lambda r: r.update(bundle=["x"]), "bundle"),
+        (lambda r: r.update(sweep=[{}]), "KeyError"),
+        (lambda r: r.update(throughput=[{"rounds": [0], "ran": {}, "artifact": "x", "batch": 1}]), "ZeroDiv"),
+        (lambda r: r["artifacts"][0].update(paced=None), "TypeError"),
+        (lambda r: r["artifacts"][0].update(loaded={"neighbours": "2"}), "ValueError"),
+        (lambda r: r["artifacts"][0].update(sustained={}), "KeyError"),
+    ],
+)
+def test_what_is_no_result_is_refused_in_one_line(
+    measured: dict[str, Any], tmp_path: Path, change: Change, says: str
+) -> None:
+    record = copy.deepcopy(measured)
+    change(record)
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(record))
+    with pytest.raises(BadInput, match=says) as caught:
+        results.read_result(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "not json", '{"schema": null}', "\x00\x01"])
+def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "r.json").write_text(content)
+    with pytest.raises(BadInput):
+        results.read_result(tmp_path / "r.json")
+    with pytest.raises(BadInput, match="cannot read"):
+        results.read_result(tmp_path / "absent.json")
+    with pytest.raises(BadInput, match="a folder"):
+        results.read_result(tmp_path)
+
+
+def test_a_run_with_more_answers_than_images_is_refused(tmp_path: Path, bundle_root: Path) -> None:
+    bundle = read_bundle(bundle_root)
+    paced = pacing.pace(contestants(bundle, bundle.artifacts[:1]), fps=100, seconds=0.3, load=1)
+    path = results.save(results.labelled(paced, bundle), tmp_path)
+    record = results.read_result(path)
+    keys = ["latency", "paced", "loaded", "loaded paced"]
+    assert [figure.key for figure in results.figures(record)] == keys
+    assert [len(figure.rounds) for figure in results.figures(record)] == [3] * 4
+    record["artifacts"][0]["paced"]["runs"][0]["intended_ns"].clear()
+    path.write_text(json.dumps(record))
+    with pytest.raises(BadInput, match="more answers than images"):
+        results.read_result(path)
+
+
+def test_rounds_come_back_as_they_were(measured: dict[str, Any]) -> None:
+    row = measured["artifacts"][0]
+    rounds = results.rounds_of(row)
+    assert len(rounds) == 3
+    assert [int(x) for blocks in rounds for block in blocks for x in block] == [
+        x for block in row["samples_ns"] for x in block
+    ]
+    assert rounds[0][0].dtype == np.int64
+    assert measured["schema"] == SCHEMA

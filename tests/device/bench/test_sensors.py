@@ -1,0 +1,127 @@
+"""What a machine shows of its clock and heat, from planted /sys trees; what it does not show is None."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from edge_tl.device.bench.sensors import Watch, sample, summary
+
+
+@pytest.fixture(autouse=True)
+def _no_pi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+
+
+def plant(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / "sys" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def vcgencmd(tmp_path: Path, says: str) -> None:
+    path = tmp_path / "bin" / "vcgencmd"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{says}\n")
+    path.chmod(0o755)
+
+
+def test_a_machine_that_shows_everything(tmp_path: Path) -> None:
+    root = plant(
+        tmp_path,
+        {
+            "devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1500000\n",
+            "devices/system/cpu/cpu1/cpufreq/scaling_cur_freq": "1000000\n",
+            "devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "3\n",
+            "devices/system/cpu/cpu1/thermal_throttle/core_throttle_count": "4\n",
+            "class/thermal/thermal_zone0/temp": "55123\n",
+            "class/thermal/thermal_zone1/temp": "71500\n",
+            "class/thermal/thermal_zone2/temp": "-40000\n",
+            "class/powercap/intel-rapl:0/energy_uj": "123456\n",
+            "class/powercap/intel-rapl:0:0/energy_uj": "99\n",
+        },
+    )
+    vcgencmd(tmp_path, "echo throttled=0x50005")
+    assert sample(root) == {
+        "clock_mhz": 1250.0,
+        "clock_min_mhz": 1000.0,
+        "temperature_c": 71.5,
+        "throttled": ["under-voltage", "throttled"],
+        "throttle_count": 7,
+        "energy_uj": 123456,
+    }
+
+
+@pytest.mark.parametrize("says", ["echo nonsense", "exit 1", "echo throttled=zz"])
+def test_a_machine_that_shows_nothing(tmp_path: Path, says: str) -> None:
+    assert set(sample(tmp_path).values()) == {None}
+    vcgencmd(tmp_path, says)
+    assert set(sample(tmp_path).values()) == {None}
+
+
+def test_what_cannot_be_read_does_not_count(tmp_path: Path) -> None:
+    root = plant(
+        tmp_path, {"class/powercap/intel-rapl:0/energy_uj": "5", "class/thermal/thermal_zone0/temp": "hot"}
+    )
+    (root / "sys/class/powercap/intel-rapl:0/energy_uj").chmod(0)
+    if os.geteuid() == 0:
+        (root / "sys/class/powercap/intel-rapl:0/energy_uj").unlink()
+    assert set(sample(root).values()) == {None}
+
+
+def test_a_watch_reads_until_the_end(tmp_path: Path) -> None:
+    root = plant(tmp_path, {"class/thermal/thermal_zone0/temp": "50000"})
+    ticks: list[float] = []
+    enough = threading.Event()
+
+    def tick(elapsed: float) -> None:
+        ticks.append(elapsed)
+        if len(ticks) == 3:
+            enough.set()
+
+    with Watch(root, period=0.01, tick=tick) as watch:
+        assert enough.wait(60)
+    taken = len(watch.readings)
+    assert taken >= 3
+    assert [reading["t"] for reading in watch.readings] == sorted(reading["t"] for reading in watch.readings)
+    assert watch.readings[0]["temperature_c"] == 50
+    assert len(watch.readings) == taken, "it has stopped"
+
+
+def reading(t: float, **shown: object) -> dict[str, object]:
+    nothing = dict.fromkeys(
+        ("clock_mhz", "clock_min_mhz", "temperature_c", "throttled", "throttle_count", "energy_uj")
+    )
+    return {"t": t, **nothing, **shown}
+
+
+def test_a_summary() -> None:
+    found = summary(
+        [
+            reading(0, clock_mhz=2000, temperature_c=40, throttled=[], throttle_count=1, energy_uj=1_000_000),
+            reading(
+                1,
+                clock_mhz=1500,
+                temperature_c=80,
+                throttled=["throttled"],
+                throttle_count=4,
+                energy_uj=6_000_000,
+            ),
+            reading(2, clock_mhz=1800, temperature_c=70, throttled=[], throttle_count=4, energy_uj=50),
+            reading(3, clock_mhz=1700, temperature_c=75, throttled=[], throttle_count=4, energy_uj=3_000_050),
+        ]
+    )
+    assert found["clock_mhz"] == {"first": 2000, "min": 1500, "max": 2000, "last": 1700}
+    assert found["temperature_c"]["max"] == 80
+    assert found["throttled"] == ["throttled"]
+    assert found["throttle_events"] == 3
+    assert found["power_w"] == pytest.approx(4.0), (
+        "5 J and 3 J in two seconds; where the counter wrapped is left out"
+    )
+    assert set(summary([reading(0), reading(1)]).values()) == {None}
+    assert set(summary([]).values()) == {None}

@@ -1,0 +1,66 @@
+"""Bundles of earlier versions are read as they were, and what their seal left out is checked otherwise."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_tl.device.bundle import GOLDEN_LOGITS, GOLDEN_PIXELS, RECORD, read_bundle, read_report
+from edge_tl.device.errors import BundleError
+from edge_tl.device.gates import verify
+from edge_tl.device.predict import open_best, predict
+
+STORED = Path(__file__).parents[1] / "records" / "bundle-of-version-1"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(STORED, tmp_path / "old"))
+
+
+def test_a_bundle_of_version_1_is_read_verified_and_used(old: Path) -> None:
+    bundle = read_bundle(old)
+    assert bundle.labels == ["dog", "cat", "eel"]
+    result = verify(bundle, artifacts=["onnx-fp32", "openvino-fp32"])
+    assert result["passed"]
+    assert [gate["gate"] for gate in result["gates"]].count("device") == 2
+    _, runtime = open_best(bundle, "onnx-fp32")
+    [answer] = predict(bundle, runtime, [old / "golden/images/04.png"])
+    assert answer["top"][0]["label"] == "eel"
+    assert read_report(old)["name"] == "tiny"
+
+
+def _edited(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    record = json.loads((root / RECORD).read_text("utf-8"))
+    change(record)
+    (root / RECORD).write_text(json.dumps(record), "utf-8")
+
+
+@pytest.mark.parametrize("name", [GOLDEN_PIXELS, GOLDEN_LOGITS, "golden/images/02.png"])
+def test_no_file_of_version_1_leaves_its_list(old: Path, name: str) -> None:
+    """The seal of version 1 does not see this."""
+
+    def drop(record: dict[str, Any]) -> None:
+        record["golden"]["files"] = [f for f in record["golden"]["files"] if f["path"] != name]
+
+    _edited(old, drop)
+    with pytest.raises(BundleError, match=f"{name}' has no hash"):
+        read_bundle(old)
+
+
+def test_no_record_of_version_1_is_taken_for_one_of_version_2(old: Path) -> None:
+    _edited(old, lambda record: record.update(schema_version=2))
+    with pytest.raises(BundleError, match="altered after export"):
+        read_bundle(old)
+
+
+@pytest.mark.parametrize("version", [0, 3, True, "1", None])
+def test_other_versions_are_refused_in_a_sentence(old: Path, version: object) -> None:
+    _edited(old, lambda record: record.update(schema_version=version))
+    with pytest.raises(BundleError, match=r"schema_version .*reads 1 and 2"):
+        read_bundle(old)

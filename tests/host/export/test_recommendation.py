@@ -1,0 +1,103 @@
+"""The sentence at the top: every figure with its interval, the files, and where it does not hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edge_tl.device.bench import machine_use
+from edge_tl.host.export import gates
+from edge_tl.host.reports import markdown
+
+QUIET = {"before": {"load1": 0.4}, "during": {"others": 0.05, "stolen": 0.0, "cores": 2.0}}
+BUSY = {"before": {"load1": 9.0}, "during": {"others": 1.3, "stolen": 0.2, "cores": 2.0}}
+
+
+def artifact(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": "openvino-int8", "runtime": "openvino", "precision": "int8", "passed": True, "budgets": [],
+        "files": [{"path": "model.int8.xml"}, {"path": "model.int8.bin"}], "latency_ms": {"p50": 1.0},
+        "drop_pp": 0.25, "drop_ci_pp": [-0.5, 1.0], "speedup": 10.6, "speedup_ci": [9.9, 11.4],
+        "faster_than_fp32": 2.4, "faster_than_fp32_ci": [2.2, 2.6], "limits": {"max_drop_pp": 0.5},
+    } | changes  # fmt: skip
+
+
+FP32 = artifact(id="onnx-fp32", runtime="onnxruntime", precision="fp32", latency_ms={"p50": 2.0})
+
+
+def words(best: dict[str, Any], conditions: dict[str, Any] | None = QUIET) -> str:
+    chosen, text = gates.recommend([FP32, best], "onnx-fp32", conditions)
+    assert chosen == best["id"]
+    return text
+
+
+def test_every_speed_has_its_interval_and_the_files_are_named():
+    text = words(artifact())
+    assert "10.6x [9.9, 11.4] PyTorch's speed, 2.4x [2.2, 2.6] the fastest FP32 artifact (onnx-fp32)." in text
+    assert "model.int8.xml + model.int8.bin; they need openvino" in text
+    assert "[openvino]" in text
+
+
+@pytest.mark.parametrize(
+    ("drop", "interval", "said"),
+    [
+        (0.25, [-0.5, 1.0], "accuracy drop 0.25 pp [-0.50, 1.00]"),
+        (0.0, [-0.3, 0.3], "no loss of accuracy (drop 0.00 pp [-0.30, 0.30])"),
+        (-1.96, [-3.9, 0.1], "no loss of accuracy: 1.96 points better than PyTorch [-0.10, 3.90]"),
+    ],
+)
+def test_a_gain_does_not_read_as_a_loss(drop: float, interval: list[float], said: str):
+    assert said in words(artifact(drop_pp=drop, drop_ci_pp=interval))
+    assert "-1.96" not in words(artifact(drop_pp=drop, drop_ci_pp=interval))
+
+
+def test_a_busy_machine_and_an_absurd_interval_are_no_speed():
+    busy = words(artifact(speedup=354.1, faster_than_fp32=9.4), BUSY)
+    assert (
+        "speed not judged: this machine is busy (other programs used 1.3 of 2 cores, the hypervisor kept 0.2)"
+        in busy
+    )
+    assert "354" not in busy
+    wide = words(artifact(speedup=139.5, speedup_ci=[8.56, 2275.0]))
+    assert "139.5" not in wide
+    assert "speed not judged: its interval is [8.6, 2,275.0], this machine is busy" in wide
+    gate = gates._speed_gate(artifact(speedup=0.5, speedup_ci=[0.4, 0.6]), BUSY)
+    assert gate.passed
+    assert gate.reason.startswith("not judged: this machine is busy")
+    assert not gates._speed_gate(artifact(speedup=0.5, speedup_ci=[0.4, 0.6]), QUIET).passed
+
+
+def test_int8_on_a_busy_machine_is_not_called_worthless():
+    slow = artifact(faster_than_fp32=1.1, faster_than_fp32_ci=[0.9, 1.3])
+    best, text = gates.recommend([FP32, slow], "onnx-fp32", BUSY)
+    assert best == "onnx-fp32"
+    assert "not worth" not in text
+    assert "Whether INT8 is faster was not judged either" in text
+    assert text.count("busy") == 1
+    assert "INT8 is not worth" in gates.recommend([FP32, slow], "onnx-fp32", QUIET)[1]
+
+
+def test_where_its_own_table_says_over_the_budget_the_sentence_does_too():
+    rows = [
+        {"isa": "avx512_vnni", "cap": None, "drop_pp": 0.1},
+        {"isa": "avx2", "cap": "AVX2", "drop_pp": 3.1},
+        {"isa": "avx512", "cap": "AVX512_CORE", "drop_pp": 0.2},
+    ]
+    text = words(artifact(proven_on=rows))
+    assert "Not on CPUs that compute INT8 with avx2 (drop 3.10 pp): over the budget of 0.5 pp there" in text
+    assert "avx512 " not in text
+    assert "Not on CPUs" not in words(artifact(proven_on=rows[:1]))
+
+
+def test_the_load_is_in_the_report():
+    assert "other programs used 1.3 of 2 cores" in str(markdown.timed_on({"conditions": BUSY}))
+    assert "not judged" in str(markdown.timed_on({"conditions": BUSY}))
+    assert "not judged" not in str(markdown.timed_on({"conditions": QUIET}))
+    assert markdown.timed_on({}) is None
+    assert "load 9.0" in markdown.markdown({"conditions": BUSY})
+
+
+def test_a_machine_that_does_not_tell_is_not_called_busy():
+    assert machine_use.unjudged([2.0, 2.5], None) is None
+    assert machine_use.unjudged(None, {"during": None}) is None

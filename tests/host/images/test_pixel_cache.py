@@ -1,0 +1,162 @@
+"""Images decoded once: the same bytes as decoding gives, from any process, and never half of them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from edge_tl.device.errors import BadImage
+from edge_tl.device.images.decode import decode
+from edge_tl.device.listener import no_progress
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.images import pixel_cache
+from edge_tl.host.images.pixel_cache import Encoded, Store, framed, keep, reopen, shrunk
+
+SIDE = 24
+SHAPES = [(24, 24), (10, 8), (1, 1), (24, 100), (100, 24), (25, 24), (333, 57), (200, 300), (23, 400)]
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    paths = []
+    for i, shape in enumerate(SHAPES):
+        paths.append(folder / f"{i}.png")
+        grey = i % 3 == 2
+        Image.fromarray(rng.integers(0, 256, shape if grey else (*shape, 3), np.uint8)).save(paths[-1])
+    return paths
+
+
+@pytest.fixture
+def store(sources: list[Path], tmp_path: Path) -> Store:
+    keep(sources, shrunk(SIDE, "bicubic"), tmp_path / "kept", no_progress)
+    opened = reopen(sources, shrunk(SIDE, "bicubic"), tmp_path / "kept")
+    assert isinstance(opened, Store)
+    return opened
+
+
+def test_what_is_kept_is_what_is_decoded(store: Store, sources: list[Path]):
+    assert len(store) == len(sources)
+    for i in [*range(len(sources)), 3, 0]:
+        got, want = store[i], shrunk(SIDE, "bicubic")(sources[i])
+        assert got.dtype == torch.uint8
+        np.testing.assert_array_equal(got.permute(1, 2, 0).numpy(), want)
+    assert store.bytes == sum(shrunk(SIDE, "bicubic")(source).nbytes for source in sources)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
+def test_images_are_shrunk_to_the_side_and_never_enlarged(sources: list[Path], interpolation: str):
+    for source, shape in zip(sources, SHAPES, strict=True):
+        got = shrunk(SIDE, interpolation)(source)
+        if min(shape) <= SIDE:
+            np.testing.assert_array_equal(got, np.asarray(decode(source)))
+        else:
+            assert min(got.shape[:2]) == SIDE
+            assert got.shape[1] / got.shape[0] == pytest.approx(shape[1] / shape[0], rel=0.03)
+
+
+def test_framed_is_the_contract(sources: list[Path]):
+    contract = Preprocess(resize_size=(28, 28), crop=(SIDE, SIDE))
+    images = Encoded(sources, framed(contract))
+    inputs = images[6].permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(contract.normalize(inputs), contract.apply(sources[6]))
+
+
+def test_encoded_bytes_work_as_files_do(sources: list[Path], tmp_path: Path):
+    class Part:
+        def __init__(self, path: Path) -> None:
+            self.content = path.read_bytes()
+
+        def read_bytes(self) -> bytes:
+            return self.content
+
+    parts = [Part(path) for path in sources]
+    keep(parts, shrunk(SIDE, "bilinear"), tmp_path, no_progress)
+    keep(sources, shrunk(SIDE, "bilinear"), tmp_path / "files", no_progress)
+    assert (tmp_path / "pixels.u8").read_bytes() == (tmp_path / "files" / "pixels.u8").read_bytes()
+
+
+def test_what_is_too_large_is_not_kept_and_gives_the_same_images(
+    sources: list[Path], store: Store, tmp_path: Path
+):
+    folder = tmp_path / "none"
+    keep(sources, shrunk(SIDE, "bicubic"), folder, no_progress, limit_bytes=100)
+    assert list(folder.iterdir()) == []
+    images = reopen(sources, shrunk(SIDE, "bicubic"), folder)
+    assert isinstance(images, Encoded)
+    assert len(images) == len(store)
+    assert all(torch.equal(images[i], store[i]) for i in range(len(store)))
+    images[0].fill_(0)  # as a transform in place would
+    assert torch.equal(images[0], store[0])
+
+
+def test_what_a_kill_cut_off_is_decoded_again(sources: list[Path], tmp_path: Path):
+    calls: list[Path] = []
+
+    class Killed(BaseException):
+        pass
+
+    def read(source: Path) -> Any:
+        calls.append(source)
+        return shrunk(SIDE, "bicubic")(source)
+
+    def stop(what: str, done: int, total: int) -> None:
+        assert (what, total) == ("decoding", len(SHAPES))
+        if done == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        keep(sources, read, tmp_path, stop)
+    assert (tmp_path / "pixels.u8").exists()
+    assert isinstance(reopen(sources, read, tmp_path), Encoded)  # half a file is none
+    keep(sources, read, tmp_path, no_progress)
+    whole = reopen(sources, read, tmp_path)
+    assert isinstance(whole, Store)
+    np.testing.assert_array_equal(whole[8].permute(1, 2, 0).numpy(), shrunk(SIDE, "bicubic")(sources[8]))
+    before = len(calls)
+    keep(sources, read, tmp_path, no_progress)
+    assert len(calls) == before  # what is there is not decoded again
+
+
+def test_an_image_that_went_bad_is_named_and_nothing_counts_as_kept(sources: list[Path], tmp_path: Path):
+    (tmp_path / "bad.png").write_text("text")
+    with pytest.raises(BadImage, match=r"bad\.png"):
+        keep([*sources, tmp_path / "bad.png"], shrunk(SIDE, "bicubic"), tmp_path / "kept", no_progress)
+    assert not (tmp_path / "kept" / "index.npy").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_does_not_move_its_parents_place(store: Store):
+    want = [store[i].clone() for i in range(len(store))]
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        good = all(torch.equal(store[i], want[i]) for _ in range(50) for i in range(len(store)))
+        os.write(writing, b"1" if good else b"0")
+        os._exit(0)
+    assert all(torch.equal(store[i], want[i]) for _ in range(50) for i in range(len(store)))
+    assert os.read(reading, 1) == b"1"
+    os.waitpid(child, 0)
+
+
+def test_workers_started_afresh_get_it_too(store: Store, sources: list[Path]):
+    again = pickle.loads(pickle.dumps(store))
+    assert torch.equal(again[4], store[4])
+    images = pickle.loads(pickle.dumps(Encoded(sources, shrunk(SIDE, "bicubic"))))
+    assert torch.equal(images[4], store[4])
+
+
+def test_pixels_on_a_device_are_the_same(store: Store, monkeypatch: pytest.MonkeyPatch):
+    want = [store[i].clone() for i in range(len(store))]
+    assert not store.resident
+    store.to(torch.device("cpu"))
+    assert store.resident
+    monkeypatch.setattr(pixel_cache.os, "pread", None)  # the file is not read any more
+    assert all(torch.equal(store[i], want[i]) for i in range(len(store)))

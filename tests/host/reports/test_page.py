@@ -1,0 +1,351 @@
+"""The HTML page of a record: one file, nothing outside it, user text escaped, numbers as in the record."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("jinja2")
+pytest.importorskip("matplotlib")
+
+from edge_tl.host.reports.markdown import run_markdown, table
+from edge_tl.host.reports.page import write_page, write_run_page
+
+RECORDS = Path(__file__).parents[2] / "records"
+WEIRD = '<b>ünïcode & "quotes"</b>'
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Collects tags, references, texts and tables; fails on tags that do not nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.texts: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for key, value in attrs:
+            if key in ("src", "href", "xlink:href", "srcset", "data", "action", "poster"):
+                self.references.append(value or "")
+            if key == "id":
+                self.ids.append(value or "")
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] != "style":
+            self.texts.append(data)
+            if "td" in self._open or "th" in self._open:
+                self.tables[-1][-1][-1] += data.strip()
+
+
+@pytest.fixture
+def record() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((RECORDS / "bundle.json").read_text("utf-8"))
+    return loaded
+
+
+@pytest.fixture
+def run_record() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((RECORDS / "run.json").read_text("utf-8"))
+    return loaded
+
+
+@pytest.fixture
+def trained(run_record: dict[str, Any]) -> dict[str, Any]:
+    """A record with everything that is optional: epochs of two stages, all figures, folds, a reason."""
+    history = [
+        {"stage": "last <blocks>" if e < 4 else "full", "epoch": e, "epochs": 6, "image_size": 64, "lr": 0.01}
+        | {"train_loss": 2 / e, "val_loss": 1.5 / e, "val_accuracy": accuracy, "best": best}
+        | {"images_per_s": 88.2, "seconds": 3723.0}
+        for e, accuracy, best in zip(
+            range(1, 7),
+            [0.5, 0.7, 0.6, 0.9125, 0.9, 0.91],
+            [True, True, False, True, False, False],
+            strict=True,
+        )
+    ]
+    run_record["metrics"] |= {"top5": None, "macro_precision": 0.8695, "macro_recall": 0.8721, "ece": 0.0213}
+    run_record["metrics"] |= {"log_loss": 0.37812}
+    folds = {"k": 2, "mean": 0.88, "std": 0.0141, "interval": [0.7529, 1.0], "accuracies": [0.87, 0.89]}
+    reason = "few images of <i>known</i> things."
+    return run_record | {"history": history, "folds": folds, "strategy_reason": reason, "strategy": "gradual"}
+
+
+def render(record: dict[str, Any], folder: Path, *, run: bool = False) -> tuple[str, Page]:
+    path = folder / "page.html"
+    (write_run_page if run else write_page)(record, path)
+    text = path.read_text("utf-8")
+    return text, Page(text)
+
+
+@pytest.mark.parametrize("run", [False, True])
+def test_nothing_outside_the_file(
+    record: dict[str, Any], run_record: dict[str, Any], tmp_path: Path, run: bool
+) -> None:
+    text, page = render(run_record if run else record, tmp_path, run=run)
+    assert page.references
+    assert all(reference.startswith(("#", "data:")) for reference in page.references)
+    assert not {"script", "img", "iframe", "object", "embed"} & set(page.tags)
+    assert not re.search(r"https?://|@import|url\((?!#)", text)
+    assert text.startswith("<!doctype html>")
+    assert "<?xml" not in text
+    assert len(page.ids) == len(set(page.ids))
+    assert all(r[1:] in page.ids for r in page.references if r.startswith("#"))
+
+
+def test_every_artifact_with_the_records_numbers(record: dict[str, Any], tmp_path: Path) -> None:
+    _, page = render(record, tmp_path)
+    shown = [[cell.lstrip("✓✗ ") for cell in row] for row in page.tables[0][1:]]
+    assert shown == [list(row[c] for c in (
+        "name", "accuracy", "drop", "agreement", "p50", "p90", "p99", "speedup", "size", "verdict",
+    )) for row in table(record)]  # fmt: skip
+    for row, artifact in zip(shown[1:], record["artifacts"], strict=True):
+        assert row[0] == artifact["id"]
+        assert float(row[1]) == pytest.approx(100 * artifact["accuracy"], abs=0.005)
+    assert shown[3][4:8] == ["—"] * 4
+
+
+def test_user_text_is_text(record: dict[str, Any], run_record: dict[str, Any], tmp_path: Path) -> None:
+    record["name"] = run_record["name"] = "</title><script>alert(1)</script>"
+    record["recommendation"] = '<img src="http://example.com">'
+    record["artifacts"][0]["id"] = "$x_i$ <i>odd</i>"
+    for run, item in ((False, record), (True, run_record)):
+        text, page = render(item, tmp_path, run=run)
+        assert WEIRD not in text
+        assert any(WEIRD in row for rows in page.tables for row in rows)
+        assert not {"script", "b", "img"} & set(page.tags)
+        assert "<i>odd" not in text
+
+
+def test_gates_and_changed_answers_are_words_not_only_colours(record: dict[str, Any], tmp_path: Path) -> None:
+    _, page = render(record, tmp_path)
+    gates = next(rows for rows in page.tables if rows[0][0] == "gate")
+    assert [row[2] for row in gates[1:]].count("✗ FAIL") == 1
+    assert len(gates) == 1 + len(record["gates"])
+    lists = [rows for rows in page.tables if rows[0][0] == "image"]
+    expected = [len(a["changed"]) for a in record["artifacts"] if a["changed"]]
+    assert [len(rows) - 1 for rows in lists] == expected
+
+
+def test_drawings_carry_labels_and_theme_colours(record: dict[str, Any], tmp_path: Path) -> None:
+    text, page = render(record, tmp_path)
+    svgs = re.findall(r"<svg.*?</svg>", text, flags=re.S)
+    assert len(svgs) == 3
+    latency, drop, heat = svgs
+    assert latency.count("p50") == 4  # PyTorch and three artifacts; one was not benched
+    assert "openvino-fp32" not in latency
+    assert "p50 5.21 · p90 5.87 · p99 7.90 ms" in latency
+    assert "budget 1.00" in drop
+    assert all("var(--ink)" in svg and not re.search(r"#0[1-5]0[1-5]0[1-5]", svg) for svg in (latency, drop))
+    shipped = record["artifacts"][1]["confusion"]
+    counts = re.findall(r'text-anchor="middle"><title>[^<]*</title>(\d+)</text>', heat)
+    assert [int(n) for n in counts] == [n for row in shipped for n in row]
+    assert "Confusion matrix: onnx-int8 on val" in page.texts
+
+
+def test_no_budget_no_line(record: dict[str, Any], tmp_path: Path) -> None:
+    del record["provenance"]["recipe"]["export"]["max_drop"]
+    assert "budget" not in render(record, tmp_path)[0]
+
+
+def test_many_classes_become_a_table_of_pairs(record: dict[str, Any], tmp_path: Path) -> None:
+    k = 31
+    record["labels"] = [f"class {i}" for i in range(k)]
+    matrix = [[50 if i == j else 0 for j in range(k)] for i in range(k)]
+    matrix[4][7] = 9
+    record["artifacts"][1]["confusion"] = matrix
+    text, page = render(record, tmp_path)
+    assert 'class="heat"' not in text
+    pairs = next(rows for rows in page.tables if rows[0][0] == "true label")
+    assert pairs[1:] == [["class 4", "class 7", "9", "15.3"]]
+
+
+def test_nothing_recommended_shows_pytorchs_matrix_and_a_warning(
+    record: dict[str, Any], tmp_path: Path
+) -> None:
+    record["recommended"] = None
+    text, page = render(record, tmp_path)
+    assert 'class="callout bad"' in text
+    assert "Confusion matrix: PyTorch on val" in page.texts
+
+
+def test_run_page_has_classes_splits_and_what_was_put_aside(
+    run_record: dict[str, Any], tmp_path: Path
+) -> None:
+    text, page = render(run_record, tmp_path, run=True)
+    classes = page.tables[0][1:]
+    assert [row[0] for row in classes] == run_record["labels"]
+    for row, item in zip(classes, run_record["metrics"]["per_class"], strict=True):
+        assert [float(cell) for cell in row[1:4]] == [
+            pytest.approx(100 * item[key], abs=0.005) for key in ("precision", "recall", "f1")
+        ]
+        assert int(row[4]) == item["n"]
+    for piece in (
+        "tulips/broken.jpg",
+        "roses & co/1.jpg = tulips/2.jpg",
+        "2,931",
+        "36.7",
+        "C = 0.003, chosen",
+    ):
+        assert piece in page.texts
+    assert text.count('class="heat"') == 1
+
+
+def test_run_page_draws_the_training(trained: dict[str, Any], tmp_path: Path) -> None:
+    text, page = render(trained, tmp_path, run=True)
+    loss, accuracy, _ = re.findall(r"<svg.*?</svg>", text, flags=re.S)
+    for svg in (loss, accuracy):
+        assert "var(--accent)" in svg
+        assert not re.search(r"#0[1-5]0[1-5]0[1-5]", svg)
+        assert svg.count("stroke-dasharray") == 1  # the one change of stage
+    assert "training" in loss
+    assert "validation" in loss
+    assert "best 91.25 in epoch 4" in accuracy
+    assert "last <blocks>, then full" in "".join(page.texts)
+    assert len(page.ids) == len(set(page.ids))
+    epochs = next(rows for rows in page.tables if rows[0][0] == "epoch")
+    assert "pixels" not in epochs[0]  # the same in all epochs
+    best = [row for row in epochs[1:] if row[-1]]
+    assert best == [["4", "full", "0.5000", "0.3750", "91.25", "1.00e-02", "88", "1:02:03", "best"]]
+    assert text.count('<tr class="best">') == 1
+
+
+def test_one_stage_has_no_line_and_an_unmeasured_epoch_no_point(
+    trained: dict[str, Any], tmp_path: Path
+) -> None:
+    for item in trained["history"]:
+        item["stage"] = "full"
+    trained["history"][2] |= {"val_loss": None, "val_accuracy": None}
+    text, page = render(trained, tmp_path, run=True)
+    assert "stroke-dasharray" not in text
+    assert "Dashed" not in text
+    epochs = next(rows for rows in page.tables if rows[0][0] == "epoch")
+    assert epochs[3][:4] == ["3", "0.6667", "—", "—"]
+
+
+def test_a_training_that_helped_nothing_says_so(trained: dict[str, Any], tmp_path: Path) -> None:
+    assert "Ring: the best epoch" in render(trained, tmp_path, run=True)[0]
+    for item in trained["history"]:
+        item["best"] = False
+    text, _ = render(trained, tmp_path, run=True)
+    assert "No epoch was better than the start" in text
+    assert "Ring" not in text
+    assert "No epoch was better than the start" in run_markdown(trained)
+
+
+def test_a_long_list_of_heads_is_folded_away(trained: dict[str, Any], tmp_path: Path) -> None:
+    grid = [{"epoch": e, "accuracy": e / 100, "log_loss": 1.0} for e in range(1, 61)]
+    trained["head"] = {"hidden": [128], "dropout": 0.2, "grid": grid}
+    _, page = render(trained, tmp_path, run=True)
+    assert "Validation accuracy of 60" in page.texts
+    assert "epoch = 60" in page.texts
+    assert "hidden layers of 128; dropout 0.2" in page.texts
+
+
+def test_run_page_has_figures_folds_and_reasons(trained: dict[str, Any], tmp_path: Path) -> None:
+    text, page = render(trained, tmp_path, run=True)
+    for piece in (
+        "Figures on val",
+        "86.95 %",
+        "2.13 %",
+        "0.3781",
+        "linear, C = 0.003",
+        "Strategy gradual: few images of <i>known</i> things.",
+        "2-fold cross-validation: accuracy 88.00 %, standard deviation 1.41 percentage points, "
+        "95 % interval of the mean [75.29, 100.00] %. Folds: 87.00, 89.00 %.",
+    ):
+        assert piece in page.texts
+    assert "<i>known" not in text
+    assert "top-5" not in text
+
+
+def test_a_record_of_a_head_alone_shows_no_training(run_record: dict[str, Any], tmp_path: Path) -> None:
+    text, _ = render(run_record, tmp_path, run=True)
+    for word in ("<h2>Training", "Calibration error", "cross-validation", "Strategy head:"):
+        assert word not in text
+    assert "<h2>Figures on val" in text
+
+
+def test_pages_of_empty_records_render(tmp_path: Path) -> None:
+    for run in (False, True):
+        text, page = render({}, tmp_path, run=run)
+        assert page.texts
+        assert ">None<" not in text
+
+
+def test_a_failed_write_leaves_the_old_page_and_no_other_file(
+    record: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "page.html"
+    path.write_text("old")
+
+    def refuse(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(OSError, match="disk full"):
+        write_page(record, path)
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_a_file_name_that_is_not_utf8_can_be_written(record: dict[str, Any], tmp_path: Path) -> None:
+    record["artifacts"][1]["changed"][0]["image"] = "daisy/\udcff.jpg"
+    record["provenance"]["run"] = "runs/\udcff"
+    text, _ = render(record, tmp_path)
+    assert r"daisy/\udcff.jpg" in text
+
+
+def test_no_name_steers_whoever_reads_the_page(
+    record: dict[str, Any], run_record: dict[str, Any], tmp_path: Path
+) -> None:
+    """Escape sequences, bells and bidirectional overrides, wherever a name of somebody else's stands."""
+    evil = "x\x1b]0;owned\x07\u202ey\u2066"
+
+    def spoiled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: spoiled(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [spoiled(item) for item in value]
+        return f"{value}{evil}" if isinstance(value, str) else value
+
+    kept = {"id", "gate", "runtime", "precision", "artifact", "recommended", "stage"}
+
+    def spoil(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: v if k in kept else spoil(v) for k, v in value.items()}
+        return [spoil(item) for item in value] if isinstance(value, list) else spoiled(value)
+
+    for each, run in ((record, False), (run_record, True)):
+        text, _ = render(spoil(each), tmp_path, run=run)
+        assert not set(text) & set("\x1b\x07\u202e\u2066")
+        assert "x1b" in text
