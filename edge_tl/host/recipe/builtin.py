@@ -7,7 +7,7 @@ from pathlib import Path
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import write_atomic
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def folder() -> Path:

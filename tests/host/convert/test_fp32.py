@@ -23,7 +23,7 @@ from edge_tl.host.int8.ranges import histograms
 from edge_tl.host.models import zoo
 from edge_tl.host.runs import checkpoint
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 FILES = {
     "onnx-fp32": ["model.fp32.onnx"],
     "openvino-fp32": ["model.fp32.xml", "model.fp32.bin"],

@@ -33,7 +33,7 @@ from edge_tl.host.runs import checkpoint
 from edge_tl.host.training import resume
 
 SMALL = "mobilenet_v3_small"
-SHARED = Path(__file__).parents[3] / "shared"
+SHARED = Path(__file__).parents[4] / "shared"
 Door = Callable[..., Any]
 Write = Callable[[str], str]
 

@@ -24,7 +24,7 @@ from edge_tl.device.errors import BadInput
 from edge_tl.host.models import weights, zoo
 
 ROWS = sorted(zoo.ZOO)
-SHARED = Path(__file__).parents[3] / "shared" / "weights"
+SHARED = Path(__file__).parents[4] / "shared" / "weights"
 SMALL = "mobilenet_v3_small"
 # Pairs that share most of their layers' names and shapes.
 TWINS = [("efficientnet_b0", "efficientnet_b1"), ("vgg16", "vgg16_bn"), ("mnasnet0_5", "mnasnet1_0"),

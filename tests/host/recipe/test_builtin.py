@@ -9,7 +9,7 @@ import pytest
 from edge_tl.device.errors import BadInput
 from edge_tl.host.recipe import builtin
 
-FOLDER = Path(__file__).parents[2] / "recipes"
+FOLDER = Path(__file__).parents[3] / "recipes"
 
 
 def test_every_file_of_the_folder_is_on_the_shelf():

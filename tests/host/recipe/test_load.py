@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from edge_tl.device.errors import BadInput
 from edge_tl.host.recipe import load as recipes
 
-FOLDER = Path(__file__).parents[2] / "recipes"
+FOLDER = Path(__file__).parents[3] / "recipes"
 SHIPPED = sorted(FOLDER.rglob("*.y*ml"))
 
 

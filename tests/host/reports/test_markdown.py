@@ -14,7 +14,7 @@ from edge_tl.device.format import number
 from edge_tl.host.reports import tables
 from edge_tl.host.reports.markdown import markdown, run_markdown, table
 
-RECORDS = Path(__file__).parents[1] / "records"
+RECORDS = Path(__file__).parents[2] / "records"
 WEIRD = '<b>ünïcode & "quotes"</b>'
 
 

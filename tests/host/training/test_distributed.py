@@ -27,7 +27,7 @@ from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.runs import checkpoint
 from edge_tl.host.training import distributed, resume
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 OPTIONS = (
     "--model mobilenet_v3_small --weights embedded --image-size 48 --strategy partial --epochs 2 --batch-size 10 "
     "--set train.blocks=1 --set train.workers=0 --set data.test=0.3 --json"
