@@ -1,6 +1,6 @@
 """The gates: does this machine give the answers the model was exported with, and if not, which room is at fault?
 
-    pixels   contract.apply(golden image)   against the stored pixels      decoder, resize
+    pixels   preprocess.apply(golden image)   against the stored pixels      decoder, resize
     device   this machine's logits          against the host's, same file  CPU, ISA, runtime version
     loss     this machine's logits          against PyTorch's              export, quantization
 

@@ -90,7 +90,7 @@ LOST = """
 import ctypes, sys
 from edge_tl import cli, __main__
 from edge_tl.cli import _interrupts
-interrupts.PATIENCE_S = 0.5
+_interrupts.PATIENCE_S = 0.5
 @cli.app.command()
 def work() -> int:
     print("at work", flush=True)
@@ -129,8 +129,8 @@ def test_a_forked_childs_signal_does_not_end_its_parent() -> None:
     code = """
 import os, signal, time
 from edge_tl.cli import _interrupts
-interrupts.PATIENCE_S = 0.2
-with interrupts.heeded():
+_interrupts.PATIENCE_S = 0.2
+with _interrupts.heeded():
     if not (child := os.fork()):
         time.sleep(30)
     time.sleep(0.2)

@@ -187,7 +187,7 @@ class Connection:
 
 def _sources() -> list[tuple[str, str]]:
     folder = Path(__file__).parent / "agent"
-    names = ("desk", "store", "environment", "main")  # each after what it imports
+    names = ("channel", "store", "environment", "main")  # each after what it imports
     return [(f"{__package__}.agent.{name}", (folder / f"{name}.py").read_text("utf-8")) for name in names]
 
 

@@ -71,7 +71,7 @@ def test_a_banner_on_stdout_is_no_answer(tmp_path: Path, monkeypatch: pytest.Mon
         "    def __call__(self, inputs):\n"
         "        print('python banner', flush=True); os.write(1, b'native banner\\n')\n"
         "        return super().__call__(inputs)\n"
-        "child.serve(lambda: Loud(2), json.loads(sys.argv[1]))"
+        "worker.serve(lambda: Loud(2), json.loads(sys.argv[1]))"
     )
     with Children() as children:
         children.start(module(tmp_path, monkeypatch, body), warmup=1)
@@ -160,7 +160,7 @@ def test_a_child_that_dies_between_blocks_is_named(tmp_path: Path, monkeypatch: 
 
 SLOW_TO_OPEN = (
     "import time\nfrom edge_tl.device.bench import child\n"
-    "child.serve(lambda: time.sleep(600), {'shape': [1, 3, 8, 8]})"
+    "worker.serve(lambda: time.sleep(600), {'shape': [1, 3, 8, 8]})"
 )
 
 
@@ -223,7 +223,7 @@ def test_a_child_that_fails_while_it_is_asked_says_why(
     body = (
         "from edge_tl.device.bench import child\n"
         "def open_it(): raise RuntimeError('no such thing')\n"
-        "child.serve(open_it, {'shape': [1, 3, 8, 8]})"
+        "worker.serve(open_it, {'shape': [1, 3, 8, 8]})"
     )
     with pytest.raises(EdgeTLError, match="x could not run: RuntimeError: no such thing"), Children() as all_:
         all_.start(module(tmp_path, monkeypatch, body), warmup=1)

@@ -218,7 +218,7 @@ class Noisy:
             os.write(2, b"2026-01-01 [W:onnxruntime:Default, device_discovery.cc:211 Discover] GPU\\n")
             os.write(2, b"[E:onnxruntime:Default, x.cc:1 f] a real error\\nanother library's line\\n")
 sys.meta_path.insert(0, Noisy())
-onnx.library()
+onnxruntime_.library()
 os.write(2, b"later\\n")
 """
 

@@ -60,8 +60,8 @@ time.sleep(3600)
 WATCHED = """
 import sys
 from edge_tl.host.remote.agent import channel
-desk.SILENCE_S, desk.GRACE_S = float(sys.argv[1]), 0.5
-here = desk.Desk()
+channel.SILENCE_S, channel.GRACE_S = float(sys.argv[1]), 0.5
+here = channel.Desk()
 here.watch()
 with here.child([sys.executable, "-c", sys.argv[2]]) as process:
     print(process.stdout.readline().decode(), flush=True)
