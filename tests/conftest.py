@@ -90,10 +90,10 @@ def shell() -> Callable[..., Done]:
 
 
 @pytest.fixture
-def door(
+def run_cli(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Done]]:
-    """The same door in this process, in an empty working folder: seconds saved where no process is needed."""
+    """The same command line in this process, in an empty working folder: seconds saved where no process is needed."""
     from edge_tl.cli import main
 
     monkeypatch.chdir(tmp_path)

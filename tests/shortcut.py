@@ -1,4 +1,4 @@
-"""`python shortcut.py BUNDLE VERB …`: the door, with BUNDLE's model files and timings in place of new ones.
+"""`python shortcut.py BUNDLE VERB …`: edge-tl with BUNDLE's model files and timings in place of new ones.
 
 Exporting takes a minute, and so would every test of what `pack` does with the result. `STRIKE=MOMENT:SIGNAL` ends
 the process at a moment of an export: a step of its progress, or `publish-K`, before the K-th file moves up.

@@ -60,8 +60,8 @@ def test_the_run_is_the_callers_never_the_records(run: Path, tmp_path: Path) -> 
     assert theirs["model"] == "resnet18"
 
 
-def test_options(door: Callable[..., Any], tmp_path: Path) -> None:
+def test_options(run_cli: Callable[..., Any], tmp_path: Path) -> None:
     for option in (("--fps", 5), ("--aa",), ("--parts",)):
-        done = door("bench", tmp_path, *option, "--run", tmp_path)
+        done = run_cli("bench", tmp_path, *option, "--run", tmp_path)
         assert done.code == 2
         assert "--run has no effect here" in done.err

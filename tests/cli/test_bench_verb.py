@@ -25,7 +25,7 @@ from edge_tl.device.bundle import Bundle, file_record, write_record
 from edge_tl.host.export.pipeline import torch_contestants
 from tests.device.conftest import CONTRACT, LABELS, tell
 
-Door = Callable[..., Any]
+RunCli = Callable[..., Any]
 FEW = ["--artifact", "onnx-int8", "--rounds", 3, "--blocks", 2, "--count", 6]
 
 
@@ -90,9 +90,9 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=lambda options: " ".join(map(str, options)) or "plain",
 )
 @pytest.mark.usefixtures("without_openvino")
-def test_a_device_with_one_runtime(door: Door, tiny: Path, options: tuple[Any, ...]):
+def test_a_device_with_one_runtime(run_cli: RunCli, tiny: Path, options: tuple[Any, ...]):
     few = () if {"--fps", "--minutes", "--parts"} & set(options) else ("--rounds", 1, "--blocks", 1)
-    result = door("bench", tiny, *options, *few, "--json").json
+    result = run_cli("bench", tiny, *options, *few, "--json").json
     assert {entry["artifact"] for entry in result["skipped"]} == {"openvino-fp32", "openvino-int8"}
     assert all("edge-tl[openvino]" in entry["reason"] for entry in result["skipped"])
     assert len(result["skipped"]) == 2, "each is named once"
@@ -104,12 +104,12 @@ def test_a_device_with_one_runtime(door: Door, tiny: Path, options: tuple[Any, .
 
 
 @pytest.mark.usefixtures("without_openvino", "unmeasured")
-def test_the_extra_that_is_missing_is_the_one_named(door: Door, tiny: Path):
+def test_the_extra_that_is_missing_is_the_one_named(run_cli: RunCli, tiny: Path):
     for options in ((), ("--aa",), ("--parts",), ("--throughput",), ("--fps", 5), ("--minutes", 1)):
-        refused(door("bench", tiny, "--artifact", "openvino-int8", *options), "edge-tl[openvino]")
+        refused(run_cli("bench", tiny, "--artifact", "openvino-int8", *options), "edge-tl[openvino]")
 
 
-def test_a_file_that_does_not_load_is_skipped_at_a_pace_too(door: Door, tiny: Path):
+def test_a_file_that_does_not_load_is_skipped_at_a_pace_too(run_cli: RunCli, tiny: Path):
     record = json.loads((tiny / "bundle.json").read_text("utf-8"))
     (tiny / "model.fp32.xml").write_text(
         "<net><rt_info></rt_info>\n</net>"
@@ -119,16 +119,16 @@ def test_a_file_that_does_not_load_is_skipped_at_a_pace_too(door: Door, tiny: Pa
         artifact["files"] = [file_record(tiny, entry["path"]) for entry in artifact["files"]]
     write_record(tiny, record)
     for options in (("--fps", 50, "--seconds", 0.3), ("--rounds", 1, "--blocks", 1)):
-        result = door("bench", tiny, *options, "--json").json
+        result = run_cli("bench", tiny, *options, "--json").json
         (entry,) = result["skipped"]
         assert entry["artifact"] == "openvino-fp32"
         assert entry["reason"].startswith("OpenVINO cannot load model.fp32.xml: ")
-    refused(door("bench", tiny, "--artifact", "openvino-fp32"), "cannot load model.fp32.xml")
+    refused(run_cli("bench", tiny, "--artifact", "openvino-fp32"), "cannot load model.fp32.xml")
 
 
 @pytest.mark.usefixtures("unmeasured")
 def test_where_nothing_can_be_saved_is_said_before_anything_is_measured(
-    door: Door, tiny: Path, tmp_path: Path
+    run_cli: RunCli, tiny: Path, tmp_path: Path
 ):
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "pipe")
@@ -139,43 +139,43 @@ def test_where_nothing_can_be_saved_is_said_before_anything_is_measured(
             ("file/r.json", "Not a directory"),
             ("pipe", "no ordinary file"),
         ):
-            refused(door(name, tiny, "-o", path), f"--out {path}", why)
-        refused(door(name, tiny, "-o", "n" * 250), "File name too long")
+            refused(run_cli(name, tiny, "-o", path), f"--out {path}", why)
+        refused(run_cli(name, tiny, "-o", "n" * 250), "File name too long")
         for path in (tiny / "model.fp32.onnx", tiny / "new" / "r.json"):
-            refused(door(name, tiny, "-o", path), f"--out {path}: that is inside {tiny.name}")
+            refused(run_cli(name, tiny, "-o", path), f"--out {path}: that is inside {tiny.name}")
     (tmp_path / "benchmarks").touch()
-    refused(door("bench", tiny, "--save"), "--save benchmarks", "Not a directory")
+    refused(run_cli("bench", tiny, "--save"), "--save benchmarks", "Not a directory")
     (tmp_path / "benchmarks").unlink()
     assert sorted(tmp_path.iterdir()) == before, "a refusal left something"
 
 
 @pytest.mark.parametrize("name", ["bench", "verify"])
 def test_a_result_that_cannot_be_saved_after_all_is_printed_first(
-    door: Door, tiny: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    run_cli: RunCli, tiny: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ):
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "r.json")
 
     monkeypatch.setattr(files, "write_json", full)
     few = ("--artifact", "onnx-fp32", *(("--rounds", 1, "--blocks", 1) if name == "bench" else ()))
-    done = door(name, tiny, *few, "-o", "r.json", "--json")
+    done = run_cli(name, tiny, *few, "-o", "r.json", "--json")
     assert done.code == 2
     assert "No space left on device" in done.err.strip().splitlines()[-1]
     assert done.json["machine"]
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_an_option_that_would_be_ignored_is_refused(door: Door, tiny: Path):
+def test_an_option_that_would_be_ignored_is_refused(run_cli: RunCli, tiny: Path):
     for pace in (("--fps", 5), ("--minutes", 1), ("--load", 1)):
         for option in (("--blocks", 3), ("--count", 3), ("--quick",)):
-            refused(door("bench", tiny, *pace, *option), f"{option[0]} has no effect at a pace")
-    refused(door("bench", tiny, "--minutes", 1, "--rounds", 3), "--rounds", "one process")
-    refused(door("bench", tiny, "--parts", "--blocks", 3), "--blocks has no effect on --parts")
+            refused(run_cli("bench", tiny, *pace, *option), f"{option[0]} has no effect at a pace")
+    refused(run_cli("bench", tiny, "--minutes", 1, "--rounds", 3), "--rounds", "one process")
+    refused(run_cli("bench", tiny, "--parts", "--blocks", 3), "--blocks has no effect on --parts")
     two = ("--artifact", "onnx-fp32", "--artifact", "onnx-int8")
     for option in (("--aa",), ("--minutes", 1)):
-        refused(door("bench", tiny, *option, *two), "measure one artifact")
+        refused(run_cli("bench", tiny, *option, *two), "measure one artifact")
     for option in (("--save",), ("--fps", 5), ("--parts",), ("--minutes", 1), ("--aa",), ("--quick",)):
-        refused(door("bench", "--compare", "a.json", *option), f"{option[0]} does not go with --compare")
+        refused(run_cli("bench", "--compare", "a.json", *option), f"{option[0]} does not go with --compare")
 
 
 def test_a_bundle_that_does_not_name_its_model_is_timed_without_pytorch():
@@ -187,7 +187,7 @@ def test_a_bundle_that_does_not_name_its_model_is_timed_without_pytorch():
 
 
 @pytest.fixture(scope="module")
-def saved(shell: Door, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def saved(shell: RunCli, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two results of the same artifact, saved the way a user does."""
     here = tmp_path_factory.mktemp("here")
     for _ in range(2):
@@ -199,8 +199,8 @@ def saved(shell: Door, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -
     return paths
 
 
-def test_a_table_says_how_sure_it_is(door: Door, bundle: Path):
-    done = door("bench", bundle, *FEW)
+def test_a_table_says_how_sure_it_is(run_cli: RunCli, bundle: Path):
+    done = run_cli("bench", bundle, *FEW)
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     assert lines[0].split("  ")[0] == "artifact"
@@ -210,49 +210,49 @@ def test_a_table_says_how_sure_it_is(door: Door, bundle: Path):
     assert all(len(line) < 140 for line in lines)
 
 
-def test_against_itself(door: Door, bundle: Path):
-    done = door("bench", bundle, "--aa", *FEW)
+def test_against_itself(run_cli: RunCli, bundle: Path):
+    done = run_cli("bench", bundle, "--aa", *FEW)
     assert done.code == 0, done.err
     assert "onnx-int8 (again)" in done.out
     assert "noise of this machine now" in done.out
     assert "pytorch" not in done.out
-    result = door("bench", bundle, "--aa", *FEW, "--json").json
+    result = run_cli("bench", bundle, "--aa", *FEW, "--json").json
     assert {"ratio", "ratio_ci", "width", "contains_one"} == set(result["noise"])
     assert result["harness_floor_us"] > 0
 
 
-def test_at_a_pace(door: Door, bundle: Path):
-    done = door("bench", bundle, "--fps", 20, "--seconds", 0.6, "--load", 1, "--artifact", "onnx-int8")
+def test_at_a_pace(run_cli: RunCli, bundle: Path):
+    done = run_cli("bench", bundle, "--fps", 20, "--seconds", 0.6, "--load", 1, "--artifact", "onnx-int8")
     assert done.code == 0, done.err
     assert "20 a second, beside 1 busy" in done.out
     assert "later than 50 ms" in done.out
-    done = door("bench", bundle, "--minutes", 0.01, "--artifact", "onnx-int8")
+    done = run_cli("bench", bundle, "--minutes", 0.01, "--artifact", "onnx-int8")
     assert "last by first" in done.out
     assert "throttling: " in done.out
 
 
-def test_in_parts(door: Door, bundle: Path):
-    done = door("bench", bundle, "--parts", "--quick", "--artifact", "onnx-int8")
+def test_in_parts(run_cli: RunCli, bundle: Path):
+    done = run_cli("bench", bundle, "--parts", "--quick", "--artifact", "onnx-int8")
     assert done.code == 0, done.err
     for word in ("decode", "preprocess", "postprocess", "whole", "cold start", "MiB peak", "file MB"):
         assert word in done.out
-    done = door("bench", bundle, "--batch", "1,2", "--throughput", "--quick", *FEW)
+    done = run_cli("bench", bundle, "--batch", "1,2", "--throughput", "--quick", *FEW)
     assert "ms per image" in done.out
     assert "streams" in done.out
 
 
-def test_saved_results_side_by_side(door: Door, saved: list[Path], tmp_path: Path):
-    assert "one result: give another" in door("bench", "--compare", saved[0]).err
-    done = door("bench", "--compare", *saved)
+def test_saved_results_side_by_side(run_cli: RunCli, saved: list[Path], tmp_path: Path):
+    assert "one result: give another" in run_cli("bench", "--compare", saved[0]).err
+    done = run_cli("bench", "--compare", *saved)
     assert done.code == 0, done.err
     assert "[1]" in done.out
     assert "base" in done.out
-    found = door("bench", "--compare", *saved, "--json").json
+    found = run_cli("bench", "--compare", *saved, "--json").json
     assert [row["artifact"] for row in found["rows"]].count("onnx-int8") == 2
     assert found["rows"][-1]["slowdown_ci"] is not None
     for kind, start in (("svg", b"<?xml"), ("png", b"\x89PNG")):
         for _ in range(2):  # its own drawing is replaced
-            assert door("bench", "--compare", *saved, "--plot", f"p.{kind}").code == 0
+            assert run_cli("bench", "--compare", *saved, "--plot", f"p.{kind}").code == 0
         assert (tmp_path / f"p.{kind}").read_bytes().startswith(start)
 
 
@@ -265,36 +265,36 @@ def slowed(path: Path, to: Path, factor: float) -> Path:
     return to
 
 
-def test_the_gate_for_ci(door: Door, saved: list[Path], tmp_path: Path):
-    same = door("bench", "--compare", saved[0], saved[0], "--fail-if-slower", "5%")
+def test_the_gate_for_ci(run_cli: RunCli, saved: list[Path], tmp_path: Path):
+    same = run_cli("bench", "--compare", saved[0], saved[0], "--fail-if-slower", "5%")
     assert same.code == 0, same.err
     assert "PASSED" in same.out
     slow = slowed(saved[0], tmp_path / "slow.json", 100)
-    done = door("bench", "--compare", saved[0], slow, "--fail-if-slower", "5%", "-o", "gate.json")
+    done = run_cli("bench", "--compare", saved[0], slow, "--fail-if-slower", "5%", "-o", "gate.json")
     assert done.code == 1
     assert "FAIL: onnx-int8" in done.out
     assert json.loads((tmp_path / "gate.json").read_text())["passed"] is False
 
 
-def test_what_is_refused(door: Door, bundle: Path, saved: list[Path], tmp_path: Path):
+def test_what_is_refused(run_cli: RunCli, bundle: Path, saved: list[Path], tmp_path: Path):
     (tmp_path / "other.json").write_text('{"a": 1}')
-    refused(door("bench", "--compare", saved[0], "other.json"), "other.json", "no result of edge-tl bench")
-    refused(door("bench", "--compare", bundle / "bundle.json"), "no result of edge-tl bench")
-    refused(door("bench", "--compare", "absent.json"), "absent.json")
-    refused(door("bench", "--compare", *saved, "--fail-if-slower", "much"), "--fail-if-slower much")
-    refused(door("bench", "--compare", *saved, "--plot", "p.pdf"), ".svg or .png")
+    refused(run_cli("bench", "--compare", saved[0], "other.json"), "other.json", "no result of edge-tl bench")
+    refused(run_cli("bench", "--compare", bundle / "bundle.json"), "no result of edge-tl bench")
+    refused(run_cli("bench", "--compare", "absent.json"), "absent.json")
+    refused(run_cli("bench", "--compare", *saved, "--fail-if-slower", "much"), "--fail-if-slower much")
+    refused(run_cli("bench", "--compare", *saved, "--plot", "p.pdf"), ".svg or .png")
     before = saved[1].read_bytes()
-    refused(door("bench", "--compare", *saved, "-o", saved[1]), "that file is read")
+    refused(run_cli("bench", "--compare", *saved, "-o", saved[1]), "that file is read")
     assert saved[1].read_bytes() == before
-    refused(door("bench", bundle, "--fail-if-slower", "5%"), "--compare")
-    refused(door("bench", bundle, bundle), "one bundle")
-    refused(door("bench", bundle, "--aa", "--parts"), "separate runs")
-    refused(door("bench", bundle, "--fps", 0), "--fps 0")
-    refused(door("bench", bundle, "--seconds", 3), "--fps 10")
-    refused(door("bench", bundle, "--fps", 5, "--seconds", 3, "--minutes", 1), "both say how long")
-    refused(door("bench", bundle, "--batch", "1,x"), "--batch 1,x")
-    refused(door("bench", bundle, "--threads", "0"), "--threads 0")
-    refused(door("bench", bundle, "--minutes", -1), "--minutes -1")
+    refused(run_cli("bench", bundle, "--fail-if-slower", "5%"), "--compare")
+    refused(run_cli("bench", bundle, bundle), "one bundle")
+    refused(run_cli("bench", bundle, "--aa", "--parts"), "separate runs")
+    refused(run_cli("bench", bundle, "--fps", 0), "--fps 0")
+    refused(run_cli("bench", bundle, "--seconds", 3), "--fps 10")
+    refused(run_cli("bench", bundle, "--fps", 5, "--seconds", 3, "--minutes", 1), "both say how long")
+    refused(run_cli("bench", bundle, "--batch", "1,x"), "--batch 1,x")
+    refused(run_cli("bench", bundle, "--threads", "0"), "--threads 0")
+    refused(run_cli("bench", bundle, "--minutes", -1), "--minutes -1")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.json"], "a refusal left something"
 
 
@@ -338,8 +338,8 @@ def children_of(pid: int) -> set[int]:
         return set()
 
 
-def test_the_help_lists_options_in_groups(door: Door):
-    done = door("bench", "--help")
+def test_the_help_lists_options_in_groups(run_cli: RunCli):
+    done = run_cli("bench", "--help")
     for title in ("How long:", "At the application's pace:", "In parts:", "Results that keep:"):
         assert title in done.out
     assert done.out.count("--fps") == 1

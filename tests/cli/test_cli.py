@@ -1,4 +1,4 @@
-"""The door, end to end: every verb's one JSON object, its keys, its exit code, and nothing else on stdout."""
+"""The command line, end to end: every verb's one JSON object, its keys, its exit code, and nothing else on stdout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import shortcut
 
 from edge_tl.host.export import artifacts
 
-Door = Callable[..., Any]
+RunCli = Callable[..., Any]
 IDS = {"onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-int8"}
 PERCENTILES = {"p50", "p90", "p99", "n"}
 
@@ -65,7 +65,7 @@ def test_export_prints_the_bundle_record(exported: dict[str, Any], finetuned: di
         assert {key: of_device[key] for key in keys} == {key: artifact[key] for key in keys}
 
 
-def test_verify_passes_where_the_bundle_was_made(shell: Door, bundle: Path, images: Path, tmp_path: Path):
+def test_verify_passes_where_the_bundle_was_made(shell: RunCli, bundle: Path, images: Path, tmp_path: Path):
     done = shell("verify", bundle, "--data", images, "--out", tmp_path / "v.json", "--json")
     result = done.json
     assert json.loads((tmp_path / "v.json").read_text(encoding="utf-8")) == result
@@ -82,7 +82,7 @@ def test_verify_passes_where_the_bundle_was_made(shell: Door, bundle: Path, imag
     assert "next: edge-tl" in done.err
 
 
-def test_bench_prints_latencies_and_says_what_ran(shell: Door, bundle: Path, run: Path):
+def test_bench_prints_latencies_and_says_what_ran(shell: RunCli, bundle: Path, run: Path):
     options = ["--quick", "--rounds", 1, "--count", 12, "--artifact", "onnx-int8", "--json"]
     done = shell("bench", bundle, "--run", run, *options)
     assert done.code == 0, done.err
@@ -101,10 +101,10 @@ def test_bench_prints_latencies_and_says_what_ran(shell: Door, bundle: Path, run
 
 
 def test_predict_prints_its_results_in_the_order_given(
-    door: Door, bundle: Path, images: Path, finetuned: dict[str, Any]
+    run_cli: RunCli, bundle: Path, images: Path, finetuned: dict[str, Any]
 ):
     chosen = [next(p for p in sorted((images / label).iterdir())) for label in reversed(finetuned["labels"])]
-    done = door("predict", bundle, *chosen, "--top", 2, "--json")
+    done = run_cli("predict", bundle, *chosen, "--top", 2, "--json")
     assert done.code == 0
     assert set(done.json) == {"artifact", "device", "results", "failed"}
     assert done.json["failed"] == []
@@ -113,21 +113,23 @@ def test_predict_prints_its_results_in_the_order_given(
         assert len(entry["top"]) == 2
         assert entry["top"][0]["label"] == path.parent.name
         assert 1 >= entry["top"][0]["probability"] >= entry["top"][1]["probability"] >= 0
-    everything = door("predict", bundle, chosen[0], "--artifact", "openvino-int8", "--top", 99, "--json").json
+    everything = run_cli(
+        "predict", bundle, chosen[0], "--artifact", "openvino-int8", "--top", 99, "--json"
+    ).json
     assert sum(t["probability"] for t in everything["results"][0]["top"]) == pytest.approx(1)
     assert (everything["artifact"], everything["device"]) == ("openvino-int8", "CPU")
 
 
-def test_predict_on_a_folder_answers_every_image_below_it(door: Door, bundle: Path, images: Path):
-    done = door("predict", bundle, images, "--json")
+def test_predict_on_a_folder_answers_every_image_below_it(run_cli: RunCli, bundle: Path, images: Path):
+    done = run_cli("predict", bundle, images, "--json")
     assert done.code == 2  # one file there says it is an image and is none
     assert len(done.json["results"]) == 120
     assert [Path(one["image"]).name for one in done.json["failed"]] == ["broken.png"]
     (Path("empty")).mkdir()
-    assert "no image below" in door("predict", bundle, "empty").err
+    assert "no image below" in run_cli("predict", bundle, "empty").err
 
 
-def test_the_result_comes_before_what_to_type_next(shell: Door, bundle: Path, tmp_path: Path):
+def test_the_result_comes_before_what_to_type_next(shell: RunCli, bundle: Path, tmp_path: Path):
     """As a terminal has it: one stream."""
     import os
     import subprocess
@@ -146,41 +148,43 @@ def test_the_result_comes_before_what_to_type_next(shell: Door, bundle: Path, tm
         assert not any("next: " in line for line in lines[:-1])
 
 
-def test_report_prints_the_sentence_and_the_paths_only(door: Door, bundle: Path, run: Path, tmp_path: Path):
+def test_report_prints_the_sentence_and_the_paths_only(
+    run_cli: RunCli, bundle: Path, run: Path, tmp_path: Path
+):
     for source, said in ((bundle, "ship "), (run, "is right on")):
-        done = door("report", source, "--out", tmp_path / "pages")
+        done = run_cli("report", source, "--out", tmp_path / "pages")
         assert done.code == 0
         assert said in done.out
         assert len(done.out.splitlines()) == 2
         assert str(tmp_path / "pages" / "report.html") in done.out
 
 
-def test_devices_prints_the_machine(door: Door):
-    result = door("devices", "--json").json
+def test_devices_prints_the_machine(run_cli: RunCli):
+    result = run_cli("devices", "--json").json
     assert {"cpu", "isa", "cores_allowed"} <= set(result["machine"])
     assert "CPUExecutionProvider" in result["runtimes"]["onnxruntime"]["providers"]
     assert "CPU" in [device["name"] for device in result["runtimes"]["openvino"]["devices"]]
 
 
-def test_recipes_ls_show_copy_check(door: Door, tmp_path: Path):
-    names = [entry["name"] for entry in door("recipes", "ls", "--json").json["recipes"]]
+def test_recipes_ls_show_copy_check(run_cli: RunCli, tmp_path: Path):
+    names = [entry["name"] for entry in run_cli("recipes", "ls", "--json").json["recipes"]]
     assert {"demo", "own-folder"} <= set(names)
     for name in names:
-        checked = door("recipes", "check", name, "--json")
+        checked = run_cli("recipes", "check", name, "--json")
         assert checked.code == 0
         assert set(checked.json["recipe"]) >= {"data", "model", "train", "head", "export"}
-    shown = door("recipes", "show", "demo", "--json").json
-    copied = door("recipes", "copy", "demo", "mine.yaml", "--json").json
+    shown = run_cli("recipes", "show", "demo", "--json").json
+    copied = run_cli("recipes", "copy", "demo", "mine.yaml", "--json").json
     assert copied == {"path": "mine.yaml"}
     assert (tmp_path / "mine.yaml").read_text(encoding="utf-8") == shown["text"]
-    assert door("recipes", "check", "mine.yaml", "--json").json["recipe"]["model"]["weights"] == "embedded"
+    assert run_cli("recipes", "check", "mine.yaml", "--json").json["recipe"]["model"]["weights"] == "embedded"
 
 
 @pytest.mark.parametrize("kind", ["run", "bundle"])
-def test_report_writes_two_pages(door: Door, run: Path, bundle: Path, tmp_path: Path, kind: str):
+def test_report_writes_two_pages(run_cli: RunCli, run: Path, bundle: Path, tmp_path: Path, kind: str):
     source = run if kind == "run" else bundle
     before = {path: path.stat().st_mtime_ns for path in source.rglob("*")}
-    done = door("report", source, "--out", tmp_path / "pages", "--json")
+    done = run_cli("report", source, "--out", tmp_path / "pages", "--json")
     assert done.code == 0
     assert done.json == {
         "report": str(tmp_path / "pages" / "report.html"), "markdown": str(tmp_path / "pages" / "report.md"),
@@ -192,26 +196,26 @@ def test_report_writes_two_pages(door: Door, run: Path, bundle: Path, tmp_path: 
 
 
 def test_a_recipe_of_ones_own_runs_and_its_second_run_reads_the_cache(
-    door: Door, images: Path, run: Path, tmp_path: Path, finetuned: dict[str, Any]
+    run_cli: RunCli, images: Path, run: Path, tmp_path: Path, finetuned: dict[str, Any]
 ):
     shutil.copytree(run, tmp_path / "runs" / "before")
     (tmp_path / "my.yaml").write_text(
         f"data: {{path: '{images}'}}\nmodel: {{name: mobilenet_v3_small, weights: embedded, image_size: 64}}\n"
         "train: {strategy: head}\n"
     )
-    done = door("finetune", "my.yaml", "--set", "head.C=[0.1, 0.01]", "--seed", 5, "--json")
+    done = run_cli("finetune", "my.yaml", "--set", "head.C=[0.1, 0.01]", "--seed", 5, "--json")
     assert done.code == 0, done.err
     assert done.json["features_computed"] == 0
     assert [entry["C"] for entry in done.json["head"]["grid"]] == [0.01, 0.1]
     assert done.json["run"] == "runs/digits-mobilenet_v3_small-head"
     assert (tmp_path / done.json["run"] / "run.json").is_file()
-    again = door("finetune", "my.yaml", "--set", "seed=5", "--set", "head.C=[0.01, 0.1]", "--json")
+    again = run_cli("finetune", "my.yaml", "--set", "seed=5", "--set", "head.C=[0.01, 0.1]", "--json")
     assert again.json["metrics"] == done.json["metrics"]
     assert finetuned["features_computed"] == 121
 
 
-def test_without_json_people_get_a_table_and_the_next_command(door: Door, bundle: Path):
-    done = door("verify", bundle, "--artifact", "onnx-fp32")
+def test_without_json_people_get_a_table_and_the_next_command(run_cli: RunCli, bundle: Path):
+    done = run_cli("verify", bundle, "--artifact", "onnx-fp32")
     assert done.code == 0
     assert "PASSED" in done.out
     assert "1 of 4 artifacts verified" in done.out
@@ -223,17 +227,23 @@ def test_without_json_people_get_a_table_and_the_next_command(door: Door, bundle
     ("given", "shown", "warned"), [("3", "3", False), ("0.005", "0.005", True), ("0.5", "0.5", False)]
 )
 def test_export_reads_the_budget_back_in_percentage_points(
-    door: Door, run: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, given: str, shown: str, warned: bool
+    run_cli: RunCli,
+    run: Path,
+    bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: str,
+    shown: str,
+    warned: bool,
 ):
     shortcut.install(bundle, monkeypatch.setattr)
-    done = door("export", run, "--int8", "--max-drop", given, "--out", "b", "--json")
+    done = run_cli("export", run, "--int8", "--max-drop", given, "--out", "b", "--json")
     assert f"may drop by {shown} percentage points" in done.err
     assert ("is not a fraction" in done.err) == warned
     assert {a["limits"]["max_drop_pp"] for a in done.json["artifacts"]} == {float(given)}
 
 
 def test_a_failed_budget_exits_1_with_everything_saved(
-    door: Door, run: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_cli: RunCli, run: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     shortcut.install(bundle, monkeypatch.setattr)
     graph = onnx.load(bundle / "model.fp32.onnx")
@@ -250,28 +260,30 @@ def test_a_failed_budget_exits_1_with_everything_saved(
             onnx.save(graph, to)
 
     monkeypatch.setattr(artifacts, "keep", keep)
-    done = door("export", run, "--int8", "--max-drop", "0", "--out", "b", "--json")
+    done = run_cli("export", run, "--int8", "--max-drop", "0", "--out", "b", "--json")
     assert done.code == 1
     assert done.json["passed"] is False
     assert "onnx-int8" in done.err
     assert "error:" not in done.err
     assert (tmp_path / "b" / "bundle.json").is_file()
     assert (tmp_path / "b" / "report.html").is_file()
-    assert door("predict", "b", bundle / "golden/images/00.png", "--json").code == 0
-    assert door("verify", "b", "--artifact", "onnx-fp32", "--json").code == 0
+    assert run_cli("predict", "b", bundle / "golden/images/00.png", "--json").code == 0
+    assert run_cli("verify", "b", "--artifact", "onnx-fp32", "--json").code == 0
 
 
-def test_a_failed_gate_exits_1(door: Door, bundle: Path, tmp_path: Path):
+def test_a_failed_gate_exits_1(run_cli: RunCli, bundle: Path, tmp_path: Path):
     """Another resize than the bundle's is what the first gate is there for."""
     shutil.copytree(bundle, tmp_path / "b")
     path = tmp_path / "b" / "bundle.json"
     path.write_text(path.read_text(encoding="utf-8").replace('"bicubic"', '"nearest"'), encoding="utf-8")
-    done = door("verify", "b", "--artifact", "onnx-fp32", "--json")
+    done = run_cli("verify", "b", "--artifact", "onnx-fp32", "--json")
     assert done.code == 1
     assert [g["gate"] for g in done.json["gates"] if not g["passed"]] == ["pixels"]
 
 
-def test_an_accuracy_comes_with_its_interval_and_says_what_chose(images: Path, tmp_path: Path, door: Door):
+def test_an_accuracy_comes_with_its_interval_and_says_what_chose(
+    images: Path, tmp_path: Path, run_cli: RunCli
+):
     """Without a test split the images that judge have also chosen."""
     data = tmp_path / "data"
     for name in ("acht 🎱", "zéro"):
@@ -281,12 +293,12 @@ def test_an_accuracy_comes_with_its_interval_and_says_what_chose(images: Path, t
             shutil.copy(file, folder)
     options = "--model mobilenet_v3_small --weights embedded --image-size 64 --strategy lp-ft --epochs 1"
     words = ["finetune", data, *options.split(), "--set", "train.workers=0"]
-    done = door(*words, "--out", tmp_path / "run")
+    done = run_cli(*words, "--out", tmp_path / "run")
     assert done.code == 0, done.err
     assert re.search(r"accuracy [01]\.\d{4}, 95 % interval \[0\.\d{4}, [01]\.\d{4}\], macro F1", done.out)
     assert "on the 12 images of val, which also chose what was kept" in done.out
     assert re.search(r"^kept (epoch 1 of 1|the solved head: none of 1 epochs)", done.err, re.MULTILINE)
-    record = door(*words, "--out", tmp_path / "run", "--resume", "--json").json
+    record = run_cli(*words, "--out", tmp_path / "run", "--resume", "--json").json
     low, high = record["metrics"]["accuracy_ci"]
     assert low < record["metrics"]["accuracy"] <= high
     assert record["metrics"]["chosen_on_same_images"] is True

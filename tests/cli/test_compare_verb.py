@@ -134,9 +134,11 @@ def test_the_folder_holds_record_page_and_picture(compared: Compared) -> None:
     assert compared.results[0]["pick"] in "".join(picture.itertext())
 
 
-def test_the_same_command_again_trains_and_times_nothing(copied: list[str], door: Callable[..., Any]) -> None:
+def test_the_same_command_again_trains_and_times_nothing(
+    copied: list[str], run_cli: Callable[..., Any]
+) -> None:
     timed = (Path(copied[-1]) / "timed" / "bench.json").read_bytes()
-    done = door(*copied)
+    done = run_cli(*copied)
     assert done.code == 1, done.err  # resnet18's trials failed
     assert re.findall(r"^trial \d of 4: (\S+)", done.err, re.M) == BAD  # what failed, and nothing else
     assert (Path(copied[-1]) / "timed" / "bench.json").read_bytes() == timed
@@ -148,9 +150,9 @@ def test_the_same_command_again_trains_and_times_nothing(copied: list[str], door
 
 
 def test_a_budget_that_nothing_keeps_ends_in_1_with_everything_saved(
-    copied: list[str], door: Callable[..., Any]
+    copied: list[str], run_cli: Callable[..., Any]
 ) -> None:
-    done = door(*copied, "--max-latency-ms", "0.0001", "--json")
+    done = run_cli(*copied, "--max-latency-ms", "0.0001", "--json")
     assert done.code == 1, done.err
     assert done.json["pick"] is None
     assert done.json["nearest"]
@@ -161,7 +163,7 @@ def test_a_budget_that_nothing_keeps_ends_in_1_with_everything_saved(
 
 
 def test_a_trial_left_behind_is_reported_and_resumed_when_asked(
-    images: Path, copied: list[str], door: Callable[..., Any]
+    images: Path, copied: list[str], run_cli: Callable[..., Any]
 ) -> None:
     out, grid = Path(copied[-1]), Grid(("mobilenet_v3_small",), ("head",))
     recipe = recipes.parse(recipes.load(out / "trials" / GOOD[0] / "recipe.yaml"))
@@ -172,31 +174,35 @@ def test_a_trial_left_behind_is_reported_and_resumed_when_asked(
     taken[2].release()  # as the system does when a process dies
     options = [*OPTIONS[2:], "--strategies", "head", "--study", "killed", "--out", str(out)]
     command = ["compare", str(images), "--models", "mobilenet_v3_small", *options]
-    done = door(*command)
+    done = run_cli(*command)
     assert done.code == 2
     assert f"{GOOD[0]} was left behind" in done.err
     assert "Add --resume" in done.err
-    done = door(*command, "--resume", "--json")
+    done = run_cli(*command, "--resume", "--json")
     assert done.code == 0, done.err
     assert done.json["pick"] == GOOD[0]
 
 
-def test_a_folder_of_something_else_is_refused(copied: list[str], door: Callable[..., Any]) -> None:
+def test_a_folder_of_something_else_is_refused(copied: list[str], run_cli: Callable[..., Any]) -> None:
     (Path(copied[-1]) / "thesis.tex").write_text("")
-    done = door(*copied)
+    done = run_cli(*copied)
     assert done.code == 2
     assert "thesis.tex" in done.err
 
 
-def test_other_settings_in_the_same_folder_are_refused(copied: list[str], door: Callable[..., Any]) -> None:
-    done = door(*copied, "--seed", "7")
+def test_other_settings_in_the_same_folder_are_refused(
+    copied: list[str], run_cli: Callable[..., Any]
+) -> None:
+    done = run_cli(*copied, "--seed", "7")
     assert done.code == 2
     assert "trained with seed = 0, and this asks for 7" in done.err
 
 
-def test_nothing_but_failures_ends_in_2_with_the_first_reason(images: Path, door: Callable[..., Any]) -> None:
+def test_nothing_but_failures_ends_in_2_with_the_first_reason(
+    images: Path, run_cli: Callable[..., Any]
+) -> None:
     models = ("--models", "resnet18,mobilenet_v3_small", "--weights", "absent.pth")
-    done = door("compare", images, *models, "--strategies", "full", "--out", "out")
+    done = run_cli("compare", images, *models, "--strategies", "full", "--out", "out")
     assert done.code == 2
     assert "no trial succeeded; the first, resnet18-full: " in done.err
     assert "absent.pth" in done.err
@@ -204,9 +210,9 @@ def test_nothing_but_failures_ends_in_2_with_the_first_reason(images: Path, door
 
 @pytest.mark.parametrize("name", ["bogus", "timm:bogus"])
 def test_a_name_of_no_model_is_refused_before_the_others_train(
-    images: Path, door: Callable[..., Any], tmp_path: Path, name: str
+    images: Path, run_cli: Callable[..., Any], tmp_path: Path, name: str
 ) -> None:
-    done = door(
+    done = run_cli(
         "compare", images, "--models", f"mobilenet_v3_small,{name}", "--strategies", "head", "--out", "out"
     )
     assert done.code == 2
@@ -227,8 +233,8 @@ def test_a_name_of_no_model_is_refused_before_the_others_train(
         (["--trials", "0"], "--trials 0"),
     ],
 )
-def test_bad_options_are_named(door: Callable[..., Any], options: list[str], said: str) -> None:
-    done = door("compare", "images", "--out", "out", *options)
+def test_bad_options_are_named(run_cli: Callable[..., Any], options: list[str], said: str) -> None:
+    done = run_cli("compare", "images", "--out", "out", *options)
     assert done.code == 2
     assert said in done.err
     assert "Traceback" not in done.err

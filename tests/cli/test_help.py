@@ -14,27 +14,27 @@ from edge_tl import __version__
 from edge_tl.cli import _options, main
 from edge_tl.host.recipe.schema import Recipe
 
-Door = Callable[..., Any]
+RunCli = Callable[..., Any]
 VERBS = "finetune import export report demo models compare verify predict devices bench slim".split()
 VERBS += ["recipes ls", "recipes show", "recipes copy", "recipes check"]
 
 
 @pytest.mark.parametrize("verb", ["", *VERBS])
-def test_help_has_words_and_no_types(door: Door, verb: str) -> None:
-    shown = door(*verb.split(), "-h")
+def test_help_has_words_and_no_types(run_cli: RunCli, verb: str) -> None:
+    shown = run_cli(*verb.split(), "-h")
     assert (shown.code, shown.err) == (0, "")
-    assert shown.out == door(*verb.split(), "--help").out
+    assert shown.out == run_cli(*verb.split(), "--help").out
     assert not re.search(r"<|list\[|INTEGER", shown.out)
     assert shown.out.startswith(f"Usage: edge-tl {verb}".rstrip())
 
 
 def test_the_version_and_completion(
-    door: Door, shell: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_cli: RunCli, shell: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The shell is the one that is named: a job of a scheduler has none above it to be found.
     monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
-    assert (door("--version").out, door("--version").code) == (f"edge-tl {__version__}\n", 0)
-    script = door("--show-completion", "bash")
+    assert (run_cli("--version").out, run_cli("--version").code) == (f"edge-tl {__version__}\n", 0)
+    script = run_cli("--show-completion", "bash")
     assert "_EDGE_TL_COMPLETE=complete_bash" in script.out
     words = {"_EDGE_TL_COMPLETE": "complete_bash", "COMP_WORDS": "edge-tl fin", "COMP_CWORD": "1"}
     assert shell(env=words).out.split() == ["finetune"]
@@ -57,8 +57,8 @@ def test_the_version_and_completion(
         ("compare", ["mobilenet_v2", "head,lp-ft"]),
     ],
 )
-def test_help_shows_what_is_not_given(door: Door, verb: str, defaults: list[str]) -> None:
-    text = " ".join(door(verb, "--help").out.split())
+def test_help_shows_what_is_not_given(run_cli: RunCli, verb: str, defaults: list[str]) -> None:
+    text = " ".join(run_cli(verb, "--help").out.split())
     for value in defaults:
         assert re.search(rf"\[default: \(?[^\]]*{re.escape(value)}", text), value
 

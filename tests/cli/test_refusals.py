@@ -1,4 +1,4 @@
-"""What the door refuses: exit code 2, one sentence that says what to do, no traceback; and how it is interrupted."""
+"""What the command line refuses, in one sentence that says what to do, with exit code 2; and how it is interrupted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from PIL import Image
 from edge_tl.device.bundle import read_bundle
 from edge_tl.host.models import zoo
 
-Door = Callable[..., Any]
+RunCli = Callable[..., Any]
 REPOSITORY = Path(__file__).parents[2]
 SMALL = ["--model", "mobilenet_v3_small", "--weights", "embedded", "--image-size", "64", "--strategy", "head"]
 
@@ -51,16 +51,20 @@ def folder(root: Path, digit: bytes, **classes: int) -> Path:
     return root
 
 
-def test_folders_that_are_no_data(door: Door, tmp_path: Path, digit: bytes):
-    refused(door("finetune", "absent", *SMALL, "--json"), "no such folder", "absent")
+def test_folders_that_are_no_data(run_cli: RunCli, tmp_path: Path, digit: bytes):
+    refused(run_cli("finetune", "absent", *SMALL, "--json"), "no such folder", "absent")
     refused(
-        door("finetune", folder(tmp_path / "one", digit, only=4), *SMALL), "two classes or more", "'only'"
+        run_cli("finetune", folder(tmp_path / "one", digit, only=4), *SMALL), "two classes or more", "'only'"
     )
-    refused(door("finetune", folder(tmp_path / "empty", digit, a=4, hollow=0), *SMALL), "'hollow' is empty")
-    refused(door("finetune", folder(tmp_path / "few", digit, a=4, lonely=1), *SMALL), "'lonely' has 1 usable")
+    refused(
+        run_cli("finetune", folder(tmp_path / "empty", digit, a=4, hollow=0), *SMALL), "'hollow' is empty"
+    )
+    refused(
+        run_cli("finetune", folder(tmp_path / "few", digit, a=4, lonely=1), *SMALL), "'lonely' has 1 usable"
+    )
     (tmp_path / "file.txt").write_text("")
-    refused(door("finetune", "file.txt", *SMALL), "not a data set", "file.txt")
-    refused(door("finetune", "own-folder", *SMALL), "no data.path")
+    refused(run_cli("finetune", "file.txt", *SMALL), "not a data set", "file.txt")
+    refused(run_cli("finetune", "own-folder", *SMALL), "no data.path")
     assert not (tmp_path / "runs").exists()
 
 
@@ -75,15 +79,17 @@ def test_folders_that_are_no_data(door: Door, tmp_path: Path, digit: bytes):
     ],
 )
 @pytest.mark.parametrize("verb", [["finetune"], ["recipes", "check"]])
-def test_recipes_that_are_wrong(door: Door, tmp_path: Path, text: str, words: list[str], verb: list[str]):
+def test_recipes_that_are_wrong(
+    run_cli: RunCli, tmp_path: Path, text: str, words: list[str], verb: list[str]
+):
     (tmp_path / "my.yaml").write_text(text)
-    refused(door(*verb, "my.yaml", "--json"), "my.yaml", *words)
+    refused(run_cli(*verb, "my.yaml", "--json"), "my.yaml", *words)
 
 
 @pytest.mark.parametrize("text", ["model: mobilenet_v2", "model:", "train: fast"])
-def test_an_option_for_a_section_that_is_no_mapping(door: Door, tmp_path: Path, text: str):
+def test_an_option_for_a_section_that_is_no_mapping(run_cli: RunCli, tmp_path: Path, text: str):
     (tmp_path / "my.yaml").write_text(text)
-    refused(door("finetune", "my.yaml", *SMALL, "--strategy", "head"))
+    refused(run_cli("finetune", "my.yaml", *SMALL, "--strategy", "head"))
 
 
 @pytest.mark.parametrize(
@@ -101,42 +107,44 @@ def test_an_option_for_a_section_that_is_no_mapping(door: Door, tmp_path: Path, 
         (["--strategy", "lpft"], ["--strategy=lpft", "lp-ft"]),
     ],
 )
-def test_options_that_cannot_be(door: Door, images: Path, options: list[str], words: list[str]):
-    refused(door("finetune", images, *SMALL, *options, "--json"), *words)
+def test_options_that_cannot_be(run_cli: RunCli, images: Path, options: list[str], words: list[str]):
+    refused(run_cli("finetune", images, *SMALL, *options, "--json"), *words)
 
 
-def test_weights_of_another_model(door: Door, images: Path, tmp_path: Path):
+def test_weights_of_another_model(run_cli: RunCli, images: Path, tmp_path: Path):
     state = zoo.build("mobilenet_v3_small", 3).state_dict()
     safetensors.torch.save_file(state, tmp_path / "w.safetensors")
     options = ["--model", "efficientnet_b0", "--weights", "w.safetensors"]
-    refused(door("finetune", images, *options), "It fits --model mobilenet_v3_small")
+    refused(run_cli("finetune", images, *options), "It fits --model mobilenet_v3_small")
 
 
 @pytest.mark.parametrize(
     "name", ["model.int8.onnx", "model.fp32.bin", "golden/pixels.npz", "golden/images/00.png"]
 )
-def test_a_bundle_with_a_flipped_byte_or_a_missing_file(door: Door, bundle: Path, tmp_path: Path, name: str):
+def test_a_bundle_with_a_flipped_byte_or_a_missing_file(
+    run_cli: RunCli, bundle: Path, tmp_path: Path, name: str
+):
     shutil.copytree(bundle, tmp_path / "b")
     path = tmp_path / "b" / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     for verb in (["verify"], ["bench"], ["predict", bundle / "golden/images/00.png"]):
-        refused(door(verb[0], "b", *verb[1:], "--json"), "damaged file", name)
+        refused(run_cli(verb[0], "b", *verb[1:], "--json"), "damaged file", name)
     path.unlink()
-    refused(door("verify", "b", "--json"), "missing file", name)
+    refused(run_cli("verify", "b", "--json"), "missing file", name)
 
 
-def test_a_stopped_run_says_the_command_that_goes_on(door: Door, run: Path, tmp_path: Path):
+def test_a_stopped_run_says_the_command_that_goes_on(run_cli: RunCli, run: Path, tmp_path: Path):
     shutil.copytree(run, tmp_path / "stopped")
     (tmp_path / "stopped" / "run.json").unlink()
-    refused(door("export", "stopped"), "not a finished run", "edge-tl finetune stopped --resume")
+    refused(run_cli("export", "stopped"), "not a finished run", "edge-tl finetune stopped --resume")
 
 
-def test_a_result_is_not_saved_over_a_file_of_somebody_elses(door: Door, tmp_path: Path):
+def test_a_result_is_not_saved_over_a_file_of_somebody_elses(run_cli: RunCli, tmp_path: Path):
     (tmp_path / "thesis.tex").write_text("years")
     for words in (["verify", "b"], ["devices"], ["bench", "b"]):  # before anything is read
-        refused(door(*words, "--out", "thesis.tex"), "--out thesis.tex", "did not write")
+        refused(run_cli(*words, "--out", "thesis.tex"), "--out thesis.tex", "did not write")
     assert (tmp_path / "thesis.tex").read_text() == "years"
 
 
@@ -144,45 +152,47 @@ def test_a_result_is_not_saved_over_a_file_of_somebody_elses(door: Door, tmp_pat
     ("name", "content"),
     [("package.json", '{"name": "shop", "version": "1.0.0"}'), ("__init__.py", ""), ("broken.json", "{")],
 )
-def test_nor_over_json_that_edge_tl_did_not_write(door: Door, tmp_path: Path, name: str, content: str):
+def test_nor_over_json_that_edge_tl_did_not_write(run_cli: RunCli, tmp_path: Path, name: str, content: str):
     (tmp_path / name).write_text(content)
     for words in (["verify", "b"], ["devices"], ["bench", "b"]):
-        refused(door(*words, "--out", name), f"--out {name}", "did not write")
+        refused(run_cli(*words, "--out", name), f"--out {name}", "did not write")
     (tmp_path / "out").mkdir()
     (tmp_path / name).rename(tmp_path / "out" / "shed.json")
-    refused(door("devices", "--on", "shed", "--ssh", "false", "--out", "out"), "shed.json", "did not write")
+    refused(
+        run_cli("devices", "--on", "shed", "--ssh", "false", "--out", "out"), "shed.json", "did not write"
+    )
     assert (tmp_path / "out" / "shed.json").read_text() == content
 
 
 @pytest.mark.parametrize("name", ["logo.svg", "photo.png"])
-def test_nor_a_plot_over_somebody_elses_drawing(door: Door, tmp_path: Path, name: str):
+def test_nor_a_plot_over_somebody_elses_drawing(run_cli: RunCli, tmp_path: Path, name: str):
     if name.endswith("png"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     else:
         (tmp_path / name).write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     content = (tmp_path / name).read_bytes()
-    refused(door("bench", "--compare", "r.json", "--plot", name), f"--plot {name}", "did not write")
+    refused(run_cli("bench", "--compare", "r.json", "--plot", name), f"--plot {name}", "did not write")
     assert (tmp_path / name).read_bytes() == content
 
 
-def test_a_result_of_the_same_verb_is_replaced(door: Door, tmp_path: Path):
+def test_a_result_of_the_same_verb_is_replaced(run_cli: RunCli, tmp_path: Path):
     for _ in range(2):
-        assert door("devices", "--out", "d.json").code == 0
+        assert run_cli("devices", "--out", "d.json").code == 0
     assert "runtimes" in json.loads((tmp_path / "d.json").read_text())
 
 
-def test_a_text_file_given_as_an_image(door: Door, bundle: Path, tmp_path: Path):
+def test_a_text_file_given_as_an_image(run_cli: RunCli, bundle: Path, tmp_path: Path):
     (tmp_path / "note.png").write_text("I am a text")
-    refused(door("predict", bundle, "note.png", "--json"), "not a usable image", "note.png")
-    refused(door("predict", bundle, "absent.png", "--json"), "no such file", "absent.png")
+    refused(run_cli("predict", bundle, "note.png", "--json"), "not a usable image", "note.png")
+    refused(run_cli("predict", bundle, "absent.png", "--json"), "no such file", "absent.png")
 
 
 def test_one_bad_image_among_good_ones_is_named_and_the_others_are_answered(
-    door: Door, bundle: Path, tmp_path: Path
+    run_cli: RunCli, bundle: Path, tmp_path: Path
 ):
     (tmp_path / "note.png").write_text("I am a text")
     good = sorted((bundle / "golden/images").iterdir())[:2]
-    done = door("predict", bundle, good[0], "note.png", "absent.png", good[1], "--json")
+    done = run_cli("predict", bundle, good[0], "note.png", "absent.png", good[1], "--json")
     assert done.code == 2
     assert set(done.json) == {"artifact", "device", "results", "failed"}
     assert [row["image"] for row in done.json["results"]] == list(map(str, good))
@@ -192,42 +202,42 @@ def test_one_bad_image_among_good_ones_is_named_and_the_others_are_answered(
     assert [name in line for name, line in zip(("note.png", "absent.png"), said, strict=True)] == [True, True]
 
 
-def test_every_bad_image_is_named_where_none_is_good(door: Door, bundle: Path, tmp_path: Path):
+def test_every_bad_image_is_named_where_none_is_good(run_cli: RunCli, bundle: Path, tmp_path: Path):
     for name in ("one.png", "two.png"):
         (tmp_path / name).write_text("I am a text")
-    done = door("predict", bundle, "one.png", "two.png")
+    done = run_cli("predict", bundle, "one.png", "two.png")
     assert (done.code, done.out) == (2, "")
     assert [line.count("not a usable image") for line in done.err.splitlines()] == [1, 1]
     assert "two.png" in done.err
 
 
-def test_folders_that_are_no_bundle_and_no_run(door: Door, run: Path, bundle: Path, tmp_path: Path):
-    refused(door("verify", run), "not a bundle")
-    refused(door("verify", "absent"), "no such bundle")
+def test_folders_that_are_no_bundle_and_no_run(run_cli: RunCli, run: Path, bundle: Path, tmp_path: Path):
+    refused(run_cli("verify", run), "not a bundle")
+    refused(run_cli("verify", "absent"), "no such bundle")
     refused(
-        door("verify", bundle / "bundle.json"),
+        run_cli("verify", bundle / "bundle.json"),
         f"no such bundle: {bundle}/bundle.json",
         f"its folder: {bundle}.",
     )
-    refused(door("report", "absent"), "no such run or bundle")
-    refused(door("export", bundle), "not a finished run")
-    refused(door("export", "absent"), "no such run")
-    refused(door("report", tmp_path), "not a finished run")
+    refused(run_cli("report", "absent"), "no such run or bundle")
+    refused(run_cli("export", bundle), "not a finished run")
+    refused(run_cli("export", "absent"), "no such run")
+    refused(run_cli("report", tmp_path), "not a finished run")
     refused(
-        door("predict", bundle, bundle / "golden/images/00.png", "--artifact", "onnx-int4"), "'onnx-int4'"
+        run_cli("predict", bundle, bundle / "golden/images/00.png", "--artifact", "onnx-int4"), "'onnx-int4'"
     )
-    refused(door("verify", bundle, "--device", "TPU"), "TPU", "CPU")
-    refused(door("verify", bundle, "--data", tmp_path), "classes of the bundle")
+    refused(run_cli("verify", bundle, "--device", "TPU"), "TPU", "CPU")
+    refused(run_cli("verify", bundle, "--data", tmp_path), "classes of the bundle")
     shutil.copytree(run, tmp_path / "r")
     (tmp_path / "r" / "run.json").write_text('{"schema_version": 1, "kind": "run"}')
-    refused(door("export", "r"), "run.json")
+    refused(run_cli("export", "r"), "run.json")
 
 
 @pytest.mark.parametrize(
     "arguments", [["fintune", "x"], ["finetune"], ["verify", "b", "--bogus"], ["--bogus"]]
 )
-def test_usage_errors_exit_2_without_a_traceback(door: Door, arguments: list[str]):
-    done = door(*arguments)
+def test_usage_errors_exit_2_without_a_traceback(run_cli: RunCli, arguments: list[str]):
+    done = run_cli(*arguments)
     assert (done.code, done.out) == (2, "")
     assert "Traceback" not in done.err
     assert done.err.startswith("error: ")
@@ -242,8 +252,8 @@ def test_usage_errors_exit_2_without_a_traceback(door: Door, arguments: list[str
         (["finetune", "photos", "--image-size", "big"], "--image-size big: "),
     ],
 )
-def test_a_value_that_cannot_be_is_shown_with_its_option(door: Door, arguments: list[str], said: str):
-    done = door(*arguments)
+def test_a_value_that_cannot_be_is_shown_with_its_option(run_cli: RunCli, arguments: list[str], said: str):
+    done = run_cli(*arguments)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"error: {said}")
     assert f"edge-tl {arguments[0]} --help" in done.err
@@ -264,14 +274,14 @@ def test_an_interrupt_before_the_door_is_open_is_one_too():
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-def test_debug_shows_the_traceback(door: Door):
-    done = door("verify", "absent", "--debug")
+def test_debug_shows_the_traceback(run_cli: RunCli):
+    done = run_cli("verify", "absent", "--debug")
     assert done.code == 2
     assert "Traceback (most recent call last)" in done.err
     assert done.err.splitlines()[-1].startswith("error: no such bundle")
 
 
-def test_a_name_that_is_no_utf8_is_refused_or_works(shell: Door, tmp_path: Path, digit: bytes):
+def test_a_name_that_is_no_utf8_is_refused_or_works(shell: RunCli, tmp_path: Path, digit: bytes):
     """As an archive from an older Windows leaves it."""
     root = folder(tmp_path / "data", digit, a=4, b=4)
     try:
@@ -282,7 +292,7 @@ def test_a_name_that_is_no_utf8_is_refused_or_works(shell: Door, tmp_path: Path,
     assert done.code == 0 or "unexpected" not in done.err, done.err
 
 
-def test_labels_reach_a_pipe_that_is_not_utf8(shell: Door, bundle: Path):
+def test_labels_reach_a_pipe_that_is_not_utf8(shell: RunCli, bundle: Path):
     """As `> result.json` is on Windows."""
     image = bundle / "golden/images/00.png"
     done = shell("predict", bundle, image, "--json", env={"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})
@@ -314,8 +324,8 @@ def test_on_a_device_a_fleet_needs_more_and_says_that_it_is_the_fleet(tmp_path: 
     assert done.stderr.startswith("error: yaml, which --on needs, is not installed."), done.stderr
 
 
-def test_a_misspelt_model_is_found_before_a_file_is_read(door: Door, images: Path):
-    done = door("finetune", images, "--model", "mobilenetv2", "--out", "r")
+def test_a_misspelt_model_is_found_before_a_file_is_read(run_cli: RunCli, images: Path):
+    done = run_cli("finetune", images, "--model", "mobilenetv2", "--out", "r")
     assert (done.code, done.out) == (2, "")
     assert (
         done.err
@@ -325,7 +335,7 @@ def test_a_misspelt_model_is_found_before_a_file_is_read(door: Door, images: Pat
 
 @pytest.mark.parametrize("missing", ["openvino", "onnxruntime"])
 def test_a_missing_runtime_at_the_desk_is_named_too(
-    missing: str, door: Door, run: Path, monkeypatch: pytest.MonkeyPatch
+    missing: str, run_cli: RunCli, run: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from edge_tl.host.export import pipeline
 
@@ -333,12 +343,12 @@ def test_a_missing_runtime_at_the_desk_is_named_too(
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
     monkeypatch.setattr(pipeline, "write_artifacts", fail)  # both export and quantize import it late
-    refused(door("export", run, "--out", "b"), missing, "pip install")
+    refused(run_cli("export", run, "--out", "b"), missing, "pip install")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_finetune_exits_130_leaves_no_run_and_goes_on(
-    shell: Door, number: signal.Signals, images: Path, tmp_path: Path
+    shell: RunCli, number: signal.Signals, images: Path, tmp_path: Path
 ):
     options = ["--model", "mobilenet_v3_small", "--weights", "embedded", "--image-size", "320"]
     options += ["--strategy", "head"]

@@ -1,4 +1,4 @@
-"""`--on` at the door: what is forwarded, what is refused, and what a person watches and reads."""
+"""`--on` on the command line: what is forwarded, what is refused, and what a person watches and reads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edge_tl.cli import _remote
 from edge_tl.device.errors import BadInput
 from edge_tl.host.remote.upload import Tree
 
-Door = Callable[..., Any]
+RunCli = Callable[..., Any]
 
 
 class Kind(enum.Enum):
@@ -84,9 +84,9 @@ def test_what_was_typed_is_forwarded_and_nothing_else(tmp_path: Path):
         (["bench", "absent", "--on", "x"], "no such bundle"),
     ],
 )
-def test_bad_usage_is_refused_before_anything_is_sent(door: Door, words: list[str], expected: str):
+def test_bad_usage_is_refused_before_anything_is_sent(run_cli: RunCli, words: list[str], expected: str):
     Path("file").write_text("")
-    done = door(*words)
+    done = run_cli(*words)
     assert done.code == 2, done
     assert done.out == ""
     [line] = done.err.splitlines()
@@ -99,8 +99,8 @@ RAN = {"device": "CPU", "precision": "fp32", "threads": 4}
 MS = {"p50": 1.234, "p90": 2.0, "p99": None, "n": 100}
 
 
-def test_where_no_result_came_home_no_folder_is_left(door: Door):
-    done = door("devices", "--on", "shed", "--ssh", "false", "--out", "home/of/results", "--json")
+def test_where_no_result_came_home_no_folder_is_left(run_cli: RunCli):
+    done = run_cli("devices", "--on", "shed", "--ssh", "false", "--out", "home/of/results", "--json")
     assert (done.code, [entry["status"] for entry in done.json["devices"]]) == (1, ["error"])
     assert not Path("home").exists()
 

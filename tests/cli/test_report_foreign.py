@@ -34,12 +34,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=str,
 )
 def test_a_record_that_no_report_can_be_made_of(
-    door: Callable[..., Any], tiny: Path, tmp_path: Path, change: dict[str, Any]
+    run_cli: Callable[..., Any], tiny: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     record = json.loads((tiny / "bundle.json").read_text("utf-8"))
     write_record(tiny, record | change)
     try:
-        done = door("report", tiny, "--out", tmp_path / "out")
+        done = run_cli("report", tiny, "--out", tmp_path / "out")
     finally:
         (tiny / "report.json").unlink(missing_ok=True)
         write_record(tiny, record)
@@ -84,11 +84,11 @@ RUN: dict[str, Any] = {
     ids=ascii,
 )
 def test_a_run_that_no_report_can_be_made_of(
-    door: Callable[..., Any], tmp_path: Path, change: dict[str, Any]
+    run_cli: Callable[..., Any], tmp_path: Path, change: dict[str, Any]
 ) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "run.json").write_text(json.dumps(RUN | change))
-    done = door("report", "r", "--out", "out")
+    done = run_cli("report", "r", "--out", "out")
     assert done.code in (0, 2), done.err
     assert "unexpected" not in done.err
     assert "Traceback" not in done.err
@@ -96,23 +96,23 @@ def test_a_run_that_no_report_can_be_made_of(
 
 @pytest.mark.parametrize("name", ["report.html", "report.md"])
 def test_a_persons_own_report_is_not_written_over(
-    door: Callable[..., Any], tiny: Path, tmp_path: Path, name: str
+    run_cli: Callable[..., Any], tiny: Path, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("# mine")
-    done = door("report", tiny, "--out", tmp_path / "out")
+    done = run_cli("report", tiny, "--out", tmp_path / "out")
     assert done.code == 2
     assert f"{name} is there, and nothing says that edge-tl made it" in done.err
     assert [(path.name, path.read_text()) for path in (tmp_path / "out").iterdir()] == [(name, "# mine")]
 
 
 def test_a_report_replaces_an_older_one_and_stays_beside_other_files(
-    door: Callable[..., Any], tiny: Path, tmp_path: Path
+    run_cli: Callable[..., Any], tiny: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
     for _ in range(2):
-        assert door("report", tiny, "--out", tmp_path / "out").code == 0
+        assert run_cli("report", tiny, "--out", tmp_path / "out").code == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "notes.txt",
         "report.html",
@@ -120,8 +120,8 @@ def test_a_report_replaces_an_older_one_and_stays_beside_other_files(
     ]
 
 
-def test_a_report_out_that_is_a_file(door: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
+def test_a_report_out_that_is_a_file(run_cli: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
-    done = door("report", tiny, "--out", tmp_path / "out")
+    done = run_cli("report", tiny, "--out", tmp_path / "out")
     assert done.code == 2
     assert "a file is there. Choose a folder" in done.err

@@ -60,18 +60,18 @@ def test_the_factory_that_was_typed_is_started(foreign: Path):
 
 
 def test_a_factory_exported_in_a_shell_is_not_typed(
-    foreign: Path, door: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    foreign: Path, run_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ):
     assert cli.FACTORY_VARIABLE == factories.VARIABLE
     monkeypatch.setenv(factories.VARIABLE, "factory:evil_here:run")
-    done = door("export", foreign)
+    done = run_cli("export", foreign)
     assert done.code == 2
     assert "code that a file may not start" in done.err
     assert not Path("ran").exists()
 
 
-def test_export_asks_for_the_factory_again(foreign: Path, door: Callable[..., Any]):
-    done = door("export", foreign, "--out", "bundle")
+def test_export_asks_for_the_factory_again(foreign: Path, run_cli: Callable[..., Any]):
+    done = run_cli("export", foreign, "--out", "bundle")
     assert done.code == 2
     assert "--factory evil_here:run" in done.err
     assert not Path("ran").exists()

@@ -34,7 +34,7 @@ from edge_tl.host.training import resume
 
 SMALL = "mobilenet_v3_small"
 SHARED = Path(__file__).parents[4] / "shared"
-Door = Callable[..., Any]
+RunCli = Callable[..., Any]
 Write = Callable[[str], str]
 
 POOLED = f"""
@@ -675,12 +675,12 @@ def test_finetune_takes_no_factory(linear: tuple[str, Path]):
 
 
 def test_the_verb_prints_the_object_of_finetune(
-    door: Door, finetuned: dict[str, Any], whole: Path, images: Path, tmp_path: Path
+    run_cli: RunCli, finetuned: dict[str, Any], whole: Path, images: Path, tmp_path: Path
 ):
     options = ["--data", images, "--model", SMALL, "--image-size", 64, "--seed", 3, "--out", "r"]
     sets = ["model.interpolation=bicubic", "model.mean=[0.4, 0.5, 0.6]", "model.std=[0.1, 0.2, 0.3]"]
     words = [word for value in sets for word in ("--set", value)]
-    done = door("import", whole, *options, *words, "--json")
+    done = run_cli("import", whole, *options, *words, "--json")
     assert done.code == 0, done.err
     assert set(done.json) == set(finetuned)
     assert set(done.json["metrics"]) == set(finetuned["metrics"])
@@ -694,21 +694,21 @@ def test_the_verb_prints_the_object_of_finetune(
     assert record["provenance"]["recipe"]["model"]["weights"] == str(whole)
 
 
-def test_the_verb_without_json_prints_the_figures(door: Door, whole: Path, images: Path, tmp_path: Path):
+def test_the_verb_without_json_prints_the_figures(run_cli: RunCli, whole: Path, images: Path, tmp_path: Path):
     options = ["--model", SMALL, "--image-size", 64, "--set", "model.interpolation=bicubic"]
-    done = door("import", whole, "--data", images, *options)
+    done = run_cli("import", whole, "--data", images, *options)
     assert done.code == 0, done.err
     figures = checkpoint.read(tmp_path / "runs" / "whole")["metrics"]
     assert f"accuracy {figures['accuracy']:.4f}" in done.out
     assert "on the 18 images of test" in done.out
-    reported = door("report", "runs/whole", "--json")
+    reported = run_cli("report", "runs/whole", "--json")
     assert reported.code == 0, reported.err
     assert "whole" in Path(reported.json["markdown"]).read_text(encoding="utf-8")
 
 
-def test_the_verb_takes_a_factory(door: Door, linear: tuple[str, Path], images: Path, tmp_path: Path):
+def test_the_verb_takes_a_factory(run_cli: RunCli, linear: tuple[str, Path], images: Path, tmp_path: Path):
     name, path = linear
-    done = door("import", path, "--data", images, "--factory", name.removeprefix("factory:"), "--json")
+    done = run_cli("import", path, "--data", images, "--factory", name.removeprefix("factory:"), "--json")
     assert done.code == 0, done.err
     assert done.json["model"] == name
     assert checkpoint.read(tmp_path / "runs/linear")["preprocess"]["crop"] == [224, 224]
@@ -716,9 +716,9 @@ def test_the_verb_takes_a_factory(door: Door, linear: tuple[str, Path], images: 
 
 @pytest.mark.parametrize("options", [[], ["--model", SMALL, "--factory", "nets:model"]])
 def test_the_architecture_is_asked_for_once(
-    options: list[str], door: Door, whole: Path, images: Path, tmp_path: Path
+    options: list[str], run_cli: RunCli, whole: Path, images: Path, tmp_path: Path
 ):
-    done = door("import", whole, "--data", images, *options, "--json")
+    done = run_cli("import", whole, "--data", images, *options, "--json")
     assert (done.code, done.out) == (2, "")
     assert (
         done.err
@@ -738,9 +738,9 @@ def test_the_architecture_is_asked_for_once(
     ],
 )
 def test_the_verb_refuses_in_one_sentence(
-    options: list[str], words: str, door: Door, whole: Path, images: Path, tmp_path: Path
+    options: list[str], words: str, run_cli: RunCli, whole: Path, images: Path, tmp_path: Path
 ):
-    done = door("import", whole, "--data", images, *options, "--json")
+    done = run_cli("import", whole, "--data", images, *options, "--json")
     assert (done.code, done.out) == (2, "")
     last = done.err.splitlines()[-1]
     assert last.startswith("error: ")

@@ -14,19 +14,19 @@ from edge_tl.host.recipe import load as recipes
 from edge_tl.host.recipe.effective import effective
 from edge_tl.host.training import strategy
 
-Door = Callable[..., Any]
+RunCli = Callable[..., Any]
 
 
 @pytest.mark.parametrize("name", [path.stem for path in builtin.recipes()])
-def test_nothing_is_none_and_the_next_command_is_one(door: Door, name: str) -> None:
-    done = door("recipes", "check", name)
+def test_nothing_is_none_and_the_next_command_is_one(run_cli: RunCli, name: str) -> None:
+    done = run_cli("recipes", "check", name)
     assert done.code == 0
     assert "None" not in done.out
     command = done.err.splitlines()[-1].removeprefix("next: ")
     words = shlex.split(command)[1:]
     if name != "demo":  # it would run
         Path("FOLDER").mkdir()
-        tried = door(*words)
+        tried = run_cli(*words)
         assert "FOLDER" in tried.err  # an empty folder is the only fault: the recipe was found and read
         assert "no such recipe" not in tried.err
 

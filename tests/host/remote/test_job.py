@@ -101,7 +101,7 @@ def test_a_labelled_folder_goes_along(device: Maker, tiny: Path, pictures: Path)
     assert Path(entry["result"]["data"]["folder"]).name == pictures.name
 
 
-def test_a_failed_gate_is_a_result_that_comes_home(device: Maker, targets: Write, tiny: Path, door: Any):
+def test_a_failed_gate_is_a_result_that_comes_home(device: Maker, targets: Write, tiny: Path, run_cli: Any):
     stored = tiny / bundles.GOLDEN_PIXELS
     with np.load(stored) as file:
         pixels = file["pixels"]
@@ -113,7 +113,7 @@ def test_a_failed_gate_is_a_result_that_comes_home(device: Maker, targets: Write
     shed = device("shed")
     file = targets(shed)
     options = ["--artifact", "onnx-fp32", "--ssh", shed.ssh, "--out", "home"]
-    done = door("verify", tiny, "--targets", file, *options)
+    done = run_cli("verify", tiny, "--targets", file, *options)
     assert done.code == 1
     assert "FAILED a gate" in done.out
     assert "pixels" in done.out

@@ -82,7 +82,7 @@ def test_three_devices_one_drops_its_connection_and_one_has_a_full_disk(
     full: Maker,
     targets: Write,
     tiny: Path,
-    door: Callable[..., Any],
+    run_cli: Callable[..., Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -99,7 +99,7 @@ def test_three_devices_one_drops_its_connection_and_one_has_a_full_disk(
 
     monkeypatch.setattr(_remote, "Lines", Drops)
     monkeypatch.setenv("EDGE_TL_SSH", shed.ssh)
-    done = door("bench", tiny, *SHORT, "--targets", targets(shed, barn, loft), "--out", "home", "--json")
+    done = run_cli("bench", tiny, *SHORT, "--targets", targets(shed, barn, loft), "--out", "home", "--json")
     assert done.code == 1, done
     assert dropped
     assert sorted(path.name for path in Path("home").iterdir()) == ["barn.json", "shed.json"]

@@ -18,7 +18,7 @@ from edge_tl.host.recipe import load
 from edge_tl.host.runs import checkpoint, output_folder
 from edge_tl.host.training import resume
 
-Door = Callable[..., Any]
+RunCli = Callable[..., Any]
 
 
 def asked(run: Path, **train: Any) -> load.Recipe:
@@ -93,15 +93,15 @@ def test_paths_that_are_the_same_folder_are_no_difference() -> None:
     assert output_folder.differences(there, {"data": {"path": "others"}}) != []
 
 
-def test_the_verbs_keep_a_finished_run(door: Door, run: Path, images: Path, tmp_path: Path) -> None:
+def test_the_verbs_keep_a_finished_run(run_cli: RunCli, run: Path, images: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "mine")
     before = (tmp_path / "mine" / "run.json").read_bytes()
     for words in (["finetune", "mine"], ["finetune", "mine", "--seed", "3"]):
-        done = door(*words)
+        done = run_cli(*words)
         assert (done.code, done.out) == (2, "")
         assert "--overwrite" in done.err
     weights = tmp_path / "mine" / "model.safetensors"
-    done = door(
+    done = run_cli(
         "import", weights, "--data", images, "--model", "mobilenet_v3_small", "--out", tmp_path / "mine"
     )
     assert done.code == 2

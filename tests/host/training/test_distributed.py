@@ -1,6 +1,6 @@
 """Real processes: two that share one training, started by the launchers people use, and one that is killed.
 
-Every test starts processes of its own; the door and the files are all that is looked at.
+Every test starts processes of its own; the command line and the files are all that is looked at.
 """
 
 from __future__ import annotations

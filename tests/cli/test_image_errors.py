@@ -18,7 +18,7 @@ from edge_tl.device.images.decode import ALIKE, format_anywhere
 from tests.conftest import OPTIONS, Done
 from tests.device.conftest import build
 
-Door = Callable[..., Done]
+RunCli = Callable[..., Done]
 LIMIT, LARGE = 10_000, 12_000
 """What stands for Pillow's 89 million pixels, and for a photograph of 108 million."""
 
@@ -55,9 +55,9 @@ def limited(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_finetune_uses_damaged_metadata_says_what_it_assumed_and_names_what_is_too_large(
-    photos: Path, door: Door
+    photos: Path, run_cli: RunCli
 ):
-    done = door("finetune", photos, *OPTIONS, "--out", "run", "--json")
+    done = run_cli("finetune", photos, *OPTIONS, "--out", "run", "--json")
     assert done.code == 0, done.err
     (left_out,) = done.json["skipped"]
     assert left_out["path"].endswith("large.png")
@@ -67,14 +67,14 @@ def test_finetune_uses_damaged_metadata_says_what_it_assumed_and_names_what_is_t
     )
     assert f"{grey.UNIT}: 1 image, cat/float.tif" in done.err
     assert f"{ALIKE}: 1 image, cat/black.png" in done.err
-    again = door("finetune", photos, *OPTIONS, "--out", "run2", "--json", "--max-pixels", LARGE)
+    again = run_cli("finetune", photos, *OPTIONS, "--out", "run2", "--json", "--max-pixels", LARGE)
     assert again.json["skipped"] == []
     assert again.json["features_computed"] == 1  # what was beyond the limit; the others are kept beside it
     assert Image.MAX_IMAGE_PIXELS == LIMIT
 
 
 def test_a_file_that_cannot_be_read_now_ends_the_verb_and_is_read_the_next_time(
-    photos: Path, door: Door, monkeypatch: pytest.MonkeyPatch
+    photos: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ):
     real = reading._file
 
@@ -85,50 +85,52 @@ def test_a_file_that_cannot_be_read_now_ends_the_verb_and_is_read_the_next_time(
 
     with monkeypatch.context() as patch:
         patch.setattr(reading, "_file", failing)
-        done = door("finetune", photos, *OPTIONS, "--out", "run", "--max-pixels", LARGE)
+        done = run_cli("finetune", photos, *OPTIONS, "--out", "run", "--max-pixels", LARGE)
     assert done.code == 2
     assert "float.tif: Too many open files. Allow more open files (ulimit -n)" in done.err
-    done = door("finetune", photos, *OPTIONS, "--out", "run", "--max-pixels", LARGE, "--json")
+    done = run_cli("finetune", photos, *OPTIONS, "--out", "run", "--max-pixels", LARGE, "--json")
     assert done.code == 0, done.err
     assert done.json["skipped"] == []
 
 
-def test_verify_and_predict_take_the_limit_from_who_asks(photos: Path, door: Door, tmp_path: Path):
+def test_verify_and_predict_take_the_limit_from_who_asks(photos: Path, run_cli: RunCli, tmp_path: Path):
     build(bundle := tmp_path / "bundle")
-    done = door("verify", bundle, "--data", photos, "--artifact", "onnx-fp32", "--json")
+    done = run_cli("verify", bundle, "--data", photos, "--artifact", "onnx-fp32", "--json")
     (left_out,) = done.json["data"]["skipped"]
     assert left_out["path"].endswith("large.png")
     assert any(ALIKE in warning and "black.png" in warning for warning in done.json["warnings"])
     assert f"warning: {grey.UNIT}: 1 image" in done.err
-    raised = door(
+    raised = run_cli(
         "verify", bundle, "--data", photos, "--artifact", "onnx-fp32", "--max-pixels", LARGE, "--json"
     )
     assert raised.json["data"]["skipped"] == []
     large = photos / "cat" / "large.png"
-    assert door("predict", bundle, large).code == 2
-    done = door("predict", bundle, large, photos / "cat" / "black.png", "--max-pixels", LARGE)
+    assert run_cli("predict", bundle, large).code == 2
+    done = run_cli("predict", bundle, large, photos / "cat" / "black.png", "--max-pixels", LARGE)
     assert done.code == 0
     assert f"warning: {ALIKE}: 1 image" in done.err
 
 
 @pytest.mark.slow
-def test_import_and_export_read_what_the_run_read(photos: Path, door: Door, tmp_path: Path):
+def test_import_and_export_read_what_the_run_read(photos: Path, run_cli: RunCli, tmp_path: Path):
     sets = ["--set", "data.test=0.9", "--set", "export.golden_images=64"]
-    made = door("finetune", photos, *OPTIONS, *sets, "--out", "run", "--max-pixels", LARGE, "--json")
+    made = run_cli("finetune", photos, *OPTIONS, *sets, "--out", "run", "--max-pixels", LARGE, "--json")
     assert made.code == 0, made.err
-    done = door("export", "run", "--out", "out", "--json")
+    done = run_cli("export", "run", "--out", "out", "--json")
     assert done.code in (0, 1), done.err
     assert done.json["provenance"]["recipe"]["data"]["max_pixels"] == LARGE
     for name in done.json["golden"]["images"]:
         assert format_anywhere((tmp_path / "out" / name).read_bytes())
-    verified: Any = door("verify", "out", "--json").json
+    verified: Any = run_cli("verify", "out", "--json").json
     assert [gate["passed"] for gate in verified["gates"] if gate["gate"] == "pixels"] == [True]
-    refused = door("export", "run", "--out", "out2", "--max-pixels", LIMIT)
+    refused = run_cli("export", "run", "--out", "out2", "--max-pixels", LIMIT)
     assert refused.code == 2
     assert "large.png: too many pixels" in refused.err
     weights = "run/model.safetensors"
     name = ["--model", "mobilenet_v3_small", "--image-size", "64"]
-    taken = door("import", weights, *name, "--data", photos, "--out", "in", "--max-pixels", LARGE, "--json")
+    taken = run_cli(
+        "import", weights, *name, "--data", photos, "--out", "in", "--max-pixels", LARGE, "--json"
+    )
     assert taken.code == 0, taken.err
     assert taken.json["skipped"] == []
 
@@ -144,12 +146,12 @@ def test_an_image_for_everybody_is_left_alone():
     assert not format_anywhere(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
 
 
-def test_a_full_memory_is_a_sentence(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_memory_is_a_sentence(run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(*anything: Any, **more: Any) -> None:
         raise MemoryError
 
     build(bundle := tmp_path / "bundle")
     monkeypatch.setattr("edge_tl.device.gates.verify", full)
-    done = door("verify", bundle)
+    done = run_cli("verify", bundle)
     assert done.code == 2
     assert "error: out of memory. Close other programs" in done.err
