@@ -57,7 +57,7 @@ class Preprocess:
     color: str = "RGB"
     exif_transpose: bool = True
     layout: str = "NCHW"
-    max_pixels: int | None = field(default=None, compare=False, repr=False)
+    max_pixels: int | None = field(default=None, compare=False, repr=False, metadata={"key": ""})
     """The most pixels of a file, here and now; Pillow's limit when None. No record holds it: what came from elsewhere
     must not raise it."""
 

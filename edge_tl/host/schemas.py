@@ -1,0 +1,81 @@
+"""JSON Schemas of the documents that other programs read, generated from the types of the records.
+
+`python -m edge_tl.host.schemas docs/schema` writes them; it writes nothing else. JSON Schema: draft 2020-12.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from edge_tl.device.records.codec import Bounds, Count, Pattern, Record, is_required, json_name
+
+_SCALARS = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
+
+
+def schema_of(record: type[Record], title: str) -> dict[str, Any]:
+    """The JSON Schema of a record; every record that it holds is a definition of it."""
+    definitions: dict[str, Any] = {}
+    body = _object(record, definitions)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": title,
+        **body,
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def _object(record: type, definitions: dict[str, Any]) -> dict[str, Any]:
+    hints = get_type_hints(record, include_extras=True)
+    inside = [each for each in fields(record) if each.metadata.get("key") != ""]
+    properties = {json_name(each): _of(hints[each.name], definitions) for each in inside}
+    required = [json_name(each) for each in inside if is_required(each) or each.metadata.get("written")]
+    said = {"description": " ".join((record.__doc__ or "").split())}
+    return said | {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+def _of(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return {}
+    if origin is Annotated:
+        return _of(inner[0], definitions) | _limits(inner[1:])
+    if origin is Literal:
+        return {"enum": list(inner)}
+    if origin in (Union, types.UnionType):
+        return {"anyOf": [_of(part, definitions) for part in inner]}
+    if origin is tuple and inner[-1] is Ellipsis:
+        return {"type": "array", "items": _of(inner[0], definitions)}
+    if origin is tuple:
+        items = [_of(part, definitions) for part in inner]
+        return {"type": "array", "prefixItems": items, "minItems": len(inner), "maxItems": len(inner)}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _of(inner[1], definitions)}
+    if kind in _SCALARS:
+        return {"type": _SCALARS[kind]}
+    if is_dataclass(kind) and isinstance(kind, type):
+        if kind.__name__ not in definitions:
+            definitions[kind.__name__] = {}  # it may hold itself
+            definitions[kind.__name__] = _object(kind, definitions)
+        return {"$ref": f"#/$defs/{kind.__name__}"}
+    return {"type": "object"}
+
+
+def _limits(extras: tuple[Any, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for extra in extras:
+        if isinstance(extra, Bounds):
+            found |= {} if math.isinf(extra.low) else {"minimum": extra.low}
+            found |= {} if math.isinf(extra.high) else {"maximum": extra.high}
+        elif isinstance(extra, Count):
+            found |= {"minItems": extra.low} | ({} if extra.high is None else {"maxItems": extra.high})
+        elif isinstance(extra, Pattern):
+            found["description"] = extra.words
+    return found

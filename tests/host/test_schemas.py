@@ -1,0 +1,61 @@
+"""The JSON Schemas say of a document what its record says when it reads it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import jsonschema
+import pytest
+
+from edge_tl.device.errors import BundleError
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.records.codec import Bounds, Count, Record, json_key, written
+from edge_tl.host.schemas import schema_of
+
+
+@dataclass(frozen=True)
+class Leaf(Record):
+    """A leaf."""
+
+    n: Annotated[int, Bounds(0, 9)]
+    ends: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Tree(Record):
+    """A tree of leaves."""
+
+    leaves: Annotated[tuple[Leaf, ...], Count(1)]
+    contract: Preprocess
+    sizes: dict[str, float]
+    strength: float | None = json_key("C", None)
+    judged: bool = written(True)
+
+
+TREE = Tree((Leaf(1), Leaf(2, (0.5, 1.0))), Preprocess(), {"a": 1.0}, 2.0)
+
+
+def test_a_written_record_is_valid() -> None:
+    schema = schema_of(Tree, "tree.json")
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(json.loads(json.dumps(TREE.to_json())), schema)
+    assert schema["$defs"]["Leaf"]["description"] == "A leaf."
+    assert "max_pixels" not in schema["$defs"]["Preprocess"]["properties"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"leaves": []}, {"leaves": [{}]}, {"leaves": [{"n": 10}]}, {"leaves": [{"n": 1, "ends": [1]}]},
+        {"sizes": {"a": "b"}},
+        {"C": "x"}, {"judged": 1}, {"more": 1}, {"contract": {"mean": 1}},
+    ],
+)  # fmt: skip
+def test_the_schema_refuses_what_the_record_refuses(change: dict[str, Any]) -> None:
+    value = TREE.to_json() | change
+    with pytest.raises(BundleError):
+        Tree.from_json(value)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(value, schema_of(Tree, "tree.json"))
