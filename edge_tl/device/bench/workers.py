@@ -114,7 +114,7 @@ class Child:
         if code == 0 or code is None:
             return EdgeTLError(f"bench: {name} printed no result. {ADVICE}")
         last = lines[-1] if lines else f"exit code {code}"
-        if not (ours := re.match(r"edge_tl\.target\.errors\.(\w+): (.*)", last)):
+        if not (ours := re.match(r"edge_tl\.device\.errors\.(\w+): (.*)", last)):
             return EdgeTLError(f"bench: {name} could not run: {last.rstrip('. ')}. {ADVICE}")
         kind, message = ours.groups()
         if kind == "MissingExtra" and (

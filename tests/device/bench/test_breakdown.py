@@ -177,7 +177,7 @@ def test_an_openvino_fallback_is_found_in_throughput_too(
     bundle_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In this process, because OpenVINO never does it here."""
-    monkeypatch.setattr(breakdown_worker.openvino.OpenVinoRuntime, "device", "GPU.0")
+    monkeypatch.setattr(breakdown_worker.openvino_.OpenVinoRuntime, "device", "GPU.0")
     spec = {"path": str(bundle_root / "model.fp32.xml"), "device": "cpu", "threads": 1}
     spec |= {"shape": [1, 3, 16, 16], "throughput_s": 0.02}
     with pytest.raises(FellBack, match=r"--device CPU: OpenVINO ran it on GPU\.0"):

@@ -315,7 +315,9 @@ def test_a_child_that_dies_is_named(
 
 
 def test_a_missing_runtime_is_skipped(assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    child = "import sys; sys.modules['openvino'] = None\nfrom edge_tl.device.bench import child\nchild.main()"
+    child = (
+        "import sys; sys.modules['openvino'] = None\nfrom edge_tl.device.bench import worker\nworker.main()"
+    )
     (tmp_path / "child_without_openvino.py").write_text(child, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     here, gone = tiny(assets, "tiny.onnx")[0], tiny(assets, "tiny.xml")[0]

@@ -66,7 +66,7 @@ def test_the_null_runtime_is_a_contestant_too() -> None:
 def test_a_banner_on_stdout_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body = (
         "import json, os, sys\nfrom edge_tl.device.runtimes.open import NullRuntime\n"
-        "from edge_tl.device.bench import child\n"
+        "from edge_tl.device.bench import worker\n"
         "class Loud(NullRuntime):\n"
         "    def __call__(self, inputs):\n"
         "        print('python banner', flush=True); os.write(1, b'native banner\\n')\n"
@@ -159,7 +159,7 @@ def test_a_child_that_dies_between_blocks_is_named(tmp_path: Path, monkeypatch: 
 
 
 SLOW_TO_OPEN = (
-    "import time\nfrom edge_tl.device.bench import child\n"
+    "import time\nfrom edge_tl.device.bench import worker\n"
     "worker.serve(lambda: time.sleep(600), {'shape': [1, 3, 8, 8]})"
 )
 
@@ -221,7 +221,7 @@ def test_a_child_that_fails_while_it_is_asked_says_why(
 ) -> None:
     """The thread that waits for standard input adds nothing to the last words."""
     body = (
-        "from edge_tl.device.bench import child\n"
+        "from edge_tl.device.bench import worker\n"
         "def open_it(): raise RuntimeError('no such thing')\n"
         "worker.serve(open_it, {'shape': [1, 3, 8, 8]})"
     )
