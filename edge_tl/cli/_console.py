@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict, replace
 from time import perf_counter
 from types import TracebackType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edge_tl.device.format import clock, number
 from edge_tl.device.text import printable
+
+if TYPE_CHECKING:  # a device has the command line and not the host
+    from edge_tl.host.listeners import EpochEvent, StepEvent
+    from edge_tl.host.runs.record import EpochRecord
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout; the rest goes to stderr.")
@@ -93,8 +98,8 @@ class Progress:
         self._live: Any = None
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
-        self._epochs: list[dict[str, Any]] = []
-        self._step: dict[str, Any] | None = None
+        self._epochs: list[EpochEvent] = []
+        self._step: StepEvent | None = None
         self._ended = False
         self._moved = perf_counter()  # when something was last told
         self._epoch_at = self._moved
@@ -144,17 +149,19 @@ class Progress:
             self._tasks[what] = None
             say(f"{name} …")
 
-    def watch(self, event: dict[str, Any]) -> None:
-        """A step or an epoch of a training, as `edge_tl.host.training.train` tells it."""
+    def watch(self, event: StepEvent | EpochEvent) -> None:
+        """A step or an epoch of a training."""
         self._moved = perf_counter()
-        if event["kind"] == "step":
+        from edge_tl.host.listeners import StepEvent
+
+        if isinstance(event, StepEvent):
             self._step = event
             return
         self._epochs.append(event)
         self._epoch_at = self._moved
         self._step = None
         if not self._live:
-            say(_epoch_line(event))
+            say(_epoch_line(event.record))
 
     def note(self, text: str) -> None:
         """A line for a person above the bars."""
@@ -178,38 +185,38 @@ class Progress:
         if hidden := len(epochs) - shown:
             parts.append(Text(f" … {hidden} earlier epochs", style="dim"))
         if epochs:
-            parts.append(_epoch_table(epochs, shown, self._bars.console.width))
+            parts.append(_epoch_table([e.record for e in epochs], shown, self._bars.console.width))
         if step and not self._validating(step):
-            named = len({e["stage"] for e in [*epochs, step]}) > 1
+            named = len({step.stage, *(e.record.stage for e in epochs)}) > 1
             left = self._remaining(step)
-            parts.append(_step_line(step | {"remaining_s": left}, self._bars.console.width, named=named))
+            parts.append(_step_line(replace(step, remaining_s=left), self._bars.console.width, named=named))
         elif not self._ended and perf_counter() - self._moved > QUIET_S:
             parts.append(self._waiting(step))
         return Group(*parts)
 
-    def _validating(self, step: dict[str, Any]) -> bool:
+    def _validating(self, step: StepEvent) -> bool:
         """Whether the last step of the epoch was told some time ago: what takes time now is no training step."""
-        return step["step"] >= step["steps"] - 1 and perf_counter() - self._moved > QUIET_S
+        return step.step >= step.steps - 1 and perf_counter() - self._moved > QUIET_S
 
-    def _remaining(self, step: dict[str, Any]) -> float:
+    def _remaining(self, step: StepEvent) -> float:
         """Seconds; where this process saw whole epochs, by them, validation included."""
-        seen = [e for e in self._epochs if not e.get("earlier")]
+        seen = [e.record for e in self._epochs if not e.earlier]
         if not seen:
-            return float(step["remaining_s"])
-        before = next((e["seconds"] for e in reversed(self._epochs) if e.get("earlier")), 0.0)
-        each = (seen[-1]["seconds"] - before) / len(seen)
-        left = each * (step["epochs"] - seen[-1]["epoch"])
-        return max(0.0, float(left) - (perf_counter() - self._epoch_at))
+            return step.remaining_s
+        before = next((e.record.seconds for e in reversed(self._epochs) if e.earlier), 0.0)
+        each = (seen[-1].seconds - before) / len(seen)
+        left = each * (step.epochs - seen[-1].epoch)
+        return max(0.0, left - (perf_counter() - self._epoch_at))
 
-    def _waiting(self, step: dict[str, Any] | None) -> Any:
+    def _waiting(self, step: StepEvent | None) -> Any:
         """A moving line while nothing else moves: what is being done, and for how long already."""
         from rich.text import Text
 
         if step:
-            what = f"epoch {step['epoch']}/{step['epochs']}: validating"
+            what = f"epoch {step.epoch}/{step.epochs}: validating"
         elif self._epochs:
-            last = self._epochs[-1]
-            over = last["epoch"] >= last["epochs"]
+            last = self._epochs[-1].record
+            over = last.epoch >= last.epochs
             what = "judging and saving what was kept" if over else "preparing the next epoch"
         else:
             what = "preparing the next step" if self._tasks else "starting"
@@ -218,25 +225,27 @@ class Progress:
         return Text(f" {mark} {what}, {clock(now - self._moved)}", style="dim")
 
 
-def _epoch_line(event: dict[str, Any]) -> str:
+def _epoch_line(epoch: EpochRecord) -> str:
     from edge_tl.host.reports import run_tables
 
-    (row,) = run_tables.epochs([event])
+    (row,) = run_tables.epochs([asdict(epoch)])
     return (
-        f"epoch {row['epoch']}/{event['epochs']} ({row['stage']}): loss {row['train_loss']}, "
+        f"epoch {row['epoch']}/{epoch.epochs} ({row['stage']}): loss {row['train_loss']}, "
         f"val loss {row['val_loss']}, val accuracy {row['val_accuracy']} %, {row['images_per_s']} images/s, "
-        f"{row['seconds']} elapsed{', best so far' if event['best'] else ''}"
+        f"{row['seconds']} elapsed{', best so far' if epoch.best else ''}"
     )
 
 
-def _epoch_table(epochs: list[dict[str, Any]], shown: int, width: int) -> Any:
+def _epoch_table(epochs: list[EpochRecord], shown: int, width: int) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     from edge_tl.host.reports import run_tables
 
-    rows = run_tables.epochs(epochs)  # of all, so that the best is the best of all
+    rows = run_tables.epochs(
+        [asdict(epoch) for epoch in epochs]
+    )  # of all, so that the best is the best of all
     wanted = LIVE_COLUMNS - (WIDE_COLUMNS if width < NARROW else set())
     columns = [c for c in run_tables.epoch_columns(rows) if c.key in wanted]
     table = Table(box=SIMPLE_HEAD, show_edge=False, collapse_padding=True, header_style="dim")
@@ -250,22 +259,22 @@ def _epoch_table(epochs: list[dict[str, Any]], shown: int, width: int) -> Any:
     return table
 
 
-def _step_line(step: dict[str, Any], width: int, *, named: bool) -> Any:
+def _step_line(step: StepEvent, width: int, *, named: bool) -> Any:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
-    place = Text(f" {step['stage'] if named else 'epoch'} {step['epoch']}/{step['epochs']}")
+    place = Text(f" {step.stage if named else 'epoch'} {step.epoch}/{step.epochs}")
     figures: tuple[Any, ...] = (
-        Text(f"{step['step']}/{step['steps']}", style="green"),
-        Text(f"loss {number(step['loss'], 4)}"),
-        Text(f"{number(step['images_per_s'], 0)} images/s"),
-        Text(f"{clock(step['remaining_s'])} left", style="cyan"),
+        Text(f"{step.step}/{step.steps}", style="green"),
+        Text(f"loss {number(step.loss, 4)}"),
+        Text(f"{number(step.images_per_s, 0)} images/s"),
+        Text(f"{clock(step.remaining_s)} left", style="cyan"),
     )
     while len(figures) > 2 and width - sum(len(text) + 1 for text in (place, *figures)) < 9:
         figures = (*figures[:-2], figures[-1])  # the time left stays
     spare = width - sum(len(text) + 1 for text in (place, *figures)) - 1
-    bar = ProgressBar(total=step["steps"], completed=step["step"], width=max(4, min(30, spare)))
+    bar = ProgressBar(total=step.steps, completed=step.step, width=max(4, min(30, spare)))
     line = Table.grid(padding=(0, 1))
     for _ in range(2 + len(figures)):
         line.add_column(no_wrap=True)

@@ -12,17 +12,21 @@ import pytest
 
 from edge_tl.cli import _console
 from edge_tl.cli._console import LIVE_EPOCHS, Progress
+from edge_tl.host.listeners import EpochEvent, StepEvent
+from edge_tl.host.runs.record import EpochRecord
 
 
-def step(epoch: int, number: int, **other: Any) -> dict[str, Any]:
-    place = {"kind": "step", "stage": "full", "epoch": epoch, "epochs": 30, "step": number, "steps": 92}
-    return place | {"loss": 0.25, "lr": 0.01, "images_per_s": 123.4, "remaining_s": 3723.4} | other
+def step(epoch: int, number: int, **other: Any) -> StepEvent:
+    place = {"stage": "full", "epoch": epoch, "epochs": 30, "step": number, "steps": 92}
+    figures = {"loss": 0.25, "lr": 0.01, "images_per_s": 123.4, "remaining_s": 3723.4}
+    return StepEvent(**{**place, **figures, **other})
 
 
-def epoch(number: int, **other: Any) -> dict[str, Any]:
-    place = {"kind": "epoch", "stage": "full", "epoch": number, "epochs": 30, "lr": 0.01, "image_size": 64}
+def epoch(number: int, *, earlier: bool = False, **other: Any) -> EpochEvent:
+    place = {"stage": "full", "epoch": number, "epochs": 30, "lr": 0.01, "image_size": 64}
     figures = {"train_loss": 1.5, "val_loss": 1.25, "val_accuracy": 0.5 + number / 100, "best": number < 5}
-    return place | figures | {"images_per_s": 123.4, "seconds": 75.2} | other
+    speed = {"images_per_s": 123.4, "seconds": 75.2}
+    return EpochEvent(EpochRecord(**{**place, **figures, **speed, **other}), earlier)
 
 
 class Terminal(io.StringIO):

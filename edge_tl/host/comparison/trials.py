@@ -16,7 +16,7 @@ from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.listener import no_progress
 from edge_tl.host.comparison import study
 from edge_tl.host.comparison.study import Contest
-from edge_tl.host.listeners import Note, no_note, no_watch
+from edge_tl.host.listeners import EpochEvent, Note, StepEvent, no_note, no_watch
 from edge_tl.host.runs import checkpoint
 from edge_tl.host.training.finetune import finetune
 
@@ -33,7 +33,7 @@ class Watcher(Protocol):
     def note(self, text: str) -> None:
         """A line for a person."""
 
-    def watch(self, event: dict[str, Any]) -> None:
+    def watch(self, event: StepEvent | EpochEvent) -> None:
         """A step or an epoch."""
 
 

@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -27,7 +27,7 @@ from edge_tl.host.images import listing
 from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.images.left_out import tell
 from edge_tl.host.images.survey import survey
-from edge_tl.host.listeners import Note, Watch, no_note, no_watch
+from edge_tl.host.listeners import EpochEvent, Note, StepEvent, Watch, no_note, no_watch
 from edge_tl.host.models import zoo
 from edge_tl.host.models.weights import Source, open_source, own_contract
 from edge_tl.host.recipe.schema import CONTRACT_FIELDS, Recipe
@@ -174,7 +174,7 @@ def _trained(
         "metrics": figures,
         "val_accuracy": learned.val_accuracy,
         "head": learned.head,
-        "history": learned.history,
+        "history": [asdict(entry) for entry in learned.history],
         "best_epoch": learned.best_epoch,
         "kept": learned.kept,
         "batch_norm": learned.batch_norm,
@@ -297,7 +297,7 @@ def _events(recipe: Recipe, run: Path, watch: Watch) -> Iterator[Watch]:
 
     with open_events(run / EVENTS, resume_at_step=resume.steps_done(run / resume.STATE)) as draw:
 
-        def both(event: dict[str, Any]) -> None:
+        def both(event: StepEvent | EpochEvent) -> None:
             watch(event)
             draw(event)
 

@@ -33,6 +33,7 @@ from edge_tl.host.models import zoo
 from edge_tl.host.models.weights import Source
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs.provenance import OF_PIXELS, installed
+from edge_tl.host.runs.record import EpochRecord
 from edge_tl.host.training import distributed, head, mlp_head, resume, strategy, train
 from edge_tl.host.training.features import Features
 from edge_tl.host.training.job import Job, Position
@@ -52,7 +53,7 @@ class Learned:
     """On the images that chose: what was kept is the best of several by it, so it flatters a little."""
     features_head: nn.Module | None
     """The head on cached features, where the backbone stayed frozen."""
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[EpochRecord] = field(default_factory=list)
     best_epoch: int | None = None
     kept: dict[str, Any] | None = None
     """Which epoch's weights these are and why, see `_kept_epoch`; None where the head alone was trained."""

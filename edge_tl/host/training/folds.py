@@ -18,7 +18,7 @@ from edge_tl.device.files import read_json, write_json
 from edge_tl.device.listener import Progress
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images.dataset import Dataset, Sample
-from edge_tl.host.listeners import Note
+from edge_tl.host.listeners import Note, no_note, no_watch
 from edge_tl.host.models.weights import Source
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.training import distributed
@@ -58,8 +58,8 @@ def cross_validate(
             recipe,
             folder / str(number),
             progress=progress,
-            watch=lambda event: None,
-            note=lambda text: None,
+            watch=no_watch,
+            note=no_note,
         )
         answers = metrics.top1(judge(learned, source.contract, dataset, judged, found))
         accuracies.append(metrics.accuracy(labels_of(judged), answers))

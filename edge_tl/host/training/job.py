@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import nn
 
@@ -13,6 +12,7 @@ from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images.batches import Labels
 from edge_tl.host.images.pixel_cache import Images
 from edge_tl.host.recipe.schema import Recipe
+from edge_tl.host.runs.record import EpochRecord
 from edge_tl.host.training.strategy import Blocks, Stage
 
 
@@ -63,4 +63,4 @@ class Position:
     since_best: int = 0
     """Epochs since accuracy or loss was last better."""
     seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[EpochRecord] = field(default_factory=list)

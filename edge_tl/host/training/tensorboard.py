@@ -1,8 +1,4 @@
-"""The events of a training as TensorBoard scalars in files of a folder; it must not compute a figure or a step's time.
-
-An event is what `train` gives its watcher: `{"kind": "step", …}` or `{"kind": "epoch", …}`, with epochs
-counted from 1 over the whole run.
-"""
+"""The events of a training as TensorBoard scalars in files of a folder. Computes no figure and times no step."""
 
 from __future__ import annotations
 
@@ -12,19 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl.device.errors import MissingExtra
-from edge_tl.host.listeners import Watch
-
-STEP = {"loss": "loss/train", "lr": "lr", "images_per_s": "speed/images_per_s"}
-EPOCH = {"val_loss": "loss/val", "val_accuracy": "accuracy/val"}
+from edge_tl.host.listeners import EpochEvent, StepEvent, Watch
 
 
 @contextmanager
 def open_events(folder: Path, *, resume_at_step: int | None = None) -> Iterator[Watch]:
-    """Yield a watcher that writes every event; the files are complete when the context ends.
+    """Yield a listener that writes every event; the files are complete when the context ends.
 
     Everything is placed at its step of the run, `(epoch - 1) * steps + step`, an epoch's figures at its last one, so
     that training and validation share an axis. `resume_at_step`: the last step of the checkpoint a resumed run
-    starts from; what an earlier process drew after it is not drawn twice. Raises `MissingExtra`.
+    starts from; what an earlier process wrote after it is dropped. Raises `MissingExtra`.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -36,17 +29,20 @@ def open_events(folder: Path, *, resume_at_step: int | None = None) -> Iterator[
     writer: Any = SummaryWriter(str(folder), purge_step=purge)
     steps = 1
 
-    def watch(event: dict[str, Any]) -> None:
+    def write(scalars: dict[str, float | None], at: int) -> None:
+        for tag, value in scalars.items():
+            if value is not None:
+                writer.add_scalar(tag, value, at)
+
+    def watch(event: StepEvent | EpochEvent) -> None:
         nonlocal steps
-        if event.get("earlier"):  # drawn by the process that trained it
-            return
-        step = event["kind"] == "step"
-        steps = event.get("steps", steps)
-        at = (event["epoch"] - 1) * steps + event["step"] if step else event["epoch"] * steps
-        for key, tag in (STEP if step else EPOCH).items():
-            if event.get(key) is not None:
-                writer.add_scalar(tag, event[key], at)
-        if not step:
+        if isinstance(event, StepEvent):
+            steps = event.steps
+            speed = {"speed/images_per_s": event.images_per_s}
+            write({"loss/train": event.loss, "lr": event.lr, **speed}, (event.epoch - 1) * steps + event.step)
+        elif not event.earlier:  # those were written by the process that trained them
+            epoch = event.record
+            write({"loss/val": epoch.val_loss, "accuracy/val": epoch.val_accuracy}, epoch.epoch * steps)
             writer.flush()  # a kill costs no finished epoch
 
     try:

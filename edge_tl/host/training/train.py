@@ -8,6 +8,7 @@ ends in the same bytes.
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 
@@ -20,7 +21,8 @@ from edge_tl.device.errors import BadInput
 from edge_tl.device.listener import Progress, no_progress
 from edge_tl.host.images import batches
 from edge_tl.host.images.batches import draw
-from edge_tl.host.listeners import Note, Watch, no_note, no_watch
+from edge_tl.host.listeners import EpochEvent, Note, StepEvent, Watch, no_note, no_watch
+from edge_tl.host.runs.record import EpochRecord
 from edge_tl.host.training import batch_norm, distributed, feed, inference, resume, stopping, strategy
 from edge_tl.host.training.ema import reach
 from edge_tl.host.training.job import Job, Position
@@ -100,7 +102,7 @@ class _Trainer:
                 self.judge_start()
                 self.save()
             for entry in self.at.history:  # so that whoever watches sees the whole run
-                self.watch({"kind": "epoch", **entry, "earlier": True})
+                self.watch(EpochEvent(entry, earlier=True))
             while self.at.stage < len(self.job.stages):
                 try:
                     self.run_stage()
@@ -207,28 +209,29 @@ class _Trainer:
             raise Diverged("the answers on the validation images were")
         expected = torch.from_numpy(self.job.val_labels)
         accuracy = float((logits.argmax(1) == expected).double().mean())
-        entry = {
-            "stage": stage.name,
-            "epoch": at.epoch + 1,
-            "epochs": self.ends[-1],
-            "train_loss": at.loss_sum / self.steps,
-            "val_loss": float(cross_entropy(logits, expected)),
-            "val_accuracy": accuracy,
-            "lr": self.network.lr,
-            "image_size": size,
-            "images_per_s": speed,
-            "seconds": self._seconds(),
-            "best": accuracy > at.best,
-        }
+        loss = float(cross_entropy(logits, expected))
+        entry = EpochRecord(
+            stage=stage.name,
+            epoch=at.epoch + 1,
+            epochs=self.ends[-1],
+            train_loss=at.loss_sum / self.steps,
+            val_loss=loss,
+            val_accuracy=accuracy,
+            lr=self.network.lr,
+            image_size=size,
+            images_per_s=speed,
+            seconds=self._seconds(),
+            best=accuracy > at.best,
+        )
         at.history.append(entry)
-        lower = entry["val_loss"] < at.least_loss * (1 - _NOTICEABLE)
-        at.least_loss = entry["val_loss"] if lower else at.least_loss
-        at.since_best = 0 if entry["best"] or lower else at.since_best + 1
+        lower = loss < at.least_loss * (1 - _NOTICEABLE)
+        at.least_loss = loss if lower else at.least_loss
+        at.since_best = 0 if entry.best or lower else at.since_best + 1
         at.epoch, at.step, at.loss_sum = at.epoch + 1, 0, 0.0
-        if entry["best"]:
+        if entry.best:
             at.best, at.best_epoch = accuracy, at.epoch
             self._keep_best()
-        self.watch({"kind": "epoch", **entry})
+        self.watch(EpochEvent(entry))
         if at.epoch < self.ends[at.stage]:
             self.save()
 
@@ -275,7 +278,7 @@ class _Trainer:
                 if not distributed.many():
                     raise Diverged(f"{broken} was")
                 return  # the next step's loss tells all of them
-            facts = {"key": self.key, "at": vars(self.at), "threads": torch.get_num_threads()}
+            facts = {"key": self.key, "at": asdict(self.at), "threads": torch.get_num_threads()}
             resume.write_tensors(self.folder / resume.STATE, tensors, facts)
             resume.forget_previous(self.folder)
         self.started = self.saved = perf_counter()
@@ -292,7 +295,8 @@ class _Trainer:
                 f"{self.folder}: holds the unfinished training of another recipe, data set or version. "
                 "Resume with what it was started with, or remove the folder."
             )
-        self.at = Position(**facts["at"])
+        history = [EpochRecord(**entry) for entry in facts["at"]["history"]]
+        self.at = Position(**(facts["at"] | {"history": history}))
         if distributed.is_main():
             resume.settle_best(self.folder, self.at.best_sha256)
         distributed.wait()
@@ -368,18 +372,17 @@ class _Trainer:
     def _tell_step(self, stage: strategy.Stage, speed: float) -> None:
         at = self.at
         left = self.steps * (self.ends[-1] - at.epoch) - at.step
+        validating_s = (self.ends[-1] - at.epoch) * self.epoch_end_s
         self.watch(
-            {
-                "kind": "step",
-                "stage": stage.name,
-                "epoch": at.epoch + 1,
-                "epochs": self.ends[-1],
-                "step": at.step,
-                "steps": self.steps,
-                "loss": at.loss_sum / max(at.step, 1),
-                "lr": self.network.lr,
-                "images_per_s": speed,
-                "remaining_s": left * self.settings.batch_size / speed
-                + (self.ends[-1] - at.epoch) * self.epoch_end_s,
-            }
+            StepEvent(
+                stage=stage.name,
+                epoch=at.epoch + 1,
+                epochs=self.ends[-1],
+                step=at.step,
+                steps=self.steps,
+                loss=at.loss_sum / max(at.step, 1),
+                lr=self.network.lr,
+                images_per_s=speed,
+                remaining_s=left * self.settings.batch_size / speed + validating_s,
+            )
         )

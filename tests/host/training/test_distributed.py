@@ -86,7 +86,7 @@ def test_a_launchers_one_thread_is_nobodys_wish(
     assert distributed.threads() == expected
 
 
-TELL = "from edge_tl.host import processes; print(distributed._asked_by_a_person())"
+TELL = "from edge_tl.host.training import distributed; print(distributed._asked_by_a_person())"
 CHILD = f"""import os, subprocess, sys
 os.environ["OMP_NUM_THREADS"] = "1"
 subprocess.run([sys.executable, "-c", {TELL!r}])"""

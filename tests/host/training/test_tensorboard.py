@@ -14,20 +14,24 @@ pytest.importorskip("tensorboard", reason="needs the extra tensorboard")
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from edge_tl.device.errors import MissingExtra
+from edge_tl.host.listeners import EpochEvent, StepEvent
+from edge_tl.host.runs.record import EpochRecord
 from edge_tl.host.training.tensorboard import open_events
 
 STEPS = 4
 
 
-def step(epoch: int, number: int, loss: float) -> dict[str, Any]:
-    place = {"kind": "step", "stage": "full", "epoch": epoch, "epochs": 3, "step": number, "steps": STEPS}
-    return place | {"loss": loss, "lr": 0.01 * number, "images_per_s": 50.0, "remaining_s": 9.0}
+def step(epoch: int, number: int, loss: float) -> StepEvent:
+    return StepEvent(
+        stage="full", epoch=epoch, epochs=3, step=number, steps=STEPS,
+        loss=loss, lr=0.01 * number, images_per_s=50.0, remaining_s=9.0,
+    )  # fmt: skip
 
 
-def epoch(number: int, accuracy: float) -> dict[str, Any]:
-    place = {"kind": "epoch", "stage": "full", "epoch": number, "epochs": 3, "lr": 0.01, "image_size": 64}
+def epoch(number: int, accuracy: float, **other: Any) -> EpochEvent:
+    place = {"stage": "full", "epoch": number, "epochs": 3, "lr": 0.01, "image_size": 64}
     figures = {"train_loss": 0.5, "val_loss": 1.0 / number, "val_accuracy": accuracy, "best": True}
-    return place | figures | {"images_per_s": 50.0, "seconds": 2.0}
+    return EpochEvent(EpochRecord(**{**place, **figures, "images_per_s": 50.0, "seconds": 2.0, **other}))
 
 
 def drawn(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -70,7 +74,7 @@ def test_a_resumed_run_draws_no_step_twice(tmp_path: Path) -> None:
 def test_what_was_not_measured_and_what_is_no_number(tmp_path: Path) -> None:
     with open_events(tmp_path) as watch:
         watch(step(1, 1, float("nan")))
-        watch(epoch(1, 0.5) | {"val_loss": None})
+        watch(epoch(1, 0.5, val_loss=None))
     got = drawn(tmp_path)
     assert "loss/val" not in got
     assert got["loss/train"][0][0] == 1
@@ -99,8 +103,9 @@ def test_writing_asks_no_network_and_says_nothing(tmp_path: Path) -> None:
     program = (
         "import sys; sys.addaudithook(lambda e, a: e.startswith('socket.') and sys.stderr.write(f'{e} {a}\\n'))\n"
         "from pathlib import Path; from edge_tl.host.training.tensorboard import open_events\n"
+        "from edge_tl.host.listeners import StepEvent\n"
         "with open_events(Path(sys.argv[1])) as watch:\n"
-        "    watch({'kind': 'step', 'epoch': 1, 'step': 1, 'steps': 1, 'loss': float('nan')})\n"
+        "    watch(StepEvent('full', 1, 1, 1, 1, float('nan'), 0.1, 1.0, 0.0))\n"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program, tmp_path], capture_output=True, text=True, check=False

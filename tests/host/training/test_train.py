@@ -27,6 +27,7 @@ from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.listener import no_progress
 from edge_tl.host.images import batches, pixel_cache
 from edge_tl.host.images.augment import as_inputs
+from edge_tl.host.listeners import EpochEvent, StepEvent
 from edge_tl.host.models import zoo
 from edge_tl.host.models.weights import Source, open_source
 from edge_tl.host.recipe import load as recipes
@@ -97,6 +98,11 @@ def make(source: Source, files: list[tuple[Path, int]]) -> Make:
     return job
 
 
+def place(event: StepEvent | EpochEvent) -> tuple[int, int | None]:
+    """The epoch, and the step of a step."""
+    return (event.epoch, event.step) if isinstance(event, StepEvent) else (event.record.epoch, None)
+
+
 def state_of(model: nn.Module) -> Tensors:
     return {key: value.detach().clone() for key, value in model.state_dict().items()}
 
@@ -118,20 +124,16 @@ def whole_set(job: Job) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_it_learns_and_says_what_happened(make: Make, tmp_path: Path):
     job = make("full", epochs=6, lr=0.02)
-    events: list[dict[str, Any]] = []
+    events: list[StepEvent | EpochEvent] = []
     before = state_of(job.model)
     end = fit(job, tmp_path, key="k", watch=events.append)
-    assert [(e["kind"], e["epoch"], e.get("step")) for e in events] == [
-        (kind, epoch, step)
-        for epoch in range(1, 7)
-        for kind, step in [*(("step", s) for s in (1, 2, 3, 4)), ("epoch", None)]
+    assert [place(event) for event in events] == [
+        (epoch, step) for epoch in range(1, 7) for step in (1, 2, 3, 4, None)
     ]
-    assert [{"kind": "epoch", **entry} for entry in end.history] == [
-        e for e in events if e["kind"] == "epoch"
-    ]
-    assert end.history[-1]["train_loss"] < end.history[0]["train_loss"]
-    assert end.best == max(entry["val_accuracy"] for entry in end.history) > 0.8
-    assert end.history[end.best_epoch - 1]["val_accuracy"] == end.best
+    assert [EpochEvent(entry) for entry in end.history] == [e for e in events if isinstance(e, EpochEvent)]
+    assert end.history[-1].train_loss < end.history[0].train_loss
+    assert end.best == max(entry.val_accuracy for entry in end.history) > 0.8
+    assert end.history[end.best_epoch - 1].val_accuracy == end.best
     assert not same(before, state_of(job.model))
     assert not job.model.training
     assert all(p.requires_grad for p in job.model.parameters())
@@ -173,7 +175,7 @@ def test_the_loss_is_pytorchs_on_the_whole_batch(make: Make, tmp_path: Path, smo
             label_smoothing=smoothing,
         )
     end = fit(crooked, tmp_path, key="k")
-    assert end.history[0]["train_loss"] == pytest.approx(float(each.mean()), rel=5e-3)
+    assert end.history[0].train_loss == pytest.approx(float(each.mean()), rel=5e-3)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -243,7 +245,7 @@ def test_mixed_batches_train_and_change_the_result(make: Make, tmp_path: Path):
     for name, mix in {"no": {}, "mixup": {"mixup": 0.4}, "both": {"mixup": 0.4, "cutmix": 1.0}}.items():
         job = make("full", epochs=1, balance="weights", augment={"preset": "none"} | mix)
         end = fit(job, tmp_path / name, key="k")
-        results[name] = end.history[0]["train_loss"]
+        results[name] = end.history[0].train_loss
     assert len(set(results.values())) == 3
     assert all(0.1 < loss < 5 for loss in results.values())
 
@@ -256,7 +258,7 @@ def test_every_epoch_has_its_size(make: Make, tmp_path: Path):
     )
     end = fit(job, tmp_path, key="k")
     assert shapes == [(3, side, side) for side in (32, 32, 40, 40, 48, 48)]
-    assert [entry["image_size"] for entry in end.history] == [32, 40, 48]
+    assert [entry.image_size for entry in end.history] == [32, 40, 48]
 
 
 def test_drawing_classes_evenly_changes_what_is_seen(make: Make, tmp_path: Path):
@@ -326,8 +328,8 @@ def test_a_falling_loss_goes_on_although_accuracy_stands_still(make: Make, tmp_p
     job = make("full", epochs=6, lr=0.02, patience=1, augment={"preset": "none"})
     one_class = replace(job, labels=np.zeros_like(job.labels), val_labels=np.zeros_like(job.val_labels))
     end = fit(one_class, tmp_path, key="k")
-    losses = [entry["val_loss"] for entry in end.history]
-    still = [b for a, b in itertools.pairwise(end.history) if b["val_accuracy"] == a["val_accuracy"] == 1]
+    losses = [entry.val_loss for entry in end.history]
+    still = [b for a, b in itertools.pairwise(end.history) if b.val_accuracy == a.val_accuracy == 1]
     assert still
     assert len(end.history) > end.best_epoch + 1
     assert losses[-2] < losses[end.best_epoch - 1]
@@ -337,7 +339,7 @@ def test_the_first_stage_of_two_is_not_stopped(make: Make, tmp_path: Path):
     job = make("gradual", epochs=12, lr=1e-9, patience=1)
     answers = inference.logits(job.model, job.val, job.contract, torch.device("cpu")).argmax(1).numpy()
     end = fit(replace(job, val_labels=answers), tmp_path, key="k")
-    assert [entry["stage"] for entry in end.history] == ["last blocks"] * 4 + ["all blocks"]
+    assert [entry.stage for entry in end.history] == ["last blocks"] * 4 + ["all blocks"]
 
 
 def test_an_estimate_counts_what_validation_takes(
@@ -359,7 +361,7 @@ def test_an_estimate_counts_what_validation_takes(
     logits = inference.logits
     monkeypatch.setattr(inference, "logits", judged)
     monkeypatch.setattr("edge_tl.host.training.train.perf_counter", clock)
-    events: list[dict[str, Any]] = []
+    events: list[StepEvent | EpochEvent] = []
     bars: list[tuple[str, int, int]] = []
     fit(
         make("full", epochs=3),
@@ -368,10 +370,11 @@ def test_an_estimate_counts_what_validation_takes(
         watch=events.append,
         progress=lambda *bar: bars.append(bar),
     )
-    left = [event["remaining_s"] for event in events if event["kind"] == "step"]
-    epochs = [event["epoch"] for event in events if event["kind"] == "step"]
+    steps = [event for event in events if isinstance(event, StepEvent)]
+    left = [event.remaining_s for event in steps]
+    epochs = [event.epoch for event in steps]
     assert left == pytest.approx([60.0 * (4 - epoch) for epoch in epochs], abs=1)
-    assert min(event["images_per_s"] for event in events if event["kind"] == "step") > 1000
+    assert min(event.images_per_s for event in steps) > 1000
     assert bars == [("validating", 0, VAL), ("validating", VAL, VAL)]  # a bar before the first epoch
 
 
@@ -470,7 +473,7 @@ def test_a_loss_that_is_no_number_goes_back_once_at_half_the_rate(
     calls = poisoned(job.model, lambda call: call == 7)  # epoch 2, its third step
     end = fit(job, tmp_path, key="k", note=notes.append)
     assert len(calls) == 5 + 3 + 5
-    assert [entry["lr"] for entry in end.history] == pytest.approx([0.025, 0.0125])
+    assert [entry.lr for entry in end.history] == pytest.approx([0.025, 0.0125])
     assert notes == [
         "the loss was not a number in epoch 2 after step 3: back to the last checkpoint, at half the learning rate"
     ]
@@ -664,7 +667,7 @@ def test_killed_at_any_event_it_ends_in_the_same_bytes(
     for patience in [1, 4, 2, 3, 4, 4, 4, 4, 4, 4, 99]:
         left = patience
 
-        def watch(event: dict[str, Any]) -> None:
+        def watch(event: StepEvent | EpochEvent) -> None:
             nonlocal left
             left -= 1
             if not left:
@@ -727,22 +730,22 @@ def test_an_interrupt_costs_nothing(make: Make, tmp_path: Path, uninterrupted: C
     settings = {"n": 24, "epochs": 3, "checkpoint_seconds": 3600} | KINDS["adamw"]
     steps = []
 
-    def watch(event: dict[str, Any]) -> None:
-        if (event["kind"], event["epoch"], event.get("step")) == ("step", 2, 1):
+    def watch(event: StepEvent | EpochEvent) -> None:
+        if place(event) == (2, 1):
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         fit(make(**settings), tmp_path, key="k", watch=watch)
     assert resume.steps_done(tmp_path / resume.STATE) == 3 + 2
-    fit(make(**settings), tmp_path, key="k", watch=lambda event: steps.append(event["kind"]))
-    assert steps.count("step") == 2  # of epoch 3; the last step of an epoch is told with the epoch
+    fit(make(**settings), tmp_path, key="k", watch=lambda event: steps.append(type(event)))
+    assert steps.count(StepEvent) == 2  # of epoch 3; the last step of an epoch is told with the epoch
     assert bytes_of(tmp_path) == uninterrupted("adamw")
 
 
 def test_a_micro_batch_can_be_changed_on_resume(make: Make, tmp_path: Path):
     """What the message about memory says; without another wish what had been halved stays halved."""
 
-    def stop(event: dict[str, Any]) -> None:
+    def stop(event: StepEvent | EpochEvent) -> None:
         raise Killed
 
     notes: list[str] = []
@@ -789,7 +792,7 @@ def test_the_best_weights_are_those_of_the_state(make: Make, tmp_path: Path):
             fit(wrong(), tmp_path, key="k")
     assert resume.read_tensors(tmp_path / resume.BEST)[1] == {"epoch": 1}
 
-    def stop(event: dict[str, Any]) -> None:
+    def stop(event: StepEvent | EpochEvent) -> None:
         raise Killed
 
     with pytest.raises(Killed):
@@ -801,7 +804,7 @@ def test_the_best_weights_are_those_of_the_state(make: Make, tmp_path: Path):
 
 @pytest.mark.parametrize("lost", ["altered", "absent"])
 def test_best_weights_of_something_else_are_refused(make: Make, tmp_path: Path, lost: str):
-    def stop(event: dict[str, Any]) -> None:
+    def stop(event: StepEvent | EpochEvent) -> None:
         raise Killed
 
     with pytest.raises(Killed):
@@ -822,7 +825,7 @@ def test_another_seed_is_another_training(
 
 
 def test_the_state_of_something_else_is_refused_and_untouched(make: Make, tmp_path: Path):
-    def stop(event: dict[str, Any]) -> None:
+    def stop(event: StepEvent | EpochEvent) -> None:
         raise Killed
 
     with pytest.raises(Killed):
@@ -836,7 +839,7 @@ def test_the_state_of_something_else_is_refused_and_untouched(make: Make, tmp_pa
 def test_other_threads_than_before_are_named(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """They add floating-point numbers in another order, so the promise of the same bytes does not hold."""
 
-    def stop(event: dict[str, Any]) -> None:
+    def stop(event: StepEvent | EpochEvent) -> None:
         raise Killed
 
     before = torch.get_num_threads()
@@ -880,7 +883,7 @@ def test_inceptions_second_head_takes_part_in_the_loss(make: Make, tmp_path: Pat
     target = torch.from_numpy(job.labels[[i for _, i in keys]])
     expected = cross_entropy(first, target) + 0.4 * cross_entropy(second, target)
     end = fit(job, tmp_path, key="k")
-    assert end.history[0]["train_loss"] == pytest.approx(float(expected), rel=1e-2)
+    assert end.history[0].train_loss == pytest.approx(float(expected), rel=1e-2)
 
 
 @pytest.mark.parametrize(
