@@ -81,7 +81,7 @@ class Loopback:
 
 
 def clients(config: Path) -> list[psutil.Process]:
-    """The ssh processes on the desk's side, masters too."""
+    """The ssh processes on the host's side, masters too."""
     found = []
     for process in psutil.process_iter():
         try:

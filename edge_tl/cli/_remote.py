@@ -71,16 +71,17 @@ def away(ctx: typer.Context) -> int:
         raise BadInput(f"{verb} --on takes one bundle, not {len(bundles)}.")
     words: list[str | Tree] = [*map(upload.of_bundle, bundles), *forwarded(ctx)]
     packages = upload.of_path(given["wheels"], suffix=".whl") if given["wheels"] else None
-    job = jobs.Errand(verb, tuple(words), wheel.build(), packages)
+    job = jobs.Job(verb, tuple(words), wheel.build(), packages)
     with Lines(chosen) as lines:
         result = run_all.run(
-            chosen, job, ssh=given["ssh"], out=given["out"], save=given.get("save", False), progress=lines
+            chosen, job, ssh=given["ssh"], out=given["out"], save=given.get("save", False), on_step=lines
         )
-    for entry in result["devices"]:
-        for path in entry.get("saved", []):
-            say(f"{entry['name']}: saved {path}")
-    code = 0 if result["passed"] else EXIT_GATE_FAILED
-    return finish(result, summary(result), as_json=given["json"], code=code)
+    for device in result.devices:
+        for path in device.saved:
+            say(f"{device.name}: saved {path}")
+    code = 0 if result.passed else EXIT_GATE_FAILED
+    shown = result.to_json()
+    return finish(shown, summary(shown), as_json=given["json"], code=code)
 
 
 def forwarded(ctx: typer.Context) -> list[str | Tree]:

@@ -1,6 +1,5 @@
-"""Devices across the room: a bundle and the target part go over OpenSSH, a verb runs there, its JSON comes home.
+"""A verb on other machines: the bundle and the device's part go over OpenSSH, the verb runs there, its JSON returns.
 
-`targets` names devices, `parcel` and `wheel` are what is sent, `ssh` is the connection, `agent` the program on the
-device, `errand` one device's journey and `crew` all of them at once. It must not import PyTorch: a desk without it
-can still send a bundle.
+`inventory` reads which devices, `upload` and `wheel` are what is sent, `ssh` is the connection, `agent` the program on
+the device, `job` runs on one device and `run_all` on all of them. It needs no PyTorch on the host.
 """

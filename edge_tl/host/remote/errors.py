@@ -1,4 +1,4 @@
-"""What went wrong on the way to a device, as one line for a person: the reason and what to do."""
+"""What can go wrong on a device or on the way to it, as one line for a person: the reason and what to do."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _SSH = (
      "Name the right one with IdentityFile and IdentitiesOnly in your ssh configuration"),
 )  # fmt: skip
 
-# What the program on the device answers. {text} is its detail.
-_THERE = {
+# The kinds of an `ErrorAnswer` of the agent. {text} is its detail.
+_AGENT = {
     "disk": "its disk is full: {text}. Free some space there, or name another `folder:` in targets.yaml.",
     "folder": "its folder is not private: {text}.",
     "foreign": "its folder is not edge-tl's own: {text}. Name an empty or new `folder:` in targets.yaml.",
@@ -42,19 +42,19 @@ _THERE = {
 }
 
 
-class DeviceTrouble(EdgeTLError):
-    """One device could not do its errand; the message is a sentence without the device's name."""
+class RemoteError(EdgeTLError):
+    """A job failed on one device; the message is a sentence without the device's name."""
 
 
-class Lost(DeviceTrouble):
-    """The connection that was there is gone, and ssh said these lines."""
+class ConnectionLost(RemoteError):
+    """An open connection broke; `said` is what ssh printed."""
 
     def __init__(self, said: Sequence[str]) -> None:
         super().__init__(f"the connection was lost ({_last(said)}). Check power and network, and run again.")
 
 
-class NoAnswer(DeviceTrouble):
-    """The program on the device ended without an answer, or did not start: its exit code, and what was said."""
+class NoAnswer(RemoteError):
+    """The agent ended without an answer, or did not start: its exit code, and what was printed."""
 
     def __init__(self, code: int, said: Sequence[str]) -> None:
         super().__init__(
@@ -64,50 +64,50 @@ class NoAnswer(DeviceTrouble):
         self.said = list(said)
 
 
-def unreachable(host: str, said: Sequence[str]) -> DeviceTrouble:
-    """ssh could not connect, and said these lines."""
+def unreachable(host: str, said: Sequence[str]) -> RemoteError:
+    """ssh could not connect, and printed these lines."""
     text = "\n".join(said)
     for pattern, reason, remedy in _SSH:
         if re.search(pattern, text, re.IGNORECASE):
-            return DeviceTrouble(f"{reason} ({_last(said)}). {remedy.format(host=host)}.")
-    return DeviceTrouble(f"ssh could not connect: {_last(said)}. Make `ssh {host}` work first.")
+            return RemoteError(f"{reason} ({_last(said)}). {remedy.format(host=host)}.")
+    return RemoteError(f"ssh could not connect: {_last(said)}. Make `ssh {host}` work first.")
 
 
-def silent(host: str, seconds: float) -> DeviceTrouble:
-    """ssh connected, or tried, and nothing came of it."""
-    return DeviceTrouble(f"no answer within {seconds:.0f} s. Is the device busy? Try `ssh {host} true`.")
+def no_response(host: str, seconds: float) -> RemoteError:
+    """ssh was started, and nothing came back in time."""
+    return RemoteError(f"no answer within {seconds:.0f} s. Is the device busy? Try `ssh {host} true`.")
 
 
-def no_python(python: str | None, found: str) -> DeviceTrouble:
-    """No interpreter, or an old one: `found` says which."""
+def no_python(python: str | None, found: str) -> RemoteError:
+    """No interpreter, or one that is too old: `found` says which."""
     remedy = "Install one, or name it as `python:` in targets.yaml."
     what = f"{python} there is not Python 3.10 or newer" if python else "no Python 3.10 or newer there"
-    return DeviceTrouble(f"{what} ({found}). {remedy}")
+    return RemoteError(f"{what} ({found}). {remedy}")
 
 
-def there(kind: str, text: str) -> DeviceTrouble:
-    """What the program on the device reported."""
-    sentence = _THERE.get(
+def agent_failed(kind: str, text: str) -> RemoteError:
+    """The agent reported an error of this kind."""
+    sentence = _AGENT.get(
         kind, "the program on the device failed: {text}. Run again with --debug and report it."
     )
-    return DeviceTrouble(sentence.format(text=_one_line(text.rstrip("."))))
+    return RemoteError(sentence.format(text=_one_line(text.rstrip("."))))
 
 
-def verb(name: str, code: int, said: Sequence[str]) -> DeviceTrouble:
-    """The verb ended there without a result: what it complained of last, which is a sentence."""
-    complaints = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
-    if complaints:
-        return DeviceTrouble(_one_line(complaints[-1]))
+def verb_failed(name: str, code: int, said: Sequence[str]) -> RemoteError:
+    """The verb ended there without a result: its last error message, which is a sentence."""
+    messages = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
+    if messages:
+        return RemoteError(_one_line(messages[-1]))
     if code < 0:
-        return DeviceTrouble(f"{name} was killed there by signal {-code}. Has the device enough memory?")
-    return DeviceTrouble(
+        return RemoteError(f"{name} was killed there by signal {-code}. Has the device enough memory?")
+    return RemoteError(
         f"{name} printed no result there (exit code {code}): {_last(said)}. Try it on the device."
     )
 
 
 def _last(said: Sequence[str]) -> str:
     lines = [line.strip() for line in said if line.strip()]
-    return _one_line(lines[-1].rstrip(".")) if lines else "no word of why"
+    return _one_line(lines[-1].rstrip(".")) if lines else "no message"
 
 
 def _one_line(text: str) -> str:

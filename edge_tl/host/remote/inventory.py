@@ -1,4 +1,4 @@
-"""The devices that a person named: on the command line, or in a `targets.yaml`. It must not connect to any."""
+"""The devices that a person named, on the command line or in a `targets.yaml`. It connects to none."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from edge_tl.device.errors import BadInput
 from edge_tl.host.recipe import plain_yaml
 
-FOLDER = "~/.cache/edge-tl"
+DEFAULT_FOLDER = "~/.cache/edge-tl"
 
 
-class Target(BaseModel):
-    """How one device is reached and what it is given; the fields of an entry of `targets.yaml`."""
+class RemoteDevice(BaseModel):
+    """How one device is reached and what is installed there: an entry of `targets.yaml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     host: str = Field(min_length=1)
-    """What `ssh` takes: user@host, or a name of the user's own ssh configuration, or ssh://user@host:port."""
+    """What `ssh` takes: user@host, a name of the user's ssh configuration, or ssh://user@host:port."""
     python: str | None = Field(None, min_length=1)
     """The interpreter there; by default python3, or the newest of python3.10 and later where that is older."""
     extra: Literal["ort", "openvino", "both"] | None = None
-    """Which runtimes are installed; by default both where OpenVINO has wheels (x86-64, 64-bit Arm), else ort."""
-    folder: str = Field(FOLDER, min_length=1)
-    """Everything of edge-tl on the device lies in here; ~ is the home there."""
+    """The runtimes to install; by default both where OpenVINO has wheels (x86-64, 64-bit Arm), else ort."""
+    folder: str = Field(DEFAULT_FOLDER, min_length=1)
+    """Where edge-tl keeps everything on the device; ~ is the home there."""
     site_packages: bool = False
-    """Use the packages that the interpreter has (a vendor's image with its own runtime); install only what is
+    """Use the packages that the interpreter has (a vendor's image with its own runtime) and install only what is
     missing."""
 
     @field_validator("host", mode="before")
     @classmethod
     def _stripped(cls, value: Any) -> Any:
-        return value.strip() if isinstance(value, str) else value  # one host has one spelling: it takes turns
+        return (
+            value.strip() if isinstance(value, str) else value
+        )  # one spelling a host: jobs of one host run one after another
 
     @field_validator("host", "python")
     @classmethod
@@ -47,10 +49,10 @@ class Target(BaseModel):
         return value
 
 
-def choose(on: Sequence[str], file: Path | None) -> dict[str, Target]:
-    """Name to target: all of the file, or those that `on` names; without a file `on` are hosts. Raises `BadInput`."""
+def choose(on: Sequence[str], file: Path | None) -> dict[str, RemoteDevice]:
+    """Devices by name: all of the file, or those that `on` names; without a file `on` are hosts. Raises `BadInput`."""
     known = _load(file) if file else {}
-    chosen: dict[str, Target] = {}
+    chosen: dict[str, RemoteDevice] = {}
     for name in on or known:
         if name in chosen:
             raise BadInput(f"--on {name} is given twice. Name every device once.")
@@ -69,28 +71,28 @@ def choose(on: Sequence[str], file: Path | None) -> dict[str, Target]:
 
 
 def file_name(name: str) -> str:
-    """The name of a device's result file: no separator of any system, never hidden."""
+    """The file name of a device's result: without a path separator of any system, never hidden."""
     return "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in name).lstrip(".") + ".json"
 
 
-def _load(path: Path) -> dict[str, Target]:
+def _load(path: Path) -> dict[str, RemoteDevice]:
     entries = plain_yaml.read(path, "list of devices")
     if not isinstance(entries, dict) or not entries:
         raise BadInput(f"{path}: names no device. Write one as `shed: {{host: pi@shed.local}}`.")
     return {str(name): _valid(str(path), str(name), fields) for name, fields in entries.items()}
 
 
-def _valid(source: str, name: str, fields: Any) -> Target:
+def _valid(source: str, name: str, fields: Any) -> RemoteDevice:
     if not isinstance(fields, dict):
         raise BadInput(f"{source}: {name} = {fields!r}: a device is a mapping, e.g. {{host: pi@shed.local}}.")
     try:
-        return Target.model_validate(fields)
+        return RemoteDevice.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else ""
         where = f"{name}.{field}"
         if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(field.lower(), Target.model_fields, n=1, cutoff=0.0)[0]
+            near = difflib.get_close_matches(field.lower(), RemoteDevice.model_fields, n=1, cutoff=0.0)[0]
             raise BadInput(f"{source}: unknown key {where!r}. Nearest: {f'{name}.{near}'!r}.") from None
         if first["type"] == "missing":
             raise BadInput(

@@ -1,27 +1,39 @@
-"""One device's journey: connect, copy, environment, run. It must not print, and knows no other device."""
+"""One job on one device: connect, copy, make the environment, run the verb. It prints nothing."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import IO, Any, Literal
 
 from edge_tl.device.errors import EXIT_GATE_FAILED, EXIT_OK, EdgeTLError
 from edge_tl.host.remote import errors
-from edge_tl.host.remote.inventory import Target
+from edge_tl.host.remote.agent.messages import (
+    Layout,
+    PrepareAnswer,
+    PrepareRequest,
+    ProbeAnswer,
+    ProbeRequest,
+    ReceiveAnswer,
+    ReceiveRequest,
+    RunAnswer,
+    RunRequest,
+)
+from edge_tl.host.remote.inventory import RemoteDevice
 from edge_tl.host.remote.ssh import Connection
-from edge_tl.host.remote.upload import Item, Tree, of_bytes, write_tar
+from edge_tl.host.remote.upload import Content, Tree, of_bytes, write_tar
 from edge_tl.host.remote.wheel import Wheel
 
-Tell = Callable[[str, str], None]
+OnStep = Callable[[str, str], None]
+"""Called with (step, note) when a step begins or has something to say."""
 NEWER = ("python3.14", "python3.13", "python3.12", "python3.11", "python3.10")
 WITH_OPENVINO = {"x86_64", "AMD64", "aarch64", "arm64"}
 
 
 @dataclass(frozen=True)
-class Errand:
-    """What every device is to do: a verb, its words (a `Tree` stands for its path there), the code to do it with."""
+class Job:
+    """What every device does: a verb with its words (a `Tree` stands for its path there), and the code to run."""
 
     verb: str
     words: tuple[str | Tree, ...]
@@ -34,14 +46,42 @@ class Errand:
         return [word for word in self.words if isinstance(word, Tree)]
 
 
-@dataclass
-class Journey:
-    """An errand on one device. `connect` makes a connection; `tell` hears (step, note); `step` is where it is."""
+@dataclass(frozen=True)
+class DeviceResult:
+    """What the job came to on one device.
 
-    target: Target
-    errand: Errand
+    `failed` is a gate or budget: the result is there. `error` has the step and the reason. `result` is the JSON object
+    that the verb printed, as it came.
+    """
+
+    name: str
+    host: str
+    status: Literal["passed", "failed", "error"]
+    exit_code: int | None = None
+    result: dict[str, Any] | None = None
+    saved: tuple[str, ...] = ()
+    step: str | None = None
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """An entry of `devices[]`: keys without a value are left out."""
+        entry: dict[str, Any] = {"name": self.name, "host": self.host, "status": self.status}
+        if self.result is not None:
+            entry |= {"exit_code": self.exit_code, "result": self.result, "saved": list(self.saved)}
+        if self.error is not None:
+            entry |= {"step": self.step, "error": self.error}
+        return entry
+
+
+@dataclass
+class DeviceJob:
+    """A job on one device. `connect` makes a connection; `step` is where it is."""
+
+    name: str
+    device: RemoteDevice
+    job: Job
     connect: Callable[[], Connection]
-    tell: Tell
+    on_step: OnStep
     step: str = field(default="connect", init=False)
     stopped: bool = field(default=False, init=False)
     _python: str = field(default="", init=False)
@@ -49,138 +89,129 @@ class Journey:
     def __post_init__(self) -> None:
         self._connection = self.connect()
 
-    def travel(self) -> dict[str, Any]:
-        """The device's entry: status passed, failed (a gate; the result is there) or error (with the step)."""
+    def run(self) -> DeviceResult:
+        """All steps; whatever goes wrong is in the result."""
         try:
-            there = self._go_again()
-            status = "passed" if there["exit_code"] == EXIT_OK else "failed"
-            self.tell("done", status)
-            return {"status": status} | there
+            done = self._run_steps_again_if_lost()
+            self.on_step("done", done.status)
+            return done
         except Exception as error:
             known = isinstance(error, EdgeTLError | OSError)
             text = str(error) if known else f"unexpected {type(error).__name__}: {error}. Report it."
             if not self.stopped:
-                self.tell("failed", text)
-            return {"status": "error", "step": self.step, "error": text}
+                self.on_step("failed", text)
+            return replace(self._outcome("error"), step=self.step, error=text)
         finally:
             self._connection.close()
 
     def stop(self) -> None:
-        """End it, here and there; from another thread."""
+        """End it, here and on the device; may be called from another thread."""
         self.stopped = True
         self._connection.close()
 
-    def _go_again(self) -> dict[str, Any]:
-        """Go, and once more where the connection was lost on the way. Not where the verb was running: the device may
-        notice the loss a minute later, and two runs at once would be in each other's figures."""
+    def _outcome(self, status: Literal["passed", "failed", "error"]) -> DeviceResult:
+        return DeviceResult(self.name, self.device.host, status)
+
+    def _run_steps_again_if_lost(self) -> DeviceResult:
+        """All steps, and once more where the connection was lost on the way. Not where the verb was running: the device
+        may notice the loss a minute later, and two runs at once would distort each other's timings."""
         try:
-            return self._go()
-        except errors.Lost as lost:
+            return self._run_steps()
+        except errors.ConnectionLost as lost:
             if self.step not in ("copy", "environment"):
                 raise
-            self.tell(self.step, f"again: {lost}")
+            self.on_step(self.step, f"again: {lost}")
         self._connection.close()
         self._connection = self.connect()
         if self.stopped:  # since `stop` closed the one before
-            raise errors.Lost(["stopped"])
-        return self._go()
+            raise errors.ConnectionLost(["stopped"])
+        return self._run_steps()
 
-    def _go(self) -> dict[str, Any]:
-        self._at("connect", self.target.host)
+    def _run_steps(self) -> DeviceResult:
+        self._begin("connect", self.device.host)
         self._connection.open()
-        wheel = of_bytes(self.errand.wheel.name, self.errand.wheel.content)
-        packages = [self.errand.wheels] if self.errand.wheels else []
-        items = {i.sha256: i for t in (wheel, *self.errand.trees, *packages) for i in t.items.values()}
-        found = self._look(sorted(items))
-        self._copy([items[sha256] for sha256 in found["missing"]])
-        python = self._prepare(found["machine"])
-        [code] = wheel.layout.values()
-        return self._run(python, code)
+        wheel = of_bytes(self.job.wheel.name, self.job.wheel.content)
+        packages = [self.job.wheels] if self.job.wheels else []
+        trees = (wheel, *self.job.trees, *packages)
+        contents = {content.sha256: content for tree in trees for content in tree.contents.values()}
+        found = self._probe(sorted(contents))
+        self._copy([contents[sha256] for sha256 in found.missing])
+        python = self._prepare(found.machine)
+        [code] = wheel.files.values()
+        return self._run_verb(python, code)
 
-    def _look(self, objects: list[str]) -> dict[str, Any]:
-        own = self.target.python
+    def _probe(self, objects: list[str]) -> ProbeAnswer:
+        own = self.device.python
         found = ""
         for python in (own,) if own else ("python3", *NEWER):
             self._python = python
             try:
-                return self._ask("look", objects=objects)
+                request = ProbeRequest(self.device.folder, objects)
+                return self._connection.ask(python, request, ProbeAnswer, on_line=self._note)[0]
             except errors.NoAnswer as error:
                 if error.code != 127 and not any(line.startswith("edge-tl: Python") for line in error.said):
                     raise
                 found = found or (error.said[-1].removeprefix("edge-tl: ") if error.said else f"no {python}")
         raise errors.no_python(own, found)
 
-    def _copy(self, missing: list[Item]) -> None:
+    def _copy(self, missing: list[Content]) -> None:
         if not missing:
-            self._at("copy", "nothing new")
+            self._begin("copy", "nothing new")
             return
-        size = sum(item.size for item in missing)
+        size = sum(content.size for content in missing)
         what = f"{len(missing)} file{'s' if len(missing) > 1 else ''}"
 
         def sent(done: int) -> None:
-            self.tell("copy", f"{what}, {done / 1e6:.1f} of {size / 1e6:.1f} MB")
+            self.on_step("copy", f"{what}, {done / 1e6:.1f} of {size / 1e6:.1f} MB")
 
-        self._at("copy", f"{what}, {size / 1e6:.1f} MB")
-        self._ask("receive", feed=lambda stream: write_tar(missing, stream, sent))
+        def feed(stream: IO[bytes]) -> None:
+            write_tar(missing, stream, sent)
+
+        self._begin("copy", f"{what}, {size / 1e6:.1f} MB")
+        request = ReceiveRequest(self.device.folder)
+        self._connection.ask(self._python, request, ReceiveAnswer, on_line=self._note, feed=feed)
 
     def _prepare(self, machine: str) -> str:
-        self._at("environment", "")
-        extras = self.errand.wheel.extras
-        asked = self.target.extra or ("both" if machine in WITH_OPENVINO else "ort")
-        runtimes = [r for e in (extras if asked == "both" else [asked]) for r in extras[e]]
-        made: dict[str, Any] = self._ask(
-            "prepare",
-            base=list(self.errand.wheel.requirements),
-            runtimes=runtimes,
+        self._begin("environment", "")
+        extras = self.job.wheel.extras
+        asked = self.device.extra or ("both" if machine in WITH_OPENVINO else "ort")
+        request = PrepareRequest(
+            self.device.folder,
+            base=list(self.job.wheel.requirements),
+            runtimes=[r for e in (extras if asked == "both" else [asked]) for r in extras[e]],
             # What the interpreter brings is enough where nobody asked for a certain runtime.
-            any_runtime=self.target.extra is None,
-            site_packages=self.target.site_packages,
-            wheels=self.errand.wheels.layout if self.errand.wheels else None,
+            any_runtime=self.device.extra is None,
+            site_packages=self.device.site_packages,
+            wheels=self.job.wheels.files if self.job.wheels else None,
         )
-        self.tell("environment", "made" if made["made"] else "was there")
-        return str(made["python"])
+        made, _ = self._connection.ask(self._python, request, PrepareAnswer, on_line=self._note)
+        self.on_step("environment", "made" if made.made else "was there")
+        return made.python
 
-    def _run(self, python: str, code: str) -> dict[str, Any]:
-        verb = self.errand.verb
-        self._at("run", verb)
-        words = [
-            {"tree": self.errand.trees.index(w)} if isinstance(w, Tree) else w for w in self.errand.words
-        ]
-        trees = [{"name": tree.name, "layout": tree.layout} for tree in self.errand.trees]
-        said: list[str] = []
-        answer = self._ask(
-            "run", said, python=python, wheel=code, words=[verb, *words, "--json"], trees=trees
+    def _run_verb(self, python: str, code: str) -> DeviceResult:
+        verb, trees = self.job.verb, self.job.trees
+        self._begin("run", verb)
+        words = [trees.index(word) if isinstance(word, Tree) else word for word in self.job.words]
+        request = RunRequest(
+            self.device.folder,
+            python=python,
+            wheel=code,
+            words=[verb, *words, "--json"],
+            layouts=[Layout(tree.name, tree.files) for tree in trees],
         )
+        answer, said = self._connection.ask(self._python, request, RunAnswer, on_line=self._note)
         try:
-            result = json.loads(answer["out"])
+            result = json.loads(answer.out)
         except ValueError:
             result = None
-        if answer["code"] not in (EXIT_OK, EXIT_GATE_FAILED) or not isinstance(result, dict):
-            raise errors.verb(verb, answer["code"], said)
-        return {"exit_code": answer["code"], "result": result}
+        if answer.code not in (EXIT_OK, EXIT_GATE_FAILED) or not isinstance(result, dict):
+            raise errors.verb_failed(verb, answer.code, said)
+        status: Literal["passed", "failed"] = "passed" if answer.code == EXIT_OK else "failed"
+        return replace(self._outcome(status), exit_code=answer.code, result=result)
 
-    def _ask(
-        self,
-        do: str,
-        said: list[str] | None = None,
-        feed: Callable[[Any], None] | None = None,
-        **request: Any,
-    ) -> dict[str, Any]:
-        answer, lines = self._connection.ask(
-            self._python,
-            {"do": do, "folder": self.target.folder} | request,
-            note=lambda line: self.tell(self.step, line),
-            feed=feed,
-        )
-        if said is not None:
-            said += lines
-        return answer
-
-    def _at(self, step: str, note: str) -> None:
+    def _begin(self, step: str, note: str) -> None:
         self.step = step
-        self.tell(step, note)
+        self.on_step(step, note)
 
-
-def all_passed(entries: Iterable[dict[str, Any]]) -> bool:
-    """Whether every device did its errand and passed its gates."""
-    return all(entry["status"] == "passed" for entry in entries)
+    def _note(self, line: str) -> None:
+        self.on_step(self.step, line)

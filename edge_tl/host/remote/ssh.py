@@ -1,12 +1,11 @@
 """One connection to one device through the user's own `ssh`: a master, and a session for each request.
 
 Every process here is a child that ends when this one does, however it ends: the master runs `cat` on a pipe that only
-this process holds open. It must never ask for a password, and it reconnects to nothing.
+this process holds open. It never asks for a password, and it does not reconnect.
 """
 
 from __future__ import annotations
 
-import json
 import queue
 import shlex
 import subprocess
@@ -14,15 +13,18 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TypeVar
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.text import printable
 from edge_tl.host.remote import errors
 from edge_tl.host.remote.agent.channel import MARK
+from edge_tl.host.remote.agent.messages import Answer, ErrorAnswer, Request, decode_answer, encode
+
+Wanted = TypeVar("Wanted", bound=Answer)
 
 CONNECT_S = 45.0  # name, TCP, keys and login together; a small board takes seconds for the keys
-BEAT_S = 15.0
+KEEPALIVE_S = 15.0
 _QUIET = "BatchMode=yes ClearAllForwardings=yes ForwardAgent=no ForwardX11=no PermitLocalCommand=no"
 _PLAIN = "RemoteCommand=none RequestTTY=no ControlPersist=no EscapeChar=none"
 _ALIVE = "ConnectTimeout=10 ServerAliveInterval=15 ServerAliveCountMax=3"
@@ -56,7 +58,7 @@ class Connection:
         self._said: list[str] = []
 
     def open(self) -> None:
-        """Connect. Raises `DeviceTrouble` that says why not, `BadInput` when there is no ssh here."""
+        """Connect. Raises `RemoteError` that says why not, `BadInput` when there is no ssh here."""
         command = [
             *self._command("ControlMaster=yes", "LogLevel=INFO", *_ALIVE.split()),
             "echo edge-tl && cat >/dev/null",
@@ -64,35 +66,37 @@ class Connection:
         master = self._start(command, master=True)
         answers: queue.Queue[bytes] = queue.Queue()
         _read(master.stdout, answers.put)
-        hearing = _read(master.stderr, lambda line: self._said.append(_text(line)))
+        reader = _read(master.stderr, lambda line: self._said.append(_text(line)))
         line = b""
         while line.strip() != b"edge-tl":  # a login script may greet first
             try:
                 line = answers.get(timeout=CONNECT_S)
             except queue.Empty:
-                raise errors.silent(self.host, CONNECT_S) from None
+                raise errors.no_response(self.host, CONNECT_S) from None
             if not line:
-                hearing.join(timeout=5)
+                reader.join(timeout=5)
                 raise errors.unreachable(self.host, self._said)
         self._connected = True
 
     def ask(
         self,
         python: str,
-        request: dict[str, Any],
-        note: Callable[[str], None] = lambda line: None,
+        request: Request,
+        answer: type[Wanted],
+        *,
+        on_line: Callable[[str], None] = lambda line: None,
         feed: Callable[[IO[bytes]], None] | None = None,
-    ) -> tuple[dict[str, Any], list[str]]:
-        """Have `python` there answer a request; its answer, and what was said on the way, told to `note` too.
+    ) -> tuple[Wanted, list[str]]:
+        """Have `python` there answer a request; the answer, and the lines printed on the way, each given to `on_line`.
 
-        `feed` writes what follows the request. Raises `DeviceTrouble`, also where the device reports trouble.
+        `feed` writes what follows the request. Raises `RemoteError`, also where the agent reports an error.
         """
         said: list[str] = []
 
-        def hear(line: bytes) -> None:
+        def take(line: bytes) -> None:
             if text := _text(line):
                 said.append(text)
-                note(text)
+                on_line(text)
 
         command = [
             *self._command("ControlMaster=no", "LogLevel=ERROR", "ProxyCommand=false"),
@@ -100,11 +104,10 @@ class Connection:
         ]
         session = self._start(command)
         received: list[bytes] = []
-        readers = [_read(session.stdout, received.append), _read(session.stderr, hear)]
+        readers = [_read(session.stdout, received.append), _read(session.stderr, take)]
         assert session.stdin is not None
         with suppress(OSError):  # it may have ended already; the answer says why
-            for text in (_PROGRAM.format(sources=_sources()), json.dumps(request)):
-                content = text.encode()
+            for content in (_PROGRAM.format(sources=_sources()).encode(), encode(request)):
                 session.stdin.write(b"%d\n%b" % (len(content), content))
             session.stdin.flush()
             if feed:
@@ -117,7 +120,10 @@ class Connection:
             reader.join(timeout=10)
         with suppress(OSError):
             session.stdin.close()
-        return self._answer(b"".join(received), code, said), said
+        found = self._answer(b"".join(received), code, said)
+        if not isinstance(found, answer):
+            raise errors.agent_failed("answer", f"it sent {type(found).__name__}")
+        return found, said
 
     def close(self) -> None:
         """End the session and the connection; what ran on the device ends with them."""
@@ -147,7 +153,7 @@ class Connection:
         pipe = subprocess.PIPE
         with self._lock:  # so that nothing starts that `close` does not see
             if self._closed:
-                raise errors.Lost(["closed here"])
+                raise errors.ConnectionLost(["closed here"])
             try:
                 # In a session of its own: Ctrl-C is for this process, which ends things in order.
                 process = subprocess.Popen(
@@ -165,29 +171,32 @@ class Connection:
 
     def _ended(self, session: subprocess.Popen[bytes]) -> int | None:
         try:
-            return session.wait(timeout=BEAT_S)
+            return session.wait(timeout=KEEPALIVE_S)
         except subprocess.TimeoutExpired:
             return None
 
-    def _answer(self, received: bytes, code: int, said: list[str]) -> dict[str, Any]:
+    def _answer(self, received: bytes, code: int, said: list[str]) -> Answer:
         _, mark, rest = received.partition(MARK)
         length, _, text = rest.partition(b"\n")
         if mark and len(text) >= int(length):
-            answer: dict[str, Any] = json.loads(text[: int(length)])
-            if "trouble" in answer:
-                raise errors.there(answer["trouble"], answer["text"])
+            try:
+                answer = decode_answer(text[: int(length)])
+            except ValueError as error:
+                raise errors.agent_failed("answer", str(error)) from None
+            if isinstance(answer, ErrorAnswer):
+                raise errors.agent_failed(answer.kind, answer.text)
             return answer
         if code == 255:
             with suppress(subprocess.TimeoutExpired):
                 if self._master and not self._closed:
                     self._master.wait(timeout=2)
-            raise errors.Lost(self._said or said)
+            raise errors.ConnectionLost(self._said or said)
         raise errors.NoAnswer(code, said)
 
 
 def _sources() -> list[tuple[str, str]]:
     folder = Path(__file__).parent / "agent"
-    names = ("channel", "store", "environment", "main")  # each after what it imports
+    names = ("channel", "messages", "store", "environment", "main")  # each after what it imports
     return [(f"{__package__}.agent.{name}", (folder / f"{name}.py").read_text("utf-8")) for name in names]
 
 
@@ -198,7 +207,7 @@ def _word(path: str) -> str:
 
 
 def _read(stream: IO[bytes] | None, take: Callable[[bytes], None]) -> threading.Thread:
-    """Hand on every line, and at the end an empty one."""
+    """Call `take` with every line in a thread of its own, and at the end with an empty one."""
 
     def read() -> None:
         assert stream is not None

@@ -1,4 +1,4 @@
-"""What is sent: trees of files by their SHA-256, and the tar of those that a device does not have yet."""
+"""What is sent to a device: trees of files by their SHA-256, and a tar of those that it does not have yet."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from edge_tl.device.files import sha256_file
 
 
 @dataclass(frozen=True)
-class Item:
-    """One file's content: where it is read from, or the bytes themselves."""
+class Content:
+    """One file's content: the path that it is read from, or the bytes themselves."""
 
     sha256: str
     size: int
@@ -27,68 +27,67 @@ class Item:
 
 @dataclass(frozen=True)
 class Tree:
-    """A file or a folder as it is to stand on the device, under its own `name`; keys are POSIX paths in it.
+    """A file or a folder to be made on the device under its own `name`; keys are POSIX paths in it.
 
     A single file has the one key "".
     """
 
     name: str
-    items: dict[str, Item]
+    contents: dict[str, Content]
 
     @property
-    def layout(self) -> dict[str, str]:
-        """Path to SHA-256, as the device is told."""
-        return {path: item.sha256 for path, item in self.items.items()}
+    def files(self) -> dict[str, str]:
+        """The SHA-256 of each path."""
+        return {path: content.sha256 for path, content in self.contents.items()}
 
 
 def of_bundle(root: Path) -> Tree:
     """The files that `bundle.json` lists, and it. Raises `BundleError` when one is missing or damaged."""
-    record = read_bundle(root).record
-    listed = [file for part in (*record["artifacts"], record["golden"]) for file in part["files"]]
-    items = {file["path"]: Item(file["sha256"], file["bytes"], root / file["path"]) for file in listed}
-    return Tree(root.resolve().name, {RECORD: _item(root / RECORD)} | items)
+    files = read_bundle(root).facts.files
+    listed = {file.path: Content(file.sha256, file.bytes, root / file.path) for file in files}
+    return Tree(root.resolve().name, {RECORD: _content(root / RECORD)} | listed)
 
 
 def of_path(path: Path, *, suffix: str = "") -> Tree:
     """A file, or all files in a folder that end in `suffix`, linked ones too. Raises `BadInput` when there is none."""
     if path.is_file():
-        return Tree(path.name, {"": _item(path)})
+        return Tree(path.name, {"": _content(path)})
     if not path.is_dir():
         raise BadInput(f"no such file or folder: {path}. With --on, an option's path must exist here.")
-    items: dict[str, Item] = {}
-    entered = {os.path.realpath(path)}  # a link to a folder above would go round for ever
+    contents: dict[str, Content] = {}
+    entered = {os.path.realpath(path)}  # a link to a folder above would not end
     for folder, below, names in os.walk(path, followlinks=True):
         below[:] = [n for n in sorted(below) if os.path.realpath(Path(folder, n)) not in entered]
         entered |= {os.path.realpath(Path(folder, name)) for name in below}
         for name in sorted(names):
             file = Path(folder, name)
             if file.is_file() and name.endswith(suffix):
-                items[file.relative_to(path).as_posix()] = _item(file)
-    if not items:
+                contents[file.relative_to(path).as_posix()] = _content(file)
+    if not contents:
         raise BadInput(f"{path} holds no {suffix or 'file'}: nothing to copy.")
-    return Tree(path.resolve().name, items)
+    return Tree(path.resolve().name, contents)
 
 
 def of_bytes(name: str, content: bytes) -> Tree:
-    """A file that is made here and now."""
-    return Tree(name, {"": Item(hashlib.sha256(content).hexdigest(), len(content), content)})
+    """A file with these bytes."""
+    return Tree(name, {"": Content(hashlib.sha256(content).hexdigest(), len(content), content)})
 
 
-def write_tar(items: Iterable[Item], stream: IO[bytes], sent: Callable[[int], None]) -> None:
-    """The items as a tar, named by their SHA-256; `sent` is told the bytes so far. Raises `OSError`."""
+def write_tar(contents: Iterable[Content], stream: IO[bytes], sent: Callable[[int], None]) -> None:
+    """The contents as a tar, named by their SHA-256; `sent` is called with the bytes so far. Raises `OSError`."""
     total = 0
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 16) as tar:
-        for item in items:
-            entry = tarfile.TarInfo(item.sha256)
-            entry.size = item.size
-            if isinstance(item.source, bytes):
-                tar.addfile(entry, io.BytesIO(item.source))
+        for content in contents:
+            entry = tarfile.TarInfo(content.sha256)
+            entry.size = content.size
+            if isinstance(content.source, bytes):
+                tar.addfile(entry, io.BytesIO(content.source))
             else:
-                with item.source.open("rb") as file:
+                with content.source.open("rb") as file:
                     tar.addfile(entry, file)
-            total += item.size
+            total += content.size
             sent(total)
 
 
-def _item(path: Path) -> Item:
-    return Item(sha256_file(path), path.stat().st_size, path)
+def _content(path: Path) -> Content:
+    return Content(sha256_file(path), path.stat().st_size, path)

@@ -1,6 +1,6 @@
-"""The target part as a wheel, made from the package that runs here; the same code gives the same bytes.
+"""The device's part of edge-tl as a wheel, made from the package that runs here; the same code gives the same bytes.
 
-What runs at the desk stays out of it. It must not build anything else: the project's own wheel is hatchling's.
+Nothing of the host is in it. It builds nothing else: the project's own wheel is hatchling's.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _zipped(members: dict[str, bytes]) -> bytes:
         for name, content in members.items():
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.external_attr = 0o100644 << 16
-            entry.create_system = 3  # Unix, whatever this desk is
+            entry.create_system = 3  # Unix, whatever this host is
             archive.writestr(entry, content)
     return buffer.getvalue()
 

@@ -1,6 +1,6 @@
 """Devices on loopback: a real sshd each, with a home, a port and a host key of its own.
 
-The desk's interpreter, with its packages, plays the device's: nothing is downloaded.
+The host's interpreter, with its packages, plays the device's: nothing is downloaded.
 """
 
 from __future__ import annotations

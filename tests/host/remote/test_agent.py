@@ -18,11 +18,11 @@ import pytest
 from loopback import until
 
 from edge_tl.host.remote import agent
-from edge_tl.host.remote.agent.channel import Trouble
+from edge_tl.host.remote.agent.channel import AgentError
 from edge_tl.host.remote.agent.store import Store
 
 FILES = sorted(Path(agent.__file__).parent.glob("*.py"))
-FLEET = (
+REMOTE = (
     "import edge_tl.host.remote.run_all, edge_tl.host.remote.inventory, edge_tl.cli._remote, sys; "
     "print(*sys.modules)"
 )
@@ -42,9 +42,9 @@ def test_it_imports_the_standard_library_only(path: Path):
             assert own or name.split(".")[0] in sys.stdlib_module_names, f"{path.name} imports {name}"
 
 
-def test_the_desk_needs_no_pytorch_for_it():
+def test_the_host_needs_no_pytorch_for_it():
     loaded = subprocess.run(
-        [sys.executable, "-c", FLEET], capture_output=True, text=True, check=True
+        [sys.executable, "-c", REMOTE], capture_output=True, text=True, check=True
     ).stdout.split()
     assert "edge_tl.host.remote.ssh" in loaded
     assert not {"torch", "torchvision", "onnxruntime", "openvino", "nncf"} & set(loaded)
@@ -61,17 +61,17 @@ WATCHED = """
 import sys
 from edge_tl.host.remote.agent import channel
 channel.SILENCE_S, channel.GRACE_S = float(sys.argv[1]), 0.5
-here = channel.Desk()
+here = channel.Channel()
 here.watch()
 with here.child([sys.executable, "-c", sys.argv[2]]) as process:
     print(process.stdout.readline().decode(), flush=True)
     process.stdout.read()
-print("gone" if here.gone.wait(60) else "here")
+print("gone" if here.closed.wait(60) else "here")
 """
 
 
 @pytest.mark.parametrize("end", ["closed", "silent"])
-def test_what_runs_ends_with_the_desk_even_when_it_will_not(end: str):
+def test_what_runs_ends_with_the_host_even_when_it_will_not(end: str):
     """Its pipe was closed, or nothing came through it for long: a cable that was pulled closes nothing."""
     command = [sys.executable, "-c", WATCHED, "3600" if end == "closed" else "0.5", STUBBORN]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as agent_process:
@@ -98,9 +98,9 @@ def test_what_runs_ends_with_the_desk_even_when_it_will_not(end: str):
 def test_a_content_has_its_name_only_when_it_is_whole(tmp_path: Path):
     store = Store(str(tmp_path / "store"))
     content = b"x" * 3_000_000
-    with pytest.raises(Trouble) as trouble:
-        store.take(sha256(content), io.BytesIO(content[:-1]))
-    assert trouble.value.kind == "changed"
+    with pytest.raises(AgentError) as caught:
+        store.add(sha256(content), io.BytesIO(content[:-1]))
+    assert caught.value.kind == "changed"
     assert list((store.root / "objects").iterdir()) == []
 
     class Slow(io.BytesIO):
@@ -108,33 +108,33 @@ def test_a_content_has_its_name_only_when_it_is_whole(tmp_path: Path):
             assert list((store.root / "objects").iterdir()) == []
             return super().read(size)
 
-    store.take(sha256(content), Slow(content))
-    assert store.holds(sha256(content))
+    store.add(sha256(content), Slow(content))
+    assert store.has(sha256(content))
     assert list((store.root / "tmp").iterdir()) == []
 
 
 def test_many_at_once_keep_the_same_content(tmp_path: Path):
     store, content = Store(str(tmp_path / "store")), b"y" * 500_000
     threads = [
-        threading.Thread(target=lambda: store.take(sha256(content), io.BytesIO(content))) for _ in range(8)
+        threading.Thread(target=lambda: store.add(sha256(content), io.BytesIO(content))) for _ in range(8)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert store.holds(sha256(content))
+    assert store.has(sha256(content))
     assert len(list((store.root / "objects").iterdir())) == 1
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", "a/../../x"])
 def test_nothing_is_laid_outside(tmp_path: Path, name: str):
     store = Store(str(tmp_path / "store"))
-    store.take(sha256(b"x"), io.BytesIO(b"x"))
-    with pytest.raises(Trouble, match="outside"):
-        store.lay({name: sha256(b"x")}, tmp_path / "place")
-    with pytest.raises(Trouble, match="no SHA-256"):
-        store.take("../x", io.BytesIO(b"x"))
-    assert store.lay({"a/b": sha256(b"x")}, tmp_path / "place").joinpath("a/b").read_bytes() == b"x"
+    store.add(sha256(b"x"), io.BytesIO(b"x"))
+    with pytest.raises(AgentError, match="outside"):
+        store.link_tree({name: sha256(b"x")}, tmp_path / "place")
+    with pytest.raises(AgentError, match="no SHA-256"):
+        store.add("../x", io.BytesIO(b"x"))
+    assert store.link_tree({"a/b": sha256(b"x")}, tmp_path / "place").joinpath("a/b").read_bytes() == b"x"
 
 
 KINDS = ("runs", "code", "envs", "objects", "tmp")
@@ -168,25 +168,25 @@ def test_a_folder_that_holds_a_persons_own_is_left_as_it_is(tmp_path: Path, kind
             path = root / other
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         files = {name: text for name, text in files.items() if name.startswith(kind)}
-    with pytest.raises(Trouble, match="mine") as trouble:
+    with pytest.raises(AgentError, match="mine") as caught:
         Store(str(root)).clean()
-    assert trouble.value.kind == "foreign"
+    assert caught.value.kind == "foreign"
     assert read_back(root) == files
 
 
 @pytest.mark.parametrize("folder", ["~", "~/", "/", "~/."])
 def test_the_home_and_what_holds_it_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str):
     monkeypatch.setenv("HOME", str(tmp_path))  # an empty one, as in a fresh container
-    with pytest.raises(Trouble, match="the home") as trouble:
+    with pytest.raises(AgentError, match="the home") as caught:
         Store(folder)
-    assert trouble.value.kind == "foreign"
+    assert caught.value.kind == "foreign"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_person_puts_into_the_marked_folder_stays(tmp_path: Path):
     store = Store(str(tmp_path / "store"))
-    store.take(sha256(b"old"), io.BytesIO(b"old"))
-    run = store.record(store.root / "runs" / "1-1")
+    store.add(sha256(b"old"), io.BytesIO(b"old"))
+    run = store.claim(store.root / "runs" / "1-1")
     run.mkdir()
     files = owned(store.root)
     os.utime(store.object(sha256(b"old")), (1e9, 1e9))
@@ -196,11 +196,11 @@ def test_what_a_person_puts_into_the_marked_folder_stays(tmp_path: Path):
     kept = read_back(store.root)
     assert {name: kept.get(name) for name in files} == files
     with pytest.raises(
-        Trouble, match="is not edge-tl's"
+        AgentError, match="is not edge-tl's"
     ):  # a wrong content under an object's name, but not ours
-        store.holds("a" * 64)
-    with pytest.raises(Trouble, match="is not edge-tl's"):
-        store.record(store.root / "runs" / "flowers")
+        store.has("a" * 64)
+    with pytest.raises(AgentError, match="is not edge-tl's"):
+        store.claim(store.root / "runs" / "flowers")
     store.remove(store.root / "runs" / "flowers")
     assert {name: read_back(store.root).get(name) for name in files} == files
 
@@ -216,7 +216,7 @@ def test_a_folder_of_the_versions_before_the_mark_goes_on(tmp_path: Path):
     for path in (content, root / "tmp" / "pip-unpack-1"):
         os.utime(path, (1e9, 1e9))
     store = Store(str(root))
-    assert store.holds(sha256(b"x"))
+    assert store.has(sha256(b"x"))
     os.utime(content, (1e9, 1e9))
     store.clean()
     assert not content.exists()
@@ -238,7 +238,7 @@ def test_links_in_it_lead_no_removal_outside(tmp_path: Path):
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "file").touch()
-    link = store.record(store.root / "runs" / "5-5")
+    link = store.claim(store.root / "runs" / "5-5")
     link.symlink_to(mine)
     store.clean()
     assert (mine / "file").exists()

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from edge_tl.device.errors import BadInput
-from edge_tl.host.remote.inventory import FOLDER, Target, choose, file_name
+from edge_tl.host.remote.inventory import DEFAULT_FOLDER, RemoteDevice, choose, file_name
 
 
 def write(path: Path, entries: Any) -> Path:
@@ -21,16 +21,16 @@ def write(path: Path, entries: Any) -> Path:
 
 def test_hosts_and_names(tmp_path: Path):
     assert choose(["pi@shed.local", "nuc2"], None) == {
-        "pi@shed.local": Target(host="pi@shed.local"),
-        "nuc2": Target(host="nuc2"),
+        "pi@shed.local": RemoteDevice(host="pi@shed.local"),
+        "nuc2": RemoteDevice(host="nuc2"),
     }
     file = write(
         tmp_path / "t.yaml",
         {"shed": {"host": "pi@shed.local", "extra": "ort"}, "jetson": {"host": "j", "site_packages": True}},
     )
-    assert choose(["jetson"], file) == {"jetson": Target(host="j", site_packages=True)}
+    assert choose(["jetson"], file) == {"jetson": RemoteDevice(host="j", site_packages=True)}
     assert sorted(choose([], file)) == ["jetson", "shed"]
-    assert choose(["shed"], file)["shed"].folder == FOLDER
+    assert choose(["shed"], file)["shed"].folder == DEFAULT_FOLDER
 
 
 @pytest.mark.parametrize(

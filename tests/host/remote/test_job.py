@@ -18,8 +18,8 @@ from loopback import Loopback, Maker, Write, clients, until
 
 from edge_tl.device import bundle as bundles
 from edge_tl.host.remote import run_all, upload, wheel
-from edge_tl.host.remote.inventory import Target
-from edge_tl.host.remote.job import Errand
+from edge_tl.host.remote.inventory import RemoteDevice
+from edge_tl.host.remote.job import Job
 
 OLD = 'import sys; sys.version_info = (3, 9, 2, "final", 0);'
 
@@ -33,29 +33,29 @@ def send(
     **fields: Any,
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """The device's entry, and its progress."""
-    told: list[tuple[str, str]] = []
-    target = Target.model_validate(
+    reported: list[tuple[str, str]] = []
+    remote = RemoteDevice.model_validate(
         {"host": loopback.name, "python": sys.executable, "site_packages": True} | fields
     )
     result = run_all.run(
-        {"it": target},
-        Errand(verb, words, code or wheel.build(), wheels),
+        {"it": remote},
+        Job(verb, words, code or wheel.build(), wheels),
         ssh=loopback.ssh,
-        progress=lambda name, step, note: told.append((step, note)),
-    )
+        on_step=lambda name, step, note: reported.append((step, note)),
+    ).to_json()
     [entry] = result["devices"]
     assert result["passed"] == (entry["status"] == "passed")
-    return entry, told
+    return entry, reported
 
 
-def trouble(loopback: Loopback, step: str, *words: str, **fields: Any) -> None:
+def fails(loopback: Loopback, step: str, *words: str, **fields: Any) -> None:
     """It fails at the step, in one line that holds the words."""
-    entry, told = send(loopback, **fields)
+    entry, reported = send(loopback, **fields)
     assert (entry["status"], entry["step"]) == ("error", step), entry
     assert "\n" not in entry["error"]
     for word in words:
         assert word in entry["error"]
-    assert told[-1] == ("failed", entry["error"])
+    assert reported[-1] == ("failed", entry["error"])
 
 
 def script(path: Path, text: str) -> str:
@@ -65,30 +65,30 @@ def script(path: Path, text: str) -> str:
     return str(path)
 
 
-def copied(told: list[tuple[str, str]]) -> str:
-    return next(note for step, note in told if step == "copy")
+def copied(reported: list[tuple[str, str]]) -> str:
+    return next(note for step, note in reported if step == "copy")
 
 
 def test_it_is_copied_once_and_what_was_damaged_there_again(device: Maker, tiny: Path):
     shed = device("shed")
     words = (upload.of_bundle(tiny), "--artifact=onnx-fp32")
-    entry, told = send(shed, "verify", *words)
+    entry, reported = send(shed, "verify", *words)
     assert entry["status"] == "passed", entry
-    assert copied(told).startswith(f"{len(words[0].items) + 1} files")  # the bundle's, and the wheel
-    assert ("environment", "made") in told
+    assert copied(reported).startswith(f"{len(words[0].contents) + 1} files")  # the bundle's, and the wheel
+    assert ("environment", "made") in reported
     assert stat.S_IMODE(shed.store.stat().st_mode) == 0o700
     objects = sorted((shed.store / "objects").iterdir())
     objects[0].chmod(0o600)
     objects[0].write_bytes(b"damaged")
     objects[1].unlink()
     before = {path: path.stat().st_ino for path in objects[2:]}
-    entry, told = send(shed, "verify", *words)
+    entry, reported = send(shed, "verify", *words)
     assert entry["status"] == "passed", entry
-    assert copied(told).startswith("2 files")
-    assert ("environment", "was there") in told
+    assert copied(reported).startswith("2 files")
+    assert ("environment", "was there") in reported
     assert {path: path.stat().st_ino for path in before} == before
-    _, told = send(shed, "verify", *words)
-    assert copied(told) == "nothing new"
+    _, reported = send(shed, "verify", *words)
+    assert copied(reported) == "nothing new"
 
 
 def test_a_labelled_folder_goes_along(device: Maker, tiny: Path, pictures: Path):
@@ -131,21 +131,21 @@ def test_nobody_there(device: Maker):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    trouble(shed, "connect", "nothing listens for ssh there", host=f"ssh://root@127.0.0.1:{port}")
-    trouble(shed, "connect", "no such host", "Check the name", host="nobody@shed.invalid")
+    fails(shed, "connect", "nothing listens for ssh there", host=f"ssh://root@127.0.0.1:{port}")
+    fails(shed, "connect", "no such host", "Check the name", host="nobody@shed.invalid")
 
 
 def test_a_host_key_that_is_unknown_and_one_that_changed(device: Maker, tmp_path: Path):
     stranger, shed = device("stranger", known=False), device("shed")
-    trouble(stranger, "connect", "host key is not known here", "ssh stranger")
+    fails(stranger, "connect", "host key is not known here", "ssh stranger")
     known = tmp_path / "known_hosts"
     other = (tmp_path / "stranger.key.pub").read_text()
     known.write_text(f"[127.0.0.1]:{shed.port} {other}")
-    trouble(shed, "connect", "not the one known here", "ssh-keygen -R")
+    fails(shed, "connect", "not the one known here", "ssh-keygen -R")
 
 
 def test_a_device_that_takes_no_key_of_ours(device: Maker, tmp_path: Path):
-    trouble(
+    fails(
         device("shed", "AuthorizedKeysFile none", "PubkeyAuthentication no"), "connect", "refused", "ssh-copy-id"
     )  # fmt: skip
 
@@ -153,9 +153,9 @@ def test_a_device_that_takes_no_key_of_ours(device: Maker, tmp_path: Path):
 def test_no_python_or_an_old_one(device: Maker, tmp_path: Path):
     bin = tmp_path / "bin"
     shed = device("shed")
-    trouble(shed, "connect", "/nowhere/python", "not Python 3.10 or newer", python="/nowhere/python")
+    fails(shed, "connect", "/nowhere/python", "not Python 3.10 or newer", python="/nowhere/python")
     old = script(bin / "python3", f"exec {sys.executable} -c '{OLD}'\"$2\"")
-    trouble(shed, "connect", "Python 3.9", "python:", python=old)
+    fails(shed, "connect", "Python 3.9", "python:", python=old)
 
 
 def test_the_newest_python_is_taken_where_python3_is_old(device: Maker, tmp_path: Path):
@@ -163,7 +163,7 @@ def test_the_newest_python_is_taken_where_python3_is_old(device: Maker, tmp_path
     script(bin / "cat", 'exec /bin/cat "$@"')
     script(bin / "python3", f"exec {sys.executable} -c '{OLD}'\"$2\"")
     shed = device("shed", f'ForceCommand PATH={bin}; eval "$SSH_ORIGINAL_COMMAND"')
-    trouble(shed, "connect", "no Python 3.10 or newer there", "Python 3.9", python=None)
+    fails(shed, "connect", "no Python 3.10 or newer there", "Python 3.9", python=None)
     script(bin / "python3.11", f'exec {sys.executable} "$@"')
     entry, _ = send(shed, python=None)
     assert entry["status"] == "passed", entry
@@ -175,7 +175,7 @@ def test_debian_without_python3_venv(device: Maker, tmp_path: Path, module: str)
     (tmp_path / f"broken/{module}.py").write_text(f'raise ModuleNotFoundError("No module named {module}")')
     python = script(tmp_path / "python", f'PYTHONPATH={tmp_path}/broken exec {sys.executable} "$@"')
     shed = device("shed")
-    trouble(
+    fails(
         shed, "environment", f"No module named {module}", "python3-venv", python=python, site_packages=False
     )
     assert [path for path in (shed.store / "envs").iterdir() if path.is_dir()] == []
@@ -183,7 +183,7 @@ def test_debian_without_python3_venv(device: Maker, tmp_path: Path, module: str)
 
 def test_a_limit_on_the_size_of_files_is_a_full_disk(device: Maker):
     shed = device("shed", 'ForceCommand ulimit -f 8; eval "$SSH_ORIGINAL_COMMAND"')
-    trouble(shed, "copy", "disk is full", "MB free in", "folder:")
+    fails(shed, "copy", "disk is full", "MB free in", "folder:")
     assert list((shed.store / "objects").iterdir()) == []
     assert list((shed.store / "tmp").iterdir()) == []
 
@@ -192,7 +192,7 @@ def test_a_folder_that_others_may_write_to(device: Maker):
     shed = device("shed")
     shed.store.mkdir(parents=True)
     shed.store.chmod(0o777)
-    trouble(shed, "connect", "not private", "chmod 700")
+    fails(shed, "connect", "not private", "chmod 700")
 
 
 @pytest.mark.parametrize("folder", ["~", "~/photos"])
@@ -204,7 +204,7 @@ def test_a_folder_of_the_persons_own_is_refused_and_untouched(device: Maker, fol
             (root / name).write_text("mine")
             os.utime(root / name, (1e9, 1e9))
     before = {path: path.stat().st_mtime_ns for path in sorted(shed.home.rglob("*"))}
-    trouble(shed, "connect", "not edge-tl's own", "`folder:` in targets.yaml", folder=folder)
+    fails(shed, "connect", "not edge-tl's own", "`folder:` in targets.yaml", folder=folder)
     assert {path: path.stat().st_mtime_ns for path in sorted(shed.home.rglob("*"))} == before
 
 
@@ -246,7 +246,7 @@ def test_wheels_that_are_brought_along(device: Maker, tmp_path: Path):
         archive.writestr(f"{info}/RECORD", "")
     brought = upload.of_path(folder, suffix=".whl")
     absent = replace(own, requirements=(*own.requirements, "edge-tl-absent>=2"))
-    trouble(shed, "environment", "pip could not", "edge-tl-absent", "--wheels", code=absent, wheels=brought)
+    fails(shed, "environment", "pip could not", "edge-tl-absent", "--wheels", code=absent, wheels=brought)
     entry, _ = send(shed, code=needy, wheels=brought)
     assert entry["status"] == "passed", entry
     assert len(list(shed.store.glob("envs/*/lib/python3*/site-packages/edge_tl_probe.py"))) == 1
@@ -292,10 +292,10 @@ def test_a_connection_that_falls_silent_is_noticed(device: Maker, tiny: Path):
             for process in stopped:
                 process.suspend()
 
-    target = Target(host="shed", python=sys.executable, site_packages=True)
+    remote = RemoteDevice(host="shed", python=sys.executable, site_packages=True)
     quick = shed.ssh + " -oServerAliveInterval=1 -oServerAliveCountMax=2"
-    errand = Errand("bench", (upload.of_bundle(tiny), "--rounds=500"), wheel.build())
-    [entry] = run_all.run({"it": target}, errand, ssh=quick, progress=stop)["devices"]
+    job = Job("bench", (upload.of_bundle(tiny), "--rounds=500"), wheel.build())
+    [entry] = run_all.run({"it": remote}, job, ssh=quick, on_step=stop).to_json()["devices"]
     assert (entry["status"], entry["step"]) == ("error", "run")
     assert "not responding" in entry["error"]
     for process in stopped:

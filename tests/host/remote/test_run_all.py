@@ -158,10 +158,10 @@ def test_ctrl_c_here_ends_it_there(device: Maker, targets: Write, tiny: Path, nu
     assert "Traceback" not in err
 
 
-def test_a_killed_desk_leaves_nothing_either(
+def test_a_killed_host_leaves_nothing_either(
     device: Maker, targets: Write, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """kill -9 runs no cleaning: the pipes that only the desk held open do it. An empty folder stays."""
+    """kill -9 runs no cleaning: the pipes that only the host held open do it. An empty folder stays."""
     shed = device("shed")
     short = tempfile.mkdtemp(prefix="etl")  # a socket's path must be short
     monkeypatch.setenv("TMPDIR", short)

@@ -18,9 +18,9 @@ def test_a_bundle_is_what_its_record_lists(tiny: Path):
     (tiny / "notes.txt").write_text("not the bundle's")
     tree = upload.of_bundle(tiny)
     assert tree.name == tiny.name
-    assert "bundle.json" in tree.items
-    assert "notes.txt" not in tree.items
-    for name, sha256 in tree.layout.items():
+    assert "bundle.json" in tree.contents
+    assert "notes.txt" not in tree.contents
+    for name, sha256 in tree.files.items():
         assert hashlib.sha256((tiny / name).read_bytes()).hexdigest() == sha256
     (tiny / "model.fp32.onnx").write_bytes(b"damaged")
     with pytest.raises(BundleError, match="damaged"):
@@ -36,9 +36,9 @@ def test_a_folder_is_followed_through_links_and_never_in_circles(tmp_path: Path)
     (root / "round").symlink_to(root)
     (root / "gone").symlink_to(root / "nowhere")
     (root / "x.whl").write_text("2")
-    assert set(upload.of_path(root).items) == {"cats/ä b.png", "x.whl"}
-    assert set(upload.of_path(root, suffix=".whl").items) == {"x.whl"}
-    assert upload.of_path(root / "x.whl").layout == {"": hashlib.sha256(b"2").hexdigest()}
+    assert set(upload.of_path(root).contents) == {"cats/ä b.png", "x.whl"}
+    assert set(upload.of_path(root, suffix=".whl").contents) == {"x.whl"}
+    assert upload.of_path(root / "x.whl").files == {"": hashlib.sha256(b"2").hexdigest()}
     with pytest.raises(BadInput, match="holds no"):
         upload.of_path(tmp_path / "far/deep", suffix=".whl")
     with pytest.raises(BadInput, match="no such file or folder"):
@@ -47,7 +47,10 @@ def test_a_folder_is_followed_through_links_and_never_in_circles(tmp_path: Path)
 
 def test_the_tar_holds_each_content_under_its_hash(tmp_path: Path):
     (tmp_path / "a").write_bytes(b"a" * 100_000)
-    items = [*upload.of_path(tmp_path / "a").items.values(), *upload.of_bytes("b", b"bb").items.values()]
+    items = [
+        *upload.of_path(tmp_path / "a").contents.values(),
+        *upload.of_bytes("b", b"bb").contents.values(),
+    ]
     stream, sent = io.BytesIO(), []
     upload.write_tar(items, stream, sent.append)
     assert sent == [100_000, 100_002]
@@ -64,7 +67,7 @@ def test_the_tar_holds_each_content_under_its_hash(tmp_path: Path):
 
 def test_a_file_that_shrank_is_an_error_and_not_a_short_tar(tmp_path: Path):
     (tmp_path / "a").write_bytes(b"a" * 1000)
-    [item] = upload.of_path(tmp_path / "a").items.values()
+    [item] = upload.of_path(tmp_path / "a").contents.values()
     (tmp_path / "a").write_bytes(b"a")
     with pytest.raises(OSError, match="unexpected end"):
         upload.write_tar([item], io.BytesIO(), lambda done: None)

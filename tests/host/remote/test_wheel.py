@@ -1,4 +1,4 @@
-"""The target part as a wheel: the same bytes for the same code, accepted by pip; its door opens without the desk."""
+"""The device's part as a wheel: the same bytes for the same code, accepted by pip; its verbs start without the host."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_same_code_is_the_same_file(tmp_path: Path):
     assert wheel.build(copy).sha256 != wheel.build().sha256
 
 
-def test_it_holds_the_target_part_and_not_the_desk(tmp_path: Path):
+def test_it_holds_the_device_part_and_nothing_of_the_host(tmp_path: Path):
     (tmp_path / "x.whl").write_bytes(wheel.build().content)
     with zipfile.ZipFile(tmp_path / "x.whl") as archive:
         names = set(archive.namelist())
@@ -56,7 +56,7 @@ def test_it_holds_the_target_part_and_not_the_desk(tmp_path: Path):
     assert not [name for name in names if "/host/" in name or "__pycache__" in name]
 
 
-def test_pip_installs_it_and_the_door_opens_without_the_desk(installed: Path):
+def test_pip_installs_it_and_the_command_line_starts_without_the_host(installed: Path):
     [there] = importlib.metadata.distributions(path=[str(installed)])
     assert there.version == edge_tl.__version__
     recorded = [file for file in there.files or () if file.suffix == ".py"]  # pip --target moves the scripts

@@ -1,8 +1,8 @@
 """The private folder on the device: objects/SHA256, code/SHA256, envs/KEY, runs/ID, and tmp/ for what is unfinished.
 
-Everything gets its name by a rename, once it is whole, so runs beside each other never see half of anything. The folder
-is marked as edge-tl's, and what is made in it is recorded in made/ first: nothing else is ever changed or removed. It
-must not start a process.
+Everything gets its name by a rename, once it is complete, so concurrent runs never see a partial file. The folder is
+marked as edge-tl's, and what is made in it is recorded in made/ first: nothing else is ever changed or removed. It
+starts no process.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from edge_tl.host.remote.agent.channel import FULL, Desk, Trouble, tell
+from edge_tl.host.remote.agent.channel import DISK_FULL, AgentError, Channel, log
 
-KEEP_S = 30 * 86400.0  # what no run used for so long is removed
+UNUSED_S = 30 * 86400.0  # what no run used for so long is removed
 UNFINISHED_S = 86400.0
-
 
 MARK = "edge-tl-folder"
 _MARK_TEXT = "edge-tl made this folder. It removes from it what it made and what no run used for 30 days.\n"
@@ -40,80 +39,80 @@ _BESIDE = {"made", "models"}  # the records, and what `edge-tl` itself remembers
 
 
 class Store:
-    """The folder of this device, made private and marked. Raises `Trouble` for one that holds anything that edge-tl did
-    not put there, and for one that others can write to."""
+    """The folder of this device, made private and marked. Raises `AgentError` for one that holds anything that edge-tl
+    did not put there, and for one that others can write to."""
 
     def __init__(self, folder: str) -> None:
         self.root = Path(os.path.expanduser(folder)).absolute()
         home = Path(os.path.expanduser("~"))
         if self.root.resolve() in (home.resolve(), *home.resolve().parents):
-            raise Trouble("foreign", f"{self.root} is, or holds, the home there")
+            raise AgentError("foreign", f"{self.root} is, or holds, the home there")
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = self.root.stat()
         if state.st_uid != os.geteuid() or state.st_mode & 0o022:
-            raise Trouble(
+            raise AgentError(
                 "folder", f"{self.root} can be written by others: chmod 700 it, or name another folder"
             )
-        known = [] if (self.root / MARK).is_file() else self._of_an_older_version()
+        known = [] if (self.root / MARK).is_file() else self._unmarked_contents()
         (self.root / MARK).write_text(_MARK_TEXT, encoding="utf-8")
         for name in (*KINDS, "made"):
             (self.root / name).mkdir(mode=0o700, exist_ok=True)
         for path in known:
-            self._record_of(path).touch()
+            self._record_path(path).touch()
 
-    def _of_an_older_version(self) -> list[Path]:
-        """What lies in a folder without the mark: nothing, or the five folders of the versions before the mark and in
-        them names of their kind alone."""
+    def _unmarked_contents(self) -> list[Path]:
+        """What a folder without the mark holds: nothing, or the five folders of versions before the mark, with names of
+        their kind alone."""
         inside = {path.name for path in self.root.iterdir()}
         if strange := sorted(inside - _BESIDE - {MARK} - set(KINDS)):
-            raise Trouble("foreign", f"{self.root / strange[0]} is not edge-tl's")
+            raise AgentError("foreign", f"{self.root / strange[0]} is not edge-tl's")
         found = []
         for kind, pattern in KINDS.items():
             if kind not in inside:
                 if inside & set(KINDS):
-                    raise Trouble("foreign", f"{self.root} has no mark of edge-tl's")
+                    raise AgentError("foreign", f"{self.root} has no mark of edge-tl's")
                 continue
             for path in (self.root / kind).iterdir():
                 if re.fullmatch(pattern, path.name):
                     found.append(path)
                 elif kind != "tmp":  # where pip, too, left what it liked
-                    raise Trouble("foreign", f"{path} is not edge-tl's")
+                    raise AgentError("foreign", f"{path} is not edge-tl's")
         return found
 
-    def _record_of(self, path: Path) -> Path:
+    def _record_path(self, path: Path) -> Path:
         return self.root / "made" / f"{path.parent.name}.{path.name}"
 
-    def recorded(self, path: Path) -> bool:
-        """Whether edge-tl made `path`, or is about to."""
-        return self._record_of(path).is_file()
+    def owns(self, path: Path) -> bool:
+        """Whether edge-tl made `path`, or is about to make it."""
+        return self._record_path(path).is_file()
 
-    def record(self, path: Path) -> Path:
-        """Say that `path` will be edge-tl's, before it is made. Raises `Trouble` when somebody else's is there."""
-        if not self.recorded(path):
+    def claim(self, path: Path) -> Path:
+        """Record that `path` is edge-tl's, before it is made. Raises `AgentError` when something else is there."""
+        if not self.owns(path):
             if os.path.lexists(path):
-                raise Trouble("foreign", f"{path} is not edge-tl's")
-            self._record_of(path).touch()
+                raise AgentError("foreign", f"{path} is not edge-tl's")
+            self._record_path(path).touch()
         return path
 
     def remove(self, path: Path) -> None:
-        """Remove what was recorded, and its record; anything else stays."""
-        if not self.recorded(path):
+        """Remove what was claimed, and its record; anything else stays."""
+        if not self.owns(path):
             return
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
         if not os.path.lexists(path):
-            self._record_of(path).unlink(missing_ok=True)
+            self._record_path(path).unlink(missing_ok=True)
 
     def object(self, sha256: str) -> Path:
-        """Where the file of this content is, or will be."""
+        """The path of the file with this content, whether or not it is there."""
         if not re.fullmatch(_SHA256, sha256):
-            raise Trouble("answer", f"{sha256!r} is no SHA-256")
+            raise AgentError("answer", f"{sha256!r} is no SHA-256")
         return self.root / "objects" / sha256
 
-    def holds(self, sha256: str) -> bool:
-        """Whether the content is here, read anew; a damaged file is removed."""
+    def has(self, sha256: str) -> bool:
+        """Whether the content is here; its hash is computed anew, and a damaged file is removed."""
         path = self.object(sha256)
         try:
             digest = hashlib.sha256()
@@ -126,12 +125,12 @@ class Store:
         except OSError:
             pass
         if os.path.lexists(path):
-            self.record(path)
+            self.claim(path)
             path.unlink()
         return False
 
-    def take(self, sha256: str, stream: IO[bytes]) -> None:
-        """Keep a content under its name once its hash is right; until then it has another name."""
+    def add(self, sha256: str, stream: IO[bytes]) -> None:
+        """Store a content; the file gets its name once its hash is right. Raises `AgentError` for another hash."""
         place, digest = self.object(sha256), hashlib.sha256()
         with self.scratch() as scratch:
             part = scratch / "part"
@@ -140,38 +139,39 @@ class Store:
                     digest.update(chunk)
                     file.write(chunk)
             if digest.hexdigest() != sha256:
-                raise Trouble("changed", sha256)
+                raise AgentError("changed", sha256)
             part.chmod(0o444)
-            os.replace(part, self.record(place))
+            os.replace(part, self.claim(place))
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A folder of its own in tmp/, gone afterwards."""
         path = Path(tempfile.mkdtemp(dir=self.root / "tmp"))
-        self._record_of(path).touch()
+        self._record_path(path).touch()
         try:
             yield path
         finally:
             self.remove(path)
 
-    def lay(self, layout: dict[str, str], place: Path) -> Path:
-        """Make a tree of objects: hard links, or copies where the file system has none."""
-        for name, sha256 in layout.items():
+    def link_tree(self, files: dict[str, str], place: Path) -> Path:
+        """Make a tree of stored files: hard links, or copies where the file system has none. Raises `AgentError` for a
+        path that leaves it."""
+        for name, sha256 in files.items():
             path = place / name if name else place
             if ".." in Path(name).parts or Path(name).is_absolute():
-                raise Trouble("answer", f"{name!r} lies outside its tree")
+                raise AgentError("answer", f"{name!r} lies outside its tree")
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(self.object(sha256), path)
             except OSError as error:
-                if error.errno in FULL:
+                if error.errno in DISK_FULL:
                     raise
                 shutil.copyfile(self.object(sha256), path)
         return place
 
-    def code(self, wheel: str) -> Path:
-        """The folder that holds the wheel's packages, unpacked once."""
-        home = self.record(self.root / "code" / self.object(wheel).name)
+    def unpack_wheel(self, wheel: str) -> Path:
+        """The folder with the wheel's packages, unpacked once."""
+        home = self.claim(self.root / "code" / self.object(wheel).name)
         if not home.is_dir():
             with self.scratch() as scratch:
                 with zipfile.ZipFile(self.object(wheel)) as archive:
@@ -182,17 +182,17 @@ class Store:
         return home
 
     @contextmanager
-    def locked(self, path: Path, desk: Desk) -> Iterator[None]:
-        """Alone with `path`, as soon as other runs are done with it."""
-        with self.record(path).open("w") as file:
+    def locked(self, path: Path, channel: Channel) -> Iterator[None]:
+        """An exclusive lock on `path`, as soon as other runs have released it."""
+        with self.claim(path).open("w") as file:
             while True:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    if desk.gone.wait(0.2):
-                        raise Trouble("gone", "the desk is gone") from None
-                    tell("another run is making the environment")
+                    if channel.closed.wait(0.2):
+                        raise AgentError("disconnected", "the host is gone") from None
+                    log("another run is making the environment")
             yield
 
     def clean(self) -> None:
@@ -210,5 +210,5 @@ class Store:
                     with (path / ".lock").open("w") as file:
                         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held for as long as its run lives
                         self.remove(path)
-                elif time.time() - path.stat().st_mtime > (UNFINISHED_S if kind == "tmp" else KEEP_S):
+                elif time.time() - path.stat().st_mtime > (UNFINISHED_S if kind == "tmp" else UNUSED_S):
                     self.remove(path)

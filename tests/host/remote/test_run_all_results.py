@@ -1,10 +1,11 @@
-"""What comes home is kept, and who takes turns: journeys played by a double, so that no device is needed."""
+"""Which results are saved, and what runs one after another: with no device: `DeviceJob.run` is replaced."""
 
 from __future__ import annotations
 
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import pytest
 
 from edge_tl.device.errors import BadInput
 from edge_tl.host.remote import run_all
-from edge_tl.host.remote.inventory import Target, choose
-from edge_tl.host.remote.job import Errand, Journey
+from edge_tl.host.remote.inventory import RemoteDevice, choose
+from edge_tl.host.remote.job import DeviceJob, DeviceResult, Job
 from edge_tl.host.remote.wheel import Wheel
 
 LONG = "x" * 300  # longer than a file's name may be
@@ -25,55 +26,54 @@ RESULT = {
     "kind": "latency",
     "machine": MACHINE,
 }
-ERRAND = Errand("bench", (), Wheel("w", b"", (), {}))
+JOB = Job("bench", (), Wheel("w", b"", (), {}))
 
 
 @pytest.fixture
 def at_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, int]:
-    """Journeys that bring `RESULT` home after a moment; the most at once on each host, and who was there at all."""
+    """Jobs that return `RESULT` after a moment; the most at once on each host, and which hosts had one at all."""
     now: dict[str, int] = {}
     most: dict[str, int] = {}
     lock = threading.Lock()
 
-    def travel(journey: Journey) -> dict[str, Any]:
-        host = journey.target.host
+    def run(one: DeviceJob) -> DeviceResult:
+        host = one.device.host
         with lock:
             now[host] = now.get(host, 0) + 1
             most[host] = max(most.get(host, 0), now[host])
         time.sleep(0.05)
         with lock:
             now[host] -= 1
-        journey.tell("done", "passed")
-        return {"status": "passed", "exit_code": 0, "result": RESULT}
+        one.on_step("done", "passed")
+        return DeviceResult(one.name, host, "passed", exit_code=0, result=RESULT)
 
-    monkeypatch.setattr(Journey, "travel", travel)
+    monkeypatch.setattr(DeviceJob, "run", run)
     monkeypatch.chdir(tmp_path)
     return most
 
 
 def go(*names: str, **options: Any) -> dict[str, Any]:
-    return run_all.run(
-        {name: Target.model_validate({"host": name}) for name in names}, ERRAND, ssh="true", **options
-    )
+    devices = {name: RemoteDevice.model_validate({"host": name}) for name in names}
+    return run_all.run(devices, JOB, ssh="true", **options).to_json()
 
 
 def test_a_file_that_cannot_be_written_ends_no_other_device(at_work: dict[str, int]) -> None:
     Path("home/shed.json").mkdir(parents=True)
-    told: list[tuple[str, str]] = []
+    reported: list[tuple[str, str]] = []
     done = go(
         "shed",
         LONG,
         "nuc",
         "loft",
         out=Path("home"),
-        progress=lambda name, step, note: told.append((name, step)),
+        on_step=lambda name, step, note: reported.append((name, step)),
     )
     assert not done["passed"]
     shed, long, *others = done["devices"]
     for entry in (shed, long):
         assert (entry["status"], entry["step"], entry["result"]) == ("error", "save", RESULT)
         assert "could not be saved" in entry["error"]
-        assert told[-1 - told[::-1].index((entry["name"], "failed"))]
+        assert reported[-1 - reported[::-1].index((entry["name"], "failed"))]
     assert "directory" in shed["error"]
     assert "too long" in long["error"]
     assert [entry["status"] for entry in others] == ["passed", "passed"]
@@ -110,31 +110,31 @@ def test_with_save_no_run_is_over_another(at_work: dict[str, int]) -> None:
 def test_a_result_of_another_shape_is_named_and_the_others_are_saved(
     at_work: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    travel = Journey.travel
+    run = DeviceJob.run
 
-    def odd(journey: Journey) -> dict[str, Any]:
-        entry = travel(journey)
-        return entry | {"result": {"kind": "new"}} if journey.target.host == "shed" else entry
+    def odd(one: DeviceJob) -> DeviceResult:
+        done = run(one)
+        return replace(done, result={"kind": "new"}) if one.device.host == "shed" else done
 
-    monkeypatch.setattr(Journey, "travel", odd)
+    monkeypatch.setattr(DeviceJob, "run", odd)
     shed, nuc = go("shed", "nuc", save=True)["devices"]
     assert "unexpected KeyError" in shed["error"]
     assert len(nuc["saved"]) == 1
 
 
-def test_two_targets_of_one_host_take_turns(at_work: dict[str, int]) -> None:
-    told: list[tuple[str, str, str]] = []
+def test_two_devices_of_one_host_run_one_after_another(at_work: dict[str, int]) -> None:
+    reported: list[tuple[str, str, str]] = []
     hosts = {"shed": "pi@shed", "shed-ort": " pi@shed ", "nuc": "nuc", "shed-ov": "pi@shed"}
-    targets = {name: Target.model_validate({"host": host}) for name, host in hosts.items()}
-    done = run_all.run(targets, ERRAND, ssh="true", progress=lambda *words: told.append(words))
+    devices = {name: RemoteDevice.model_validate({"host": host}) for name, host in hosts.items()}
+    done = run_all.run(devices, JOB, ssh="true", on_step=lambda *words: reported.append(words)).to_json()
     assert done["passed"]
     assert [entry["name"] for entry in done["devices"]] == list(hosts)
     assert at_work == {"pi@shed": 1, "nuc": 1}
-    waiting = [words for words in told if words[1] == "in turn"]
+    waiting = [words for words in reported if words[1] == "in turn"]
     assert waiting == [(name, "in turn", "shed is on the same host") for name in ("shed-ort", "shed-ov")]
 
 
-def test_a_host_is_stripped_before_it_is_judged(tmp_path: Path) -> None:
+def test_a_host_is_stripped_before_it_is_checked(tmp_path: Path) -> None:
     assert choose([" nuc "], None)[" nuc "].host == "nuc"
     for host in (" ", " -oProxyCommand=x"):
         with pytest.raises(BadInput):
