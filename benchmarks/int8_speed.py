@@ -3,7 +3,7 @@
     python benchmarks/int8_speed.py BUNDLE [BUNDLE ...]
     python benchmarks/int8_speed.py BUNDLE [BUNDLE ...] --out benchmarks/results/int8_speed_vnni.json
 
-The timer is `edge-tl bench`'s own, without PyTorch among the contestants, so that FP32's faster runtime is what is
+The timer is `edge-tl bench`'s own, without PyTorch among the workloads, so that FP32's faster runtime is what is
 divided by. Speed depends on the architecture, the size and the CPU, not on what the model was trained for. Writes
 results/int8_speed.json; a CPU with VNNI is another answer and has a file of its own.
 """
@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from edge_tl.device.bench import latency as room
+from edge_tl.device.bench import latency
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.files import write_json
 from edge_tl.device.machine import conditions, has_vnni, identity
@@ -42,7 +42,7 @@ def measured(path: Path) -> dict[str, Any]:
     """One bundle's FP32 and INT8 artifacts."""
     bundle = read_bundle(path)
     chosen = [a for a in bundle.artifacts if a.precision in ("fp32", "int8")]
-    result = room.bench(room.contestants(bundle, chosen))
+    result = latency.time_interleaved(latency.workloads(bundle, chosen))
     rows = [
         {key: row[key] for key in KEYS} | {"p50_ms": row["latency_ms"]["p50"], "ran": row["ran"]}
         for row in result["artifacts"]

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_tl.device.bench import latency as room
+from edge_tl.device.bench import latency
 from edge_tl.device.bench.worker import serve
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.files import write_json
@@ -51,7 +51,7 @@ class Planted:
         return result
 
 
-def child(spec: dict[str, Any]) -> None:
+def worker(spec: dict[str, Any]) -> None:
     """Serve blocks of the planted runtime."""
 
     def open_it() -> Runtime:
@@ -70,20 +70,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     bundle = read_bundle(options.bundle)
-    (plain,) = room.contestants(bundle, [bundle.artifact(options.artifact)])
+    (plain,) = latency.workloads(bundle, [bundle.artifact(options.artifact)])
     before = conditions()
-    effort = room.Effort(rounds=4, blocks=6, count=5) if options.quick else room.NOISE
+    effort = latency.Effort(rounds=4, blocks=6, count=5) if options.quick else latency.NOISE
     here = str(Path(__file__).parent)
     os.environ["PYTHONPATH"] = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
 
-    def planted(name: str, *, slower: float = 0.0, every: int = 0) -> room.Contestant:
+    def planted(name: str, *, slower: float = 0.0, every: int = 0) -> latency.Workload:
         spec = plain.spec | {"slower": slower, "every": every}
         return replace(plain, id=name, module="latency_planted", spec=spec)
 
     slow = [planted("plain"), planted("5 % slower", slower=0.05)]
     tails = [planted("plain"), planted("1 in 100", every=100), planted("1 in 80", every=80)]
-    found = room.bench(slow, effort=effort, baseline="plain")
-    tailed = room.bench(tails, effort=room.THOROUGH, baseline="plain")
+    found = latency.time_interleaved(slow, effort=effort, baseline="plain")
+    tailed = latency.time_interleaved(tails, effort=latency.THOROUGH, baseline="plain")
     row = found["artifacts"][1]
     seen = [1 / end for end in reversed(row["speedup_ci"])]
     result = {
@@ -112,6 +112,6 @@ def _slow(row: dict[str, Any]) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) == 2 and sys.argv[1].startswith("{"):
-        child(json.loads(sys.argv[1]))
+        worker(json.loads(sys.argv[1]))
     else:
         main()

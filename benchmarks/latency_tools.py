@@ -138,9 +138,8 @@ def main() -> None:
     """Both pairs in turns, then ratios."""
     import numpy as np
 
-    from edge_tl.device.bench import latency as room
-    from edge_tl.device.bench import ratio
-    from edge_tl.device.bench.workers import Children, Contestant
+    from edge_tl.device.bench import latency, ratio
+    from edge_tl.device.bench.workers import WorkerPool, Workload
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.files import write_json
     from edge_tl.device.machine import conditions, cores_allowed, identity
@@ -154,16 +153,16 @@ def main() -> None:
     bundle = read_bundle(options.bundle)
     shape, threads = [1, 3, *bundle.preprocess.input_size], cores_allowed()
     chosen = [bundle.artifact(name) for name in ("onnx-fp32", "openvino-fp32")]
-    field = {c.id: c for c in room.contestants(bundle, chosen)}
+    field = {c.id: c for c in latency.workloads(bundle, chosen)}
     ran: dict[str, Any] = {}
 
-    def turn(contestant: Contestant, tool: list[str]) -> tuple[float, float]:
-        with Children() as children:
-            ready = children.start(contestant, warmup=WARMUP, describe=contestant.id not in ran)
-            ran.setdefault(contestant.id, ready.get("ran"))
+    def turn(workload: Workload, tool: list[str]) -> tuple[float, float]:
+        with WorkerPool() as pool:
+            ready = pool.start(workload, warmup=WARMUP, describe=workload.id not in ran)
+            ran.setdefault(workload.id, ready.get("ran"))
             count = max(1, round(SLICE_S * 1e9 / ready["call_ns"]))
-            child = children.alive[contestant.id]
-            return side_by_side(tool, lambda: child.ask(count=count, seconds=60)["samples_ns"])
+            worker = pool.alive[workload.id]
+            return side_by_side(tool, lambda: worker.ask(count=count, seconds=60)["samples_ns"])
 
     before, order = conditions(), random.Random(0)
     medians: dict[tuple[str, str], list[tuple[float, float]]] = {pair: [] for pair in PAIRS}
@@ -211,7 +210,7 @@ def main() -> None:
             "turns": options.turns,
             "calls": options.calls,
             "threads": threads,
-            "harness_floor_us": room.floor_us(),
+            "harness_floor_us": latency.floor_us(),
             "machine": identity(),
             "conditions": {"before": before, "after": conditions()},
         },

@@ -37,9 +37,9 @@ def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> N
         best = SimpleNamespace(to_json=lambda: {"settings": record["quantization"]})
         return SimpleNamespace(best=best, passed=True, reason="", to_json=lambda: record["ladder"])
 
-    def bench(field: list[Any], **options: Any) -> dict[str, Any]:
+    def time_interleaved(field: list[Any], **options: Any) -> dict[str, Any]:
         options["progress"]("latency", 0, 1)
-        names = {contestant.id for contestant in field}
+        names = {workload.id for workload in field}
         timing: dict[str, Any] = record["bench"]
         return timing | {"artifacts": [row for row in timing["artifacts"] if row["id"] in names]}
 
@@ -47,7 +47,7 @@ def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> N
     patch(artifacts, "_to_openvino", lambda job, onnx, xml: give(xml))
     patch(artifacts.ladder, "climb", climb)
     patch(artifacts, "keep", lambda best, to: give(to))
-    patch(pipeline, "bench", bench)
+    patch(pipeline, "time_interleaved", time_interleaved)
 
 
 def _strike(wanted: str, number: signal.Signals) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from edge_tl.cli._console import milliseconds
 from edge_tl.cli._table import grid
-from edge_tl.device.bench.machine_use import busy
+from edge_tl.device.bench.machine_use import busy_reason
 
 NONE = "—"
 UNKNOWN = "[unknown]"
@@ -86,7 +86,7 @@ def _footnotes(result: dict[str, Any]) -> str:
                 if row.get(key) and row[key]["p"] < 0.01
             ]
             lines.append(f"not steady: {row['id']} {', '.join(moved)}")
-    if taken := busy(result["conditions"]):
+    if taken := busy_reason(result["conditions"]):
         lines.append(f"this machine is busy: {taken} while this was timed; measure again when it is quiet")
     load = result["conditions"]["before"].get("load1")
     cores = result["machine"]["cores_allowed"]

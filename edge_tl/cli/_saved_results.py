@@ -13,7 +13,7 @@ from edge_tl.cli._table import grid
 from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput
 
 
-def compare(
+def compare_saved(
     files: list[Path], *, plot: Path | None, fail_if_slower: str | None, out: Path | None, as_json: bool
 ) -> int:
     """Print the files side by side, draw and save what was asked for; returns the exit code. Raises `BadInput`."""
@@ -25,20 +25,20 @@ def compare(
     read = [(str(path), results.read_result(path)) for path in files]
     if len(read) == 1:
         say("one result: give another after it, to compare it with the first")
-    found = compare_results.compare(read, fail_if_slower=limit)
+    found = compare_results.compare_results(read, fail_if_slower=limit)
     if plot:
-        from edge_tl.host.reports.bench_plot import write_plot
+        from edge_tl.host.reports.bench_plot import write_bench_plot
 
-        write_plot(found, plot)
+        write_bench_plot(found, plot)
         say(f"drawn {plot}")
     code = 0 if found["passed"] else EXIT_GATE_FAILED
     return saved(
         lambda: save_to(found, out),
-        lambda: finish(found, compared(found), as_json=as_json, code=code),
+        lambda: finish(found, compared_text(found), as_json=as_json, code=code),
     )
 
 
-def compared(found: dict[str, Any]) -> str:
+def compared_text(found: dict[str, Any]) -> str:
     """The table of saved results, and what the gate says."""
     legend = [
         [f"[{number}]", file["date"][:16].replace("T", " "), file["machine"], file["file"]]
@@ -71,11 +71,11 @@ def compared(found: dict[str, Any]) -> str:
     note = ""
     if any(row["slowdown"] is not None and not row["is_base"] for row in found["rows"]):
         note = "Times are of all calls together; the ratio is by medians of processes, each with luck of its own."
-    parts = [files, note, grid(headings, rows, left=left), "\n".join(_verdict(found))]
+    parts = [files, note, grid(headings, rows, left=left), "\n".join(_gate_lines(found))]
     return "\n\n".join(part for part in parts if part)
 
 
-def _verdict(found: dict[str, Any]) -> list[str]:
+def _gate_lines(found: dict[str, Any]) -> list[str]:
     """What the table does not show, and what the gate says."""
     lines = [f"not compared: {what}" for what in found["not_compared"]]
     if not found["gates"]:

@@ -17,7 +17,7 @@ from edge_tl.cli._saving import check_out, save_to, saved
 from edge_tl.device.errors import BadInput, ForeignModel
 
 if TYPE_CHECKING:
-    from edge_tl.device.bench.workers import Contestant
+    from edge_tl.device.bench.workers import Workload
     from edge_tl.device.bundle import Artifact, Bundle
 
 EFFORT = "How long"
@@ -165,11 +165,11 @@ def bench(
     check_out(out, read=bundle)
     if compare:
         check_out(plot, "--plot", read=bundle)
-        return _saved_results.compare(bundle, plot=plot, fail_if_slower=fail_if_slower, out=out, as_json=json)
-    from edge_tl.device.bench import breakdown as in_parts
-    from edge_tl.device.bench import latency as room
-    from edge_tl.device.bench import paced as pacing
-    from edge_tl.device.bench import results
+        return _saved_results.compare_saved(
+            bundle, plot=plot, fail_if_slower=fail_if_slower, out=out, as_json=json
+        )
+    from edge_tl.device.bench import breakdown, latency, results
+    from edge_tl.device.bench import paced as paced_
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.machine import identity
     from edge_tl.device.predict import instead
@@ -183,7 +183,7 @@ def bench(
     asked = [loaded.artifact(name) for name in artifact or []]
     chosen, skipped = able(asked or loaded.artifacts, device)
     where: dict[str, Any] = {"device": device, "allow_fallback": allow_fallback}
-    effort = room.effort(quick=quick, noise=aa, rounds=rounds, blocks=blocks, count=count)
+    effort = latency.effort(quick=quick, noise=aa, rounds=rounds, blocks=blocks, count=count)
     batches, pools = numbers("--batch", batch), numbers("--threads", threads)
     with Progress() as progress:
         if aa or paced:
@@ -191,24 +191,24 @@ def bench(
             order = chosen if asked else _recommended_first(loaded, chosen)
             if not order:
                 raise BadInput("every artifact that can run here failed its gates. Name one with --artifact.")
-            field = room.contestants(loaded, order, **where)
-            field, more = room.startable(field, most=None if asked else 1)
+            field = latency.workloads(loaded, order, **where)
+            field, more = latency.startable(field, most=None if asked else 1)
             skipped += more
             if not asked and (note := instead(loaded, loaded.artifact(field[0].id))):
                 progress.note(f"note: {note}")
         if aa:
-            result = room.noise(field[0], effort=effort, seed=seed, progress=progress)
+            result = latency.time_against_itself(field[0], effort=effort, seed=seed, progress=progress)
         elif minutes is not None:
-            result = pacing.sustained(
+            result = paced_.time_sustained(
                 field[0], minutes=minutes, fps=fps, load=load, deadline_ms=deadline, progress=progress
             )
         elif paced:
-            result = pacing.pace(
+            result = paced_.time_paced(
                 field, fps=fps, seconds=seconds or 30.0, load=load, deadline_ms=deadline,
-                rounds=rounds or pacing.ROUNDS, seed=seed, progress=progress,
+                rounds=rounds or paced_.ROUNDS, seed=seed, progress=progress,
             )  # fmt: skip
         elif split:
-            result = in_parts.measured(
+            result = breakdown.time_breakdown(
                 loaded,
                 chosen,
                 steps=parts,
@@ -224,21 +224,23 @@ def bench(
                 progress=progress,
             )
         else:
-            field = room.contestants(loaded, chosen, **where)
+            field = latency.workloads(loaded, chosen, **where)
             try:
                 permit(factory)
                 field = _with_pytorch(loaded, field, device, run)
             except ForeignModel as error:
                 skipped.append({"artifact": "pytorch", "reason": str(error)})
-            result = room.bench(field, effort=effort, seed=seed, lenient=True, progress=progress)
+            result = latency.time_interleaved(
+                field, effort=effort, seed=seed, lenient=True, progress=progress
+            )
     result["skipped"] = skipped + result["skipped"]
-    result["warnings"] = room.warnings(result)
-    result = results.labelled(result, loaded)
+    result["warnings"] = latency.warnings(result)
+    result = results.with_bundle(result, loaded)
 
     def keep() -> None:
         save_to(result, out)
         if save:
-            say(f"saved {results.save(result)}")
+            say(f"saved {results.save_result(result)}")
 
     def show() -> int:
         for warning in result["warnings"]:
@@ -315,8 +317,8 @@ def _recommended_first(bundle: Bundle, able: list[Artifact]) -> list[Artifact]:
 
 
 def _with_pytorch(
-    bundle: Bundle, field: list[Contestant], device: str, run: Path | None = None
-) -> list[Contestant]:
+    bundle: Bundle, field: list[Workload], device: str, run: Path | None = None
+) -> list[Workload]:
     """PyTorch's side first, where it is installed. A run is only ever the one given on the command line: a bundle may
     be anybody's, and names no code and no path. Raises `BadInput`, `ForeignModel`."""
     desk = ("edge_tl.host", "torch", "torchvision", "safetensors", "pydantic")
@@ -326,7 +328,7 @@ def _with_pytorch(
                 f'--run {run}: PyTorch is not installed here. Leave it out, or: pip install "edge-tl[host]"'
             )
         return field
-    from edge_tl.host.export.pipeline import torch_contestants
+    from edge_tl.host.export.pipeline import torch_workloads
     from edge_tl.host.models import factories
     from edge_tl.host.runs import checkpoint
 
@@ -335,7 +337,7 @@ def _with_pytorch(
         factories.check(record["model"], f"{run}/{checkpoint.RECORD}")
     if record and record["labels"] != bundle.labels:
         raise BadInput(f"--run {run}: its classes are not the bundle's. Give the run it was exported from.")
-    return [*torch_contestants(run, bundle.record, device=device), *field]
+    return [*torch_workloads(run, bundle.record, device=device), *field]
 
 
 def numbers(option: str, text: str | None) -> list[int]:

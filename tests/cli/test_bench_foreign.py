@@ -11,7 +11,7 @@ import pytest
 
 from edge_tl.device.errors import ForeignModel
 from edge_tl.device.preprocess import Preprocess
-from edge_tl.host.export.pipeline import torch_contestants
+from edge_tl.host.export.pipeline import torch_workloads
 from edge_tl.host.models import zoo
 
 CONTRACT = Preprocess(resize_size=(64, 64), crop=(64, 64)).to_json()
@@ -33,15 +33,15 @@ def test_a_bundle_names_no_code(name: object, tmp_path: Path, monkeypatch: pytes
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ForeignModel, match="--run DIR"):
-        torch_contestants(None, record(model=name))
+        torch_workloads(None, record(model=name))
     with pytest.raises(ForeignModel, match="--run DIR"):
-        torch_contestants(tmp_path / "absent", record(model=name))
+        torch_workloads(tmp_path / "absent", record(model=name))
 
 
 @pytest.mark.parametrize("hidden", [5, ["x"], [0], [10**9], [8] * 9, [True], {"a": 1}])
 def test_a_bundle_names_no_head_of_any_size(hidden: object) -> None:
     with pytest.raises(ForeignModel, match="head"):
-        torch_contestants(None, record(model="resnet18", hidden=hidden))
+        torch_workloads(None, record(model="resnet18", hidden=hidden))
 
 
 def test_models_that_are_known() -> None:
@@ -52,10 +52,10 @@ def test_models_that_are_known() -> None:
 
 
 def test_the_run_is_the_callers_never_the_records(run: Path, tmp_path: Path) -> None:
-    mine = torch_contestants(run, record(model="factory:evil:run"))[0].spec
+    mine = torch_workloads(run, record(model="factory:evil:run"))[0].spec
     assert mine["run"] == str(run)
     assert "evil" not in json.dumps(mine)
-    theirs = torch_contestants(None, record(model="resnet18", run=str(run)))[0].spec
+    theirs = torch_workloads(None, record(model="resnet18", run=str(run)))[0].spec
     assert theirs["run"] is None
     assert theirs["model"] == "resnet18"
 

@@ -22,7 +22,7 @@ from edge_tl.cli import bench as verb
 from edge_tl.device import files
 from edge_tl.device.bench import workers
 from edge_tl.device.bundle import Bundle, file_record, write_record
-from edge_tl.host.export.pipeline import torch_contestants
+from edge_tl.host.export.pipeline import torch_workloads
 from tests.device.conftest import CONTRACT, LABELS, tell
 
 RunCli = Callable[..., Any]
@@ -72,7 +72,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: Any, **__: Any) -> Any:
         raise AssertionError("something was measured")
 
-    monkeypatch.setattr(workers.Child, "__init__", start)
+    monkeypatch.setattr(workers.Worker, "__init__", start)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_an_option_that_would_be_ignored_is_refused(run_cli: RunCli, tiny: Path)
 def test_a_bundle_that_does_not_name_its_model_is_timed_without_pytorch():
     """A bundle's record promises recipe, seed, versions and host as its provenance, and no more."""
     record = {"labels": ["a"], "preprocess": {}, "provenance": {"seed": 0, "versions": {}, "host": {}}}
-    assert torch_contestants(Path("absent"), record) == []
+    assert torch_workloads(Path("absent"), record) == []
     bundle = SimpleNamespace(root=Path("absent"), record=record)
     assert verb._with_pytorch(cast(Bundle, bundle), [], "CPU") == []
 

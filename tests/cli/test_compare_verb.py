@@ -167,9 +167,9 @@ def test_a_trial_left_behind_is_reported_and_resumed_when_asked(
 ) -> None:
     out, grid = Path(copied[-1]), Grid(("mobilenet_v3_small",), ("head",))
     recipe = recipes.parse(recipes.load(out / "trials" / GOOD[0] / "recipe.yaml"))
-    contest = study.open_contest(grid, {GOOD[0]: recipe}, out, name="killed")
-    study.prepare(contest, resumed=False)
-    taken = study.take(contest)
+    grid_study = study.open_study(grid, {GOOD[0]: recipe}, out, name="killed")
+    study.queue_trials(grid_study, resumed=False)
+    taken = study.next_trial(grid_study)
     assert taken is not None
     taken[2].release()  # as the system does when a process dies
     options = [*OPTIONS[2:], "--strategies", "head", "--study", "killed", "--out", str(out)]

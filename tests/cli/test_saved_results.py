@@ -29,11 +29,11 @@ def found(*rows: dict[str, Any], gates: tuple[dict[str, Any], ...] = (), **field
 
 
 def test_back_to_back_alone_needs_no_column_for_it() -> None:
-    text = _saved_results.compared(found(row(0), row(1)))
+    text = _saved_results.compared_text(found(row(0), row(1)))
     assert "how" not in text
     assert text.endswith("1.000 [0.900, 1.100]  not distinguishable")
     assert "the ratio is by medians of processes" in text
-    assert "the ratio" not in _saved_results.compared(found(row(0)))
+    assert "the ratio" not in _saved_results.compared_text(found(row(0)))
 
 
 def test_figures_of_one_artifact_stand_together() -> None:
@@ -43,7 +43,7 @@ def test_figures_of_one_artifact_stand_together() -> None:
     through = row(
         1, "throughput", "throughput", latency_ms=rate, images_per_s=80.0, in_base=False, slowdown=None
     )
-    text = _saved_results.compared(found(row(0), row(0, *paced), row(1), other, through))
+    text = _saved_results.compared_text(found(row(0), row(0, *paced), row(1), other, through))
     hows = [line[10:22].strip() for line in text.splitlines() if line.startswith("x ")]
     assert hows == ["back to back", "back to back", "10 a second", "30 a second", "throughput"]
     assert "fps 10 -> 30" in text
@@ -54,14 +54,16 @@ def test_figures_of_one_artifact_stand_together() -> None:
 def test_a_pass_says_how_much_was_not_judged() -> None:
     judged = {"judged": True, "passed": True, "reason": "x is as fast"}
     gone = {"judged": False, "passed": True, "reason": "y is not in b"}
-    text = _saved_results.compared(found(row(0), row(1), gates=(judged, gone), not_compared=["steps in b"]))
+    text = _saved_results.compared_text(
+        found(row(0), row(1), gates=(judged, gone), not_compared=["steps in b"])
+    )
     assert text.splitlines()[-4:] == [
         "not compared: steps in b",
         "pass: x is as fast",
         "not judged: y is not in b",
         "PASSED: no slow-down beyond 5 % is proven. Not judged: 1, see above.",
     ]
-    failed = _saved_results.compared(found(row(0), row(1), gates=(judged | {"passed": False}, gone)))
+    failed = _saved_results.compared_text(found(row(0), row(1), gates=(judged | {"passed": False}, gone)))
     assert failed.splitlines()[-1].startswith("FAILED")
-    plain = _saved_results.compared(found(row(0), row(1), missing=[{"reason": "y is not in b"}]))
+    plain = _saved_results.compared_text(found(row(0), row(1), missing=[{"reason": "y is not in b"}]))
     assert plain.endswith("\nnot compared: y is not in b")

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from edge_tl.device.bench import ratio
-from edge_tl.device.bench.latency import Effort, bench, contestants, header
+from edge_tl.device.bench.latency import Effort, header, time_interleaved, workloads
 from edge_tl.device.bench.percentiles import summarize
-from edge_tl.device.bench.workers import Child, Contestant, reason
+from edge_tl.device.bench.workers import Worker, Workload, reason
 from edge_tl.device.bundle import Artifact, Bundle
 from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
 from edge_tl.device.listener import Progress, no_progress
 from edge_tl.device.machine import conditions
 
-CHILD = "edge_tl.device.bench.breakdown_worker"
+WORKER = "edge_tl.device.bench.breakdown_worker"
 ROUNDS = 5
 CALLS = 140  # of each step and round: 700 in all, enough for a p99
 QUICK_ROUNDS, QUICK_CALLS = 3, 34  # 100 in all: p90
@@ -30,7 +30,7 @@ STEPS = ("decode", "preprocess", "inference", "postprocess", "whole")
 COLD = ("import", "read", "compile", "first")
 
 
-def measured(
+def time_breakdown(
     bundle: Bundle,
     artifacts: Sequence[Artifact],
     *,
@@ -52,7 +52,7 @@ def measured(
     `quick` says. What cannot run in the first is not tried in the others."""
     if steps:
         usual = (QUICK_CALLS, QUICK_ROUNDS) if quick else (CALLS, ROUNDS)
-        result = parts(
+        result = time_steps(
             bundle,
             artifacts,
             device=device,
@@ -63,12 +63,14 @@ def measured(
             progress=progress,
         )
     else:
-        field = contestants(bundle, artifacts, device=device, allow_fallback=allow_fallback)
-        result = bench(field, effort=effort, seed=seed, lenient=True, progress=progress) | {"kind": "parts"}
+        field = workloads(bundle, artifacts, device=device, allow_fallback=allow_fallback)
+        result = time_interleaved(field, effort=effort, seed=seed, lenient=True, progress=progress) | {
+            "kind": "parts"
+        }
     able = {row["id"] for row in result["artifacts"]}
     artifacts = [artifact for artifact in artifacts if artifact.id in able]
     if batches or threads:
-        result["sweep"], skipped = sweep(
+        result["sweep"], skipped = time_sweep(
             bundle,
             artifacts,
             batches=batches,
@@ -81,7 +83,7 @@ def measured(
         )
         result["skipped"] += skipped
     if streams:
-        result["throughput"], skipped = throughput(
+        result["throughput"], skipped = measure_throughput(
             bundle,
             artifacts,
             device=device,
@@ -93,7 +95,7 @@ def measured(
     return result
 
 
-def parts(
+def time_steps(
     bundle: Bundle,
     artifacts: Sequence[Artifact],
     *,
@@ -108,18 +110,18 @@ def parts(
     read, compile, first}` (medians over `rounds` fresh processes), `memory_mb{start, loaded, peak}` and `size_mb`.
 
     `latency_ms` is that of inference alone, so that any result can be compared with any other. What cannot run is
-    listed under `skipped`. Raises as `bench`.
+    listed under `skipped`. Raises as `time_interleaved`.
     """
     before, order = conditions(), random.Random(seed)
     images = max(1, len(bundle.golden_images()))
     field = [
         replace(
-            contestant,
-            module=CHILD,
-            spec=contestant.spec
+            workload,
+            module=WORKER,
+            spec=workload.spec
             | {"bundle": str(bundle.root), "warm": 1, "repeats": max(1, -(-calls // images))},
         )
-        for contestant in contestants(bundle, artifacts, device=device, allow_fallback=allow_fallback)
+        for workload in workloads(bundle, artifacts, device=device, allow_fallback=allow_fallback)
     ]
     answers, skipped = _answers(
         field, rounds, progress=lambda done: progress("latency", done, rounds), order=order
@@ -130,7 +132,7 @@ def parts(
     return header("parts", before, method) | {"artifacts": rows, "skipped": skipped}
 
 
-def sweep(
+def time_sweep(
     bundle: Bundle,
     artifacts: Sequence[Artifact],
     *,
@@ -144,7 +146,7 @@ def sweep(
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """`{artifact, batch, asked_threads, threads, latency_ms{}, ms_per_image, images_per_s, ran}` of every combination,
     all of one artifact timed in turns, and `{artifact, reason}` for what cannot run. `threads` in a row is what ran;
-    left empty, every core allowed. Raises as `bench`."""
+    left empty, every core allowed. Raises as `time_interleaved`."""
     rows: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
     failure: EdgeTLError | None = None
@@ -152,7 +154,7 @@ def sweep(
         field, asked = [], {}
         for batch in batches or (1,):
             for count in threads or (None,):
-                (contestant,) = contestants(
+                (workload,) = workloads(
                     bundle,
                     [artifact],
                     device=device,
@@ -161,10 +163,10 @@ def sweep(
                     batch=batch,
                 )
                 name = f"{artifact.id}, batch {batch}" + (f", {count} threads" if count else "")
-                field.append(replace(contestant, id=name))
+                field.append(replace(workload, id=name))
                 asked[name] = (batch, count)
         try:
-            result = bench(field, effort=effort, seed=seed, lenient=True, progress=progress)
+            result = time_interleaved(field, effort=effort, seed=seed, lenient=True, progress=progress)
         except FellBack:
             raise
         except EdgeTLError as error:
@@ -193,7 +195,7 @@ def sweep(
     return rows, skipped
 
 
-def throughput(
+def measure_throughput(
     bundle: Bundle,
     artifacts: Sequence[Artifact],
     *,
@@ -205,10 +207,10 @@ def throughput(
     progress: Progress = no_progress,
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """`{artifact, batch, images_per_s, rounds[], ran}`: the median over fresh processes, each of them in `rounds`; and
-    `{artifact, reason}` for what cannot run. Raises as `bench`."""
+    `{artifact, reason}` for what cannot run. Raises as `time_interleaved`."""
     field = [
-        replace(contestant, module=CHILD, spec=contestant.spec | {"throughput_s": seconds})
-        for contestant in contestants(
+        replace(workload, module=WORKER, spec=workload.spec | {"throughput_s": seconds})
+        for workload in workloads(
             bundle, artifacts, device=device, allow_fallback=allow_fallback, batch=batch
         )
     ]
@@ -228,7 +230,7 @@ def throughput(
 
 
 def _answers(
-    field: Sequence[Contestant],
+    field: Sequence[Workload],
     rounds: int,
     *,
     progress: Callable[[int], None],
@@ -236,33 +238,33 @@ def _answers(
 ) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, str]]]:
     """What a fresh process of everyone answers in each round, in turns drawn from `order`; who cannot run is left out
     and has an `{artifact, reason}`. Raises what the last one said when nobody can, and always `FellBack`."""
-    answers: dict[str, list[dict[str, Any]]] = {contestant.id: [] for contestant in field}
+    answers: dict[str, list[dict[str, Any]]] = {workload.id: [] for workload in field}
     skipped: list[dict[str, str]] = []
     failure: EdgeTLError = MissingExtra("a runtime for this bundle", "ort")
     for number in range(rounds):
         racing = [c for c in field if c.id in answers]
-        for contestant in order.sample(racing, len(racing)) if order else racing:
+        for workload in order.sample(racing, len(racing)) if order else racing:
             try:
-                answers[contestant.id].append(once(contestant))
+                answers[workload.id].append(once(workload))
             except FellBack:
                 raise
             except EdgeTLError as error:
                 failure = error
-                skipped.append({"artifact": contestant.id, "reason": reason(error)})
-                del answers[contestant.id]
+                skipped.append({"artifact": workload.id, "reason": reason(error)})
+                del answers[workload.id]
         progress(number + 1)
     if not answers:
         raise failure
     return answers, skipped
 
 
-def once(contestant: Contestant) -> dict[str, Any]:
+def once(workload: Workload) -> dict[str, Any]:
     """What one fresh process answers. Raises `EdgeTLError` when it dies."""
-    child = Child(contestant, warmup=0, describe=True)
+    worker = Worker(workload, warmup=0, describe=True)
     try:
-        return child.answer()
+        return worker.answer()
     finally:
-        child.kill()
+        worker.kill()
 
 
 def _row(name: str, found: list[dict[str, Any]], size: float) -> dict[str, Any]:

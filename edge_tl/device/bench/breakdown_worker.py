@@ -26,12 +26,12 @@ def main() -> None:
     """Measure what the command line asks for."""
     answers = spawn.private_stdout()
     spec = json.loads(sys.argv[1])
-    result = throughput(spec) if "throughput_s" in spec else parts(spec)
+    result = run_throughput(spec) if "throughput_s" in spec else run_steps(spec)
     answers.write(json.dumps(result) + "\n")
     answers.flush()
 
 
-def parts(spec: dict[str, Any]) -> dict[str, Any]:
+def run_steps(spec: dict[str, Any]) -> dict[str, Any]:
     """`{import_ns, read_ns, compile_ns, first_ns, steps{name: [ns]}, memory_mb{start, loaded, peak}, ran}`.
 
     `read_ns` is None where the runtime reads and compiles in one (ONNX Runtime). Steps: `decode` (bytes to RGB),
@@ -102,7 +102,7 @@ def parts(spec: dict[str, Any]) -> dict[str, Any]:
     return cold | {"steps": steps, "memory_mb": memory, "ran": ran(runtime)}
 
 
-def throughput(spec: dict[str, Any]) -> dict[str, Any]:
+def run_throughput(spec: dict[str, Any]) -> dict[str, Any]:
     """`{images, seconds, ran}`: as many images as the runtime's own parallelism takes in `throughput_s` seconds.
 
     OpenVINO: its THROUGHPUT hint and an `AsyncInferQueue` of the size it asks for. ONNX Runtime has no streams: one

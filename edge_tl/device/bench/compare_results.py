@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from edge_tl.device.bench.ratio import LEAST_ROUNDS, unpaired
-from edge_tl.device.bench.results import BACK_TO_BACK, Figure, figures, machine_slug, same_machine
+from edge_tl.device.bench.results import BACK_TO_BACK, Measurement, machine_slug, measurements, same_machine
 from edge_tl.device.errors import BadInput
 
 
-def compare(
+def compare_results(
     results: list[tuple[str, dict[str, Any]]], *, fail_if_slower: float | None = None
 ) -> dict[str, Any]:
     """`{base, files[], rows[], missing[], not_compared[], limit, passed, gates[]}` of named results; the first is the
@@ -26,7 +26,7 @@ def compare(
     regression may hide there. Raises `BadInput` where it could judge nothing.
     """
     name, base = results[0]
-    held = [figures(result) for _, result in results]
+    held = [measurements(result) for _, result in results]
     known = {figure.id: figure for figure in held[0]}
     rows: list[dict[str, Any]] = []
     missing: list[dict[str, Any]] = []
@@ -97,7 +97,7 @@ def percent(text: str) -> float:
 
 
 def _row(
-    result: dict[str, Any], figure: Figure, base: dict[str, Any], was: Figure | None, *, first: bool
+    result: dict[str, Any], figure: Measurement, base: dict[str, Any], was: Measurement | None, *, first: bool
 ) -> dict[str, Any]:
     here = same_machine(result["machine"], base["machine"])
     found: dict[str, Any] = {"speedup": None, "speedup_ci": None, "distinguishable": None}
@@ -124,7 +124,9 @@ def _row(
     }
 
 
-def _changed(result: dict[str, Any], figure: Figure, base: dict[str, Any], was: Figure) -> list[str]:
+def _changed(
+    result: dict[str, Any], figure: Measurement, base: dict[str, Any], was: Measurement
+) -> list[str]:
     """What else than time and the conditions differs from the base, in words."""
     said = []
     hashes = [(r.get("bundle") or {}).get(figure.artifact) for r in (base, result)]
@@ -138,7 +140,7 @@ def _changed(result: dict[str, Any], figure: Figure, base: dict[str, Any], was: 
     return said
 
 
-def _missing(file: str, held: list[Figure], base: list[Figure]) -> list[dict[str, Any]]:
+def _missing(file: str, held: list[Measurement], base: list[Measurement]) -> list[dict[str, Any]]:
     """The base's artifacts that are not in a file; of those that are, the figures that are not."""
     ids, artifacts = {figure.id for figure in held}, {figure.artifact for figure in held}
     gone = dict.fromkeys(figure.artifact for figure in base if figure.artifact not in artifacts)

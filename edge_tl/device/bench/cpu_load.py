@@ -24,14 +24,14 @@ while True:
 """
 
 
-class Neighbours:
+class CpuLoad:
     """`count` busy processes for as long as the context lasts."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def __enter__(self) -> Neighbours:
+    def __enter__(self) -> CpuLoad:
         try:
             for _ in range(self.count):
                 self.processes.append(

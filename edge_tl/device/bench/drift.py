@@ -25,7 +25,7 @@ LEAST = 8  # points; fewer cannot be significant
 WINDOWS = 5  # of which the last is held against the first; the spread of fewer is not known
 
 
-def steadiness(blocks: Sequence[Samples], rounds: Sequence[int]) -> dict[str, Any]:
+def drift_of(blocks: Sequence[Samples], rounds: Sequence[int]) -> dict[str, Any]:
     """`{steady, within_process, across_run}` from blocks in the order they were timed; `rounds` names the process.
 
     Each part is `{change, p}`: the Theil-Sen change over the whole length as a fraction of the median, and the

@@ -1,6 +1,6 @@
 """Latency of every artifact on this machine: fresh processes, interleaved blocks, nothing checked but the clock.
 
-It must not judge accuracy, and it knows PyTorch only as a contestant that the caller adds.
+It must not judge accuracy, and it knows PyTorch only as a workload that the caller adds.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from edge_tl.device.bench import ratio
-from edge_tl.device.bench.drift import steadiness
-from edge_tl.device.bench.machine_use import usage
+from edge_tl.device.bench.drift import drift_of
+from edge_tl.device.bench.machine_use import cpu_usage
 from edge_tl.device.bench.percentiles import count_needed, summarize
 from edge_tl.device.bench.timer import Samples, time_calls
 from edge_tl.device.bench.worker import REWARM, WARM_S, some_inputs
-from edge_tl.device.bench.workers import CHILD, Children, Contestant, reason
+from edge_tl.device.bench.workers import WORKER, WorkerPool, Workload, reason
 from edge_tl.device.bundle import REFERENCE, Artifact, Bundle
 from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
 from edge_tl.device.listener import Progress, no_progress
@@ -35,7 +35,7 @@ AGAIN = " (again)"
 
 @dataclass(frozen=True)
 class Effort:
-    """How much to measure: in each of `rounds`, a fresh process per contestant and `blocks` of `count` calls, or of
+    """How much to measure: in each of `rounds`, a fresh process per workload and `blocks` of `count` calls, or of
     more where so few would be over in less than 20 ms."""
 
     rounds: int
@@ -68,7 +68,7 @@ def effort(
 
 @dataclass
 class Measured:
-    """What one contestant's processes answered: blocks in the order they were timed, and the round of each."""
+    """What one workload's processes answered: blocks in the order they were timed, and the round of each."""
 
     blocks: list[Samples] = field(default_factory=list)
     rounds: list[int] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Measured:
         return {
             "id": name,
             "latency_ms": summarize(self.samples, rounds),
-            **steadiness(self.blocks, self.rounds),
+            **drift_of(self.blocks, self.rounds),
             "ran": self.ran,
             "load_ms": float(np.median(self.load_ns)) / 1e6,
             "first_ms": float(np.median(self.first_ns)) / 1e6,
@@ -111,7 +111,7 @@ class Measured:
         }
 
 
-def contestants(
+def workloads(
     bundle: Bundle,
     artifacts: Sequence[Artifact],
     *,
@@ -119,8 +119,8 @@ def contestants(
     allow_fallback: bool = False,
     threads: int | None = None,
     batch: int = 1,
-) -> list[Contestant]:
-    """The bundle's artifacts as contestants, `batch` images a call, on every core allowed unless `threads`."""
+) -> list[Workload]:
+    """The bundle's artifacts as workloads, `batch` images a call, on every core allowed unless `threads`."""
     spec = {
         "device": device,
         "allow_fallback": allow_fallback,
@@ -128,42 +128,42 @@ def contestants(
         "threads": threads or cores_allowed(),
     }
     return [
-        Contestant(a.id, CHILD, {"path": str(a.path), "precision": a.precision, **spec}) for a in artifacts
+        Workload(a.id, WORKER, {"path": str(a.path), "precision": a.precision, **spec}) for a in artifacts
     ]
 
 
 def startable(
-    field: Sequence[Contestant], *, most: int | None = None
-) -> tuple[list[Contestant], list[dict[str, str]]]:
+    field: Sequence[Workload], *, most: int | None = None
+) -> tuple[list[Workload], list[dict[str, str]]]:
     """Those that load and infer here, each tried in a process of its own before anything is timed, and `{artifact,
-    reason}` for the others. With `most`, nobody is tried once so many can. Raises as `bench`."""
-    found: list[Contestant] = []
+    reason}` for the others. With `most`, nobody is tried once so many can. Raises as `time_interleaved`."""
+    found: list[Workload] = []
     skipped: list[dict[str, str]] = []
     failure: EdgeTLError | None = None
-    for contestant in field:
+    for workload in field:
         if len(found) == most:
             break
         try:
-            with Children() as children:
-                children.start(contestant, warmup=1, describe=True)
-            found.append(contestant)
+            with WorkerPool() as pool:
+                pool.start(workload, warmup=1, describe=True)
+            found.append(workload)
         except FellBack:
             raise
         except EdgeTLError as error:
             failure = error
-            skipped.append({"artifact": contestant.id, "reason": reason(error)})
+            skipped.append({"artifact": workload.id, "reason": reason(error)})
     if not found:
         raise failure or MissingExtra("a runtime for this bundle", "ort")
     return found, skipped
 
 
-def twice(contestant: Contestant) -> list[Contestant]:
+def twice(workload: Workload) -> list[Workload]:
     """The same thing under two names: whatever a bench finds between them is the noise of this machine."""
-    return [contestant, replace(contestant, id=contestant.id + AGAIN)]
+    return [workload, replace(workload, id=workload.id + AGAIN)]
 
 
-def bench(
-    field: Sequence[Contestant],
+def time_interleaved(
+    field: Sequence[Workload],
     *,
     effort: Effort = THOROUGH,
     seed: int = 0,
@@ -171,40 +171,40 @@ def bench(
     lenient: bool = False,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Time every contestant in every round, in blocks whose order is drawn anew and then mirrored (A B B A), so that
+    """Time every workload in every round, in blocks whose order is drawn anew and then mirrored (A B B A), so that
     a drift of the machine meets both sides alike.
 
-    Speed-ups are against `baseline`, else PyTorch where it runs, else the fastest FP32 contestant; `baseline` says
-    which. A contestant whose runtime is missing is listed under `skipped`; where `lenient`, also one that does not
-    load. Raises `EdgeTLError` when a child process dies, when no artifact can run `MissingExtra` or what the last one
+    Speed-ups are against `baseline`, else PyTorch where it runs, else the fastest FP32 workload; `baseline` says
+    which. A workload whose runtime is missing is listed under `skipped`; where `lenient`, also one that does not
+    load. Raises `EdgeTLError` when a worker process dies, when no artifact can run `MissingExtra` or what the last one
     said, and always `FellBack`. The keys are in docs/bench.md.
     """
-    found = {contestant.id: Measured() for contestant in field}
+    found = {workload.id: Measured() for workload in field}
     skipped: list[dict[str, str]] = []
     failure: EdgeTLError | None = None
     order = random.Random(seed)
-    before, used = conditions(), usage()
+    before, used = conditions(), cpu_usage()
     for number in range(effort.rounds):
         racing = [c for c in field if c.id in found]
-        with Children() as children:
-            for contestant in order.sample(racing, len(racing)):
+        with WorkerPool() as pool:
+            for workload in order.sample(racing, len(racing)):
                 try:
-                    ready = children.start(contestant, warmup=WARMUP, describe=number == 0)
+                    ready = pool.start(workload, warmup=WARMUP, describe=number == 0)
                 except EdgeTLError as error:
                     if isinstance(error, FellBack) or not (lenient or isinstance(error, MissingExtra)):
                         raise
                     failure = error
-                    skipped.append({"artifact": contestant.id, "reason": reason(error)})
-                    del found[contestant.id]
+                    skipped.append({"artifact": workload.id, "reason": reason(error)})
+                    del found[workload.id]
                     continue
-                found[contestant.id].started(ready)
-                found[contestant.id].calls(effort.count, ready)
+                found[workload.id].started(ready)
+                found[workload.id].calls(effort.count, ready)
             if not found or (failure and all(name.startswith(REFERENCE) for name in found)):
                 raise failure or MissingExtra("a runtime for this bundle", "ort")
             _level([c for c in racing if c.id in found], found)
-            for done, names in enumerate(_orders(list(children.alive), effort.blocks, order)):
+            for done, names in enumerate(_orders(list(pool.alive), effort.blocks, order)):
                 for name in names:
-                    answer = children.alive[name].ask(count=found[name].count, seconds=BLOCK_SECONDS)
+                    answer = pool.alive[name].ask(count=found[name].count, seconds=BLOCK_SECONDS)
                     found[name].blocks.append(np.array(answer["samples_ns"], np.int64))
                     found[name].rounds.append(number)
                 progress("latency", number * effort.blocks + done + 1, effort.rounds * effort.blocks)
@@ -222,19 +222,19 @@ def bench(
         "seed": seed,
     }
     told = header("latency", before, method)
-    told["conditions"]["during"] = used.until(now) if used and (now := usage()) else None
+    told["conditions"]["during"] = used.until(now) if used and (now := cpu_usage()) else None
     return told | {"baseline": base, "artifacts": rows, "skipped": skipped}
 
 
-def noise(
-    contestant: Contestant, *, effort: Effort = NOISE, seed: int = 0, progress: Progress = no_progress
+def time_against_itself(
+    workload: Workload, *, effort: Effort = NOISE, seed: int = 0, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """A bench of something against itself, an A/A run: what it finds is the noise of this machine now.
 
-    The result of `bench`, and `noise{ratio, ratio_ci, width, contains_one}`.
+    The result of `time_interleaved`, and `noise{ratio, ratio_ci, width, contains_one}`.
     """
-    pair = twice(contestant)
-    result = bench(pair, effort=effort, seed=seed, baseline=contestant.id, progress=progress)
+    pair = twice(workload)
+    result = time_interleaved(pair, effort=effort, seed=seed, baseline=workload.id, progress=progress)
     row = result["artifacts"][1]
     ends = row["speedup_ci"]
     result["noise"] = {
@@ -280,12 +280,12 @@ def floor_us() -> float:
     return float(np.median(time_calls(lambda: null(inputs), warmup=100, count=1000))) / 1e3
 
 
-def _level(field: Sequence[Contestant], found: dict[str, Measured]) -> None:
+def _level(field: Sequence[Workload], found: dict[str, Measured]) -> None:
     """Blocks of one length for the same thing under two names: calls become faster along a block where whoever had the
     processors before still spins, so that the side with the longer blocks would look faster."""
-    for contestant in field:
-        first = next(c for c in field if (c.module, c.spec) == (contestant.module, contestant.spec))
-        found[contestant.id].count = found[first.id].count
+    for workload in field:
+        first = next(c for c in field if (c.module, c.spec) == (workload.module, workload.spec))
+        found[workload.id].count = found[first.id].count
 
 
 def _orders(names: list[str], blocks: int, order: random.Random) -> list[list[str]]:

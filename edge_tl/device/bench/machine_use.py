@@ -16,9 +16,9 @@ MOST = 0.2  # of the cores allowed: beyond that a speed is not this machine's
 
 
 @dataclass(frozen=True)
-class Usage:
+class CpuUsage:
     """CPU seconds since some moment on the cores this process may use: of everybody, of this process and its ended
-    children, and those that a hypervisor gave away. `wall` is seconds."""
+    child processes, and those that a hypervisor gave away. `wall` is seconds."""
 
     everybody: float
     own: float
@@ -26,7 +26,7 @@ class Usage:
     wall: float
     cores: int
 
-    def until(self, later: Usage) -> dict[str, float]:
+    def until(self, later: CpuUsage) -> dict[str, float]:
         """`{others, stolen, cores}`: cores that others used and that were stolen, on average, of those allowed."""
         seconds = max(later.wall - self.wall, 1e-9)
         others = later.everybody - self.everybody - (later.own - self.own)
@@ -37,7 +37,7 @@ class Usage:
         }
 
 
-def usage(root: Path = ROOT) -> Usage | None:
+def cpu_usage(root: Path = ROOT) -> CpuUsage | None:
     """As of now; None where the system does not tell (not Linux)."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     try:
@@ -60,10 +60,10 @@ def usage(root: Path = ROOT) -> Usage | None:
         return None
     own = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     spent = sum(used.ru_utime + used.ru_stime for used in own)
-    return Usage(busy / tick, spent, stolen / tick, time.monotonic(), cores)
+    return CpuUsage(busy / tick, spent, stolen / tick, time.monotonic(), cores)
 
 
-def busy(conditions: dict[str, Any] | None) -> str | None:
+def busy_reason(conditions: dict[str, Any] | None) -> str | None:
     """What others took while the result with these `conditions` was timed, for a person; None where that was little or
     is not known."""
     during = (conditions or {}).get("during") or {}
@@ -75,9 +75,9 @@ def busy(conditions: dict[str, Any] | None) -> str | None:
     return text + (f", the hypervisor kept {stolen:.1f}" if stolen > 0.05 * cores else "")
 
 
-def unjudged(interval: Sequence[float] | None, conditions: dict[str, Any] | None) -> str | None:
+def unreliable(interval: Sequence[float] | None, conditions: dict[str, Any] | None) -> str | None:
     """Why a speed with this 95 % `interval`, a ratio, says nothing about this machine; None where it does."""
-    if taken := busy(conditions):
+    if taken := busy_reason(conditions):
         return f"this machine is busy ({taken})"
     if interval and interval[1] > WIDEST * interval[0]:
         return f"its interval is [{interval[0]:,.1f}, {interval[1]:,.1f}], this machine is busy or unsteady"

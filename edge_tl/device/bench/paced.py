@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 
 from edge_tl.device.bench import ratio
-from edge_tl.device.bench.cpu_load import Neighbours
-from edge_tl.device.bench.drift import last_by_first, steadiness
+from edge_tl.device.bench.cpu_load import CpuLoad
+from edge_tl.device.bench.drift import drift_of, last_by_first
 from edge_tl.device.bench.latency import BLOCK_SECONDS, WARMUP, Measured, header
 from edge_tl.device.bench.percentiles import count_needed, summarize
-from edge_tl.device.bench.schedule import KEPT, at_pace, judged, service_ns
-from edge_tl.device.bench.sensors import Watch, summary
+from edge_tl.device.bench.schedule import KEPT, call_at_rate, rate_statistics, service_ns
+from edge_tl.device.bench.sensors import SensorLog, sensor_summary
 from edge_tl.device.bench.timer import Samples
 from edge_tl.device.bench.worker import REWARM, WARM_S
-from edge_tl.device.bench.workers import Child, Children, Contestant
+from edge_tl.device.bench.workers import Worker, WorkerPool, Workload
 from edge_tl.device.errors import BadInput
 from edge_tl.device.listener import Progress, no_progress
 from edge_tl.device.machine import ROOT, conditions
 
-__all__ = ["at_pace", "pace", "sustained"]
+__all__ = ["call_at_rate", "time_paced", "time_sustained"]
 ROUNDS = 3  # parts of a paced run, each in a fresh process
 COUNT = 25  # calls of a back-to-back block, at least
 # Beside a neighbour a block must outlast many of the scheduler's slices of some milliseconds: a short one runs between
@@ -45,10 +45,10 @@ class Mode:
         self.back_to_back = Measured()
         self.runs: list[dict[str, Any]] = []
 
-    def block(self, child: Child, number: int, count: int) -> None:
+    def block(self, worker: Worker, number: int, count: int) -> None:
         """A back-to-back block in round `number`."""
         self.back_to_back.count = self.back_to_back.count or count
-        block = child.ask(count=self.back_to_back.count, seconds=BLOCK_SECONDS)["samples_ns"]
+        block = worker.ask(count=self.back_to_back.count, seconds=BLOCK_SECONDS)["samples_ns"]
         self.back_to_back.blocks.append(np.array(block, np.int64))
         self.back_to_back.rounds.append(number)
 
@@ -64,12 +64,12 @@ class Mode:
         return {"samples_ns": [block[::every].tolist() for block in blocks], "every": every}
 
     def paced(self, fps: float, deadline_ms: float | None) -> dict[str, Any]:
-        """What `judged` says, the idle penalty (at the pace, by back to back), and the runs themselves."""
+        """What `rate_statistics` says, the idle penalty (at the pace, by back to back), and the runs themselves."""
         rounds = self.back_to_back.rounds
         idle = ratio.speedup([service_ns(run) for run in self.runs], self.back_to_back.blocks, rounds)
         return {
             "fps": fps,
-            **judged(self.runs, deadline_ms=deadline_ms, rounds=rounds),
+            **rate_statistics(self.runs, deadline_ms=deadline_ms, rounds=rounds),
             "idle_penalty": idle["speedup"],
             "idle_penalty_ci": idle["speedup_ci"],
             "runs": self.runs,
@@ -85,8 +85,8 @@ def block_calls(call_ns: int, rounds: int, load: int) -> int:
     return min(max(COUNT, -(-int(LOADED_S * 1e9) // each), supporting), MOST)
 
 
-def pace(
-    field: Sequence[Contestant],
+def time_paced(
+    field: Sequence[Workload],
     *,
     fps: float | None = None,
     seconds: float = 30.0,
@@ -96,34 +96,34 @@ def pace(
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Each contestant at `fps` for `seconds` (in `rounds` parts, each in a fresh process) and back to back; with
+    """Each workload at `fps` for `seconds` (in `rounds` parts, each in a fresh process) and back to back; with
     `load`, the same again beside so many busy neighbours, in an order drawn anew each round.
 
     Without `fps` the back-to-back blocks alone. The deadline is the period unless given. The keys are in docs/bench.md.
-    Raises `EdgeTLError` as `bench` does; no neighbour outlives it.
+    Raises `EdgeTLError` as `time_interleaved` does; no neighbour outlives it.
     """
     _check(fps, load)
     deadline = deadline_ms if deadline_ms is not None else 1e3 / fps if fps else None
     order, before, rows = random.Random(seed), conditions(), []
     kept = max(KEPT // (len(field) * rounds * (2 if load else 1)), COUNT)
-    for index, contestant in enumerate(field):
+    for index, workload in enumerate(field):
         modes = {0: Mode()} | ({load: Mode()} if load else {})
         for number in range(rounds):
-            with Children() as children:
-                ready = children.start(contestant, warmup=WARMUP, describe=number == 0)
+            with WorkerPool() as pool:
+                ready = pool.start(workload, warmup=WARMUP, describe=number == 0)
                 modes[0].back_to_back.started(ready)
-                child, count = children.alive[contestant.id], block_calls(ready["call_ns"], rounds, load)
+                worker, count = pool.alive[workload.id], block_calls(ready["call_ns"], rounds, load)
                 for neighbours in order.sample(list(modes), len(modes)):
                     mode = modes[neighbours]
-                    with Neighbours(neighbours) if neighbours else nullcontext():
-                        mode.block(child, number, count)
+                    with CpuLoad(neighbours) if neighbours else nullcontext():
+                        mode.block(worker, number, count)
                         if fps is not None:
-                            paced = child.ask(
+                            paced = worker.ask(
                                 fps=fps, seconds=seconds / rounds, deadline_ms=deadline, kept=kept
                             )
                             mode.runs.append(paced)
             progress("latency", index * rounds + number + 1, len(field) * rounds)
-        rows.append(_row(contestant, modes, load, fps, deadline, kept))
+        rows.append(_row(workload, modes, load, fps, deadline, kept))
     method = {
         "rounds": rounds,
         "blocks": 1,
@@ -137,8 +137,8 @@ def pace(
     return header("pace", before, method | asked) | {"artifacts": rows, "skipped": []}
 
 
-def sustained(
-    contestant: Contestant,
+def time_sustained(
+    workload: Workload,
     *,
     minutes: float,
     fps: float | None = None,
@@ -155,30 +155,30 @@ def sustained(
     before, total = conditions(), minutes * 60
     quiet = Mode()
     modes = {0: quiet} | ({load: Mode()} if load else {})
-    with Children() as children:
-        ready = children.start(contestant, warmup=WARMUP, describe=True)
+    with WorkerPool() as pool:
+        ready = pool.start(workload, warmup=WARMUP, describe=True)
         quiet.back_to_back.started(ready)
-        child, count = children.alive[contestant.id], block_calls(ready["call_ns"], 1, load)
-        quiet.block(child, 0, count)
+        worker, count = pool.alive[workload.id], block_calls(ready["call_ns"], 1, load)
+        quiet.block(worker, 0, count)
         with (
-            Neighbours(load) if load else nullcontext(),
-            Watch(root, tick=lambda t: progress("latency", int(min(t, total)), int(total) or 1)) as watch,
+            CpuLoad(load) if load else nullcontext(),
+            SensorLog(root, tick=lambda t: progress("latency", int(min(t, total)), int(total) or 1)) as watch,
         ):
             if load:
-                modes[load].block(child, 0, count)
-            run = child.ask(fps=fps, seconds=total, deadline_ms=deadline)
+                modes[load].block(worker, 0, count)
+            run = worker.ask(fps=fps, seconds=total, deadline_ms=deadline)
     if fps:
         modes[load].runs.append(run)
-    row = _row(contestant, modes, load, fps, deadline, KEPT)
+    row = _row(workload, modes, load, fps, deadline, KEPT)
     window = min(60.0, total / 2)
     lasted = np.array_split(service_ns(run), STRETCHES)
-    row |= steadiness(lasted, [0] * STRETCHES)
+    row |= drift_of(lasted, [0] * STRETCHES)
     row["sustained"] = {
         "minutes": minutes,
         "neighbours": load,
         "window_s": window,
         **first_and_last(run, total, window),
-        "sensors": summary(watch.readings),
+        "sensors": sensor_summary(watch.readings),
         "readings": watch.readings,
         "run": run,
     }
@@ -214,7 +214,7 @@ def first_and_last(run: dict[str, Any], total: float, window: float) -> dict[str
 
 
 def _row(
-    contestant: Contestant,
+    workload: Workload,
     modes: dict[int, Mode],
     load: int,
     fps: float | None,
@@ -222,7 +222,7 @@ def _row(
     kept: int,
 ) -> dict[str, Any]:
     quiet = modes[0]
-    row = quiet.back_to_back.row(contestant.id) | quiet.stored(kept) | ratio.speedup([], [])
+    row = quiet.back_to_back.row(workload.id) | quiet.stored(kept) | ratio.speedup([], [])
     if fps and quiet.runs:
         row["paced"] = quiet.paced(fps, deadline)
     if load:

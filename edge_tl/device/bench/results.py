@@ -28,7 +28,7 @@ _AGAIN = "Run edge-tl bench on the bundle again, with -o or --save."
 
 
 @dataclass(frozen=True)
-class Figure:
+class Measurement:
     """One thing that a result says of an artifact, with the raw times behind it.
 
     `key` is what it is called in every result, `how` the same in words. Two figures of one key are alike where all of
@@ -51,7 +51,7 @@ class Figure:
         return self.artifact, self.key
 
 
-def labelled(result: dict[str, Any], bundle: Bundle) -> dict[str, Any]:
+def with_bundle(result: dict[str, Any], bundle: Bundle) -> dict[str, Any]:
     """With the name of the bundle and the hashes of every artifact's files."""
     hashes = {a.id: [f["sha256"] for f in a.record["files"]] for a in bundle.artifacts}
     return result | {"name": bundle.record["name"], "bundle": hashes}
@@ -63,7 +63,7 @@ def machine_slug(machine: dict[str, Any]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 
-def save(result: dict[str, Any], folder: Path = FOLDER) -> Path:
+def save_result(result: dict[str, Any], folder: Path = FOLDER) -> Path:
     """Write `folder/MACHINE/DATE-NAME-KIND.json` (and the folders), never over another; returns the path."""
     when = re.sub(r"[^0-9]", "", result["date"].partition("+")[0])
     name = re.sub(r"[^\w.-]+", "-", f"{when[:8]}-{when[8:]}-{result.get('name') or 'bench'}-{result['kind']}")
@@ -94,7 +94,7 @@ def read_result(path: Path) -> dict[str, Any]:
             raise TypeError("bundle or kind")
         if "conditions" in result:
             _number(result["conditions"]["before"].get("load1"), "conditions.before.load1")
-        figures(result)  # reads all that is compared later
+        measurements(result)  # reads all that is compared later
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise BadInput(
             f"{path}: not as edge-tl bench writes it ({type(error).__name__}: {error}). {_AGAIN}"
@@ -107,13 +107,13 @@ def rounds_of(row: dict[str, Any]) -> list[list[Samples]]:
     return _by_round(row["samples_ns"], row["block_round"])
 
 
-def figures(result: dict[str, Any]) -> list[Figure]:
+def measurements(result: dict[str, Any]) -> list[Measurement]:
     """All that can be compared between two results: each artifact's latency back to back, at its pace, beside load and
     at the end of a long run, every combination of a sweep, throughput. Raises what `read_result` turns into words.
 
     Of a long run it is the last window, in which the machine is as hot as it gets; it is one process, so one round.
     """
-    found: list[Figure] = []
+    found: list[Measurement] = []
     for row in result["artifacts"]:
         found += _of_artifact(result, row)
     for row in result.get("sweep", []):
@@ -139,7 +139,7 @@ def same_machine(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return all(a.get(key) == b.get(key) for key in SAME)
 
 
-def _of_artifact(result: dict[str, Any], row: dict[str, Any]) -> Iterator[Figure]:
+def _of_artifact(result: dict[str, Any], row: dict[str, Any]) -> Iterator[Measurement]:
     name, numbers, kind = row["id"], row["block_round"], result.get("kind")
     # Only these two interrupt the calls of an artifact with something else.
     under = {"kind": kind if kind == "pace" or "parts" in row else "latency"}
@@ -169,7 +169,7 @@ def _of_artifact(result: dict[str, Any], row: dict[str, Any]) -> Iterator[Figure
 
 def _at_pace(
     row: dict[str, Any], paced: dict[str, Any], key: str, under: dict[str, Any], beside: str
-) -> Figure:
+) -> Measurement:
     """From the moments at which images were due: what an application waits, not what a call takes."""
     rounds = _by_round([_from_due(run)[1] for run in paced["runs"]], row["block_round"])
     latency = {"ran": row["ran"], "latency_ms": paced["latency_ms"]}
@@ -194,7 +194,7 @@ def _figure(
     under: dict[str, Any],
     rounds: list[list[Samples]],
     images_per_s: float | None = None,
-) -> Figure:
+) -> Measurement:
     """Checked, so that whoever prints or compares it need not be."""
     ms, ran = row["latency_ms"], row["ran"]
     if not isinstance(artifact, str) or not isinstance(ran, dict) or not isinstance(ms["n"], int):
@@ -207,7 +207,7 @@ def _figure(
             low, high = ends
             _number(low, f"{name}_ci")
             _number(high, f"{name}_ci")
-    return Figure(artifact, key, how, under, ms, ran, rounds, images_per_s)
+    return Measurement(artifact, key, how, under, ms, ran, rounds, images_per_s)
 
 
 def _number(value: Any, what: str) -> float | None:

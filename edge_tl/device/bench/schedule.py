@@ -20,7 +20,7 @@ GRACE_S = 1.0  # how long after the last arrival a queue may still be served
 KEPT = 50_000  # calls of which a run keeps the times: about 3 MB in a saved result
 
 
-def at_pace(
+def call_at_rate(
     call: Callable[[], object],
     *,
     fps: float | None,
@@ -111,14 +111,14 @@ def _back_to_back(
     }
 
 
-def judged(
+def rate_statistics(
     runs: list[dict[str, Any]], *, deadline_ms: float | None, rounds: list[int] | None = None
 ) -> dict[str, Any]:
-    """What an application sees of `at_pace`'s runs: `latency_ms{}` from the intended time, `service_ms{}` from the
+    """What an application sees of `call_at_rate`'s runs: `latency_ms{}` from the intended time, `service_ms{}` from the
     start of the call, `queue_ms` (mean and longest wait), `missed` and `unserved` arrivals among `n`.
 
     The percentiles are of the calls that were kept, which their own `n` counts; everything else is of all arrivals.
-    `deadline_ms` is what `at_pace` was given.
+    `deadline_ms` is what `call_at_rate` was given.
     """
     served = [_served(run) for run in runs]
     names = np.repeat(rounds or list(range(len(runs))), [len(due) for due, _, _ in served])

@@ -23,7 +23,7 @@ SYSTEM = "sys/devices/system/cpu"
 THROTTLED = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 
 
-def sample(root: Path = ROOT) -> dict[str, Any]:
+def read_sensors(root: Path = ROOT) -> dict[str, Any]:
     """One reading: `clock_mhz` (mean over cores) and `clock_min_mhz`, `temperature_c` (hottest zone), `throttled`
     (reasons that hold now), `throttle_count` (events since boot, Intel), `energy_uj` (RAPL packages, which wrap)."""
     clocks = _numbers(root, f"{SYSTEM}/cpu[0-9]*/cpufreq/scaling_cur_freq")
@@ -40,7 +40,7 @@ def sample(root: Path = ROOT) -> dict[str, Any]:
     }
 
 
-class Watch:
+class SensorLog:
     """Takes a reading every `period` seconds, as a context manager; `readings` holds them with `t`, seconds from the
     start. `tick` is called after each."""
 
@@ -52,7 +52,7 @@ class Watch:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> SensorLog:
         self._thread.start()
         return self
 
@@ -67,7 +67,7 @@ class Watch:
         number = 0
         while True:
             elapsed = monotonic() - begin
-            self.readings.append({"t": round(elapsed, 3), **sample(self._root)})
+            self.readings.append({"t": round(elapsed, 3), **read_sensors(self._root)})
             if self._tick:
                 self._tick(elapsed)
             number += 1
@@ -75,7 +75,7 @@ class Watch:
                 return
 
 
-def summary(readings: list[dict[str, Any]]) -> dict[str, Any]:
+def sensor_summary(readings: list[dict[str, Any]]) -> dict[str, Any]:
     """`{clock_mhz, temperature_c}` as `{first, min, max, last}`, `throttled` (every reason seen), `throttle_events`,
     `power_w` (mean over the readings between which the counter did not wrap); None where nothing was shown."""
 

@@ -6,7 +6,7 @@ import math
 from functools import cache
 
 
-def student_cdf(t: float, freedom: int) -> float:
+def t_cdf(t: float, freedom: int) -> float:
     """P(T <= t) for a whole number of degrees of freedom (Abramowitz and Stegun, 1964, 26.7.3 and 26.7.4)."""
     angle = math.atan(t / math.sqrt(freedom))
     cosine, term, total = math.cos(angle), 1.0, 0.0
@@ -25,5 +25,5 @@ def student_t(level: float, freedom: int) -> float:
     low, high = 0.0, 1e4
     for _ in range(100):
         middle = (low + high) / 2
-        low, high = (middle, high) if student_cdf(middle, freedom) < (1 + level) / 2 else (low, middle)
+        low, high = (middle, high) if t_cdf(middle, freedom) < (1 + level) / 2 else (low, middle)
     return high

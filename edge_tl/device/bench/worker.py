@@ -2,7 +2,7 @@
 
 It prints one JSON line when it is warm, then one for each line it is sent, and ends with its standard input, in the
 middle of a run too. A line `{"count", "seconds"}` asks for a block, `{"fps", "seconds"}` for a run at a pace. It must
-not compare or judge; `children` starts it and reads what it prints.
+not compare or judge; `workers` starts it and reads what it prints.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device import spawn
-from edge_tl.device.bench.schedule import at_pace
+from edge_tl.device.bench.schedule import call_at_rate
 from edge_tl.device.bench.timer import time_calls
 from edge_tl.device.runtimes.open import NullRuntime, Runtime, open_runtime, ran
 
@@ -61,7 +61,7 @@ def serve(
         if number and asked.get("fps") is None:
             _warm(call, REWARM, REWARM_S)
         if "fps" in asked:
-            _say(answers, at_pace(call, **asked))
+            _say(answers, call_at_rate(call, **asked))
         else:
             samples = time_calls(call, warmup=0, **asked)
             _say(answers, {"samples_ns": samples.tolist()})

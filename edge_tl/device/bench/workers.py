@@ -19,31 +19,31 @@ from edge_tl.device.errors import BundleError, EdgeTLError, FellBack, MissingExt
 from edge_tl.device.runtimes import sandbox
 
 LAST_WORDS_S = 5.0
-CHILD = "edge_tl.device.bench.worker"
+WORKER = "edge_tl.device.bench.worker"
 ADVICE = "Try `edge-tl verify` on the bundle."
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """Something to time: a module that serves blocks (see `child.serve`), and what to tell it."""
+class Workload:
+    """Something to time: a module that serves blocks (see `worker.serve`), and what to tell it."""
 
     id: str
     module: str
     spec: dict[str, Any]
 
 
-class Child:
-    """A live process of one contestant. Between blocks it is stopped where that is safe, and uses no processor:
+class Worker:
+    """A live process of one workload. Between blocks it is stopped where that is safe, and uses no processor:
     waiting for its standard input alone, ONNX Runtime's threads would spin for some 80 ms after a call, and whoever is
     timed next would take twice as long until they stop."""
 
-    def __init__(self, contestant: Contestant, *, warmup: int, describe: bool) -> None:
-        self.contestant = contestant
-        _admitted(contestant)
+    def __init__(self, workload: Workload, *, warmup: int, describe: bool) -> None:
+        self.workload = workload
+        _admitted(workload)
         self._stops = False
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody empties would block the child
-        spec = contestant.spec | {"warmup": warmup, "describe": describe}
-        command = spawn.command(contestant.module, json.dumps(spec))
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody empties would block the worker
+        spec = workload.spec | {"warmup": warmup, "describe": describe}
+        command = spawn.command(workload.module, json.dumps(spec))
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True
         )
@@ -105,7 +105,7 @@ class Child:
             self._process.send_signal(signal.SIGCONT)
 
     def _death(self) -> EdgeTLError:
-        name = self.contestant.id
+        name = self.workload.id
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(LAST_WORDS_S)
         code = self._process.poll()
@@ -127,34 +127,34 @@ class Child:
         return EdgeTLError(f"bench: {name} could not run: {message}")  # which ends in what to do
 
 
-def _admitted(contestant: Contestant) -> None:
+def _admitted(workload: Workload) -> None:
     """A model that came from elsewhere has run within limits before it is timed without them."""
-    spec = contestant.spec
+    spec = workload.spec
     if not spec.get("path"):
         return
     height, width = spec["shape"][-2:]
     try:
         sandbox.admit(Path(spec["path"]), spec.get("device", "CPU"), (height, width))
     except BundleError as error:
-        raise EdgeTLError(f"bench: {contestant.id} could not run: {error}") from None
+        raise EdgeTLError(f"bench: {workload.id} could not run: {error}") from None
 
 
-class Children:
+class WorkerPool:
     """Live processes of one round, ended together: as a context manager, also when one of them fails."""
 
     def __init__(self) -> None:
-        self.alive: dict[str, Child] = {}
+        self.alive: dict[str, Worker] = {}
 
-    def start(self, contestant: Contestant, *, warmup: int, describe: bool = False) -> dict[str, Any]:
+    def start(self, workload: Workload, *, warmup: int, describe: bool = False) -> dict[str, Any]:
         """Start one, wait until it is warm, and return what it said then."""
-        child = self.alive[contestant.id] = Child(contestant, warmup=warmup, describe=describe)
+        worker = self.alive[workload.id] = Worker(workload, warmup=warmup, describe=describe)
         try:
-            return child.answer()
+            return worker.answer()
         except BaseException:
-            self.alive.pop(contestant.id).kill()
+            self.alive.pop(workload.id).kill()
             raise
 
-    def __enter__(self) -> Children:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(
@@ -170,14 +170,14 @@ def reason(error: EdgeTLError) -> str:
     return re.sub(r"(?<![\w./])(/[^\s/\"':]+)+/", "", said)
 
 
-def _each(children: Iterable[Child], *, gently: bool) -> None:
+def _each(pool: Iterable[Worker], *, gently: bool) -> None:
     """End every one, whatever happens to the others."""
     failure: BaseException | None = None
-    for child in children:
+    for worker in pool:
         try:
-            child.end() if gently else child.kill()
+            worker.end() if gently else worker.kill()
         except BaseException as error:
             failure = error
-            child.kill()
+            worker.kill()
     if failure:
         raise failure

@@ -48,7 +48,7 @@ class Budget:
         return self.min_accuracy is None or point.accuracy >= self.min_accuracy
 
 
-def front(points: Sequence[Point]) -> list[Point]:
+def pareto_front(points: Sequence[Point]) -> list[Point]:
     """The measured points that no other beats: none is at least as accurate and as fast, and better in one of both.
 
     Fastest first. Points with equal figures are all on it, or none is.
@@ -90,7 +90,7 @@ def as_good_and_faster(points: Sequence[Point], best: Point) -> Point | None:
     return min(rivals, key=lambda p: (p.time, -p.accuracy), default=None)
 
 
-def interval(right: int, n: int) -> tuple[float, float]:
+def wilson_interval(right: int, n: int) -> tuple[float, float]:
     """The 95 % interval of the fraction `right` / `n` (Wilson, 1927)."""
     from scipy.stats import binomtest
 

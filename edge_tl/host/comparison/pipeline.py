@@ -51,7 +51,7 @@ def compare(
     out: Path,
     *,
     resumed: bool = False,
-    screen: trials.Screen = trials.dark,
+    screen: trials.Screen = trials.no_screen,
     note: Note = no_note,
 ) -> dict[str, Any]:
     """Run or go on with the comparison in `out`; returns `compare.json`'s record and the paths of the pictures.
@@ -67,7 +67,7 @@ def compare(
     wanted = {c.name: _recipe(plan, c) for c in plan.grid.combinations()}
     # Optuna names its journal's locks after it, each with a random ending.
     checkpoint.claim(out, (*FILES, *(path.name for path in out.glob(f"{study.JOURNAL}*"))), _is_ours)
-    contest = study.open_contest(
+    grid_study = study.open_study(
         plan.grid,
         wanted,
         out,
@@ -76,7 +76,7 @@ def compare(
         budget=plan.trials,
         seed=next(iter(wanted.values())).seed,
     )
-    rows = trials.work(contest, resumed=resumed, screen=screen, note=note)
+    rows = trials.run_trials(grid_study, resumed=resumed, screen=screen, note=note)
     finished = [row for row in rows if row["state"] == "complete"]
     if not finished:
         raise BadInput(_nothing(rows))
@@ -84,10 +84,10 @@ def compare(
         models = dict.fromkeys(row["model"] for row in finished)
         with screen(f"latency of {', '.join(models)}") as watcher:
             timed = timing.time_models(
-                contest, finished, out, plan.effort, progress=watcher, note=watcher.note
+                grid_study, finished, out, plan.effort, progress=watcher, note=watcher.note
             )
-        contest.study.set_user_attr("latency_ms", {k: v["latency_ms"] for k, v in timed["models"].items()})
-        record = _record(plan, contest, rows, timed, next(iter(wanted.values())))
+        grid_study.study.set_user_attr("latency_ms", {k: v["latency_ms"] for k, v in timed["models"].items()})
+        record = _record(plan, grid_study, rows, timed, next(iter(wanted.values())))
         write_json(out / RECORD, record)
         drawn = page.write_plot(record, out / PLOT)
         page.write_page(record, out / PAGE)
@@ -125,7 +125,7 @@ def judge(rows: list[dict[str, Any]], budget: Budget) -> dict[str, Any]:
 
     misses = () if best else pareto.nearest(points, budget)
     return {
-        "front": [point.name for point in pareto.front(points)],
+        "front": [point.name for point in pareto.pareto_front(points)],
         "pick": best.name if best else None,
         "runner_up": against(second),
         "faster": against(faster),
@@ -134,14 +134,14 @@ def judge(rows: list[dict[str, Any]], budget: Budget) -> dict[str, Any]:
 
 
 def _record(
-    plan: Plan, contest: study.Contest, rows: list[dict[str, Any]], timed: dict[str, Any], recipe: Recipe
+    plan: Plan, grid_study: study.GridStudy, rows: list[dict[str, Any]], timed: dict[str, Any], recipe: Recipe
 ) -> dict[str, Any]:
     for row in rows:
         model = timed["models"].get(row["model"]) or {}
         done = row["state"] == "complete"
         row["latency_ms"] = model.get("latency_ms") if done else None
         row["size_mb"] = model.get("size_mb") if done else None
-        row["interval"] = list(pareto.interval(_point(row).right, row["n_val"])) if done else None
+        row["interval"] = list(pareto.wilson_interval(_point(row).right, row["n_val"])) if done else None
     judged = judge(rows, plan.budget)
     for row in rows:
         row["front"] = row["name"] in judged["front"]
@@ -149,8 +149,8 @@ def _record(
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
-        "name": contest.out.resolve().name,
-        "study": contest.study.study_name,
+        "name": grid_study.out.resolve().name,
+        "study": grid_study.study.study_name,
         "trials": rows,
         **judged,
         "budget": {
@@ -161,7 +161,7 @@ def _record(
             "models": list(plan.grid.models),
             "strategies": list(plan.grid.strategies),
             "lrs": list(plan.grid.lrs),
-            "trials": contest.budget,
+            "trials": grid_study.budget,
         },
         "weights": plan.weights,
         "machine": timed["machine"],

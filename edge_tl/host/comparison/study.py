@@ -28,7 +28,7 @@ DRAWS = 100
 
 
 @dataclass(frozen=True)
-class Contest:
+class GridStudy:
     """An open study of `grid`; the run of each trial is `out`/trials/NAME, of the recipe of that name.
 
     `budget` is how many combinations are tried; fewer than the grid has are chosen by Optuna's TPE sampler.
@@ -59,7 +59,7 @@ class Contest:
         return FileLock(self.out / TRIALS / ".queue.lock")
 
 
-def open_contest(
+def open_study(
     grid: Grid,
     wanted: dict[str, Recipe],
     out: Path,
@@ -68,7 +68,7 @@ def open_contest(
     storage: str | None = None,
     budget: int | None = None,
     seed: int = 0,
-) -> Contest:
+) -> GridStudy:
     """Open or make the study `name` (default: the folder's, and a digest of the grid) in `storage` (an Optuna URL;
     default a journal in `out`). `wanted` has the recipe of every combination, by its name.
 
@@ -81,62 +81,62 @@ def open_contest(
     (out / TRIALS).mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = _open(name or f"{out.resolve().name}-{grid.key()}", storage, out, seed)
-    contest = Contest(study, grid, wanted, out, min(budget or len(wanted), len(wanted)), seed)
-    if foreign := [trial for trial in latest(contest) if trial not in wanted]:
+    grid_study = GridStudy(study, grid, wanted, out, min(budget or len(wanted), len(wanted)), seed)
+    if foreign := [trial for trial in latest(grid_study) if trial not in wanted]:
         raise BadInput(
             f"study {study.study_name}: it has a trial {foreign[0]}, which is not in this grid. "
             "Choose another --study."
         )
-    return contest
+    return grid_study
 
 
-def latest(contest: Contest) -> dict[str, Any]:
+def latest(grid_study: GridStudy) -> dict[str, Any]:
     """Each combination's last trial, by name: one that failed may have been tried again."""
-    trials = contest.study.get_trials(deepcopy=False)
+    trials = grid_study.study.get_trials(deepcopy=False)
     return {trial.user_attrs[NAME]: trial for trial in trials if NAME in trial.user_attrs}
 
 
-def left_behind(contest: Contest) -> list[str]:
+def stale(grid_study: GridStudy) -> list[str]:
     """Trials that are said to run and whose process is gone."""
-    return [name for name in _running(contest) if _free(contest, name)]
+    return [name for name in _running(grid_study) if _free(grid_study, name)]
 
 
-def elsewhere(contest: Contest) -> list[str]:
+def running_elsewhere(grid_study: GridStudy) -> list[str]:
     """Trials that another process is working on now."""
-    with contest.queue_lock():  # nobody is between taking a trial and locking it
-        return [name for name in _running(contest) if not _free(contest, name)]
+    with grid_study.queue_lock():  # nobody is between taking a trial and locking it
+        return [name for name in _running(grid_study) if not _free(grid_study, name)]
 
 
-def prepare(contest: Contest, *, resumed: bool) -> list[str]:
+def queue_trials(grid_study: GridStudy, *, resumed: bool) -> list[str]:
     """Queue what has not been tried, and again what failed; with `resumed` also what a dead process left behind.
 
     Returns what was left behind.
     """
-    with contest.queue_lock():
-        gone = left_behind(contest)
-        known = latest(contest)
+    with grid_study.queue_lock():
+        gone = stale(grid_study)
+        known = latest(grid_study)
         for name in gone if resumed else []:
-            contest.study.tell(known[name].number, state=TrialState.FAIL)
-        known = latest(contest)
-        for combination in contest.grid.combinations():
+            grid_study.study.tell(known[name].number, state=TrialState.FAIL)
+        known = latest(grid_study)
+        for combination in grid_study.grid.combinations():
             trial = known.get(combination.name)
-            if (trial is None and contest.whole) or (trial is not None and trial.state == TrialState.FAIL):
-                _queue(contest.study, combination)
+            if (trial is None and grid_study.whole) or (trial is not None and trial.state == TrialState.FAIL):
+                _queue(grid_study.study, combination)
     return gone
 
 
-def take(contest: Contest) -> tuple[Any, str, FileLock] | None:
+def next_trial(grid_study: GridStudy) -> tuple[Any, str, FileLock] | None:
     """The next trial, its name and its lock, which is held and which the caller releases; None when none is left."""
-    with contest.queue_lock():
-        known = latest(contest)
+    with grid_study.queue_lock():
+        known = latest(grid_study)
         if not any(trial.state == TrialState.WAITING for trial in known.values()):
-            if contest.whole or len(known) >= contest.budget:
+            if grid_study.whole or len(known) >= grid_study.budget:
                 return None
-            _queue(contest.study, _proposed(contest, known))
-        trial = contest.study.ask()
+            _queue(grid_study.study, _proposed(grid_study, known))
+        trial = grid_study.study.ask()
         name = str(trial.user_attrs[NAME])
-        _suggest(trial, contest.grid)  # so that the study knows the parameters, and not its queue alone
-        lock = contest.lock(name)
+        _suggest(trial, grid_study.grid)  # so that the study knows the parameters, and not its queue alone
+        lock = grid_study.lock(name)
         lock.acquire()
         return trial, name, lock
 
@@ -167,21 +167,21 @@ def _open(name: str, storage: str | None, out: Path, seed: int) -> Any:
         ) from None
 
 
-def _proposed(contest: Contest, known: dict[str, Any]) -> Combination:
+def _proposed(grid_study: GridStudy, known: dict[str, Any]) -> Combination:
     """A combination not tried yet, as TPE (Bergstra et al., 2011) suggests from the finished trials.
 
     Drawn in a scratch study: TPE may well propose what is known, and the real study shall hold no repeats.
     """
     sampler = optuna.samplers.TPESampler(
-        seed=contest.seed + len(known), n_startup_trials=max(2, contest.budget // 3)
+        seed=grid_study.seed + len(known), n_startup_trials=max(2, grid_study.budget // 3)
     )
     scratch = optuna.create_study(direction="maximize", sampler=sampler)
     scratch.add_trials([trial for trial in known.values() if trial.state == TrialState.COMPLETE])
     for _ in range(DRAWS):
-        drawn = _suggest(scratch.ask(), contest.grid)
+        drawn = _suggest(scratch.ask(), grid_study.grid)
         if drawn.name not in known:
             return drawn
-    return next(c for c in contest.grid.combinations() if c.name not in known)
+    return next(c for c in grid_study.grid.combinations() if c.name not in known)
 
 
 def _suggest(trial: Any, grid: Grid) -> Combination:
@@ -199,12 +199,12 @@ def _queue(study: Any, combination: Combination) -> None:
     study.enqueue_trial(values, user_attrs={NAME: combination.name})
 
 
-def _running(contest: Contest) -> list[str]:
-    return [name for name, trial in latest(contest).items() if trial.state == TrialState.RUNNING]
+def _running(grid_study: GridStudy) -> list[str]:
+    return [name for name, trial in latest(grid_study).items() if trial.state == TrialState.RUNNING]
 
 
-def _free(contest: Contest, name: str) -> bool:
-    lock = contest.lock(name)
+def _free(grid_study: GridStudy, name: str) -> bool:
+    lock = grid_study.lock(name)
     try:
         lock.acquire(blocking=False)
     except Timeout:

@@ -11,15 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edge_tl.device.bench.latency import Effort, bench
-from edge_tl.device.bench.workers import CHILD, Contestant
+from edge_tl.device.bench.latency import Effort, time_interleaved
+from edge_tl.device.bench.workers import WORKER, Workload
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.files import read_json, write_json
 from edge_tl.device.listener import Progress, no_progress
 from edge_tl.device.machine import cores_allowed, identity
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes import sandbox
-from edge_tl.host.comparison.study import Contest
+from edge_tl.host.comparison.study import GridStudy
 from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.runs import checkpoint
 
@@ -28,7 +28,7 @@ ODD = re.compile(r"[^\w.-]+")  # what a file's name should not hold
 
 
 def time_models(
-    contest: Contest,
+    grid_study: GridStudy,
     finished: list[dict[str, Any]],
     out: Path,
     effort: Effort,
@@ -43,7 +43,7 @@ def time_models(
     only if it measured all of them, as thoroughly. A model that cannot be exported is under `unmeasured`, with its
     reason.
     """
-    runs = {row["model"]: contest.run(row["name"]) for row in reversed(finished)}
+    runs = {row["model"]: grid_study.run(row["name"]) for row in reversed(finished)}
     saved_runs = {model: checkpoint.read(run) for model, run in runs.items()}
     shapes = {m: [1, 3, *Preprocess.from_json(r["preprocess"]).input_size] for m, r in saved_runs.items()}
     ids = {
@@ -53,8 +53,8 @@ def time_models(
     found = _known(out / FOLDER / RECORD, set(ids.values()), method)
     if found is None:
         faults = _export({ids[model]: run for model, run in runs.items()}, out / FOLDER, progress, note)
-        field = [_contestant(ids[m], out / FOLDER, shapes[m]) for m in runs if ids[m] not in faults]
-        found = bench(field, effort=effort, progress=progress) if field else _nothing(method)
+        field = [_workload(ids[m], out / FOLDER, shapes[m]) for m in runs if ids[m] not in faults]
+        found = time_interleaved(field, effort=effort, progress=progress) if field else _nothing(method)
         for row in found["artifacts"]:
             row["bytes"] = _file(out / FOLDER, row["id"]).stat().st_size
         found["unmeasured"] = faults
@@ -110,14 +110,14 @@ def _export(runs: dict[str, Path], folder: Path, progress: Progress, note: Note)
     return faults
 
 
-def _contestant(name: str, folder: Path, shape: list[int]) -> Contestant:
+def _workload(name: str, folder: Path, shape: list[int]) -> Workload:
     spec = {
         "path": str(_file(folder, name)),
         "device": "CPU",
         "shape": shape,
         "threads": cores_allowed(),
     }
-    return Contestant(name, CHILD, spec)
+    return Workload(name, WORKER, spec)
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.listener import no_progress
 from edge_tl.host.comparison import study
-from edge_tl.host.comparison.study import Contest
+from edge_tl.host.comparison.study import GridStudy
 from edge_tl.host.listeners import EpochEvent, Note, StepEvent, no_note, no_watch
 from edge_tl.host.runs import checkpoint
 from edge_tl.host.training.finetune import finetune
@@ -49,54 +49,54 @@ class _Silent:
 
 
 @contextmanager
-def dark(title: str) -> Iterator[Watcher]:
+def no_screen(title: str) -> Iterator[Watcher]:
     """The screen that shows nothing."""
     yield _Silent()
 
 
-def work(
-    contest: Contest, *, resumed: bool = False, screen: Screen = dark, note: Note = no_note
+def run_trials(
+    grid_study: GridStudy, *, resumed: bool = False, screen: Screen = no_screen, note: Note = no_note
 ) -> list[dict[str, Any]]:
     """Train until nothing is left, here or in the processes beside this one; the `outcomes` of the grid.
 
     A trial that fails is told as failed, with its reason, and the others go on.
     """
-    for name in study.prepare(contest, resumed=resumed):
+    for name in study.queue_trials(grid_study, resumed=resumed):
         note(
             f"{name} was left behind by a process that is gone"
             + ("" if resumed else ". Add --resume to go on with it.")
         )
     waited: set[str] = set()
     while True:
-        taken = study.take(contest)
+        taken = study.next_trial(grid_study)
         if taken:
             trial, name, lock = taken
-            ended = sum(t.state.is_finished() for t in study.latest(contest).values())
+            ended = sum(t.state.is_finished() for t in study.latest(grid_study).values())
             try:
-                with screen(f"trial {ended + 1} of {contest.budget}: {name}") as watcher:
-                    _train(contest, trial, name, watcher, resumed)
+                with screen(f"trial {ended + 1} of {grid_study.budget}: {name}") as watcher:
+                    _train(grid_study, trial, name, watcher, resumed)
             finally:
                 lock.release()
             continue
-        busy = study.elsewhere(contest)
+        busy = study.running_elsewhere(grid_study)
         if not busy:
-            return outcomes(contest)
+            return outcomes(grid_study)
         for name in sorted(set(busy) - waited):
             note(f"waiting for {name}, which another process trains")
         waited |= set(busy)
         time.sleep(POLL_SECONDS)
 
 
-def outcomes(contest: Contest) -> list[dict[str, Any]]:
+def outcomes(grid_study: GridStudy) -> list[dict[str, Any]]:
     """What is known of every combination that was tried, in the grid's order:
     `{name, model, strategy, lr, state, reason, trained, epochs, accuracy, split, n, val_accuracy, n_val, seconds}`.
 
     `state` is complete, failed, or left behind (its process is gone; no figures yet). Accuracies are fractions.
     """
-    known = study.latest(contest)
-    gone = study.left_behind(contest)
+    known = study.latest(grid_study)
+    gone = study.stale(grid_study)
     rows = []
-    for combination in contest.grid.combinations():
+    for combination in grid_study.grid.combinations():
         trial = known.get(combination.name)
         if trial is None:
             continue
@@ -120,12 +120,12 @@ def outcomes(contest: Contest) -> list[dict[str, Any]]:
 _FACTS = ("trained", "epochs", "accuracy", "split", "n", "val_accuracy", "n_val", "seconds")
 
 
-def _train(contest: Contest, trial: Any, name: str, watcher: Watcher, resumed: bool) -> None:
-    run = contest.run(name)
+def _train(grid_study: GridStudy, trial: Any, name: str, watcher: Watcher, resumed: bool) -> None:
+    run = grid_study.run(name)
     finished = (run / checkpoint.RECORD).is_file()  # by another study in the same folder
     try:
         result = finetune(
-            contest.recipes[name],
+            grid_study.recipes[name],
             run,
             resumed=resumed or finished,
             progress=watcher,
@@ -135,12 +135,12 @@ def _train(contest: Contest, trial: Any, name: str, watcher: Watcher, resumed: b
     except (EdgeTLError, OSError, RuntimeError) as error:  # RuntimeError: out of memory, above all
         reason = str(error) if isinstance(error, EdgeTLError) else f"{type(error).__name__}: {error}"
         trial.set_user_attr(REASON, reason)
-        contest.study.tell(trial, state=TrialState.FAIL)
+        grid_study.study.tell(trial, state=TrialState.FAIL)
         watcher.note(f"{name} failed: {reason}")
         return
     facts = _facts(result)
     trial.set_user_attr(RESULT, facts)
-    contest.study.tell(trial, facts["val_accuracy"])
+    grid_study.study.tell(trial, facts["val_accuracy"])
     watcher.note(f"{name}: validation accuracy {facts['val_accuracy']:.2%}")
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_tl.device import metrics
 from edge_tl.device.bench import ratio
-from edge_tl.device.bench.machine_use import busy, unjudged
+from edge_tl.device.bench.machine_use import busy_reason, unreliable
 from edge_tl.device.bundle import REFERENCE
 from edge_tl.device.records.gate import Gate
 from edge_tl.host.export import recommendation
@@ -161,7 +161,7 @@ def _drop_gate(name: str, measured: dict[str, Any], max_drop: float, where: str)
 def _speed_gate(artifact: dict[str, Any], conditions: dict[str, Any] | None) -> Gate:
     """Fails only when the interval shows the artifact slower than PyTorch; not on a machine that others keep busy."""
     ratio, interval = artifact["speedup"], artifact["speedup_ci"]
-    why = unjudged(interval, conditions)
+    why = unreliable(interval, conditions)
     passed = why is not None or (interval[1] if interval else ratio) >= 1.0
     shown = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
     reason = f"{ratio:.2f}{shown} times PyTorch's speed" + ("" if passed else ": slower than PyTorch here")
@@ -201,7 +201,7 @@ def recommend(
     best = min(pool, key=lambda a: float(a["latency_ms"]["p50"] or np.inf))
     words = recommendation.shipping(best, fastest_fp32, conditions)
     slow = [a for a in artifacts if a["precision"] == "int8"]
-    if slow and not quick and fastest_fp32 is not None and busy(conditions):
+    if slow and not quick and fastest_fp32 is not None and busy_reason(conditions):
         words += ". Whether INT8 is faster was not judged either: export again when the machine is quiet"
     elif slow and not quick and fastest_fp32 is not None:
         seen = "; ".join(f"{a['id']} {_why_not(a, fastest_fp32)}" for a in slow)
@@ -221,7 +221,7 @@ def _why_not(artifact: dict[str, Any], fastest_fp32: str) -> str:
         return f"failed its gates ({shown} {fastest_fp32}'s speed)"
     if over := [b for b in artifact["budgets"] if not b["kept"]]:
         return f"is over the budget of {over[0]['limit']:g} {over[0]['unit']}"
-    if why := unjudged(interval, None):
+    if why := unreliable(interval, None):
         return f"is not provably faster than {fastest_fp32}: {why}"
     if interval and interval[0] <= 1.0 <= interval[1]:
         return f"is not distinguishable from {fastest_fp32} in speed ({shown})"

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl.device import bundle as bundles
-from edge_tl.device.bench.latency import Effort, bench, contestants, startable
-from edge_tl.device.bench.workers import Contestant
+from edge_tl.device.bench.latency import Effort, startable, time_interleaved, workloads
+from edge_tl.device.bench.workers import Workload
 from edge_tl.device.bundle import REFERENCE
 from edge_tl.device.errors import EdgeTLError, ForeignModel
 from edge_tl.device.files import write_atomic
@@ -161,7 +161,7 @@ def _finish(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) -
     _report(job, record, timing, checked)
 
 
-def torch_contestants(run: Path | None, record: dict[str, Any], *, device: str = "CPU") -> list[Contestant]:
+def torch_workloads(run: Path | None, record: dict[str, Any], *, device: str = "CPU") -> list[Workload]:
     """PyTorch's side of a bench: on the CPU, and for a `device` that is an NVIDIA GPU there too, eager and as a CUDA
     graph. `run` is the caller's, never one that the record names. Without it the same architecture, untrained, stands
     in, because time does not depend on the weights. Nobody, where the record does not name the model.
@@ -178,11 +178,11 @@ def torch_contestants(run: Path | None, record: dict[str, Any], *, device: str =
         "shape": [1, 3, *Preprocess.from_json(record["preprocess"]).input_size],
         "threads": cores_allowed(),
     }
-    field = [Contestant(REFERENCE, "edge_tl.host.models.reference", spec)]
+    field = [Workload(REFERENCE, "edge_tl.host.models.reference", spec)]
     if device.upper() in ("CUDA", "TENSORRT") and cuda_at_hand():
         for mode in CUDA_MODES:
             field.append(
-                Contestant(f"{REFERENCE}-{mode}", "edge_tl.host.models.reference", spec | {"device": mode})
+                Workload(f"{REFERENCE}-{mode}", "edge_tl.host.models.reference", spec | {"device": mode})
             )
     return field
 
@@ -207,9 +207,11 @@ def _timed(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) ->
         for artifact in sealed.artifacts:
             # Made here, and judged on every image.
             sandbox.remember(artifact.path, size=sealed.preprocess.input_size)
-        field = [*torch_contestants(run, record), *contestants(sealed, sealed.artifacts)]
+        field = [*torch_workloads(run, record), *workloads(sealed, sealed.artifacts)]
         try:
-            return bench(field, effort=effort, seed=record["provenance"]["seed"], progress=job.progress)
+            return time_interleaved(
+                field, effort=effort, seed=record["provenance"]["seed"], progress=job.progress
+            )
         except EdgeTLError as error:
             reasons = {row["artifact"]: row["reason"] for row in startable(field)[1]}
             lost = [artifact for artifact in record["artifacts"] if artifact["id"] in reasons]

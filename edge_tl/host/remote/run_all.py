@@ -175,7 +175,7 @@ def _saved(done: DeviceResult, *, out: Path | None, save: bool, on_step: OnDevic
     if result is None:
         return done
     saved, failures = [], []
-    writers: list[Callable[[], Path]] = [lambda: results.save(result)] if save else []
+    writers: list[Callable[[], Path]] = [lambda: results.save_result(result)] if save else []
     if out:
         writers.append(partial(_written, out / file_name(done.name), result))
     for write in writers:

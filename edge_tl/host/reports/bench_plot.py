@@ -22,7 +22,7 @@ MARKERS = "osD^vP"
 WIDTH, PANEL, EDGE = 640.0, 150.0, 64.0
 
 
-def write_plot(found: dict[str, Any], path: Path) -> None:
+def write_bench_plot(found: dict[str, Any], path: Path) -> None:
     """Write an SVG or PNG, by the suffix of `path`, atomically. Raises `BadInput` if there is nothing to draw."""
     files = found["files"]
     order = sorted(range(len(files)), key=lambda number: files[number]["date"])

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from edge_tl.device.bench.machine_use import busy
+from edge_tl.device.bench.machine_use import busy_reason
 from edge_tl.device.format import DASH, number, words
 from edge_tl.host.reports import confidence_tables, ladder_tables, run_tables, tables
 from edge_tl.host.reports.tables import (
@@ -124,7 +124,7 @@ def timed_on(record: dict[str, Any]) -> str | None:
         known.append(f"{number(during.get('stolen'), 1)} cores were kept by a hypervisor")
     if not known:
         return None
-    verdict = " This machine is busy: its speeds are not judged." if busy(conditions) else ""
+    verdict = " This machine is busy: its speeds are not judged." if busy_reason(conditions) else ""
     return f"While the artifacts were timed: {', '.join(known)}.{verdict}"
 
 

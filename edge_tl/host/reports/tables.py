@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from edge_tl.device.bench.machine_use import unjudged
+from edge_tl.device.bench.machine_use import unreliable
 from edge_tl.device.format import DASH, interval, number, words
 from edge_tl.device.metrics import Confusion, cells
 
@@ -215,7 +215,7 @@ def _speedup(item: dict[str, Any], conditions: dict[str, Any] | None) -> str:
     bounds = item.get("speedup_ci")
     text = interval(item.get("speedup"), bounds)
     known = bounds if "[" in text else None
-    return text if text == DASH or unjudged(known, conditions) is None else UNJUDGED
+    return text if text == DASH or unreliable(known, conditions) is None else UNJUDGED
 
 
 def _significant(value: object, unit: object) -> str:

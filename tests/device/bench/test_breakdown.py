@@ -10,7 +10,7 @@ import pytest
 from device.conftest import CONTRACT, LABELS, tell
 
 from edge_tl.device.bench import breakdown_worker
-from edge_tl.device.bench.breakdown import STEPS, measured, parts, sweep, throughput
+from edge_tl.device.bench.breakdown import STEPS, measure_throughput, time_breakdown, time_steps, time_sweep
 from edge_tl.device.bench.latency import QUICK, Effort
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
@@ -21,7 +21,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 def test_steps_cold_start_memory_and_size(bundle_root: Path) -> None:
     bundle = read_bundle(bundle_root)
     chosen = [bundle.artifact("onnx-int8"), bundle.artifact("openvino-fp32")]
-    result = parts(bundle, chosen, rounds=2, calls=12)
+    result = time_steps(bundle, chosen, rounds=2, calls=12)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert result["kind"] == "parts"
     onnx, openvino = result["artifacts"]
@@ -42,7 +42,7 @@ def test_a_sweep_times_every_combination(bundle_root: Path) -> None:
     bundle = read_bundle(bundle_root)
     effort = Effort(rounds=3, blocks=2, count=4)
     chosen = [bundle.artifact("onnx-fp32")]
-    rows, skipped = sweep(bundle, chosen, batches=[1, 4], threads=[1, 2], effort=effort)
+    rows, skipped = time_sweep(bundle, chosen, batches=[1, 4], threads=[1, 2], effort=effort)
     assert skipped == []
     assert [(r["batch"], r["asked_threads"]) for r in rows] == [(1, 1), (1, 2), (4, 1), (4, 2)]
     for row in rows:
@@ -54,7 +54,7 @@ def test_a_sweep_times_every_combination(bundle_root: Path) -> None:
 @pytest.mark.parametrize("name", ["onnx-fp32", "openvino-int8"])
 def test_throughput_says_what_ran(bundle_root: Path, name: str) -> None:
     bundle = read_bundle(bundle_root)
-    (row,), skipped = throughput(bundle, [bundle.artifact(name)], rounds=2, seconds=0.1)
+    (row,), skipped = measure_throughput(bundle, [bundle.artifact(name)], rounds=2, seconds=0.1)
     assert skipped == []
     assert row["images_per_s"] > 0
     assert len(row["rounds"]) == 2
@@ -67,7 +67,7 @@ def test_throughput_says_what_ran(bundle_root: Path, name: str) -> None:
 def test_only_what_was_asked_for(bundle_root: Path) -> None:
     bundle = read_bundle(bundle_root)
     effort = Effort(rounds=1, count=2)
-    result = measured(
+    result = time_breakdown(
         bundle, bundle.artifacts[:1], steps=False, batches=[2], threads=[], streams=False, effort=effort
     )
     assert result["kind"] == "parts"
@@ -80,7 +80,7 @@ def test_a_model_that_is_gone_is_named(bundle_root: Path) -> None:
     bundle = read_bundle(bundle_root)
     (bundle_root / "model.fp32.onnx").write_bytes(b"garbage")
     with pytest.raises(EdgeTLError, match="onnx-fp32 could not run"):
-        parts(bundle, bundle.artifacts[:1], rounds=1, calls=1)
+        time_steps(bundle, bundle.artifacts[:1], rounds=1, calls=1)
     assert QUICK.rounds >= 3
 
 
@@ -104,23 +104,23 @@ def test_what_misses_its_runtime_is_skipped_in_every_part(
     gone = [a for a in bundle.artifacts if a.id.startswith(f"{kind}-")]
     here = [a for a in bundle.artifacts if a not in gone]
     few = Effort(rounds=1, count=2)
-    result = parts(bundle, bundle.artifacts, rounds=1, calls=1)
-    _, in_sweep = sweep(bundle, [gone[0], here[0]], batches=[1], threads=[], effort=few)
-    rows, in_throughput = throughput(bundle, [gone[0], here[0]], rounds=1, seconds=0.05)
+    result = time_steps(bundle, bundle.artifacts, rounds=1, calls=1)
+    _, in_sweep = time_sweep(bundle, [gone[0], here[0]], batches=[1], threads=[], effort=few)
+    rows, in_throughput = measure_throughput(bundle, [gone[0], here[0]], rounds=1, seconds=0.05)
     assert {row["id"] for row in result["artifacts"]} == {a.id for a in here}
     assert {entry["artifact"] for entry in result["skipped"]} == {a.id for a in gone}
     assert [row["artifact"] for row in rows] == [here[0].id]
     for entry in [*result["skipped"], *in_sweep, *in_throughput]:
         assert entry["reason"].endswith(f'is not installed. Run: pip install "edge-tl[{extra}]"')
     assert len(in_sweep) == len(in_throughput) == 1
-    whole = measured(
+    whole = time_breakdown(
         bundle, [gone[0], here[0]], steps=False, batches=[2], threads=[], streams=True, effort=few, quick=True
     )
     assert [entry["artifact"] for entry in whole["skipped"]] == [gone[0].id], "named once"
     for call in (
-        lambda: parts(bundle, gone, rounds=1, calls=1),
-        lambda: sweep(bundle, gone, batches=[1], threads=[], effort=few),
-        lambda: throughput(bundle, gone, rounds=1, seconds=0.05),
+        lambda: time_steps(bundle, gone, rounds=1, calls=1),
+        lambda: time_sweep(bundle, gone, batches=[1], threads=[], effort=few),
+        lambda: measure_throughput(bundle, gone, rounds=1, seconds=0.05),
     ):
         with pytest.raises(MissingExtra) as caught:
             call()
@@ -137,7 +137,7 @@ def test_what_does_not_load_is_skipped_with_a_reason(
     reseal(bundle_root)
     bundle = read_bundle(bundle_root)
     chosen = [bundle.artifact(name) for name in ("openvino-fp32", "onnx-int8")]
-    result = parts(bundle, chosen, rounds=1, calls=1)
+    result = time_steps(bundle, chosen, rounds=1, calls=1)
     assert [row["id"] for row in result["artifacts"]] == ["onnx-int8"]
     (entry,) = result["skipped"]
     assert entry["reason"].startswith("OpenVINO cannot load model.fp32.xml: ")
@@ -146,7 +146,7 @@ def test_what_does_not_load_is_skipped_with_a_reason(
 def test_rounds_and_calls_are_heeded(bundle_root: Path) -> None:
     bundle = read_bundle(bundle_root)
     asked = {"batches": [], "threads": [], "streams": False, "effort": QUICK}
-    result = measured(bundle, bundle.artifacts[:1], steps=True, rounds=2, calls=12, **asked)
+    result = time_breakdown(bundle, bundle.artifacts[:1], steps=True, rounds=2, calls=12, **asked)
     assert (result["method"]["rounds"], result["method"]["count"]) == (2, 12)
     assert result["artifacts"][0]["latency_ms"]["n"] == 24
 
@@ -159,8 +159,10 @@ def test_throughput_follows_the_rules_of_a_device(bundle_root: Path) -> None:
     bundle = read_bundle(bundle_root)
     chosen = [bundle.artifact("onnx-fp32")]
     with pytest.raises(FellBack, match="--device Azure: onnx-fp32: every node ran on CPU"):
-        throughput(bundle, chosen, device="azure", rounds=1, seconds=0.05)
-    (row,), _ = throughput(bundle, chosen, device="azure", allow_fallback=True, rounds=1, seconds=0.05)
+        measure_throughput(bundle, chosen, device="azure", rounds=1, seconds=0.05)
+    (row,), _ = measure_throughput(
+        bundle, chosen, device="azure", allow_fallback=True, rounds=1, seconds=0.05
+    )
     assert row["ran"]["fallback"]["asked"] == "Azure"
     assert row["ran"]["notes"]
 
@@ -168,7 +170,9 @@ def test_throughput_follows_the_rules_of_a_device(bundle_root: Path) -> None:
 @pytest.mark.parametrize("device", ["auto", "hetero:cpu"])
 def test_throughput_finds_openvinos_devices_in_any_case(bundle_root: Path, device: str) -> None:
     bundle = read_bundle(bundle_root)
-    (row,), _ = throughput(bundle, [bundle.artifact("openvino-fp32")], device=device, rounds=1, seconds=0.05)
+    (row,), _ = measure_throughput(
+        bundle, [bundle.artifact("openvino-fp32")], device=device, rounds=1, seconds=0.05
+    )
     assert (row["ran"]["device"], row["ran"]["precision"]) == ("CPU", "fp32")
     assert row["ran"]["requests"] >= 1
 
@@ -181,6 +185,6 @@ def test_an_openvino_fallback_is_found_in_throughput_too(
     spec = {"path": str(bundle_root / "model.fp32.xml"), "device": "cpu", "threads": 1}
     spec |= {"shape": [1, 3, 16, 16], "throughput_s": 0.02}
     with pytest.raises(FellBack, match=r"--device CPU: OpenVINO ran it on GPU\.0"):
-        breakdown_worker.throughput(spec)
-    found = breakdown_worker.throughput(spec | {"allow_fallback": True})
+        breakdown_worker.run_throughput(spec)
+    found = breakdown_worker.run_throughput(spec | {"allow_fallback": True})
     assert found["ran"]["fallback"]["ran"] == {"GPU.0": 1}

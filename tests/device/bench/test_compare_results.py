@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_tl.device.bench.compare_results import compare, percent
+from edge_tl.device.bench.compare_results import compare_results, percent
 from edge_tl.device.bench.latency import SCHEMA
 from edge_tl.device.bench.percentiles import summarize
 from edge_tl.device.errors import BadInput
@@ -48,7 +48,7 @@ def result(
 
 
 def test_the_same_speed_is_not_told_apart() -> None:
-    found = compare([("a", result(0)), ("b", result(1))])
+    found = compare_results([("a", result(0)), ("b", result(1))])
     base, other = found["rows"]
     assert found["base"] == "a"
     assert (base["is_base"], base["slowdown"]) == (True, None)
@@ -70,7 +70,7 @@ def test_the_same_speed_is_not_told_apart() -> None:
     ],
 )
 def test_the_gate_fails_on_what_is_proven(ms: float, passed: bool, words: str) -> None:
-    found = compare([("a", result(0)), ("b", result(1, ms))], fail_if_slower=0.05)
+    found = compare_results([("a", result(0)), ("b", result(1, ms))], fail_if_slower=0.05)
     (gate,) = found["gates"]
     assert gate["judged"]
     assert found["passed"] is gate["passed"] is passed
@@ -81,7 +81,7 @@ def test_the_gate_fails_on_what_is_proven(ms: float, passed: bool, words: str) -
 def test_each_artifact_has_its_own_gate() -> None:
     slow = result(1, names=("x", "y"))
     slow["artifacts"][1] = result(2, 12.0, names=("y",))["artifacts"][0]
-    found = compare([("a", result(0, names=("x", "y"))), ("b", slow)], fail_if_slower=0.05)
+    found = compare_results([("a", result(0, names=("x", "y"))), ("b", slow)], fail_if_slower=0.05)
     assert {g["artifact"]: g["passed"] for g in found["gates"]} == {"x": True, "y": False}
     assert not found["passed"]
 
@@ -89,7 +89,7 @@ def test_each_artifact_has_its_own_gate() -> None:
 def test_another_machine_is_shown_and_not_judged() -> None:
     other = result(1, 20.0)
     other["machine"]["cpu"] = "B"
-    found = compare([("a", result(0)), ("b", other), ("c", result(2))], fail_if_slower=0.05)
+    found = compare_results([("a", result(0)), ("b", other), ("c", result(2))], fail_if_slower=0.05)
     assert [row["same_machine"] for row in found["rows"]] == [True, False, True]
     assert [gate["judged"] for gate in found["gates"]] == [False, True]
     assert "another machine" in found["gates"][0]["reason"]
@@ -107,7 +107,7 @@ def test_a_gate_that_can_judge_nothing_is_refused() -> None:
         [("a", result(0, rounds=2)), ("b", result(1))],
     ):
         with pytest.raises(BadInput, match="nothing could be judged"):
-            compare(results, fail_if_slower=0.05)
+            compare_results(results, fail_if_slower=0.05)
 
 
 def test_what_else_changed_is_said() -> None:
@@ -115,7 +115,7 @@ def test_what_else_changed_is_said() -> None:
     other["bundle"]["onnx-fp32"] = ["def"]
     other["artifacts"][0]["ran"] |= {"threads": 1, "runtime": "onnxruntime 2"}
     other["method"]["batch"] = 4
-    row = compare([("a", result(0)), ("b", other)])["rows"][1]
+    row = compare_results([("a", result(0)), ("b", other)])["rows"][1]
     assert row["changed"] == [
         "another model file",
         "runtime onnxruntime 1 -> onnxruntime 2",
@@ -125,14 +125,14 @@ def test_what_else_changed_is_said() -> None:
 
 
 def test_one_result_alone_is_a_table() -> None:
-    found = compare([("a", result(0))])
+    found = compare_results([("a", result(0))])
     assert len(found["rows"]) == 1
     assert found["passed"]
 
 
 def test_the_same_file_twice_is_compared_too() -> None:
     same = result(0)
-    found = compare([("a", same), ("a", same)], fail_if_slower=0.0)
+    found = compare_results([("a", same), ("a", same)], fail_if_slower=0.0)
     assert [row["is_base"] for row in found["rows"]] == [True, False]
     assert found["rows"][1]["slowdown"] == pytest.approx(1)
 
@@ -176,7 +176,7 @@ def at_pace(
 
 
 def test_a_paced_regression_fails_though_the_calls_back_to_back_are_as_fast() -> None:
-    found = compare([("a", at_pace(0)), ("b", at_pace(1, 36.0))], fail_if_slower=0.05)
+    found = compare_results([("a", at_pace(0)), ("b", at_pace(1, 36.0))], fail_if_slower=0.05)
     assert {gate["figure"]: gate["passed"] for gate in found["gates"]} == {"latency": True, "paced": False}
     assert not found["passed"]
     row = next(row for row in found["rows"] if row["figure"] == "paced" and not row["is_base"])
@@ -187,17 +187,17 @@ def test_a_paced_regression_fails_though_the_calls_back_to_back_are_as_fast() ->
 
 def test_a_regression_beside_load_alone_fails() -> None:
     slow = at_pace(1, load=2, loaded_ms=60.0)
-    found = compare([("a", at_pace(0, load=2)), ("b", slow)], fail_if_slower=0.05)
+    found = compare_results([("a", at_pace(0, load=2)), ("b", slow)], fail_if_slower=0.05)
     passed = {gate["figure"]: gate["passed"] for gate in found["gates"]}
     assert passed == {"latency": True, "paced": True, "loaded": True, "loaded paced": False}
     slow["artifacts"][0]["loaded"]["samples_ns"] = [[10**9] * 20] * 3
-    found = compare([("a", at_pace(0, load=2)), ("b", slow)], fail_if_slower=0.05)
+    found = compare_results([("a", at_pace(0, load=2)), ("b", slow)], fail_if_slower=0.05)
     assert not {gate["figure"]: gate["passed"] for gate in found["gates"]}["loaded"]
 
 
 def test_another_rate_or_load_is_said_and_not_judged() -> None:
     new = at_pace(1, 90.0, fps=30, load=4)
-    found = compare([("a", at_pace(0, load=2)), ("b", new)], fail_if_slower=0.05)
+    found = compare_results([("a", at_pace(0, load=2)), ("b", new)], fail_if_slower=0.05)
     said = {gate["figure"]: (gate["judged"], gate["reason"]) for gate in found["gates"]}
     assert said["latency"][0]
     assert said["paced"] == (False, "onnx-fp32, 30 a second, in b was timed otherwise: fps 10.0 -> 30")
@@ -210,12 +210,12 @@ def test_another_rate_or_load_is_said_and_not_judged() -> None:
 def test_results_of_two_kinds_prove_nothing() -> None:
     for pair in ((result(0), at_pace(1)), (at_pace(0), result(1))):
         with pytest.raises(BadInput, match=r"nothing could be judged: .*timed otherwise: kind \w+ -> \w+"):
-            compare([("a", pair[0]), ("b", pair[1])], fail_if_slower=0.05)
-    found = compare([("a", at_pace(0)), ("b", result(1))])
+            compare_results([("a", pair[0]), ("b", pair[1])], fail_if_slower=0.05)
+    found = compare_results([("a", at_pace(0)), ("b", result(1))])
     assert found["rows"][-1]["changed"] == ["kind pace -> latency"]
     assert [gap["reason"] for gap in found["missing"]] == ["onnx-fp32, 10 a second, is not in b"]
     noise = result(1, 20.0) | {"kind": "noise"}
-    assert not compare([("a", result(0)), ("b", noise)], fail_if_slower=0.05)["passed"], (
+    assert not compare_results([("a", result(0)), ("b", noise)], fail_if_slower=0.05)["passed"], (
         "timed in the same way"
     )
 
@@ -236,12 +236,12 @@ def lasting(seed: int, last_ms: float) -> dict[str, Any]:
 
 def test_the_end_of_a_long_run_is_a_row_and_one_process_no_proof() -> None:
     results = [("a", lasting(0, 11.0)), ("b", lasting(1, 33.0))]
-    row = compare(results)["rows"][-1]
+    row = compare_results(results)["rows"][-1]
     assert (row["figure"], row["how"]) == ("sustained", "last 30 s of 1 min")
     assert row["slowdown"] == pytest.approx(3)
     assert row["slowdown_ci"] is None
     with pytest.raises(BadInput, match=r"nothing could be judged: .*fewer than 3 rounds"):
-        compare(results, fail_if_slower=0.05)
+        compare_results(results, fail_if_slower=0.05)
 
 
 def in_parts(seed: int, ms: float, rate: float) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def in_parts(seed: int, ms: float, rate: float) -> dict[str, Any]:
 
 
 def test_sweeps_and_throughput_are_judged_too() -> None:
-    found = compare([("a", in_parts(0, 10, 100)), ("b", in_parts(1, 20, 80))], fail_if_slower=0.05)
+    found = compare_results([("a", in_parts(0, 10, 100)), ("b", in_parts(1, 20, 80))], fail_if_slower=0.05)
     passed = {gate["figure"]: gate["passed"] for gate in found["gates"]}
     assert passed == {"latency": True, "sweep batch 1": False, "sweep batch 4": False, "throughput": False}
     row = found["rows"][-1]
@@ -270,21 +270,23 @@ def test_sweeps_and_throughput_are_judged_too() -> None:
 def test_what_no_row_shows_is_named() -> None:
     split = result(1)
     split["artifacts"][0]["parts"] = {}
-    found = compare([("a", result(0)), ("b", split | {"kind": "parts"})])
+    found = compare_results([("a", result(0)), ("b", split | {"kind": "parts"})])
     assert found["not_compared"] == ["steps, cold start and memory in b"]
     assert found["rows"][1]["changed"] == ["kind latency -> parts"]
 
 
 def test_an_artifact_that_vanished_is_named_by_the_gate() -> None:
     base, less, none = result(0, names=("x", "y")), result(1, names=("x",)), result(2, names=())
-    found = compare([("a", base), ("b", less)], fail_if_slower=0.05)
+    found = compare_results([("a", base), ("b", less)], fail_if_slower=0.05)
     assert [(g["artifact"], g["judged"]) for g in found["gates"]] == [("x", True), ("y", False)]
     assert found["gates"][1]["reason"] == "y is not in b"
     assert not found["passed"], "nobody knows how slow y has become"
     with pytest.raises(BadInput, match="nothing could be judged: x is not in b"):
-        compare([("a", base), ("b", none)], fail_if_slower=0.05)
+        compare_results([("a", base), ("b", none)], fail_if_slower=0.05)
     less["machine"]["cpu"] = "B"
-    assert compare([("a", base), ("b", less)])["missing"] == [], "another machine may have other runtimes"
+    assert compare_results([("a", base), ("b", less)])["missing"] == [], (
+        "another machine may have other runtimes"
+    )
 
 
 @pytest.mark.parametrize(("text", "value"), [("5%", 0.05), ("5", 0.05), (" 2.5 %", 0.025), ("0%", 0.0)])

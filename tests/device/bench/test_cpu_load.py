@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from edge_tl.device.bench.cpu_load import Neighbours
+from edge_tl.device.bench.cpu_load import CpuLoad
 
 
 def gone(pid: int) -> bool:
@@ -24,7 +24,7 @@ def gone(pid: int) -> bool:
 
 
 def test_they_run_and_end() -> None:
-    with Neighbours(2) as neighbours:
+    with CpuLoad(2) as neighbours:
         pids = [process.pid for process in neighbours.processes]
         assert len(set(pids)) == 2
         assert all(process.poll() is None for process in neighbours.processes)
@@ -34,21 +34,21 @@ def test_they_run_and_end() -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_they_end_with_an_error(error: type[BaseException]) -> None:
     pids = []
-    with pytest.raises(error), Neighbours(1) as neighbours:  # noqa: PT012
+    with pytest.raises(error), CpuLoad(1) as neighbours:  # noqa: PT012
         pids.append(neighbours.processes[0].pid)
         raise error
     assert gone(pids[0])
 
 
 def test_none() -> None:
-    with Neighbours(0) as neighbours:
+    with CpuLoad(0) as neighbours:
         assert neighbours.processes == []
 
 
 def test_they_end_when_whoever_started_them_is_killed() -> None:
     code = (
-        "from edge_tl.device.bench.cpu_load import Neighbours\nimport time\n"
-        "with Neighbours(2) as n:\n"
+        "from edge_tl.device.bench.cpu_load import CpuLoad\nimport time\n"
+        "with CpuLoad(2) as n:\n"
         "    print(*[p.pid for p in n.processes], flush=True)\n"
         "    time.sleep(600)\n"
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_tl.device.bench.drift import last_by_first, steadiness, trend
+from edge_tl.device.bench.drift import drift_of, last_by_first, trend
 
 
 def blocks(
@@ -26,20 +26,20 @@ def blocks(
 
 def test_what_has_settled_is_steady() -> None:
     for seed in range(30):
-        found = steadiness(*blocks(seed))
+        found = drift_of(*blocks(seed))
         assert found["steady"] is True
         assert abs(found["within_process"]["change"]) < 0.02
 
 
 def test_the_mood_of_a_machine_is_rarely_taken_for_a_trend() -> None:
     """Autocorrelated noise fools an uncorrected test in most runs."""
-    wrong = sum(not steadiness(*blocks(seed, shared=0.02))["steady"] for seed in range(60))
+    wrong = sum(not drift_of(*blocks(seed, shared=0.02))["steady"] for seed in range(60))
     assert wrong <= 6
 
 
 def test_warm_up_that_was_not_over_is_found_within_the_process() -> None:
     for seed in range(20):
-        found = steadiness(*blocks(seed, warm=0.06))
+        found = drift_of(*blocks(seed, warm=0.06))
         assert found["steady"] is False
         assert found["within_process"]["change"] == pytest.approx(-0.06, abs=0.02)
         assert abs(found["across_run"]["change"]) < 0.04
@@ -47,20 +47,20 @@ def test_warm_up_that_was_not_over_is_found_within_the_process() -> None:
 
 def test_a_machine_that_slows_down_is_found_across_the_run() -> None:
     for seed in range(20):
-        found = steadiness(*blocks(seed, drift=0.1))
+        found = drift_of(*blocks(seed, drift=0.1))
         assert found["steady"] is False
         assert found["across_run"]["change"] == pytest.approx(0.1, abs=0.02)
 
 
 def test_a_trend_too_small_to_matter_is_steady() -> None:
-    found = steadiness(*blocks(0, drift=0.01))
+    found = drift_of(*blocks(0, drift=0.01))
     assert found["steady"] is True
     assert found["across_run"]["p"] < 0.05, "it is there, and too small"
 
 
 def test_too_few_calls_to_tell() -> None:
-    assert steadiness([np.full(3, 5)], [0]) == {"steady": None, "within_process": None, "across_run": None}
-    assert steadiness([], []) == {"steady": None, "within_process": None, "across_run": None}
+    assert drift_of([np.full(3, 5)], [0]) == {"steady": None, "within_process": None, "across_run": None}
+    assert drift_of([], []) == {"steady": None, "within_process": None, "across_run": None}
 
 
 def test_as_the_textbook_without_autocorrelation() -> None:

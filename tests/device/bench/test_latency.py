@@ -1,4 +1,4 @@
-"""Real child processes on the tiny models; order, baseline, deaths and missing runtimes. No duration is asserted."""
+"""Real worker processes on the tiny models; order, baseline, deaths and missing runtimes. No duration is asserted."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_tl.device.bench import latency as room
-from edge_tl.device.bench import workers
-from edge_tl.device.bench.latency import Effort, bench, contestants
+from edge_tl.device.bench import latency, workers
+from edge_tl.device.bench.latency import Effort, time_interleaved, workloads
 from edge_tl.device.bench.percentiles import summarize
-from edge_tl.device.bench.workers import CHILD, Contestant
+from edge_tl.device.bench.workers import WORKER, Workload
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
 from edge_tl.device.machine import cores_allowed
@@ -27,10 +26,10 @@ azure = pytest.mark.skipif(
 )
 
 
-def tiny(assets: Path, *names: str) -> list[Contestant]:
-    """One contestant a model file, under the name of the file."""
+def tiny(assets: Path, *names: str) -> list[Workload]:
+    """One workload a model file, under the name of the file."""
     spec = {"device": "CPU", "shape": [1, 3, 16, 16], "threads": 1}
-    return [Contestant(name, CHILD, spec | {"path": str(assets / name)}) for name in names]
+    return [Workload(name, WORKER, spec | {"path": str(assets / name)}) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def raced() -> tuple[dict[str, Any], list[tuple[str, int, int]]]:
     """Two rounds of two blocks of three real models."""
     calls: list[tuple[str, int, int]] = []
     field = tiny(Path(__file__).parents[1] / "assets", "tiny.int8.onnx", "tiny.onnx", "tiny.xml")
-    result = bench(
+    result = time_interleaved(
         field, effort=Effort(rounds=2, blocks=2, count=5), seed=3, progress=lambda *state: calls.append(state)
     )
     return result, calls
@@ -56,7 +55,7 @@ def test_a_real_race(raced: tuple[dict[str, Any], list[tuple[str, int, int]]]) -
         assert all(type(ns) is int and ns > 0 for block in row["samples_ns"] for ns in block)
         assert row["latency_ms"] == summarize(np.concatenate(row["samples_ns"]))
         assert len(row["warmup_calls"]) == 2
-        assert min(row["warmup_calls"]) >= room.WARMUP
+        assert min(row["warmup_calls"]) >= latency.WARMUP
         assert row["load_ms"] > 0
         assert row["first_ms"] > 0
         assert row["speedup"] > 0
@@ -84,22 +83,22 @@ def test_the_result_is_json_with_its_method_and_machine(
 ) -> None:
     result, _ = raced
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    method = {"rounds": 2, "blocks": 2, "count": 5, "warmup": room.WARMUP, "batch": 1, "seed": 3}
+    method = {"rounds": 2, "blocks": 2, "count": 5, "warmup": latency.WARMUP, "batch": 1, "seed": 3}
     assert method.items() <= result["method"].items()
-    assert result["schema"] == room.SCHEMA
+    assert result["schema"] == latency.SCHEMA
     assert result["kind"] == "latency"
     assert result["harness_floor_us"] > 0
     assert set(result["conditions"]) == {"before", "during", "after"}
     assert result["machine"]["cores_allowed"] == cores_allowed()
 
 
-def test_a_bundles_contestants(bundle_root: Path) -> None:
+def test_the_workloads_of_a_bundle(bundle_root: Path) -> None:
     bundle = read_bundle(bundle_root)
-    field = contestants(bundle, bundle.artifacts)
+    field = workloads(bundle, bundle.artifacts)
     assert [c.id for c in field] == [a.id for a in bundle.artifacts]
-    for contestant, artifact in zip(field, bundle.artifacts, strict=True):
-        assert contestant.module == CHILD
-        assert contestant.spec == {
+    for workload, artifact in zip(field, bundle.artifacts, strict=True):
+        assert workload.module == WORKER
+        assert workload.spec == {
             "path": str(artifact.path),
             "precision": artifact.precision,
             "allow_fallback": False,
@@ -111,15 +110,15 @@ def test_a_bundles_contestants(bundle_root: Path) -> None:
 
 @pytest.fixture
 def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """`pretend({id: ns})`: children that answer at once with that latency, and say that a call took `warm[id]` while
+    """`pretend({id: ns})`: pool that answer at once with that latency, and say that a call took `warm[id]` while
     they warmed up. Returns the list of who was asked."""
 
     def _pretend(times: dict[str, int], warm: dict[str, int] | None = None) -> list[str]:
         asked: list[str] = []
 
         class Pretended:
-            def __init__(self, contestant: Contestant, *, warmup: int, describe: bool) -> None:
-                self.name, self.describe = contestant.id, describe
+            def __init__(self, workload: Workload, *, warmup: int, describe: bool) -> None:
+                self.name, self.describe = workload.id, describe
 
             def answer(self) -> dict[str, Any]:
                 ready = {"load_ns": 1, "first_ns": 2, "warmup_calls": 10}
@@ -137,14 +136,14 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 
             kill = end
 
-        monkeypatch.setattr(workers, "Child", Pretended)
+        monkeypatch.setattr(workers, "Worker", Pretended)
         return asked
 
     return _pretend
 
 
-def named(*names: str) -> list[Contestant]:
-    return [Contestant(n, CHILD, {"name": n, "precision": n.partition("-")[2] or "fp32"}) for n in names]
+def named(*names: str) -> list[Workload]:
+    return [Workload(n, WORKER, {"name": n, "precision": n.partition("-")[2] or "fp32"}) for n in names]
 
 
 def test_the_order_is_drawn_then_mirrored(pretend: Any) -> None:
@@ -152,7 +151,7 @@ def test_the_order_is_drawn_then_mirrored(pretend: Any) -> None:
     orders = []
     for seed in (0, 0, 1):
         asked.clear()
-        bench(named(*"abcd"), effort=Effort(rounds=6, blocks=4, count=1), seed=seed)
+        time_interleaved(named(*"abcd"), effort=Effort(rounds=6, blocks=4, count=1), seed=seed)
         orders.append([tuple(asked[i : i + 4]) for i in range(0, len(asked), 4)])
     assert orders[0] == orders[1] != orders[2]
     assert len(orders[0]) == 24
@@ -164,13 +163,13 @@ def test_the_order_is_drawn_then_mirrored(pretend: Any) -> None:
 
 def test_against_itself(pretend: Any) -> None:
     pretend({"a": 5_000_000, "a (again)": 5_000_000})
-    result = room.noise(*named("a"), effort=Effort(rounds=4, blocks=2, count=5))
+    result = latency.time_against_itself(*named("a"), effort=Effort(rounds=4, blocks=2, count=5))
     assert result["kind"] == "noise"
     assert result["noise"] == {"ratio": 1.0, "ratio_ci": [1.0, 1.0], "width": 0.0, "contains_one": True}
     pretend({"a": 5_000_000, "a (again)": 4_000_000})
-    result = room.noise(*named("a"), effort=Effort(rounds=4, blocks=2, count=5))
+    result = latency.time_against_itself(*named("a"), effort=Effort(rounds=4, blocks=2, count=5))
     assert result["noise"]["contains_one"] is False
-    result = room.noise(*named("a"), effort=Effort(rounds=2, blocks=2, count=5))
+    result = latency.time_against_itself(*named("a"), effort=Effort(rounds=2, blocks=2, count=5))
     assert result["noise"]["width"] is result["noise"]["contains_one"] is None
 
 
@@ -178,21 +177,21 @@ def test_the_same_thing_twice_is_timed_in_blocks_of_one_length(pretend: Any) -> 
     """Each side had its own, by what its warm-up took: with two threads on two cores an A/A found 1.04 [1.02, 1.06],
     because calls become faster along a block."""
     pretend({"a": 5_000_000, "a (again)": 5_000_000}, {"a": 4_100_000, "a (again)": 3_300_000})
-    rows = room.noise(*named("a"), effort=Effort(rounds=4, blocks=2, count=3))["artifacts"]
+    rows = latency.time_against_itself(*named("a"), effort=Effort(rounds=4, blocks=2, count=3))["artifacts"]
     assert rows[0]["block_calls"] == rows[1]["block_calls"] in (5, 7)
     assert [len(block) for row in rows for block in row["samples_ns"]] == [rows[0]["block_calls"]] * 16
     pretend({"a": 5_000_000, "b": 5_000_000}, {"a": 4_100_000, "b": 3_300_000})
-    rows = bench(named("a", "b"), effort=Effort(rounds=4, blocks=2, count=3))["artifacts"]
+    rows = time_interleaved(named("a", "b"), effort=Effort(rounds=4, blocks=2, count=3))["artifacts"]
     assert [row["block_calls"] for row in rows] == [5, 7]  # different things fill the same time
 
 
 def test_the_floor_is_of_this_harness() -> None:
-    assert 0 < room.floor_us() < 1e6
+    assert 0 < latency.floor_us() < 1e6
 
 
 def test_pytorch_is_the_baseline_where_it_runs(pretend: Any) -> None:
     pretend({"onnx-fp32": 1_000_000, "pytorch": 4_000_000, "onnx-int8": 500_000})
-    result = bench(named("onnx-fp32", "pytorch", "onnx-int8"), effort=Effort(rounds=4, count=25))
+    result = time_interleaved(named("onnx-fp32", "pytorch", "onnx-int8"), effort=Effort(rounds=4, count=25))
     assert result["baseline"] == "pytorch"
     rows = {row["id"]: row for row in result["artifacts"]}
     for name, ratio in {"onnx-fp32": 4, "pytorch": 1, "onnx-int8": 8}.items():
@@ -209,14 +208,14 @@ def test_pytorch_is_the_baseline_where_it_runs(pretend: Any) -> None:
 )
 def test_the_baseline_without_pytorch(pretend: Any, times: dict[str, int], baseline: str) -> None:
     pretend(times)
-    assert bench(named(*times), effort=Effort(rounds=3, count=5))["baseline"] == baseline
+    assert time_interleaved(named(*times), effort=Effort(rounds=3, count=5))["baseline"] == baseline
 
 
 def test_the_shipped_efforts_support_what_they_promise(pretend: Any) -> None:
     pretend({"a": 1_000_000})
     shown = {
-        name: bench(named("a"), effort=effort)["artifacts"][0]["latency_ms"]
-        for name, effort in (("quick", room.QUICK), ("thorough", room.THOROUGH))
+        name: time_interleaved(named("a"), effort=effort)["artifacts"][0]["latency_ms"]
+        for name, effort in (("quick", latency.QUICK), ("thorough", latency.THOROUGH))
     }
     assert shown["quick"]["p90"] == 1.0
     assert shown["thorough"]["p99"] == 1.0
@@ -226,7 +225,7 @@ def test_a_model_that_does_not_load_is_named(assets: Path, tmp_path: Path) -> No
     (tmp_path / "broken.onnx").write_bytes(b"garbage")
     field = [*tiny(assets, "tiny.onnx"), *tiny(tmp_path, "broken.onnx")]
     with pytest.raises(EdgeTLError, match=r"broken\.onnx could not run: .*cannot load") as caught:
-        bench(field, effort=Effort(rounds=1, count=2))
+        time_interleaved(field, effort=Effort(rounds=1, count=2))
     assert "Traceback" not in str(caught.value)
 
 
@@ -236,7 +235,7 @@ def test_a_model_that_does_not_load_leaves_the_others_to_be_timed(assets: Path, 
         (tmp_path / name).write_bytes(b"garbage")
     broken = tiny(tmp_path, "broken.onnx", "broken.xml")
     few = Effort(rounds=2, count=3)
-    result = bench([*broken, *tiny(assets, "tiny.onnx")], effort=few, lenient=True)
+    result = time_interleaved([*broken, *tiny(assets, "tiny.onnx")], effort=few, lenient=True)
     assert [row["id"] for row in result["artifacts"]] == ["tiny.onnx"]
     assert sorted(entry["artifact"] for entry in result["skipped"]) == ["broken.onnx", "broken.xml"]
     for entry in result["skipped"]:
@@ -246,14 +245,16 @@ def test_a_model_that_does_not_load_leaves_the_others_to_be_timed(assets: Path, 
             word for word in ("edge_tl.", "could not run", "..", str(tmp_path)) if word in entry["reason"]
         ]
     with pytest.raises(EdgeTLError, match=r"could not run: .* cannot load"):
-        bench(broken, effort=few, lenient=True)
+        time_interleaved(broken, effort=few, lenient=True)
 
 
 def test_pytorch_alone_is_no_bench_of_a_bundle(assets: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"garbage")
-    (pytorch,) = (replace(contestant, id="pytorch") for contestant in tiny(assets, "tiny.onnx"))
+    (pytorch,) = (replace(workload, id="pytorch") for workload in tiny(assets, "tiny.onnx"))
     with pytest.raises(EdgeTLError, match=r"broken\.onnx could not run"):
-        bench([pytorch, *tiny(tmp_path, "broken.onnx")], effort=Effort(rounds=1, count=3), lenient=True)
+        time_interleaved(
+            [pytorch, *tiny(tmp_path, "broken.onnx")], effort=Effort(rounds=1, count=3), lenient=True
+        )
 
 
 @azure
@@ -261,24 +262,24 @@ def test_a_silent_fallback_is_never_a_reason_to_skip(assets: Path) -> None:
     here, away = (tiny(assets, name)[0] for name in ("tiny.onnx", "tiny.int8.onnx"))
     away = replace(away, spec=away.spec | {"device": "azure"})
     with pytest.raises(FellBack, match=r"--device Azure: tiny\.int8\.onnx: every node ran on CPU\. Mend"):
-        bench([here, away], effort=Effort(rounds=1, count=3), lenient=True)
+        time_interleaved([here, away], effort=Effort(rounds=1, count=3), lenient=True)
     with pytest.raises(FellBack):
-        room.startable([away, here])
+        latency.startable([away, here])
     allowed = replace(away, spec=away.spec | {"allow_fallback": True})
-    result = bench([here, allowed], effort=Effort(rounds=1, count=3), lenient=True)
-    assert room.warnings(result) == ["tiny.int8.onnx: Azure was asked for, every node ran on CPU"]
+    result = time_interleaved([here, allowed], effort=Effort(rounds=1, count=3), lenient=True)
+    assert latency.warnings(result) == ["tiny.int8.onnx: Azure was asked for, every node ran on CPU"]
 
 
 def test_the_first_that_starts(assets: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"garbage")
     broken = tiny(tmp_path, "broken.onnx")
     field = [*broken, *tiny(assets, "tiny.onnx", "tiny.int8.onnx")]
-    found, skipped = room.startable(field, most=1)
-    assert [contestant.id for contestant in found] == ["tiny.onnx"]
+    found, skipped = latency.startable(field, most=1)
+    assert [workload.id for workload in found] == ["tiny.onnx"]
     assert [entry["artifact"] for entry in skipped] == ["broken.onnx"]
-    assert [contestant.id for contestant in room.startable(field)[0]] == ["tiny.onnx", "tiny.int8.onnx"]
+    assert [workload.id for workload in latency.startable(field)[0]] == ["tiny.onnx", "tiny.int8.onnx"]
     with pytest.raises(EdgeTLError, match=r"broken\.onnx could not run"):
-        room.startable(broken)
+        latency.startable(broken)
 
 
 def test_warnings_are_of_every_row_and_each_is_said_once() -> None:
@@ -291,7 +292,7 @@ def test_warnings_are_of_every_row_and_each_is_said_once() -> None:
         "sweep": [*sweep, row("y", artifact="a", batch=8, threads=2)],
         "throughput": [row("x", artifact="b"), row("y", artifact="a")],
     }
-    assert room.warnings(result) == ["a: x", "a, batch 4, 2 threads: y", "b, throughput: x"]
+    assert latency.warnings(result) == ["a: x", "a, batch 4, 2 threads: y", "b, throughput: x"]
 
 
 @pytest.mark.parametrize(
@@ -307,24 +308,24 @@ def test_warnings_are_of_every_row_and_each_is_said_once() -> None:
 def test_a_child_that_dies_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, reason: str
 ) -> None:
-    (tmp_path / "dying_child.py").write_text(body, encoding="utf-8")
+    (tmp_path / "dying_worker.py").write_text(body, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     with pytest.raises(EdgeTLError, match="the-culprit") as caught:
-        bench([Contestant("the-culprit", "dying_child", {})], effort=Effort(rounds=1, count=1))
+        time_interleaved([Workload("the-culprit", "dying_worker", {})], effort=Effort(rounds=1, count=1))
     assert reason in str(caught.value)
 
 
 def test_a_missing_runtime_is_skipped(assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    child = (
+    worker = (
         "import sys; sys.modules['openvino'] = None\nfrom edge_tl.device.bench import worker\nworker.main()"
     )
-    (tmp_path / "child_without_openvino.py").write_text(child, encoding="utf-8")
+    (tmp_path / "worker_without_openvino.py").write_text(worker, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     here, gone = tiny(assets, "tiny.onnx")[0], tiny(assets, "tiny.xml")[0]
-    gone = Contestant("openvino-fp32", "child_without_openvino", gone.spec)
-    result = bench([gone, here], effort=Effort(rounds=2, count=3))
+    gone = Workload("openvino-fp32", "worker_without_openvino", gone.spec)
+    result = time_interleaved([gone, here], effort=Effort(rounds=2, count=3))
     assert [row["id"] for row in result["artifacts"]] == ["tiny.onnx"]
     assert [entry["artifact"] for entry in result["skipped"]] == ["openvino-fp32"]
     assert 'pip install "edge-tl[openvino]"' in result["skipped"][0]["reason"]
     with pytest.raises(MissingExtra, match="pip install"):
-        bench([gone], effort=Effort(rounds=1, count=3))
+        time_interleaved([gone], effort=Effort(rounds=1, count=3))

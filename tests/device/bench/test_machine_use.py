@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_tl.device.bench.cpu_load import Neighbours
-from edge_tl.device.bench.machine_use import Usage, busy, usage
+from edge_tl.device.bench.cpu_load import CpuLoad
+from edge_tl.device.bench.machine_use import CpuUsage, busy_reason, cpu_usage
 
 pytestmark = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="Linux counts")
 
@@ -20,31 +20,31 @@ def test_counters_of_the_allowed_cores_only(tmp_path: Path) -> None:
     (tmp_path / "proc/stat").write_text(
         f"cpu 9 9 9 9 9 9 9 9\ncpu{allowed} 200 0 100 5000 7 0 0 50 0 0\ncpu9999 900 0 0 0 0 0 0 0 0 0\nintr 1\n"
     )
-    found = usage(tmp_path)
+    found = cpu_usage(tmp_path)
     assert found is not None
     tick = os.sysconf("SC_CLK_TCK")
     assert (found.everybody, found.stolen, found.cores) == (300 / tick, 50 / tick, 1)
-    assert usage(tmp_path / "absent") is None
+    assert cpu_usage(tmp_path / "absent") is None
 
 
 def test_own_work_is_not_the_others() -> None:
-    before, after = Usage(10, 2, 0, 100, 2), Usage(30, 14, 1, 110, 2)
+    before, after = CpuUsage(10, 2, 0, 100, 2), CpuUsage(30, 14, 1, 110, 2)
     assert before.until(after) == {"others": pytest.approx(0.8), "stolen": pytest.approx(0.1), "cores": 2}
 
 
 def test_busy_is_a_fifth_of_the_cores() -> None:
-    assert busy({"during": {"others": 0.3, "stolen": 0.0, "cores": 2.0}}) is None
-    assert "0.5 of 2 cores" in str(busy({"during": {"others": 0.5, "stolen": 0.0, "cores": 2.0}}))
-    assert "hypervisor" in str(busy({"during": {"others": 0.0, "stolen": 0.5, "cores": 2.0}}))
-    assert busy({}) is busy(None) is None
+    assert busy_reason({"during": {"others": 0.3, "stolen": 0.0, "cores": 2.0}}) is None
+    assert "0.5 of 2 cores" in str(busy_reason({"during": {"others": 0.5, "stolen": 0.0, "cores": 2.0}}))
+    assert "hypervisor" in str(busy_reason({"during": {"others": 0.0, "stolen": 0.5, "cores": 2.0}}))
+    assert busy_reason({}) is busy_reason(None) is None
 
 
 def test_a_neighbour_of_this_process_is_seen() -> None:
-    """Its own children count as others only while they live: what is timed has ended when this is asked."""
-    with Neighbours(1):
-        before = usage()
+    """Its own pool count as others only while they live: what is timed has ended when this is asked."""
+    with CpuLoad(1):
+        before = cpu_usage()
         time.sleep(0.5)
-        after = usage()
+        after = cpu_usage()
     assert before
     assert after
     assert before.until(after)["others"] > 0.1

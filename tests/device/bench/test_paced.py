@@ -11,17 +11,26 @@ import pytest
 
 from edge_tl.device.bench import cpu_load
 from edge_tl.device.bench.latency import SCHEMA
-from edge_tl.device.bench.paced import COUNT, MOST, Mode, _row, block_calls, first_and_last, pace, sustained
+from edge_tl.device.bench.paced import (
+    COUNT,
+    MOST,
+    Mode,
+    _row,
+    block_calls,
+    first_and_last,
+    time_paced,
+    time_sustained,
+)
 from edge_tl.device.bench.percentiles import count_needed
 from edge_tl.device.bench.schedule import KEPT
-from edge_tl.device.bench.workers import CHILD, Contestant
+from edge_tl.device.bench.workers import WORKER, Workload
 from edge_tl.device.errors import BadInput, EdgeTLError
 
 
 @pytest.fixture
-def tiny(assets: Path) -> Contestant:
+def tiny(assets: Path) -> Workload:
     spec = {"path": str(assets / "tiny.onnx"), "device": "CPU", "shape": [1, 3, 16, 16], "threads": 1}
-    return Contestant("tiny", CHILD, spec)
+    return Workload("tiny", WORKER, spec)
 
 
 @pytest.fixture
@@ -37,9 +46,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-def test_at_a_pace_beside_a_neighbour(tiny: Contestant, started: list[Any]) -> None:
+def test_at_a_pace_beside_a_neighbour(tiny: Workload, started: list[Any]) -> None:
     calls: list[tuple[str, int, int]] = []
-    result = pace([tiny], fps=50, seconds=0.9, load=1, progress=lambda *state: calls.append(state))
+    result = time_paced([tiny], fps=50, seconds=0.9, load=1, progress=lambda *state: calls.append(state))
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     (row,) = result["artifacts"]
     assert (result["schema"], result["kind"]) == (SCHEMA, "pace")
@@ -59,9 +68,9 @@ def test_at_a_pace_beside_a_neighbour(tiny: Contestant, started: list[Any]) -> N
     assert all(process.poll() is not None for process in started), "someone is still busy"
 
 
-def test_load_alone(tiny: Contestant) -> None:
+def test_load_alone(tiny: Workload) -> None:
     """The blocks of a small model hold what a p99 needs, with the neighbour and without."""
-    (row,) = pace([tiny], load=1)["artifacts"]
+    (row,) = time_paced([tiny], load=1)["artifacts"]
     assert "paced" not in row
     loaded = row["loaded"]
     assert set(loaded) == {
@@ -82,8 +91,8 @@ def test_load_alone(tiny: Contestant) -> None:
     assert low <= loaded["slowdown_mean"] <= high
 
 
-def test_a_block_without_neighbours_is_short(tiny: Contestant) -> None:
-    (row,) = pace([tiny])["artifacts"]
+def test_a_block_without_neighbours_is_short(tiny: Workload) -> None:
+    (row,) = time_paced([tiny])["artifacts"]
     assert row["latency_ms"]["n"] == 3 * COUNT
     assert (row["block_calls"], row["every"]) == (COUNT, 1)
 
@@ -114,7 +123,7 @@ def test_what_a_neighbour_does_to_a_small_model_is_in_the_mean() -> None:
         for mode in (quiet, busy):
             mode.back_to_back.started({"load_ns": 1, "first_ns": 1, "warmup_calls": 1})
             mode.back_to_back.rounds.append(number)
-    row = _row(Contestant("x", "", {}), {0: quiet, 1: busy}, 1, None, None, 1000)
+    row = _row(Workload("x", "", {}), {0: quiet, 1: busy}, 1, None, None, 1000)
     assert row["loaded"]["slowdown"] == pytest.approx(1)
     assert row["loaded"]["slowdown_mean"] == pytest.approx(2)
     assert row["loaded"]["latency_ms"]["n"] == 15_000
@@ -122,7 +131,7 @@ def test_what_a_neighbour_does_to_a_small_model_is_in_the_mean() -> None:
     assert row["every"] == row["loaded"]["every"] == 5
 
 
-def test_neighbours_end_when_the_model_fails(tmp_path: Path, started: list[Any], tiny: Contestant) -> None:
+def test_neighbours_end_when_the_model_fails(tmp_path: Path, started: list[Any], tiny: Workload) -> None:
     (tmp_path / "dies.py").write_text(
         "import json, sys\n"
         "print(json.dumps(dict(load_ns=1, first_ns=1, warmup_calls=1, call_ns=1, ran={})), flush=True)\n"
@@ -131,15 +140,15 @@ def test_neighbours_end_when_the_model_fails(tmp_path: Path, started: list[Any],
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
         with pytest.raises(EdgeTLError, match="broken"):
-            pace([Contestant("x", "dies", {})], load=2)
+            time_paced([Workload("x", "dies", {})], load=2)
     assert all(process.poll() is not None for process in started)
 
 
-def test_sustained_with_sensors(tiny: Contestant, tmp_path: Path) -> None:
+def test_sustained_with_sensors(tiny: Workload, tmp_path: Path) -> None:
     zone = tmp_path / "sys/class/thermal/thermal_zone0/temp"
     zone.parent.mkdir(parents=True)
     zone.write_text("61000")
-    (row,) = sustained(tiny, minutes=1.2 / 60, fps=100, root=tmp_path)["artifacts"]
+    (row,) = time_sustained(tiny, minutes=1.2 / 60, fps=100, root=tmp_path)["artifacts"]
     lasted = row["sustained"]
     assert lasted["sensors"]["temperature_c"] == {"first": 61, "min": 61, "max": 61, "last": 61}
     assert lasted["sensors"]["clock_mhz"] is None
@@ -148,15 +157,15 @@ def test_sustained_with_sensors(tiny: Contestant, tmp_path: Path) -> None:
     assert lasted["first"]["n"] == lasted["last"]["n"] == 60
     assert row["paced"]["n"] == 120
     assert row["paced"]["idle_penalty_ci"] is None, "one process has no interval"
-    (row,) = sustained(tiny, minutes=0.5 / 60, root=tmp_path)["artifacts"]
+    (row,) = time_sustained(tiny, minutes=0.5 / 60, root=tmp_path)["artifacts"]
     assert "paced" not in row
     assert row["sustained"]["first"]["n"] > 0
     assert row["sustained"]["run"]["calls"] >= len(row["sustained"]["run"]["end_ns"])
 
 
-def test_sustained_beside_a_neighbour(tiny: Contestant, tmp_path: Path, started: list[Any]) -> None:
+def test_sustained_beside_a_neighbour(tiny: Workload, tmp_path: Path, started: list[Any]) -> None:
     """The pace beside the neighbour is compared with back to back beside it, and the quiet number stays."""
-    (row,) = sustained(tiny, minutes=0.4 / 60, fps=50, load=1, root=tmp_path)["artifacts"]
+    (row,) = time_sustained(tiny, minutes=0.4 / 60, fps=50, load=1, root=tmp_path)["artifacts"]
     assert "paced" not in row
     assert row["sustained"]["neighbours"] == 1
     assert row["loaded"]["paced"]["n"] == 20
@@ -201,6 +210,6 @@ def test_a_long_fast_run_stays_small() -> None:
 
 
 @pytest.mark.parametrize("fps", [0, -3, 1e9, float("nan")])
-def test_a_rate_that_cannot_be(tiny: Contestant, fps: float) -> None:
+def test_a_rate_that_cannot_be(tiny: Workload, fps: float) -> None:
     with pytest.raises(BadInput, match="--fps"):
-        pace([tiny], fps=fps)
+        time_paced([tiny], fps=fps)

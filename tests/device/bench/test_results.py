@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_tl.device.bench import paced as pacing
+from edge_tl.device.bench import paced as paced_
 from edge_tl.device.bench import results
-from edge_tl.device.bench.latency import SCHEMA, Effort, bench, contestants
+from edge_tl.device.bench.latency import SCHEMA, Effort, time_interleaved, workloads
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput
 
@@ -24,12 +24,12 @@ from edge_tl.device.errors import BadInput
 def measured(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[str, Any]:
     """A real result of the tiny bundle."""
     bundle = read_bundle(request.getfixturevalue("_built"))
-    field = contestants(bundle, bundle.artifacts[:1])
-    return results.labelled(bench(field, effort=Effort(rounds=3, count=5)), bundle)
+    field = workloads(bundle, bundle.artifacts[:1])
+    return results.with_bundle(time_interleaved(field, effort=Effort(rounds=3, count=5)), bundle)
 
 
 def test_saved_below_the_machine_and_never_over_another(measured: dict[str, Any], tmp_path: Path) -> None:
-    paths = [results.save(measured, tmp_path) for _ in range(3)]
+    paths = [results.save_result(measured, tmp_path) for _ in range(3)]
     assert len(set(paths)) == 3
     folder = results.machine_slug(measured["machine"])
     assert {path.parent for path in paths} == {tmp_path / folder}
@@ -44,8 +44,8 @@ def test_a_result_tells_the_machine_but_not_whose(
     measured: dict[str, Any], tmp_path: Path, bundle_root: Path
 ) -> None:
     bundle = read_bundle(bundle_root)
-    paced = pacing.pace(contestants(bundle, bundle.artifacts[:1]), fps=100, seconds=0.1, rounds=1)
-    for result in (measured, results.labelled(paced, bundle)):
+    paced = paced_.time_paced(workloads(bundle, bundle.artifacts[:1]), fps=100, seconds=0.1, rounds=1)
+    for result in (measured, results.with_bundle(paced, bundle)):
         text = json.dumps(result)
         assert str(Path.home()) not in text or str(Path.home()) == "/"
         assert str(bundle_root) not in text
@@ -124,12 +124,12 @@ def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
 
 def test_a_run_with_more_answers_than_images_is_refused(tmp_path: Path, bundle_root: Path) -> None:
     bundle = read_bundle(bundle_root)
-    paced = pacing.pace(contestants(bundle, bundle.artifacts[:1]), fps=100, seconds=0.3, load=1)
-    path = results.save(results.labelled(paced, bundle), tmp_path)
+    paced = paced_.time_paced(workloads(bundle, bundle.artifacts[:1]), fps=100, seconds=0.3, load=1)
+    path = results.save_result(results.with_bundle(paced, bundle), tmp_path)
     record = results.read_result(path)
     keys = ["latency", "paced", "loaded", "loaded paced"]
-    assert [figure.key for figure in results.figures(record)] == keys
-    assert [len(figure.rounds) for figure in results.figures(record)] == [3] * 4
+    assert [figure.key for figure in results.measurements(record)] == keys
+    assert [len(figure.rounds) for figure in results.measurements(record)] == [3] * 4
     record["artifacts"][0]["paced"]["runs"][0]["intended_ns"].clear()
     path.write_text(json.dumps(record))
     with pytest.raises(BadInput, match="more answers than images"):

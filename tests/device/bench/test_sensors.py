@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_tl.device.bench.sensors import Watch, sample, summary
+from edge_tl.device.bench.sensors import SensorLog, read_sensors, sensor_summary
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def test_a_machine_that_shows_everything(tmp_path: Path) -> None:
         },
     )
     vcgencmd(tmp_path, "echo throttled=0x50005")
-    assert sample(root) == {
+    assert read_sensors(root) == {
         "clock_mhz": 1250.0,
         "clock_min_mhz": 1000.0,
         "temperature_c": 71.5,
@@ -59,9 +59,9 @@ def test_a_machine_that_shows_everything(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("says", ["echo nonsense", "exit 1", "echo throttled=zz"])
 def test_a_machine_that_shows_nothing(tmp_path: Path, says: str) -> None:
-    assert set(sample(tmp_path).values()) == {None}
+    assert set(read_sensors(tmp_path).values()) == {None}
     vcgencmd(tmp_path, says)
-    assert set(sample(tmp_path).values()) == {None}
+    assert set(read_sensors(tmp_path).values()) == {None}
 
 
 def test_what_cannot_be_read_does_not_count(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_what_cannot_be_read_does_not_count(tmp_path: Path) -> None:
     (root / "sys/class/powercap/intel-rapl:0/energy_uj").chmod(0)
     if os.geteuid() == 0:
         (root / "sys/class/powercap/intel-rapl:0/energy_uj").unlink()
-    assert set(sample(root).values()) == {None}
+    assert set(read_sensors(root).values()) == {None}
 
 
 def test_a_watch_reads_until_the_end(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_watch_reads_until_the_end(tmp_path: Path) -> None:
         if len(ticks) == 3:
             enough.set()
 
-    with Watch(root, period=0.01, tick=tick) as watch:
+    with SensorLog(root, period=0.01, tick=tick) as watch:
         assert enough.wait(60)
     taken = len(watch.readings)
     assert taken >= 3
@@ -101,7 +101,7 @@ def reading(t: float, **shown: object) -> dict[str, object]:
 
 
 def test_a_summary() -> None:
-    found = summary(
+    found = sensor_summary(
         [
             reading(0, clock_mhz=2000, temperature_c=40, throttled=[], throttle_count=1, energy_uj=1_000_000),
             reading(
@@ -123,5 +123,5 @@ def test_a_summary() -> None:
     assert found["power_w"] == pytest.approx(4.0), (
         "5 J and 3 J in two seconds; where the counter wrapped is left out"
     )
-    assert set(summary([reading(0), reading(1)]).values()) == {None}
-    assert set(summary([]).values()) == {None}
+    assert set(sensor_summary([reading(0), reading(1)]).values()) == {None}
+    assert set(sensor_summary([]).values()) == {None}

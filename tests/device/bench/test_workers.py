@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_tl.device.bench.workers import CHILD, Child, Children, Contestant
+from edge_tl.device.bench.workers import WORKER, Worker, WorkerPool, Workload
 from edge_tl.device.errors import EdgeTLError
 
 
@@ -27,40 +27,40 @@ def gone(pid: int) -> bool:
     return False
 
 
-def tiny(assets: Path) -> Contestant:
+def tiny(assets: Path) -> Workload:
     spec = {"path": str(assets / "tiny.onnx"), "device": "CPU", "shape": [1, 3, 16, 16], "threads": 1}
-    return Contestant("tiny", CHILD, spec)
+    return Workload("tiny", WORKER, spec)
 
 
-def null() -> Contestant:
-    return Contestant("null", CHILD, {"path": None, "shape": [1, 3, 8, 8]})
+def null() -> Workload:
+    return Workload("null", WORKER, {"path": None, "shape": [1, 3, 8, 8]})
 
 
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> Contestant:
-    (tmp_path / "some_child.py").write_text(body, encoding="utf-8")
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> Workload:
+    (tmp_path / "some_worker.py").write_text(body, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
-    return Contestant("x", "some_child", {"shape": [1, 3, 8, 8]})
+    return Workload("x", "some_worker", {"shape": [1, 3, 8, 8]})
 
 
 def test_a_child_is_warm_then_answers_as_often_as_it_is_asked(assets: Path) -> None:
-    with Children() as children:
-        ready = children.start(tiny(assets), warmup=4, describe=True)
+    with WorkerPool() as pool:
+        ready = pool.start(tiny(assets), warmup=4, describe=True)
         assert ready["ran"]["threads"] == 1
         assert ready["warmup_calls"] >= 4
         assert min(ready["load_ns"], ready["first_ns"], ready["call_ns"]) > 0
-        child = children.alive["tiny"]
+        worker = pool.alive["tiny"]
         for count in (3, 7):
-            assert len(child.ask(count=count, seconds=60)["samples_ns"]) == count
-        run = child.ask(fps=200, seconds=0.05)
+            assert len(worker.ask(count=count, seconds=60)["samples_ns"]) == count
+        run = worker.ask(fps=200, seconds=0.05)
         assert run["intended_ns"] == [5_000_000 * i for i in range(10)]
-        pid = child.pid
+        pid = worker.pid
     assert gone(pid)
 
 
 def test_the_null_runtime_is_a_contestant_too() -> None:
-    with Children() as children:
-        assert "ran" not in children.start(null(), warmup=1)
-        assert len(children.alive["null"].ask(count=5, seconds=1)["samples_ns"]) == 5
+    with WorkerPool() as pool:
+        assert "ran" not in pool.start(null(), warmup=1)
+        assert len(pool.alive["null"].ask(count=5, seconds=1)["samples_ns"]) == 5
 
 
 def test_a_banner_on_stdout_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,9 +73,9 @@ def test_a_banner_on_stdout_is_no_answer(tmp_path: Path, monkeypatch: pytest.Mon
         "        return super().__call__(inputs)\n"
         "worker.serve(lambda: Loud(2), json.loads(sys.argv[1]))"
     )
-    with Children() as children:
-        children.start(module(tmp_path, monkeypatch, body), warmup=1)
-        assert len(children.alive["x"].ask(count=3, seconds=1)["samples_ns"]) == 3
+    with WorkerPool() as pool:
+        pool.start(module(tmp_path, monkeypatch, body), warmup=1)
+        assert len(pool.alive["x"].ask(count=3, seconds=1)["samples_ns"]) == 3
 
 
 @pytest.mark.skipif(
@@ -94,27 +94,27 @@ def test_a_child_that_waits_uses_no_processor(assets: Path) -> None:
 
     two = tiny(assets)
     two.spec["threads"] = 2
-    with Children() as children:
-        children.start(two, warmup=1)
-        child = children.alive["tiny"]
+    with WorkerPool() as pool:
+        pool.start(two, warmup=1)
+        worker = pool.alive["tiny"]
         for _ in range(2):
-            assert len(child.ask(count=5, seconds=1)["samples_ns"]) == 5
-            before = ticks(child.pid)
+            assert len(worker.ask(count=5, seconds=1)["samples_ns"]) == 5
+            before = ticks(worker.pid)
             time.sleep(0.3)
-            assert state(child.pid) == "T"
-            assert ticks(child.pid) - before <= 1
-        assert child.ask(fps=200, seconds=0.05)["start_ns"], "it goes on when it is asked again"
-        pid = child.pid
+            assert state(worker.pid) == "T"
+            assert ticks(worker.pid) - before <= 1
+        assert worker.ask(fps=200, seconds=0.05)["start_ns"], "it goes on when it is asked again"
+        pid = worker.pid
     assert gone(pid), "and ends in peace"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="not stopped elsewhere")
 def test_a_stopped_child_ends_when_whoever_asked_is_killed() -> None:
     code = (
-        "from edge_tl.device.bench.workers import Child, Contestant\n"
-        f"child = Child({null()!r}, warmup=1, describe=False)\n"
-        "child.answer()\n"
-        "print(child.pid, flush=True)\n"
+        "from edge_tl.device.bench.workers import Worker, Workload\n"
+        f"worker = Worker({null()!r}, warmup=1, describe=False)\n"
+        "worker.answer()\n"
+        "print(worker.pid, flush=True)\n"
         "input()\n"
     )
     pipe = subprocess.PIPE
@@ -129,33 +129,33 @@ def test_a_stopped_child_ends_when_whoever_asked_is_killed() -> None:
 
 def test_every_child_ends_when_one_fails(assets: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"garbage")
-    broken = Contestant("broken", CHILD, tiny(assets).spec | {"path": str(tmp_path / "broken.onnx")})
+    broken = Workload("broken", WORKER, tiny(assets).spec | {"path": str(tmp_path / "broken.onnx")})
     pids = []
-    with pytest.raises(EdgeTLError, match="broken could not run"), Children() as children:  # noqa: PT012
-        children.start(tiny(assets), warmup=1)
-        pids.append(children.alive["tiny"].pid)
-        children.start(broken, warmup=1)
+    with pytest.raises(EdgeTLError, match="broken could not run"), WorkerPool() as pool:  # noqa: PT012
+        pool.start(tiny(assets), warmup=1)
+        pids.append(pool.alive["tiny"].pid)
+        pool.start(broken, warmup=1)
     assert gone(pids[0])
 
 
 def test_every_child_ends_on_an_interrupt(assets: Path) -> None:
     pids = []
-    with pytest.raises(KeyboardInterrupt), Children() as children:  # noqa: PT012
-        children.start(tiny(assets), warmup=1)
-        pids.append(children.alive["tiny"].pid)
+    with pytest.raises(KeyboardInterrupt), WorkerPool() as pool:  # noqa: PT012
+        pool.start(tiny(assets), warmup=1)
+        pids.append(pool.alive["tiny"].pid)
         raise KeyboardInterrupt
     assert gone(pids[0])
 
 
 def test_a_child_that_dies_between_blocks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body = "import sys\nprint('{\"load_ns\": 1}', flush=True)\nsys.stdin.readline()\nsys.exit('out of something')"
-    child = Child(module(tmp_path, monkeypatch, body), warmup=0, describe=False)
+    worker = Worker(module(tmp_path, monkeypatch, body), warmup=0, describe=False)
     try:
-        assert child.answer() == {"load_ns": 1}
+        assert worker.answer() == {"load_ns": 1}
         with pytest.raises(EdgeTLError, match="x could not run: out of something"):
-            child.ask(count=1, seconds=1)
+            worker.ask(count=1, seconds=1)
     finally:
-        child.kill()
+        worker.kill()
 
 
 SLOW_TO_OPEN = (
@@ -168,18 +168,18 @@ SLOW_TO_OPEN = (
 def test_a_busy_child_ends_when_whoever_asked_is_killed(
     busy_with: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The parent has no chance to say anything, and the child has ten minutes of work before it."""
-    contestant = null()
+    """The parent has no chance to say anything, and the worker has ten minutes of work before it."""
+    workload = null()
     if busy_with == "loading":
-        contestant = module(tmp_path, monkeypatch, SLOW_TO_OPEN)
+        workload = module(tmp_path, monkeypatch, SLOW_TO_OPEN)
     fps = 20 if busy_with == "a run at a pace" else None
     code = (
-        "from edge_tl.device.bench.workers import Child, Contestant\n"
-        f"child = Child({contestant!r}, warmup=1, describe=False)\n"
-        "print(child.pid, flush=True)\n"
-        "child.answer()\n"
+        "from edge_tl.device.bench.workers import Worker, Workload\n"
+        f"worker = Worker({workload!r}, warmup=1, describe=False)\n"
+        "print(worker.pid, flush=True)\n"
+        "worker.answer()\n"
         "print('asks', flush=True)\n"
-        f"child.ask(fps={fps}, seconds=600)\n"
+        f"worker.ask(fps={fps}, seconds=600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
@@ -203,7 +203,7 @@ def _is_zombie(pid: int) -> bool:
 def test_a_child_with_nothing_to_do_ends_cleanly() -> None:
     """As any program does, with its exit handlers: nothing on stderr and no error code."""
     spec = null().spec | {"warmup": 1, "describe": False}
-    command = [sys.executable, "-m", CHILD, json.dumps(spec)]
+    command = [sys.executable, "-m", WORKER, json.dumps(spec)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdin is not None
@@ -225,5 +225,8 @@ def test_a_child_that_fails_while_it_is_asked_says_why(
         "def open_it(): raise RuntimeError('no such thing')\n"
         "worker.serve(open_it, {'shape': [1, 3, 8, 8]})"
     )
-    with pytest.raises(EdgeTLError, match="x could not run: RuntimeError: no such thing"), Children() as all_:
+    with (
+        pytest.raises(EdgeTLError, match="x could not run: RuntimeError: no such thing"),
+        WorkerPool() as all_,
+    ):
         all_.start(module(tmp_path, monkeypatch, body), warmup=1)

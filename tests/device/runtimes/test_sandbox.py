@@ -12,7 +12,7 @@ import pytest
 from device.conftest import CONTRACT, LABELS, tell
 
 from edge_tl.device import files, gates, predict
-from edge_tl.device.bench.latency import contestants, startable
+from edge_tl.device.bench.latency import startable, workloads
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput, BundleError, EdgeTLError
 from edge_tl.device.runtimes import sandbox
@@ -304,4 +304,4 @@ def test_every_verb_refuses_it(foreign: Path) -> None:
     with pytest.raises(BundleError, match="took more than 6 s"):
         predict.open_best(read, name)
     with pytest.raises(EdgeTLError, match=f"bench: {name} could not run: .*took more than 6 s"):
-        startable(contestants(read, [read.artifact(name)]))
+        startable(workloads(read, [read.artifact(name)]))

@@ -37,7 +37,7 @@ def beats(a: Point, b: Point) -> bool:
 @given(fields())
 def test_the_front_is_what_nothing_beats(points: list[Point]) -> None:
     expected = {p.name for p in points if p.latency is not None and not any(beats(q, p) for q in points)}
-    found = pareto.front(points)
+    found = pareto.pareto_front(points)
     assert {p.name for p in found} == expected
     assert [p.time for p in found] == sorted(p.time for p in found)
 
@@ -92,7 +92,7 @@ def test_unmeasured_points_are_picked_only_without_a_limit() -> None:
     points = [Point("unmeasured", 20, N), Point("measured", 10, N, 1.0)]
     assert pareto.pick(points, Budget()).name == "unmeasured"  # type: ignore[union-attr]
     assert pareto.pick(points, Budget(max_latency_ms=5)).name == "measured"  # type: ignore[union-attr]
-    assert [p.name for p in pareto.front(points)] == ["measured"]
+    assert [p.name for p in pareto.pareto_front(points)] == ["measured"]
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 5), (5, 5), (81, 90), (1, 1000)])
@@ -100,7 +100,7 @@ def test_the_interval_is_wilsons(right: int, n: int) -> None:
     z, p = 1.959963984540054, right / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    low, high = pareto.interval(right, n)
+    low, high = pareto.wilson_interval(right, n)
     assert (low, high) == pytest.approx((max(centre - half, 0), min(centre + half, 1)), abs=1e-9)
     assert low <= binomtest(right, n).statistic <= high
 

@@ -13,7 +13,7 @@ import pytest
 from edge_tl.device.errors import BadInput
 from edge_tl.host.comparison import study
 from edge_tl.host.comparison.combinations import Combination, Grid
-from edge_tl.host.comparison.study import Contest
+from edge_tl.host.comparison.study import GridStudy
 from edge_tl.host.recipe import load
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint
@@ -22,14 +22,14 @@ from edge_tl.host.training import resume
 GRID = Grid(("resnet18", "mobilenet_v2"), ("head", "full"), (1e-3, 4e-3, 1e-2))
 NAMES = [c.name for c in GRID.combinations()]
 
-# Another process that opens the same study; {body} works on `contest`.
+# Another process that opens the same study; {body} works on `grid_study`.
 WORKER = """
 import os, sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_study import opened
 from edge_tl.host.comparison import study
-contest = opened(Path({out!r}))
+grid_study = opened(Path({out!r}))
 {body}
 """
 
@@ -47,8 +47,8 @@ def wanted(grid: Grid = GRID, **train: object) -> dict[str, Recipe]:
     }
 
 
-def opened(out: Path, **options: object) -> Contest:
-    return study.open_contest(GRID, wanted(), out, **options)  # type: ignore[arg-type]
+def opened(out: Path, **options: object) -> GridStudy:
+    return study.open_study(GRID, wanted(), out, **options)  # type: ignore[arg-type]
 
 
 def elsewhere(out: Path, body: str) -> subprocess.Popen[str]:
@@ -56,11 +56,11 @@ def elsewhere(out: Path, body: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
-def drain(contest: Contest, value: Callable[[str], float] = lambda name: 0.5) -> list[str]:
+def drain(grid_study: GridStudy, value: Callable[[str], float] = lambda name: 0.5) -> list[str]:
     done = []
-    while taken := study.take(contest):
+    while taken := study.next_trial(grid_study):
         trial, name, lock = taken
-        contest.study.tell(trial, value(name))
+        grid_study.study.tell(trial, value(name))
         lock.release()
         done.append(name)
     return done
@@ -82,12 +82,12 @@ def test_a_head_is_one_trial_whatever_the_rates() -> None:
 
 
 def test_every_combination_is_tried_once_and_optuna_knows_its_parameters(tmp_path: Path) -> None:
-    contest = opened(tmp_path)
-    assert study.prepare(contest, resumed=False) == []
-    study.prepare(opened(tmp_path), resumed=False)  # a second process queues nothing twice
-    assert drain(contest) == NAMES
+    grid_study = opened(tmp_path)
+    assert study.queue_trials(grid_study, resumed=False) == []
+    study.queue_trials(opened(tmp_path), resumed=False)  # a second process queues nothing twice
+    assert drain(grid_study) == NAMES
     assert drain(opened(tmp_path)) == []
-    trials = contest.study.get_trials()
+    trials = grid_study.study.get_trials()
     assert [t.params for t in trials[:2]] == [
         {"model": "resnet18", "strategy": "head"},
         {"model": "resnet18", "strategy": "full", "lr": 0.001},
@@ -96,12 +96,12 @@ def test_every_combination_is_tried_once_and_optuna_knows_its_parameters(tmp_pat
 
 def test_two_processes_share_one_study_and_repeat_nothing(tmp_path: Path) -> None:
     body = """
-study.prepare(contest, resumed=False)
-while taken := study.take(contest):
+study.queue_trials(grid_study, resumed=False)
+while taken := study.next_trial(grid_study):
     trial, name, lock = taken
     print(name, flush=True)
     time.sleep(0.3)
-    contest.study.tell(trial, 0.5)
+    grid_study.study.tell(trial, 0.5)
     lock.release()
 """
     workers = [elsewhere(tmp_path, body) for _ in range(2)]
@@ -112,48 +112,50 @@ while taken := study.take(contest):
 
 
 def test_what_a_killed_process_left_behind_is_taken_up_only_when_asked(tmp_path: Path) -> None:
-    study.prepare(opened(tmp_path), resumed=False)
+    study.queue_trials(opened(tmp_path), resumed=False)
     worker = elsewhere(
-        tmp_path, "held = study.take(contest); print(held[1], flush=True); os.kill(os.getpid(), 9)"
+        tmp_path, "held = study.next_trial(grid_study); print(held[1], flush=True); os.kill(os.getpid(), 9)"
     )
     left = worker.communicate(timeout=120)[0].strip()
     assert left == NAMES[0]
-    contest = opened(tmp_path)
-    assert study.left_behind(contest) == [left]
-    assert study.elsewhere(contest) == []
-    assert study.prepare(contest, resumed=False) == [left]
-    assert drain(contest) == NAMES[1:]
-    assert study.prepare(contest, resumed=True) == [left]
-    assert drain(contest) == [left]
-    assert study.left_behind(contest) == []
+    grid_study = opened(tmp_path)
+    assert study.stale(grid_study) == [left]
+    assert study.running_elsewhere(grid_study) == []
+    assert study.queue_trials(grid_study, resumed=False) == [left]
+    assert drain(grid_study) == NAMES[1:]
+    assert study.queue_trials(grid_study, resumed=True) == [left]
+    assert drain(grid_study) == [left]
+    assert study.stale(grid_study) == []
 
 
 def test_what_a_living_process_works_on_is_left_to_it(tmp_path: Path) -> None:
-    contest = opened(tmp_path)
-    study.prepare(contest, resumed=False)
-    worker = elsewhere(tmp_path, "held = study.take(contest); print(held[1], flush=True); time.sleep(60)")
+    grid_study = opened(tmp_path)
+    study.queue_trials(grid_study, resumed=False)
+    worker = elsewhere(
+        tmp_path, "held = study.next_trial(grid_study); print(held[1], flush=True); time.sleep(60)"
+    )
     try:
         assert worker.stdout is not None
         assert worker.stdout.readline().strip() == NAMES[0]
-        assert study.elsewhere(contest) == [NAMES[0]]
-        assert study.prepare(contest, resumed=True) == []
-        assert drain(contest) == NAMES[1:]
+        assert study.running_elsewhere(grid_study) == [NAMES[0]]
+        assert study.queue_trials(grid_study, resumed=True) == []
+        assert drain(grid_study) == NAMES[1:]
     finally:
         worker.kill()
         worker.communicate()
-    assert study.left_behind(contest) == [NAMES[0]]
+    assert study.stale(grid_study) == [NAMES[0]]
 
 
 def test_what_failed_is_tried_again_by_the_next_call_only(tmp_path: Path) -> None:
-    contest = opened(tmp_path)
-    study.prepare(contest, resumed=False)
-    taken = study.take(contest)
+    grid_study = opened(tmp_path)
+    study.queue_trials(grid_study, resumed=False)
+    taken = study.next_trial(grid_study)
     assert taken is not None
-    contest.study.tell(taken[0], state=optuna.trial.TrialState.FAIL)
+    grid_study.study.tell(taken[0], state=optuna.trial.TrialState.FAIL)
     taken[2].release()
-    assert drain(contest) == NAMES[1:]
+    assert drain(grid_study) == NAMES[1:]
     again = opened(tmp_path)
-    study.prepare(again, resumed=False)
+    study.queue_trials(again, resumed=False)
     assert drain(again) == [NAMES[0]]
     assert study.latest(again)[NAMES[0]].state == optuna.trial.TrialState.COMPLETE
 
@@ -164,21 +166,21 @@ def test_fewer_trials_are_distinct_repeatable_and_go_where_accuracy_is(tmp_path:
 
     runs = []
     for place in ("a", "b"):
-        contest = opened(tmp_path / place, budget=6, seed=3)
-        study.prepare(contest, resumed=False)
-        runs.append(drain(contest, value))
+        grid_study = opened(tmp_path / place, budget=6, seed=3)
+        study.queue_trials(grid_study, resumed=False)
+        runs.append(drain(grid_study, value))
     assert runs[0] == runs[1]
     assert len(set(runs[0])) == 6
     assert set(runs[0]) < set(NAMES)
-    best = contest.study.best_trial.params
+    best = grid_study.study.best_trial.params
     assert (best["model"], best["strategy"]) == ("resnet18", "full")
 
 
 def test_a_database_keeps_the_study(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'trials.db'}"
-    contest = opened(tmp_path / "out", storage=url, name="mine")
-    study.prepare(contest, resumed=False)
-    assert drain(contest) == NAMES
+    grid_study = opened(tmp_path / "out", storage=url, name="mine")
+    study.queue_trials(grid_study, resumed=False)
+    assert drain(grid_study) == NAMES
     assert len(optuna.load_study(study_name="mine", storage=url).get_trials()) == len(NAMES)
     assert not (tmp_path / "out" / study.JOURNAL).exists()
 
@@ -190,11 +192,11 @@ def test_a_storage_that_cannot_be_opened_is_named(tmp_path: Path, url: str) -> N
 
 
 def test_a_study_of_another_grid_is_refused(tmp_path: Path) -> None:
-    study.prepare(opened(tmp_path, name="mine"), resumed=False)
+    study.queue_trials(opened(tmp_path, name="mine"), resumed=False)
     small = Grid(("resnet50",), ("head",))
     with pytest.raises(BadInput, match="another --study"):
-        study.open_contest(small, wanted(small), tmp_path, name="mine")
-    study.open_contest(small, wanted(small), tmp_path)  # by default a grid has a study of its own
+        study.open_study(small, wanted(small), tmp_path, name="mine")
+    study.open_study(small, wanted(small), tmp_path)  # by default a grid has a study of its own
 
 
 def test_trials_of_other_settings_are_refused(tmp_path: Path) -> None:
@@ -204,9 +206,9 @@ def test_trials_of_other_settings_are_refused(tmp_path: Path) -> None:
     (run / resume.STATE).write_bytes(b"")
     opened(tmp_path)
     with pytest.raises(BadInput, match=r"train\.epochs = the default, and this asks for 3"):
-        study.open_contest(GRID, wanted(epochs=3), tmp_path)
+        study.open_study(GRID, wanted(epochs=3), tmp_path)
     (run / resume.STATE).unlink()  # one that failed before it trained binds nobody
-    study.open_contest(GRID, wanted(epochs=3), tmp_path)
+    study.open_study(GRID, wanted(epochs=3), tmp_path)
 
 
 def test_no_trials_at_all_is_refused(tmp_path: Path) -> None:

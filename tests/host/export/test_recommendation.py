@@ -99,5 +99,5 @@ def test_the_load_is_in_the_report():
 
 
 def test_a_machine_that_does_not_tell_is_not_called_busy():
-    assert machine_use.unjudged([2.0, 2.5], None) is None
-    assert machine_use.unjudged(None, {"during": None}) is None
+    assert machine_use.unreliable([2.0, 2.5], None) is None
+    assert machine_use.unreliable(None, {"during": None}) is None

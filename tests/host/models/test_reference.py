@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_tl.device.bench.workers import Children, Contestant
+from edge_tl.device.bench.workers import WorkerPool, Workload
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.preprocess import Preprocess
@@ -51,10 +51,10 @@ def served(run: Path | None = None, **changes: Any) -> tuple[dict[str, Any], dic
         "run": str(run) if run else None, "model": "mobilenet_v3_small", "classes": 3, "pooled": True, "hidden": [],
         "shape": [1, 3, 64, 64], "threads": 1,
     }  # fmt: skip
-    with Children() as children:
-        contestant = Contestant("pytorch", "edge_tl.host.models.reference", spec | changes)
-        ready = children.start(contestant, warmup=1, describe=True)
-        return ready, children.alive["pytorch"].ask(count=3, seconds=20)
+    with WorkerPool() as pool:
+        workload = Workload("pytorch", "edge_tl.host.models.reference", spec | changes)
+        ready = pool.start(workload, warmup=1, describe=True)
+        return ready, pool.alive["pytorch"].ask(count=3, seconds=20)
 
 
 def test_a_run_is_timed_with_its_own_weights_and_without_one_its_architecture(run: Path):
@@ -107,7 +107,7 @@ def test_a_gpu_adds_contestants_for_a_device_that_is_one(run: Path, monkeypatch:
     }
 
     def names(device: str) -> list[str]:
-        return [contestant.id for contestant in pipeline.torch_contestants(run, record, device=device)]
+        return [workload.id for workload in pipeline.torch_workloads(run, record, device=device)]
 
     monkeypatch.setattr(pipeline, "cuda_at_hand", lambda: True)
     assert names("cuda") == names("TensorRT") == ["pytorch", "pytorch-cuda", "pytorch-cuda-graph"]
