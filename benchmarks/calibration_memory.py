@@ -53,7 +53,7 @@ def main() -> None:
         np.save(folder / "ten.npy", np.load(folder / "all.npy", mmap_mode="r")[:10])
         to_onnx(model.eval(), folder / "model.onnx", contract, saved["labels"])
         to_openvino(folder / "model.onnx", folder / "model.xml", contract, saved["labels"])
-        qdq.prepare(folder / "model.onnx", folder / "prepared.onnx")
+        qdq.prepare_graph(folder / "model.onnx", folder / "prepared.onnx")
         for calibrator in CALIBRATORS:
             peaks = {}
             for name in ("ten", "all"):
@@ -86,7 +86,9 @@ def child(calibrator: str, folder: str, images: str) -> None:
     else:
         most = inputs[: nncf_ptq.MOST]  # as the ladder gives it
         if calibrator == "NNCF":
-            nncf_ptq.quantize(root / "model.xml", root / "nncf.xml", most, contract, ["a"], qdq.SIGNED)
+            nncf_ptq.quantize_openvino(
+                root / "model.xml", root / "nncf.xml", most, contract, ["a"], qdq.SIGNED
+            )
         else:
             nncf_ptq.quantize_onnx(root / "prepared.onnx", root / "nncf.onnx", most, qdq.SIGNED)
     # Not getrusage: its peak begins with what the parent had when it started this process.

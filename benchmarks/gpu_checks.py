@@ -154,19 +154,19 @@ def int8(place: Place) -> dict[str, Any]:
     files = sorted(place.images.rglob("*.png"))[::4]
     framed = [torch.from_numpy(contract.pixels(file).copy()).permute(2, 0, 1) for file in files]
     inputs = np.stack([contract.apply(file) for file in files])
-    qdq.prepare(bundle / "model.fp32.onnx", scratch / "prepared.onnx")
+    qdq.prepare_graph(bundle / "model.fp32.onnx", scratch / "prepared.onnx")
     seen = histograms(str(scratch / "prepared.onnx"), inputs)
     ranges = {name: histogram.range("99.9") for name, histogram in seen.items()}
     paths = scratch / "prepared.onnx", scratch / "qdq.onnx", scratch / "trained.onnx"
     qdq.quantize(paths[0], paths[1], ranges, qdq.SIGNED)
-    epochs = qat.train(
+    epochs = qat.distill(
         model, *paths, framed, contract, epochs=3, seed=0, flip=False, seconds=60, progress=no_progress
     )
     with torch.inference_mode():
         want = torch.from_numpy(inputs)
         # By the files that were written: weights and scales of both are what a device would get.
         before, after = (
-            float(qat.distance(model.cpu(), lambda images, path=path: _answers(path, images), want))
+            float(qat.distillation_loss(model.cpu(), lambda images, path=path: _answers(path, images), want))
             for path in paths[1:]
         )
     moved = f"divergence from FP32 {before:.5f} before, {after:.5f} after the training"

@@ -210,8 +210,8 @@ def _warm() -> None:
     from edge_tl.cli import main as verb
     from edge_tl.device.runtimes import onnxruntime_, openvino_
 
-    onnxruntime_.library()
-    openvino_.library()
+    onnxruntime_.import_onnxruntime()
+    openvino_.import_openvino()
     mutations.bomb_image()
     mutations.bomb_archive()
     for words in (["verify", "/absent"], ["predict", "/absent", "/absent"]):

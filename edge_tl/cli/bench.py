@@ -173,7 +173,7 @@ def bench(
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.machine import identity
     from edge_tl.device.predict import instead
-    from edge_tl.device.runtimes.devices import able
+    from edge_tl.device.runtimes.devices import runnable_artifacts
 
     paced = fps is not None or minutes is not None or load > 0
     split = parts or throughput or bool(batch) or bool(threads)
@@ -181,7 +181,7 @@ def bench(
         check_out(results.FOLDER / results.machine_slug(identity()) / "result.json", "--save")
     loaded = read_bundle(bundle[0])
     asked = [loaded.artifact(name) for name in artifact or []]
-    chosen, skipped = able(asked or loaded.artifacts, device)
+    chosen, skipped = runnable_artifacts(asked or loaded.artifacts, device)
     where: dict[str, Any] = {"device": device, "allow_fallback": allow_fallback}
     effort = latency.effort(quick=quick, noise=aa, rounds=rounds, blocks=blocks, count=count)
     batches, pools = numbers("--batch", batch), numbers("--threads", threads)

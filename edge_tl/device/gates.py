@@ -25,7 +25,7 @@ from edge_tl.device.listener import Progress, no_progress
 from edge_tl.device.machine import identity, int8_isa
 from edge_tl.device.records.gate import Gate, failed_at_export
 from edge_tl.device.runtimes import sandbox
-from edge_tl.device.runtimes.devices import able
+from edge_tl.device.runtimes.devices import runnable_artifacts
 from edge_tl.device.runtimes.open import Logits, Runtime, notes, open_runtime, ran
 
 PIXEL_LIMIT_LEVELS = 2.0  # JPEG decoders may round a level apart; a wrong resize is off by tens
@@ -103,10 +103,10 @@ def open_installed(
     width). Raises `MissingExtra` when none is installed and `BadInput` when none has it."""
     runtimes: dict[str, Runtime] = {}
     missing = None
-    chosen, skipped = able(artifacts, device)
+    chosen, skipped = runnable_artifacts(artifacts, device)
     for artifact in chosen:
         try:
-            sandbox.admit(artifact.path, device, size)
+            sandbox.smoke_test(artifact.path, device, size)
             runtimes[artifact.id] = open_runtime(artifact.path, device=device, allow_fallback=allow_fallback)
         except MissingExtra as error:
             skipped.append({"artifact": artifact.id, "reason": str(error)})

@@ -17,7 +17,7 @@ from edge_tl.device.errors import BadImage, BadInput, BundleError, MissingExtra,
 from edge_tl.device.images.folders import images_in
 from edge_tl.device.metrics import not_numbers, softmax
 from edge_tl.device.runtimes import sandbox
-from edge_tl.device.runtimes.devices import able
+from edge_tl.device.runtimes.devices import runnable_artifacts
 from edge_tl.device.runtimes.open import Logits, Runtime, open_runtime
 from edge_tl.device.text import printable
 
@@ -36,7 +36,7 @@ def open_best(
     """
     if artifact:
         chosen = bundle.artifact(artifact)
-        sandbox.admit(chosen.path, device, bundle.preprocess.input_size)
+        sandbox.smoke_test(chosen.path, device, bundle.preprocess.input_size)
         return chosen, open_runtime(chosen.path, device=device, allow_fallback=allow_fallback)
     order = best_first(bundle, bundle.artifacts)
     if not order:
@@ -44,11 +44,11 @@ def open_best(
             f"every artifact in {printable(bundle.root)} failed its gates at export. Name one with --artifact to "
             "use it all the same, or export again."
         )
-    able_here, skipped = able(order, device)
+    able_here, skipped = runnable_artifacts(order, device)
     missing: MissingExtra | None = None
     for candidate in able_here:
         try:
-            sandbox.admit(candidate.path, device, bundle.preprocess.input_size)
+            sandbox.smoke_test(candidate.path, device, bundle.preprocess.input_size)
             return candidate, open_runtime(candidate.path, device=device, allow_fallback=allow_fallback)
         except MissingExtra as error:
             missing = error

@@ -29,11 +29,11 @@ SILENT_S = 7200.0
 _DONE, _FAILED, _PROGRESS = "done", "failed", "progress"
 
 
-class Died(EdgeTLError):
+class ProcessDied(EdgeTLError):
     """The process ended before it answered, or did not answer in time and was ended."""
 
 
-class Apart:
+class IsolatedProcess:
     """`call` runs a function of a module in a process of its own; `close` ends that, as does the end of a `with`."""
 
     def __init__(self) -> None:
@@ -49,8 +49,8 @@ class Apart:
     ) -> T:
         """What `function(*arguments)` gives there; all of them are pickled, the function by its name.
 
-        Raises `Died` when the process ends instead, or says nothing, not even progress, for `seconds` and is ended;
-        and whatever the function raises.
+        Raises `ProcessDied` when the process ends instead, or sends nothing, not even progress, for `seconds` and is
+        killed; and whatever the function raises.
         """
         question = pickle.dumps((function, arguments, progress is not no_progress))
         process = self._alive()
@@ -67,7 +67,7 @@ class Apart:
             kind, answer = message
         except (EOFError, OSError, pickle.UnpicklingError):
             if silence.too_long:
-                raise Died(f"it gave no answer for {seconds:g} seconds and was ended") from None
+                raise ProcessDied(f"it gave no answer for {seconds:g} seconds and was ended") from None
             raise self._death() from None
         finally:
             silence.over()
@@ -89,7 +89,7 @@ class Apart:
                         stream.close()
         self._process = None
 
-    def __enter__(self) -> Apart:
+    def __enter__(self) -> IsolatedProcess:
         return self
 
     def __exit__(
@@ -110,18 +110,18 @@ class Apart:
             )
         return self._process
 
-    def _death(self) -> Died:
+    def _death(self) -> ProcessDied:
         assert self._process is not None
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_LAST_WORDS_S)
         code = self._process.poll()
         if code is not None and code < 0:
             said = f"{(signal.strsignal(-code) or 'a signal').lower()}, signal {-code}"
-            return Died(f"it ended its process ({said}{_of_memory(-code)})")
+            return ProcessDied(f"it ended its process ({said}{_of_memory(-code)})")
         assert self._stderr is not None
         self._stderr.seek(0)
         lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
-        return Died(f"it ended its process ({lines[-1][:200] if lines else f'exit code {code}'})")
+        return ProcessDied(f"it ended its process ({lines[-1][:200] if lines else f'exit code {code}'})")
 
 
 class _Silence:

@@ -18,39 +18,39 @@ from onnx import helper
 
 from edge_tl.device.errors import BadImage, BadInput, EdgeTLError
 from edge_tl.host.int8.ranges import histograms
-from edge_tl.host.isolated import Apart, Died, _carried
+from edge_tl.host.isolated import IsolatedProcess, ProcessDied, _carried
 
 
 @pytest.fixture(scope="module")
-def apart() -> Iterator[Apart]:
-    with Apart() as one:
+def isolated() -> Iterator[IsolatedProcess]:
+    with IsolatedProcess() as one:
         yield one
 
 
-def test_answers_come_from_another_process_which_serves_many(apart: Apart):
-    first = apart.call(os.getpid)
+def test_answers_come_from_another_process_which_serves_many(isolated: IsolatedProcess):
+    first = isolated.call(os.getpid)
     assert first != os.getpid()
-    assert apart.call(math.sqrt, 2) == math.sqrt(2)
+    assert isolated.call(math.sqrt, 2) == math.sqrt(2)
     array = np.arange(12, dtype=np.float32).reshape(3, 4)
-    np.testing.assert_array_equal(apart.call(np.transpose, array), array.T)
-    assert apart.call(os.getpid) == first
+    np.testing.assert_array_equal(isolated.call(np.transpose, array), array.T)
+    assert isolated.call(os.getpid) == first
 
 
-def test_what_it_prints_is_no_answer(apart: Apart, capfd: pytest.CaptureFixture[str]):
-    apart.call(os.system, "echo chatter")
-    apart.call(os.write, 1, b"chatter\n")
-    assert apart.call(math.sqrt, 4) == 2
+def test_what_it_prints_is_no_answer(isolated: IsolatedProcess, capfd: pytest.CaptureFixture[str]):
+    isolated.call(os.system, "echo chatter")
+    isolated.call(os.write, 1, b"chatter\n")
+    assert isolated.call(math.sqrt, 4) == 2
     assert capfd.readouterr() == ("", "")
 
 
-def test_errors_are_those_of_the_function(apart: Apart):
-    before = apart.call(os.getpid)
+def test_errors_are_those_of_the_function(isolated: IsolatedProcess):
+    before = isolated.call(os.getpid)
     with pytest.raises(ZeroDivisionError, match="division by zero"):
-        apart.call(operator.truediv, 1, 0)
+        isolated.call(operator.truediv, 1, 0)
     with pytest.raises(FileNotFoundError) as caught:
-        apart.call(os.stat, "/no/such/file")
+        isolated.call(os.stat, "/no/such/file")
     assert caught.value.filename == "/no/such/file"
-    assert apart.call(os.getpid) == before  # and the process lives
+    assert isolated.call(os.getpid) == before  # and the process lives
 
 
 @pytest.mark.parametrize(
@@ -59,16 +59,16 @@ def test_errors_are_those_of_the_function(apart: Apart):
      (os._exit, 3, "exit code 3")],
 )  # fmt: skip
 def test_a_death_is_an_error_that_says_of_what_and_the_next_call_has_another_process(
-    function: Any, argument: Any, words: str, apart: Apart
+    function: Any, argument: Any, words: str, isolated: IsolatedProcess
 ):
-    before = apart.call(os.getpid)
+    before = isolated.call(os.getpid)
     arguments = (before, int(argument)) if function is os.kill else (argument,)
-    with pytest.raises(Died, match=words):
-        apart.call(function, *arguments)
-    assert apart.call(os.getpid) != before
+    with pytest.raises(ProcessDied, match=words):
+        isolated.call(function, *arguments)
+    assert isolated.call(os.getpid) != before
 
 
-def test_progress_is_told_while_it_works(apart: Apart, tmp_path: Path):
+def test_progress_is_told_while_it_works(isolated: IsolatedProcess, tmp_path: Path):
     seen: list[tuple[str, int, int]] = []
     graph = helper.make_graph(
         [helper.make_node("Gemm", ["images", "w"], ["x"]), helper.make_node("Gemm", ["x", "w"], ["y"])],
@@ -82,36 +82,38 @@ def test_progress_is_told_while_it_works(apart: Apart, tmp_path: Path):
         tmp_path / "m.onnx",
     )
     images = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
-    apart.call(histograms, str(tmp_path / "m.onnx"), images, progress=lambda *step: seen.append(step))
+    isolated.call(histograms, str(tmp_path / "m.onnx"), images, progress=lambda *step: seen.append(step))
     assert seen
     assert seen[-1][1] == seen[-1][2]
 
 
-def test_an_interrupt_ends_the_process_and_leaves_no_late_answer(apart: Apart):
+def test_an_interrupt_ends_the_process_and_leaves_no_late_answer(isolated: IsolatedProcess):
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    busy = apart.call(os.getpid)
+    busy = isolated.call(os.getpid)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.2)
         with pytest.raises(KeyboardInterrupt):
-            apart.call(time.sleep, 60)
+            isolated.call(time.sleep, 60)
     finally:
         signal.signal(signal.SIGALRM, before)
     with pytest.raises(ProcessLookupError):
         os.kill(busy, 0)
-    assert apart.call(math.sqrt, 9) == 3
+    assert isolated.call(math.sqrt, 9) == 3
 
 
-def test_what_gives_no_answer_in_time_is_ended_and_the_next_call_has_another_process(apart: Apart):
+def test_what_gives_no_answer_in_time_is_ended_and_the_next_call_has_another_process(
+    isolated: IsolatedProcess,
+):
     """A converter or a kernel that hangs must not hang the export."""
-    hanging = apart.call(os.getpid)
-    with pytest.raises(Died, match=r"it gave no answer for 0\.5 seconds and was ended"):
-        apart.call(time.sleep, 600, seconds=0.5)
+    hanging = isolated.call(os.getpid)
+    with pytest.raises(ProcessDied, match=r"it gave no answer for 0\.5 seconds and was ended"):
+        isolated.call(time.sleep, 600, seconds=0.5)
     with pytest.raises(ProcessLookupError):
         os.kill(hanging, 0)
-    assert apart.call(math.sqrt, 9) == 3
+    assert isolated.call(math.sqrt, 9) == 3
 
 
 def test_errors_that_do_not_survive_the_journey_keep_their_words():

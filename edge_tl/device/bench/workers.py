@@ -134,7 +134,7 @@ def _admitted(workload: Workload) -> None:
         return
     height, width = spec["shape"][-2:]
     try:
-        sandbox.admit(Path(spec["path"]), spec.get("device", "CPU"), (height, width))
+        sandbox.smoke_test(Path(spec["path"]), spec.get("device", "CPU"), (height, width))
     except BundleError as error:
         raise EdgeTLError(f"bench: {workload.id} could not run: {error}") from None
 

@@ -48,7 +48,7 @@ class Runtime(Protocol):
     def __call__(self, inputs: NDArray[np.float32]) -> Logits: ...
 
 
-class Offer(NamedTuple):
+class OfferedDevices(NamedTuple):
     """The devices of an installed runtime: `title` names it with its version."""
 
     title: str
@@ -63,13 +63,13 @@ class Offer(NamedTuple):
         """As `find`. Raises `BadInput` that lists what there is."""
         if found := self.find(device):
             return found
-        raise BadInput(f"--device {device}: {self}. {nearest(device, self.names)}Choose one of these.")
+        raise BadInput(f"--device {device}: {self}. {did_you_mean(device, self.names)}Choose one of these.")
 
     def __str__(self) -> str:
         return f"{self.title} offers {', '.join(self.names)}"
 
 
-def nearest(device: str, names: Iterable[str]) -> str:
+def did_you_mean(device: str, names: Iterable[str]) -> str:
     """ "Did you mean X? ", or nothing."""
     known = {
         name.casefold(): name for name in names if name != "CPU"
@@ -78,7 +78,7 @@ def nearest(device: str, names: Iterable[str]) -> str:
     return f"Did you mean {known[close[0]]}? " if close else ""
 
 
-def fell_back(asked: str, why: str, ran: Mapping[str, int], *, allowed: bool) -> dict[str, Any]:
+def record_fallback(asked: str, why: str, ran: Mapping[str, int], *, allowed: bool) -> dict[str, Any]:
     """The record of a fallback that was allowed: `{asked, ran, why}`, `ran` counting what ran by device. Raises
     `FellBack` for one that was not: a number measured on another device than the named one is worse than none."""
     if allowed:
@@ -96,14 +96,14 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def why_not_loaded(error: Exception, path: Path) -> str:
+def load_error_text(error: Exception, path: Path) -> str:
     """What a library said of the file at `path`, to be followed by a full stop: one line, without the file's folder,
     because a reason travels in results, and without the lines of OpenVINO's own source."""
     said = one_line(error).replace(f"{path.parent}{os.sep}", "")
     return re.sub(r"Exception from \S+:\d+: ", "", said).rstrip(". ")
 
 
-def one_word(found: list[str]) -> str:
+def dominant_precision(found: list[str]) -> str:
     """One precision for the matrix layers; the first and last are often left in float, hence nine tenths."""
     for kind in set(found):
         if found.count(kind) >= 0.9 * len(found):

@@ -15,11 +15,13 @@ from edge_tl.device.bundle import Artifact
 from edge_tl.device.errors import BadInput, MissingExtra
 from edge_tl.device.machine import installed, openvino_core
 from edge_tl.device.runtimes import onnxruntime_, openvino_
-from edge_tl.device.runtimes.base import nearest
+from edge_tl.device.runtimes.base import did_you_mean
 from edge_tl.device.runtimes.try_device import try_device
 
 
-def able(artifacts: Sequence[Artifact], device: str) -> tuple[list[Artifact], list[dict[str, str]]]:
+def runnable_artifacts(
+    artifacts: Sequence[Artifact], device: str
+) -> tuple[list[Artifact], list[dict[str, str]]]:
     """The artifacts whose runtime is installed and has `device`, and `{artifact, reason}` for the others.
 
     Raises `MissingExtra` when no runtime is installed, that of the first artifact; `BadInput` that lists what there is
@@ -35,7 +37,7 @@ def able(artifacts: Sequence[Artifact], device: str) -> tuple[list[Artifact], li
         if isinstance(first, MissingExtra) and all(isinstance(r, MissingExtra) for r in refusals.values()):
             raise first
         reasons = "; ".join(_short(reason) for reason in refusals.values() if reason)
-        raise BadInput(f"--device {device}: {reasons}. {nearest(device, _names())}Choose one of these.")
+        raise BadInput(f"--device {device}: {reasons}. {did_you_mean(device, _names())}Choose one of these.")
     on = "" if device.upper() == "CPU" else f"--device {device}: "
     return kept, [
         {"artifact": a.id, "reason": f"{on}{_short(reason) if on else reason}"}
@@ -74,9 +76,9 @@ def _refusal(suffix: str, device: str) -> str | None:
         return None  # every runtime has it, and asking for the others starts their drivers
     try:
         if suffix == ".onnx":
-            offer = onnxruntime_.offered()
+            offer = onnxruntime_.offered_providers()
             return None if offer.find(device) else str(offer)
-        openvino_.resolve(device)
+        openvino_.resolve_device(device)
     except BadInput as error:
         return str(error).removeprefix(f"--device {device}: ").partition(". ")[0]
     return None

@@ -24,12 +24,12 @@ from edge_tl.device.errors import BundleError, EdgeTLError, MissingExtra
 from edge_tl.device.machine import has_vnni
 from edge_tl.device.runtimes.base import (
     Logits,
-    Offer,
+    OfferedDevices,
     check_input,
+    dominant_precision,
     fallback_note,
-    fell_back,
-    one_word,
-    why_not_loaded,
+    load_error_text,
+    record_fallback,
 )
 
 _SUFFIX = "ExecutionProvider"
@@ -38,14 +38,14 @@ _INT8 = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger")
 _KINDS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
-def offered() -> Offer:
+def offered_providers() -> OfferedDevices:
     """The providers this build has, by their names without the suffix: "CPU", "CUDA", "Tensorrt", "OpenVINO", ...
 
     Raises `MissingExtra`. That one is offered does not mean that it works: only a session shows that.
     """
-    installed = library()
+    installed = import_onnxruntime()
     names = [name.removesuffix(_SUFFIX) for name in installed.get_available_providers()]
-    return Offer(f"ONNX Runtime {installed.__version__}", names)
+    return OfferedDevices(f"ONNX Runtime {installed.__version__}", names)
 
 
 class OnnxRuntime:
@@ -63,8 +63,8 @@ class OnnxRuntime:
         allow_fallback: bool = False,
         quiet: bool = False,
     ) -> None:
-        self.version = library().__version__
-        self.device = self._asked = offered().choose(device)
+        self.version = import_onnxruntime().__version__
+        self.device = self._asked = offered_providers().choose(device)
         self.threads, self._path, self._allow_fallback = threads, path, allow_fallback
         self._level = _FATAL if quiet else _ERROR
         self._fallback: dict[str, Any] | None = None
@@ -120,7 +120,7 @@ class OnnxRuntime:
     def precision(self) -> str:
         """From the operators that were executed and what they were given, not from the graph: a CPU computes an FP16
         file in float32. "unknown" where a provider fused them."""
-        return one_word([_precision(node) for node in self._nodes if _is_matrix(node["op"])])
+        return dominant_precision([_precision(node) for node in self._nodes if _is_matrix(node["op"])])
 
     @cached_property
     def _nodes(self) -> list[dict[str, Any]]:
@@ -150,11 +150,11 @@ class OnnxRuntime:
         ]
 
     def _fall_back(self, why: str, ran: dict[str, int]) -> None:
-        self._fallback = fell_back(self._asked, why, ran, allowed=self._allow_fallback)
+        self._fallback = record_fallback(self._asked, why, ran, allowed=self._allow_fallback)
         self.device = ",".join(sorted(ran, key=lambda name: -ran[name])) or "unknown"
 
     def _open(self, profile: str | None = None) -> Any:
-        installed = library()
+        installed = import_onnxruntime()
         options = installed.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
         options.log_severity_level = self._level
@@ -173,7 +173,7 @@ class OnnxRuntime:
         except Exception as error:  # the binding raises a dozen unrelated types, all meaning "cannot load"
             on = "" if self._asked == "CPU" else f" on {self._asked}"
             raise BundleError(
-                f"ONNX Runtime cannot load {self._path.name}{on}: {why_not_loaded(error, self._path)}. "
+                f"ONNX Runtime cannot load {self._path.name}{on}: {load_error_text(error, self._path)}. "
                 "Copy or export it again."
             ) from None
 
@@ -183,7 +183,7 @@ class OnnxRuntime:
         return result
 
 
-def library() -> Any:
+def import_onnxruntime() -> Any:
     """The imported package, which from now on says errors only. Raises `MissingExtra`."""
     try:
         if "onnxruntime" in sys.modules:
@@ -224,7 +224,9 @@ def _options(provider: str, path: Path, threads: int) -> dict[str, str]:
     """FP32 means FP32: what computes with fewer bits unasked is switched off where the provider lets one."""
     if provider in ("CUDA", "Tensorrt"):
         os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # TensorRT has no option of its own for it
-        if preload := getattr(library(), "preload_dlls", None):  # NVIDIA's libraries, where pip put them
+        if preload := getattr(
+            import_onnxruntime(), "preload_dlls", None
+        ):  # NVIDIA's libraries, where pip put them
             with contextlib.redirect_stdout(sys.stderr):
                 preload()
     if provider == "CUDA":

@@ -16,13 +16,13 @@ from edge_tl.device.errors import BadInput, BundleError, MissingExtra
 from edge_tl.device.machine import openvino_core
 from edge_tl.device.runtimes.base import (
     Logits,
-    Offer,
+    OfferedDevices,
     check_input,
+    dominant_precision,
     fallback_note,
-    fell_back,
+    load_error_text,
     one_line,
-    one_word,
-    why_not_loaded,
+    record_fallback,
 )
 
 _SPREADING = ("AUTO", "HETERO", "MULTI")  # devices made of other devices
@@ -31,22 +31,22 @@ _KINDS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int
 _ISA_CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 
-def offered() -> Offer:
+def offered_devices() -> OfferedDevices:
     """The devices whose drivers work here: "CPU", "GPU", "GPU.1", "NPU", ..., and "AUTO". Raises `MissingExtra`."""
     found = list(_core().available_devices)
     # With two GPUs there is no "GPU" in the list, but it is the first one's name all the same.
     found += sorted({name.partition(".")[0] for name in found} - set(found))
-    return Offer(f"OpenVINO {_version()}", [*found, "AUTO"])
+    return OfferedDevices(f"OpenVINO {_version()}", [*found, "AUTO"])
 
 
-def resolve(device: str) -> str:
+def resolve_device(device: str) -> str:
     """OpenVINO's spelling of `device`, which may also be "AUTO:GPU,CPU" or "HETERO:GPU,CPU".
 
     Raises `BadInput` that lists what there is, and `MissingExtra`.
     """
     if device.upper() == "CPU":
         return "CPU"  # always there, and asking for the others starts their drivers
-    offer = offered()
+    offer = offered_devices()
     kind, colon, parts = device.partition(":")
     if colon and kind.upper() in _SPREADING:
         return f"{kind.upper()}:{','.join(offer.choose(part.strip()) for part in parts.split(','))}"
@@ -55,7 +55,7 @@ def resolve(device: str) -> str:
     return offer.choose(device)
 
 
-def settings(core: Any, device: str, threads: int, *, half: bool, hint: str) -> dict[str, Any]:
+def compile_config(core: Any, device: str, threads: int, *, half: bool, hint: str) -> dict[str, Any]:
     """How a model is compiled for `device` (OpenVINO's spelling), the same for a call at a time and for streams.
     `half`: the file holds FP16 weights."""
     found: dict[str, Any] = {"PERFORMANCE_HINT": hint}
@@ -90,16 +90,16 @@ class OpenVinoRuntime:
         hint: str = "LATENCY",
     ) -> None:
         core = _core()
-        self._asked, self._allow_fallback = resolve(device), allow_fallback
+        self._asked, self._allow_fallback = resolve_device(device), allow_fallback
         self._fallback: dict[str, Any] | None = None
         try:
             model = core.read_model(path)
             constants = (op for op in model.get_ops() if op.get_type_name() == "Constant")
             half = any(op.get_element_type().to_string() == "f16" for op in constants)
-            self._whole, self._how = model, settings(core, self._asked, threads, half=half, hint=hint)
+            self._whole, self._how = model, compile_config(core, self._asked, threads, half=half, hint=hint)
             self._compiled = core.compile_model(_of(1, model), self._asked, self._how)
         except RuntimeError as error:
-            why = why_not_loaded(error, path)[-300:]
+            why = load_error_text(error, path)[-300:]
             on = "" if self._asked == "CPU" else f" on {self._asked}"
             raise BundleError(
                 f"OpenVINO cannot load {path.name}{on}: {why}. Copy or export it again."
@@ -143,7 +143,7 @@ class OpenVinoRuntime:
         if any(name != self._asked and name.partition(".")[0] != self._asked for name in ran):
             counts = dict(Counter(ran))
             why = f"OpenVINO ran it on {self.device}"
-            self._fallback = fell_back(self._asked, why, counts, allowed=self._allow_fallback)
+            self._fallback = record_fallback(self._asked, why, counts, allowed=self._allow_fallback)
 
     def details(self) -> dict[str, Any]:
         """Matrix layers by precision and by kernel, the precision hint in force, a cap on the ISA. Runs `check`."""
@@ -165,7 +165,7 @@ class OpenVinoRuntime:
     @property
     def precision(self) -> str:
         """From the compiled graph: the precision of every convolution and matrix product."""
-        return one_word([precision for precision, _ in self._layers()])
+        return dominant_precision([precision for precision, _ in self._layers()])
 
     def _layers(self) -> list[tuple[str, str]]:
         """Precision and kernel of every matrix layer; [] where the device does not show what it compiled."""
@@ -202,14 +202,14 @@ class OpenVinoRuntime:
         copied nor checked; one that OpenVINO cannot share (read-only, or in pieces) is copied at every call."""
         # Kept, because the request holds its address, not a reference to it.
         self._shared = np.require(inputs, requirements=["C", "W"])
-        self._request.set_input_tensor(library().Tensor(self._shared, shared_memory=True))
+        self._request.set_input_tensor(import_openvino().Tensor(self._shared, shared_memory=True))
 
     def _memory_of_one(self) -> NDArray[np.float32] | None:
         """Where the answer for one image is written; None where its size is known only afterwards."""
         if any(port.partial_shape.is_dynamic for port in (self._compiled.input(0), self._compiled.output(0))):
             return None
         memory: NDArray[np.float32] = np.empty(tuple(self._compiled.output(0).shape), np.float32)
-        self._request.set_output_tensor(library().Tensor(memory, shared_memory=True))
+        self._request.set_output_tensor(import_openvino().Tensor(memory, shared_memory=True))
         return memory
 
     def streams(self, batch: int) -> tuple[Any, dict[str, int]]:
@@ -218,7 +218,7 @@ class OpenVinoRuntime:
         compiled = self._compiled
         if batch != 1:
             compiled = _core().compile_model(_of(batch, self._whole), self._asked, self._how)
-        queue = library().AsyncInferQueue(compiled)
+        queue = import_openvino().AsyncInferQueue(compiled)
         counts = {"requests": len(queue)}
         with suppress(RuntimeError):
             counts["streams"] = int(compiled.get_property("NUM_STREAMS"))
@@ -244,15 +244,15 @@ def _of(count: int, model: Any) -> Any:
 
 
 def _core() -> Any:
-    library()
+    import_openvino()
     return openvino_core()
 
 
 def _version() -> str:
-    return str(library().get_version().split("-")[0])  # the rest names its build
+    return str(import_openvino().get_version().split("-")[0])  # the rest names its build
 
 
-def library() -> Any:
+def import_openvino() -> Any:
     """The imported package. Raises `MissingExtra`."""
     try:
         import openvino

@@ -24,7 +24,7 @@ from edge_tl.device.files import private, sha256_known
 from edge_tl.device.machine import installed
 from edge_tl.device.text import printable
 
-FIRST_RUN = "edge_tl.device.runtimes.first_run"
+WORKER = "edge_tl.device.runtimes.sandbox_worker"
 SECONDS_VARIABLE, MEMORY_VARIABLE, CACHE_VARIABLE = (
     "EDGE_TL_MODEL_SECONDS",
     "EDGE_TL_MODEL_MB",
@@ -42,26 +42,26 @@ _MOST_KEPT = 1000  # models that are remembered
 _ran: set[str] = set()
 
 
-class Limits(NamedTuple):
+class SandboxLimits(NamedTuple):
     """What a first run may take: seconds in all, and MiB beside what the runtime itself needs."""
 
     seconds: float
     megabytes: float
 
 
-def limits(size: int, device: str) -> Limits:
+def sandbox_limits(size: int, device: str) -> SandboxLimits:
     """For a model of `size` bytes; both variables overrule it. Raises `BadInput` for a variable that is no number."""
     megabytes = size / _MB
     base = _BASE_S if device.upper() == "CPU" else _COMPILER_S
     seconds = min(base + _S_PER_MB * megabytes, _MOST_S)
-    return Limits(
+    return SandboxLimits(
         _number(SECONDS_VARIABLE, seconds), _number(MEMORY_VARIABLE, _BASE_MB + _TIMES_SIZE * megabytes)
     )
 
 
-def admit(path: Path, device: str = "CPU", size: tuple[int, int] | None = None) -> None:
-    """Have the model at `path` run once on `device`, within `limits`, unless it did before. `size` is the input's
-    (height, width) where the model leaves it open.
+def smoke_test(path: Path, device: str = "CPU", size: tuple[int, int] | None = None) -> None:
+    """Run the model at `path` once on `device` in a process of its own, within `sandbox_limits`, unless it passed
+    before. `size` is the input's (height, width) where the model leaves it open.
 
     Raises `BundleError` for a model that does not load or run, or takes more than it may. A runtime that is not
     installed, or has no such device, is left to whoever opens the model here.
@@ -69,8 +69,8 @@ def admit(path: Path, device: str = "CPU", size: tuple[int, int] | None = None) 
     key = _key(path, device, size)
     if key is None or key in _ran or _remembered(key):
         return
-    allowed = limits(_bytes(path), device)
-    answer = _first_run(path, device, size, allowed)
+    allowed = sandbox_limits(_bytes(path), device)
+    answer = _run_worker(path, device, size, allowed)
     if answer.get("elsewhere"):
         return
     if reason := answer.get("reason"):
@@ -78,13 +78,13 @@ def admit(path: Path, device: str = "CPU", size: tuple[int, int] | None = None) 
     _remember(key)
 
 
-def remember(path: Path, device: str = "CPU", size: tuple[int, int] | None = None) -> None:
+def mark_tested(path: Path, device: str = "CPU", size: tuple[int, int] | None = None) -> None:
     """What this process made and ran itself, at the input's `size` (height, width), need not prove it again."""
     if key := _key(path, device, size):
         _remember(key)
 
 
-def folder() -> Path | None:
+def cache_folder() -> Path | None:
     """Where edge-tl keeps what it remembers between runs, `EDGE_TL_CACHE` or `edge-tl` in the person's cache; None
     where the variable is empty or "off", or others own the folder or can write to it."""
     given = os.environ.get(CACHE_VARIABLE)
@@ -99,12 +99,14 @@ def folder() -> Path | None:
     return None
 
 
-def _first_run(path: Path, device: str, size: tuple[int, int] | None, allowed: Limits) -> dict[str, Any]:
+def _run_worker(
+    path: Path, device: str, size: tuple[int, int] | None, allowed: SandboxLimits
+) -> dict[str, Any]:
     """`{reason}`: None where it ran; or `{elsewhere}` where the fault is not the model's."""
     spec = {"path": str(path), "device": device, "size": size, "megabytes": allowed.megabytes}
     try:
         done = subprocess.run(
-            spawn.command(FIRST_RUN, json.dumps(spec)),
+            spawn.command(WORKER, json.dumps(spec)),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             timeout=allowed.seconds, check=False,
         )  # fmt: skip
@@ -175,7 +177,7 @@ def _version(library: str) -> str | None:
 
 
 def _remembered(key: str) -> bool:
-    if (root := folder()) and (root / "models" / key).is_file():
+    if (root := cache_folder()) and (root / "models" / key).is_file():
         _ran.add(key)
         with suppress(OSError):
             (root / "models" / key).touch()  # in use: the oldest go first
@@ -185,7 +187,7 @@ def _remembered(key: str) -> bool:
 
 def _remember(key: str) -> None:
     _ran.add(key)
-    if root := folder():
+    if root := cache_folder():
         with suppress(OSError):  # a home that cannot be written to costs time, nothing else
             (root / "models").mkdir(mode=0o700, parents=True, exist_ok=True)
             (root / "models" / key).touch()

@@ -18,13 +18,13 @@ from edge_tl.host.convert.compress import FP16, W8, compress
 from edge_tl.host.convert.fp32 import to_onnx, to_openvino
 from edge_tl.host.export import calibration as calibrations
 from edge_tl.host.export import image_sets
-from edge_tl.host.export.isolated_runtime import ApartRuntime
+from edge_tl.host.export.isolated_runtime import IsolatedRuntime
 from edge_tl.host.export.job import ExportJob
 from edge_tl.host.images import pixel_cache
 from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.int8 import ladder
-from edge_tl.host.int8.candidate_source import Workshop
-from edge_tl.host.int8.candidates import keep
+from edge_tl.host.int8.candidate_source import CandidateSource
+from edge_tl.host.int8.candidates import move_files
 from edge_tl.host.recipe.schema import Recipe
 
 PRECISIONS = ("fp32", "int8", FP16, W8)
@@ -96,7 +96,7 @@ def write_artifacts(job: ExportJob) -> list[dict[str, Any]]:
             try:
                 if runtime not in there:
                     raise EdgeTLError(f"not made: there is no {runtime}-fp32 to make it of")
-                job.apart.call(
+                job.isolated.call(
                     compress, precision, fp32[runtime], staging / one.files[0], job.contract, labels
                 )
                 made.append(one)
@@ -135,7 +135,7 @@ class _Made:
 
 
 def _to_openvino(job: ExportJob, onnx: Path, xml: Path) -> None:
-    job.apart.call(to_openvino, onnx, xml, job.contract, job.dataset.labels)
+    job.isolated.call(to_openvino, onnx, xml, job.contract, job.dataset.labels)
 
 
 def _quantized(
@@ -143,9 +143,9 @@ def _quantized(
 ) -> list[_Made]:
     """INT8 for each runtime that has an FP32 file."""
     settings = job.recipe.export
-    workshop = _workshop(job)
+    source = _candidate_source(job)
     seconds = settings.time_budget_s or math.inf
-    limits = ladder.Limits(settings.max_drop, settings.ladder, seconds, settings.max_float)
+    limits = ladder.LadderLimits(settings.max_drop, settings.ladder, seconds, settings.max_float)
     vnni = has_vnni() if settings.target_cpu == "native" else settings.target_cpu != "avx2"
     if vnni and not has_vnni():
         job.note(
@@ -159,7 +159,7 @@ def _quantized(
             if runtime not in there:
                 raise EdgeTLError(f"not made: there is no {runtime}-fp32 to make it of")
             climbed = ladder.climb(
-                workshop, runtime, limits, vnni=vnni, note=job.note, judged_here=vnni == has_vnni()
+                source, runtime, limits, vnni=vnni, note=job.note, native=vnni == has_vnni()
             )
         except OSError:
             raise
@@ -168,7 +168,7 @@ def _quantized(
             continue
         if not climbed.passed:
             job.note(f"{name}: {climbed.reason}")
-        keep(climbed.best, job.staging / _Made(runtime, "int8", {}).files[0])
+        move_files(climbed.best, job.staging / _Made(runtime, "int8", {}).files[0])
         chosen = climbed.best.to_json()["settings"] | {"target_cpu": settings.target_cpu}
         more = {"quantization": chosen, "ladder": climbed.to_json()}
         made.append(_Made(runtime, "int8", facts[runtime] | more))
@@ -176,7 +176,7 @@ def _quantized(
     return made
 
 
-def _workshop(job: ExportJob) -> Workshop:
+def _candidate_source(job: ExportJob) -> CandidateSource:
     scratch = job.staging / "scratch"
     scratch.mkdir()
     contract, dataset, sets, recipe = job.contract, job.dataset, job.sets, job.recipe
@@ -193,7 +193,7 @@ def _workshop(job: ExportJob) -> Workshop:
         return pixel_cache.reopen(sources, read, scratch / "train")
 
     flip = recipe.augment.flip
-    workshop = Workshop(
+    source = CandidateSource(
         model=job.reference.model,
         fp32_onnx=job.staging / "model.fp32.onnx",
         fp32_xml=job.staging / "model.fp32.xml",
@@ -207,19 +207,19 @@ def _workshop(job: ExportJob) -> Workshop:
         seed=recipe.seed,
         flip=flip > 0 if flip is not None else recipe.augment.preset != "none",
         progress=job.progress,
-        apart=job.apart,
+        isolated=job.isolated,
     )
-    workshop.temperature = _temperature(workshop, job)
-    return workshop
+    source.temperature = _temperature(source, job)
+    return source
 
 
-def _temperature(workshop: Workshop, job: ExportJob) -> float:
+def _temperature(source: CandidateSource, job: ExportJob) -> float:
     """FP32's, on images that it has not learned from: those that select, or, where they are blends of training images,
     some of those that fit the temperature that is shipped. One number is all that the ladder learns from them."""
     seed = job.recipe.seed
     if job.dataset.split("test"):
-        return calibrations.temperature(workshop.answers, workshop.expected, seed)
+        return calibrations.temperature(source.answers, source.expected, seed)
     some = image_sets.in_proportion(job.sets["confidence"], seed)[:_MOST_FITTING]
-    runtimes = {"fp32": ApartRuntime(workshop.fp32_onnx, job.apart)}
-    logits = image_sets.evaluate(runtimes, workshop.contract, job.dataset, some, job.progress)["fp32"]
+    runtimes = {"fp32": IsolatedRuntime(source.fp32_onnx, job.isolated)}
+    logits = image_sets.evaluate(runtimes, source.contract, job.dataset, some, job.progress)["fp32"]
     return calibrations.temperature(np.array([s.label for s in some], np.int64), logits, seed)

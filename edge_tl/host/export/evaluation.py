@@ -21,7 +21,7 @@ from edge_tl.device.machine import CAP_VARIABLE, int8_isa
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import Logits, Runtime
 from edge_tl.host.export import calibration, gates, image_sets, isa_caps
-from edge_tl.host.export.isolated_runtime import ApartRuntime
+from edge_tl.host.export.isolated_runtime import IsolatedRuntime
 from edge_tl.host.export.job import ExportJob, said
 from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.recipe.schema import Recipe
@@ -49,7 +49,7 @@ def judge(job: ExportJob, artifacts: list[dict[str, Any]]) -> dict[str, Any]:
         found: dict[str, Runtime] = {REFERENCE: reference}
         for artifact in artifacts:
             with _entering(job, artifact["id"]):
-                found[artifact["id"]] = ApartRuntime(staging / artifact["files"][0]["path"], job.apart)
+                found[artifact["id"]] = IsolatedRuntime(staging / artifact["files"][0]["path"], job.isolated)
         return found
 
     runtimes = able()

@@ -9,27 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device.runtimes.open import Logits, Runtime, open_runtime
-from edge_tl.host.isolated import Apart
+from edge_tl.host.isolated import IsolatedProcess
 
 _SILENT_S = 1800.0
 """Seconds that opening a file, or the answers to one batch, may take."""
 _OPENED: dict[tuple[str, int], Runtime] = {}
 
 
-class ApartRuntime:
-    """A `Runtime` of the file at `path` in the process `apart`, opened again where that had to be started anew."""
+class IsolatedRuntime:
+    """A `Runtime` of the file at `path` in `process`, opened again where that had to be started anew."""
 
-    name = "apart"
+    name = "isolated"
 
-    def __init__(self, path: Path, apart: Apart) -> None:
+    def __init__(self, path: Path, process: IsolatedProcess) -> None:
         self.path = path
-        self._apart = apart
-        facts = apart.call(_facts, path, seconds=_SILENT_S)
+        self._process = process
+        facts = process.call(_facts, path, seconds=_SILENT_S)
         self.version, self.device = facts["version"], facts["device"]
         self.threads, self.precision = facts["threads"], facts["precision"]
 
     def __call__(self, inputs: NDArray[np.float32]) -> Logits:
-        return self._apart.call(_infer, self.path, np.ascontiguousarray(inputs), seconds=_SILENT_S)
+        return self._process.call(_infer, self.path, np.ascontiguousarray(inputs), seconds=_SILENT_S)
 
 
 def _runtime(path: Path) -> Runtime:

@@ -10,7 +10,7 @@ from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.listener import Progress, no_progress
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images.dataset import Dataset, Sample
-from edge_tl.host.isolated import Apart
+from edge_tl.host.isolated import IsolatedProcess
 from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.models.reference import TorchRuntime
 from edge_tl.host.recipe.schema import Recipe
@@ -18,9 +18,9 @@ from edge_tl.host.recipe.schema import Recipe
 
 @dataclass(frozen=True)
 class ExportJob:
-    """`saved` is the run's record, `sets` the images of each purpose (see `artifacts.sets_of`), `apart` where artifacts
-    are made and run. `missing` says, by id, why an artifact could not be made or did not run; `faults` what else went
-    wrong, by what it was, e.g. "report.html"."""
+    """`saved` is the run's record, `sets` the images of each purpose (see `artifacts.sets_of`), `isolated` the process
+    that makes and runs artifacts. `missing` says, by id, why an artifact could not be made or did not run; `faults`
+    what else went wrong, by what it was, e.g. "report.html"."""
 
     reference: TorchRuntime
     saved: dict[str, Any]
@@ -29,7 +29,7 @@ class ExportJob:
     sets: dict[str, list[Sample]]
     recipe: Recipe
     staging: Path
-    apart: Apart
+    isolated: IsolatedProcess
     progress: Progress = no_progress
     note: Note = no_note
     missing: dict[str, str] = field(default_factory=dict)

@@ -32,7 +32,7 @@ from edge_tl.host.export.evaluation import anonymous, drop_missing, judge
 from edge_tl.host.export.job import ExportJob
 from edge_tl.host.export.publish import discard, is_interrupted, make_marked, marked, named, publish, recover
 from edge_tl.host.images.dataset import Dataset
-from edge_tl.host.isolated import Apart
+from edge_tl.host.isolated import IsolatedProcess
 from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.models import classifier, zoo
 from edge_tl.host.models.reference import CUDA_MODES, TorchRuntime, cuda_at_hand
@@ -88,7 +88,7 @@ def export(
     if out.exists():  # else whoever locks it makes it, and takes it away again where nothing came of it
         checkpoint.claim(out, BUNDLE_FILES, _is_ours)
     try:
-        with one_writer(out), _staged(out) as staging, Apart() as apart:
+        with one_writer(out), _staged(out) as staging, IsolatedProcess() as isolated:
             job = ExportJob(
                 reference=TorchRuntime(model),
                 saved=saved,
@@ -97,12 +97,12 @@ def export(
                 sets=sets,
                 recipe=recipe,
                 staging=staging,
-                apart=apart,
+                isolated=isolated,
                 progress=progress,
                 note=note,
             )
             record = judge(job, write_artifacts(job))
-            apart.close()  # before anything is timed
+            isolated.close()  # before anything is timed
             record["name"] = out.name
             record["provenance"] |= made_of | {"run": os.path.relpath(run.resolve(), out.resolve())}
             _finish(job, run, record, effort)
@@ -206,7 +206,7 @@ def _timed(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) ->
         sealed = bundles.read_bundle(job.staging)
         for artifact in sealed.artifacts:
             # Made here, and judged on every image.
-            sandbox.remember(artifact.path, size=sealed.preprocess.input_size)
+            sandbox.mark_tested(artifact.path, size=sealed.preprocess.input_size)
         field = [*torch_workloads(run, record), *workloads(sealed, sealed.artifacts)]
         try:
             return time_interleaved(

@@ -22,14 +22,14 @@ from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import Logits
 from edge_tl.host.images.pixel_cache import Images
 from edge_tl.host.int8 import qat
-from edge_tl.host.int8.candidates import Judged, Maker, Settings, Spec
+from edge_tl.host.int8.candidates import Candidate, CandidateBuilder, CandidateFiles, CandidateSettings
 from edge_tl.host.int8.layers import Layers
 from edge_tl.host.int8.qdq import Inputs
-from edge_tl.host.isolated import Apart
+from edge_tl.host.isolated import IsolatedProcess
 
 
 @dataclass
-class Workshop:
+class CandidateSource:
     """`calibration` and `selection` are float32 `(n, 3, H, W)`, disjoint; `answers` the selection's labels `(n,)`;
     `training` the training images for QAT, uint8 `(3, H, W)` each. Files are made in `scratch`. With `apart` candidates
     are made there: OpenVINO ends its process over some."""
@@ -50,13 +50,13 @@ class Workshop:
     """What FP32's logits are divided by before their probabilities are believed; fitted on labelled images that FP32
     has not learned from."""
     progress: Progress = no_progress
-    apart: Apart | None = None
+    isolated: IsolatedProcess | None = None
     sensitivity: list[dict[str, Any]] = field(default_factory=list)
     _made: int = 0
 
     @cached_property
-    def _spec(self) -> Spec:
-        return Spec(
+    def _spec(self) -> CandidateFiles:
+        return CandidateFiles(
             self.fp32_onnx,
             self.fp32_xml,
             self.scratch,
@@ -68,8 +68,8 @@ class Workshop:
         )
 
     @cached_property
-    def _maker(self) -> Maker:
-        return Maker(self._spec, self.progress)
+    def _maker(self) -> CandidateBuilder:
+        return CandidateBuilder(self._spec, self.progress)
 
     @property
     def layers(self) -> Layers:
@@ -83,43 +83,43 @@ class Workshop:
 
     def make(
         self,
-        settings: Settings,
+        settings: CandidateSettings,
         *,
         start: Path | None = None,
         seconds: float = float("inf"),
         max_drop: float = 0.0,
-    ) -> Judged:
+    ) -> Candidate:
         """Build and judge one candidate; `start` is the Q/DQ graph that training goes on from, for at most `seconds`;
-        `max_drop` in percentage points for NNCF's accuracy control. Raises what building raises, and `Died`."""
+        `max_drop` in percentage points for NNCF's accuracy control. Raises what building raises, and `ProcessDied`."""
         began = perf_counter()
         self._made += 1
         trained = None
         if settings.epochs:
             assert start is not None
             trained = self._trained(settings, start, seconds)
-        if self.apart is None:
+        if self.isolated is None:
             self._maker.temperature = self.temperature
             judged = self._maker.make(self._made, settings, max_drop=max_drop, trained=trained)
         else:
             asked = self._spec, self.temperature, self._made, settings, max_drop, trained
-            judged = self.apart.call(_make, *asked, progress=self.progress)
+            judged = self.isolated.call(_make, *asked, progress=self.progress)
         return replace(judged, seconds=perf_counter() - began)
 
     def rank(
-        self, settings: Settings, images: int = 256, *, seconds: float = float("inf")
+        self, settings: CandidateSettings, images: int = 256, *, seconds: float = float("inf")
     ) -> list[dict[str, Any]]:
         """How much each layer alone in INT8 moves the answers, the worst first: `{layer, divergence, macs}`. Raises
         `TimeoutError` when that takes longer than `seconds`: a part of the layers is no ranking."""
-        if not self.sensitivity and self.apart is None:
+        if not self.sensitivity and self.isolated is None:
             self.sensitivity = self._maker.rank(settings, images, seconds=seconds)
         elif not self.sensitivity:
             asked = self._spec, settings, images, seconds
-            self.sensitivity = self.apart.call(_rank, *asked, progress=self.progress)  # type: ignore[union-attr]
+            self.sensitivity = self.isolated.call(_rank, *asked, progress=self.progress)  # type: ignore[union-attr]
         return self.sensitivity
 
-    def _trained(self, settings: Settings, start: Path, seconds: float) -> tuple[Path, float]:
+    def _trained(self, settings: CandidateSettings, start: Path, seconds: float) -> tuple[Path, float]:
         graph = self.scratch / f"candidate{self._made}.qdq.onnx"
-        epochs = qat.train(
+        epochs = qat.distill(
             # A copy: wherever a training leaves its teacher, everything else is compared with the model.
             copy.deepcopy(self.model),
             self._maker.base(settings),
@@ -145,26 +145,30 @@ def _stored(array: NDArray[Any], path: Path) -> Path:
 
 
 @lru_cache(maxsize=1)
-def _opened(spec: Spec) -> Maker:
-    return Maker(spec)
+def _opened(spec: CandidateFiles) -> CandidateBuilder:
+    return CandidateBuilder(spec)
 
 
 def _make(
-    spec: Spec,
+    spec: CandidateFiles,
     temperature: float,
     number: int,
-    settings: Settings,
+    settings: CandidateSettings,
     max_drop: float,
     trained: tuple[Path, float] | None,
     progress: Progress = no_progress,
-) -> Judged:
+) -> Candidate:
     maker = _opened(spec)
     maker.progress, maker.temperature = progress, temperature
     return maker.make(number, settings, max_drop=max_drop, trained=trained)
 
 
 def _rank(
-    spec: Spec, settings: Settings, images: int, seconds: float, progress: Progress = no_progress
+    spec: CandidateFiles,
+    settings: CandidateSettings,
+    images: int,
+    seconds: float,
+    progress: Progress = no_progress,
 ) -> list[dict[str, Any]]:
     maker = _opened(spec)
     maker.progress = progress

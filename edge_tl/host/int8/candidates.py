@@ -1,6 +1,6 @@
 """INT8 candidates: what tells them apart, how one is made from files and judged. It must not choose or train.
 
-A `Maker` needs no PyTorch model and can be handed to another process, which a candidate may take with it.
+A `CandidateBuilder` needs no PyTorch model and can be handed to another process, which a candidate may take with it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _METHODS = {  # what is recorded: the method, and its bias correction
 
 
 @dataclass(frozen=True)
-class Settings:
+class CandidateSettings:
     """Everything that tells one candidate from another. `matrix_only` leaves additions, multiplications and pooling
     between the layers in float; `rescaled` names how channels
     were rescaled before; `excluded` names layers left in float; `epochs` are those of training in INT8."""
@@ -73,13 +73,13 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Candidate:
     """A candidate's file and what it does on the selection images. `expected_drop_pp` is what FP32's own probabilities,
     calibrated, say of the answers that changed, see `compare.expected_drop`. `divergence` is the mean Kullback-Leibler
     divergence of its answers from FP32's in nats: on the same images both tell candidates apart that accuracy
     cannot."""
 
-    settings: Settings
+    settings: CandidateSettings
     path: Path
     qdq: Path | None
     accuracy: float
@@ -105,7 +105,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Spec:
+class CandidateFiles:
     """All that candidates are made of, by file: `calibration` and `selection` are float32 `(n, 3, H, W)`, disjoint,
     `answers` the selection's labels `(n,)`, as .npy. Files are made in `scratch`, and those that all candidates share
     are made once: whichever process comes first leaves them to the others."""
@@ -120,25 +120,25 @@ class Spec:
     answers: Path
 
 
-class Maker:
+class CandidateBuilder:
     """Makes and judges candidates; what they share is computed once."""
 
-    def __init__(self, spec: Spec, progress: Progress = no_progress) -> None:
+    def __init__(self, spec: CandidateFiles, progress: Progress = no_progress) -> None:
         self.spec, self.progress = spec, progress
         self.scratch, self.contract, self.labels = spec.scratch, spec.contract, list(spec.labels)
         self.calibration: Inputs = np.load(spec.calibration, mmap_mode="r")
         self.selection: Inputs = np.load(spec.selection, mmap_mode="r")
         self.answers: NDArray[np.int64] = np.load(spec.answers)
         self.temperature = 1.0
-        """What FP32's logits are divided by before their probabilities are believed; see `Workshop`."""
+        """What FP32's logits are divided by before their probabilities are believed; see `CandidateSource`."""
         self._histograms: dict[tuple[int, str], dict[str, Histogram]] = {}
 
     @cached_property
     def prepared(self) -> Path:
         """The FP32 graph as the quantizer wants it."""
-        return self._shared("prepared.onnx", lambda path: qdq.prepare(self.spec.fp32_onnx, path))
+        return self._shared("prepared.onnx", lambda path: qdq.prepare_graph(self.spec.fp32_onnx, path))
 
-    def base(self, settings: Settings) -> Path:
+    def base(self, settings: CandidateSettings) -> Path:
         """The FP32 graph that a candidate is made from."""
         if not settings.rescaled:
             return self.prepared
@@ -181,7 +181,7 @@ class Maker:
             part.replace(path)
         return path
 
-    def ranges(self, settings: Settings) -> dict[str, tuple[float, float]]:
+    def ranges(self, settings: CandidateSettings) -> dict[str, tuple[float, float]]:
         """Activation ranges from the first `settings.images` calibration images."""
         count = min(settings.images, len(self.calibration))
         key = count, settings.rescaled
@@ -193,11 +193,11 @@ class Maker:
     def make(
         self,
         number: int,
-        settings: Settings,
+        settings: CandidateSettings,
         *,
         max_drop: float = 0.0,
         trained: tuple[Path, float] | None = None,
-    ) -> Judged:
+    ) -> Candidate:
         """Build and judge candidate `number`; `max_drop` in percentage points for NNCF's accuracy control; `trained`
         gives the Q/DQ graph that training wrote, and its epochs."""
         began = perf_counter()
@@ -225,7 +225,7 @@ class Maker:
             self._finish(graph, out, settings)
         return self._judge(settings, out, graph, began, trained[1] if trained else 0.0)
 
-    def _with_nncf(self, settings: Settings, out: Path, graph: Path, max_drop: float) -> None:
+    def _with_nncf(self, settings: CandidateSettings, out: Path, graph: Path, max_drop: float) -> None:
         some = self.calibration[: settings.images]
         sets = self.contract, self.labels
         if settings.method == CONTROLLED:
@@ -240,23 +240,25 @@ class Maker:
             graph.unlink()
         else:
             smoothed = settings.rescaled == SMOOTHED
-            nncf_ptq.quantize(self.spec.fp32_xml, out, some, *sets, settings.storage, smoothed=smoothed)
+            nncf_ptq.quantize_openvino(
+                self.spec.fp32_xml, out, some, *sets, settings.storage, smoothed=smoothed
+            )
 
-    def _finish(self, graph: Path, out: Path, settings: Settings) -> None:
+    def _finish(self, graph: Path, out: Path, settings: CandidateSettings) -> None:
         version = onnx.load(str(self.spec.fp32_onnx), load_external_data=False).ir_version
-        qdq.finish(graph, out, settings.storage, version, self.contract, self.labels)
+        qdq.write_artifact(graph, out, settings.storage, version, self.contract, self.labels)
         own = qdq.logits(out, self.calibration)
         shift: NDArray[np.float64] = np.mean(self._expected_of_calibration - own, axis=0, dtype=np.float64)
         qdq.correct_logits(graph, shift)
-        qdq.finish(graph, out, settings.storage, version, self.contract, self.labels)
+        qdq.write_artifact(graph, out, settings.storage, version, self.contract, self.labels)
 
     def _judge(
-        self, settings: Settings, out: Path, graph: Path | None, began: float, trained: float
-    ) -> Judged:
+        self, settings: CandidateSettings, out: Path, graph: Path | None, began: float, trained: float
+    ) -> Candidate:
         own = qdq.logits(out, self.selection)
         expected, got = metrics.top1(self.expected), metrics.top1(own)
         drop, right = metrics.paired_drop(self.answers, expected, got), int(np.sum(got == self.answers))
-        return Judged(
+        return Candidate(
             settings,
             out,
             graph,
@@ -275,7 +277,7 @@ class Maker:
         )
 
     def rank(
-        self, settings: Settings, images: int = 256, *, seconds: float = float("inf")
+        self, settings: CandidateSettings, images: int = 256, *, seconds: float = float("inf")
     ) -> list[dict[str, Any]]:
         """How much each layer alone in INT8 moves the answers, the worst first: `{layer, divergence, macs}`. Raises
         `TimeoutError` when that takes longer than `seconds`: a part of the layers is no ranking."""
@@ -297,7 +299,7 @@ class Maker:
             ]
             storage = qdq.UNSIGNED if settings.storage != qdq.SIGNED else qdq.SIGNED
             qdq.quantize(self.base(settings), graph, ranges, storage, excluded=others)
-            qdq.finish(graph, out, storage, version, self.contract, self.labels)
+            qdq.write_artifact(graph, out, storage, version, self.contract, self.labels)
             divergence = metrics.divergence(self.expected[:images], qdq.logits(out, some))
             rows.append({"layer": name, "divergence": divergence, "macs": self.layers.share([name])})
             self.progress("measuring layers", number + 1, len(names))
@@ -320,20 +322,20 @@ def expected_drop(expected: Logits, temperature: float, answers: metrics.Ints) -
     return metrics.expected_drop(expected / np.float32(temperature), answers)
 
 
-def keep(judged: Judged, target: Path) -> None:
+def move_files(judged: Candidate, target: Path) -> None:
     """Move a candidate's files to where the bundle wants them."""
     suffixes: Sequence[str] = (".xml", ".bin") if target.suffix == ".xml" else (".onnx",)
     for suffix in suffixes:
         judged.path.with_suffix(suffix).replace(target.with_suffix(suffix))
 
 
-def forget(judged: Judged) -> None:
+def delete_files(judged: Candidate) -> None:
     """Remove a candidate's files: two dozen of a large model would fill the disk."""
     for path in (judged.path, judged.path.with_suffix(".bin"), judged.qdq):
         if path is not None:
             path.unlink(missing_ok=True)
 
 
-def without(settings: Settings, names: set[str]) -> Settings:
+def with_float_layers(settings: CandidateSettings, names: set[str]) -> CandidateSettings:
     """With these layers in float as well."""
     return replace(settings, excluded=settings.excluded | names)

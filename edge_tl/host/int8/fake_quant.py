@@ -24,7 +24,7 @@ from edge_tl.host.convert.fp32 import INPUT
 Tensor = torch.Tensor
 
 
-class Simulated(nn.Module):
+class FakeQuantModel(nn.Module):
     """The Q/DQ graph at `qdq`, made from the float graph at `prepared`: float32 `(n, 3, H, W)` to `(n, classes)`.
 
     Raises `BadInput` that names an operator it does not know.

@@ -19,17 +19,17 @@ from typing import Any
 
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.host.int8 import nncf_ptq
-from edge_tl.host.int8.candidate_source import Workshop
+from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import (
     CONTROLLED,
     EQUALIZED,
     NNCF,
     QDQ,
     SMOOTHED,
-    Judged,
-    Settings,
-    forget,
-    without,
+    Candidate,
+    CandidateSettings,
+    delete_files,
+    with_float_layers,
 )
 from edge_tl.host.int8.qdq import SEVEN_BITS, SIGNED, weight_storage
 from edge_tl.host.int8.ranges import ESTIMATORS
@@ -51,7 +51,7 @@ _ALIKE = 1.1  # latencies, and divergences, this close are not told apart
 
 
 @dataclass(frozen=True)
-class Limits:
+class LadderLimits:
     """`max_drop` in percentage points; `up_to` the last rung; `seconds` for the whole climb of one runtime; `max_float`
     the fraction of the multiply-accumulates that may stay in float."""
 
@@ -67,10 +67,10 @@ class Limits:
 
 
 @dataclass
-class Climb:
+class LadderResult:
     """What one runtime's climb came to: the best candidate, and for every rung what was tried."""
 
-    best: Judged
+    best: Candidate
     passed: bool
     reason: str
     rungs: list[dict[str, Any]]
@@ -83,19 +83,25 @@ class Climb:
 
 
 def climb(
-    workshop: Workshop, runtime: str, limits: Limits, *, vnni: bool, note: Note, judged_here: bool = True
-) -> Climb:
+    source: CandidateSource,
+    runtime: str,
+    limits: LadderLimits,
+    *,
+    vnni: bool,
+    note: Note,
+    native: bool = True,
+) -> LadderResult:
     """The first rung that keeps the budget, or the best of all; `runtime` is "onnx" or "openvino". `vnni`: the CPU that
-    the artifact is made for has it. Not `judged_here`: this CPU's arithmetic is not that CPU's.
+    the artifact is made for has it. Not `native`: this CPU's arithmetic is not that CPU's.
 
     A candidate that fails to build is an entry with its reason, never the end. Raises `EdgeTLError` when none can be
     built.
     """
     start = perf_counter()
-    images, storage = len(workshop.calibration), weight_storage(runtime, vnni)
-    first = Settings(runtime, QDQ, ESTIMATORS[0], images, storage, matrix_only=runtime == "openvino")
-    allowed = limits.allowed(len(workshop.selection))
-    tried: list[Judged] = []
+    images, storage = len(source.calibration), weight_storage(runtime, vnni)
+    first = CandidateSettings(runtime, QDQ, ESTIMATORS[0], images, storage, matrix_only=runtime == "openvino")
+    allowed = limits.allowed(len(source.selection))
+    tried: list[Candidate] = []
     rungs: list[dict[str, Any]] = []
 
     def spent() -> bool:
@@ -103,9 +109,9 @@ def climb(
 
     for number, name in list(RUNGS.items())[: limits.up_to]:
         began = perf_counter()
-        judged: list[Judged] = []
+        judged: list[Candidate] = []
         faults: list[str] = []
-        attempts = _attempts(number, workshop, first, tried, limits, start, judged_here=judged_here)
+        attempts = _attempts(number, source, first, tried, limits, start, native=native)
         while True:
             if spent():
                 faults.append(_SPENT)
@@ -124,7 +130,7 @@ def climb(
         tried += judged
         for each in tried:
             if each not in (_best(tried, allowed), _nearest(tried), _start_of_training(tried)):
-                forget(each)
+                delete_files(each)
         if not judged and not faults:
             continue
         entry: dict[str, Any] = {"rung": number, "name": name, "minutes": (perf_counter() - began) / 60}
@@ -138,7 +144,7 @@ def climb(
             note(f"{runtime}-int8, rung {number}, {name}: {faults[0]}")
         if judged and _keeps(best, allowed):
             reason = f"rung {number}, {name}, keeps the budget on the selection images"
-            return Climb(best, True, reason, rungs, workshop.sensitivity)
+            return LadderResult(best, True, reason, rungs, source.sensitivity)
     if not tried:
         raise EdgeTLError(f"no INT8 for {runtime}: {rungs[0]['faults'][0] if rungs else 'nothing was tried'}")
     best = _best(tried, allowed)
@@ -151,44 +157,44 @@ def climb(
         f"{what} the budget of {limits.max_drop:g} percentage points; the best drops by {best.drop_pp:.2f} "
         f"[{low:.2f}, {high:.2f}] on the selection images, {best.expected_drop_pp:.2f} expected"
     )
-    return Climb(best, False, reason, rungs, workshop.sensitivity)
+    return LadderResult(best, False, reason, rungs, source.sensitivity)
 
 
 def _attempts(
     rung: int,
-    workshop: Workshop,
-    first: Settings,
-    tried: list[Judged],
-    limits: Limits,
+    source: CandidateSource,
+    first: CandidateSettings,
+    tried: list[Candidate],
+    limits: LadderLimits,
     start: float,
     *,
-    judged_here: bool,
-) -> Iterator[Callable[[], Judged]]:
+    native: bool,
+) -> Iterator[Callable[[], Candidate]]:
     """What a rung tries, in order; each is built when it is called."""
     left = limits.seconds - (perf_counter() - start)
     nearest, start_of_training = _nearest(tried), _start_of_training(tried)
     if rung == 1:
-        yield lambda: workshop.make(first)
-        if first.storage == SEVEN_BITS and judged_here:
+        yield lambda: source.make(first)
+        if first.storage == SEVEN_BITS and native:
             # Giving up a bit costs resolution, keeping it costs overflows; which is worse depends on the model, and
             # shows on a CPU that overflows.
-            yield lambda: workshop.make(replace(first, storage=SIGNED))
+            yield lambda: source.make(replace(first, storage=SIGNED))
     elif rung == 2:
         for settings in _variants(nearest.settings if nearest else first):
-            yield lambda settings=settings: workshop.make(settings)  # type: ignore[misc]
+            yield lambda settings=settings: source.make(settings)  # type: ignore[misc]
     elif rung == 3 and nearest:
         # Beside a layer in float, additions and gates between layers would be rounded for nothing.
         base = replace(nearest.settings, matrix_only=True)
-        for names in _exclusions(workshop, base, limits.max_float, left):
-            yield lambda names=names: workshop.make(without(base, names))  # type: ignore[misc]
+        for names in _exclusions(source, base, limits.max_float, left):
+            yield lambda names=names: source.make(with_float_layers(base, names))  # type: ignore[misc]
     elif rung == 4 and first.runtime == "openvino":
-        yield lambda: _controlled(workshop, first, limits)
+        yield lambda: _controlled(source, first, limits)
     elif rung == 5 and start_of_training:
         settings = replace(start_of_training.settings, epochs=_EPOCHS)
-        yield lambda: workshop.make(settings, start=start_of_training.qdq, seconds=max(left, 0.0))
+        yield lambda: source.make(settings, start=start_of_training.qdq, seconds=max(left, 0.0))
 
 
-def _variants(first: Settings) -> Iterator[Settings]:
+def _variants(first: CandidateSettings) -> Iterator[CandidateSettings]:
     """Rung 2: one thing changed at a time, for both ways of rounding between the layers."""
     yield replace(first, matrix_only=not first.matrix_only)
     yield replace(first, rescaled=EQUALIZED)
@@ -207,13 +213,13 @@ def _variants(first: Settings) -> Iterator[Settings]:
 
 
 def _exclusions(
-    workshop: Workshop, base: Settings, limit: float, seconds: float = math.inf
+    source: CandidateSource, base: CandidateSettings, limit: float, seconds: float = math.inf
 ) -> Iterator[set[str]]:
     """Rung 3: gates, ends, both, and the most sensitive layers that fit into each share of `FLOAT`, up to `limit`.
     Raises `TimeoutError` where the layers cannot be measured in `seconds`."""
-    share = workshop.layers.share
-    gates, ends = workshop.layers.gates(), workshop.layers.ends()
-    ranked = workshop.rank(base, seconds=seconds)
+    share = source.layers.share
+    gates, ends = source.layers.gates(), source.layers.ends()
+    ranked = source.rank(base, seconds=seconds)
     sets = [gates, ends, gates | ends]
     for most in FLOAT:
         worst: set[str] = set()
@@ -229,19 +235,19 @@ def _exclusions(
             yield names
 
 
-def _controlled(workshop: Workshop, first: Settings, limits: Limits) -> Judged:
+def _controlled(source: CandidateSource, first: CandidateSettings, limits: LadderLimits) -> Candidate:
     """NNCF's accuracy control."""
     settings = replace(first, method=CONTROLLED, estimator="min-max", matrix_only=False)
-    return workshop.make(settings, max_drop=limits.max_drop)
+    return source.make(settings, max_drop=limits.max_drop)
 
 
-def _keeps(judged: Judged, allowed: float) -> bool:
+def _keeps(judged: Candidate, allowed: float) -> bool:
     """The expected drop decides, unless the one that was counted is certainly over the budget: on some thousand images
     the latter is a toss of half a point either way, and the ladder would stop at the first lucky candidate."""
     return judged.expected_drop_pp <= allowed and judged.drop_ci_pp[0] <= allowed
 
 
-def _best(judged: list[Judged], allowed: float) -> Judged:
+def _best(judged: list[Candidate], allowed: float) -> Candidate:
     """Among those that keep the budget the fastest, and of equally fast ones the nearest to FP32; else the nearest."""
     passing = [each for each in judged if _keeps(each, allowed)]
     if not passing:
@@ -252,14 +258,14 @@ def _best(judged: list[Judged], allowed: float) -> Judged:
     )
 
 
-def _nearest(tried: list[Judged], most_float: float = 1.0) -> Judged | None:
+def _nearest(tried: list[Candidate], most_float: float = 1.0) -> Candidate | None:
     """The Q/DQ candidate whose answers are nearest to FP32's, with at most such a share of the work in float: what
     later rungs build on."""
     able = (each for each in tried if each.qdq and (each.float_macs or 0.0) <= most_float)
     return min(able, key=lambda each: each.divergence, default=None)
 
 
-def _start_of_training(tried: list[Judged]) -> Judged | None:
+def _start_of_training(tried: list[Candidate]) -> Candidate | None:
     """Where training goes on from: with little in float the nearest, and of those that are about as near the one with
     the most in float. What is rounded less is trained to more."""
     nearest = _nearest(tried, _FLOAT_IN_TRAINING)
@@ -270,7 +276,7 @@ def _start_of_training(tried: list[Judged]) -> Judged | None:
     return max(able, key=lambda each: (each.float_macs or 0.0, -each.divergence))
 
 
-def _figures(judged: Judged) -> str:
+def _figures(judged: Candidate) -> str:
     low, high = judged.drop_ci_pp
     minutes, seconds = divmod(round(judged.seconds), 60)
     work = "" if judged.float_macs is None else f"{judged.float_macs:.1%} of the work in float, "

@@ -22,7 +22,7 @@ MOST = 300
 """Images that `quantize` should be given at most: full bias correction keeps activations of every fifth in memory."""
 
 
-def quantize(
+def quantize_openvino(
     fp32_xml: Path,
     out: Path,
     calibration: Inputs,

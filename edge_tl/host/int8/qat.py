@@ -24,7 +24,7 @@ from edge_tl.host import accelerator
 from edge_tl.host.images.augment import as_inputs
 from edge_tl.host.images.batches import draw
 from edge_tl.host.images.pixel_cache import Images
-from edge_tl.host.int8.fake_quant import Simulated
+from edge_tl.host.int8.fake_quant import FakeQuantModel
 from edge_tl.host.training import resume
 
 BATCH = 64
@@ -35,7 +35,7 @@ _TEMPERATURE = 2.0
 _DIVERGED = "training in INT8: the loss is not a number. Stop below: --ladder up-to=4."
 
 
-def train(
+def distill(
     teacher: nn.Module,
     prepared: Path,
     qdq: Path,
@@ -56,11 +56,11 @@ def train(
     `BadInput` for a graph that cannot be simulated, `EdgeTLError` when the loss is not a number.
     """
     device = accelerator.device()
-    student = Simulated(prepared, qdq).to(device)
+    student_model = FakeQuantModel(prepared, qdq).to(device)
     steps = max(epochs * len(images) // BATCH, LEAST_STEPS)
     groups = [
-        {"params": list(student.trained.values()), "peak": _LR},
-        {"params": list(student.growth.values()), "peak": _SCALE_LR},
+        {"params": list(student_model.trained.values()), "peak": _LR},
+        {"params": list(student_model.growth.values()), "peak": _SCALE_LR},
     ]
     optimizer = torch.optim.Adam(groups, lr=_LR)
     start, taken = perf_counter(), 0
@@ -72,7 +72,9 @@ def train(
                 break
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * (1 + math.cos(math.pi * done)) / 2
-            loss = distance(teacher, student, as_inputs(pixels, contract.mean, contract.std, device))
+            loss = distillation_loss(
+                teacher, student_model, as_inputs(pixels, contract.mean, contract.std, device)
+            )
             if not torch.isfinite(loss):
                 raise EdgeTLError(_DIVERGED)
             optimizer.zero_grad()
@@ -80,9 +82,9 @@ def train(
             optimizer.step()
             taken = step + 1
             progress("training in INT8", taken, steps)
-    if resume.not_finite(student.state_dict()):
+    if resume.not_finite(student_model.state_dict()):
         raise EdgeTLError(_DIVERGED)
-    student.write(out)
+    student_model.write(out)
     return round(taken * BATCH / len(images), 2)
 
 
@@ -97,11 +99,11 @@ def _lent(teacher: nn.Module, device: torch.device) -> Iterator[None]:
         accelerator.free_cached(device)
 
 
-def distance(teacher: nn.Module, student: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+def distillation_loss(teacher: nn.Module, student_model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     """Kullback-Leibler divergence of the student's softened answers from the teacher's on `(n, 3, H, W)`, a scalar."""
     with torch.no_grad():
         wanted = (teacher(inputs) / _TEMPERATURE).log_softmax(1)
-    given = (student(inputs) / _TEMPERATURE).log_softmax(1)
+    given = (student_model(inputs) / _TEMPERATURE).log_softmax(1)
     return nn.functional.kl_div(given, wanted, reduction="batchmean", log_target=True) * _TEMPERATURE**2
 
 

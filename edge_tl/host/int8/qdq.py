@@ -41,7 +41,7 @@ def weight_storage(runtime: str, vnni: bool) -> str:
     return UNSIGNED if runtime == "onnx" else SEVEN_BITS
 
 
-def prepare(fp32: Path, prepared: Path) -> None:
+def prepare_graph(fp32: Path, prepared: Path) -> None:
     """Fold and infer what the quantizer wants folded and inferred."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -91,7 +91,7 @@ def quantize(
     _free_logits(out)
 
 
-def finish(
+def write_artifact(
     qdq: Path, out: Path, storage: str, ir_version: int, contract: Preprocess, labels: list[str]
 ) -> None:
     """The Q/DQ graph at `qdq` as the artifact `out`: `.onnx`, or `.xml` (and `.bin`) by conversion."""

@@ -14,9 +14,8 @@ from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput, MissingExtra
 from edge_tl.device.gates import verify
 from edge_tl.device.predict import open_best
-from edge_tl.device.runtimes import devices as offered
-from edge_tl.device.runtimes import openvino_
-from edge_tl.device.runtimes.base import Offer, nearest
+from edge_tl.device.runtimes import devices, openvino_
+from edge_tl.device.runtimes.base import OfferedDevices, did_you_mean
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
@@ -25,12 +24,12 @@ pytest.importorskip("openvino")
 def test_the_cpu_concerns_every_artifact(bundle_root: Path) -> None:
     artifacts = read_bundle(bundle_root).artifacts
     for name in ("CPU", "cpu"):
-        assert offered.able(artifacts, name) == (artifacts, [])
+        assert devices.runnable_artifacts(artifacts, name) == (artifacts, [])
 
 
 @pytest.mark.parametrize("device", ["AUTO", "auto", "Hetero:cpu"])
 def test_a_device_of_one_runtime_leaves_the_others_artifacts_out(bundle_root: Path, device: str) -> None:
-    kept, skipped = offered.able(read_bundle(bundle_root).artifacts, device)
+    kept, skipped = devices.runnable_artifacts(read_bundle(bundle_root).artifacts, device)
     assert [a.id for a in kept] == ["openvino-fp32", "openvino-int8"]
     assert [entry["artifact"] for entry in skipped] == ["onnx-fp32", "onnx-int8"]
     assert all(f"--device {device}: ONNX Runtime " in entry["reason"] for entry in skipped)
@@ -54,7 +53,7 @@ def test_predict_takes_an_artifact_that_the_device_concerns(bundle_root: Path) -
 def test_a_device_of_no_runtime_is_refused_with_everything_there_is(bundle_root: Path, asked: str) -> None:
     artifacts = [a for a in read_bundle(bundle_root).artifacts if asked in ("all", a.id.partition("-")[0])]
     with pytest.raises(BadInput) as caught:
-        offered.able(artifacts, "AUTT")
+        devices.runnable_artifacts(artifacts, "AUTT")
     said = str(caught.value)
     assert said.startswith("--device AUTT: ONNX Runtime ")
     assert ("; OpenVINO " in said) == (asked == "all")
@@ -63,14 +62,14 @@ def test_a_device_of_no_runtime_is_refused_with_everything_there_is(bundle_root:
 
 def test_a_missing_runtime_is_a_reason(bundle_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    _, skipped = offered.able(read_bundle(bundle_root).artifacts, "AUTO")
+    _, skipped = devices.runnable_artifacts(read_bundle(bundle_root).artifacts, "AUTO")
     assert {e["reason"] for e in skipped} == {"--device AUTO: ONNX Runtime is not installed"}
 
 
 @pytest.mark.parametrize("device", ["CPU", "cpu"])
 def test_on_the_cpu_too(bundle_root: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    kept, skipped = offered.able(read_bundle(bundle_root).artifacts, device)
+    kept, skipped = devices.runnable_artifacts(read_bundle(bundle_root).artifacts, device)
     assert [a.id for a in kept] == ["onnx-fp32", "onnx-int8"]
     assert [e["artifact"] for e in skipped] == ["openvino-fp32", "openvino-int8"]
     assert all(e["reason"].endswith('Run: pip install "edge-tl[openvino]"') for e in skipped)
@@ -85,32 +84,32 @@ def test_without_any_runtime_the_extra_is_that_of_the_artifacts(
     artifacts = read_bundle(bundle_root).artifacts
     for kind, extra in (("onnx", "ort"), ("openvino", "openvino")):
         with pytest.raises(MissingExtra) as caught:
-            offered.able([a for a in artifacts if a.id.startswith(kind)], device)
+            devices.runnable_artifacts([a for a in artifacts if a.id.startswith(kind)], device)
         assert caught.value.extra == extra
 
 
 def test_names_are_found_in_any_case_and_under_what_people_call_them() -> None:
-    offer = Offer("ONNX Runtime 1", ["Tensorrt", "CUDA", "Dml", "CPU"])
+    offer = OfferedDevices("ONNX Runtime 1", ["Tensorrt", "CUDA", "Dml", "CPU"])
     found = [offer.find(name) for name in ("cuda", "TensorRT", "trt", "DirectML", "dml", "GPU", "")]
     assert found == ["CUDA", "Tensorrt", "Tensorrt", "Dml", "Dml", None, None]
     with pytest.raises(BadInput, match=r"--device CUDDA: ONNX Runtime 1 offers .*CPU\. Did you mean CUDA\?"):
         offer.choose("CUDDA")
-    assert nearest("GPU", ["CPU"]) == ""
+    assert did_you_mean("GPU", ["CPU"]) == ""
 
 
 def test_the_first_of_two_gpus_has_two_names(monkeypatch: pytest.MonkeyPatch) -> None:
     core = SimpleNamespace(available_devices=["CPU", "GPU.0", "GPU.1"])
     monkeypatch.setattr(openvino_, "openvino_core", lambda: core)
-    assert openvino_.offered().names == ["CPU", "GPU.0", "GPU.1", "GPU", "AUTO"]
-    assert openvino_.resolve("gpu.1") == "GPU.1"
-    assert openvino_.resolve("auto:gpu.1,cpu") == "AUTO:GPU.1,CPU"
+    assert openvino_.offered_devices().names == ["CPU", "GPU.0", "GPU.1", "GPU", "AUTO"]
+    assert openvino_.resolve_device("gpu.1") == "GPU.1"
+    assert openvino_.resolve_device("auto:gpu.1,cpu") == "AUTO:GPU.1,CPU"
     with pytest.raises(BadInput, match="--device NPU: OpenVINO"):
-        openvino_.resolve("AUTO:NPU")
+        openvino_.resolve_device("AUTO:NPU")
 
 
 @pytest.mark.parametrize(("name", "offer"), [("onnxruntime", "providers"), ("openvino", "devices")])
 def test_accelerators_of_this_machine(name: str, offer: str) -> None:
-    found = offered.accelerators()
+    found = devices.accelerators()
     assert json.loads(json.dumps(found)) == found
     assert set(found) == {"onnxruntime", "openvino"}
     runtime = found[name]
@@ -136,21 +135,21 @@ def test_accelerators_missing_and_broken(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=Core, __version__="2025.0.0-17942-abc"))
-    monkeypatch.setattr(offered, "openvino_core", Core)  # not this process's real one
-    devices = [
+    monkeypatch.setattr(devices, "openvino_core", Core)  # not this process's real one
+    listed = [
         {"name": "CPU", "full_name": "Intel(R) N100", "capabilities": ["FP32", "INT8"]},
         {"name": "GPU", "full_name": None, "capabilities": []},
     ]
-    found = offered.accelerators(trials=False)
-    assert found == {"onnxruntime": None, "openvino": {"version": "2025.0.0", "devices": devices}}
+    found = devices.accelerators(trials=False)
+    assert found == {"onnxruntime": None, "openvino": {"version": "2025.0.0", "devices": listed}}
     # Installed but unusable is not missing; the message is left out, because it may hold paths.
     monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(__version__="1.20.1"))
     broken = {"version": "1.20.1", "providers": [], "error": "AttributeError"}
-    assert offered.accelerators(trials=False)["onnxruntime"] == broken
+    assert devices.accelerators(trials=False)["onnxruntime"] == broken
     monkeypatch.delitem(sys.modules, "onnxruntime")
     (tmp_path / "onnxruntime").mkdir()
     (tmp_path / "onnxruntime" / "__init__.py").write_text("import a_missing_dependency")
     monkeypatch.syspath_prepend(tmp_path)
-    runtime = offered.accelerators(trials=False)["onnxruntime"]
+    runtime = devices.accelerators(trials=False)["onnxruntime"]
     assert runtime is not None
     assert runtime["error"] == "ModuleNotFoundError"

@@ -168,8 +168,10 @@ def test_why_a_file_does_not_load_is_one_sentence_without_folders(tmp_path: Path
 
 def test_a_provider_that_does_not_start_is_refused(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As CUDA without its libraries: it is offered, and the session comes back on the CPU with a line in a log."""
-    offer = onnxruntime_.offered()
-    monkeypatch.setattr(onnxruntime_, "offered", lambda: offer._replace(names=[*offer.names, "CUDA"]))
+    offer = onnxruntime_.offered_providers()
+    monkeypatch.setattr(
+        onnxruntime_, "offered_providers", lambda: offer._replace(names=[*offer.names, "CUDA"])
+    )
     session = onnxruntime.InferenceSession
     monkeypatch.setattr(
         onnxruntime,
@@ -203,8 +205,10 @@ def test_what_ran_on_the_cpu_counts_its_nodes(assets: Path) -> None:
 def test_an_unknown_provider_lists_the_offer_and_the_nearest(
     assets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offer = onnxruntime_.offered()
-    monkeypatch.setattr(onnxruntime_, "offered", lambda: offer._replace(names=["Tensorrt", "CUDA", "CPU"]))
+    offer = onnxruntime_.offered_providers()
+    monkeypatch.setattr(
+        onnxruntime_, "offered_providers", lambda: offer._replace(names=["Tensorrt", "CUDA", "CPU"])
+    )
     with pytest.raises(BadInput, match=r"offers Tensorrt, CUDA, CPU\. Did you mean Tensorrt\?"):
         open_runtime(assets / "tiny.onnx", device="TensorRTT")
 
@@ -218,7 +222,7 @@ class Noisy:
             os.write(2, b"2026-01-01 [W:onnxruntime:Default, device_discovery.cc:211 Discover] GPU\\n")
             os.write(2, b"[E:onnxruntime:Default, x.cc:1 f] a real error\\nanother library's line\\n")
 sys.meta_path.insert(0, Noisy())
-onnxruntime_.library()
+onnxruntime_.import_onnxruntime()
 os.write(2, b"later\\n")
 """
 

@@ -117,7 +117,9 @@ class Gpu:
 def test_a_call_at_a_time_and_streams_are_asked_for_the_same_precision(
     device: str, able: tuple[str, ...], half: bool, hint: str | None
 ) -> None:
-    found = [room.settings(Gpu(*able), device, 2, half=half, hint=kind) for kind in ("LATENCY", "THROUGHPUT")]
+    found = [
+        room.compile_config(Gpu(*able), device, 2, half=half, hint=kind) for kind in ("LATENCY", "THROUGHPUT")
+    ]
     assert [one.pop("PERFORMANCE_HINT") for one in found] == ["LATENCY", "THROUGHPUT"]
     assert found[0] == found[1]
     assert found[0].get("INFERENCE_PRECISION_HINT") == hint

@@ -136,7 +136,7 @@ def test_it_is_ended_and_becomes_one_sentence(
     if value:
         monkeypatch.setenv(variable, value)
     with pytest.raises(BundleError, match=r"m\.onnx") as error:
-        sandbox.admit(make(tmp_path / "m.onnx"))
+        sandbox.smoke_test(make(tmp_path / "m.onnx"))
     assert "\n" not in str(error.value)
     assert "EDGE_TL_MODEL_" in str(error.value)
     assert list(tmp_path.glob("cache/models/*")) == []
@@ -147,40 +147,40 @@ def test_an_endless_loop_in_openvinos_form(tmp_path: Path, monkeypatch: pytest.M
     openvino.save_model(openvino.convert_model(endless(tmp_path / "m.onnx")), tmp_path / "m.xml")
     monkeypatch.setenv(sandbox.SECONDS_VARIABLE, "8")
     with pytest.raises(BundleError, match=r"m\.xml: loading and a first run took more than 8 s"):
-        sandbox.admit(tmp_path / "m.xml")
+        sandbox.smoke_test(tmp_path / "m.xml")
 
 
 def test_a_crash_of_the_runtime_names_the_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "crashes.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    monkeypatch.setattr(sandbox, "FIRST_RUN", "crashes")
+    monkeypatch.setattr(sandbox, "WORKER", "crashes")
     with pytest.raises(BundleError, match=r"m\.onnx: a first run ended its process \(SIGSEGV\)"):
-        sandbox.admit(honest(tmp_path / "m.onnx"))
+        sandbox.smoke_test(honest(tmp_path / "m.onnx"))
 
 
 def test_what_ran_once_is_remembered_by_its_content(
     tmp_path: Path, forgetful: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = honest(tmp_path / "m.onnx")
-    sandbox.admit(path)
+    sandbox.smoke_test(path)
     assert len(list((forgetful / "models").iterdir())) == 1
-    monkeypatch.setattr(sandbox, "_first_run", no_more)
-    sandbox.admit(path)  # in this process
+    monkeypatch.setattr(sandbox, "_run_worker", no_more)
+    sandbox.smoke_test(path)  # in this process
     monkeypatch.setattr(sandbox, "_ran", set())
-    sandbox.admit(path)  # on disk
-    sandbox.admit(Path(path.rename(tmp_path / "other name.onnx")))
+    sandbox.smoke_test(path)  # on disk
+    sandbox.smoke_test(Path(path.rename(tmp_path / "other name.onnx")))
     with pytest.raises(AssertionError, match="started"):  # other content
-        sandbox.admit(endless(path))
+        sandbox.smoke_test(endless(path))
     with pytest.raises(AssertionError, match="started"):  # another device
-        sandbox.admit(tmp_path / "other name.onnx", "CUDA")
+        sandbox.smoke_test(tmp_path / "other name.onnx", "CUDA")
     monkeypatch.setattr(sandbox, "_ran", set())
     for off in ("", "off"):
         monkeypatch.setenv(sandbox.CACHE_VARIABLE, off)
-        assert sandbox.folder() is None
+        assert sandbox.cache_folder() is None
         with pytest.raises(AssertionError, match="started"):
-            sandbox.admit(tmp_path / "other name.onnx")
-    sandbox.remember(endless(path))  # made here
-    sandbox.admit(path)
+            sandbox.smoke_test(tmp_path / "other name.onnx")
+    sandbox.mark_tested(endless(path))  # made here
+    sandbox.smoke_test(path)
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_else(
@@ -188,14 +188,14 @@ def test_a_cache_that_cannot_be_written_costs_nothing_else(
 ) -> None:
     (tmp_path / "file").touch(0o600)
     monkeypatch.setenv(sandbox.CACHE_VARIABLE, str(tmp_path / "file"))
-    ran, first = [], sandbox._first_run
-    monkeypatch.setattr(sandbox, "_first_run", lambda *given: ran.append(given[0].name) or first(*given))
+    ran, first = [], sandbox._run_worker
+    monkeypatch.setattr(sandbox, "_run_worker", lambda *given: ran.append(given[0].name) or first(*given))
     path = honest(tmp_path / "m.onnx")
-    sandbox.admit(path)
-    sandbox.admit(path)
+    sandbox.smoke_test(path)
+    sandbox.smoke_test(path)
     assert ran == ["m.onnx"]  # it ran, and this process knows
     monkeypatch.setattr(sandbox, "_ran", set())
-    sandbox.admit(path)
+    sandbox.smoke_test(path)
     assert ran == ["m.onnx"] * 2  # the disk does not
     assert (tmp_path / "file").read_bytes() == b""
 
@@ -204,17 +204,17 @@ def test_what_ran_at_one_size_is_not_admitted_at_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = honest(tmp_path / "m.onnx")
-    sandbox.remember(path, size=(16, 16))
-    monkeypatch.setattr(sandbox, "_first_run", no_more)
-    sandbox.admit(path, size=(16, 16))
+    sandbox.mark_tested(path, size=(16, 16))
+    monkeypatch.setattr(sandbox, "_run_worker", no_more)
+    sandbox.smoke_test(path, size=(16, 16))
     for size in (None, (512, 512)):
         with pytest.raises(AssertionError, match="started"):
-            sandbox.admit(path, size=size)
+            sandbox.smoke_test(path, size=size)
 
 
 def test_verify_admits_at_the_bundles_size(bundle_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read, sizes = read_bundle(bundle_root), []
-    monkeypatch.setattr(sandbox, "admit", lambda path, device, size=None: sizes.append(size))
+    monkeypatch.setattr(sandbox, "smoke_test", lambda path, device, size=None: sizes.append(size))
     gates.verify(read)
     assert sizes == [read.preprocess.input_size] * len(sizes) != []
 
@@ -231,7 +231,7 @@ def test_what_was_not_used_for_the_longest_is_forgotten(
         os.utime(path, (number, number))
     (models / "notes.txt").write_text("not ours")
     old[0].write_text("not ours either")
-    sandbox.remember(honest(tmp_path / "m.onnx"))
+    sandbox.mark_tested(honest(tmp_path / "m.onnx"))
     left = {path.name for path in models.iterdir()}
     assert {"notes.txt", old[0].name, old[3].name} < left
     assert len(left) == 4  # three that count, and the note
@@ -243,15 +243,15 @@ def test_what_was_checked_with_the_bundle_is_not_hashed_again(
     artifact = read_bundle(bundle_root).artifacts[0]
     hashed, whole = [], files.sha256_file
     monkeypatch.setattr(files, "sha256_file", lambda path, **more: hashed.append(path) or whole(path, **more))
-    sandbox.remember(artifact.path)
-    sandbox.admit(artifact.path)
+    sandbox.mark_tested(artifact.path)
+    sandbox.smoke_test(artifact.path)
     assert hashed == []
     content = bytearray(artifact.path.read_bytes())
     content[-1] ^= 1
     artifact.path.write_bytes(content)  # as long as before
-    monkeypatch.setattr(sandbox, "_first_run", no_more)
+    monkeypatch.setattr(sandbox, "_run_worker", no_more)
     with pytest.raises(AssertionError, match="started"):
-        sandbox.admit(artifact.path)
+        sandbox.smoke_test(artifact.path)
     assert artifact.path in hashed
 
 
@@ -259,31 +259,31 @@ def test_a_file_name_is_not_why_memory_ran_out(tmp_path: Path) -> None:
     path = tmp_path / "memory bad_alloc.onnx"
     path.write_bytes(b"no model")
     with pytest.raises(BundleError, match="cannot load memory bad_alloc"):
-        sandbox.admit(path)
+        sandbox.smoke_test(path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="mode bits")
 def test_a_cache_that_others_can_write_to_is_not_believed(forgetful: Path) -> None:
     forgetful.mkdir()
-    assert sandbox.folder() == forgetful
+    assert sandbox.cache_folder() == forgetful
     for mode in (0o777, 0o770, 0o702):
         forgetful.chmod(mode)
-        assert sandbox.folder() is None
+        assert sandbox.cache_folder() is None
 
 
 def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(sandbox.CACHE_VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert sandbox.folder() == tmp_path / "edge-tl"
+    assert sandbox.cache_folder() == tmp_path / "edge-tl"
 
 
 def test_limits_grow_with_the_file_and_end_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    small, big, monster = (sandbox.limits(mb << 20, "CPU") for mb in (4, 1000, 1 << 20))
+    small, big, monster = (sandbox.sandbox_limits(mb << 20, "CPU") for mb in (4, 1000, 1 << 20))
     assert small.seconds < big.seconds < monster.seconds <= 3600
     assert small.megabytes < 2048 < big.megabytes
     monkeypatch.setenv(sandbox.SECONDS_VARIABLE, "soon")
     with pytest.raises(BadInput, match="EDGE_TL_MODEL_SECONDS=soon"):
-        sandbox.limits(1, "CPU")
+        sandbox.sandbox_limits(1, "CPU")
 
 
 @pytest.fixture

@@ -190,13 +190,13 @@ def test_other_families_of_the_zoo_export_and_quantize(name: str, tmp_path: Path
     scale = max(1.0, float(np.abs(want).max()))
     for file in ("m.onnx", "m.xml"):
         assert float(np.abs(open_runtime(tmp_path / file)(batch(5)) - want).max()) < 1e-3 * scale
-    qdq.prepare(tmp_path / "m.onnx", tmp_path / "p.onnx")
+    qdq.prepare_graph(tmp_path / "m.onnx", tmp_path / "p.onnx")
     seen = histograms(str(tmp_path / "p.onnx"), batch(8))
     ranges = {name: histogram.range("99.9") for name, histogram in seen.items()}
     for storage, artifact in ((qdq.UNSIGNED, "q.onnx"), (qdq.SEVEN_BITS, "q.xml")):
         fused = artifact.endswith("xml")
         qdq.quantize(tmp_path / "p.onnx", tmp_path / "q", ranges, storage, matrix_only=fused, fused=fused)
-        qdq.finish(tmp_path / "q", tmp_path / artifact, storage, 8, contract, ["a", "b", "c"])
+        qdq.write_artifact(tmp_path / "q", tmp_path / artifact, storage, 8, contract, ["a", "b", "c"])
         runtime = open_runtime(tmp_path / artifact)
         assert runtime.precision == "int8"
         assert runtime(batch(5)).shape == (5, 3)

@@ -42,11 +42,11 @@ def inputs(bundle: Path, tmp_path: Path) -> Path:
 def seven_bits(bundle: Path, pixels: NDArray[np.float32], folder: Path) -> Path:
     """The bundle's model as OpenVINO's INT8 for CPUs without VNNI."""
     read = read_bundle(bundle)
-    qdq.prepare(bundle / "model.fp32.onnx", folder / "prepared.onnx")
+    qdq.prepare_graph(bundle / "model.fp32.onnx", folder / "prepared.onnx")
     seen = histograms(str(folder / "prepared.onnx"), pixels)
     ranges = {name: histogram.range("99.9") for name, histogram in seen.items()}
     qdq.quantize(folder / "prepared.onnx", folder / "q", ranges, qdq.SEVEN_BITS, matrix_only=True, fused=True)
-    qdq.finish(folder / "q", folder / "seven.xml", qdq.SEVEN_BITS, 8, read.preprocess, read.labels)
+    qdq.write_artifact(folder / "q", folder / "seven.xml", qdq.SEVEN_BITS, 8, read.preprocess, read.labels)
     return folder / "seven.xml"
 
 

@@ -22,7 +22,7 @@ from edge_tl.host import accelerator
 from edge_tl.host.convert.fp32 import to_onnx
 from edge_tl.host.images.augment import as_inputs
 from edge_tl.host.int8 import qat, qdq
-from edge_tl.host.int8.fake_quant import Simulated
+from edge_tl.host.int8.fake_quant import FakeQuantModel
 from edge_tl.host.int8.ranges import histograms
 from edge_tl.host.models import zoo
 from edge_tl.host.runs import checkpoint
@@ -34,7 +34,7 @@ Pair = tuple[Path, Path]
 def pair(bundle: Path, calibration: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pair]:
     """The prepared FP32 graph and its Q/DQ graph, weights stored as asked."""
     folder = tmp_path_factory.mktemp("pair")
-    qdq.prepare(bundle / "model.fp32.onnx", folder / "prepared.onnx")
+    qdq.prepare_graph(bundle / "model.fp32.onnx", folder / "prepared.onnx")
     seen = histograms(str(folder / "prepared.onnx"), calibration)
 
     def make(storage: str) -> Pair:
@@ -57,7 +57,7 @@ def test_it_rounds_where_the_graph_rounds(
     prepared, graph = pair(storage)
     want = literally(graph, calibration)
     with torch.no_grad():
-        got = Simulated(prepared, graph)(torch.from_numpy(np.array(calibration))).numpy()
+        got = FakeQuantModel(prepared, graph)(torch.from_numpy(np.array(calibration))).numpy()
     float_ = literally(prepared, calibration)
     assert np.abs(got - want).mean() < 0.5 * np.abs(float_ - want).mean()
 
@@ -65,7 +65,7 @@ def test_it_rounds_where_the_graph_rounds(
 @pytest.mark.parametrize("storage", [qdq.SIGNED, qdq.SEVEN_BITS])
 def test_untrained_it_writes_the_graph_it_read(pair: Callable[[str], Pair], tmp_path: Path, storage: str):
     prepared, graph = pair(storage)
-    Simulated(prepared, graph).write(tmp_path / "same.onnx")
+    FakeQuantModel(prepared, graph).write(tmp_path / "same.onnx")
     old, new = (
         {i.name: numpy_helper.to_array(i) for i in onnx.load(path).graph.initializer}
         for path in (graph, tmp_path / "same.onnx")
@@ -105,13 +105,13 @@ def test_on_a_gpu_nothing_is_left_behind(
 ):
     """The weights of layers left in float are constants, not parameters; the student is asked beside its teacher."""
     prepared, graph = pair(storage)
-    student = Simulated(prepared, without_a_pair(graph, tmp_path / "float.onnx"))
+    student = FakeQuantModel(prepared, without_a_pair(graph, tmp_path / "float.onnx"))
     with torch.no_grad():
         assert torch.isfinite(student(torch.zeros(2, 3, 64, 64))).all()
     teacher, _ = checkpoint.load(run)
     with pretend.gpu():
         inputs = as_inputs(torch.zeros(2, 3, 64, 64, dtype=torch.uint8), (0.5,) * 3, (0.5,) * 3, pretend.CUDA)
-        loss = qat.distance(pretend.moved(teacher), pretend.moved(student), inputs)
+        loss = qat.distillation_loss(pretend.moved(teacher), pretend.moved(student), inputs)
     assert (loss.device.type, loss.shape) == ("cuda", ())
 
 
@@ -132,11 +132,11 @@ def test_the_teacher_comes_back_whatever_happens(
     def torn(teacher: Any, student: Any, inputs: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("CUDA out of memory")
 
-    monkeypatch.setattr(qat, "distance", torn)
+    monkeypatch.setattr(qat, "distillation_loss", torn)
     images = [torch.zeros(3, 64, 64, dtype=torch.uint8)] * 4
     contract = Preprocess.from_json(record["preprocess"])
     with pytest.raises(RuntimeError, match="out of memory"):
-        qat.train(
+        qat.distill(
             teacher, *pair(qdq.SIGNED), tmp_path / "out.onnx", images, contract,
             epochs=1, seed=0, flip=False, progress=no_progress,
         )  # fmt: skip
@@ -145,7 +145,7 @@ def test_the_teacher_comes_back_whatever_happens(
 
 
 def test_every_parameter_gets_a_gradient(pair: Callable[[str], Pair], calibration: Any):
-    model = Simulated(*pair(qdq.SIGNED))
+    model = FakeQuantModel(*pair(qdq.SIGNED))
     model(torch.from_numpy(np.array(calibration[:4]))).square().sum().backward()
     missing = [name for name, p in model.named_parameters() if p.grad is None]
     assert missing == []
@@ -177,12 +177,12 @@ def test_it_knows_the_operators_of_other_families(name: str, tmp_path: Path, lit
     with torch.no_grad():  # untrained statistics would let nothing through to the logits
         model.train()(torch.randn(32, 3, 64, 64))
     to_onnx(model.eval(), tmp_path / "m.onnx", Preprocess(crop=(64, 64)), ["a", "b", "c"])
-    qdq.prepare(tmp_path / "m.onnx", tmp_path / "p.onnx")
+    qdq.prepare_graph(tmp_path / "m.onnx", tmp_path / "p.onnx")
     images = np.random.default_rng(0).normal(size=(4, 3, 64, 64)).astype(np.float32)
     ranges = {k: h.range("min-max") for k, h in histograms(str(tmp_path / "p.onnx"), images).items()}
     qdq.quantize(tmp_path / "p.onnx", tmp_path / "q.onnx", ranges, qdq.SIGNED)
     with torch.no_grad():
-        values = Simulated(tmp_path / "p.onnx", tmp_path / "q.onnx").values(torch.from_numpy(images))
+        values = FakeQuantModel(tmp_path / "p.onnx", tmp_path / "q.onnx").values(torch.from_numpy(images))
     # The first layers: in an untrained network one code that falls the other way has grown large by the end.
     graph = onnx.load(tmp_path / "q.onnx")
     names = [node.output[0] for node in graph.graph.node if node.op_type == "Conv"][:8]
@@ -198,7 +198,7 @@ def test_an_operator_that_it_does_not_know_is_named(pair: Callable[[str], Pair],
     next(node for node in model.graph.node if node.op_type == "HardSigmoid").op_type = "Elu"
     onnx.save(model, tmp_path / "elu.onnx")
     with pytest.raises(BadInput, match="no Elu"):
-        Simulated(prepared, tmp_path / "elu.onnx")
+        FakeQuantModel(prepared, tmp_path / "elu.onnx")
 
 
 @pytest.mark.slow
@@ -217,11 +217,11 @@ def test_training_brings_the_answers_nearer_to_fp32s(
             noisy = values * (1 + 0.05 * rng.normal(size=values.shape))
             tensor.CopyFrom(numpy_helper.from_array(noisy.astype(np.float32), tensor.name))
     onnx.save(floats, tmp_path / "noisy.onnx")
-    before = Simulated(tmp_path / "noisy.onnx", graph)
+    before = FakeQuantModel(tmp_path / "noisy.onnx", graph)
     before.write(tmp_path / "before.onnx")
     levels = contract.levels(np.array(calibration))
     images = [torch.from_numpy(np.rint(image).clip(0, 255).astype(np.uint8)) for image in levels]
-    qat.train(
+    qat.distill(
         model, tmp_path / "noisy.onnx", tmp_path / "before.onnx", tmp_path / "after.onnx", images, contract,
         epochs=1, seed=0, flip=False, seconds=25, progress=no_progress,
     )  # fmt: skip

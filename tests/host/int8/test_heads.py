@@ -76,7 +76,7 @@ def test_logits_are_float_and_centred_whatever_gives_them(head: str, suffix: str
     )
     images = np.random.default_rng(0).normal(0, 1, (24, 3, 32, 32)).astype(np.float32)
     to_onnx(model, tmp_path / "m.onnx", contract, labels)
-    qdq.prepare(tmp_path / "m.onnx", tmp_path / "p.onnx")
+    qdq.prepare_graph(tmp_path / "m.onnx", tmp_path / "p.onnx")
     ranges = {n: h.range("min-max") for n, h in histograms(str(tmp_path / "p.onnx"), images).items()}
     fused = suffix == ".xml"
     storage = qdq.SEVEN_BITS if fused else qdq.UNSIGNED
@@ -84,7 +84,7 @@ def test_logits_are_float_and_centred_whatever_gives_them(head: str, suffix: str
     qdq.quantize(tmp_path / "p.onnx", graph, ranges, storage, fused=fused, matrix_only=fused)
 
     def made() -> np.ndarray:
-        qdq.finish(graph, out, storage, 10, contract, labels)
+        qdq.write_artifact(graph, out, storage, 10, contract, labels)
         return qdq.logits(out, images)
 
     want = qdq.logits(tmp_path / "m.onnx", images)

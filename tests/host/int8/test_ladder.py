@@ -21,15 +21,15 @@ from edge_tl.host.export import calibration as calibrations
 from edge_tl.host.export import image_sets
 from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.int8 import ladder, qdq
-from edge_tl.host.int8.candidate_source import Workshop
-from edge_tl.host.int8.candidates import Judged, Settings, expected_drop
-from edge_tl.host.int8.ladder import Limits
+from edge_tl.host.int8.candidate_source import CandidateSource
+from edge_tl.host.int8.candidates import Candidate, CandidateSettings, expected_drop
+from edge_tl.host.int8.ladder import LadderLimits
 from edge_tl.host.runs import checkpoint
 
-FIRST = Settings("onnx", "qdq", "99.9", 300, qdq.SIGNED, matrix_only=False)
+FIRST = CandidateSettings("onnx", "qdq", "99.9", 300, qdq.SIGNED, matrix_only=False)
 
 
-def judged(drop: float, divergence: float, latency: float = 1.0, **changes: Any) -> Judged:
+def judged(drop: float, divergence: float, latency: float = 1.0, **changes: Any) -> Candidate:
     figures = {
         "accuracy": 0.5,
         "expected_drop_pp": drop,
@@ -38,7 +38,7 @@ def judged(drop: float, divergence: float, latency: float = 1.0, **changes: Any)
         "float_macs": 0.0,
         "seconds": 1.0,
     }
-    return Judged(
+    return Candidate(
         FIRST, Path("a.onnx"), Path("a.qdq.onnx"), drop_pp=drop, drop_ci_pp=[drop - 1, drop + 1],
         divergence=divergence, latency_ms=latency, **(figures | changes),
     )  # fmt: skip
@@ -73,26 +73,26 @@ def test_neither_a_lucky_count_nor_an_expectation_that_the_count_refutes_keeps_t
 
 @pytest.mark.parametrize(("images", "allowed"), [(18, 100 / 18), (200, 0.5), (100_000, 0.5)])
 def test_a_small_set_cannot_fail_a_candidate_by_one_answer(images: int, allowed: float):
-    assert Limits(0.5).allowed(images) == pytest.approx(allowed)
+    assert LadderLimits(0.5).allowed(images) == pytest.approx(allowed)
 
 
 def test_where_openvino_may_saturate_seven_bits_and_eight_are_tried():
-    workshop = Scripted(0.4, 0.1)
-    climbed = ladder.climb(workshop, "openvino", Limits(0.5), vnni=False, note=lambda text: None)
-    assert [settings.storage for settings in workshop.asked] == [qdq.SEVEN_BITS, qdq.SIGNED]
+    source = Scripted(0.4, 0.1)
+    climbed = ladder.climb(source, "openvino", LadderLimits(0.5), vnni=False, note=lambda text: None)
+    assert [settings.storage for settings in source.asked] == [qdq.SEVEN_BITS, qdq.SIGNED]
     assert climbed.best.drop_pp == 0.1
 
 
 class Scripted:
-    """A workshop whose candidates drop as told; what is scripted as an exception is raised."""
+    """A source whose candidates drop as told; what is scripted as an exception is raised."""
 
     def __init__(self, *outcomes: float | Exception) -> None:
         self.outcomes = list(outcomes)
-        self.asked: list[Settings] = []
+        self.asked: list[CandidateSettings] = []
         self.sensitivity: list[dict[str, Any]] = []
         self.selection = self.calibration = np.zeros((1000, 1))
 
-    def make(self, settings: Settings, **more: Any) -> Judged:
+    def make(self, settings: CandidateSettings, **more: Any) -> Candidate:
         self.asked.append(settings)
         outcome = self.outcomes.pop(0) if self.outcomes else 9.0
         if isinstance(outcome, Exception):
@@ -117,16 +117,16 @@ def test_what_under_confident_probabilities_expect_is_near_the_truth_once_they_a
     assert expected_drop(flat, temperature, metrics.top1(rounded)) == pytest.approx(truth, rel=0.05)
 
 
-def climb(workshop: Any, **limits: Any) -> tuple[ladder.Climb, list[str]]:
+def climb(source: Any, **limits: Any) -> tuple[ladder.LadderResult, list[str]]:
     notes: list[str] = []
     options = {"max_drop": 0.5} | limits
-    return ladder.climb(workshop, "onnx", Limits(**options), vnni=True, note=notes.append), notes
+    return ladder.climb(source, "onnx", LadderLimits(**options), vnni=True, note=notes.append), notes
 
 
 def test_it_stops_at_the_first_rung_that_keeps_the_budget():
-    workshop = Scripted(0.3)
-    climbed, notes = climb(workshop)
-    assert (climbed.passed, len(workshop.asked), [entry["rung"] for entry in climbed.rungs]) == (True, 1, [1])
+    source = Scripted(0.3)
+    climbed, notes = climb(source)
+    assert (climbed.passed, len(source.asked), [entry["rung"] for entry in climbed.rungs]) == (True, 1, [1])
     assert notes == [
         "onnx-int8, rung 1, known-good settings: drop 0.30 pp expected, 0.30 [-0.70, 1.30] counted, "
         "agreement 90.0%, 1.00 ms, 1.0 MB, 0.0% of the work in float, 0:01"
@@ -134,13 +134,13 @@ def test_it_stops_at_the_first_rung_that_keeps_the_budget():
 
 
 def test_the_search_tries_every_estimator_and_keeps_the_best():
-    workshop = Scripted(3.0, 2.0, 0.4, 1.0)
-    climbed, _ = climb(workshop, up_to=2)
+    source = Scripted(3.0, 2.0, 0.4, 1.0)
+    climbed, _ = climb(source, up_to=2)
     assert climbed.passed
     assert climbed.best.drop_pp == 0.4
-    assert {settings.estimator for settings in workshop.asked} == set(ladder.ESTIMATORS)
-    assert {settings.matrix_only for settings in workshop.asked} == {False, True}
-    assert len(climbed.rungs[1]["candidates"]) == len(workshop.asked) - 1
+    assert {settings.estimator for settings in source.asked} == set(ladder.ESTIMATORS)
+    assert {settings.matrix_only for settings in source.asked} == {False, True}
+    assert len(climbed.rungs[1]["candidates"]) == len(source.asked) - 1
 
 
 def test_costly_layers_leave_room_for_cheap_ones_and_the_least_float_is_tried_first():
@@ -168,7 +168,7 @@ def test_costly_layers_leave_room_for_cheap_ones_and_the_least_float_is_tried_fi
         def ends(self) -> set[str]:
             return {"first", "last"}
 
-        def rank(self, base: Settings, *, seconds: float) -> list[dict[str, Any]]:
+        def rank(self, base: CandidateSettings, *, seconds: float) -> list[dict[str, Any]]:
             return [{"layer": name} for name in ("costly", "small", "first", "idle", "last", "gate")]
 
     sets = list(ladder._exclusions(Ranked(), FIRST, 0.15))
@@ -224,9 +224,9 @@ def test_a_ranking_that_fails_is_an_entry_too():
 
 
 def test_a_spent_time_budget_ends_the_climb_after_the_candidate_at_hand():
-    workshop = Scripted(3.0)
-    climbed, _ = climb(workshop, seconds=1e-9, up_to=2)
-    assert len(workshop.asked) == 1
+    source = Scripted(3.0)
+    climbed, _ = climb(source, seconds=1e-9, up_to=2)
+    assert len(source.asked) == 1
     assert climbed.rungs[1]["faults"] == ["the time budget is spent"]
     assert not climbed.passed
     assert climbed.reason.startswith("within 1e-09 s no rung keeps the budget")
@@ -237,31 +237,31 @@ def test_a_spent_time_budget_ends_the_climb_after_the_candidate_at_hand():
 
 def test_what_only_another_cpu_shows_is_not_judged_on_this_one():
     """Eight bits saturate on the CPU that the artifact is for, and not here: they would always look better."""
-    workshop = Scripted(0.6, 0.1)
-    ladder.climb(workshop, "openvino", Limits(0.5, 1), vnni=False, note=lambda text: None, judged_here=False)
-    assert [settings.storage for settings in workshop.asked] == [qdq.SEVEN_BITS]
+    source = Scripted(0.6, 0.1)
+    ladder.climb(source, "openvino", LadderLimits(0.5, 1), vnni=False, note=lambda text: None, native=False)
+    assert [settings.storage for settings in source.asked] == [qdq.SEVEN_BITS]
 
 
 @pytest.fixture(scope="module")
-def opened(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Workshop]:
-    """A workshop of the shared run: all its images but those that calibrate select, since they are few."""
+def opened(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., CandidateSource]:
+    """A source of the shared run: all its images but those that calibrate select, since they are few."""
     model, record = checkpoint.load(run)
     contract = Preprocess.from_json(record["preprocess"])
     dataset = Dataset.from_json(record["data"], record["labels"])
-    folder = tmp_path_factory.mktemp("workshop")
+    folder = tmp_path_factory.mktemp("source")
     calibrating = image_sets.calibration_set(dataset, 30, 0)
     selecting = [s for s in dataset.samples if s not in calibrating]
     calibration = image_sets.inputs(contract, dataset, calibrating, folder / "calibration.npy")
     selection = image_sets.inputs(contract, dataset, selecting, folder / "selection.npy")
 
-    def make(change: Callable[[Any], None], name: str) -> Workshop:
+    def make(change: Callable[[Any], None], name: str) -> CandidateSource:
         changed = copy.deepcopy(model)
         change(changed)
         scratch = folder / name
         scratch.mkdir()
         to_onnx(changed, scratch / "m.onnx", contract, dataset.labels)
         to_openvino(scratch / "m.onnx", scratch / "m.xml", contract, dataset.labels)
-        return Workshop(
+        return CandidateSource(
             changed, scratch / "m.onnx", scratch / "m.xml", scratch, contract, dataset.labels, calibration, selection,
             np.array([s.label for s in selecting], np.int64), training=list, seed=0, flip=False,
         )  # fmt: skip
@@ -279,29 +279,29 @@ def plant(model: Any, factor: float = 300.0) -> None:
         following.weight[:, 0] /= factor
 
 
-def test_layers_are_not_ranked_by_half(opened: Callable[..., Workshop]):
-    workshop = opened(lambda model: None, "hurried")
+def test_layers_are_not_ranked_by_half(opened: Callable[..., CandidateSource]):
+    source = opened(lambda model: None, "hurried")
     with pytest.raises(TimeoutError, match=r"ended after 0 of 53 layers"):
-        workshop.rank(replace(FIRST, images=30), seconds=0.0)
-    assert workshop.sensitivity == []
+        source.rank(replace(FIRST, images=30), seconds=0.0)
+    assert source.sensitivity == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_a_planted_outlier_channel_is_recovered_from(
-    opened: Callable[..., Workshop], run: Path, runtime: str
+    opened: Callable[..., CandidateSource], run: Path, runtime: str
 ):
-    workshop = opened(plant, f"planted-{runtime}")
+    source = opened(plant, f"planted-{runtime}")
     want = opened(lambda model: None, f"plain-{runtime}").expected
-    np.testing.assert_allclose(workshop.expected, want, atol=0.02)  # nothing but the ranges has changed
+    np.testing.assert_allclose(source.expected, want, atol=0.02)  # nothing but the ranges has changed
     notes: list[str] = []
-    limits = Limits(1.0, up_to=3)
-    climbed = ladder.climb(workshop, runtime, limits, vnni=has_vnni(), note=notes.append)
+    limits = LadderLimits(1.0, up_to=3)
+    climbed = ladder.climb(source, runtime, limits, vnni=has_vnni(), note=notes.append)
     first = climbed.rungs[0]["best"]
     assert first["drop_pp"] > 10
     assert climbed.passed, notes
-    assert climbed.best.drop_pp <= Limits(1.0).allowed(len(workshop.selection))
+    assert climbed.best.drop_pp <= LadderLimits(1.0).allowed(len(source.selection))
     assert climbed.best.divergence < 0.1 * first["divergence"]
     assert [entry["rung"] for entry in climbed.rungs] == list(range(1, len(climbed.rungs) + 1))
-    got = qdq.logits(climbed.best.path, workshop.selection)
-    assert metrics.agreement(metrics.top1(got), metrics.top1(workshop.expected)) == climbed.best.agreement
+    got = qdq.logits(climbed.best.path, source.selection)
+    assert metrics.agreement(metrics.top1(got), metrics.top1(source.expected)) == climbed.best.agreement

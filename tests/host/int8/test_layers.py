@@ -18,7 +18,7 @@ from edge_tl.host.models import zoo
 def layers(name: str, folder: Path, side: int = 64) -> Layers:
     model = zoo.build(name, 3)
     to_onnx(model, folder / "m.onnx", Preprocess(crop=(side, side)), ["a", "b", "c"])
-    qdq.prepare(folder / "m.onnx", folder / "p.onnx")
+    qdq.prepare_graph(folder / "m.onnx", folder / "p.onnx")
     return Layers(folder / "p.onnx")
 
 

@@ -26,7 +26,7 @@ def test_the_graph_is_nncfs_with_integer_weights_and_without_what_ranges_do(
     monkeypatch: pytest.MonkeyPatch,
 ):
     prepared = tmp_path / "prepared.onnx"
-    qdq.prepare(read_bundle(bundle).artifact("onnx-fp32").path, prepared)
+    qdq.prepare_graph(read_bundle(bundle).artifact("onnx-fp32").path, prepared)
     nncf_ptq.quantize_onnx(prepared, tmp_path / "ours.onnx", calibration, qdq.SIGNED)
     monkeypatch.setattr(nncf_ptq, "_absorb", lambda graph: None)
     nncf_ptq.quantize_onnx(prepared, tmp_path / "folded.onnx", calibration, qdq.SIGNED)
@@ -42,7 +42,7 @@ def test_the_graph_is_nncfs_with_integer_weights_and_without_what_ranges_do(
     whole = read_bundle(bundle)
     for storage in (qdq.SIGNED, qdq.UNSIGNED):
         artifact = tmp_path / f"{storage[:4]}.onnx"
-        qdq.finish(tmp_path / "ours.onnx", artifact, storage, 8, whole.preprocess, whole.labels)
+        qdq.write_artifact(tmp_path / "ours.onnx", artifact, storage, 8, whole.preprocess, whole.labels)
         np.testing.assert_array_equal(literally(artifact, calibration), ours)
 
     graph = onnx.load(tmp_path / "ours.onnx").graph

@@ -31,7 +31,7 @@ def whole(bundle: Path) -> Bundle:
 @pytest.fixture(scope="module")
 def prepared(whole: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("prepared") / "prepared.onnx"
-    qdq.prepare(whole.artifact("onnx-fp32").path, path)
+    qdq.prepare_graph(whole.artifact("onnx-fp32").path, path)
     return path
 
 
@@ -45,7 +45,7 @@ def made(
     for storage in (qdq.SIGNED, qdq.UNSIGNED, qdq.SEVEN_BITS):
         graph, path = folder / "graph.onnx", folder / f"{storage[:5]}.onnx"
         qdq.quantize(prepared, graph, ranges, storage)
-        qdq.finish(graph, path, storage, 8, whole.preprocess, whole.labels)
+        qdq.write_artifact(graph, path, storage, 8, whole.preprocess, whole.labels)
         done[storage] = path
     return done.__getitem__
 
@@ -180,7 +180,7 @@ def test_a_layer_left_in_float_runs_in_float(
     ranges = {name: histogram.range("99.9") for name, histogram in seen.items()}
     graph, out = tmp_path / "graph.onnx", tmp_path / "out.onnx"
     qdq.quantize(tmp_path / "planted.onnx", graph, ranges, qdq.UNSIGNED, excluded=[conv.name])
-    qdq.finish(graph, out, qdq.UNSIGNED, 8, whole.preprocess, whole.labels)
+    qdq.write_artifact(graph, out, qdq.UNSIGNED, 8, whole.preprocess, whole.labels)
     made_by = makers(onnx.load(out))
     layer = next(n for n in onnx.load(out).graph.node if n.name == conv.name)
     assert made_by[layer.input[0]].op_type == "DequantizeLinear"  # or the trap is not there
@@ -279,7 +279,7 @@ def test_stdout_and_logging_are_left_alone(
     whole: Bundle, prepared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     qdq.quantize(prepared, tmp_path / "q.onnx", {}, qdq.SIGNED)
-    qdq.finish(tmp_path / "q.onnx", tmp_path / "q.xml", qdq.SIGNED, 8, whole.preprocess, whole.labels)
+    qdq.write_artifact(tmp_path / "q.onnx", tmp_path / "q.xml", qdq.SIGNED, 8, whole.preprocess, whole.labels)
     assert capfd.readouterr().out == ""
     assert logging.root.manager.disable == logging.NOTSET
     assert sorted(path.name for path in tmp_path.iterdir()) == ["q.bin", "q.onnx", "q.xml"]

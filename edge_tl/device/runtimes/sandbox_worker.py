@@ -20,7 +20,7 @@ from edge_tl.device import spawn
 from edge_tl.device.errors import BadInput, BundleError, MissingExtra
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.runtimes import onnxruntime_, openvino_
-from edge_tl.device.runtimes.base import why_not_loaded
+from edge_tl.device.runtimes.base import load_error_text
 
 _FAR, _BRIGHT = 10.0, 3.0  # white is 2.64 by ImageNet's mean and deviation, black -2.12
 _USUAL = 224  # of a model that leaves its size open, where nobody says
@@ -72,7 +72,7 @@ def _run(path: Path, device: str, size: list[int] | None) -> dict[str, Any]:
     except MemoryError:
         raise
     except Exception as error:  # a runtime raises anything
-        said = why_not_loaded(error, path)[:300]
+        said = load_error_text(error, path)[:300]
         reason = f"{path.name} loads, but does not run: {said}. Export it again."
         return {"reason": reason, "memory": _of_memory(error, path)}
     return {"reason": None}
