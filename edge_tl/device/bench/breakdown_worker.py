@@ -19,7 +19,7 @@ from typing import Any
 from edge_tl.device import spawn
 from edge_tl.device.bench.worker import some_inputs
 from edge_tl.device.runtimes import onnxruntime_, openvino_
-from edge_tl.device.runtimes.open import open_runtime, ran
+from edge_tl.device.runtimes.open import import_runtime, open_runtime, ran
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def run_steps(spec: dict[str, Any]) -> dict[str, Any]:
     memory = {"start": resident_mb("VmRSS")}
     path = Path(spec["path"])
     start = perf_counter_ns()
-    library = (onnxruntime_ if path.suffix == ".onnx" else openvino_).library()
+    library = import_runtime(path.suffix)
     imported = perf_counter_ns() - start
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.images.decode import decode

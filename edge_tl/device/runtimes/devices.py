@@ -15,7 +15,8 @@ from edge_tl.device.bundle import Artifact
 from edge_tl.device.errors import BadInput, MissingExtra
 from edge_tl.device.machine import installed, openvino_core
 from edge_tl.device.runtimes import onnxruntime_, openvino_
-from edge_tl.device.runtimes.base import did_you_mean
+from edge_tl.device.runtimes.base import OfferedDevices, did_you_mean
+from edge_tl.device.runtimes.open import import_runtime
 from edge_tl.device.runtimes.try_device import try_device
 
 
@@ -56,16 +57,15 @@ def accelerators(*, trials: bool = True) -> dict[str, dict[str, object] | None]:
         "onnxruntime": _probe("onnxruntime", "providers", lambda ort: list(ort.get_available_providers())),
         "openvino": _probe("openvino", "devices", _openvino_devices),
     }
-    for name, room in (("onnxruntime", onnxruntime_), ("openvino", openvino_)) if trials else ():
-        entry = found[name]
+    for name, entry in found.items() if trials else ():
         if entry is not None and "error" not in entry:
-            entry["sessions"] = [try_device(name, device) for device in room.offered().names]
+            entry["sessions"] = [try_device(name, device) for device in _offered(name).names]
     return found
 
 
 def _missing(suffix: str) -> MissingExtra | None:
     try:
-        (onnxruntime_ if suffix == ".onnx" else openvino_).library()
+        import_runtime(suffix)
     except MissingExtra as error:
         return error
     return None
@@ -91,10 +91,14 @@ def _short(reason: str | MissingExtra) -> str:
 
 def _names() -> list[str]:
     names: list[str] = []
-    for room in (onnxruntime_, openvino_):
+    for runtime in ("onnxruntime", "openvino"):
         with suppress(MissingExtra):
-            names += room.offered().names
+            names += _offered(runtime).names
     return names
+
+
+def _offered(runtime: str) -> OfferedDevices:
+    return onnxruntime_.offered_providers() if runtime == "onnxruntime" else openvino_.offered_devices()
 
 
 def _probe(name: str, offer: str, listing: Callable[[Any], list[Any]]) -> dict[str, object] | None:

@@ -14,8 +14,8 @@ from edge_tl.device.errors import BadInput
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.runtimes.base import Logits, Runtime
 from edge_tl.device.runtimes.null import NullRuntime
-from edge_tl.device.runtimes.onnxruntime_ import OnnxRuntime
-from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime
+from edge_tl.device.runtimes.onnxruntime_ import OnnxRuntime, import_onnxruntime
+from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime, import_openvino
 
 __all__ = [
     "Logits",
@@ -23,12 +23,18 @@ __all__ = [
     "OnnxRuntime",
     "OpenVinoRuntime",
     "Runtime",
+    "import_runtime",
     "notes",
     "open_runtime",
     "ran",
 ]
 
 KINDS: dict[str, type[OnnxRuntime | OpenVinoRuntime]] = {".onnx": OnnxRuntime, ".xml": OpenVinoRuntime}
+
+
+def import_runtime(suffix: str) -> Any:
+    """The package that runs a ".onnx" or ".xml" file, imported. Raises `MissingExtra`."""
+    return import_onnxruntime() if suffix == ".onnx" else import_openvino()
 
 
 def open_runtime(

@@ -19,8 +19,8 @@ import numpy as np
 from edge_tl.device import spawn
 from edge_tl.device.errors import BadInput, BundleError, MissingExtra
 from edge_tl.device.machine import cores_allowed
-from edge_tl.device.runtimes import onnxruntime_, openvino_
 from edge_tl.device.runtimes.base import load_error_text
+from edge_tl.device.runtimes.open import KINDS, import_runtime
 
 _FAR, _BRIGHT = 10.0, 3.0  # white is 2.64 by ImageNet's mean and deviation, black -2.12
 _USUAL = 224  # of a model that leaves its size open, where nobody says
@@ -39,7 +39,7 @@ def main() -> None:
     path = Path(spec["path"])
     answer: dict[str, Any]
     try:
-        (onnxruntime_ if path.suffix == ".onnx" else openvino_).library()
+        import_runtime(path.suffix)
         _limit(spec["megabytes"])
         answer = _run(path, spec["device"], spec["size"])
     except MissingExtra as error:
@@ -60,8 +60,7 @@ def _run(path: Path, device: str, size: list[int] | None) -> dict[str, Any]:
 
     A loop may run for ever for some inputs alone, and no test finds them all: these are the ends of what pixels become.
     """
-    kind = onnxruntime_.OnnxRuntime if path.suffix == ".onnx" else openvino_.OpenVinoRuntime
-    runtime = kind(path, device=device, threads=cores_allowed(), allow_fallback=True)
+    runtime = KINDS[path.suffix](path, device=device, threads=cores_allowed(), allow_fallback=True)
     height, width = size or (_USUAL, _USUAL)
     shape = [known or usual for known, usual in zip(runtime.shape, (1, 3, height, width), strict=True)]
     noise = np.random.default_rng(0).uniform(-2, 2, shape)
