@@ -21,6 +21,7 @@ from edge_tl.cli import _bench_text
 from edge_tl.cli._console import finish, milliseconds, say
 from edge_tl.cli._table import grid
 from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput, MissingExtra
+from edge_tl.device.listener import Event, Silent
 
 if TYPE_CHECKING:
     from edge_tl.host.remote.upload import Tree
@@ -74,7 +75,7 @@ def away(ctx: typer.Context) -> int:
     job = jobs.Job(verb, tuple(words), wheel.build(), packages)
     with Lines(chosen) as lines:
         result = run_all.run(
-            chosen, job, ssh=given["ssh"], out=given["out"], save=given.get("save", False), on_step=lines
+            chosen, job, ssh=given["ssh"], out=given["out"], save=given.get("save", False), listener=lines
         )
     for device in result.devices:
         for path in device.saved:
@@ -167,7 +168,7 @@ _TABLES = {
 }
 
 
-class Lines:
+class Lines(Silent):
     """A line per device that changes in place on a terminal; elsewhere a line for each step. Called from threads."""
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -197,14 +198,18 @@ class Lines:
         if self._live:
             self._live.stop()
 
-    def __call__(self, name: str, step: str, note: str) -> None:
+    def event(self, event: Event) -> None:
+        from edge_tl.host.listeners import DeviceEvent
+
+        if not isinstance(event, DeviceEvent):
+            return
         with self._lock:
-            new = self._state[name][0] != step
-            self._state[name] = [step, note]
-            if step in _ENDED:
-                self._ended[name] = time.monotonic() - self._began
+            new = self._state[event.name][0] != event.step
+            self._state[event.name] = [event.step, event.detail]
+            if event.step in _ENDED:
+                self._ended[event.name] = time.monotonic() - self._began
             if not self._live and new:
-                say(f"{name}: {step}{f': {note}' if note else ''}")
+                say(f"{event.name}: {event.step}{f': {event.detail}' if event.detail else ''}")
 
     def _screen(self) -> Any:
         from rich.table import Table

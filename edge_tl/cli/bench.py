@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_tl.cli import _bench_text, _remote, _saved_results
-from edge_tl.cli._console import AllowFallback, Artifacts, Debug, Device, Json, Progress, finish, say
+from edge_tl.cli._console import AllowFallback, Artifacts, Debug, Device, Json, finish, say
 from edge_tl.cli._help import Grouped
+from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._options import Factory, permit
 from edge_tl.cli._saving import check_out, save_to, saved
 from edge_tl.device.errors import BadInput, ForeignModel
@@ -185,7 +186,7 @@ def bench(
     where: dict[str, Any] = {"device": device, "allow_fallback": allow_fallback}
     effort = latency.effort(quick=quick, noise=aa, rounds=rounds, blocks=blocks, count=count)
     batches, pools = numbers("--batch", batch), numbers("--threads", threads)
-    with Progress() as progress:
+    with open_listener() as listener:
         if aa or paced:
             # Of those that were not asked for by name, the recommended one where it can run, else the first that can.
             order = chosen if asked else _recommended_first(loaded, chosen)
@@ -195,17 +196,17 @@ def bench(
             field, more = latency.startable(field, most=None if asked else 1)
             skipped += more
             if not asked and (note := instead(loaded, loaded.artifact(field[0].id))):
-                progress.note(f"note: {note}")
+                listener.note(f"note: {note}")
         if aa:
-            result = latency.time_against_itself(field[0], effort=effort, seed=seed, progress=progress)
+            result = latency.time_against_itself(field[0], effort=effort, seed=seed, listener=listener)
         elif minutes is not None:
             result = paced_.time_sustained(
-                field[0], minutes=minutes, fps=fps, load=load, deadline_ms=deadline, progress=progress
+                field[0], minutes=minutes, fps=fps, load=load, deadline_ms=deadline, listener=listener
             )
         elif paced:
             result = paced_.time_paced(
                 field, fps=fps, seconds=seconds or 30.0, load=load, deadline_ms=deadline,
-                rounds=rounds or paced_.ROUNDS, seed=seed, progress=progress,
+                rounds=rounds or paced_.ROUNDS, seed=seed, listener=listener,
             )  # fmt: skip
         elif split:
             result = breakdown.time_breakdown(
@@ -221,7 +222,7 @@ def bench(
                 rounds=rounds,
                 calls=count,
                 seed=seed,
-                progress=progress,
+                listener=listener,
             )
         else:
             field = latency.workloads(loaded, chosen, **where)
@@ -231,7 +232,7 @@ def bench(
             except ForeignModel as error:
                 skipped.append({"artifact": "pytorch", "reason": str(error)})
             result = latency.time_interleaved(
-                field, effort=effort, seed=seed, lenient=True, progress=progress
+                field, effort=effort, seed=seed, lenient=True, listener=listener
             )
     result["skipped"] = skipped + result["skipped"]
     result["warnings"] = latency.warnings(result)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from edge_tl.cli import _options
-from edge_tl.cli._console import Debug, Json, Progress, finish, say
+from edge_tl.cli._console import Debug, Json, finish
 from edge_tl.cli._help import Grouped
+from edge_tl.cli._listeners import PlainListener
 from edge_tl.cli._options import DEFAULTS, Settings
 from edge_tl.cli._table import explained, grid
 from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput
@@ -122,7 +121,7 @@ def compare(
         effort=THOROUGH if thorough else QUICK,
     )
     folder = out or Path("compared") / (base.name or Path(base.data.path or "data").resolve().name)
-    record = comparison.compare(plan, folder, resumed=resume, screen=_screen, note=say)
+    record = comparison.compare(plan, folder, resumed=resume, listener=PlainListener())
     if record["pick"]:
         then = f"next: edge-tl export {folder / 'trials' / record['pick']} --int8"
     else:
@@ -149,14 +148,6 @@ def _text(page: Any, record: dict[str, Any], columns: list[Any]) -> str:
     parts = [explained(grid([column.heading for column in columns], rows, left=2))]
     parts += [f"{state}: {', '.join(names)}: {reason}" for (state, reason), names in faults.items()]
     return "\n".join([*parts, "", page.sentence(record), *page.remarks(record), f"page: {record['page']}"])
-
-
-@contextmanager
-def _screen(title: str) -> Iterator[Progress]:
-    """Bars and epochs of one trial under its title; a fresh screen each, or their epochs would be one table."""
-    say(title)
-    with Progress() as progress:
-        yield progress
 
 
 def _list(option: str, text: str) -> list[str]:

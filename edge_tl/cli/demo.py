@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from edge_tl.cli._console import Debug, Json, Progress, finish
+from edge_tl.cli._console import Debug, Json, finish
 from edge_tl.cli._help import Grouped
+from edge_tl.cli._listeners import open_listener
 from edge_tl.cli.export import summary
 from edge_tl.device.errors import EXIT_GATE_FAILED
 
@@ -26,8 +27,8 @@ def demo(
     """The whole chain on handwritten digits: no network, no data, about two minutes."""
     from edge_tl.host import demo as room
 
-    with Progress() as progress:
-        record = room.run(out, progress=progress, note=progress.note)
+    with open_listener() as listener:
+        record = room.run(out, listener=listener)
     return finish(
         record,
         f"{summary(record)}\nreport: {record['report']}",

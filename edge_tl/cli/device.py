@@ -14,12 +14,12 @@ from edge_tl.cli._console import (
     Debug,
     Device,
     Json,
-    Progress,
     complain,
     finish,
     say,
 )
 from edge_tl.cli._help import Grouped
+from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._options import MaxPixels
 from edge_tl.cli._saving import check_out, save_to, saved
 from edge_tl.cli._table import explained, grid
@@ -62,14 +62,14 @@ def verify(
 
     # Its pixels gate says what is wrong with the contract.
     loaded = read_bundle(bundle, contract_unproven=True).reading(max_pixels)
-    with Progress() as progress:
+    with open_listener() as listener:
         result = room.verify(
             loaded,
             data=data,
             artifacts=artifact or (),
             device=device,
             allow_fallback=allow_fallback,
-            progress=progress,
+            listener=listener,
         )
     for warning in result["warnings"]:
         say(f"warning: {warning}")

@@ -9,8 +9,9 @@ import typer
 
 from edge_tl import __version__
 from edge_tl.cli import _options
-from edge_tl.cli._console import Debug, Json, Progress, finish, say
+from edge_tl.cli._console import Debug, Json, finish, say
 from edge_tl.cli._help import Grouped
+from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
 from edge_tl.cli._table import explained, grid
 from edge_tl.device.errors import EXIT_GATE_FAILED
@@ -112,15 +113,14 @@ def export(
     _options.permit(factory)
     recipe = _options.of_run(run).changed(flags, set_).recipe()
     say(_budget(recipe.export.max_drop))
-    with Progress() as progress:
+    with open_listener() as listener:
         record = pipeline.export(
             run,
             out,
             recipe,
             effort=THOROUGH if thorough else QUICK,
             overwrite=overwrite,
-            progress=progress,
-            note=progress.note,
+            listener=listener,
         )
     code = 0 if record["passed"] else EXIT_GATE_FAILED
     return finish(record, summary(record), as_json=json, code=code, then=_to_device(record))

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from edge_tl.cli import _options
-from edge_tl.cli._console import Debug, Json, Progress, finish
+from edge_tl.cli._console import Debug, Json, finish
 from edge_tl.cli._help import Grouped
+from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
 
 
@@ -110,15 +111,13 @@ def finetune(
     if not distributed.is_main():  # the main process speaks and writes for all
         room.finetune(recipe, out or run, resumed=resume, overwrite=overwrite)
         return 0
-    with Progress() as progress:
+    with open_listener() as listener:
         result = room.finetune(
             recipe,
             out or run,
             resumed=resume,
             overwrite=overwrite,
-            progress=progress,
-            note=progress.note,
-            watch=progress.watch,
+            listener=listener,
         )
     counts = ", ".join(f"{n} {split}" for split, n in result["n"].items() if n)
     return finish(

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from edge_tl.cli import _options
-from edge_tl.cli._console import Debug, Json, Progress, finish
+from edge_tl.cli._console import Debug, Json, finish
 from edge_tl.cli._help import Grouped
+from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
 from edge_tl.cli.finetune import accuracy
 from edge_tl.device.errors import BadInput
@@ -79,7 +80,7 @@ def import_(
         "seed": seed,
     }
     recipe = _options.Asked({}, "options").changed(flags, set_).recipe()
-    with Progress() as progress:
+    with open_listener() as listener:
         result = importing.adopt(
             weights,
             recipe,
@@ -88,8 +89,7 @@ def import_(
             reorder=reorder,
             match=match,
             overwrite=overwrite,
-            progress=progress,
-            note=progress.note,
+            listener=listener,
         )
     return finish(
         result,

@@ -21,7 +21,7 @@ from edge_tl.device.images.labelled import Labelled
 from edge_tl.device.images.loader import batches
 from edge_tl.device.images.reading import patiently
 from edge_tl.device.images.remarks import mixed, sentences
-from edge_tl.device.listener import Progress
+from edge_tl.device.listener import Listener
 from edge_tl.device.names import encodable
 from edge_tl.device.records.gate import Gate
 from edge_tl.device.runtimes.open import Logits, Runtime
@@ -35,7 +35,7 @@ def on_folder(
     chosen: Sequence[Artifact],
     runtimes: dict[str, Runtime],
     files: Labelled,
-    progress: Progress,
+    listener: Listener,
 ) -> tuple[dict[str, Any], list[Gate]]:
     """`{folder, reference, accuracy[], skipped[], not_images[], remarks[]}`, and the gates on the drop from the FP32
     artifact, which stands in for PyTorch. Raises `BadInput` where no image can be used."""
@@ -46,7 +46,7 @@ def on_folder(
     kept: list[int] = []
     bad: dict[int, str] = {}
     remarks: dict[int, str] = {}
-    for batch in _counted(batches(bundle.preprocess, paths), len(paths), progress):
+    for batch in _counted(batches(bundle.preprocess, paths), len(paths), listener):
         kept += batch.indices
         bad |= batch.bad
         remarks |= batch.remarks
@@ -136,9 +136,9 @@ def _left_out(paths: Sequence[Path], labels: NDArray[np.int64]) -> tuple[dict[Pa
     return found, copies
 
 
-def _counted(stream: Iterator[Any], total: int, progress: Progress) -> Iterator[Any]:
+def _counted(stream: Iterator[Any], total: int, listener: Listener) -> Iterator[Any]:
     done = 0
     for batch in stream:
         yield batch
         done += len(batch.indices) + len(batch.bad)
-        progress("images", done, total)
+        listener.progress("images", done, total)

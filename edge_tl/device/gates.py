@@ -21,7 +21,7 @@ from edge_tl.device.bundle import REFERENCE, Artifact, Bundle, contract_seal
 from edge_tl.device.errors import BadImage, BundleError, MissingExtra
 from edge_tl.device.folder_accuracy import on_folder
 from edge_tl.device.images.labelled import labelled_files
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import identity, int8_isa
 from edge_tl.device.records.gate import Gate, failed_at_export
 from edge_tl.device.runtimes import sandbox
@@ -38,7 +38,7 @@ def verify(
     artifacts: Sequence[str] = (),
     device: str = "CPU",
     allow_fallback: bool = False,
-    progress: Progress = no_progress,
+    listener: Listener = SILENT,
 ) -> dict[str, Any]:
     """Run the gates here; with `data`, a labelled folder, accuracy on it too.
 
@@ -57,14 +57,14 @@ def verify(
     for artifact in chosen:
         _check_limits(artifact, host[artifact.id], host[REFERENCE])
     for done, artifact in enumerate(a for a in chosen if a.id in runtimes):
-        progress("gates", done, len(runtimes))
+        listener.progress("gates", done, len(runtimes))
         logits = np.concatenate([runtimes[artifact.id](pixels[i : i + 1]) for i in range(len(pixels))])
         gates.append(_device_gate(artifact, logits, host[artifact.id]))
         gates.append(_loss_gate(artifact, logits, host[REFERENCE]))
-    progress("gates", len(runtimes), len(runtimes))
+    listener.progress("gates", len(runtimes), len(runtimes))
     result: dict[str, Any] = {}
     if files is not None:
-        result["data"], more = on_folder(bundle, chosen, runtimes, files, progress)
+        result["data"], more = on_folder(bundle, chosen, runtimes, files, listener)
         gates += more
     what_ran = {name: ran(runtime) for name, runtime in runtimes.items()}
     return {

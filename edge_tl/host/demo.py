@@ -11,9 +11,8 @@ from PIL import Image
 from edge_tl.device.bench.latency import QUICK
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import write_atomic
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.host.export.pipeline import export
-from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.recipe import builtin
 from edge_tl.host.recipe.load import load, parse
 from edge_tl.host.runs import checkpoint
@@ -39,7 +38,7 @@ def write_digits(folder: Path) -> Path:
     return folder
 
 
-def run(out: Path, *, progress: Progress = no_progress, note: Note = no_note) -> dict[str, Any]:
+def run(out: Path, *, listener: Listener = SILENT) -> dict[str, Any]:
     """Fine-tune, export, quantize, time and verify on the digits, below `out`.
 
     Returns the bundle's record with `bundle` and `report`, the paths of the folder and of the page. In a folder that
@@ -53,7 +52,6 @@ def run(out: Path, *, progress: Progress = no_progress, note: Note = no_note) ->
     settings = load(builtin.get("demo"))
     settings["data"]["path"] = str(write_digits(out / DIGITS))
     recipe = parse(settings, source="recipe demo")
-    listening: dict[str, Any] = {"overwrite": again, "progress": progress, "note": note}
-    finetune(recipe, out / RUN, **listening)
-    record = export(out / RUN, out / BUNDLE, recipe, effort=QUICK, **listening)
+    finetune(recipe, out / RUN, overwrite=again, listener=listener)
+    record = export(out / RUN, out / BUNDLE, recipe, effort=QUICK, overwrite=again, listener=listener)
     return record | {"report": str(out / BUNDLE / "report.html")}

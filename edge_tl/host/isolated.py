@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from edge_tl.device import spawn
 from edge_tl.device.errors import EdgeTLError
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener, Silent
 
 T = TypeVar("T")
 _LAST_WORDS_S = 5.0
@@ -44,7 +44,7 @@ class IsolatedProcess:
         self,
         function: Callable[..., T],
         *arguments: Any,
-        progress: Progress = no_progress,
+        listener: Listener = SILENT,
         seconds: float = SILENT_S,
     ) -> T:
         """What `function(*arguments)` gives there; all of them are pickled, the function by its name.
@@ -52,7 +52,7 @@ class IsolatedProcess:
         Raises `ProcessDied` when the process ends instead, or sends nothing, not even progress, for `seconds` and is
         killed; and whatever the function raises.
         """
-        question = pickle.dumps((function, arguments, progress is not no_progress))
+        question = pickle.dumps((function, arguments, listener is not SILENT))
         process = self._alive()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -63,7 +63,7 @@ class IsolatedProcess:
             process.stdin.flush()
             while (message := pickle.load(process.stdout))[0] == _PROGRESS:
                 silence.broken()
-                progress(*message[1])
+                listener.progress(*message[1])
             kind, answer = message
         except (EOFError, OSError, pickle.UnpicklingError):
             if silence.too_long:
@@ -166,6 +166,16 @@ def _carried(error: Exception) -> Exception:
     return EdgeTLError(str(error) if isinstance(error, EdgeTLError) else f"{type(error).__name__}: {error}")
 
 
+class _Sender(Silent):
+    """Sends the progress of a call to the process that made it."""
+
+    def __init__(self, say: Callable[[str, Any], None]) -> None:
+        self._say = say
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        self._say(_PROGRESS, (what, done, total))
+
+
 def main() -> None:
     """Answer calls from standard input until it ends."""
     answers = os.fdopen(os.dup(1), "wb")
@@ -180,7 +190,7 @@ def main() -> None:
             function, arguments, shown = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        more = {"progress": lambda *step: say(_PROGRESS, step)} if shown else {}
+        more = {"listener": _Sender(say)} if shown else {}
         try:
             answer = _DONE, function(*arguments, **more)
         except Exception as error:

@@ -1,15 +1,15 @@
-"""Who listens to a verb while it works: notes are sentences, events are the steps and epochs of a training."""
+"""The events of a listener: steps and epochs of a training, steps of remote devices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from edge_tl.device.listener import Event
 from edge_tl.host.runs.record import EpochRecord
 
 
 @dataclass(frozen=True)
-class StepEvent:
+class StepEvent(Event):
     """One optimizer step of a training. Epochs and steps count from 1; `loss` is the epoch's mean so far, in nats."""
 
     stage: str
@@ -28,7 +28,7 @@ class StepEvent:
 
 
 @dataclass(frozen=True)
-class EpochEvent:
+class EpochEvent(Event):
     """One epoch of a training has ended."""
 
     record: EpochRecord
@@ -36,13 +36,10 @@ class EpochEvent:
     """It ended before this process resumed the training."""
 
 
-Note = Callable[[str], None]
-Watch = Callable[[StepEvent | EpochEvent], None]
+@dataclass(frozen=True)
+class DeviceEvent(Event):
+    """The remote device `name` has come to `step`, e.g. "copy"; `detail` is for a person, or empty."""
 
-
-def no_note(text: str) -> None:
-    """Say nothing."""
-
-
-def no_watch(event: StepEvent | EpochEvent) -> None:
-    """Show nothing."""
+    name: str
+    step: str
+    detail: str

@@ -18,7 +18,7 @@ from edge_tl.device.bench.percentiles import summarize
 from edge_tl.device.bench.workers import Worker, Workload, reason
 from edge_tl.device.bundle import Artifact, Bundle
 from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import conditions
 
 WORKER = "edge_tl.device.bench.breakdown_worker"
@@ -45,7 +45,7 @@ def time_breakdown(
     device: str = "CPU",
     allow_fallback: bool = False,
     seed: int = 0,
-    progress: Progress = no_progress,
+    listener: Listener = SILENT,
 ) -> dict[str, Any]:
     """Whatever of `parts`, `sweep` (under "sweep") and `throughput` (under "throughput") was asked for, in one result.
     Without `steps` its `artifacts` are the plain bench's. `rounds` and `calls` are those of the steps; left out, what
@@ -60,11 +60,11 @@ def time_breakdown(
             rounds=rounds or usual[1],
             calls=calls or usual[0],
             seed=seed,
-            progress=progress,
+            listener=listener,
         )
     else:
         field = workloads(bundle, artifacts, device=device, allow_fallback=allow_fallback)
-        result = time_interleaved(field, effort=effort, seed=seed, lenient=True, progress=progress) | {
+        result = time_interleaved(field, effort=effort, seed=seed, lenient=True, listener=listener) | {
             "kind": "parts"
         }
     able = {row["id"] for row in result["artifacts"]}
@@ -79,7 +79,7 @@ def time_breakdown(
             allow_fallback=allow_fallback,
             effort=effort,
             seed=seed,
-            progress=progress,
+            listener=listener,
         )
         result["skipped"] += skipped
     if streams:
@@ -89,7 +89,7 @@ def time_breakdown(
             device=device,
             allow_fallback=allow_fallback,
             seconds=QUICK_STREAM_S if quick else STREAM_S,
-            progress=progress,
+            listener=listener,
         )
         result["skipped"] += [e | {"artifact": f"{e['artifact']} (throughput)"} for e in skipped]
     return result
@@ -104,7 +104,7 @@ def time_steps(
     rounds: int = ROUNDS,
     calls: int = CALLS,
     seed: int = 0,
-    progress: Progress = no_progress,
+    listener: Listener = SILENT,
 ) -> dict[str, Any]:
     """Each artifact's `parts{STEP: {p50, p90, p99, n, …}}` in milliseconds over the golden images, `cold_ms{import,
     read, compile, first}` (medians over `rounds` fresh processes), `memory_mb{start, loaded, peak}` and `size_mb`.
@@ -124,7 +124,7 @@ def time_steps(
         for workload in workloads(bundle, artifacts, device=device, allow_fallback=allow_fallback)
     ]
     answers, skipped = _answers(
-        field, rounds, progress=lambda done: progress("latency", done, rounds), order=order
+        field, rounds, progress=lambda done: listener.progress("latency", done, rounds), order=order
     )
     sizes = {a.id: sum(f["bytes"] for f in a.record["files"]) / 1e6 for a in artifacts}
     rows = [_row(name, found, sizes[name]) for name, found in answers.items()]
@@ -142,7 +142,7 @@ def time_sweep(
     allow_fallback: bool = False,
     effort: Effort,
     seed: int = 0,
-    progress: Progress = no_progress,
+    listener: Listener = SILENT,
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """`{artifact, batch, asked_threads, threads, latency_ms{}, ms_per_image, images_per_s, ran}` of every combination,
     all of one artifact timed in turns, and `{artifact, reason}` for what cannot run. `threads` in a row is what ran;
@@ -166,7 +166,7 @@ def time_sweep(
                 field.append(replace(workload, id=name))
                 asked[name] = (batch, count)
         try:
-            result = time_interleaved(field, effort=effort, seed=seed, lenient=True, progress=progress)
+            result = time_interleaved(field, effort=effort, seed=seed, lenient=True, listener=listener)
         except FellBack:
             raise
         except EdgeTLError as error:
@@ -204,7 +204,7 @@ def measure_throughput(
     batch: int = 1,
     rounds: int = 3,
     seconds: float = STREAM_S,
-    progress: Progress = no_progress,
+    listener: Listener = SILENT,
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """`{artifact, batch, images_per_s, rounds[], ran}`: the median over fresh processes, each of them in `rounds`; and
     `{artifact, reason}` for what cannot run. Raises as `time_interleaved`."""
@@ -214,7 +214,9 @@ def measure_throughput(
             bundle, artifacts, device=device, allow_fallback=allow_fallback, batch=batch
         )
     ]
-    answers, skipped = _answers(field, rounds, progress=lambda done: progress("throughput", done, rounds))
+    answers, skipped = _answers(
+        field, rounds, progress=lambda done: listener.progress("throughput", done, rounds)
+    )
     rates = {name: [one["images"] / one["seconds"] for one in found] for name, found in answers.items()}
     rows = [
         {

@@ -22,7 +22,7 @@ from edge_tl.device.bench.worker import REWARM, WARM_S, some_inputs
 from edge_tl.device.bench.workers import WORKER, WorkerPool, Workload, reason
 from edge_tl.device.bundle import REFERENCE, Artifact, Bundle
 from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import conditions, cores_allowed, identity
 from edge_tl.device.runtimes.open import NullRuntime
 
@@ -169,7 +169,7 @@ def time_interleaved(
     seed: int = 0,
     baseline: str | None = None,
     lenient: bool = False,
-    progress: Progress = no_progress,
+    listener: Listener = SILENT,
 ) -> dict[str, Any]:
     """Time every workload in every round, in blocks whose order is drawn anew and then mirrored (A B B A), so that
     a drift of the machine meets both sides alike.
@@ -207,7 +207,7 @@ def time_interleaved(
                     answer = pool.alive[name].ask(count=found[name].count, seconds=BLOCK_SECONDS)
                     found[name].blocks.append(np.array(answer["samples_ns"], np.int64))
                     found[name].rounds.append(number)
-                progress("latency", number * effort.blocks + done + 1, effort.rounds * effort.blocks)
+                listener.progress("latency", number * effort.blocks + done + 1, effort.rounds * effort.blocks)
     whole = [c.id for c in field if c.id in found and c.spec.get("precision") == "fp32"]
     base = baseline or _baseline(found, whole)
     rows = [
@@ -227,14 +227,14 @@ def time_interleaved(
 
 
 def time_against_itself(
-    workload: Workload, *, effort: Effort = NOISE, seed: int = 0, progress: Progress = no_progress
+    workload: Workload, *, effort: Effort = NOISE, seed: int = 0, listener: Listener = SILENT
 ) -> dict[str, Any]:
     """A bench of something against itself, an A/A run: what it finds is the noise of this machine now.
 
     The result of `time_interleaved`, and `noise{ratio, ratio_ci, width, contains_one}`.
     """
     pair = twice(workload)
-    result = time_interleaved(pair, effort=effort, seed=seed, baseline=workload.id, progress=progress)
+    result = time_interleaved(pair, effort=effort, seed=seed, baseline=workload.id, listener=listener)
     row = result["artifacts"][1]
     ends = row["speedup_ci"]
     result["noise"] = {

@@ -25,7 +25,7 @@ from edge_tl.device.bench.timer import Samples
 from edge_tl.device.bench.worker import REWARM, WARM_S
 from edge_tl.device.bench.workers import Worker, WorkerPool, Workload
 from edge_tl.device.errors import BadInput
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import ROOT, conditions
 
 __all__ = ["call_at_rate", "time_paced", "time_sustained"]
@@ -94,7 +94,7 @@ def time_paced(
     deadline_ms: float | None = None,
     rounds: int = ROUNDS,
     seed: int = 0,
-    progress: Progress = no_progress,
+    listener: Listener = SILENT,
 ) -> dict[str, Any]:
     """Each workload at `fps` for `seconds` (in `rounds` parts, each in a fresh process) and back to back; with
     `load`, the same again beside so many busy neighbours, in an order drawn anew each round.
@@ -122,7 +122,7 @@ def time_paced(
                                 fps=fps, seconds=seconds / rounds, deadline_ms=deadline, kept=kept
                             )
                             mode.runs.append(paced)
-            progress("latency", index * rounds + number + 1, len(field) * rounds)
+            listener.progress("latency", index * rounds + number + 1, len(field) * rounds)
         rows.append(_row(workload, modes, load, fps, deadline, kept))
     method = {
         "rounds": rounds,
@@ -145,7 +145,7 @@ def time_sustained(
     load: int = 0,
     deadline_ms: float | None = None,
     root: Path = ROOT,
-    progress: Progress = no_progress,
+    listener: Listener = SILENT,
 ) -> dict[str, Any]:
     """One process for `minutes`, at `fps` or back to back: the first minute against the last (halves of a shorter
     run), with clock, temperature and throttling once a second. `root` is where the sensors' `sys` lies.
@@ -162,7 +162,9 @@ def time_sustained(
         quiet.block(worker, 0, count)
         with (
             CpuLoad(load) if load else nullcontext(),
-            SensorLog(root, tick=lambda t: progress("latency", int(min(t, total)), int(total) or 1)) as watch,
+            SensorLog(
+                root, tick=lambda t: listener.progress("latency", int(min(t, total)), int(total) or 1)
+            ) as watch,
         ):
             if load:
                 modes[load].block(worker, 0, count)

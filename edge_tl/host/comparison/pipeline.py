@@ -17,10 +17,10 @@ from filelock import FileLock
 from edge_tl.device.bench.latency import QUICK, Effort
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import read_json, write_json
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.host.comparison import page, pareto, study, timing, trials
 from edge_tl.host.comparison.combinations import Combination, Grid
 from edge_tl.host.comparison.pareto import Budget, Point
-from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.models import zoo
 from edge_tl.host.recipe import load as recipes
 from edge_tl.host.recipe.schema import Recipe
@@ -51,8 +51,7 @@ def compare(
     out: Path,
     *,
     resumed: bool = False,
-    screen: trials.Screen = trials.no_screen,
-    note: Note = no_note,
+    listener: Listener = SILENT,
 ) -> dict[str, Any]:
     """Run or go on with the comparison in `out`; returns `compare.json`'s record and the paths of the pictures.
 
@@ -76,16 +75,14 @@ def compare(
         budget=plan.trials,
         seed=next(iter(wanted.values())).seed,
     )
-    rows = trials.run_trials(grid_study, resumed=resumed, screen=screen, note=note)
+    rows = trials.run_trials(grid_study, resumed=resumed, listener=listener)
     finished = [row for row in rows if row["state"] == "complete"]
     if not finished:
         raise BadInput(_nothing(rows))
     with FileLock(out / ".timing.lock"):  # two processes that time at once would measure each other
         models = dict.fromkeys(row["model"] for row in finished)
-        with screen(f"latency of {', '.join(models)}") as watcher:
-            timed = timing.time_models(
-                grid_study, finished, out, plan.effort, progress=watcher, note=watcher.note
-            )
+        with listener.section(f"latency of {', '.join(models)}") as section:
+            timed = timing.time_models(grid_study, finished, out, plan.effort, listener=section)
         grid_study.study.set_user_attr("latency_ms", {k: v["latency_ms"] for k, v in timed["models"].items()})
         record = _record(plan, grid_study, rows, timed, next(iter(wanted.values())))
         write_json(out / RECORD, record)

@@ -15,12 +15,11 @@ from edge_tl.device.bench.latency import Effort, time_interleaved
 from edge_tl.device.bench.workers import WORKER, Workload
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.files import read_json, write_json
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import cores_allowed, identity
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes import sandbox
 from edge_tl.host.comparison.study import GridStudy
-from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.runs import checkpoint
 
 FOLDER, RECORD = "timed", "bench.json"
@@ -33,8 +32,7 @@ def time_models(
     out: Path,
     effort: Effort,
     *,
-    progress: Progress = no_progress,
-    note: Note = no_note,
+    listener: Listener = SILENT,
 ) -> dict[str, Any]:
     """`{models: {MODEL: {latency_ms, size_mb}}, machine, method, conditions, ran, unmeasured}` of the FP32 ONNX file
     of each model of the `finished` trials, one image a call.
@@ -52,9 +50,9 @@ def time_models(
     method = asdict(effort)
     found = _known(out / FOLDER / RECORD, set(ids.values()), method)
     if found is None:
-        faults = _export({ids[model]: run for model, run in runs.items()}, out / FOLDER, progress, note)
+        faults = _export({ids[model]: run for model, run in runs.items()}, out / FOLDER, listener)
         field = [_workload(ids[m], out / FOLDER, shapes[m]) for m in runs if ids[m] not in faults]
-        found = time_interleaved(field, effort=effort, progress=progress) if field else _nothing(method)
+        found = time_interleaved(field, effort=effort, listener=listener) if field else _nothing(method)
         for row in found["artifacts"]:
             row["bytes"] = _file(out / FOLDER, row["id"]).stat().st_size
         found["unmeasured"] = faults
@@ -84,14 +82,14 @@ def _known(path: Path, wanted: set[str], method: dict[str, int]) -> dict[str, An
     return record if same and wanted <= there else None
 
 
-def _export(runs: dict[str, Path], folder: Path, progress: Progress, note: Note) -> dict[str, str]:
+def _export(runs: dict[str, Path], folder: Path, listener: Listener) -> dict[str, str]:
     """Write the file of each ID that has none yet; the reasons of those that failed."""
     from edge_tl.host.convert.fp32 import to_onnx
 
     folder.mkdir(exist_ok=True)
     faults = {}
     for done, (name, run) in enumerate(runs.items()):
-        progress("export", done, len(runs))
+        listener.progress("export", done, len(runs))
         if _file(folder, name).is_file():
             continue
         scratch = folder / f".{name}.onnx"  # a kill leaves no half file to be timed later
@@ -105,8 +103,8 @@ def _export(runs: dict[str, Path], folder: Path, progress: Progress, note: Note)
         except EdgeTLError as error:
             scratch.unlink(missing_ok=True)
             faults[name] = str(error)
-            note(f"{name} has no latency: {error}")
-    progress("export", len(runs), len(runs))
+            listener.note(f"{name} has no latency: {error}")
+    listener.progress("export", len(runs), len(runs))
     return faults
 
 

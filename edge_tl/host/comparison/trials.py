@@ -6,17 +6,14 @@ It must not measure a latency, judge or print.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from optuna.trial import TrialState
 
 from edge_tl.device.errors import EdgeTLError
-from edge_tl.device.listener import no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.host.comparison import study
 from edge_tl.host.comparison.study import GridStudy
-from edge_tl.host.listeners import EpochEvent, Note, StepEvent, no_note, no_watch
 from edge_tl.host.runs import checkpoint
 from edge_tl.host.training.finetune import finetune
 
@@ -24,45 +21,15 @@ REASON, RESULT = "reason", "result"  # user attributes of a trial that has ended
 POLL_SECONDS = 1.0
 
 
-class Watcher(Protocol):
-    """What is told about one training while it runs; see `finetune`."""
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """A step's progress."""
-
-    def note(self, text: str) -> None:
-        """A line for a person."""
-
-    def watch(self, event: StepEvent | EpochEvent) -> None:
-        """A step or an epoch."""
-
-
-Screen = Callable[[str], AbstractContextManager[Watcher]]
-
-
-class _Silent:
-    """A watcher that shows nothing."""
-
-    note = staticmethod(no_note)
-    watch = staticmethod(no_watch)
-    __call__ = staticmethod(no_progress)
-
-
-@contextmanager
-def no_screen(title: str) -> Iterator[Watcher]:
-    """The screen that shows nothing."""
-    yield _Silent()
-
-
 def run_trials(
-    grid_study: GridStudy, *, resumed: bool = False, screen: Screen = no_screen, note: Note = no_note
+    grid_study: GridStudy, *, resumed: bool = False, listener: Listener = SILENT
 ) -> list[dict[str, Any]]:
     """Train until nothing is left, here or in the processes beside this one; the `outcomes` of the grid.
 
     A trial that fails is told as failed, with its reason, and the others go on.
     """
     for name in study.queue_trials(grid_study, resumed=resumed):
-        note(
+        listener.note(
             f"{name} was left behind by a process that is gone"
             + ("" if resumed else ". Add --resume to go on with it.")
         )
@@ -73,8 +40,8 @@ def run_trials(
             trial, name, lock = taken
             ended = sum(t.state.is_finished() for t in study.latest(grid_study).values())
             try:
-                with screen(f"trial {ended + 1} of {grid_study.budget}: {name}") as watcher:
-                    _train(grid_study, trial, name, watcher, resumed)
+                with listener.section(f"trial {ended + 1} of {grid_study.budget}: {name}") as section:
+                    _train(grid_study, trial, name, section, resumed)
             finally:
                 lock.release()
             continue
@@ -82,7 +49,7 @@ def run_trials(
         if not busy:
             return outcomes(grid_study)
         for name in sorted(set(busy) - waited):
-            note(f"waiting for {name}, which another process trains")
+            listener.note(f"waiting for {name}, which another process trains")
         waited |= set(busy)
         time.sleep(POLL_SECONDS)
 
@@ -120,7 +87,7 @@ def outcomes(grid_study: GridStudy) -> list[dict[str, Any]]:
 _FACTS = ("trained", "epochs", "accuracy", "split", "n", "val_accuracy", "n_val", "seconds")
 
 
-def _train(grid_study: GridStudy, trial: Any, name: str, watcher: Watcher, resumed: bool) -> None:
+def _train(grid_study: GridStudy, trial: Any, name: str, listener: Listener, resumed: bool) -> None:
     run = grid_study.run(name)
     finished = (run / checkpoint.RECORD).is_file()  # by another study in the same folder
     try:
@@ -128,20 +95,18 @@ def _train(grid_study: GridStudy, trial: Any, name: str, watcher: Watcher, resum
             grid_study.recipes[name],
             run,
             resumed=resumed or finished,
-            progress=watcher,
-            note=watcher.note,
-            watch=watcher.watch,
+            listener=listener,
         )
     except (EdgeTLError, OSError, RuntimeError) as error:  # RuntimeError: out of memory, above all
         reason = str(error) if isinstance(error, EdgeTLError) else f"{type(error).__name__}: {error}"
         trial.set_user_attr(REASON, reason)
         grid_study.study.tell(trial, state=TrialState.FAIL)
-        watcher.note(f"{name} failed: {reason}")
+        listener.note(f"{name} failed: {reason}")
         return
     facts = _facts(result)
     trial.set_user_attr(RESULT, facts)
     grid_study.study.tell(trial, facts["val_accuracy"])
-    watcher.note(f"{name}: validation accuracy {facts['val_accuracy']:.2%}")
+    listener.note(f"{name}: validation accuracy {facts['val_accuracy']:.2%}")
 
 
 def _facts(result: dict[str, Any]) -> dict[str, Any]:

@@ -72,12 +72,12 @@ def write_artifacts(job: ExportJob) -> list[dict[str, Any]]:
     extra = tuple(dict.fromkeys(settings.precisions))
     steps = 2 + 2 * settings.int8 + 2 * len(extra)
     fp32 = {"onnx": staging / "model.fp32.onnx", "openvino": staging / "model.fp32.xml"}
-    job.progress("export", 0, steps)
+    job.listener.progress("export", 0, steps)
     # Everything else is made of this file: where it cannot be had, there is no artifact at all.
     floor = to_onnx(job.reference.model, fp32["onnx"], job.contract, labels)
     facts = {"onnx": floor, "openvino": {"runtime_floor": "openvino>=2022.1 (IR 11)"}}
     made = [_Made("onnx", "fp32", floor)]
-    job.progress("export", 1, steps)
+    job.listener.progress("export", 1, steps)
     try:
         _to_openvino(job, fp32["onnx"], fp32["openvino"])
         made.append(_Made("openvino", "fp32", facts["openvino"]))
@@ -85,7 +85,7 @@ def write_artifacts(job: ExportJob) -> list[dict[str, Any]]:
         raise
     except Exception as error:  # the converter raises anything
         job.lacks("openvino-fp32", error)
-    job.progress("export", 2, steps)
+    job.listener.progress("export", 2, steps)
     there = [each.runtime for each in made]
     if settings.int8:
         made += _quantized(job, there, facts, steps)
@@ -104,7 +104,7 @@ def write_artifacts(job: ExportJob) -> list[dict[str, Any]]:
                 raise
             except Exception as error:
                 job.lacks(one.id, error)
-            job.progress("export", len(made), steps)
+            job.listener.progress("export", len(made), steps)
     return [each.record(staging) for each in made]
 
 
@@ -148,7 +148,7 @@ def _quantized(
     limits = ladder.LadderLimits(settings.max_drop, settings.ladder, seconds, settings.max_float)
     vnni = has_vnni() if settings.target_cpu == "native" else settings.target_cpu != "avx2"
     if vnni and not has_vnni():
-        job.note(
+        job.listener.note(
             f"INT8 for {settings.target_cpu} cannot be proven on this CPU, whose OpenVINO kernels saturate: judge "
             "it there, with edge-tl verify --data"
         )
@@ -159,7 +159,7 @@ def _quantized(
             if runtime not in there:
                 raise EdgeTLError(f"not made: there is no {runtime}-fp32 to make it of")
             climbed = ladder.climb(
-                source, runtime, limits, vnni=vnni, note=job.note, native=vnni == has_vnni()
+                source, runtime, limits, vnni=vnni, listener=job.listener, native=vnni == has_vnni()
             )
         except OSError:
             raise
@@ -167,12 +167,12 @@ def _quantized(
             job.lacks(name, error)
             continue
         if not climbed.passed:
-            job.note(f"{name}: {climbed.reason}")
+            job.listener.note(f"{name}: {climbed.reason}")
         move_files(climbed.best, job.staging / _Made(runtime, "int8", {}).files[0])
         chosen = climbed.best.to_json()["settings"] | {"target_cpu": settings.target_cpu}
         more = {"quantization": chosen, "ladder": climbed.to_json()}
         made.append(_Made(runtime, "int8", facts[runtime] | more))
-        job.progress("export", len(there) + len(made), steps)
+        job.listener.progress("export", len(there) + len(made), steps)
     return made
 
 
@@ -189,7 +189,7 @@ def _candidate_source(job: ExportJob) -> CandidateSource:
     def training() -> pixel_cache.Images:
         sources = dataset.sources(training_set(dataset, sets["selection"]))
         read = pixel_cache.framed(contract)
-        pixel_cache.keep(sources, read, scratch / "train", job.progress)
+        pixel_cache.keep(sources, read, scratch / "train", job.listener)
         return pixel_cache.reopen(sources, read, scratch / "train")
 
     flip = recipe.augment.flip
@@ -206,7 +206,7 @@ def _candidate_source(job: ExportJob) -> CandidateSource:
         training=training,
         seed=recipe.seed,
         flip=flip > 0 if flip is not None else recipe.augment.preset != "none",
-        progress=job.progress,
+        listener=job.listener,
         isolated=job.isolated,
     )
     source.temperature = _temperature(source, job)
@@ -221,5 +221,5 @@ def _temperature(source: CandidateSource, job: ExportJob) -> float:
         return calibrations.temperature(source.answers, source.expected, seed)
     some = image_sets.in_proportion(job.sets["confidence"], seed)[:_MOST_FITTING]
     runtimes = {"fp32": IsolatedRuntime(source.fp32_onnx, job.isolated)}
-    logits = image_sets.evaluate(runtimes, source.contract, job.dataset, some, job.progress)["fp32"]
+    logits = image_sets.evaluate(runtimes, source.contract, job.dataset, some, job.listener)["fp32"]
     return calibrations.temperature(np.array([s.label for s in some], np.int64), logits, seed)

@@ -53,14 +53,14 @@ def judge(job: ExportJob, artifacts: list[dict[str, Any]]) -> dict[str, Any]:
         return found
 
     runtimes = able()
-    logits = image_sets.evaluate(runtimes, contract, dataset, judged, job.progress, lost)
+    logits = image_sets.evaluate(runtimes, contract, dataset, judged, job.listener, lost)
     drop_missing(job, artifacts)
     fitting = sets["confidence"]
     apart = fitting is not sets["evaluation"]
     fit_labels = np.array([s.label for s in fitting], np.int64)
     if apart:
         left = {name: runtime for name, runtime in runtimes.items() if name not in job.missing}
-        fit_logits = image_sets.evaluate(left, contract, dataset, fitting, job.progress, lost)
+        fit_logits = image_sets.evaluate(left, contract, dataset, fitting, job.listener, lost)
         drop_missing(job, artifacts)
     else:
         fit_logits = logits
@@ -111,7 +111,7 @@ def judge(job: ExportJob, artifacts: list[dict[str, Any]]) -> dict[str, Any]:
                 )
                 for row in artifact["proven_on"]:
                     if "fault" in row:
-                        job.note(f"warning: {name} does not run on {row['isa']}: {row['fault']}")
+                        job.listener.note(f"warning: {name} does not run on {row['isa']}: {row['fault']}")
         artifact |= {
             "accuracy": metrics.accuracy(labels, got),
             **metrics.paired_drop(labels, expected, got),

@@ -23,7 +23,7 @@ from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.images.decode import decode, format_anywhere, pixel_limit
 from edge_tl.device.images.loader import Batch, batches
 from edge_tl.device.images.reading import patiently
-from edge_tl.device.listener import Progress
+from edge_tl.device.listener import Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import Logits, Runtime
 from edge_tl.host.images.dataset import Dataset, Sample
@@ -110,14 +110,14 @@ def evaluate(
     contract: Preprocess,
     dataset: Dataset,
     samples: Sequence[Sample],
-    progress: Progress,
+    listener: Listener,
     lost: Callable[[str, Exception], None] | None = None,
 ) -> dict[str, Logits]:
     """Logits `(n, classes)` of every runtime on the same inputs: each image is decoded once for all of them. A
     runtime that fails is told to `lost` and left out, or, without that, its error raised."""
     parts: dict[str, list[Logits]] = {name: [] for name in runtimes}
     done = 0
-    progress("evaluation", 0, len(samples))
+    listener.progress("evaluation", 0, len(samples))
     for batch in _whole(contract, dataset, samples):
         for name in list(parts):
             try:
@@ -128,7 +128,7 @@ def evaluate(
                 lost(name, error)
                 del parts[name]
         done += len(batch.indices)
-        progress("evaluation", done, len(samples))
+        listener.progress("evaluation", done, len(samples))
     return {name: np.concatenate(logits) for name, logits in parts.items()}
 
 

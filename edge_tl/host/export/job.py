@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl.device.errors import EdgeTLError
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.isolated import IsolatedProcess
-from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.models.reference import TorchRuntime
 from edge_tl.host.recipe.schema import Recipe
 
@@ -30,20 +29,19 @@ class ExportJob:
     recipe: Recipe
     staging: Path
     isolated: IsolatedProcess
-    progress: Progress = no_progress
-    note: Note = no_note
+    listener: Listener = SILENT
     missing: dict[str, str] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
 
     def lacks(self, artifact: str, error: BaseException | str) -> None:
         """Enter why there is no such artifact, and say it."""
         self.missing[artifact] = said(error) if isinstance(error, BaseException) else error
-        self.note(f"{artifact}: {self.missing[artifact]}")
+        self.listener.note(f"{artifact}: {self.missing[artifact]}")
 
     def failed(self, what: str, error: BaseException) -> None:
         """Enter why something beside the artifacts could not be had, and say it."""
         self.faults[what] = said(error)
-        self.note(f"warning: {what}: {self.faults[what]}")
+        self.listener.note(f"warning: {what}: {self.faults[what]}")
 
 
 def said(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from edge_tl.device.bundle import REFERENCE
 from edge_tl.device.errors import EdgeTLError, ForeignModel
 from edge_tl.device.files import write_atomic
 from edge_tl.device.gates import verify
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.lock import one_writer
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.preprocess import Preprocess
@@ -33,7 +33,6 @@ from edge_tl.host.export.job import ExportJob
 from edge_tl.host.export.publish import discard, is_interrupted, make_marked, marked, named, publish, recover
 from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.isolated import IsolatedProcess
-from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.models import classifier, zoo
 from edge_tl.host.models.reference import CUDA_MODES, TorchRuntime, cuda_at_hand
 from edge_tl.host.recipe.schema import Recipe
@@ -59,8 +58,7 @@ def export(
     *,
     effort: Effort,
     overwrite: bool = False,
-    progress: Progress = no_progress,
-    note: Note = no_note,
+    listener: Listener = SILENT,
 ) -> dict[str, Any]:
     """Export the run to `out` (default `exported/NAME`, numbered where that is another bundle) and return the bundle's
     record with `bundle`, its path.
@@ -75,7 +73,7 @@ def export(
     for said in classifier.check(
         model, contract.input_size, saved["model"], classes=len(dataset.labels)
     ).notes:
-        note(said)
+        listener.note(said)
     sets = sets_of(dataset, contract, recipe)
     image_sets.check_images(dataset, [sample for samples in sets.values() for sample in samples])
     made_of = {
@@ -84,7 +82,7 @@ def export(
     }
     base = Path("exported") / saved["name"]
     _recover([out] if out else _numbered(base))
-    out = output_folder.bundle_folder(base, made_of, out, overwrite=overwrite, note=note)
+    out = output_folder.bundle_folder(base, made_of, out, overwrite=overwrite, listener=listener)
     if out.exists():  # else whoever locks it makes it, and takes it away again where nothing came of it
         checkpoint.claim(out, BUNDLE_FILES, _is_ours)
     try:
@@ -98,8 +96,7 @@ def export(
                 recipe=recipe,
                 staging=staging,
                 isolated=isolated,
-                progress=progress,
-                note=note,
+                listener=listener,
             )
             record = judge(job, write_artifacts(job))
             isolated.close()  # before anything is timed
@@ -113,7 +110,7 @@ def export(
         raise EdgeTLError(f"{out}: the written bundle does not read back. Export again.")
     for gate in record["gates"]:
         if not gate["passed"]:
-            note(f"gate {gate['gate']} failed for {gate['artifact']}: {gate['reason']}")
+            listener.note(f"gate {gate['gate']} failed for {gate['artifact']}: {gate['reason']}")
     return record | {"bundle": str(out)}
 
 
@@ -156,7 +153,7 @@ def _finish(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) -
     if job.recipe.export.max_p95_ms is not None:
         effort = effort.supporting(0.95)
     timing = _timed(job, run, record, effort)
-    checked = verify(bundles.read_bundle(job.staging), progress=job.progress)
+    checked = verify(bundles.read_bundle(job.staging), listener=job.listener)
     gates.conclude(record, timing, checked, job.recipe.export, job.missing)
     _report(job, record, timing, checked)
 
@@ -210,7 +207,7 @@ def _timed(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) ->
         field = [*torch_workloads(run, record), *workloads(sealed, sealed.artifacts)]
         try:
             return time_interleaved(
-                field, effort=effort, seed=record["provenance"]["seed"], progress=job.progress
+                field, effort=effort, seed=record["provenance"]["seed"], listener=job.listener
             )
         except EdgeTLError as error:
             reasons = {row["artifact"]: row["reason"] for row in startable(field)[1]}

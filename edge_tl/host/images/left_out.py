@@ -7,19 +7,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edge_tl.device.images.remarks import mixed, sentences
+from edge_tl.device.listener import Listener
 from edge_tl.device.text import printable
 from edge_tl.host.images.dataset import Dataset
-from edge_tl.host.listeners import Note
 
 SHOWN = 20  # files of one reason that are named one by one; the record has them all
 
 
-def tell(dataset: Dataset, remarks: Mapping[str, str], note: Note) -> None:
+def tell(dataset: Dataset, remarks: Mapping[str, str], listener: Listener) -> None:
     """One line for each file left out, up to 20 a reason, and one with the counts; and one for each kind of `remarks`,
     which are by digest what had to be assumed to read an image, and one where that differs within the set."""
 
     def say(line: str) -> None:
-        note(printable(line))  # names of files and groups are whatever somebody called them
+        listener.note(printable(line))  # names of files and groups are whatever somebody called them
 
     for sentence in sentences((s.path, remarks[s.digest]) for s in dataset.samples if s.digest in remarks):
         say(f"warning: {sentence}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -19,6 +19,7 @@ from edge_tl.device.files import sha256_file
 from edge_tl.device.images.folders import class_folders, kinds
 from edge_tl.device.images.layout import split_of, split_words
 from edge_tl.device.images.reading import patiently
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.names import check_label, encodable
 from edge_tl.device.text import printable
@@ -34,15 +35,15 @@ def scan(
     path: Path | str,
     *,
     group_by: str | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    listener: Listener = SILENT,
 ) -> Listing:
     """List and hash every image of `path`: a folder with a sub-folder per class, or with train/ and val/ (and test/)
     that hold them; a .csv or .tsv list; a folder of .tar shards, one shard, or patterns of shards (`a-{000..041}.tar`,
     several separated by `::`).
 
     `group_by` is a regular expression searched in each sample's `path`, with forward slashes; what its first group
-    matches, or all of it, is the sample's group, in place of a list's group column. `progress(done, total)` counts
-    images hashed. Raises `BadInput` for what is no classification data.
+    matches, or all of it, is the sample's group, in place of a list's group column. The
+    listener's step is "hashing". Raises `BadInput` for what is no classification data.
     """
     text = os.path.expanduser(path)
     found = _find(text)
@@ -64,7 +65,7 @@ def scan(
     rows = found.rows if group_by is None else _grouped(found.rows, group_by)
     blank = [Sample(row.path, number[row.label], "", row.split, row.group, row.member) for row in rows]
     samples, unread = [], []
-    for sample, digest in zip(blank, _digests(sources(found.root, blank), progress), strict=True):
+    for sample, digest in zip(blank, _digests(sources(found.root, blank), listener), strict=True):
         if isinstance(digest, PermissionError | FileNotFoundError):
             unread.append({"path": encodable(sample.path), "reason": f"cannot be read: {digest.strerror}"})
         else:
@@ -211,7 +212,7 @@ def _check_utf8(path: str) -> None:
 _Digest = str | PermissionError | FileNotFoundError
 
 
-def _digests(images: Sequence[Path | shards.Member], progress: Callable[[int, int], None]) -> list[_Digest]:
+def _digests(images: Sequence[Path | shards.Member], listener: Listener) -> list[_Digest]:
     """SHA-256 of every encoded image, or why it cannot be read; in chunks, since a million futures would take a
     gigabyte."""
     chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
@@ -221,7 +222,7 @@ def _digests(images: Sequence[Path | shards.Member], progress: Callable[[int, in
             for chunk in pool.map(lambda chunk: [_digest(image) for image in chunk], chunks):
                 for digest in chunk:
                     digests.append(digest)
-                    progress(len(digests), len(images))
+                    listener.progress("hashing", len(digests), len(images))
         except BaseException:  # an interrupted person must not wait for what was queued
             pool.shutdown(cancel_futures=True)
             raise

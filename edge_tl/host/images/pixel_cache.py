@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edge_tl.device.images.decode import decode
 from edge_tl.device.images.reading import patiently
-from edge_tl.device.listener import Progress
+from edge_tl.device.listener import Listener
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.preprocess import INTERPOLATIONS, Preprocess
 
@@ -145,7 +145,7 @@ def keep(
     sources: Sequence[Any],
     read: Read,
     folder: Path,
-    progress: Progress,
+    listener: Listener,
     *,
     limit_bytes: int | None = None,
 ) -> None:
@@ -173,7 +173,7 @@ def keep(
             file.write(np.ascontiguousarray(pixels).tobytes())
             index[i] = (position, pixels.shape[0], pixels.shape[1])
             position += pixels.nbytes
-            progress("decoding", i + 1, len(sources))
+            listener.progress("decoding", i + 1, len(sources))
         file.flush()
         os.fsync(file.fileno())
     scratch = folder / f".{_INDEX}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_tl.device.errors import BadInput
 from edge_tl.device.images.loader import batches
 from edge_tl.device.images.reading import Encoded
-from edge_tl.device.listener import Progress
+from edge_tl.device.listener import Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images.dataset import Sample
 
@@ -50,7 +50,7 @@ def _rounded(values: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def survey(
-    contract: Preprocess, samples: Sequence[Sample], images: Sequence[Encoded], progress: Progress
+    contract: Preprocess, samples: Sequence[Sample], images: Sequence[Encoded], listener: Listener
 ) -> Survey:
     """Decode every image as `contract` frames it."""
     plain = replace(contract, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -67,5 +67,5 @@ def survey(
             samples[i].digest: np.stack(m) for i, *m in zip(batch.indices, first, second, strict=True)
         }
         done += len(batch.indices) + len(batch.bad)
-        progress("survey", done, len(images))
+        listener.progress("survey", done, len(images))
     return Survey(bad, moments, remarks)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import Logits
 from edge_tl.host.images.pixel_cache import Images
@@ -49,7 +49,7 @@ class CandidateSource:
     temperature: float = 1.0
     """What FP32's logits are divided by before their probabilities are believed; fitted on labelled images that FP32
     has not learned from."""
-    progress: Progress = no_progress
+    listener: Listener = SILENT
     isolated: IsolatedProcess | None = None
     sensitivity: list[dict[str, Any]] = field(default_factory=list)
     _made: int = 0
@@ -69,7 +69,7 @@ class CandidateSource:
 
     @cached_property
     def _maker(self) -> CandidateBuilder:
-        return CandidateBuilder(self._spec, self.progress)
+        return CandidateBuilder(self._spec, self.listener)
 
     @property
     def layers(self) -> Layers:
@@ -102,7 +102,7 @@ class CandidateSource:
             judged = self._maker.make(self._made, settings, max_drop=max_drop, trained=trained)
         else:
             asked = self._spec, self.temperature, self._made, settings, max_drop, trained
-            judged = self.isolated.call(_make, *asked, progress=self.progress)
+            judged = self.isolated.call(_make, *asked, listener=self.listener)
         return replace(judged, seconds=perf_counter() - began)
 
     def rank(
@@ -114,7 +114,7 @@ class CandidateSource:
             self.sensitivity = self._maker.rank(settings, images, seconds=seconds)
         elif not self.sensitivity:
             asked = self._spec, settings, images, seconds
-            self.sensitivity = self.isolated.call(_rank, *asked, progress=self.progress)  # type: ignore[union-attr]
+            self.sensitivity = self.isolated.call(_rank, *asked, listener=self.listener)  # type: ignore[union-attr]
         return self.sensitivity
 
     def _trained(self, settings: CandidateSettings, start: Path, seconds: float) -> tuple[Path, float]:
@@ -131,7 +131,7 @@ class CandidateSource:
             seed=self.seed,
             flip=self.flip,
             seconds=seconds,
-            progress=self.progress,
+            listener=self.listener,
         )
         return graph, epochs
 
@@ -156,10 +156,10 @@ def _make(
     settings: CandidateSettings,
     max_drop: float,
     trained: tuple[Path, float] | None,
-    progress: Progress = no_progress,
+    listener: Listener = SILENT,
 ) -> Candidate:
     maker = _opened(spec)
-    maker.progress, maker.temperature = progress, temperature
+    maker.listener, maker.temperature = listener, temperature
     return maker.make(number, settings, max_drop=max_drop, trained=trained)
 
 
@@ -168,8 +168,8 @@ def _rank(
     settings: CandidateSettings,
     images: int,
     seconds: float,
-    progress: Progress = no_progress,
+    listener: Listener = SILENT,
 ) -> list[dict[str, Any]]:
     maker = _opened(spec)
-    maker.progress = progress
+    maker.listener = listener
     return maker.rank(settings, images, seconds=seconds)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from edge_tl.device import metrics
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import Logits, open_runtime
 from edge_tl.host.int8 import nncf_ptq, qdq
@@ -123,8 +123,8 @@ class CandidateFiles:
 class CandidateBuilder:
     """Makes and judges candidates; what they share is computed once."""
 
-    def __init__(self, spec: CandidateFiles, progress: Progress = no_progress) -> None:
-        self.spec, self.progress = spec, progress
+    def __init__(self, spec: CandidateFiles, listener: Listener = SILENT) -> None:
+        self.spec, self.listener = spec, listener
         self.scratch, self.contract, self.labels = spec.scratch, spec.contract, list(spec.labels)
         self.calibration: Inputs = np.load(spec.calibration, mmap_mode="r")
         self.selection: Inputs = np.load(spec.selection, mmap_mode="r")
@@ -187,7 +187,7 @@ class CandidateBuilder:
         key = count, settings.rescaled
         if key not in self._histograms:
             images = self.calibration[:count]
-            self._histograms[key] = histograms(str(self.base(settings)), images, self.progress)
+            self._histograms[key] = histograms(str(self.base(settings)), images, self.listener)
         return {name: seen.range(settings.estimator) for name, seen in self._histograms[key].items()}
 
     def make(
@@ -302,7 +302,7 @@ class CandidateBuilder:
             qdq.write_artifact(graph, out, storage, version, self.contract, self.labels)
             divergence = metrics.divergence(self.expected[:images], qdq.logits(out, some))
             rows.append({"layer": name, "divergence": divergence, "macs": self.layers.share([name])})
-            self.progress("measuring layers", number + 1, len(names))
+            self.listener.progress("measuring layers", number + 1, len(names))
         return sorted(rows, key=lambda row: -row["divergence"])
 
     def _latency(self, path: Path, calls: int = 40) -> float:

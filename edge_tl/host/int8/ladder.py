@@ -18,6 +18,7 @@ from time import perf_counter
 from typing import Any
 
 from edge_tl.device.errors import EdgeTLError
+from edge_tl.device.listener import Listener
 from edge_tl.host.int8 import nncf_ptq
 from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import (
@@ -33,7 +34,6 @@ from edge_tl.host.int8.candidates import (
 )
 from edge_tl.host.int8.qdq import SEVEN_BITS, SIGNED, weight_storage
 from edge_tl.host.int8.ranges import ESTIMATORS
-from edge_tl.host.listeners import Note
 
 RUNGS = {
     1: "known-good settings",
@@ -88,7 +88,7 @@ def climb(
     limits: LadderLimits,
     *,
     vnni: bool,
-    note: Note,
+    listener: Listener,
     native: bool = True,
 ) -> LadderResult:
     """The first rung that keeps the budget, or the best of all; `runtime` is "onnx" or "openvino". `vnni`: the CPU that
@@ -139,9 +139,9 @@ def climb(
         if judged:
             best = _best(judged, allowed)
             entry["best"] = best.to_json()
-            note(f"{runtime}-int8, rung {number}, {name}: {_figures(best)}")
+            listener.note(f"{runtime}-int8, rung {number}, {name}: {_figures(best)}")
         elif faults:
-            note(f"{runtime}-int8, rung {number}, {name}: {faults[0]}")
+            listener.note(f"{runtime}-int8, rung {number}, {name}: {faults[0]}")
         if judged and _keeps(best, allowed):
             reason = f"rung {number}, {name}, keeps the budget on the selection images"
             return LadderResult(best, True, reason, rungs, source.sensitivity)

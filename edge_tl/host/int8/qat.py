@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from edge_tl.device.errors import EdgeTLError
-from edge_tl.device.listener import Progress
+from edge_tl.device.listener import Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host import accelerator
 from edge_tl.host.images.augment import as_inputs
@@ -47,7 +47,7 @@ def distill(
     seed: int,
     flip: bool,
     seconds: float = math.inf,
-    progress: Progress,
+    listener: Listener,
 ) -> float:
     """Write `qdq` with trained weights to `out`; returns the epochs that the time allowed.
 
@@ -81,7 +81,7 @@ def distill(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             taken = step + 1
-            progress("training in INT8", taken, steps)
+            listener.progress("training in INT8", taken, steps)
     if resume.not_finite(student_model.state_dict()):
         raise EdgeTLError(_DIVERGED)
     student_model.write(out)

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import cores_allowed
 from edge_tl.host.convert.fp32 import INPUT
 
@@ -88,9 +88,7 @@ def _error(
     return float(np.sum(counts * (difference if estimator == "l1" else difference**2)))
 
 
-def histograms(
-    path: str, images: NDArray[np.float32], progress: Progress = no_progress
-) -> dict[str, Histogram]:
+def histograms(path: str, images: NDArray[np.float32], listener: Listener = SILENT) -> dict[str, Histogram]:
     """A histogram of every float activation of the ONNX file at `path`, by tensor name.
 
     `images` is float32 `(n, 3, H, W)` and is read twice, one image at a time.
@@ -123,7 +121,7 @@ def histograms(
                     low[name], high[name] = min(low[name], value.min()), max(high[name], value.max())
                 elif high[name] - low[name] > narrowest * max(abs(low[name]), abs(high[name])):
                     counts[name] += np.histogram(value, BINS, (float(low[name]), float(high[name])))[0]
-            progress("ranges", pass_ * len(images) + number + 1, 2 * len(images))
+            listener.progress("ranges", pass_ * len(images) + number + 1, 2 * len(images))
     unbounded = (-np.inf, np.inf)
     return {
         name: Histogram(float(low[name]), float(high[name]), counts[name], bounds.get(name, unbounded))

@@ -17,7 +17,7 @@ import torch
 
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.files import read_json
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.lock import one_writer
 from edge_tl.device.names import cleaned, same
 from edge_tl.device.preprocess import Preprocess
@@ -28,7 +28,6 @@ from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import listing
 from edge_tl.host.images.left_out import tell
 from edge_tl.host.images.survey import survey
-from edge_tl.host.listeners import Note, no_note
 from edge_tl.host.models import classifier, factories, weights, zoo
 from edge_tl.host.models.match_weights import NAME, ORDER, fitted
 from edge_tl.host.models.reference import TorchRuntime
@@ -53,8 +52,7 @@ def adopt(
     reorder: bool = False,
     match: str = NAME,
     overwrite: bool = False,
-    progress: Progress = no_progress,
-    note: Note = no_note,
+    listener: Listener = SILENT,
 ) -> dict[str, Any]:
     """Make a run of the weights at `path` and judge it on the folder `recipe.data.path`; returns what `finetune` does.
 
@@ -84,30 +82,30 @@ def adopt(
     if match not in (NAME, ORDER):
         raise BadInput(f"--match {match}: choose {NAME} or {ORDER}.")
     run = output_folder.run_folder(
-        Path("runs") / path.name.split(".")[0], recipe, out, overwrite=overwrite, note=note
+        Path("runs") / path.name.split(".")[0], recipe, out, overwrite=overwrite, listener=listener
     )
     if not overwrite:
         output_folder.refuse_unfinished(run)
     if name.startswith(zoo.FACTORY):  # the caller's word, so the run that comes of it may be opened here
         factories.permit(name)
-    state = read_state(path, note)
-    model, pooled, matched = fitted(name, state, path, match, note)
+    state = read_state(path, listener)
+    model, pooled, matched = fitted(name, state, path, match, listener)
     checked = classifier.check(model, contract.input_size, name)
     for said in checked.notes:
-        note(said)
+        listener.note(said)
     found = listing.scan(
         str(recipe.data.path),
         group_by=recipe.data.group_by,
-        progress=lambda done, total: progress("hashing", done, total),
+        listener=listener,
     )
     found = _matched(found, checked.outputs, labels, reorder)
-    seen = survey(contract, found.samples, found.sources(), progress)
+    seen = survey(contract, found.samples, found.sources(), listener)
     split = recipe.data.model_dump(include={"val", "test", "on_bad_image", "limit"})
     dataset = datasets.settle(found, seen.bad, seed=recipe.seed, **split)
     judged = "test" if dataset.split("test") else "val"
     samples = dataset.split(judged)
     runtime = TorchRuntime(model, device=accelerator.device().type)
-    logits = evaluate({STRATEGY: runtime}, contract, dataset, samples, progress)[STRATEGY]
+    logits = evaluate({STRATEGY: runtime}, contract, dataset, samples, listener)[STRATEGY]
     model.to("cpu").to(memory_format=torch.contiguous_format)
     if wrong := int(np.sum(~np.isfinite(logits).all(axis=1))):
         raise BadInput(
@@ -141,20 +139,20 @@ def adopt(
         "seconds": {"features": 0.0, "train": 0.0, "total": extracted - start},
         "provenance": provenance(recipe) | {"features": None, "features_computed": 0, "processes": 1},
     }
-    tell(dataset, seen.remarks, note)
-    note(
+    tell(dataset, seen.remarks, listener)
+    listener.note(
         f"preprocessing: {_spelled(contract)}; another one: --set model.resize_size=…, model.interpolation, "
         "model.mean, model.std"
     )
     if (trained := _trained_with(path)) and trained != contract:
-        note(
+        listener.note(
             f"warning: {checkpoint.RECORD} beside the weights says they were trained with: {_spelled(trained)}"
         )
     checkpoint.claim(run, RUN_FILES, checkpoint.is_ours)
     try:
         with one_writer(run):
             if not overwrite:  # what another made there since then
-                output_folder.run_folder(run, recipe, run, note=note)
+                output_folder.run_folder(run, recipe, run, listener=listener)
                 output_folder.refuse_unfinished(run)
             checkpoint.save(run, model, record)
             for of_a_training in (resume.STATE, resume.BEST, resume.LAST, checkpoint.RECIPE):

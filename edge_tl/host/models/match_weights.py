@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from edge_tl.device.errors import BadInput
-from edge_tl.host.listeners import Note
+from edge_tl.device.listener import Listener
 from edge_tl.host.models import weights, zoo
 from edge_tl.host.models.state_dict import State, refuse_foreign_numbers, under
 
@@ -17,7 +17,7 @@ NAME, ORDER = "name", "order"
 
 
 def fitted(
-    name: str, state: State, path: Path, match: str, note: Note
+    name: str, state: State, path: Path, match: str, listener: Listener
 ) -> tuple[nn.Module, bool, dict[str, str]]:
     """The architecture with every tensor of `state` in its place, whether it is `pooled`, as runs of ours are, and the
     model's name of each of the file's tensors where they were matched by their order."""
@@ -77,7 +77,7 @@ def fitted(
         {key: state[key].to(wanted[key].dtype) for key in wanted if key in state}, strict=False
     )
     if matched:
-        note(
+        listener.note(
             f"{len(matched)} tensors matched by their order: {_pairs(matched)}. Layers of one shape may differ in "
             "padding, strides or epsilon: compare the accuracy with the one you know"
         )

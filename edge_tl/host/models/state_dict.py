@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 
 from edge_tl.device.errors import BadInput
-from edge_tl.host.listeners import Note, no_note
+from edge_tl.device.listener import SILENT, Listener
 
 State = dict[str, torch.Tensor]
 
@@ -35,7 +35,7 @@ _HARMLESS: tuple[Any, ...] = (
 )
 
 
-def read_state(path: Path, note: Note = no_note) -> State:
+def read_state(path: Path, listener: Listener = SILENT) -> State:
     """The tensors of a .safetensors, .pth or .pt file, names as in the bare model: without what
     DistributedDataParallel and torch.compile put before them. Raises `BadInput`; never unpickles code."""
     if not path.is_file():
@@ -52,7 +52,7 @@ def read_state(path: Path, note: Note = no_note) -> State:
     if state is None:
         raise BadInput(f"--weights {path}: holds no state dict{_held(loaded)}. Save `model.state_dict()`.")
     if chosen and (others := [key for key in (*_KEYS, *_AVERAGES) if key != chosen and key in loaded]):
-        note(f"{path.name}: its {chosen!r} is read; it holds {', '.join(map(repr, others))} as well")
+        listener.note(f"{path.name}: its {chosen!r} is read; it holds {', '.join(map(repr, others))} as well")
     for name, tensor in state.items():
         if tensor.is_quantized or tensor.is_complex() or tensor.layout != torch.strided:
             raise BadInput(

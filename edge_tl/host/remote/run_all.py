@@ -22,20 +22,15 @@ from typing import Any
 from edge_tl.device.bench import results
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.files import write_json
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.own_results import is_result
+from edge_tl.host.listeners import DeviceEvent
 from edge_tl.host.remote.inventory import RemoteDevice, file_name
 from edge_tl.host.remote.job import DeviceJob, DeviceResult, Job
 from edge_tl.host.remote.ssh import Connection
 
 AT_ONCE = 16
 _SOCKET_LENGTH = 80  # a Unix socket's path has 104 characters or so, and ssh adds 17 while it makes one
-
-OnDeviceStep = Callable[[str, str, str], None]
-"""Called with (device's name, step, note), from several threads."""
-
-
-def silent(name: str, step: str, note: str) -> None:
-    """Report nothing."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,7 @@ def run(
     ssh: str = "ssh",
     out: Path | None = None,
     save: bool = False,
-    on_step: OnDeviceStep = silent,
+    listener: Listener = SILENT,
 ) -> RemoteResult:
     """Run the job on every device.
 
@@ -82,13 +77,17 @@ def run(
         for number, (name, device) in enumerate(devices.items()):
             sockets = (scratch / f"{number}-{attempt}" for attempt in count())
             connect = partial(_connect, command, device, sockets)
-            jobs[name] = DeviceJob(name, device, job, connect, partial(on_step, name))
-        found = _run_jobs(jobs, partial(_saved, out=out, save=save, on_step=on_step), on_step)
+            jobs[name] = DeviceJob(name, device, job, connect, partial(_report, listener, name))
+        found = _run_jobs(jobs, partial(_saved, out=out, save=save, listener=listener), listener)
     return RemoteResult(job.verb, tuple(found[name] for name in devices))
 
 
+def _report(listener: Listener, name: str, step: str, detail: str) -> None:
+    listener.event(DeviceEvent(name, step, detail))
+
+
 def _run_jobs(
-    jobs: Mapping[str, DeviceJob], finish: Callable[[DeviceResult], DeviceResult], on_step: OnDeviceStep
+    jobs: Mapping[str, DeviceJob], finish: Callable[[DeviceResult], DeviceResult], listener: Listener
 ) -> dict[str, DeviceResult]:
     """All jobs, those of one host one after another; `finish` is called with each result as it arrives."""
     queues: dict[str, list[DeviceJob]] = {}
@@ -99,7 +98,7 @@ def _run_jobs(
     try:
         for first, *others in queues.values():
             for job in others:
-                on_step(job.name, "in turn", f"{first.name} is on the same host")
+                _report(listener, job.name, "in turn", f"{first.name} is on the same host")
         pending: dict[Future[DeviceResult], list[DeviceJob]] = {
             pool.submit(queue[0].run): queue for queue in queues.values()
         }
@@ -169,7 +168,7 @@ def _check_own_files(out: Path, names: Iterable[str]) -> None:
             )
 
 
-def _saved(done: DeviceResult, *, out: Path | None, save: bool, on_step: OnDeviceStep) -> DeviceResult:
+def _saved(done: DeviceResult, *, out: Path | None, save: bool, listener: Listener) -> DeviceResult:
     """With the paths that its result was written to; an error where a file could not be written."""
     result = done.result
     if result is None:
@@ -188,7 +187,7 @@ def _saved(done: DeviceResult, *, out: Path | None, save: bool, on_step: OnDevic
     if not failures:
         return done
     text = f"its result could not be saved: {'; '.join(failures)}. --json prints it."
-    on_step(done.name, "failed", text)
+    _report(listener, done.name, "failed", text)
     return replace(done, status="error", step="save", error=text)
 
 

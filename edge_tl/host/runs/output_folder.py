@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from edge_tl.device import bundle as bundles
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import read_json
+from edge_tl.device.listener import Listener
 from edge_tl.host.recipe import load as recipes
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint
@@ -55,7 +56,7 @@ def run_folder(
     *,
     resumed: bool = False,
     overwrite: bool = False,
-    note: Callable[[str], None],
+    listener: Listener,
 ) -> Path:
     """The folder of a new run: `out`, or `base`, numbered where that holds another run (`photos-2`).
 
@@ -77,7 +78,7 @@ def run_folder(
     for folder in _numbered(base):
         if not _is_taken(folder):
             if folder != base:
-                note(f"{base} holds another run; this one goes to {folder}")
+                listener.note(f"{base} holds another run; this one goes to {folder}")
             return folder
         changes = _changes(folder, asked)
         if changes == [] and _is_finished(folder):
@@ -93,7 +94,7 @@ def bundle_folder(
     out: Path | None,
     *,
     overwrite: bool = False,
-    note: Callable[[str], None],
+    listener: Listener,
 ) -> Path:
     """The folder of a new bundle: `out`, or `base`, numbered where that holds another bundle. `made_of` is what the
     bundle's provenance will say: `recipe`, and `weights_sha256` of the run. Raises `BadInput` as `run_folder`."""
@@ -102,7 +103,7 @@ def bundle_folder(
     for folder in [out] if out is not None else _numbered(base):
         if not (folder / bundles.RECORD).is_file():
             if out is None and folder != base:
-                note(f"{base} holds another bundle; this one goes to {folder}")
+                listener.note(f"{base} holds another bundle; this one goes to {folder}")
             return folder
         changes = _bundle_changes(folder, made_of)
         if changes == [] or out is not None:

@@ -30,7 +30,7 @@ from torch import nn
 from edge_tl.device.files import write_atomic
 from edge_tl.device.images.loader import batches
 from edge_tl.device.images.reading import Encoded
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.runtimes.open import Runtime, open_runtime
 from edge_tl.host import accelerator
 from edge_tl.host.images.dataset import Sample
@@ -67,7 +67,7 @@ def extract(
     images: Sequence[Encoded],
     run: Path,
     *,
-    progress: Progress = no_progress,
+    listener: Listener = SILENT,
 ) -> Features:
     """Features of every distinct image, from this run's cache, from the caches of the runs beside it (read only), or
     computed now and kept in `run`. `images` are the encoded files of `samples`, in their order.
@@ -98,7 +98,7 @@ def extract(
         with tempfile.TemporaryDirectory() as scratch:
             runtime = _fastest(source, Path(scratch), on_gpu=on_gpu)
             runtime_name = f"{runtime.name} {runtime.version}"
-            _compute(source, runtime, todo, own, _GPU_BATCH if on_gpu else _BATCH, progress)
+            _compute(source, runtime, todo, own, _GPU_BATCH if on_gpu else _BATCH, listener)
     return _gather(stores, list(wanted), len(todo), runtime_name)
 
 
@@ -108,7 +108,7 @@ def _compute(
     todo: list[tuple[str, Encoded]],
     own: _Store,
     size: int,
-    progress: Progress,
+    listener: Listener,
 ) -> None:
     """Append the features of `todo` to `own`; where there are several processes, through a store of each."""
     rank, count = distributed.rank(), distributed.count()
@@ -116,7 +116,7 @@ def _compute(
     mine = [i for chunk in chunks[rank::count] for i in chunk]
     store = own if count == 1 else _Store(own.folder.with_name(f"{own.folder.name}.part{rank}"), own.width)
     done = 0
-    progress("features", done, len(mine))
+    listener.progress("features", done, len(mine))
     for batch in batches(source.contract, [todo[i][1] for i in mine], size=size):
         rows = runtime(batch.inputs) if batch.indices else np.empty((0, own.width), np.float32)
         digests = [todo[mine[i]][0] for i in batch.indices]
@@ -128,7 +128,7 @@ def _compute(
         )
         store.pass_on({todo[mine[i]][0]: batch.bad[i] for i in sorted(batch.passing)}, write=count > 1)
         done += len(batch.indices) + len(batch.bad)
-        progress("features", done, len(mine))
+        listener.progress("features", done, len(mine))
     if count == 1:
         return
     distributed.wait()

@@ -1,6 +1,6 @@
 """From a recipe to a run: data, features, head, backbone, figures; in the order things happen.
 
-It must not print: progress, notes and what happens epoch by epoch go to the callbacks it is given.
+Never prints: progress, notes and the events of the training go to the listener.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from edge_tl.device.errors import BadInput
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener, Listeners
 from edge_tl.device.lock import one_writer
 from edge_tl.device.names import cleaned
 from edge_tl.host import accelerator
@@ -27,7 +27,6 @@ from edge_tl.host.images import listing
 from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.images.left_out import tell
 from edge_tl.host.images.survey import survey
-from edge_tl.host.listeners import EpochEvent, Note, StepEvent, Watch, no_note, no_watch
 from edge_tl.host.models import zoo
 from edge_tl.host.models.weights import Source, open_source, own_contract
 from edge_tl.host.recipe.schema import CONTRACT_FIELDS, Recipe
@@ -62,9 +61,7 @@ def finetune(
     *,
     resumed: bool = False,
     overwrite: bool = False,
-    progress: Progress = no_progress,
-    note: Note = no_note,
-    watch: Watch = no_watch,
+    listener: Listener = SILENT,
 ) -> dict[str, Any]:
     """Fine-tune as `recipe` says and write the run to `out` (default `runs/NAME`, numbered where that is another run).
 
@@ -84,16 +81,18 @@ def finetune(
         )
     base = Path("runs") / (recipe.name or _name(recipe))
     run = distributed.from_main(
-        lambda: output_folder.run_folder(base, recipe, out, resumed=resumed, overwrite=overwrite, note=note)
+        lambda: output_folder.run_folder(
+            base, recipe, out, resumed=resumed, overwrite=overwrite, listener=listener
+        )
     )
     if resumed and not overwrite and output_folder.is_same(run, recipe):
-        note(f"{run} is finished")
+        listener.note(f"{run} is finished")
         return result_of(run, checkpoint.read(run))
     found_files = distributed.from_main(
         lambda: listing.scan(
             str(recipe.data.path),
             group_by=recipe.data.group_by,
-            progress=lambda done, total: progress("hashing", done, total),
+            listener=listener,
         )
     )
     preflight.check(recipe, found_files)
@@ -108,9 +107,11 @@ def finetune(
         zoo.check_takes(source.model, recipe.model.name, size)
     source = replace(source, contract=replace(source.contract, max_pixels=recipe.data.max_pixels))
     if source.origin == "none":
-        note("NOTHING IS TRANSFERRED: --weights none leaves the backbone random; expect a poor classifier.")
+        listener.note(
+            "NOTHING IS TRANSFERRED: --weights none leaves the backbone random; expect a poor classifier."
+        )
     with _alone(run, recipe, resumed, overwrite):  # not before: bad data or weights leave no folder behind
-        return _trained(recipe, source, found_files, run, start, progress, note, watch)
+        return _trained(recipe, source, found_files, run, start, listener)
 
 
 def _trained(
@@ -119,17 +120,15 @@ def _trained(
     found_files: datasets.Listing,
     run: Path,
     start: float,
-    progress: Progress,
-    note: Note,
-    watch: Watch,
+    listener: Listener,
 ) -> dict[str, Any]:
     """Train, judge and write the run; `start` is when the verb began, by `perf_counter`."""
-    source, dataset, found, remarks = _looked_at(recipe, source, found_files, run, progress)
-    tell(dataset, remarks, note)
+    source, dataset, found, remarks = _looked_at(recipe, source, found_files, run, listener)
+    tell(dataset, remarks, listener)
     preflight.check_dataset(recipe, dataset)
     extracted = perf_counter()
 
-    with _events(recipe, run, watch) as told:
+    with _with_tensorboard(recipe, run, listener) as listeners:
         learned = learn(
             source,
             dataset,
@@ -138,19 +137,15 @@ def _trained(
             found,
             recipe,
             run,
-            progress=progress,
-            watch=told,
-            note=note,
+            listener=listeners,
         )
     folds = (
-        cross_validate(source, dataset, found, recipe, run / FOLDS, progress, note)
-        if recipe.data.folds
-        else None
+        cross_validate(source, dataset, found, recipe, run / FOLDS, listener) if recipe.data.folds else None
     )
     if not distributed.is_main():
         return {}
     judged = "test" if dataset.split("test") else "val"
-    logits = judge(learned, source.contract, dataset, dataset.split(judged), found, progress)
+    logits = judge(learned, source.contract, dataset, dataset.split(judged), found, listener)
     figures = {
         "split": judged,
         **metrics(labels_of(dataset.split(judged)), logits, dataset.labels),
@@ -250,7 +245,7 @@ def _alone(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> Iterato
 def _claim(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> None:
     """Write down what the folder will hold; an unfinished training is not started over unasked, nor what another
     finished there since the folder was chosen."""
-    output_folder.run_folder(run, recipe, run, overwrite=overwrite, note=no_note)
+    output_folder.run_folder(run, recipe, run, overwrite=overwrite, listener=SILENT)
     if overwrite:
         (run / resume.STATE).unlink(missing_ok=True)
     if (run / resume.STATE).is_file() and not resumed:
@@ -265,7 +260,7 @@ def _claim(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> None:
 
 
 def _looked_at(
-    recipe: Recipe, source: Source, found_files: datasets.Listing, run: Path, progress: Progress
+    recipe: Recipe, source: Source, found_files: datasets.Listing, run: Path, listener: Listener
 ) -> tuple[Source, Dataset, features.Features | None, dict[str, str]]:
     """One pass over every image: what cannot be decoded, and the frozen features where a strategy asks for them."""
     needs_features = recipe.train.strategy != "full" and not (
@@ -275,33 +270,29 @@ def _looked_at(
     split = recipe.data.model_dump(include={"val", "test", "on_bad_image", "limit"})
     seen = None
     if recipe.model.normalize == "dataset" or not needs_features:
-        seen = survey(source.contract, found_files.samples, images, progress)
+        seen = survey(source.contract, found_files.samples, images, listener)
     if seen and recipe.model.normalize == "dataset":
         settled = datasets.settle(found_files, seen.bad, seed=recipe.seed, **split)
         source = replace(source, contract=seen.normalized(source.contract, settled.split("train")))
     found = None
     if needs_features:
-        found = features.extract(source, found_files.samples, images, run, progress=progress)
+        found = features.extract(source, found_files.samples, images, run, listener=listener)
     bad = found.bad if found else seen.bad if seen else {}
     remarks = found.remarks if found else seen.remarks if seen else {}
     return source, datasets.settle(found_files, bad, seed=recipe.seed, **split), found, remarks
 
 
 @contextmanager
-def _events(recipe: Recipe, run: Path, watch: Watch) -> Iterator[Watch]:
-    """The watcher, with TensorBoard's beside it where the recipe asks."""
+def _with_tensorboard(recipe: Recipe, run: Path, listener: Listener) -> Iterator[Listener]:
+    """`listener`, and TensorBoard's beside it where the recipe asks for that."""
     if not recipe.train.tensorboard or not distributed.is_main():
-        yield watch
+        yield listener
         return
-    from edge_tl.host.training.tensorboard import open_events
+    from edge_tl.host.training.tensorboard import open_tensorboard
 
-    with open_events(run / EVENTS, resume_at_step=resume.steps_done(run / resume.STATE)) as draw:
-
-        def both(event: StepEvent | EpochEvent) -> None:
-            watch(event)
-            draw(event)
-
-        yield both
+    done = resume.steps_done(run / resume.STATE)
+    with open_tensorboard(run / EVENTS, resume_at_step=done) as tensorboard:
+        yield Listeners(listener, tensorboard)
 
 
 def _name(recipe: Recipe) -> str:

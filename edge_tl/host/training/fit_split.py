@@ -21,14 +21,13 @@ from torch import nn
 
 from edge_tl.device.errors import BadImage
 from edge_tl.device.images.loader import batches
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import Logits
 from edge_tl.host import accelerator
 from edge_tl.host.images import augment, pixel_cache
 from edge_tl.host.images.batches import Labels, class_weights, draw
 from edge_tl.host.images.dataset import Dataset, Sample
-from edge_tl.host.listeners import Note, Watch
 from edge_tl.host.models import zoo
 from edge_tl.host.models.weights import Source
 from edge_tl.host.recipe.schema import Recipe
@@ -70,9 +69,7 @@ def learn(
     recipe: Recipe,
     folder: Path,
     *,
-    progress: Progress,
-    watch: Watch,
-    note: Note,
+    listener: Listener,
 ) -> Learned:
     """Train a copy of `source.model` on `samples`, choosing by `val`; what must outlive a kill is kept in `folder`.
 
@@ -86,7 +83,7 @@ def learn(
     facts: dict[str, Any] = {}
     accuracy = 0.0
     if found is not None:
-        layer, facts, accuracy = _solved(found, samples, val, dataset, recipe, progress)
+        layer, facts, accuracy = _solved(found, samples, val, dataset, recipe, listener)
     per_class = int(median(np.bincount(labels, minlength=len(dataset.labels))))
     chosen = strategy.choose(
         recipe.train.strategy,
@@ -95,7 +92,7 @@ def learn(
         transferred=source.origin != "none",
     )
     if recipe.train.strategy == "auto":
-        note(f"strategy auto: {chosen.strategy} ({chosen.reason})")
+        listener.note(f"strategy auto: {chosen.strategy} ({chosen.reason})")
     solved = layer is not None and chosen.strategy != "full"
     if not solved:  # full is from a new head, as the word is used; lp-ft is from a solved one
         torch.manual_seed(draw(recipe.seed, "head"))
@@ -109,7 +106,7 @@ def learn(
         facts |= {"hidden": recipe.head.hidden, "dropout": recipe.head.dropout}
     if chosen.strategy == "head":
         if recipe.train.epochs is not None:
-            note(
+            listener.note(
                 f"epochs {recipe.train.epochs} has no effect: the head is solved to convergence, not stepped"
             )
         return Learned(model.eval(), "head", chosen.reason, facts, accuracy, layer)
@@ -120,8 +117,8 @@ def learn(
         zoo.check_size(recipe.model.name, min(recipe.train.image_sizes))
     sizes = train_sizes(recipe, source.contract, sum(stage.epochs for stage in stages))
     read = _reading(recipe, source.contract, max(sizes))
-    seen = _kept(dataset, samples, read, folder / DECODED / "train", progress)
-    unseen = _kept(dataset, val, pixel_cache.framed(source.contract), folder / DECODED / "val", progress)
+    seen = _kept(dataset, samples, read, folder / DECODED / "train", listener)
+    unseen = _kept(dataset, val, pixel_cache.framed(source.contract), folder / DECODED / "val", listener)
     job = Job(
         model=model,
         blocks=blocks,
@@ -139,11 +136,9 @@ def learn(
             recipe.train.batch_norm, images=len(samples), transferred=source.origin != "none"
         ),
     )
-    end = train.fit(
-        job, folder, key=fingerprint(recipe, source, samples, val), watch=watch, note=note, progress=progress
-    )
+    end = train.fit(job, folder, key=fingerprint(recipe, source, samples, val), listener=listener)
     kept = _kept_epoch(end, len(sizes), len(val), solved=solved)
-    note(kept["reason"])
+    listener.note(kept["reason"])
     return Learned(
         model,
         chosen.strategy,
@@ -191,7 +186,7 @@ def judge(
     dataset: Dataset,
     samples: Sequence[Sample],
     found: Features | None,
-    progress: Progress = no_progress,
+    listener: Listener = SILENT,
 ) -> Logits:
     """float32 `(n, classes)`: what the model answers on `samples`, preprocessed as the device will.
 
@@ -218,7 +213,7 @@ def judge(
         ) in batch.bad.items():  # it was whole a while ago; without it labels would not fit
             raise BadImage(str(sources[position]), reason)
         logits.append(runtime(batch.inputs))
-        progress("judging", sum(map(len, logits)), len(sources))
+        listener.progress("judging", sum(map(len, logits)), len(sources))
     return np.concatenate(logits)
 
 
@@ -239,7 +234,7 @@ def _solved(
     val: Sequence[Sample],
     dataset: Dataset,
     recipe: Recipe,
-    progress: Progress,
+    listener: Listener,
 ) -> tuple[nn.Module, dict[str, Any], float]:
     """The head on frozen features, what was tried, and the best validation accuracy."""
     labels, val_labels = labels_of(samples), labels_of(val)
@@ -256,7 +251,7 @@ def _solved(
             epochs=recipe.head.epochs,
             seed=recipe.seed,
             class_weights=weights,
-            progress=progress,
+            listener=listener,
         )
         best = max(tried, key=lambda entry: (entry["accuracy"], -entry["log_loss"]))
         return layers, {"epoch": best["epoch"], "grid": tried}, best["accuracy"]
@@ -266,7 +261,7 @@ def _solved(
         strengths=recipe.head.C,
         max_iter=recipe.head.max_iter,
         class_weights=weights,
-        progress=progress,
+        listener=listener,
     )
     layer = nn.Linear(solution.weight.shape[1], solution.weight.shape[0])
     with torch.no_grad():
@@ -286,7 +281,7 @@ def _reading(recipe: Recipe, contract: Preprocess, largest: int) -> pixel_cache.
 
 
 def _kept(
-    dataset: Dataset, samples: Sequence[Sample], read: pixel_cache.Read, folder: Path, progress: Progress
+    dataset: Dataset, samples: Sequence[Sample], read: pixel_cache.Read, folder: Path, listener: Listener
 ) -> pixel_cache.Images:
     """Decoded by the main process, opened by all; they share a file system, as they share the run's folder.
 
@@ -297,7 +292,7 @@ def _kept(
     facts = [s.digest for s in samples], how
     folder = folder.with_name(f"{folder.name}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}")
     if distributed.is_main():
-        pixel_cache.keep(sources, read, folder, progress)
+        pixel_cache.keep(sources, read, folder, listener)
     distributed.wait()
     return pixel_cache.reopen(sources, read, folder)
 

@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 from edge_tl.device import metrics
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import read_json, write_json
-from edge_tl.device.listener import Progress
+from edge_tl.device.listener import Listener, Silent
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images.dataset import Dataset, Sample
-from edge_tl.host.listeners import Note, no_note, no_watch
 from edge_tl.host.models.weights import Source
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.training import distributed
@@ -33,8 +32,7 @@ def cross_validate(
     found: Features | None,
     recipe: Recipe,
     folder: Path,
-    progress: Progress,
-    note: Note,
+    listener: Listener,
 ) -> dict[str, Any]:
     """`{k, mean, std, interval, accuracies}` over `recipe.data.folds` folds of train and validation images.
 
@@ -57,18 +55,23 @@ def cross_validate(
             found,
             recipe,
             folder / str(number),
-            progress=progress,
-            watch=no_watch,
-            note=no_note,
+            listener=_ProgressOnly(listener),
         )
         answers = metrics.top1(judge(learned, source.contract, dataset, judged, found))
         accuracies.append(metrics.accuracy(labels_of(judged), answers))
-        note(f"fold {number + 1} of {k}: accuracy {accuracies[-1]:.4f} on {len(judged)} images")
+        listener.note(f"fold {number + 1} of {k}: accuracy {accuracies[-1]:.4f} on {len(judged)} images")
         distributed.wait()
         if distributed.is_main():
             write_json(done, {"key": key, "accuracies": accuracies})
             shutil.rmtree(folder / str(number), ignore_errors=True)
     return cross_validated(accuracies)
+
+
+class _ProgressOnly(Silent):
+    """Shows the progress of a fold, not its notes and epochs: they would be taken for the run's."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.progress = listener.progress  # type: ignore[method-assign]
 
 
 class Fold(NamedTuple):

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -79,7 +79,7 @@ def solve(
     strengths: Sequence[float],
     max_iter: int = 500,
     class_weights: torch.Tensor | None = None,
-    progress: Progress = no_progress,
+    listener: Listener = SILENT,
 ) -> Solution:
     """Fit one classifier per inverse penalty strength, smallest first, each from the one before; keep the best.
 
@@ -98,7 +98,7 @@ def solve(
     grid: list[dict[str, float]] = []
     order = sorted(strengths)
     for done, strength in enumerate(order):
-        progress("head", done, len(order))
+        listener.progress("head", done, len(order))
         iterations = _minimize(weight, bias, train, target, strength, max_iter, class_weights)
         with torch.no_grad():
             logits = val @ weight.T + bias
@@ -111,7 +111,7 @@ def solve(
             best = Solution(*scaling.folded(weight, bias), strength, grid)
         if since >= 3:
             break
-    progress("head", len(order), len(order))
+    listener.progress("head", len(order), len(order))
     assert best is not None
     return best
 

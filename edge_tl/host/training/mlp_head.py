@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.host.images.batches import Labels, draw
 from edge_tl.host.models import zoo
 from edge_tl.host.training.head import Floats, Scaling
@@ -35,7 +35,7 @@ def train(
     epochs: int,
     seed: int,
     class_weights: torch.Tensor | None = None,
-    progress: Progress = no_progress,
+    listener: Listener = SILENT,
 ) -> tuple[nn.Sequential, list[dict[str, Any]]]:
     """The head in evaluation mode, and per epoch `{epoch, accuracy, log_loss}` on the validation features.
 
@@ -67,7 +67,7 @@ def train(
         history.append({"epoch": epoch + 1, "accuracy": accuracy, "log_loss": log_loss})
         if (accuracy, -log_loss) > best_score:
             best, best_score = copy.deepcopy(head), (accuracy, -log_loss)
-        progress("head", epoch + 1, epochs)
+        listener.progress("head", epoch + 1, epochs)
     first = best[0]
     assert isinstance(first, nn.Linear)
     weight, bias = scaling.folded(first.weight, first.bias)

@@ -1,18 +1,19 @@
-"""The events of a training as TensorBoard scalars in files of a folder. Computes no figure and times no step."""
+"""A listener that writes the figures of a training as TensorBoard scalars. Computes no figure and times no step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from edge_tl.device.errors import MissingExtra
-from edge_tl.host.listeners import EpochEvent, StepEvent, Watch
+from edge_tl.device.listener import Event, Listener, Silent
+from edge_tl.host.listeners import EpochEvent, StepEvent
 
 
 @contextmanager
-def open_events(folder: Path, *, resume_at_step: int | None = None) -> Iterator[Watch]:
+def open_tensorboard(folder: Path, *, resume_at_step: int | None = None) -> Iterator[Listener]:
     """Yield a listener that writes every event; the files are complete when the context ends.
 
     Everything is placed at its step of the run, `(epoch - 1) * steps + step`, an epoch's figures at its last one, so
@@ -27,25 +28,29 @@ def open_events(folder: Path, *, resume_at_step: int | None = None) -> Iterator[
     # TensorBoard drops this step and all later ones.
     purge = None if resume_at_step is None else resume_at_step + 1
     writer: Any = SummaryWriter(str(folder), purge_step=purge)
-    steps = 1
-
-    def write(scalars: dict[str, float | None], at: int) -> None:
-        for tag, value in scalars.items():
-            if value is not None:
-                writer.add_scalar(tag, value, at)
-
-    def watch(event: StepEvent | EpochEvent) -> None:
-        nonlocal steps
-        if isinstance(event, StepEvent):
-            steps = event.steps
-            speed = {"speed/images_per_s": event.images_per_s}
-            write({"loss/train": event.loss, "lr": event.lr, **speed}, (event.epoch - 1) * steps + event.step)
-        elif not event.earlier:  # those were written by the process that trained them
-            epoch = event.record
-            write({"loss/val": epoch.val_loss, "accuracy/val": epoch.val_accuracy}, epoch.epoch * steps)
-            writer.flush()  # a kill costs no finished epoch
-
     try:
-        yield watch
+        yield _Scalars(writer)
     finally:
         writer.close()
+
+
+class _Scalars(Silent):
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+        self._steps = 1  # in an epoch
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, StepEvent):
+            self._steps = event.steps
+            figures = {"loss/train": event.loss, "lr": event.lr, "speed/images_per_s": event.images_per_s}
+            self._write(figures, (event.epoch - 1) * event.steps + event.step)
+        elif isinstance(event, EpochEvent) and not event.earlier:  # the process that trained them wrote those
+            epoch = event.record
+            figures_at_end = {"loss/val": epoch.val_loss, "accuracy/val": epoch.val_accuracy}
+            self._write(figures_at_end, epoch.epoch * self._steps)
+            self._writer.flush()  # a kill costs no finished epoch
+
+    def _write(self, figures: Mapping[str, float | None], at: int) -> None:
+        for tag, value in figures.items():
+            if value is not None:
+                self._writer.add_scalar(tag, value, at)

@@ -18,10 +18,10 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch.nn.functional import cross_entropy
 
 from edge_tl.device.errors import BadInput
-from edge_tl.device.listener import Progress, no_progress
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.host.images import batches
 from edge_tl.host.images.batches import draw
-from edge_tl.host.listeners import EpochEvent, Note, StepEvent, Watch, no_note, no_watch
+from edge_tl.host.listeners import EpochEvent, StepEvent
 from edge_tl.host.runs.record import EpochRecord
 from edge_tl.host.training import batch_norm, distributed, feed, inference, resume, stopping, strategy
 from edge_tl.host.training.ema import reach
@@ -38,9 +38,7 @@ def fit(
     folder: Path,
     *,
     key: str,
-    watch: Watch = no_watch,
-    note: Note = no_note,
-    progress: Progress = no_progress,
+    listener: Listener = SILENT,
 ) -> Position:
     """Train `job.model` in place and leave in it the weights of the epoch with the best validation accuracy.
 
@@ -56,7 +54,7 @@ def fit(
         )
     # Of several processes each would stop at a step of its own, and the others wait for it.
     with stopping.deferred(not distributed.many()) as stop:
-        trainer = _Trainer(job, folder, key, watch, note, progress, stop)
+        trainer = _Trainer(job, folder, key, listener, stop)
         with trainer.network.statistics(trainer.at_once()):
             return trainer.run()
 
@@ -67,16 +65,14 @@ class _Trainer:
         job: Job,
         folder: Path,
         key: str,
-        watch: Watch,
-        note: Note,
-        progress: Progress,
+        listener: Listener,
         stop: stopping.Stop,
     ) -> None:
         settings = job.recipe.train
-        self.stop, self.progress = stop, progress
+        self.stop = stop
         self.epoch_end_s = 0.0
         """Seconds that the end of an epoch takes: validation, above all."""
-        self.job, self.folder, self.key, self.watch, self.note = job, folder, key, watch, note
+        self.job, self.folder, self.key, self.listener = job, folder, key, listener
         self.settings, self.seed = settings, job.recipe.seed
         self.patience = strategy.patience(settings.patience, job.stages[-1].epochs)
         self.steps = batches.steps_per_epoch(len(job.labels), settings.batch_size)
@@ -91,7 +87,7 @@ class _Trainer:
         self.last: list[batches.Key] = []
         self.means = feed.settle(job, self.network.device)
         if self.means.note:
-            note(self.means.note)
+            listener.note(self.means.note)
 
     def run(self) -> Position:
         """All stages, from the checkpoint where there is one."""
@@ -102,7 +98,7 @@ class _Trainer:
                 self.judge_start()
                 self.save()
             for entry in self.at.history:  # so that whoever watches sees the whole run
-                self.watch(EpochEvent(entry, earlier=True))
+                self.listener.event(EpochEvent(entry, earlier=True))
             while self.at.stage < len(self.job.stages):
                 try:
                     self.run_stage()
@@ -163,7 +159,7 @@ class _Trainer:
             last = at.stage == len(self.job.stages) - 1
             left = at.epoch < self.ends[at.stage]
             if left and last and self.patience and at.since_best >= self.patience:
-                self.note(
+                self.listener.note(
                     f"stopped early: neither validation accuracy nor loss got better for {at.since_best} epochs"
                 )
                 at.stage = len(self.job.stages)
@@ -231,7 +227,7 @@ class _Trainer:
         if entry.best:
             at.best, at.best_epoch = accuracy, at.epoch
             self._keep_best()
-        self.watch(EpochEvent(entry))
+        self.listener.event(EpochEvent(entry))
         if at.epoch < self.ends[at.stage]:
             self.save()
 
@@ -253,7 +249,7 @@ class _Trainer:
         self.restore()
         self.at.rate = 0.5
         self.save()
-        self.note(
+        self.listener.note(
             f"{what} not a number in epoch {epoch} after step {step}: back to the last checkpoint, "
             "at half the learning rate"
         )
@@ -261,7 +257,7 @@ class _Trainer:
     def _halve(self, error: RuntimeError) -> None:
         self.network.forget_gradients()
         self.at.micro_batch = smaller(self.at.micro_batch, error)
-        self.note(
+        self.listener.note(
             f"out of memory: {self.at.micro_batch} images at once from now on, "
             f"still {self.settings.batch_size} a step (gradients are accumulated)"
         )
@@ -303,10 +299,10 @@ class _Trainer:
         asked = self.settings.micro_batch
         if asked and asked != self.at.micro_batch_asked:
             self.at.micro_batch = self.at.micro_batch_asked = asked
-            self.note(f"{asked} images at once from here on")
+            self.listener.note(f"{asked} images at once from here on")
         if self.network.device.type == "cpu" and facts["threads"] != torch.get_num_threads():
             # Sums are split among the threads, and floating-point sums depend on the order.
-            self.note(
+            self.listener.note(
                 f"trained with {facts['threads']} threads so far, with {torch.get_num_threads()} from here on: the "
                 "weights will differ in their last digits from those of an uninterrupted run"
             )
@@ -322,11 +318,11 @@ class _Trainer:
         def between() -> None:  # batches of validation images: on a large set the first sign of life
             nonlocal seen
             self.stop.check()
-            self.progress("validating", min(seen, n - 1), n)
+            self.listener.progress("validating", min(seen, n - 1), n)
             seen += inference.AT_ONCE * distributed.count()
 
         logits = self.network.logits(between)
-        self.progress("validating", n, n)
+        self.listener.progress("validating", n, n)
         self.epoch_end_s = perf_counter() - began
         expected = torch.from_numpy(self.job.val_labels)
         self.at.best = self.at.start = float((logits.argmax(1) == expected).double().mean())
@@ -361,7 +357,7 @@ class _Trainer:
 
     def _tell_small_batches(self) -> None:
         if self.at_once() == 1 and batch_norm.trained(self.network.model):
-            self.note(
+            self.listener.note(
                 "BatchNorm estimates its statistics from one image at a time, and takes the weights' own where "
                 "an image has one position left. --set train.batch_norm=frozen keeps them everywhere."
             )
@@ -373,7 +369,7 @@ class _Trainer:
         at = self.at
         left = self.steps * (self.ends[-1] - at.epoch) - at.step
         validating_s = (self.ends[-1] - at.epoch) * self.epoch_end_s
-        self.watch(
+        self.listener.event(
             StepEvent(
                 stage=stage.name,
                 epoch=at.epoch + 1,
