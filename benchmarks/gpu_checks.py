@@ -86,7 +86,7 @@ def pixels(place: Place) -> dict[str, Any]:
     """Batches augmented on the device look as the workers' images do, but for the rounding of 8-bit values."""
     import torch
 
-    from edge_tl.device.listener import no_progress
+    from edge_tl.device.listener import SILENT
     from edge_tl.device.preprocess import Preprocess
     from edge_tl.host.images import augment, gpu_augment
     from edge_tl.host.images.batches import Augmented
@@ -94,7 +94,7 @@ def pixels(place: Place) -> dict[str, Any]:
     from edge_tl.host.recipe.schema import Augment
 
     contract, chosen = Preprocess(resize_size=(72, 72), crop=(64, 64)), Augment(preset="medium")
-    keep(sorted(place.images.rglob("*.png"))[:48], shrunk(72, "bilinear"), place.folder / "kept", no_progress)
+    keep(sorted(place.images.rglob("*.png"))[:48], shrunk(72, "bilinear"), place.folder / "kept", SILENT)
     store = Store(place.folder / "kept")
     keys = [(epoch, i) for epoch in range(2) for i in range(len(store))]
     one = Augmented(store, [augment.of_image(chosen, 64, contract)], 0)
@@ -140,7 +140,7 @@ def int8(place: Place) -> dict[str, Any]:
     few images come around more often than `epochs` says."""
     import torch
 
-    from edge_tl.device.listener import no_progress
+    from edge_tl.device.listener import SILENT
     from edge_tl.device.preprocess import Preprocess
     from edge_tl.host.int8 import qat, qdq
     from edge_tl.host.int8.ranges import histograms
@@ -160,7 +160,7 @@ def int8(place: Place) -> dict[str, Any]:
     paths = scratch / "prepared.onnx", scratch / "qdq.onnx", scratch / "trained.onnx"
     qdq.quantize(paths[0], paths[1], ranges, qdq.SIGNED)
     epochs = qat.distill(
-        model, *paths, framed, contract, epochs=3, seed=0, flip=False, seconds=60, progress=no_progress
+        model, *paths, framed, contract, epochs=3, seed=0, flip=False, seconds=60, listener=SILENT
     )
     with torch.inference_mode():
         want = torch.from_numpy(inputs)

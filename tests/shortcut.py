@@ -38,7 +38,7 @@ def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> N
         return SimpleNamespace(best=best, passed=True, reason="", to_json=lambda: record["ladder"])
 
     def time_interleaved(field: list[Any], **options: Any) -> dict[str, Any]:
-        options["progress"]("latency", 0, 1)
+        options["listener"].progress("latency", 0, 1)
         names = {workload.id for workload in field}
         timing: dict[str, Any] = record["bench"]
         return timing | {"artifacts": [row for row in timing["artifacts"] if row["id"] in names]}
@@ -51,15 +51,15 @@ def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> N
 
 
 def _strike(wanted: str, number: signal.Signals) -> None:
-    from edge_tl.cli._console import Progress
+    from edge_tl.cli._listeners import PlainListener
 
-    shown, replace, moved = Progress.__call__, os.replace, [0]
+    shown, replace, moved = PlainListener.progress, os.replace, [0]
 
     def strike(moment: str) -> None:
         if moment == wanted:
             os.kill(os.getpid(), number)
 
-    def watched(self: Progress, what: str, done: int, total: int) -> None:
+    def watched(self: PlainListener, what: str, done: int, total: int) -> None:
         shown(self, what, done, total)
         strike(what)
 
@@ -72,7 +72,7 @@ def _strike(wanted: str, number: signal.Signals) -> None:
             moved[0] += 1
         replace(source, target)
 
-    Progress.__call__ = watched  # type: ignore[method-assign]
+    PlainListener.progress = watched  # type: ignore[method-assign]
     os.replace = counted
 
 

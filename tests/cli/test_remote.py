@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from edge_tl.cli import _remote
 from edge_tl.device.errors import BadInput
+from edge_tl.host.listeners import DeviceEvent
 from edge_tl.host.remote.upload import Tree
 
 RunCli = Callable[..., Any]
@@ -158,7 +159,7 @@ def test_lines_off_a_terminal_are_one_a_step(capsys: pytest.CaptureFixture[str])
             ("run", "bench"),
             ("done", "passed"),
         ):
-            lines("shed", step, note)
+            lines.event(DeviceEvent("shed", step, note))
     assert capsys.readouterr().err.splitlines() == [
         "shed: copy: 1 of 2 MB",
         "shed: run: bench",
@@ -172,9 +173,9 @@ def test_lines_on_a_terminal_fit_it(monkeypatch: pytest.MonkeyPatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     with _remote.Lines(["shed", "nuc", "loft"]) as lines:
-        lines("shed", "done", "passed")
-        lines("nuc", "environment", "downloading " * 9)
-        lines("loft", "failed", "its disk is full, " * 9 + "the end")
+        lines.event(DeviceEvent("shed", "done", "passed"))
+        lines.event(DeviceEvent("nuc", "environment", "downloading " * 9))
+        lines.event(DeviceEvent("loft", "failed", "its disk is full, " * 9 + "the end"))
     shown = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in terminal.getvalue().splitlines()]
     assert max(len(line) for line in shown) <= 60
     assert re.fullmatch(r"✓ shed +\d+ s done +passed", shown[0].strip())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from device.conftest import ARTIFACTS, CONTRACT, tell
+from listening import Listening
 from PIL import Image
 
 from edge_tl.device.bundle import read_bundle
@@ -47,7 +48,11 @@ def gates_on_data(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_accuracy_is_the_independent_one(bundle_root: Path, labelled: Path) -> None:
     calls: list[tuple[str, int, int]] = []
-    result = verify(read_bundle(bundle_root), data=labelled, progress=lambda *state: calls.append(state))
+    result = verify(
+        read_bundle(bundle_root),
+        data=labelled,
+        listener=Listening(progress=lambda *state: calls.append(state)),
+    )
     got = rows(result)
     right = {
         artifact: {p: a == p.parent.name for p, a in answers(bundle_root / model, labelled).items()}
@@ -217,7 +222,9 @@ def test_a_wrong_folder_is_refused_before_the_gates_take_their_time(
     calls: list[str] = []
     with pytest.raises(BadInput, match="no such folder"):
         verify(
-            read_bundle(bundle_root), data=tmp_path / "absent", progress=lambda what, *_: calls.append(what)
+            read_bundle(bundle_root),
+            data=tmp_path / "absent",
+            listener=Listening(progress=lambda what, *_: calls.append(what)),
         )
     assert calls == []
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from listening import Listening
 from onnx import helper
 
 from edge_tl.device.errors import BadImage, BadInput, EdgeTLError
@@ -82,7 +83,12 @@ def test_progress_is_told_while_it_works(isolated: IsolatedProcess, tmp_path: Pa
         tmp_path / "m.onnx",
     )
     images = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
-    isolated.call(histograms, str(tmp_path / "m.onnx"), images, progress=lambda *step: seen.append(step))
+    isolated.call(
+        histograms,
+        str(tmp_path / "m.onnx"),
+        images,
+        listener=Listening(progress=lambda *step: seen.append(step)),
+    )
     assert seen
     assert seen[-1][1] == seen[-1][2]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from listening import Listening
 
 from edge_tl.device.bench import latency, workers
 from edge_tl.device.bench.latency import Effort, time_interleaved, workloads
@@ -38,7 +39,10 @@ def raced() -> tuple[dict[str, Any], list[tuple[str, int, int]]]:
     calls: list[tuple[str, int, int]] = []
     field = tiny(Path(__file__).parents[1] / "assets", "tiny.int8.onnx", "tiny.onnx", "tiny.xml")
     result = time_interleaved(
-        field, effort=Effort(rounds=2, blocks=2, count=5), seed=3, progress=lambda *state: calls.append(state)
+        field,
+        effort=Effort(rounds=2, blocks=2, count=5),
+        seed=3,
+        listener=Listening(progress=lambda *state: calls.append(state)),
     )
     return result, calls
 

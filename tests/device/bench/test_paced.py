@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from listening import Listening
 
 from edge_tl.device.bench import cpu_load
 from edge_tl.device.bench.latency import SCHEMA
@@ -48,7 +49,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_at_a_pace_beside_a_neighbour(tiny: Workload, started: list[Any]) -> None:
     calls: list[tuple[str, int, int]] = []
-    result = time_paced([tiny], fps=50, seconds=0.9, load=1, progress=lambda *state: calls.append(state))
+    result = time_paced(
+        [tiny], fps=50, seconds=0.9, load=1, listener=Listening(progress=lambda *state: calls.append(state))
+    )
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     (row,) = result["artifacts"]
     assert (result["schema"], result["kind"]) == (SCHEMA, "pace")

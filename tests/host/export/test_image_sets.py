@@ -18,7 +18,7 @@ from PIL import Image
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.files import read_json
-from edge_tl.device.gates import no_progress
+from edge_tl.device.listener import SILENT
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import NullRuntime
 from edge_tl.host.export import image_sets
@@ -116,7 +116,7 @@ def test_an_image_that_can_no_longer_be_decoded_is_an_error_and_not_a_row_of_zer
     with pytest.raises(BadInput, match=r"cannot be read here: .*too many pixels"):
         image_sets.inputs(replace(contract, max_pixels=1), dataset, chosen, tmp_path / "x.npy")
     with pytest.raises(BadInput, match="cannot be read here"):
-        image_sets.evaluate({}, replace(contract, max_pixels=1), dataset, chosen, no_progress)
+        image_sets.evaluate({}, replace(contract, max_pixels=1), dataset, chosen, SILENT)
 
 
 def test_inputs_are_the_contracts_and_take_no_memory(dataset: Dataset, contract: Preprocess, tmp_path: Path):
@@ -155,7 +155,7 @@ def test_a_changed_or_lost_image_is_refused(copied: Dataset, contract: Preproces
     assert str(copied.root / first.path) in str(caught.value)
     (copied.root / second.path).unlink()
     with pytest.raises(BadInput, match="is gone"):
-        image_sets.evaluate({}, contract, copied, [second], no_progress)
+        image_sets.evaluate({}, contract, copied, [second], SILENT)
 
 
 def test_evaluation_keeps_the_order_and_gives_every_runtime_the_same_inputs(
@@ -207,7 +207,7 @@ def test_images_in_shards_prove_a_bundle_as_files_do(sharded: Dataset, tmp_path:
     want = np.stack([contract.apply(source.read_bytes()) for source in sharded.sources(judged)])
     np.testing.assert_array_equal(image_sets.inputs(contract, sharded, judged, tmp_path / "x.npy"), want)
     image_sets.check_images(sharded, judged)
-    logits = image_sets.evaluate({"null": NullRuntime(2)}, contract, sharded, judged, no_progress)
+    logits = image_sets.evaluate({"null": NullRuntime(2)}, contract, sharded, judged, SILENT)
     assert logits["null"].shape == (len(judged), 2)
     golden = image_sets.write_goldens(
         tmp_path / "out", {"null": NullRuntime(2)}, contract, sharded, judged, count=len(judged) + 3

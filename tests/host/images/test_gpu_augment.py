@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from edge_tl.device.listener import no_progress
+from edge_tl.device.listener import SILENT
 from edge_tl.device.preprocess import INTERPOLATIONS, Preprocess
 from edge_tl.host.images import augment, gpu_augment
 from edge_tl.host.images.batches import Augmented, Key
@@ -42,7 +42,7 @@ def both(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """All `KEYS` from the workers' path, and in batches."""
     read: Any = shrunk(60, contract.interpolation) if augment.crops(settings) else resized(contract)
-    keep(files, read, folder, no_progress)
+    keep(files, read, folder, SILENT)
     store = Store(folder)
     one = Augmented(store, [augment.of_image(settings, size, contract)], 7)
     want = torch.stack([one[key] for key in KEYS])

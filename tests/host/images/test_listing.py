@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from listening import Listening
 from PIL import Image
 
 from edge_tl.device.errors import BadInput
@@ -53,7 +54,9 @@ BOTH = "a0.png,a\na1.png,a\nb0.png,b\nb1.png,b\n"
 
 def test_a_folder_of_class_folders(tmp_path: Path):
     steps: list[tuple[int, int]] = []
-    listing = scan(tree(tmp_path, {"dog": 3, "cat": 2}), progress=lambda *step: steps.append(step))
+    listing = scan(
+        tree(tmp_path, {"dog": 3, "cat": 2}), listener=Listening(progress=lambda *step: steps.append(step))
+    )
     assert listing.labels == ["cat", "dog"]
     assert [s.label for s in listing.samples] == [0, 0, 1, 1, 1]
     assert {s.split for s in listing.samples} == {None}

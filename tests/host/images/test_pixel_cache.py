@@ -14,7 +14,7 @@ from PIL import Image
 
 from edge_tl.device.errors import BadImage
 from edge_tl.device.images.decode import decode
-from edge_tl.device.listener import no_progress
+from edge_tl.device.listener import SILENT
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images import pixel_cache
 from edge_tl.host.images.pixel_cache import Encoded, Store, framed, keep, reopen, shrunk
@@ -37,7 +37,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture
 def store(sources: list[Path], tmp_path: Path) -> Store:
-    keep(sources, shrunk(SIDE, "bicubic"), tmp_path / "kept", no_progress)
+    keep(sources, shrunk(SIDE, "bicubic"), tmp_path / "kept", SILENT)
     opened = reopen(sources, shrunk(SIDE, "bicubic"), tmp_path / "kept")
     assert isinstance(opened, Store)
     return opened
@@ -79,8 +79,8 @@ def test_encoded_bytes_work_as_files_do(sources: list[Path], tmp_path: Path):
             return self.content
 
     parts = [Part(path) for path in sources]
-    keep(parts, shrunk(SIDE, "bilinear"), tmp_path, no_progress)
-    keep(sources, shrunk(SIDE, "bilinear"), tmp_path / "files", no_progress)
+    keep(parts, shrunk(SIDE, "bilinear"), tmp_path, SILENT)
+    keep(sources, shrunk(SIDE, "bilinear"), tmp_path / "files", SILENT)
     assert (tmp_path / "pixels.u8").read_bytes() == (tmp_path / "files" / "pixels.u8").read_bytes()
 
 
@@ -88,7 +88,7 @@ def test_what_is_too_large_is_not_kept_and_gives_the_same_images(
     sources: list[Path], store: Store, tmp_path: Path
 ):
     folder = tmp_path / "none"
-    keep(sources, shrunk(SIDE, "bicubic"), folder, no_progress, limit_bytes=100)
+    keep(sources, shrunk(SIDE, "bicubic"), folder, SILENT, limit_bytes=100)
     assert list(folder.iterdir()) == []
     images = reopen(sources, shrunk(SIDE, "bicubic"), folder)
     assert isinstance(images, Encoded)
@@ -117,19 +117,19 @@ def test_what_a_kill_cut_off_is_decoded_again(sources: list[Path], tmp_path: Pat
         keep(sources, read, tmp_path, stop)
     assert (tmp_path / "pixels.u8").exists()
     assert isinstance(reopen(sources, read, tmp_path), Encoded)  # half a file is none
-    keep(sources, read, tmp_path, no_progress)
+    keep(sources, read, tmp_path, SILENT)
     whole = reopen(sources, read, tmp_path)
     assert isinstance(whole, Store)
     np.testing.assert_array_equal(whole[8].permute(1, 2, 0).numpy(), shrunk(SIDE, "bicubic")(sources[8]))
     before = len(calls)
-    keep(sources, read, tmp_path, no_progress)
+    keep(sources, read, tmp_path, SILENT)
     assert len(calls) == before  # what is there is not decoded again
 
 
 def test_an_image_that_went_bad_is_named_and_nothing_counts_as_kept(sources: list[Path], tmp_path: Path):
     (tmp_path / "bad.png").write_text("text")
     with pytest.raises(BadImage, match=r"bad\.png"):
-        keep([*sources, tmp_path / "bad.png"], shrunk(SIDE, "bicubic"), tmp_path / "kept", no_progress)
+        keep([*sources, tmp_path / "bad.png"], shrunk(SIDE, "bicubic"), tmp_path / "kept", SILENT)
     assert not (tmp_path / "kept" / "index.npy").exists()
 
 

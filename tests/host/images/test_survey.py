@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from edge_tl.device.errors import BadInput
-from edge_tl.device.listener import no_progress
+from edge_tl.device.listener import SILENT
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images import listing
 from edge_tl.host.images.dataset import Sample, sources
@@ -37,7 +37,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Sampl
 
 def test_mean_and_deviation_are_those_of_all_pixels(pictures: tuple[Path, list[Sample]]):
     root, samples = pictures
-    found = survey(CONTRACT, samples, sources(root, samples), no_progress)
+    found = survey(CONTRACT, samples, sources(root, samples), SILENT)
     good = [s for s in samples if s.digest not in found.bad]
     assert len(good) == 37
     some = good[::2]  # training images only
@@ -57,7 +57,7 @@ def test_the_contracts_own_normalization_does_not_matter(pictures: tuple[Path, l
     other = Preprocess(resize_size=(20, 20), crop=(16, 16), mean=(0.1, 0.2, 0.3), std=(5.0, 6.0, 7.0))
     results = []
     for contract in (CONTRACT, other):
-        found = survey(contract, samples, sources(root, samples), no_progress)
+        found = survey(contract, samples, sources(root, samples), SILENT)
         results.append(found.normalized(contract, [s for s in samples if s.digest not in found.bad]))
     assert results[0] == results[1]
 
@@ -81,6 +81,6 @@ def test_a_channel_that_never_varies_is_refused(tmp_path: Path):
             picture[..., :2] = np.random.default_rng([i, ord(label)]).integers(0, 256, (30, 30, 2))
             Image.fromarray(picture).save(tmp_path / label / f"{i}.png")
     samples = listing.scan(tmp_path).samples
-    found = survey(CONTRACT, samples, sources(tmp_path, samples), no_progress)
+    found = survey(CONTRACT, samples, sources(tmp_path, samples), SILENT)
     with pytest.raises(BadInput, match=r"0\.0000.* Use normalize: weights"):
         found.normalized(CONTRACT, samples)

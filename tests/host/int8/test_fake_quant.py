@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from edge_tl.device import metrics
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import read_json
-from edge_tl.device.listener import no_progress
+from edge_tl.device.listener import SILENT
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host import accelerator
 from edge_tl.host.convert.fp32 import to_onnx
@@ -138,7 +138,7 @@ def test_the_teacher_comes_back_whatever_happens(
     with pytest.raises(RuntimeError, match="out of memory"):
         qat.distill(
             teacher, *pair(qdq.SIGNED), tmp_path / "out.onnx", images, contract,
-            epochs=1, seed=0, flip=False, progress=no_progress,
+            epochs=1, seed=0, flip=False, listener=SILENT,
         )  # fmt: skip
     assert where == [accelerator.device(), torch.device("cpu")]
     assert not (tmp_path / "out.onnx").exists()
@@ -223,7 +223,7 @@ def test_training_brings_the_answers_nearer_to_fp32s(
     images = [torch.from_numpy(np.rint(image).clip(0, 255).astype(np.uint8)) for image in levels]
     qat.distill(
         model, tmp_path / "noisy.onnx", tmp_path / "before.onnx", tmp_path / "after.onnx", images, contract,
-        epochs=1, seed=0, flip=False, seconds=25, progress=no_progress,
+        epochs=1, seed=0, flip=False, seconds=25, listener=SILENT,
     )  # fmt: skip
     with torch.inference_mode():
         want = model(torch.from_numpy(np.array(calibration))).numpy()

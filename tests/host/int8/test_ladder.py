@@ -11,9 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from listening import Listening
 
 from edge_tl.device import metrics
 from edge_tl.device.errors import EdgeTLError
+from edge_tl.device.listener import SILENT
 from edge_tl.device.machine import has_vnni
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.convert.fp32 import to_onnx, to_openvino
@@ -78,7 +80,7 @@ def test_a_small_set_cannot_fail_a_candidate_by_one_answer(images: int, allowed:
 
 def test_where_openvino_may_saturate_seven_bits_and_eight_are_tried():
     source = Scripted(0.4, 0.1)
-    climbed = ladder.climb(source, "openvino", LadderLimits(0.5), vnni=False, note=lambda text: None)
+    climbed = ladder.climb(source, "openvino", LadderLimits(0.5), vnni=False, listener=SILENT)
     assert [settings.storage for settings in source.asked] == [qdq.SEVEN_BITS, qdq.SIGNED]
     assert climbed.best.drop_pp == 0.1
 
@@ -120,7 +122,9 @@ def test_what_under_confident_probabilities_expect_is_near_the_truth_once_they_a
 def climb(source: Any, **limits: Any) -> tuple[ladder.LadderResult, list[str]]:
     notes: list[str] = []
     options = {"max_drop": 0.5} | limits
-    return ladder.climb(source, "onnx", LadderLimits(**options), vnni=True, note=notes.append), notes
+    return ladder.climb(
+        source, "onnx", LadderLimits(**options), vnni=True, listener=Listening(note=notes.append)
+    ), notes
 
 
 def test_it_stops_at_the_first_rung_that_keeps_the_budget():
@@ -238,7 +242,7 @@ def test_a_spent_time_budget_ends_the_climb_after_the_candidate_at_hand():
 def test_what_only_another_cpu_shows_is_not_judged_on_this_one():
     """Eight bits saturate on the CPU that the artifact is for, and not here: they would always look better."""
     source = Scripted(0.6, 0.1)
-    ladder.climb(source, "openvino", LadderLimits(0.5, 1), vnni=False, note=lambda text: None, native=False)
+    ladder.climb(source, "openvino", LadderLimits(0.5, 1), vnni=False, listener=SILENT, native=False)
     assert [settings.storage for settings in source.asked] == [qdq.SEVEN_BITS]
 
 
@@ -296,7 +300,7 @@ def test_a_planted_outlier_channel_is_recovered_from(
     np.testing.assert_allclose(source.expected, want, atol=0.02)  # nothing but the ranges has changed
     notes: list[str] = []
     limits = LadderLimits(1.0, up_to=3)
-    climbed = ladder.climb(source, runtime, limits, vnni=has_vnni(), note=notes.append)
+    climbed = ladder.climb(source, runtime, limits, vnni=has_vnni(), listener=Listening(note=notes.append))
     first = climbed.rungs[0]["best"]
     assert first["drop_pp"] > 10
     assert climbed.passed, notes

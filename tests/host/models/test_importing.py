@@ -19,6 +19,7 @@ import safetensors.torch
 import sklearn.metrics
 import torch
 import torchvision
+from listening import Listening
 from PIL import Image
 from torch import nn
 from torchvision.transforms import InterpolationMode
@@ -163,7 +164,9 @@ def test_weights_of_a_run_whose_images_went_through_something_else_are_named(
 ):
     said: list[str] = []
     recipe = asked(images, interpolation="nearest")
-    importing.adopt(run / checkpoint.WEIGHTS, recipe, tmp_path / "other", note=said.append)
+    importing.adopt(
+        run / checkpoint.WEIGHTS, recipe, tmp_path / "other", listener=Listening(note=said.append)
+    )
     (warning,) = [line for line in said if line.startswith("warning")]
     trained = Preprocess.from_json(checkpoint.read(run)["preprocess"])
     assert f"trained with: {trained.resize} side" in warning
@@ -172,7 +175,11 @@ def test_weights_of_a_run_whose_images_went_through_something_else_are_named(
     said.clear()
     shutil.copy(run / checkpoint.WEIGHTS, tmp_path / "alone.safetensors")
     importing.adopt(
-        tmp_path / "alone.safetensors", recipe, tmp_path / "other", overwrite=True, note=said.append
+        tmp_path / "alone.safetensors",
+        recipe,
+        tmp_path / "other",
+        overwrite=True,
+        listener=Listening(note=said.append),
     )
     assert not [line for line in said if line.startswith("warning")]
 
@@ -506,7 +513,7 @@ def test_the_image_size_alone_means_no_margin(whole: Path, images: Path, tmp_pat
 def test_without_an_image_size_the_published_transforms_are_taken(whole: Path, images: Path, tmp_path: Path):
     recipe = asked(images, image_size=None, interpolation=None)
     notes: list[str] = []
-    importing.adopt(whole, recipe, tmp_path / "run", note=notes.append)
+    importing.adopt(whole, recipe, tmp_path / "run", listener=Listening(note=notes.append))
     got = Preprocess.from_json(checkpoint.read(tmp_path / "run")["preprocess"])
     assert got == weights.assumed(SMALL)
     picture = Image.open(next(p for p in sorted(images.rglob("*.png")) if p.name != "broken.png"))
@@ -800,7 +807,9 @@ def test_names_of_another_implementation_are_matched_by_order_when_asked(
     )
     assert "add --match order" in told
     said: list[str] = []
-    importing.adopt(path, asked(images), tmp_path / "run", match="order", note=said.append)
+    importing.adopt(
+        path, asked(images), tmp_path / "run", match="order", listener=Listening(note=said.append)
+    )
     importing.adopt(whole, asked(images), tmp_path / "named")
     assert torch.equal(logits(tmp_path / "run"), logits(tmp_path / "named"))
     assert any("_blocks.0 is features.0.0.weight" in line and "compare the accuracy" in line for line in said)

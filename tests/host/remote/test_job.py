@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from listening import Listening
 from loopback import Loopback, Maker, Write, clients, until
 
 from edge_tl.device import bundle as bundles
+from edge_tl.host.listeners import DeviceEvent
 from edge_tl.host.remote import run_all, upload, wheel
 from edge_tl.host.remote.inventory import RemoteDevice
 from edge_tl.host.remote.job import Job
@@ -41,7 +43,7 @@ def send(
         {"it": remote},
         Job(verb, words, code or wheel.build(), wheels),
         ssh=loopback.ssh,
-        on_step=lambda name, step, note: reported.append((step, note)),
+        listener=Listening(event=lambda at: reported.append((at.step, at.detail))),
     ).to_json()
     [entry] = result["devices"]
     assert result["passed"] == (entry["status"] == "passed")
@@ -286,8 +288,8 @@ def test_a_connection_that_falls_silent_is_noticed(device: Maker, tiny: Path):
     shed = device("shed")
     stopped: list[Any] = []
 
-    def stop(name: str, step: str, note: str) -> None:
-        if step == "run" and not stopped:
+    def stop(at: DeviceEvent) -> None:
+        if at.step == "run" and not stopped:
             stopped.extend(p for p in shed.sshd.children(recursive=True) if "sshd" in p.name())
             for process in stopped:
                 process.suspend()
@@ -295,7 +297,7 @@ def test_a_connection_that_falls_silent_is_noticed(device: Maker, tiny: Path):
     remote = RemoteDevice(host="shed", python=sys.executable, site_packages=True)
     quick = shed.ssh + " -oServerAliveInterval=1 -oServerAliveCountMax=2"
     job = Job("bench", (upload.of_bundle(tiny), "--rounds=500"), wheel.build())
-    [entry] = run_all.run({"it": remote}, job, ssh=quick, on_step=stop).to_json()["devices"]
+    [entry] = run_all.run({"it": remote}, job, ssh=quick, listener=Listening(event=stop)).to_json()["devices"]
     assert (entry["status"], entry["step"]) == ("error", "run")
     assert "not responding" in entry["error"]
     for process in stopped:

@@ -18,6 +18,8 @@ import pytest
 from loopback import Loopback, Maker, Write, clients, until
 
 from edge_tl.cli import _remote
+from edge_tl.device.listener import Event
+from edge_tl.host.listeners import DeviceEvent
 
 CHILD = "edge_tl.device.bench."  # what bench times runs in processes of its own
 SHORT = ["--rounds", "1", "--count", "5", "--artifact", "onnx-fp32"]
@@ -91,9 +93,10 @@ def test_three_devices_one_drops_its_connection_and_one_has_a_full_disk(
     dropped = []
 
     class Drops(_remote.Lines):
-        def __call__(self, name: str, step: str, note: str) -> None:
-            super().__call__(name, step, note)
-            if (name, step, dropped) == ("barn", "environment", []):
+        def event(self, event: Event) -> None:
+            super().event(event)
+            assert isinstance(event, DeviceEvent)
+            if (event.name, event.step, dropped) == ("barn", "environment", []):
                 dropped.append(True)
                 barn.drop()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from listening import Listening
 
 from edge_tl.device.errors import BadInput
 from edge_tl.host.remote import run_all
@@ -66,7 +67,7 @@ def test_a_file_that_cannot_be_written_ends_no_other_device(at_work: dict[str, i
         "nuc",
         "loft",
         out=Path("home"),
-        on_step=lambda name, step, note: reported.append((name, step)),
+        listener=Listening(event=lambda at: reported.append((at.name, at.step))),
     )
     assert not done["passed"]
     shed, long, *others = done["devices"]
@@ -126,7 +127,12 @@ def test_two_devices_of_one_host_run_one_after_another(at_work: dict[str, int]) 
     reported: list[tuple[str, str, str]] = []
     hosts = {"shed": "pi@shed", "shed-ort": " pi@shed ", "nuc": "nuc", "shed-ov": "pi@shed"}
     devices = {name: RemoteDevice.model_validate({"host": host}) for name, host in hosts.items()}
-    done = run_all.run(devices, JOB, ssh="true", on_step=lambda *words: reported.append(words)).to_json()
+    done = run_all.run(
+        devices,
+        JOB,
+        ssh="true",
+        listener=Listening(event=lambda at: reported.append((at.name, at.step, at.detail))),
+    ).to_json()
     assert done["passed"]
     assert [entry["name"] for entry in done["devices"]] == list(hosts)
     assert at_work == {"pi@shed": 1, "nuc": 1}

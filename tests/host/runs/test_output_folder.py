@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import shortcut
+from listening import Listening
 
 from edge_tl.device.bench.latency import QUICK
 from edge_tl.device.errors import BadInput
+from edge_tl.device.listener import SILENT
 from edge_tl.host.export import pipeline
 from edge_tl.host.recipe import load
 from edge_tl.host.runs import checkpoint, output_folder
@@ -36,7 +38,7 @@ def base(run: Path, tmp_path: Path) -> Path:
 
 
 def folder(base: Path, wanted: load.Recipe, out: Path | None = None, **how: bool) -> Path:
-    return output_folder.run_folder(base, wanted, out, note=lambda text: None, **how)
+    return output_folder.run_folder(base, wanted, out, listener=SILENT, **how)
 
 
 def test_another_run_gets_a_number_and_the_same_run_is_refused(base: Path) -> None:
@@ -144,7 +146,12 @@ def test_a_bundle_is_kept_or_numbered(
     def export(out: Path | None = None, overwrite: bool = False, **changes: Any) -> Path:
         settings = wanted | {"export": wanted["export"] | changes}
         done = pipeline.export(
-            run, out, load.parse(settings), effort=QUICK, overwrite=overwrite, note=notes.append
+            run,
+            out,
+            load.parse(settings),
+            effort=QUICK,
+            overwrite=overwrite,
+            listener=Listening(note=notes.append),
         )
         return Path(done["bundle"])
 

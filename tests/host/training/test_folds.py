@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from listening import Listening
 from safetensors.torch import load_file
 
 from edge_tl.device.errors import BadInput
-from edge_tl.device.listener import no_progress
+from edge_tl.device.listener import Event
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import listing
 from edge_tl.host.images.dataset import Dataset
@@ -66,7 +67,7 @@ def recipe(k: int = 4, **train: Any) -> Recipe:
 
 
 def cross(source: Source, found: tuple[Dataset, Any], to: Path, notes: list[str], **changes: Any) -> Any:
-    return folds.cross_validate(source, *found, recipe(**changes), to, no_progress, notes.append)
+    return folds.cross_validate(source, *found, recipe(**changes), to, Listening(note=notes.append))
 
 
 def test_folds_agree_with_doing_them_by_hand(source: Source, found: tuple[Dataset, Any], tmp_path: Path):
@@ -123,7 +124,7 @@ def test_finished_folds_are_not_done_again_and_others_are_not_taken(
             raise Killed
 
     with pytest.raises(Killed):
-        folds.cross_validate(source, *found, recipe(), tmp_path, no_progress, stop)
+        folds.cross_validate(source, *found, recipe(), tmp_path, Listening(note=stop))
     assert len(json.loads((tmp_path / "accuracies.json").read_text())["accuracies"]) == 2
     notes: list[str] = []
     got = cross(source, found, tmp_path, notes, **changes)
@@ -155,7 +156,7 @@ def test_too_many_folds_are_refused_before_anything_is_trained(folder: Path, tmp
     settings = {"data": {"path": str(folder), "folds": 40}, "model": MODEL, "train": {"strategy": "full"}}
     events: list[Any] = []
     with pytest.raises(BadInput, match="40 folds need 40"):
-        finetune(recipes.parse(settings), tmp_path / "run", watch=events.append)
+        finetune(recipes.parse(settings), tmp_path / "run", listener=Listening(event=events.append))
     assert events == []
 
 
@@ -166,7 +167,7 @@ def test_what_a_killed_run_decoded_is_not_taken_for_other_images(folder: Path, t
         train = {"strategy": "partial", "blocks": 1, "epochs": 1, "workers": 0}
         return recipes.parse({"seed": seed, "data": {"path": str(folder)}, "model": MODEL, "train": train})
 
-    def die(event: dict[str, Any]) -> None:
+    def die(event: Event) -> None:
         raise KeyboardInterrupt
 
     calls = 0
@@ -180,7 +181,7 @@ def test_what_a_killed_run_decoded_is_not_taken_for_other_images(folder: Path, t
 
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        finetune(settings(1), run, progress=progress)
+        finetune(settings(1), run, listener=Listening(progress=progress))
     assert list((run / "decoded").rglob("index.npy"))
     assert not (run / "state.safetensors").exists()
     finetune(settings(2), run)
@@ -195,11 +196,11 @@ def test_a_refused_resume_changes_nothing_that_can_be_resumed(folder: Path, tmp_
         train = {"strategy": "partial", "blocks": 1, "epochs": 2, "workers": 0, "lr": lr}
         return recipes.parse({"data": {"path": str(folder)}, "model": MODEL, "train": train})
 
-    def die(event: dict[str, Any]) -> None:
+    def die(event: Event) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        finetune(settings(0.01), tmp_path / "run", watch=die)
+        finetune(settings(0.01), tmp_path / "run", listener=Listening(event=die))
     with pytest.raises(BadInput, match=r"another recipe; asked for: train\.lr 0\.02 \(there 0\.01\)"):
         finetune(settings(0.02), tmp_path / "run", resumed=True)
     written = recipes.parse(recipes.load(tmp_path / "run" / "recipe.yaml"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from listening import Listening
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
@@ -82,7 +83,7 @@ def test_a_path_on_noise_ends_early():
     strengths = [10.0**power for power in range(-6, 6)]
     solution = head.solve(
         features, labels, val, val_labels,
-        classes=3, strengths=strengths, progress=lambda *call: calls.append(call),
+        classes=3, strengths=strengths, listener=Listening(progress=lambda *call: calls.append(call)),
     )  # fmt: skip
     assert 4 <= len(solution.grid) < len(strengths)
     assert calls[-1] == ("head", len(strengths), len(strengths))

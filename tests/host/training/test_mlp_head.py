@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from listening import Listening
 from sklearn.metrics import log_loss
 from torch import nn
 
@@ -81,5 +82,5 @@ def test_class_weights_move_the_answers():
 
 def test_progress_counts_epochs():
     calls: list[tuple[str, int, int]] = []
-    fit(epochs=3, progress=lambda *call: calls.append(call))
+    fit(epochs=3, listener=Listening(progress=lambda *call: calls.append(call)))
     assert calls == [("head", 1, 3), ("head", 2, 3), ("head", 3, 3)]

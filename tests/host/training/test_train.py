@@ -18,13 +18,14 @@ import numpy as np
 import pretend
 import pytest
 import torch
+from listening import Listening
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from edge_tl.device.errors import BadInput, EdgeTLError
-from edge_tl.device.listener import no_progress
+from edge_tl.device.listener import SILENT
 from edge_tl.host.images import batches, pixel_cache
 from edge_tl.host.images.augment import as_inputs
 from edge_tl.host.listeners import EpochEvent, StepEvent
@@ -126,7 +127,7 @@ def test_it_learns_and_says_what_happened(make: Make, tmp_path: Path):
     job = make("full", epochs=6, lr=0.02)
     events: list[StepEvent | EpochEvent] = []
     before = state_of(job.model)
-    end = fit(job, tmp_path, key="k", watch=events.append)
+    end = fit(job, tmp_path, key="k", listener=Listening(event=events.append))
     assert [place(event) for event in events] == [
         (epoch, step) for epoch in range(1, 7) for step in (1, 2, 3, 4, None)
     ]
@@ -209,7 +210,12 @@ def test_the_average_is_the_exponential_one(make: Make, tmp_path: Path):
     decay, key = 0.5, "classifier.0.weight"
     job = make("full", epochs=2, ema=decay)
     seen: list[torch.Tensor] = []
-    fit(job, tmp_path, key="k", watch=lambda event: seen.append(job.model.state_dict()[key].detach().clone()))
+    fit(
+        job,
+        tmp_path,
+        key="k",
+        listener=Listening(event=lambda event: seen.append(job.model.state_dict()[key].detach().clone())),
+    )
     assert len(seen) == 10
     expected = seen[0]
     for value in seen[1:]:
@@ -298,7 +304,7 @@ def test_it_stops_early_and_says_so(make: Make, tmp_path: Path):
     job = make("full", epochs=6, lr=1e-9, patience=2)
     answers = inference.logits(job.model, job.val, job.contract, torch.device("cpu")).argmax(1).numpy()
     notes: list[str] = []
-    end = fit(replace(job, val_labels=answers), tmp_path, key="k", note=notes.append)
+    end = fit(replace(job, val_labels=answers), tmp_path, key="k", listener=Listening(note=notes.append))
     assert len(end.history) == 2
     assert notes == ["stopped early: neither validation accuracy nor loss got better for 2 epochs"]
     again = fit(replace(make("full", epochs=6, lr=1e-9, patience=2), val_labels=answers), tmp_path, key="k")
@@ -310,7 +316,7 @@ def test_all_epochs_are_no_early_stop(make: Make, tmp_path: Path):
     job = make("full", epochs=2, lr=1e-9, patience=2)
     answers = inference.logits(job.model, job.val, job.contract, torch.device("cpu")).argmax(1).numpy()
     notes: list[str] = []
-    end = fit(replace(job, val_labels=answers), tmp_path, key="k", note=notes.append)
+    end = fit(replace(job, val_labels=answers), tmp_path, key="k", listener=Listening(note=notes.append))
     assert (len(end.history), notes) == (2, [])
 
 
@@ -367,8 +373,7 @@ def test_an_estimate_counts_what_validation_takes(
         make("full", epochs=3),
         tmp_path,
         key="k",
-        watch=events.append,
-        progress=lambda *bar: bars.append(bar),
+        listener=Listening(event=events.append, progress=lambda *bar: bars.append(bar)),
     )
     steps = [event for event in events if isinstance(event, StepEvent)]
     left = [event.remaining_s for event in steps]
@@ -382,7 +387,7 @@ def test_pixels_on_the_device_train_the_same(make: Make, tmp_path: Path):
     """Without augmentation batches made on the device are the workers' bit for bit, and so are the weights."""
     job = make("full", n=16)
     pixel_cache.keep(
-        job.names, lambda name: pixel_cache.resized(job.contract)(Path(name)), tmp_path / "kept", no_progress
+        job.names, lambda name: pixel_cache.resized(job.contract)(Path(name)), tmp_path / "kept", SILENT
     )
     ends = []
     for where in ("files", "device"):
@@ -412,7 +417,7 @@ def test_out_of_memory_halves_what_goes_through_at_once(make: Make, tmp_path: Pa
     notes: list[str] = []
     job = make("full", epochs=1)
     hungry(job.model, 3)
-    end = fit(job, tmp_path / "a", key="k", note=notes.append)
+    end = fit(job, tmp_path / "a", key="k", listener=Listening(note=notes.append))
     assert [note.split(",")[0] for note in notes] == [
         "out of memory: 4 images at once from now on",
         "out of memory: 2 images at once from now on",
@@ -471,7 +476,7 @@ def test_a_loss_that_is_no_number_goes_back_once_at_half_the_rate(
     }
     job = make("full", **settings)
     calls = poisoned(job.model, lambda call: call == 7)  # epoch 2, its third step
-    end = fit(job, tmp_path, key="k", note=notes.append)
+    end = fit(job, tmp_path, key="k", listener=Listening(note=notes.append))
     assert len(calls) == 5 + 3 + 5
     assert [entry.lr for entry in end.history] == pytest.approx([0.025, 0.0125])
     assert notes == [
@@ -511,7 +516,9 @@ def test_what_is_not_finite_is_never_saved(
     handle = register_optimizer_step_post_hook(spoilt(kind))
     settings: dict[str, Any] = {"clip_norm": None, "lr": 0.01, "checkpoint_seconds": seconds}
     try:
-        end = fit(make("full", epochs=3, **settings), tmp_path, key="k", note=notes.append)
+        end = fit(
+            make("full", epochs=3, **settings), tmp_path, key="k", listener=Listening(note=notes.append)
+        )
     finally:
         handle.remove()
     assert len(end.history) == 3
@@ -567,7 +574,7 @@ def test_a_rate_that_explodes_ends_with_a_sentence(make: Make, tmp_path: Path, b
     job = make("full", epochs=4, batch_size=batch_size, lr=1e30, clip_norm=None, warmup=0.0)
     notes: list[str] = []
     with pytest.raises(EdgeTLError, match="not a number"):
-        fit(job, tmp_path, key="k", note=notes.append)
+        fit(job, tmp_path, key="k", listener=Listening(note=notes.append))
     assert len(notes) == 1
     tensors, facts = resume.read_tensors(tmp_path / resume.STATE)
     assert facts["at"]["rate"] == 0.5
@@ -612,7 +619,7 @@ def test_one_image_at_a_time_trains(make: Make, tmp_path: Path, batch_size: int,
     """At 32 px the last blocks see one position: BatchNorm has one value a channel, which PyTorch refuses."""
     notes: list[str] = []
     job = make("full", n=4, epochs=1, batch_size=batch_size, micro_batch=micro_batch, batch_norm="train")
-    end = fit(job, tmp_path, key="k", note=notes.append)
+    end = fit(job, tmp_path, key="k", listener=Listening(note=notes.append))
     assert len(end.history) == 1
     assert len(notes) == (batch_size == 1 or micro_batch == 1)
     assert all("one image at a time" in note for note in notes)
@@ -667,7 +674,7 @@ def test_killed_at_any_event_it_ends_in_the_same_bytes(
     for patience in [1, 4, 2, 3, 4, 4, 4, 4, 4, 4, 99]:
         left = patience
 
-        def watch(event: StepEvent | EpochEvent) -> None:
+        def count(event: StepEvent | EpochEvent) -> None:
             nonlocal left
             left -= 1
             if not left:
@@ -679,7 +686,7 @@ def test_killed_at_any_event_it_ends_in_the_same_bytes(
                 make(**{"n": 24, "epochs": 3, "checkpoint_seconds": seconds} | KINDS[kind]),
                 tmp_path,
                 key="k",
-                watch=watch,
+                listener=Listening(event=count),
             )
             break
         except Killed:
@@ -730,14 +737,16 @@ def test_an_interrupt_costs_nothing(make: Make, tmp_path: Path, uninterrupted: C
     settings = {"n": 24, "epochs": 3, "checkpoint_seconds": 3600} | KINDS["adamw"]
     steps = []
 
-    def watch(event: StepEvent | EpochEvent) -> None:
+    def kill(event: StepEvent | EpochEvent) -> None:
         if place(event) == (2, 1):
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(make(**settings), tmp_path, key="k", watch=watch)
+        fit(make(**settings), tmp_path, key="k", listener=Listening(event=kill))
     assert resume.steps_done(tmp_path / resume.STATE) == 3 + 2
-    fit(make(**settings), tmp_path, key="k", watch=lambda event: steps.append(type(event)))
+    fit(
+        make(**settings), tmp_path, key="k", listener=Listening(event=lambda event: steps.append(type(event)))
+    )
     assert steps.count(StepEvent) == 2  # of epoch 3; the last step of an epoch is told with the epoch
     assert bytes_of(tmp_path) == uninterrupted("adamw")
 
@@ -752,20 +761,20 @@ def test_a_micro_batch_can_be_changed_on_resume(make: Make, tmp_path: Path):
     job = make("full", epochs=1)
     hungry(job.model, 4)
     with pytest.raises(Killed):
-        fit(job, tmp_path, key="k", watch=stop, note=notes.append)
+        fit(job, tmp_path, key="k", listener=Listening(event=stop, note=notes.append))
     job = make("full", epochs=1, checkpoint_seconds=0)
     hungry(job.model, 4)
     with pytest.raises(Killed):
-        fit(job, tmp_path, key="k", watch=stop)
+        fit(job, tmp_path, key="k", listener=Listening(event=stop))
     job = make("full", epochs=1, checkpoint_seconds=0)
     hungry(job.model, 4)
     again: list[str] = []
     with pytest.raises(Killed):
-        fit(job, tmp_path, key="k", watch=stop, note=again.append)
+        fit(job, tmp_path, key="k", listener=Listening(event=stop, note=again.append))
     assert again == []
     job = make("full", epochs=1, micro_batch=2)
     hungry(job.model, 2)
-    end = fit(job, tmp_path, key="k", note=again.append)
+    end = fit(job, tmp_path, key="k", listener=Listening(note=again.append))
     assert again == ["2 images at once from here on"]
     assert end.micro_batch == 2
 
@@ -796,7 +805,7 @@ def test_the_best_weights_are_those_of_the_state(make: Make, tmp_path: Path):
         raise Killed
 
     with pytest.raises(Killed):
-        fit(wrong(), tmp_path, key="k", watch=stop)
+        fit(wrong(), tmp_path, key="k", listener=Listening(event=stop))
     kept, facts = resume.read_tensors(tmp_path / resume.BEST)
     assert facts == {"epoch": 0}
     assert same(kept, state_of(make("full", **settings).model))
@@ -808,7 +817,7 @@ def test_best_weights_of_something_else_are_refused(make: Make, tmp_path: Path, 
         raise Killed
 
     with pytest.raises(Killed):
-        fit(make(), tmp_path, key="k", watch=stop)
+        fit(make(), tmp_path, key="k", listener=Listening(event=stop))
     (tmp_path / resume.BEST).unlink()
     if lost == "altered":
         resume.write_tensors(tmp_path / resume.BEST, state_of(make().model), {"epoch": 7})
@@ -829,7 +838,7 @@ def test_the_state_of_something_else_is_refused_and_untouched(make: Make, tmp_pa
         raise Killed
 
     with pytest.raises(Killed):
-        fit(make(), tmp_path, key="mine", watch=stop)
+        fit(make(), tmp_path, key="mine", listener=Listening(event=stop))
     before = {path.name: hashlib.sha256(path.read_bytes()).digest() for path in tmp_path.iterdir()}
     with pytest.raises(BadInput, match="unfinished training of another recipe"):
         fit(make(), tmp_path, key="yours")
@@ -845,14 +854,14 @@ def test_other_threads_than_before_are_named(make: Make, tmp_path: Path, monkeyp
     before = torch.get_num_threads()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with pytest.raises(Killed):
-        fit(make(), tmp_path, key="k", watch=stop)
+        fit(make(), tmp_path, key="k", listener=Listening(event=stop))
     notes: list[str] = []
-    fit(make(), tmp_path, key="k", note=notes.append)
+    fit(make(), tmp_path, key="k", listener=Listening(note=notes.append))
     assert notes == []
     with pytest.raises(Killed):
-        fit(make(), tmp_path / "b", key="k", watch=stop)
+        fit(make(), tmp_path / "b", key="k", listener=Listening(event=stop))
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    fit(make(), tmp_path / "b", key="k", note=notes.append)
+    fit(make(), tmp_path / "b", key="k", listener=Listening(note=notes.append))
     torch.set_num_threads(before)
     assert len(notes) == 1
     assert notes[0].startswith("trained with 1 threads so far, with 2 from here on")
