@@ -53,7 +53,7 @@ BOTH = "a0.png,a\na1.png,a\nb0.png,b\nb1.png,b\n"
 
 
 def test_a_folder_of_class_folders(tmp_path: Path):
-    steps: list[tuple[int, int]] = []
+    steps: list[tuple[str, int, int]] = []
     listing = scan(
         tree(tmp_path, {"dog": 3, "cat": 2}), listener=Listening(progress=lambda *step: steps.append(step))
     )
@@ -63,7 +63,7 @@ def test_a_folder_of_class_folders(tmp_path: Path):
     for sample, source in zip(listing.samples, listing.sources(), strict=True):
         assert source == tmp_path / sample.path
         assert sample.digest == hashlib.sha256(source.read_bytes()).hexdigest()
-    assert steps == [(i, 5) for i in range(1, 6)]
+    assert steps == [("hashing", i, 5) for i in range(1, 6)]
     assert scan(str(tmp_path)) == listing
 
 
