@@ -14,27 +14,15 @@ from typing import Annotated, NoReturn
 import typer
 
 from edge_tl import __version__
-from edge_tl.cli import (
-    _interrupts,
-    _streams,
-    bench,
-    compare,
-    demo,
-    device,
-    export,
-    finetune,
-    import_,
-    models,
-    recipes,
-    report,
-    slim,
-)
+from edge_tl.cli import _interrupts, _streams
 from edge_tl.cli._console import complain, say
 from edge_tl.cli._help import HELP
+from edge_tl.cli._verbs import LazyGroup, add_placeholders
 from edge_tl.device.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EdgeTLError, MissingExtra
 
 app = typer.Typer(
     name="edge-tl",
+    cls=LazyGroup,
     no_args_is_help=True,
     add_completion=True,
     context_settings=HELP,
@@ -65,9 +53,7 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-for verb in (finetune, models, export, report, demo, import_, compare, device, bench, slim):
-    verb.add_to(app)
-app.add_typer(recipes.app, name="recipes")
+add_placeholders(app)
 
 # Packages that only the `host` extra brings; a verb that misses one says so.
 _HOST_MODULES = {

@@ -24,7 +24,7 @@ DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class AgentError(Exception):
-    """What the host is told: one of the kinds that `remote.errors` has a sentence for, and the details."""
+    """What the host receives: one of the kinds that `remote.errors` has a sentence for, and the details."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
