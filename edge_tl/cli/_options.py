@@ -15,6 +15,8 @@ from edge_tl.device.errors import BadInput
 if TYPE_CHECKING:
     from edge_tl.host.recipe.schema import Recipe
 
+BundlePath = Annotated[Path, typer.Argument(help="A bundle that `edge-tl export` wrote.", metavar="BUNDLE")]
+OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Save the result as this JSON file.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The folder that the result becomes.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is finished in that folder.")]
 Settings = Annotated[

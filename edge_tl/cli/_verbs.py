@@ -25,32 +25,18 @@ class Verb:
 
 VERBS = {
     "finetune": Verb("finetune", "Fine-tune a classifier on your own images."),
-    "models": Verb("models", "The models that can be fine-tuned."),
-    "export": Verb(
-        "export", "Export a run to ONNX and OpenVINO, prove it against PyTorch, and pack the bundle."
-    ),
-    "report": Verb("report", "Write the report as Markdown and as one self-contained HTML page."),
-    "demo": Verb(
-        "demo", "The whole chain on handwritten digits: no network, no data, about two minutes."
-    ),
     "import": Verb("import_", "Make a run of a classifier that was trained elsewhere."),
-    "compare": Verb("compare", "Compare models, strategies and learning rates on the same images."),
-    "verify": Verb(
-        "verify",
-        "Prove, on this machine, that a bundle is still the model it was exported from.",
-        on_device=True,
-    ),
+    "export": Verb("export", "Export a run to ONNX and OpenVINO and check it against PyTorch."),
+    "verify": Verb("verify", "Check that this machine gives the exported model's answers.", on_device=True),
+    "bench": Verb("bench", "Measure latency on this machine, beside PyTorch if installed.", on_device=True),
     "predict": Verb("predict", "Classify images with a bundle.", on_device=True),
-    "devices": Verb(
-        "devices",
-        "What this machine has: CPU instructions, execution providers, OpenVINO devices.",
-        on_device=True,
-    ),
-    "bench": Verb(
-        "bench", "Measure latency on this machine, beside PyTorch where it is installed.", on_device=True
-    ),
-    "slim": Verb("slim", "Make a smaller bundle with some of the artifacts, sealed anew.", on_device=True),
+    "report": Verb("report", "Write a report as Markdown and one self-contained HTML page."),
+    "slim": Verb("slim", "Make a smaller bundle with some of the artifacts.", on_device=True),
+    "devices": Verb("devices", "Show this machine's CPU, execution providers and devices.", on_device=True),
+    "compare": Verb("compare", "Fine-tune several models, time each, pick the best in a budget."),
+    "models": Verb("models", "List the models that can be fine-tuned."),
     "recipes": Verb("recipes", "The recipes: ls, show, copy, check."),
+    "demo": Verb("demo", "Run every step on embedded digits: offline, about two minutes."),
 }
 
 

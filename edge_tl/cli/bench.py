@@ -11,7 +11,6 @@ import typer
 
 from edge_tl.cli import _bench_text, _remote, _saved_results
 from edge_tl.cli._console import AllowFallback, Artifacts, Debug, Device, Json, finish, say
-from edge_tl.cli._help import Grouped
 from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._options import Factory, permit
 from edge_tl.cli._saving import check_out, save_to, saved
@@ -26,11 +25,6 @@ PACE = "At the application's pace"
 PARTS = "In parts"
 KEEP = "Results that keep"
 _WITH_COMPARE = {"bundle", "compare", "plot", "fail_if_slower", "out", "json", "debug"}
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command(cls=Grouped)(bench)
 
 
 def bench(
@@ -159,7 +153,7 @@ def bench(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Measure latency on this machine, beside PyTorch where it is installed."""
+    """Measure latency on this machine, beside PyTorch if installed."""
     if _remote.asked(ctx):
         return _remote.away(ctx)
     _check_options(ctx)

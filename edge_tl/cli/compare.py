@@ -9,16 +9,10 @@ import typer
 
 from edge_tl.cli import _options
 from edge_tl.cli._console import Debug, Json, finish
-from edge_tl.cli._help import Grouped
 from edge_tl.cli._listeners import PlainListener
 from edge_tl.cli._options import DEFAULTS, Settings
 from edge_tl.cli._table import explained, grid
 from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command(cls=Grouped)(compare)
 
 
 def compare(
@@ -96,7 +90,7 @@ def compare(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Fine-tune several models in several ways, time each, and pick the best within a budget."""
+    """Fine-tune several models, time each, pick the best in a budget."""
     from edge_tl.device.bench.latency import QUICK, THOROUGH
     from edge_tl.host.comparison import page as pages
     from edge_tl.host.comparison import pipeline as comparison

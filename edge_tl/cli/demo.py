@@ -8,15 +8,9 @@ from typing import Annotated
 import typer
 
 from edge_tl.cli._console import Debug, Json, finish
-from edge_tl.cli._help import Grouped
 from edge_tl.cli._listeners import open_listener
 from edge_tl.cli.export import summary
 from edge_tl.device.errors import EXIT_GATE_FAILED
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command(cls=Grouped)(demo)
 
 
 def demo(
@@ -24,7 +18,7 @@ def demo(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """The whole chain on handwritten digits: no network, no data, about two minutes."""
+    """Run every step on embedded digits: offline, about two minutes."""
     from edge_tl.host import demo as room
 
     with open_listener() as listener:

@@ -10,16 +10,10 @@ import typer
 from edge_tl import __version__
 from edge_tl.cli import _options
 from edge_tl.cli._console import Debug, Json, finish, say
-from edge_tl.cli._help import Grouped
 from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
 from edge_tl.cli._table import explained, grid
 from edge_tl.device.errors import EXIT_GATE_FAILED
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command(cls=Grouped)(export)
 
 
 def export(
@@ -94,7 +88,7 @@ def export(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Export a run to ONNX and OpenVINO, prove it against PyTorch, and pack the bundle."""
+    """Export a run to ONNX and OpenVINO and check it against PyTorch."""
     from edge_tl.device.bench.latency import QUICK, THOROUGH
     from edge_tl.host.export import pipeline
 

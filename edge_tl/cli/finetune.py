@@ -8,14 +8,8 @@ import typer
 
 from edge_tl.cli import _options
 from edge_tl.cli._console import Debug, Json, finish
-from edge_tl.cli._help import Grouped
 from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command(cls=Grouped)(finetune)
 
 
 def finetune(

@@ -9,16 +9,10 @@ import typer
 
 from edge_tl.cli import _options
 from edge_tl.cli._console import Debug, Json, finish
-from edge_tl.cli._help import Grouped
 from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
 from edge_tl.cli.finetune import accuracy
 from edge_tl.device.errors import BadInput
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command("import", cls=Grouped)(import_)
 
 
 def import_(

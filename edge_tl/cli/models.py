@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import typer
-
 from edge_tl.cli._console import Debug, Json, finish
-from edge_tl.cli._help import Grouped
 from edge_tl.cli._table import explained, grid
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command(cls=Grouped)(models)
-
-
 def models(json: Json = False, debug: Debug = False) -> int:
-    """The models that can be fine-tuned."""
+    """List the models that can be fine-tuned."""
     from edge_tl.host.models import zoo
 
     rows = zoo.table()

@@ -15,6 +15,7 @@ from edge_tl.cli._table import grid
 app = typer.Typer(
     help="The recipes: ls, show, copy, check.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
     context_settings=HELP,
 )

@@ -8,16 +8,10 @@ from typing import Annotated
 import typer
 
 from edge_tl.cli._console import Debug, Json, finish
-from edge_tl.cli._help import Grouped
 from edge_tl.device.errors import BadInput, BundleError
 
 # What a record that is not ours makes of a page, whose parts take it as it is.
 _NO_REPORT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command(cls=Grouped)(report)
 
 
 def report(
@@ -28,7 +22,7 @@ def report(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Write the report as Markdown and as one self-contained HTML page."""
+    """Write a report as Markdown and one self-contained HTML page."""
     from edge_tl.device import bundle as bundles
     from edge_tl.device.files import write_atomic
     from edge_tl.host.reports import page

@@ -8,13 +8,7 @@ from typing import Annotated
 import typer
 
 from edge_tl.cli._console import Debug, Json, finish, say
-from edge_tl.cli._help import Grouped
-from edge_tl.cli.device import BundlePath
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command(cls=Grouped)(slim)
+from edge_tl.cli._options import BundlePath
 
 
 def slim(
@@ -26,7 +20,7 @@ def slim(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Make a smaller bundle with some of the artifacts, sealed anew."""
+    """Make a smaller bundle with some of the artifacts."""
     from edge_tl.device import slim as room
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.records.gate import failed_at_export

@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 
-from edge_tl.cli import app
-from edge_tl.cli import compare as verb
+from edge_tl.cli import compare
 from edge_tl.device.errors import BadInput
 from edge_tl.device.machine import identity
 from edge_tl.host.comparison import page as pages
@@ -27,19 +26,12 @@ from edge_tl.host.comparison.combinations import Grid
 from edge_tl.host.comparison.pareto import Budget, interval
 from edge_tl.host.recipe import load as recipes
 
-if "compare" not in [command.name or command.callback.__name__ for command in app.registered_commands]:  # type: ignore[union-attr]
-    verb.add_to(app)
-
 REPOSITORY = Path(__file__).parents[2]
 MODELS = "mobilenet_v3_small,resnet18"  # the embedded weights are the first one's
 OPTIONS = ["--models", MODELS, "--weights", "embedded", "--image-size", "64", "--epochs", "1"]
 GOOD = ["mobilenet_v3_small-head", "mobilenet_v3_small-lp-ft-lr0.004"]
 BAD = ["resnet18-head", "resnet18-lp-ft-lr0.004"]
-DOOR = (
-    "from edge_tl import cli; from edge_tl.cli import compare\n"
-    "names = [c.name or c.callback.__name__ for c in cli.app.registered_commands]\n"
-    "'compare' in names or compare.add_to(cli.app); cli.main()"
-)
+MAIN = "from edge_tl import cli; cli.main()"
 
 
 @dataclass(frozen=True)
@@ -70,7 +62,7 @@ def compared(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Compared
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", DOOR, *command, "--json"],
+            [sys.executable, "-c", MAIN, *command, "--json"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
@@ -243,12 +235,12 @@ def test_bad_options_are_named(run_cli: Callable[..., Any], options: list[str], 
 def test_weights_are_for_one_model_or_for_all(tmp_path: Path) -> None:
     models = ["resnet18", "mobilenet_v3_small"]
     given = ["mobilenet_v3_small=embedded", "imagenet"]
-    assert verb._weights(given, models) == ({"mobilenet_v3_small": "embedded"}, "imagenet")
+    assert compare._weights(given, models) == ({"mobilenet_v3_small": "embedded"}, "imagenet")
     odd = tmp_path / "a=b.safetensors"
     odd.write_bytes(b"")
-    assert verb._weights([str(odd)], models) == ({}, str(odd))
+    assert compare._weights([str(odd)], models) == ({}, str(odd))
     with pytest.raises(BadInput):
-        verb._weights(["vgg=none"], models)
+        compare._weights(["vgg=none"], models)
 
 
 def trial(name: str, model: str, right: int, latency: float | None, n: int = 200) -> dict[str, Any]:

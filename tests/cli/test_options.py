@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from edge_tl.cli import _options, app
+from edge_tl.cli import _options, _verbs
 from edge_tl.cli._options import Asked
 from edge_tl.device.errors import BadInput
 from edge_tl.host.runs import checkpoint
@@ -169,8 +168,7 @@ def test_every_option_is_spelled_as_the_verbs_spell_it():
 
 
 def _options_of(verb: str) -> list[str]:
-    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
-    return [spelling for parameter in command.params for spelling in parameter.opts]
+    return [spelling for parameter in _verbs.load(verb).params for spelling in parameter.opts]
 
 
 def test_an_empty_section_is_made_one():
