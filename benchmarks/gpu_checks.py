@@ -89,19 +89,24 @@ def pixels(place: Place) -> dict[str, Any]:
     from edge_tl.device.listener import SILENT
     from edge_tl.device.preprocess import Preprocess
     from edge_tl.host.images import augment, gpu_augment
-    from edge_tl.host.images.batches import Augmented
-    from edge_tl.host.images.pixel_cache import Store, keep, shrunk
+    from edge_tl.host.images.batches import AugmentedImages
+    from edge_tl.host.images.pixel_cache import PixelCache, ShrinkShorterSide, fill_cache
     from edge_tl.host.recipe.schema import Augment
 
     contract, chosen = Preprocess(resize_size=(72, 72), crop=(64, 64)), Augment(preset="medium")
-    keep(sorted(place.images.rglob("*.png"))[:48], shrunk(72, "bilinear"), place.folder / "kept", SILENT)
-    store = Store(place.folder / "kept")
+    fill_cache(
+        sorted(place.images.rglob("*.png"))[:48],
+        ShrinkShorterSide(72, "bilinear"),
+        place.folder / "kept",
+        SILENT,
+    )
+    store = PixelCache(place.folder / "kept")
     keys = [(epoch, i) for epoch in range(2) for i in range(len(store))]
-    one = Augmented(store, [augment.of_image(chosen, 64, contract)], 0)
+    one = AugmentedImages(store, [augment.image_transform(chosen, 64, contract)], 0)
     want = torch.stack([image for key in keys if isinstance(image := one[key], torch.Tensor)])
     store.to(torch.device(place.torch))
-    drawn = gpu_augment.Drawn(store.shapes(), chosen, [64], contract, 0)
-    got = gpu_augment.OnDevice(store, [64], contract)(torch.stack([drawn[key] for key in keys]))
+    drawn = gpu_augment.AugmentParameters(store.shapes(), chosen, [64], contract, 0)
+    got = gpu_augment.GpuAugment(store, [64], contract)(torch.stack([drawn[key] for key in keys]))
     _require(got.device.type == place.torch, f"the batch is on {got.device}")
     apart = (got.cpu().int() - want.int()).abs().float()
     _require(float(apart.mean()) < 1, f"the images are {float(apart.mean()):.2f} levels apart in the mean")

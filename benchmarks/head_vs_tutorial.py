@@ -96,7 +96,7 @@ def tutorial(data: Path, weights: Path, epochs: int) -> Any:
         name: torch.utils.data.DataLoader(folder, batch_size=32, shuffle=name == "train", num_workers=2)
         for name, folder in folders.items()
     }
-    model = weights_room.open_source("mobilenet_v2", str(weights)).model
+    model = weights_room.open_pretrained("mobilenet_v2", str(weights)).model
     for parameter in model.parameters():
         parameter.requires_grad = False
     model.classifier[1] = nn.Linear(1280, len(folders["train"].classes))

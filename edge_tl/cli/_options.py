@@ -86,7 +86,7 @@ def permit(factory: str | None) -> None:
     from edge_tl.host.models import factories
     from edge_tl.host.recipe.schema import FACTORY
 
-    factories.permit(f"{FACTORY}{factory}")
+    factories.permit_factory(f"{FACTORY}{factory}")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ def models(json: Json = False, debug: Debug = False) -> int:
     """List the models that can be fine-tuned."""
     from edge_tl.host.models import zoo
 
-    rows = zoo.table()
+    rows = zoo.model_table()
     lines = [
         [
             r["name"],

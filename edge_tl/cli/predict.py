@@ -31,7 +31,7 @@ def predict(
     """Classify images with a bundle."""
     from edge_tl.device import predict as room
     from edge_tl.device.bundle import read_bundle
-    from edge_tl.device.images.remarks import sentences
+    from edge_tl.device.images.decode_warnings import warning_lines
     from edge_tl.device.runtimes.open import notes, ran
 
     loaded = read_bundle(bundle).reading(max_pixels)
@@ -39,7 +39,7 @@ def predict(
     chosen, runtime = room.open_best(loaded, artifact, device, allow_fallback=allow_fallback)
     results, bad = room.answer(loaded, runtime, files, top=top)
     failed += bad
-    for sentence in sentences((printable(r["image"]), r["remark"]) for r in results if "remark" in r):
+    for sentence in warning_lines((printable(r["image"]), r["remark"]) for r in results if "remark" in r):
         say(f"warning: {sentence}")
     for warning in notes({chosen.id: ran(runtime)} if device.upper() != "CPU" else {}):
         say(f"warning: {warning}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl.device.errors import BadInput
-from edge_tl.device.images.reading import patiently
+from edge_tl.device.images.reading import with_retries
 
 _DEEPEST = 64  # objects and lists in one another
 _kept: dict[tuple[int, int, int, int], str] = {}
@@ -100,13 +100,13 @@ def read_json(path: Path, *, most: int = 256 << 20) -> dict[str, Any]:
     deep, a key twice in one object (readers differ in which they take), NaN and infinity; `ReadError` when it cannot be
     read now."""
     try:
-        found = patiently(str(path), path.stat)
+        found = with_retries(str(path), path.stat)
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):  # a pipe would keep us waiting
             raise ValueError("it is a pipe or a device, not a file")
         size = found.st_size
         if size > most:
             raise ValueError(f"it has {size / 1e6:.0f} MB, at most {most / 1e6:.0f} are read")
-        content = patiently(str(path), path.read_bytes)
+        content = with_retries(str(path), path.read_bytes)
         record = json.loads(content, object_pairs_hook=_once, parse_constant=_no_constant)
         if _depth(record) > _DEEPEST:
             raise ValueError(f"it is nested more than {_DEEPEST} deep")

@@ -17,10 +17,10 @@ from edge_tl.device import metrics
 from edge_tl.device.bundle import Artifact, Bundle
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import sha256_file
-from edge_tl.device.images.labelled import Labelled
-from edge_tl.device.images.loader import batches
-from edge_tl.device.images.reading import patiently
-from edge_tl.device.images.remarks import mixed, sentences
+from edge_tl.device.images.decode_warnings import mixed_ranges, warning_lines
+from edge_tl.device.images.labelled_folder import LabelledFolder
+from edge_tl.device.images.loader import load_batches
+from edge_tl.device.images.reading import with_retries
 from edge_tl.device.listener import Listener
 from edge_tl.device.names import encodable
 from edge_tl.device.records.gate import Gate
@@ -34,7 +34,7 @@ def on_folder(
     bundle: Bundle,
     chosen: Sequence[Artifact],
     runtimes: dict[str, Runtime],
-    files: Labelled,
+    files: LabelledFolder,
     listener: Listener,
 ) -> tuple[dict[str, Any], list[Gate]]:
     """`{folder, reference, accuracy[], skipped[], not_images[], remarks[]}`, and the gates on the drop from the FP32
@@ -46,7 +46,7 @@ def on_folder(
     kept: list[int] = []
     bad: dict[int, str] = {}
     remarks: dict[int, str] = {}
-    for batch in _counted(batches(bundle.preprocess, paths), len(paths), listener):
+    for batch in _counted(load_batches(bundle.preprocess, paths), len(paths), listener):
         kept += batch.indices
         bad |= batch.bad
         remarks |= batch.remarks
@@ -65,8 +65,8 @@ def on_folder(
         {"path": encodable(str(path)), "reason": reason}
         for path, reason in (left_out | faults | copies).items()
     ]
-    different = mixed(remarks.get(i) for i in kept)
-    said = sentences((encodable(str(paths[i])), remark) for i, remark in remarks.items())
+    different = mixed_ranges(remarks.get(i) for i in kept)
+    said = warning_lines((encodable(str(paths[i])), remark) for i, remark in remarks.items())
     return {
         "folder": files.root,
         "reference": stand_in,
@@ -125,7 +125,7 @@ def _left_out(paths: Sequence[Path], labels: NDArray[np.int64]) -> tuple[dict[Pa
         except PermissionError as error:
             found[path] = f"cannot be read: {error.strerror}"
             continue
-        content = patiently(str(path), partial(sha256_file, path))
+        content = with_retries(str(path), partial(sha256_file, path))
         groups.setdefault(content, []).append((path, label))
     copies: dict[Path, Path] = {}
     for group in groups.values():

@@ -20,7 +20,7 @@ from edge_tl.device import metrics
 from edge_tl.device.bundle import REFERENCE, Artifact, Bundle, contract_seal
 from edge_tl.device.errors import BadImage, BundleError, MissingExtra
 from edge_tl.device.folder_accuracy import on_folder
-from edge_tl.device.images.labelled import labelled_files
+from edge_tl.device.images.labelled_folder import labelled_folder
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import identity, int8_isa
 from edge_tl.device.records.gate import Gate, failed_at_export
@@ -48,7 +48,7 @@ def verify(
     """
     chosen = [bundle.artifact(a) for a in artifacts] or bundle.artifacts
     # Before the gates, which take their time: a folder that cannot be is refused at once.
-    files = labelled_files(bundle.labels, data) if data is not None else None
+    files = labelled_folder(bundle.labels, data) if data is not None else None
     runtimes, skipped = open_installed(
         chosen, device, size=bundle.preprocess.input_size, allow_fallback=allow_fallback
     )

@@ -19,7 +19,7 @@ from PIL import Image
 from edge_tl.device.errors import BadImage, BundleError
 from edge_tl.device.images.decode import ALIKE, ImageSource, examine, pixel_limit
 from edge_tl.device.images.decode import decode as decode
-from edge_tl.device.images.reading import patiently
+from edge_tl.device.images.reading import with_retries
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -119,7 +119,7 @@ class Preprocess:
         decoded = examine(source, max_pixels=self.max_pixels)
         name = "image in memory" if isinstance(source, Image.Image | bytes) else str(source)
         target = self._target(decoded.image.size, name)
-        return patiently(name, lambda: self._shrunk(decoded.image, target, decoded.remark))
+        return with_retries(name, lambda: self._shrunk(decoded.image, target, decoded.remark))
 
     def _target(self, size: tuple[int, int], name: str) -> tuple[int, int]:
         """`(width, height)` after the resize. Raises `BadImage` for a sliver that would become a bomb."""

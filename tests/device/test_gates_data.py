@@ -18,7 +18,7 @@ from PIL import Image
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput
 from edge_tl.device.gates import verify
-from edge_tl.device.images.labelled import labelled_files
+from edge_tl.device.images.labelled_folder import labelled_folder
 
 Edit = Callable[..., None]
 LABELS = ["dog", "cat", "eel"]
@@ -163,7 +163,7 @@ def test_splits_are_looked_into(bundle_root: Path, labelled: Path, tmp_path: Pat
         shutil.copytree(labelled, tmp_path / "splits" / name)
     for path in (tmp_path / "splits" / split).rglob("0[3-9].png"):
         path.unlink()
-    found = labelled_files(LABELS, tmp_path / "splits")
+    found = labelled_folder(LABELS, tmp_path / "splits")
     paths, labels = found.paths, found.labels
     assert found.root == str(tmp_path / "splits" / split)
     assert len(paths) == 15
@@ -172,7 +172,7 @@ def test_splits_are_looked_into(bundle_root: Path, labelled: Path, tmp_path: Pat
 
 def test_some_of_the_classes_are_enough(bundle_root: Path, labelled: Path) -> None:
     shutil.rmtree(labelled / "dog")
-    found = labelled_files(LABELS, labelled)
+    found = labelled_folder(LABELS, labelled)
     assert len(found.paths) == 24
     assert set(found.labels.tolist()) == {1, 2}
 
@@ -211,7 +211,7 @@ def test_a_class_that_is_named_like_a_split(
         shutil.copy(assets / asset, bundle_root / name)
         tell(bundle_root / name, ["dog", "cat", "test"], CONTRACT)
     reseal(bundle_root, lambda record: record.update(labels=["dog", "cat", "test"]))
-    found = labelled_files(read_bundle(bundle_root).labels, labelled)
+    found = labelled_folder(read_bundle(bundle_root).labels, labelled)
     assert len(found.paths) == 36
     assert set(found.labels.tolist()) == {0, 1, 2}
 
@@ -262,29 +262,29 @@ def test_splits_by_any_usual_name_are_looked_into(
 ) -> None:
     for name in (judged, other):
         shutil.copytree(labelled, tmp_path / "splits" / name)
-    assert labelled_files(LABELS, tmp_path / "splits").root == str(tmp_path / "splits" / judged)
+    assert labelled_folder(LABELS, tmp_path / "splits").root == str(tmp_path / "splits" / judged)
     (tmp_path / "outer").mkdir()
     (tmp_path / "splits").rename(tmp_path / "outer" / "splits")
-    assert labelled_files(LABELS, tmp_path / "outer").root == str(tmp_path / "outer" / "splits" / judged)
+    assert labelled_folder(LABELS, tmp_path / "outer").root == str(tmp_path / "outer" / "splits" / judged)
 
 
 def test_training_images_alone_are_refused_by_that_name(labelled: Path, tmp_path: Path) -> None:
     shutil.copytree(labelled, tmp_path / "splits" / "Train")
     with pytest.raises(BadInput, match="training images alone"):
-        labelled_files(LABELS, tmp_path / "splits")
+        labelled_folder(LABELS, tmp_path / "splits")
 
 
 def test_two_folders_of_validation_images_are_refused(labelled: Path, tmp_path: Path) -> None:
     for name in ("train", "val", "valid"):
         shutil.copytree(labelled, tmp_path / "splits" / name)
     with pytest.raises(BadInput, match="both validation images"):
-        labelled_files(LABELS, tmp_path / "splits")
+        labelled_folder(LABELS, tmp_path / "splits")
 
 
 def test_a_class_is_matched_in_either_unicode_form(labelled: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "chaté") for form in ("NFC", "NFD"))
     (labelled / "cat").rename(labelled / decomposed)
-    found = labelled_files(["dog", composed, "eel"], labelled)
+    found = labelled_folder(["dog", composed, "eel"], labelled)
     assert found.labels.tolist().count(1) == 12
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host import accelerator
-from edge_tl.host.images.pixel_cache import Store
+from edge_tl.host.images.pixel_cache import PixelCache
 from edge_tl.host.models import reference
 from edge_tl.host.training import inference
 
@@ -120,7 +120,9 @@ def test_evaluation_takes_images_and_model_to_the_gpu(monkeypatch: pytest.Monkey
     shapes = []
 
     def rows(model: nn.Module, pixels: torch.Tensor, *rest: Any) -> Any:
-        shapes.append(model(inference.augment.as_inputs(pixels, contract.mean, contract.std, rest[-1])).shape)
+        shapes.append(
+            model(inference.augment.model_inputs(pixels, contract.mean, contract.std, rest[-1])).shape
+        )
         return np.zeros((len(pixels), 5), np.float32)
 
     monkeypatch.setattr(inference, "_answers", rows)
@@ -145,7 +147,7 @@ def test_the_reference_takes_images_to_the_gpu(monkeypatch: pytest.MonkeyPatch):
 def test_pixels_are_kept_on_the_gpu(tmp_path: Any):
     np.save(tmp_path / "index.npy", np.array([[0, 4, 5], [60, 2, 2]], np.int64))
     (tmp_path / "pixels.u8").write_bytes(bytes(72))
-    store = Store(tmp_path)
+    store = PixelCache(tmp_path)
     with pretend.gpu():
         store.to(pretend.CUDA)
         assert store.resident

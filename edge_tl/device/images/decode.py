@@ -20,14 +20,14 @@ from PIL import Image, UnidentifiedImageError
 
 from edge_tl.device.errors import BadImage
 from edge_tl.device.images import exif, grey, sixteen_bit
-from edge_tl.device.images.reading import Encoded, passing, patiently, read
+from edge_tl.device.images.reading import EncodedImage, is_transient, read, with_retries
 
 # Pillow only warns between one and two times its limit; a decompression bomb is a bomb at any size.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 # Of metadata that no pixel depends on, one line a file.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\..*")
 
-ImageSource = Image.Image | str | os.PathLike[str] | bytes | Encoded
+ImageSource = Image.Image | str | os.PathLike[str] | bytes | EncodedImage
 
 ALIKE = "every pixel is alike"
 # By their first bytes. Not among them: formats without such (TGA), which take any bytes for pixels, and EPS, for which
@@ -84,10 +84,10 @@ def examine(source: ImageSource, *, max_pixels: int | None = None) -> Decoded:
     limit = pixel_limit(max_pixels)
     if isinstance(source, Image.Image):
         image = source
-        return patiently(name, lambda: _faults_named(name, limit, lambda: _upright_rgb(image)))
+        return with_retries(name, lambda: _faults_named(name, limit, lambda: _upright_rgb(image)))
     most = limit * _MOST_BYTES_A_PIXEL + (64 << 20)
     content = source if isinstance(source, bytes) else read(source, most=most)
-    return patiently(name, lambda: _faults_named(name, limit, lambda: _from_bytes(name, content, limit)))
+    return with_retries(name, lambda: _faults_named(name, limit, lambda: _from_bytes(name, content, limit)))
 
 
 def format_anywhere(content: bytes) -> str | None:
@@ -122,7 +122,7 @@ def _faults_named(name: str, limit: float, action: Callable[[], Decoded]) -> Dec
         found = re.search(r"\((\d+) pixels\)", str(error))
         raise _too_many(name, int(found[1]) if found else 0, limit) from None
     except Exception as error:
-        if passing(error):
+        if is_transient(error):
             raise
         raise BadImage(name, str(error) or type(error).__name__) from None
 
@@ -141,7 +141,7 @@ def _from_bytes(name: str, content: bytes, limit: float) -> Decoded:
             image = Image.open(io.BytesIO(content), formats=kinds)
         except Exception:  # a damaged EXIF block is enough for that, though the pixels are whole
             whole = content
-            content, block = exif.without(whole)
+            content, block = exif.strip_exif(whole)
             if content == whole:
                 raise
             image = Image.open(io.BytesIO(content), formats=kinds)
@@ -188,7 +188,7 @@ def _brands(content: bytes) -> set[bytes]:
 
 def _upright_rgb(image: Image.Image) -> Decoded:
     image.load()
-    turn = exif.turn(image)
+    turn = exif.upright_transpose(image)
     rgb, remark = image, None
     if image.mode.startswith(("I", "F")):  # Pillow's conversion would clip them to white
         levels, remark = grey.to_levels(np.asarray(image))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from edge_tl.device.images.reading import passing
+from edge_tl.device.images.reading import is_transient
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -21,18 +21,18 @@ _TURNS = {
 }
 
 
-def turn(image: Image.Image) -> Image.Transpose | None:
+def upright_transpose(image: Image.Image) -> Image.Transpose | None:
     """How to turn the stored pixels upright, by EXIF or XMP as Pillow finds them; None where there is nothing to turn,
     or nothing that can be read."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception as error:  # of a damaged block it raises anything
-        if passing(error):
+        if is_transient(error):
             raise
         return None
 
 
-def without(content: bytes) -> tuple[bytes, bytes]:
+def strip_exif(content: bytes) -> tuple[bytes, bytes]:
     """An encoded image without its EXIF block, and the block (empty where it does not matter: AVIF and HEIC say
     elsewhere how they are turned). What is neither JPEG nor of that family stays as it is."""
     if content[4:8] == b"ftyp":  # an item of unknown type is passed over

@@ -60,7 +60,7 @@ class LeftOut:
 
 
 @dataclass
-class Listed:
+class FolderListing:
     """The `images` of a folder, sorted; what is `left_out` of it and why; `others`, files that are no images."""
 
     images: list[Path] = field(default_factory=list)
@@ -85,16 +85,16 @@ def class_folders(root: Path) -> list[Path]:
     return [root / name for name in sorted(found)]
 
 
-def passed_over(root: Path) -> list[Path]:
+def dunder_folders(root: Path) -> list[Path]:
     """Sub-folders of `root` that are no class for their name alone, as Python's are, and might be meant as one."""
     found = [p for p in root.iterdir() if p.name.startswith("__") and p.name not in _NO_CLASS and p.is_dir()]
     return sorted(found)
 
 
-def images_in(folder: Path, *, below: bool = True) -> Listed:
+def images_in(folder: Path, *, below: bool = True) -> FolderListing:
     """Everything in `folder` and, with `below`, in its sub-folders, linked ones too. Hidden files and folders are
     `others`. Raises `BadInput` when the machine, and not one entry, is at fault."""
-    found = Listed()
+    found = FolderListing()
     above = {_identity(parent) for path in (folder.absolute(), folder.resolve()) for parent in path.parents}
     seen: set[tuple[int, int] | None] = set()
     plain, linked = [folder], list[Path]()  # linked ones last, so that a real folder keeps its own name
@@ -129,7 +129,7 @@ def kinds(others: Iterable[Path]) -> list[dict[str, object]]:
     ]
 
 
-def _list_one(folder: Path, found: Listed, below: bool) -> list[tuple[Path, bool]]:
+def _list_one(folder: Path, found: FolderListing, below: bool) -> list[tuple[Path, bool]]:
     """Sort what lies in `folder` into `found`; its sub-folders, and whether each is a link."""
     folders = []
     try:
@@ -156,7 +156,7 @@ def _list_one(folder: Path, found: Listed, below: bool) -> list[tuple[Path, bool
     return folders
 
 
-def _place(path: Path, found: Listed) -> None:
+def _place(path: Path, found: FolderListing) -> None:
     """A regular file: an image by its suffix or its first bytes, or not. Raises `OSError`."""
     suffix = path.suffix.lower()
     if suffix in _RAW_SUFFIXES:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device.errors import BadImage
-from edge_tl.device.images.reading import Encoded
+from edge_tl.device.images.reading import EncodedImage
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.preprocess import Preprocess
 
@@ -23,16 +23,18 @@ from edge_tl.device.preprocess import Preprocess
 @dataclass(frozen=True)
 class Batch:
     """`inputs` float32 `(n, 3, H, W)` for the `n` positions in `indices`; `bad` maps a position to its fault, `remarks`
-    one that was read to what had to be assumed. `passing` are the bad ones whose bytes are not at fault."""
+    one that was read to what had to be assumed. `not_of_bytes` are the bad ones whose bytes are not at fault."""
 
     indices: list[int]
     inputs: NDArray[np.float32]
     bad: dict[int, str]
     remarks: dict[int, str] = field(default_factory=dict)
-    passing: set[int] = field(default_factory=set)
+    not_of_bytes: set[int] = field(default_factory=set)
 
 
-def batches(contract: Preprocess, sources: Sequence[Path | Encoded], *, size: int = 16) -> Iterator[Batch]:
+def load_batches(
+    contract: Preprocess, sources: Sequence[Path | EncodedImage], *, size: int = 16
+) -> Iterator[Batch]:
     """Batches in the order of `sources`. Pillow releases the interpreter lock while it decodes and resizes, so
     threads overlap decoding with inference; a few batches are kept ahead, so memory stays bounded. Raises `ReadError`
     when a source cannot be read now."""
@@ -52,7 +54,7 @@ def batches(contract: Preprocess, sources: Sequence[Path | Encoded], *, size: in
                 future.cancel()
 
 
-def _load(contract: Preprocess, sources: Sequence[Path | Encoded], positions: range) -> Batch:
+def _load(contract: Preprocess, sources: Sequence[Path | EncodedImage], positions: range) -> Batch:
     shape = (0, 3, *contract.input_size)
     batch = Batch([], np.empty(shape, np.float32), {})
     inputs = []
@@ -62,7 +64,7 @@ def _load(contract: Preprocess, sources: Sequence[Path | Encoded], positions: ra
         except BadImage as error:
             batch.bad[position] = error.reason
             if not error.of_bytes:
-                batch.passing.add(position)
+                batch.not_of_bytes.add(position)
             continue
         inputs.append(contract.normalize(framed.pixels))
         batch.indices.append(position)

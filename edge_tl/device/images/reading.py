@@ -37,14 +37,14 @@ _ADVICE = {
 }
 
 
-class Encoded(Protocol):
+class EncodedImage(Protocol):
     """An encoded image that is no file of its own: a part of an archive, for one. A `Path` is one, too."""
 
     def read_bytes(self) -> bytes:
         """The whole encoded image. Raises `OSError`."""
 
 
-def passing(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether `error` is about this machine at this moment: neither a missing file, nor a library's own complaint about
     bytes, which carries no number."""
     return isinstance(error, MemoryError) or (
@@ -52,14 +52,14 @@ def passing(error: BaseException) -> bool:
     )
 
 
-def patiently(name: str, action: Callable[[], T]) -> T:
+def with_retries(name: str, action: Callable[[], T]) -> T:
     """What `action` returns, tried again a few times while what it raises may pass. Raises `ReadError` that names the
-    file `name` when it does not; every error that is not `passing` goes through."""
+    file `name` when it does not; every error that is not transient goes through."""
     for pause in (*_PAUSES, None):
         try:
             return action()
         except (OSError, MemoryError) as error:
-            if not passing(error):
+            if not is_transient(error):
                 raise
             number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
             if pause is None or number in _LASTING:
@@ -70,7 +70,7 @@ def patiently(name: str, action: Callable[[], T]) -> T:
     raise AssertionError("unreachable")
 
 
-def read(source: str | os.PathLike[str] | Encoded, *, most: float) -> bytes:
+def read(source: str | os.PathLike[str] | EncodedImage, *, most: float) -> bytes:
     """The bytes of a file or of a part of an archive.
 
     Raises `BadImage` for what is no readable file of at most `most` bytes (true of the path, not of any bytes), and
@@ -93,7 +93,7 @@ def read(source: str | os.PathLike[str] | Encoded, *, most: float) -> bytes:
         except ValueError:  # a NUL in the name
             raise BadImage(name, "no such file", of_bytes=False) from None
 
-    return patiently(name, attempt)
+    return with_retries(name, attempt)
 
 
 def _file(path: str, most: float) -> bytes:

@@ -188,9 +188,9 @@ def _candidate_source(job: ExportJob) -> CandidateSource:
 
     def training() -> pixel_cache.Images:
         sources = dataset.sources(training_set(dataset, sets["selection"]))
-        read = pixel_cache.framed(contract)
-        pixel_cache.keep(sources, read, scratch / "train", job.listener)
-        return pixel_cache.reopen(sources, read, scratch / "train")
+        read = pixel_cache.ContractPixels(contract)
+        pixel_cache.fill_cache(sources, read, scratch / "train", job.listener)
+        return pixel_cache.open_cache(sources, read, scratch / "train")
 
     flip = recipe.augment.flip
     source = CandidateSource(

@@ -21,8 +21,8 @@ from PIL import Image
 from edge_tl.device import bundle as bundles
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.images.decode import decode, format_anywhere, pixel_limit
-from edge_tl.device.images.loader import Batch, batches
-from edge_tl.device.images.reading import patiently
+from edge_tl.device.images.loader import Batch, load_batches
+from edge_tl.device.images.reading import with_retries
 from edge_tl.device.listener import Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import Logits, Runtime
@@ -177,7 +177,7 @@ def _portable(source: Path | Member, contract: Preprocess) -> tuple[str, bytes]:
     """Suffix and content: the image as it is, or smaller and as a JPEG where a device might not read it: HEIC, or more
     pixels than Pillow allows unasked. The suffix is the format's: a user's own (`.png:large`) may be none
     that a bundle or the device's file system takes."""
-    content = patiently(str(source), source.read_bytes)
+    content = with_retries(str(source), source.read_bytes)
     if kind := format_anywhere(content):
         return _SUFFIXES.get(kind, f".{kind.lower()}"), content
     image = decode(content, max_pixels=contract.max_pixels)
@@ -243,7 +243,7 @@ def _whole(contract: Preprocess, dataset: Dataset, samples: Sequence[Sample]) ->
     """Batches of all `samples`. Raises `BadInput` for one that cannot be read any more: the run could, and without it
     inputs and labels would no longer belong together."""
     sources = _unchanged(dataset, samples)
-    for batch in batches(contract, sources):
+    for batch in load_batches(contract, sources):
         for position, reason in batch.bad.items():
             raise BadInput(
                 f"image of the run cannot be read here: {sources[position]}: {reason}. Export as the run was made."
@@ -259,7 +259,7 @@ def _unchanged(dataset: Dataset, samples: Sequence[Sample]) -> list[Path | Membe
     sources = dataset.sources(samples)
     for source, sample in zip(sources, samples, strict=True):
         try:
-            content = patiently(str(source), source.read_bytes)
+            content = with_retries(str(source), source.read_bytes)
             digest = hashlib.sha256(content).hexdigest()
         except FileNotFoundError:
             raise BadInput(

@@ -34,7 +34,7 @@ from edge_tl.host.export.publish import discard, is_interrupted, make_marked, ma
 from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.isolated import IsolatedProcess
 from edge_tl.host.models import classifier, zoo
-from edge_tl.host.models.reference import CUDA_MODES, TorchRuntime, cuda_at_hand
+from edge_tl.host.models.reference import CUDA_MODES, TorchRuntime, cuda_is_available
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.reports.markdown import markdown
 from edge_tl.host.reports.page import write_page
@@ -70,7 +70,7 @@ def export(
     model, saved = checkpoint.load(run)
     dataset = Dataset.from_json(saved["data"], saved["labels"])
     contract = replace(Preprocess.from_json(saved["preprocess"]), max_pixels=recipe.data.max_pixels)
-    for said in classifier.check(
+    for said in classifier.check_classifier(
         model, contract.input_size, saved["model"], classes=len(dataset.labels)
     ).notes:
         listener.note(said)
@@ -176,7 +176,7 @@ def torch_workloads(run: Path | None, record: dict[str, Any], *, device: str = "
         "threads": cores_allowed(),
     }
     field = [Workload(REFERENCE, "edge_tl.host.models.reference", spec)]
-    if device.upper() in ("CUDA", "TENSORRT") and cuda_at_hand():
+    if device.upper() in ("CUDA", "TENSORRT") and cuda_is_available():
         for mode in CUDA_MODES:
             field.append(
                 Workload(f"{REFERENCE}-{mode}", "edge_tl.host.models.reference", spec | {"device": mode})

@@ -48,12 +48,12 @@ def knobs(augment: Augment) -> dict[str, Any]:
     return PRESETS[augment.preset] | {name: value for name, value in asked.items() if value is not None}
 
 
-def crops(augment: Augment) -> bool:
+def crops_at_random(augment: Augment) -> bool:
     """Whether a part of the image is cropped at random; otherwise it is framed as the contract does it."""
     return bool(knobs(augment)["crop"] < 1)
 
 
-def at_size(contract: Preprocess, size: int) -> Preprocess:
+def contract_at_size(contract: Preprocess, size: int) -> Preprocess:
     """The contract of a square input of `size` pixels, with the same margin around the crop."""
     height, width = contract.resize_size
     down, across = (size / side for side in contract.input_size)
@@ -66,7 +66,7 @@ def at_size(contract: Preprocess, size: int) -> Preprocess:
     )
 
 
-def of_image(augment: Augment, size: int, contract: Preprocess) -> v2.Transform:
+def image_transform(augment: Augment, size: int, contract: Preprocess) -> v2.Transform:
     """uint8 `(3, h, w)` of any size to uint8 `(3, size, size)`, resampled as `contract` does it.
 
     Where nothing is cropped at random, framed as `contract` frames it too, because the device will: of an image that
@@ -108,7 +108,7 @@ def of_image(augment: Augment, size: int, contract: Preprocess) -> v2.Transform:
 
 def _framed(contract: Preprocess, size: int, mode: v2.InterpolationMode) -> list[v2.Transform]:
     """The contract's resize and crop for an input of `size`; a resize leaves alone what has its size already."""
-    at = at_size(contract, size)
+    at = contract_at_size(contract, size)
     if contract.resize == "none":  # the part that is cropped has a size of its own
         return [v2.CenterCrop(contract.crop), v2.Resize([size, size], interpolation=mode, antialias=True)]
     sides = list(at.resize_size) if contract.resize == "exact" else at.resize_size[0]
@@ -116,7 +116,7 @@ def _framed(contract: Preprocess, size: int, mode: v2.InterpolationMode) -> list
     return [*steps, v2.CenterCrop(at.crop)] if at.crop else steps
 
 
-def of_batch(augment: Augment, classes: int) -> v2.Transform | None:
+def batch_transform(augment: Augment, classes: int) -> v2.Transform | None:
     """MixUp and CutMix: float `(n, 3, h, w)` and int64 `(n,)` to mixed images and soft labels `(n, classes)`, or None.
 
     Zhang et al., "mixup", 2018; Yun et al., "CutMix", 2019. With both, a coin decides for each batch.
@@ -130,7 +130,7 @@ def of_batch(augment: Augment, classes: int) -> v2.Transform | None:
     return v2.RandomChoice(mixes) if len(mixes) > 1 else mixes[0] if mixes else None
 
 
-def as_inputs(
+def model_inputs(
     images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
 ) -> torch.Tensor:
     """uint8 `(n, 3, h, w)` to the model's normalized float32 inputs on `device`, channels last.

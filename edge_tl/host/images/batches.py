@@ -23,20 +23,20 @@ from edge_tl.host.images.pixel_cache import Images
 from edge_tl.host.images.shared_memory import AHEAD
 
 Labels = NDArray[np.int64]
-Key = tuple[int, int]
+SampleKey = tuple[int, int]
 """(epoch, image)."""
 
 
-def draw(*parts: object) -> int:
+def derive_seed(*parts: object) -> int:
     """A seed in [0, 2^63) that depends on all of `parts` and on nothing else."""
     digest = hashlib.blake2b(":".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
-def order(labels: Labels, seed: int, epoch: int, balance: str) -> list[int]:
+def epoch_order(labels: Labels, seed: int, epoch: int, balance: str) -> list[int]:
     """The images of an epoch: each once in random order, or, with `balance` "sampler", as many drawn with
     replacement so that every class is equally likely."""
-    generator = torch.Generator().manual_seed(draw(seed, "order", epoch))
+    generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
     if balance == "sampler":
         weights = 1.0 / np.bincount(labels)[labels]
         return list(WeightedRandomSampler(weights.tolist(), len(labels), generator=generator))
@@ -57,7 +57,7 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """This process's share of every batch of `epochs`, in order, less the first `skip` batches; `part` is its rank
     and how many processes there are. Drawn while it is read: the keys of many epochs would fill the memory."""
 
@@ -69,31 +69,33 @@ class Plan:
     part: tuple[int, int] = (0, 1)
     skip: int = 0
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         return islice(self._all(), self.skip, None)
 
     def __len__(self) -> int:
         return len(self.epochs) * steps_per_epoch(len(self.labels), self.batch_size) - self.skip
 
-    def _all(self) -> Iterator[list[Key]]:
+    def _all(self) -> Iterator[list[SampleKey]]:
         rank, processes = self.part
         for epoch in self.epochs:
-            images = order(self.labels, self.seed, epoch, self.balance)
+            images = epoch_order(self.labels, self.seed, epoch, self.balance)
             for step in range(steps_per_epoch(len(images), self.batch_size)):
                 batch = images[step * self.batch_size : (step + 1) * self.batch_size]
                 yield [(epoch, i) for i in batch[rank::processes]]
 
 
-class Augmented(Dataset[Any]):
-    """uint8 `(3, size, size)` for a `Key`; `transform(epoch)` is the transform of that epoch. An image that cannot be
-    read is its error, which `augmented` raises: what a worker raises arrives as text."""
+class AugmentedImages(Dataset[Any]):
+    """uint8 `(3, size, size)` for a `SampleKey`, by the transform of its epoch; the last one serves all later epochs.
+
+    For an image that cannot be read it returns the error, which `augmented_batches` raises: an error that a worker
+    raises arrives as text."""
 
     def __init__(self, images: Images, transforms: Sequence[Callable[[Any], Any]], seed: int) -> None:
         self.images, self.transforms, self.seed = images, transforms, seed
 
-    def __getitem__(self, key: Key) -> torch.Tensor | EdgeTLError:
+    def __getitem__(self, key: SampleKey) -> torch.Tensor | EdgeTLError:
         epoch, i = key
-        torch.default_generator.manual_seed(draw(self.seed, "augment", epoch, i))
+        torch.default_generator.manual_seed(derive_seed(self.seed, "augment", epoch, i))
         try:
             read = self.images[i]
         except EdgeTLError as error:
@@ -102,10 +104,10 @@ class Augmented(Dataset[Any]):
         return image
 
 
-def augmented(
-    dataset: Dataset[Any], keys: Plan, workers: int, *, pipes: bool = False
+def augmented_batches(
+    dataset: Dataset[Any], keys: BatchPlan, workers: int, *, pipes: bool = False
 ) -> Iterable[torch.Tensor]:
-    """What `dataset` gives for the keys of each batch, stacked: uint8 `(n, 3, size, size)` of `Augmented`.
+    """What `dataset` gives for the keys of each batch, stacked: uint8 `(n, 3, size, size)` of `AugmentedImages`.
 
     Made ahead by `workers` processes (0: here, when asked for), which hand them over in shared memory, or with `pipes`
     without any. Iterating raises `BadImage` or `ReadError` for an image that cannot be read."""

@@ -158,7 +158,7 @@ def sources(root: Path, samples: Iterable[Sample]) -> list[Path | Member]:
     return found
 
 
-def settle(
+def build_dataset(
     listing: Listing,
     bad: dict[str, str],
     *,
@@ -240,7 +240,7 @@ def folds(dataset: Dataset, k: int, seed: int) -> Iterator[tuple[list[Sample], l
         )
 
 
-def need_two(where: Path | str, labels: list[str], each: Iterable[str]) -> None:
+def check_two_images_a_class(where: Path | str, labels: list[str], each: Iterable[str]) -> None:
     """Raises `BadInput` when one of `labels` is fewer than two times in `each`, the label of every image."""
     counts = Counter(each)
     for label in labels:
@@ -317,7 +317,7 @@ def _drawn(
                 "validate. Change data.group_by, or add images of another group."
             )
     sizes = {unit: tuple(counts.items()) for unit, counts in units.items()}
-    place = splits.draw(sizes, shares, seed=seed, pinned=pinned)
+    place = splits.assign_splits(sizes, shares, seed=seed, pinned=pinned)
     result = [
         replace(s, split=place.get(s.unit, "train")) if s.split in (None, "train") else s for s in samples
     ]

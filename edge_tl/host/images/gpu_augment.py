@@ -1,8 +1,8 @@
 """Augmentation of whole batches where their pixels are, on a GPU above all; it must not read files.
 
-What is random is drawn image by image, from the same seeds and by the same torchvision transforms as
-`augment.of_image`, in workers that touch no pixel. So an image of an epoch looks the same (but for the rounding of
-8-bit values between steps) whichever way it is made; the pixels of a batch are then computed together.
+Workers that touch no pixel draw the random numbers image by image, from the seeds and by the torchvision transforms of
+`augment.image_transform`; the pixels of a batch are then computed together. So an image of an epoch looks the same
+whichever way it is made, but for the rounding of 8-bit values between steps.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torchvision.transforms import v2
 
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images import augment
-from edge_tl.host.images.batches import Key, draw
-from edge_tl.host.images.pixel_cache import Store
+from edge_tl.host.images.batches import SampleKey, derive_seed
+from edge_tl.host.images.pixel_cache import PixelCache
 from edge_tl.host.recipe.schema import Augment
 
 # Of the row of numbers drawn for an image: where each group of them is.
@@ -37,15 +37,16 @@ PIECE_BYTES = 256 << 20  # of padded float32 pixels; moving and resizing them ta
 _GREY = (0.2989, 0.587, 0.114)  # torchvision's weights of R, G, B
 
 
-def possible(settings: Augment) -> bool:
+def is_supported(settings: Augment) -> bool:
     """Whether batches can be made together: policies and hue are augmented by workers, image by image."""
     knobs = augment.knobs(settings)
     return knobs["policy"] == "none" and not knobs["hue"]
 
 
-class Drawn(Dataset[torch.Tensor]):
-    """For a `Key`, the numbers that say how that image looks in that epoch: float64 `(23,)`. `sizes` are the training
-    sizes of the epochs, `shapes` the (height, width) of the images."""
+class AugmentParameters(Dataset[torch.Tensor]):
+    """For a `SampleKey`, the numbers that say how that image looks in that epoch: float64 `(23,)`.
+
+    `sizes` are the training sizes of the epochs, `shapes` the (height, width) of the images."""
 
     def __init__(
         self,
@@ -56,12 +57,12 @@ class Drawn(Dataset[torch.Tensor]):
         seed: int,
     ) -> None:
         self.shapes, self.sizes, self.contract, self.seed = shapes, sizes, contract, seed
-        self.transforms = {size: augment.of_image(settings, size, contract) for size in set(sizes)}
+        self.transforms = {size: augment.image_transform(settings, size, contract) for size in set(sizes)}
 
-    def __getitem__(self, key: Key) -> torch.Tensor:
+    def __getitem__(self, key: SampleKey) -> torch.Tensor:
         epoch, i = key
         size = self.sizes[min(epoch, len(self.sizes) - 1)]
-        torch.default_generator.manual_seed(draw(self.seed, "augment", epoch, i))
+        torch.default_generator.manual_seed(derive_seed(self.seed, "augment", epoch, i))
         row = torch.zeros(_COUNT, dtype=torch.float64)
         row[_EPOCH], row[_IMAGE] = epoch, i
         row[_BOX] = torch.tensor(_frame(self.shapes[i], size, self.contract))
@@ -100,7 +101,7 @@ def _frame(shape: tuple[int, int], size: int, contract: Preprocess) -> list[floa
     Beyond the image where the crop pads it with black."""
     if contract.crop is None:
         return [0.0, 0.0, float(shape[0]), float(shape[1])]
-    resized = augment.at_size(contract, size).resize_size
+    resized = augment.contract_at_size(contract, size).resize_size
     if contract.resize == "exact":
         sides = [size * side / whole for side, whole in zip(shape, resized, strict=True)]
     elif contract.resize == "shorter":
@@ -126,10 +127,10 @@ def _inverse(angle: float, translate: Any, scale: float, shear: tuple[float, flo
 
 
 @dataclass(frozen=True)
-class OnDevice:
-    """Batches of a resident `store` from rows that `Drawn` drew, as `contract` resamples."""
+class GpuAugment:
+    """Batches of a resident `store` from rows that `AugmentParameters` drew, as `contract` resamples."""
 
-    store: Store
+    store: PixelCache
     sizes: Sequence[int]
     contract: Preprocess
 
@@ -137,12 +138,12 @@ class OnDevice:
         """uint8 `(n, 3, size, size)` on the store's device of float64 `(n, 23)` on the CPU."""
         numbers = rows.tolist()
         size = self.sizes[min(int(numbers[0][_EPOCH]), len(self.sizes) - 1)]
-        return augmented(
+        return augment_batch(
             [self.store[int(row[_IMAGE])] for row in numbers], numbers, size, self.contract.interpolation
         )
 
 
-def augmented(
+def augment_batch(
     images: Sequence[torch.Tensor], rows: Sequence[Sequence[float]], size: int, interpolation: str
 ) -> torch.Tensor:
     """uint8 `(3, h, w)` of any sizes, on one device, to uint8 `(n, 3, size, size)`, as their rows of numbers say.

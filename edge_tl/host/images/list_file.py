@@ -20,7 +20,7 @@ LONGEST = 1 << 16  # characters of a line
 DIALECTS = {".csv": "excel", ".tsv": "excel-tab"}
 
 
-def records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """`(line number, {"path": …, "label": …})` of every row that is not blank; the keys are those of `_COLUMNS` that
     the header has. A row that spans lines has the number of its last. Raises `BadInput`, for a list of more than 1 GiB
     and a line of more than 65,536 characters too, before they are read."""

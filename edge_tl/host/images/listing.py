@@ -16,22 +16,22 @@ from pathlib import Path
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import sha256_file
+from edge_tl.device.images.folder_layout import split_of, split_words
 from edge_tl.device.images.folders import class_folders, kinds
-from edge_tl.device.images.layout import split_of, split_words
-from edge_tl.device.images.reading import patiently
+from edge_tl.device.images.reading import with_retries
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.names import check_label, encodable
 from edge_tl.device.text import printable
 from edge_tl.host.images import list_file, shards
-from edge_tl.host.images.classes import Found, Row, check_spellings, from_folder
-from edge_tl.host.images.dataset import Listing, Sample, need_two, sources
+from edge_tl.host.images.dataset import Listing, Sample, check_two_images_a_class, sources
+from edge_tl.host.images.image_list import ImageList, ListedImage, check_spellings, list_class_folders
 
 _CHUNK = 64
 _NO_BYTES = "a link or a sparse file in a shard, which is read in place: write the shard with its content"
 
 
-def scan(
+def list_images(
     path: Path | str,
     *,
     group_by: str | None = None,
@@ -60,7 +60,7 @@ def scan(
         raise BadInput(
             f"only {' and '.join(sorted(filter(None, splits)))} images in {text}. Give training images too."
         )
-    need_two(text, found.labels, (row.label for row in found.rows))
+    check_two_images_a_class(text, found.labels, (row.label for row in found.rows))
     number = {label: i for i, label in enumerate(found.labels)}
     rows = found.rows if group_by is None else _grouped(found.rows, group_by)
     blank = [Sample(row.path, number[row.label], "", row.split, row.group, row.member) for row in rows]
@@ -73,12 +73,12 @@ def scan(
     return Listing(found.root, found.labels, samples, found.left_out + unread, found.beside, found.not_images)
 
 
-def _find(text: str) -> Found:
+def _find(text: str) -> ImageList:
     path = Path(text)
     if path.is_dir():
-        if not class_folders(path) and (here := shards.in_folder(path)):
+        if not class_folders(path) and (here := shards.shards_in_folder(path)):
             return _from_shards(here)
-        return from_folder(path)
+        return list_class_folders(path)
     if path.suffix.lower() in list_file.DIALECTS:
         return _from_list(path)
     shards.refuse_compressed(path)
@@ -98,13 +98,13 @@ def _advice(text: str) -> str:
     return "Make one sub-folder per class." if Path(text).is_dir() else "Add shards with another class."
 
 
-def _from_list(path: Path) -> Found:
+def _from_list(path: Path) -> ImageList:
     """A .csv (commas) or .tsv (tabs) with a header: a column for the path, relative to the list's folder, one for
     the label, and perhaps split and group."""
     if not path.is_file():
         raise BadInput(f"no such file: {path}. Give a folder of images, or a list of files and labels.")
-    rows: list[Row] = []
-    for line, cells in list_file.records(path):
+    rows: list[ListedImage] = []
+    for line, cells in list_file.read_rows(path):
         where = f"{path}, line {line}"
         if not (label := cells["label"].strip()):
             raise BadInput(
@@ -118,8 +118,8 @@ def _from_list(path: Path) -> Found:
                 f"{where}: no such file: {cells['path']!r}. Paths are relative to the list's folder."
             )
         split, group = split_of(word), cells.get("group", "").strip() or None
-        rows.append(Row(cells["path"], label, split, group))
-    return Found(path.parent, _in_order({row.label for row in rows}), rows)
+        rows.append(ListedImage(cells["path"], label, split, group))
+    return ImageList(path.parent, _in_order({row.label for row in rows}), rows)
 
 
 def _expanded(text: str) -> Iterator[Path]:
@@ -127,9 +127,9 @@ def _expanded(text: str) -> Iterator[Path]:
         if not part:
             raise BadInput(f"an empty pattern beside '::' in {text!r}. Remove the colons.")
         if Path(part).is_dir():
-            yield from shards.in_folder(Path(part))
+            yield from shards.shards_in_folder(Path(part))
             continue
-        for name in [part] if Path(part).is_file() else shards.expand(part):
+        for name in [part] if Path(part).is_file() else shards.expand_braces(part):
             path = Path(name)
             shards.refuse_compressed(path)
             if path.suffix != shards.SUFFIX or f"{shards.SUFFIX}!" in name:
@@ -139,7 +139,7 @@ def _expanded(text: str) -> Iterator[Path]:
             yield path
 
 
-def _from_shards(paths: Iterable[Path]) -> Found:
+def _from_shards(paths: Iterable[Path]) -> ImageList:
     files = list(dict.fromkeys(paths))
     try:
         root = Path(os.path.commonpath([file.parent for file in files]))
@@ -147,8 +147,10 @@ def _from_shards(paths: Iterable[Path]) -> Found:
         root = Path.cwd()
     names = shards.class_names(list(dict.fromkeys(file.parent for file in files)))
     with ThreadPoolExecutor(cores_allowed()) as pool:
-        indices = list(pool.map(lambda file: patiently(str(file), partial(shards.index, file)), files))
-    rows: list[Row] = []
+        indices = list(
+            pool.map(lambda file: with_retries(str(file), partial(shards.index_shard, file)), files)
+        )
+    rows: list[ListedImage] = []
     left_out: list[dict[str, str]] = []
     others: list[Path] = []
     for file, indexed in zip(files, indices, strict=True):
@@ -157,12 +159,14 @@ def _from_shards(paths: Iterable[Path]) -> Found:
         left_out += [{"path": encodable(f"{path}!{name}"), "reason": _NO_BYTES} for name in indexed.closed]
         others += [Path(f"{path}!", name.lstrip("/")) for name in indexed.others]
         for member, label in indexed.images:
-            label = shards.named(label, names, member)
-            rows.append(Row(f"{path}!{member.name}", label, split, member=(member.offset, member.size)))
+            label = shards.class_name(label, names, member)
+            rows.append(
+                ListedImage(f"{path}!{member.name}", label, split, member=(member.offset, member.size))
+            )
     present = {row.label for row in rows}
     order = [name for name in names or () if name in present]
     labels = order + _in_order(present.difference(order))
-    return Found(root, labels, rows, left_out, not_images=kinds(others))
+    return ImageList(root, labels, rows, left_out, not_images=kinds(others))
 
 
 def _split_of_shard(path: Path) -> str | None:
@@ -179,7 +183,7 @@ def _in_order(labels: set[str]) -> list[str]:
     return sorted(labels)
 
 
-def _grouped(rows: list[Row], pattern: str) -> list[Row]:
+def _grouped(rows: list[ListedImage], pattern: str) -> list[ListedImage]:
     try:
         search = re.compile(pattern).search
     except re.error as error:
@@ -239,7 +243,7 @@ def _digest(image: Path | shards.Member) -> _Digest:
             raise
 
     try:
-        return patiently(printable(str(image)), attempt)
+        return with_retries(printable(str(image)), attempt)
     except OSError as error:
         raise BadInput(
             f"cannot read {printable(str(image))}: {error.strerror or error}. Restore or remove it."

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_tl.device.images.decode import decode
-from edge_tl.device.images.reading import patiently
+from edge_tl.device.images.reading import with_retries
 from edge_tl.device.listener import Listener
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.preprocess import INTERPOLATIONS, Preprocess
@@ -29,7 +29,7 @@ Read = Callable[[Any], Pixels]
 _INDEX, _PIXELS = "index.npy", "pixels.u8"
 
 
-class Store:
+class PixelCache:
     """`len(store)` images; `store[i]` is uint8 `(3, h, w)`. Safe to use from forked workers."""
 
     def __init__(self, folder: Path) -> None:
@@ -77,7 +77,7 @@ class Store:
         return pixels.view(height, width, 3).permute(2, 0, 1)
 
 
-class Encoded:
+class UncachedImages:
     """The same images decoded whenever they are asked for: for data too large to keep decoded."""
 
     def __init__(self, sources: Sequence[Any], read: Read) -> None:
@@ -91,10 +91,10 @@ class Encoded:
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-Images = Store | Encoded
+Images = PixelCache | UncachedImages
 
 
-class shrunk:
+class ShrinkShorterSide:
     """Decode a source and shrink it until its shorter side is `side` pixels, uint8 `(h, w, 3)`; never enlarge.
 
     A class, because workers started afresh must be able to unpickle it.
@@ -104,7 +104,7 @@ class shrunk:
         self.side, self.interpolation, self.max_pixels = side, interpolation, max_pixels
 
     def __call__(self, source: Any) -> Pixels:
-        return patiently(str(source), lambda: self._shrunk(source))
+        return with_retries(str(source), lambda: self._shrunk(source))
 
     def _shrunk(self, source: Any) -> Pixels:
         image = decode(source, max_pixels=self.max_pixels)
@@ -116,7 +116,7 @@ class shrunk:
         return np.asarray(image)
 
 
-class framed:
+class ContractPixels:
     """A source exactly as the device will see it, before normalization: the contract's pixels."""
 
     def __init__(self, contract: Preprocess) -> None:
@@ -126,7 +126,7 @@ class framed:
         return self.contract.pixels(source)
 
 
-class resized:
+class ContractResized:
     """A source as the contract resizes it, before its crop: what training sees where nothing is cropped at random."""
 
     def __init__(self, contract: Preprocess) -> None:
@@ -136,12 +136,12 @@ class resized:
         return self.contract.resized(source)
 
 
-def reopen(sources: Sequence[Any], read: Read, folder: Path) -> Images:
-    """What `keep` kept, or the encoded images where it kept nothing."""
-    return Store(folder) if (folder / _INDEX).is_file() else Encoded(sources, read)
+def open_cache(sources: Sequence[Any], read: Read, folder: Path) -> Images:
+    """What `fill_cache` kept, or the encoded images where it kept nothing."""
+    return PixelCache(folder) if (folder / _INDEX).is_file() else UncachedImages(sources, read)
 
 
-def keep(
+def fill_cache(
     sources: Sequence[Any],
     read: Read,
     folder: Path,

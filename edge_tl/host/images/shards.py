@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.images.folders import FIRST_BYTES, IMAGE_SUFFIXES, looks_like_image
-from edge_tl.device.images.reading import passing
+from edge_tl.device.images.reading import is_transient
 from edge_tl.device.names import LONGEST_LABEL
 from edge_tl.device.text import printable
 
@@ -88,7 +88,7 @@ class _Bounded(tarfile.TarInfo):
         return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
 
 
-def expand(pattern: str) -> list[str]:
+def expand_braces(pattern: str) -> list[str]:
     """Braces written out as a shell does, the first varying slowest: `{000..041}` keeps its zeros, `{a,b}` is a
     list; braces around anything else stay. Raises `BadInput` when they are nested or not closed."""
     parts = re.split(r"\{([^{}]*)\}", pattern)
@@ -117,7 +117,7 @@ def _choices(body: str) -> list[str]:
     return body.split(",") if "," in body else [f"{{{body}}}"]
 
 
-def in_folder(folder: Path) -> list[Path]:
+def shards_in_folder(folder: Path) -> list[Path]:
     """The visible shards of `folder`, sorted. Raises `BadInput` when there are only compressed ones."""
     files = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.is_file())
     found = [p for p in files if p.suffix == SUFFIX]
@@ -137,7 +137,7 @@ def refuse_compressed(path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Indexed:
+class ShardIndex:
     """The `images` of a shard with their labels, in the order of the tar; names of what was not used: `closed`, members
     that have no bytes of their own here (links, sparse files), and `others`, which are no sample's image or label."""
 
@@ -146,7 +146,7 @@ class Indexed:
     others: list[str]
 
 
-def index(shard: Path) -> Indexed:
+def index_shard(shard: Path) -> ShardIndex:
     """Every image of `shard` with its label; one pass over the headers.
 
     The label is the text of the sample's .cls, or `label`, `class` or `cls` of its .json. The image is told by its
@@ -198,7 +198,7 @@ def index(shard: Path) -> Indexed:
         OverflowError,
         EOFError,
     ) as error:  # as tarfile raises them
-        if passing(error):
+        if is_transient(error):
             raise
         raise BadInput(f"cannot read shard {shard}: {error}. Copy or write it again, uncompressed.") from None
     for key, found in unnamed.items():
@@ -216,7 +216,7 @@ def index(shard: Path) -> Indexed:
         (_one_image(shard, key, found), texts[key].get("cls") or texts[key]["json"])
         for key, found in images.items()
     ]
-    return Indexed(sorted(labelled, key=lambda pair: pair[0].offset), closed, others)
+    return ShardIndex(sorted(labelled, key=lambda pair: pair[0].offset), closed, others)
 
 
 def _is_image(file: BinaryIO, info: tarfile.TarInfo) -> bool:
@@ -247,7 +247,7 @@ def class_names(folders: list[Path]) -> list[str] | None:
     return next(iter(found.values()), None)
 
 
-def named(label: str, names: list[str] | None, member: Member) -> str:
+def class_name(label: str, names: list[str] | None, member: Member) -> str:
     """The class name of an integer `label`; any other label stays. Raises `BadInput` for one without a name."""
     if names is None or not is_integer(label):
         return label

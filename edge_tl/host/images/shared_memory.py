@@ -34,7 +34,7 @@ def free() -> int | None:
     return shutil.disk_usage(FOLDER).free if FOLDER.is_dir() else 0
 
 
-def handover(workers: int, batch_bytes: int, *, processes: int = 1) -> Handover:
+def plan_handover(workers: int, batch_bytes: int, *, processes: int = 1) -> Handover:
     """How `processes` trainings on this machine, with `workers` each, can make batches of `batch_bytes` ahead."""
     have = free()
     if not workers or have is None:

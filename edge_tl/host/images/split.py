@@ -18,7 +18,7 @@ def rank(seed: int, name: str) -> str:
     return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
 
 
-def draw(
+def assign_splits(
     units: Mapping[str, Sizes], shares: Mapping[str, float], *, seed: int, pinned: Collection[str]
 ) -> dict[str, str]:
     """`{unit: split}` for the units that leave train; `shares` are fractions of the images of each class.

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device.errors import BadInput
-from edge_tl.device.images.loader import batches
-from edge_tl.device.images.reading import Encoded
+from edge_tl.device.images.loader import load_batches
+from edge_tl.device.images.reading import EncodedImage
 from edge_tl.device.listener import Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images.dataset import Sample
@@ -49,8 +49,8 @@ def _rounded(values: NDArray[np.float64]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def survey(
-    contract: Preprocess, samples: Sequence[Sample], images: Sequence[Encoded], listener: Listener
+def survey_images(
+    contract: Preprocess, samples: Sequence[Sample], images: Sequence[EncodedImage], listener: Listener
 ) -> Survey:
     """Decode every image as `contract` frames it."""
     plain = replace(contract, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -58,7 +58,7 @@ def survey(
     moments: dict[str, NDArray[np.float64]] = {}
     remarks: dict[str, str] = {}
     done = 0
-    for batch in batches(plain, images):
+    for batch in load_batches(plain, images):
         bad |= {samples[i].digest: reason for i, reason in batch.bad.items()}
         remarks |= {samples[i].digest: remark for i, remark in batch.remarks.items()}
         first = batch.inputs.mean(axis=(2, 3), dtype=np.float64)

@@ -21,8 +21,8 @@ from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.listener import Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host import accelerator
-from edge_tl.host.images.augment import as_inputs
-from edge_tl.host.images.batches import draw
+from edge_tl.host.images.augment import model_inputs
+from edge_tl.host.images.batches import derive_seed
 from edge_tl.host.images.pixel_cache import Images
 from edge_tl.host.int8.fake_quant import FakeQuantModel
 from edge_tl.host.training import resume
@@ -73,7 +73,7 @@ def distill(
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * (1 + math.cos(math.pi * done)) / 2
             loss = distillation_loss(
-                teacher, student_model, as_inputs(pixels, contract.mean, contract.std, device)
+                teacher, student_model, model_inputs(pixels, contract.mean, contract.std, device)
             )
             if not torch.isfinite(loss):
                 raise EdgeTLError(_DIVERGED)
@@ -110,7 +110,7 @@ def distillation_loss(teacher: nn.Module, student_model: nn.Module, inputs: torc
 def _batches(images: Images, steps: int, seed: int, flip: bool) -> Iterator[torch.Tensor]:
     """uint8 `(BATCH, 3, H, W)`, every image once before any comes again."""
     order: list[int] = []
-    random = np.random.default_rng(draw(seed, "qat"))
+    random = np.random.default_rng(derive_seed(seed, "qat"))
     for _ in range(steps):
         while len(order) < BATCH:
             order += random.permutation(len(images)).tolist()

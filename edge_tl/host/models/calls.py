@@ -56,7 +56,7 @@ class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def calls(model: nn.Module, images: torch.Tensor) -> list[Call]:
+def trace_calls(model: nn.Module, images: torch.Tensor) -> list[Call]:
     """In order, up to where the model fails, if it does."""
     mode = _Calls()
     try:
@@ -67,7 +67,7 @@ def calls(model: nn.Module, images: torch.Tensor) -> list[Call]:
     return mode.seen
 
 
-def reads(model: nn.Module, images: torch.Tensor) -> list[str]:
+def trace_value_reads(model: nn.Module, images: torch.Tensor) -> list[str]:
     """The lines that read a value, "" for one that is not Python's."""
     mode = _Reads()
     with torch.no_grad(), mode:  # in inference mode the dispatcher is not asked
@@ -75,11 +75,11 @@ def reads(model: nn.Module, images: torch.Tensor) -> list[str]:
     return mode.lines
 
 
-def parting(
+def first_difference(
     model: nn.Module, first: torch.Tensor, second: torch.Tensor, differ: Callable[[Call, Call], bool]
 ) -> Call | None:
     """The first call on `first` whose counterpart on `second` differs, or None."""
-    pairs = zip(calls(model, first), calls(model, second), strict=False)
+    pairs = zip(trace_calls(model, first), trace_calls(model, second), strict=False)
     return next((a for a, b in pairs if a.function == b.function and differ(a, b)), None)
 
 

@@ -26,14 +26,16 @@ _BY_BATCH = 1e-3
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedClassifier:
     """`outputs` logits an image; `notes` are sentences on what works, but not as it was meant."""
 
     outputs: int
     notes: tuple[str, ...]
 
 
-def check(model: nn.Module, input_size: tuple[int, int], name: str, *, classes: int | None = None) -> Checked:
+def check_classifier(
+    model: nn.Module, input_size: tuple[int, int], name: str, *, classes: int | None = None
+) -> CheckedClassifier:
     """Run `model`, in evaluation mode on the CPU, on noise `(n, 3, *input_size)`.
 
     Raises `BadInput` that says what is wrong, and which line of the model does it: for a model that fails, that gives
@@ -62,7 +64,7 @@ def check(model: nn.Module, input_size: tuple[int, int], name: str, *, classes: 
             f"{name}: gives {together.shape[1]} logits an image, and there are {classes} labels. "
             "Give the model that these labels belong to."
         )
-    return Checked(together.shape[1], tuple(_notes(together, name)))
+    return CheckedClassifier(together.shape[1], tuple(_notes(together, name)))
 
 
 def _run(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -113,7 +115,7 @@ def _answers_alone(model: nn.Module, one: torch.Tensor, together: torch.Tensor, 
         failure = calls.failing_line(error.__traceback__)
         what = f"fails on one image, not on two ({_first_line(error)})"
     many = one.repeat(_BATCH, 1, 1, 1)
-    lost = calls.parting(model, one, many, lambda a, b: a.output.ndim != b.output.ndim)
+    lost = calls.first_difference(model, one, many, lambda a, b: a.output.ndim != b.output.ndim)
     if not lost and (layer := _without_statistics(model, many)):
         raise BadInput(f"{name}: {what}: {layer}") from None
     where = f", at {failure}" if failure else ""
@@ -136,7 +138,7 @@ def _differs(a: Call, b: Call) -> bool:
 
 
 def _random(model: nn.Module, one: torch.Tensor) -> str:
-    found = calls.parting(model, one, one, _differs)
+    found = calls.first_difference(model, one, one, _differs)
     return f": {found.function}{_at(found)} is random in evaluation mode too" if found else ""
 
 
@@ -154,7 +156,7 @@ def _by_batch(model: nn.Module, batch: torch.Tensor, name: str) -> str:
         x, y = x.float(), y[:1].float()
         return bool((x - y).abs().max() > _BY_BATCH * max(1.0, float(y.abs().max())))
 
-    found = calls.parting(model, batch[:1], batch, differ)
+    found = calls.first_difference(model, batch[:1], batch, differ)
     where = f", from {found.function}{_at(found)} on" if found else ""
     return (
         f"{what}{where}. A device runs one image at a time, so none may; see that eval() reaches every layer."
@@ -183,7 +185,7 @@ def _without_statistics(model: nn.Module, images: torch.Tensor) -> str:
 def _decides_by_values(model: nn.Module, batch: torch.Tensor, name: str) -> None:
     """Refuse a branch on an image's values. Not every value that is read is one: a constant may be read as well, and
     PyTorch's own exporter knows."""
-    if not (lines := calls.reads(model, batch)):
+    if not (lines := calls.trace_value_reads(model, batch)):
         return
     try:
         with _silent():

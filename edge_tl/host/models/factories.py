@@ -15,12 +15,12 @@ from edge_tl.host.recipe.schema import FACTORY
 VARIABLE = "EDGE_TL_FACTORY"
 
 
-def permit(model: str) -> None:
+def permit_factory(model: str) -> None:
     """Let runs of `model`, `factory:package.module:function`, be opened by this process and those it starts."""
     os.environ[VARIABLE] = model
 
 
-def check(model: str, where: str) -> None:
+def check_permitted(model: str, where: str) -> None:
     """Raises `BadInput` where `model`, which the record at `where` names, is a factory that nobody typed."""
     if model.startswith(FACTORY) and os.environ.get(VARIABLE) != model:
         function = printable(model.removeprefix(FACTORY))

@@ -26,10 +26,10 @@ from edge_tl.host.export.image_sets import evaluate
 from edge_tl.host.export.publish import named
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import listing
-from edge_tl.host.images.left_out import tell
-from edge_tl.host.images.survey import survey
+from edge_tl.host.images.dataset_notes import note_dataset
+from edge_tl.host.images.survey import survey_images
 from edge_tl.host.models import classifier, factories, weights, zoo
-from edge_tl.host.models.match_weights import NAME, ORDER, fitted
+from edge_tl.host.models.match_weights import NAME, ORDER, load_whole_classifier
 from edge_tl.host.models.reference import TorchRuntime
 from edge_tl.host.models.state_dict import read_state
 from edge_tl.host.recipe.schema import CONTRACT_FIELDS, Recipe
@@ -68,7 +68,7 @@ def adopt(
     changes = recipe.model.model_dump(include=CONTRACT_FIELDS)
     # What is known is what the network sees; no margin is invented.
     changes["resize_size"] = changes["resize_size"] or changes["image_size"]
-    contract = weights.changed(weights.assumed(name), **changes)
+    contract = weights.changed_contract(weights.default_contract(name), **changes)
     contract = replace(contract, max_pixels=recipe.data.max_pixels)
     if not name.startswith(zoo.FACTORY):
         zoo.check_size(name, min(contract.input_size))
@@ -87,21 +87,21 @@ def adopt(
     if not overwrite:
         output_folder.refuse_unfinished(run)
     if name.startswith(zoo.FACTORY):  # the caller's word, so the run that comes of it may be opened here
-        factories.permit(name)
+        factories.permit_factory(name)
     state = read_state(path, listener)
-    model, pooled, matched = fitted(name, state, path, match, listener)
-    checked = classifier.check(model, contract.input_size, name)
+    model, pooled, matched = load_whole_classifier(name, state, path, match, listener)
+    checked = classifier.check_classifier(model, contract.input_size, name)
     for said in checked.notes:
         listener.note(said)
-    found = listing.scan(
+    found = listing.list_images(
         str(recipe.data.path),
         group_by=recipe.data.group_by,
         listener=listener,
     )
     found = _matched(found, checked.outputs, labels, reorder)
-    seen = survey(contract, found.samples, found.sources(), listener)
+    seen = survey_images(contract, found.samples, found.sources(), listener)
     split = recipe.data.model_dump(include={"val", "test", "on_bad_image", "limit"})
-    dataset = datasets.settle(found, seen.bad, seed=recipe.seed, **split)
+    dataset = datasets.build_dataset(found, seen.bad, seed=recipe.seed, **split)
     judged = "test" if dataset.split("test") else "val"
     samples = dataset.split(judged)
     runtime = TorchRuntime(model, device=accelerator.device().type)
@@ -139,7 +139,7 @@ def adopt(
         "seconds": {"features": 0.0, "train": 0.0, "total": extracted - start},
         "provenance": provenance(recipe) | {"features": None, "features_computed": 0, "processes": 1},
     }
-    tell(dataset, seen.remarks, listener)
+    note_dataset(dataset, seen.remarks, listener)
     listener.note(
         f"preprocessing: {_spelled(contract)}; another one: --set model.resize_size=…, model.interpolation, "
         "model.mean, model.std"

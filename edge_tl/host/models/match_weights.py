@@ -11,12 +11,12 @@ from torch import nn
 from edge_tl.device.errors import BadInput
 from edge_tl.device.listener import Listener
 from edge_tl.host.models import weights, zoo
-from edge_tl.host.models.state_dict import State, refuse_foreign_numbers, under
+from edge_tl.host.models.state_dict import State, refuse_foreign_numbers, strip_prefix
 
 NAME, ORDER = "name", "order"
 
 
-def fitted(
+def load_whole_classifier(
     name: str, state: State, path: Path, match: str, listener: Listener
 ) -> tuple[nn.Module, bool, dict[str, str]]:
     """The architecture with every tensor of `state` in its place, whether it is `pooled`, as runs of ours are, and the
@@ -28,16 +28,16 @@ def fitted(
         )
     classes, pooled, matched = 2, False, {}
     if not name.startswith(zoo.FACTORY):
-        state = weights.unprefixed(name, state)
+        state = weights.bare_state(name, state)
         paths = zoo.head_path(name), zoo.head_path(name, pooled=True)
-        if f"{paths[0]}.weight" not in state and (pairs := ordered(state, weights.skeleton(name))):
+        if f"{paths[0]}.weight" not in state and (pairs := match_by_order(state, weights.meta_model(name))):
             if match != ORDER:
                 raise BadInput(_only_the_order_fits(path, name, pairs))
             matched, state = pairs, {own: state[theirs] for theirs, own in pairs.items()}
         pooled = f"{paths[0]}.weight" not in state and paths[0] != paths[1]
         weight = state.get(f"{paths[pooled]}.weight")
         if weight is None or weight.ndim != 2:
-            guess = weights.fitting(state, other_than=name)
+            guess = weights.fitting_model(state, other_than=name)
             fits = f"It fits --model {guess}. " if guess else ""
             raise BadInput(
                 f"{path}: no {paths[0]}.weight, the head of {name}. {fits}Give the whole classifier's state dict, "
@@ -46,8 +46,8 @@ def fitted(
         classes = len(weight)
     model = zoo.build(name, classes, pooled=pooled)
     wanted = model.state_dict()
-    state = under(state, wanted)
-    if not any(key in state for key in wanted) and (pairs := ordered(state, model)):
+    state = strip_prefix(state, wanted)
+    if not any(key in state for key in wanted) and (pairs := match_by_order(state, model)):
         if match != ORDER:
             raise BadInput(_only_the_order_fits(path, name, pairs))
         matched, state = pairs, {own: state[theirs] for theirs, own in pairs.items()}
@@ -69,7 +69,7 @@ def fitted(
     ]
     if faults:
         more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-        guess = weights.fitting(state, other_than=name)
+        guess = weights.fitting_model(state, other_than=name)
         advice = f"It fits --model {guess}." if guess else "Give the architecture it was saved from."
         raise BadInput(f"{path}: not {name}: {faults[0]}{more}. {advice}")
     refuse_foreign_numbers(state, wanted, str(path))
@@ -84,7 +84,7 @@ def fitted(
     return model.eval(), pooled, matched
 
 
-def ordered(state: State, model: nn.Module) -> dict[str, str]:
+def match_by_order(state: State, model: nn.Module) -> dict[str, str]:
     """The model's name for each tensor of `state`, where both have the same shapes in the same order; else nothing. The
     last two, the head's, may differ in the number of classes. Counters, which are single numbers, are left out."""
     theirs = [(key, tuple(tensor.shape)) for key, tensor in state.items() if tensor.ndim]

@@ -89,12 +89,12 @@ class CudaGraphRuntime(TorchRuntime):
         return logits
 
 
-def cuda_at_hand() -> bool:
+def cuda_is_available() -> bool:
     """Whether PyTorch can compute on an NVIDIA GPU here."""
     return torch.cuda.is_available()
 
 
-def gpu_ms(runtime: TorchRuntime, shape: tuple[int, ...], count: int) -> float:
+def time_on_gpu(runtime: TorchRuntime, shape: tuple[int, ...], count: int) -> float:
     """The network's median time in milliseconds by CUDA events, without copies from and to the computer's memory."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     took = []
@@ -113,7 +113,7 @@ def _opened(model: nn.Module, mode: str, shape: tuple[int, ...], threads: int) -
     """On the CPU, or in one of `CUDA_MODES`. Raises `BadInput` where PyTorch sees no GPU."""
     if mode == "cpu":
         return TorchRuntime(model, threads=threads)
-    if not cuda_at_hand():
+    if not cuda_is_available():
         raise BadInput(
             f"no CUDA device: PyTorch {torch.__version__} sees none. Install its build for CUDA, or leave --device out."
         )
@@ -142,7 +142,7 @@ def main() -> None:
 
     def describe(runtime: Any) -> dict[str, Any]:
         facts = {"weights": "the run's" if spec["run"] else "architecture only"}
-        return facts | ({"gpu_ms": gpu_ms(runtime, shape, _GPU_CALLS)} if mode in CUDA_MODES else {})
+        return facts | ({"gpu_ms": time_on_gpu(runtime, shape, _GPU_CALLS)} if mode in CUDA_MODES else {})
 
     serve(open_it, spec, describe)
 

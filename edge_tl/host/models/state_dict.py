@@ -62,7 +62,7 @@ def read_state(path: Path, listener: Listener = SILENT) -> State:
     return {re.sub(r"^((module|_orig_mod)\.)+", "", str(key)): value for key, value in state.items()}
 
 
-def under(state: State, wanted: Iterable[str]) -> State:
+def strip_prefix(state: State, wanted: Iterable[str]) -> State:
     """What `state` holds of the names `wanted`, where it has something before every one of them: `model.`, `net.`; or
     `state` itself."""
     names = [name for name in wanted if not name.endswith("num_batches_tracked")]

@@ -19,7 +19,7 @@ from torch import nn
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.preprocess import INTERPOLATIONS, Preprocess
 from edge_tl.host.models import zoo
-from edge_tl.host.models.state_dict import State, read_state, refuse_foreign_numbers, under
+from edge_tl.host.models.state_dict import State, read_state, refuse_foreign_numbers, strip_prefix
 
 EMBEDDED_MODEL = "mobilenet_v3_small"
 EMBEDDED_FILE = "mobilenet_v3_small-tiny64-features-fp16.safetensors"
@@ -28,7 +28,7 @@ EMBEDDED_CONTRACT = Preprocess(resize="shorter", resize_size=(64, 64), interpola
 
 
 @dataclass(frozen=True)
-class Source:
+class PretrainedModel:
     """The network `name` before its new head, which goes to the path `head`: `pooled` says that the weights hold no
     hidden classifier layers, so the head reads the pooled features."""
 
@@ -40,21 +40,21 @@ class Source:
     name: str
 
 
-def open_source(name: str, weights: str, **contract_changes: Any) -> Source:
+def open_pretrained(name: str, weights: str, **contract_changes: Any) -> PretrainedModel:
     """Build `name` and load `weights`: "imagenet", "embedded", "none" or a path to .safetensors or .pth.
 
-    `contract_changes` are those of `changed`, to what the weights were trained with.
+    `contract_changes` are those of `changed_contract`, to what the weights were trained with.
     Files are read without unpickling code. Raises `BadInput` for an unknown model, an absent or foreign file,
     an image size too small for the model, and for a download that fails; `MissingExtra` for timm's models.
     """
     pooled = False
-    contract = assumed(name)
+    contract = default_contract(name)
     if weights == "none":
         model, origin = zoo.build(name, 2), "none"
     elif weights == "imagenet" and name.startswith(zoo.TIMM):
         model, origin = _from_timm(name)
     elif weights == "imagenet":
-        published = zoo.row(name).imagenet
+        published = zoo.zoo_entry(name).imagenet
         model, pooled = _fitted(name, _download(published), "imagenet")
         contract, origin = _published(published), str(published)
     elif weights == "embedded":
@@ -68,19 +68,19 @@ def open_source(name: str, weights: str, **contract_changes: Any) -> Source:
     else:
         model, pooled = _fitted(name, read_state(Path(weights)), weights)
         origin = Path(weights).name
-    contract = changed(contract, **contract_changes)
+    contract = changed_contract(contract, **contract_changes)
     zoo.check_size(name, min(contract.input_size))
-    zoo.check_takes(model, name, contract.input_size[0])
-    return Source(model, contract, zoo.head_path(name, pooled=pooled), pooled, origin, name)
+    zoo.check_takes_size(model, name, contract.input_size[0])
+    return PretrainedModel(model, contract, zoo.head_path(name, pooled=pooled), pooled, origin, name)
 
 
 def _fitted(name: str, state: State, weights: str) -> tuple[nn.Module, bool]:
     """The model with `state` in its backbone, and whether it is pooled."""
-    state = unprefixed(name, state)
+    state = bare_state(name, state)
     pooled = _is_pooled(name, state)
     model, head = zoo.build(name, 2, pooled=pooled), zoo.head_path(name, pooled=pooled)
     if fault := _misfit(model, head, state):
-        guess = fitting(state, other_than=name)
+        guess = fitting_model(state, other_than=name)
         advice = f"It fits --model {guess}." if guess else "Give weights of this model."
         raise BadInput(f"--weights {weights}: not {name}: {fault}. {advice}")
     backbone = _backbone(model, head)
@@ -91,13 +91,13 @@ def _fitted(name: str, state: State, weights: str) -> tuple[nn.Module, bool]:
     return model, pooled
 
 
-def unprefixed(name: str, state: State) -> State:
+def bare_state(name: str, state: State) -> State:
     """`state` with the names of the bare model: some trainers save it as a part of theirs, e.g. under `model.`."""
-    model = skeleton(name)
-    return under(state, model.state_dict())
+    model = meta_model(name)
+    return strip_prefix(state, model.state_dict())
 
 
-def skeleton(name: str, *, pooled: bool = False) -> nn.Module:
+def meta_model(name: str, *, pooled: bool = False) -> nn.Module:
     """The architecture with names and shapes, and no numbers where that can be had; of two classes."""
     try:
         with torch.device("meta"):
@@ -107,7 +107,7 @@ def skeleton(name: str, *, pooled: bool = False) -> nn.Module:
 
 
 def _is_pooled(name: str, state: State) -> bool:
-    deep = not name.startswith(zoo.TIMM) and zoo.row(name).deep
+    deep = not name.startswith(zoo.TIMM) and zoo.zoo_entry(name).deep
     return deep and not any(key.startswith("classifier.") for key in state)
 
 
@@ -142,15 +142,15 @@ def _nearest(state: State) -> list[str]:
     return sorted(zoo.ZOO, key=lambda name: abs(zoo.ZOO[name].imagenet.meta["num_params"] - count))
 
 
-def fitting(state: State, *, other_than: str = "") -> str | None:
+def fitting_model(state: State, *, other_than: str = "") -> str | None:
     """A model of the table, not `other_than`, whose backbone `state` holds, or None."""
     return next((name for name in _nearest(state) if name != other_than and _fits(name, state)), None)
 
 
 def _fits(name: str, state: State) -> bool:
     pooled = _is_pooled(name, state)
-    model = skeleton(name, pooled=pooled)
-    return not _misfit(model, zoo.head_path(name, pooled=pooled), under(state, model.state_dict()))
+    model = meta_model(name, pooled=pooled)
+    return not _misfit(model, zoo.head_path(name, pooled=pooled), strip_prefix(state, model.state_dict()))
 
 
 def _download(published: Any) -> State:
@@ -182,19 +182,19 @@ def _from_timm(name: str) -> tuple[nn.Module, str]:
     return model.eval(), f"{zoo.TIMM}{config.architecture}.{config.tag}"
 
 
-def assumed(name: str) -> Preprocess:
+def default_contract(name: str) -> Preprocess:
     """What a file's weights were most likely trained with."""
     if name.startswith(zoo.FACTORY):
         return Preprocess()
-    return _of_timm(name) if name.startswith(zoo.TIMM) else _published(zoo.row(name).contract)
+    return _of_timm(name) if name.startswith(zoo.TIMM) else _published(zoo.zoo_entry(name).contract)
 
 
-def own_contract(name: str, weights: str) -> Preprocess | None:
+def known_contract(name: str, weights: str) -> Preprocess | None:
     """What the weights were trained with, as far as their name says; None for a model that is not known."""
     with suppress(EdgeTLError):
         if weights == "imagenet" and not name.startswith((zoo.TIMM, zoo.FACTORY)):
-            return _published(zoo.row(name).imagenet)
-        return EMBEDDED_CONTRACT if weights == "embedded" else assumed(name)
+            return _published(zoo.zoo_entry(name).imagenet)
+        return EMBEDDED_CONTRACT if weights == "embedded" else default_contract(name)
     return None
 
 
@@ -235,7 +235,7 @@ def _of_timm(name: str) -> Preprocess:
     )
 
 
-def changed(
+def changed_contract(
     contract: Preprocess,
     *,
     image_size: int | None = None,

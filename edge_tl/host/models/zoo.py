@@ -30,7 +30,7 @@ AUXILIARY = "AuxLogits"
 
 
 @dataclass(frozen=True)
-class Row:
+class ZooEntry:
     """`imagenet` is what `--weights imagenet` downloads; `head` the path of the last linear layer; `deep` says
     that the classifier has hidden layers of its own before it."""
 
@@ -47,40 +47,40 @@ class Row:
         return next(iter(family))
 
 
-ZOO: dict[str, Row] = {
-    "mobilenet_v2": Row(tv.mobilenet_v2, tv.MobileNet_V2_Weights.IMAGENET1K_V2, "classifier.1"),
-    "mobilenet_v3_small": Row(
+ZOO: dict[str, ZooEntry] = {
+    "mobilenet_v2": ZooEntry(tv.mobilenet_v2, tv.MobileNet_V2_Weights.IMAGENET1K_V2, "classifier.1"),
+    "mobilenet_v3_small": ZooEntry(
         tv.mobilenet_v3_small, tv.MobileNet_V3_Small_Weights.IMAGENET1K_V1, "classifier.3", deep=True
     ),
-    "mobilenet_v3_large": Row(
+    "mobilenet_v3_large": ZooEntry(
         tv.mobilenet_v3_large, tv.MobileNet_V3_Large_Weights.IMAGENET1K_V2, "classifier.3", deep=True
     ),
-    "efficientnet_b0": Row(tv.efficientnet_b0, tv.EfficientNet_B0_Weights.IMAGENET1K_V1, "classifier.1"),
-    "efficientnet_b1": Row(tv.efficientnet_b1, tv.EfficientNet_B1_Weights.IMAGENET1K_V2, "classifier.1"),
-    "efficientnet_b2": Row(tv.efficientnet_b2, tv.EfficientNet_B2_Weights.IMAGENET1K_V1, "classifier.1"),
-    "efficientnet_b3": Row(tv.efficientnet_b3, tv.EfficientNet_B3_Weights.IMAGENET1K_V1, "classifier.1"),
-    "efficientnet_b4": Row(tv.efficientnet_b4, tv.EfficientNet_B4_Weights.IMAGENET1K_V1, "classifier.1"),
-    "efficientnet_v2_s": Row(
+    "efficientnet_b0": ZooEntry(tv.efficientnet_b0, tv.EfficientNet_B0_Weights.IMAGENET1K_V1, "classifier.1"),
+    "efficientnet_b1": ZooEntry(tv.efficientnet_b1, tv.EfficientNet_B1_Weights.IMAGENET1K_V2, "classifier.1"),
+    "efficientnet_b2": ZooEntry(tv.efficientnet_b2, tv.EfficientNet_B2_Weights.IMAGENET1K_V1, "classifier.1"),
+    "efficientnet_b3": ZooEntry(tv.efficientnet_b3, tv.EfficientNet_B3_Weights.IMAGENET1K_V1, "classifier.1"),
+    "efficientnet_b4": ZooEntry(tv.efficientnet_b4, tv.EfficientNet_B4_Weights.IMAGENET1K_V1, "classifier.1"),
+    "efficientnet_v2_s": ZooEntry(
         tv.efficientnet_v2_s, tv.EfficientNet_V2_S_Weights.IMAGENET1K_V1, "classifier.1"
     ),
-    "resnet18": Row(tv.resnet18, tv.ResNet18_Weights.IMAGENET1K_V1, "fc"),
-    "resnet50": Row(tv.resnet50, tv.ResNet50_Weights.IMAGENET1K_V2, "fc"),
-    "vgg16": Row(tv.vgg16, tv.VGG16_Weights.IMAGENET1K_V1, "classifier.6", deep=True),
-    "vgg16_bn": Row(tv.vgg16_bn, tv.VGG16_BN_Weights.IMAGENET1K_V1, "classifier.6", deep=True),
-    "inception_v3": Row(tv.inception_v3, tv.Inception_V3_Weights.IMAGENET1K_V1, "fc"),
-    "regnet_y_400mf": Row(tv.regnet_y_400mf, tv.RegNet_Y_400MF_Weights.IMAGENET1K_V2, "fc"),
-    "regnet_x_400mf": Row(tv.regnet_x_400mf, tv.RegNet_X_400MF_Weights.IMAGENET1K_V2, "fc"),
-    "shufflenet_v2_x1_0": Row(tv.shufflenet_v2_x1_0, tv.ShuffleNet_V2_X1_0_Weights.IMAGENET1K_V1, "fc"),
-    "shufflenet_v2_x0_5": Row(tv.shufflenet_v2_x0_5, tv.ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1, "fc"),
-    "mnasnet1_0": Row(tv.mnasnet1_0, tv.MNASNet1_0_Weights.IMAGENET1K_V1, "classifier.1"),
-    "mnasnet0_5": Row(tv.mnasnet0_5, tv.MNASNet0_5_Weights.IMAGENET1K_V1, "classifier.1"),
-    "squeezenet1_1": Row(tv.squeezenet1_1, tv.SqueezeNet1_1_Weights.IMAGENET1K_V1, "classifier.3"),
-    "squeezenet1_0": Row(tv.squeezenet1_0, tv.SqueezeNet1_0_Weights.IMAGENET1K_V1, "classifier.3"),
-    "convnext_tiny": Row(tv.convnext_tiny, tv.ConvNeXt_Tiny_Weights.IMAGENET1K_V1, "classifier.2"),
+    "resnet18": ZooEntry(tv.resnet18, tv.ResNet18_Weights.IMAGENET1K_V1, "fc"),
+    "resnet50": ZooEntry(tv.resnet50, tv.ResNet50_Weights.IMAGENET1K_V2, "fc"),
+    "vgg16": ZooEntry(tv.vgg16, tv.VGG16_Weights.IMAGENET1K_V1, "classifier.6", deep=True),
+    "vgg16_bn": ZooEntry(tv.vgg16_bn, tv.VGG16_BN_Weights.IMAGENET1K_V1, "classifier.6", deep=True),
+    "inception_v3": ZooEntry(tv.inception_v3, tv.Inception_V3_Weights.IMAGENET1K_V1, "fc"),
+    "regnet_y_400mf": ZooEntry(tv.regnet_y_400mf, tv.RegNet_Y_400MF_Weights.IMAGENET1K_V2, "fc"),
+    "regnet_x_400mf": ZooEntry(tv.regnet_x_400mf, tv.RegNet_X_400MF_Weights.IMAGENET1K_V2, "fc"),
+    "shufflenet_v2_x1_0": ZooEntry(tv.shufflenet_v2_x1_0, tv.ShuffleNet_V2_X1_0_Weights.IMAGENET1K_V1, "fc"),
+    "shufflenet_v2_x0_5": ZooEntry(tv.shufflenet_v2_x0_5, tv.ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1, "fc"),
+    "mnasnet1_0": ZooEntry(tv.mnasnet1_0, tv.MNASNet1_0_Weights.IMAGENET1K_V1, "classifier.1"),
+    "mnasnet0_5": ZooEntry(tv.mnasnet0_5, tv.MNASNet0_5_Weights.IMAGENET1K_V1, "classifier.1"),
+    "squeezenet1_1": ZooEntry(tv.squeezenet1_1, tv.SqueezeNet1_1_Weights.IMAGENET1K_V1, "classifier.3"),
+    "squeezenet1_0": ZooEntry(tv.squeezenet1_0, tv.SqueezeNet1_0_Weights.IMAGENET1K_V1, "classifier.3"),
+    "convnext_tiny": ZooEntry(tv.convnext_tiny, tv.ConvNeXt_Tiny_Weights.IMAGENET1K_V1, "classifier.2"),
 }
 
 
-def row(name: str) -> Row:
+def zoo_entry(name: str) -> ZooEntry:
     """Raises `BadInput` for a model that is not in the table."""
     if name not in ZOO:
         near = difflib.get_close_matches(name.lower(), ZOO, n=1)
@@ -94,7 +94,7 @@ def check_name(name: str) -> None:
     if name.startswith(TIMM):
         timm_config(name)
     elif not name.startswith(FACTORY):
-        row(name)
+        zoo_entry(name)
 
 
 def is_known(name: str) -> bool:
@@ -110,7 +110,7 @@ def is_known(name: str) -> bool:
     return False
 
 
-def table() -> list[dict[str, Any]]:
+def model_table() -> list[dict[str, Any]]:
     """One record a row, from what torchvision publishes with the weights, no model built: `name`, `params` in
     millions with 1,000 classes, `image_size` in pixels, `accuracy` on ImageNet as a fraction in [0, 1]."""
     return [
@@ -140,7 +140,7 @@ def build(
         raise BadInput(
             f"{name}: its head is no linear layer: {type(get_head(model, path)).__name__}. Choose another model."
         )
-    if pooled and row(name).deep:
+    if pooled and zoo_entry(name).deep:
         first = next(m for m in model.get_submodule("classifier").children() if isinstance(m, nn.Linear))
         path = head_path(name, pooled=True)
         model.set_submodule("classifier", nn.Sequential(first))
@@ -155,7 +155,7 @@ def head_path(name: str, *, pooled: bool = False) -> str:
         if not isinstance(path, str):
             raise BadInput(f"{name}: has not one head but {path!r}. Choose another model.")
         return path
-    return "classifier.0" if pooled and row(name).deep else row(name).head
+    return "classifier.0" if pooled and zoo_entry(name).deep else zoo_entry(name).head
 
 
 def get_head(model: nn.Module, path: str) -> nn.Module:
@@ -184,7 +184,7 @@ def feature_width(model: nn.Module, path: str) -> int:
     return next(m.in_features for m in get_head(model, path).modules() if isinstance(m, nn.Linear))
 
 
-def auxiliary(model: nn.Module) -> nn.Module | None:
+def auxiliary_head(model: nn.Module) -> nn.Module | None:
     """Inception's second head, which in training gives logits from the middle of the network."""
     return getattr(model, AUXILIARY, None)
 
@@ -203,7 +203,7 @@ def blocks(model: nn.Module, head: str) -> list[tuple[nn.Module, ...]]:
             groups.append([module])
     placed = [m for group in groups for m in group] + [
         get_head(model, head),
-        auxiliary(model) or nn.Identity(),
+        auxiliary_head(model) or nn.Identity(),
     ]
     known = {id(p) for m in placed for p in m.parameters()}
     # Parameters of the model itself (a transformer's class token and positions) join its input.
@@ -214,12 +214,12 @@ def blocks(model: nn.Module, head: str) -> list[tuple[nn.Module, ...]]:
 
 def check_size(name: str, side: int) -> None:
     """Raises `BadInput` when images of `side` pixels vanish on their way through the network."""
-    smallest = 1 if name.startswith(TIMM) else row(name).imagenet.meta["min_size"][0]
+    smallest = 1 if name.startswith(TIMM) else zoo_entry(name).imagenet.meta["min_size"][0]
     if side < smallest:
         raise BadInput(f"image size {side}: {name} needs at least {smallest} pixels. Give a larger one.")
 
 
-def check_takes(model: nn.Module, name: str, side: int) -> None:
+def check_takes_size(model: nn.Module, name: str, side: int) -> None:
     """Raises `BadInput`, with the sizes that it takes, when `model` fails on an image of `side` pixels: a vision
     transformer's position embeddings are made for one size. Shapes only; it computes nothing."""
     why = _fault(model, side)
@@ -348,7 +348,7 @@ def _architecture(name: str, classes: int) -> nn.Module:
         return model  # type: ignore[no-any-return]
     if name.startswith("mnasnet"):
         return _MNASNet({"mnasnet1_0": 1.0, "mnasnet0_5": 0.5}[name], num_classes=classes)
-    model = row(name).build(weights=None, num_classes=classes)
+    model = zoo_entry(name).build(weights=None, num_classes=classes)
     if name.startswith("squeezenet"):
         # torchvision ends in a 1x1 convolution, ReLU and mean. The ReLU cuts negative logits, which softmax
         # needs; without it the mean over positions and the linear map commute, and a linear head on pooled

@@ -6,7 +6,7 @@ from typing import Any
 
 from edge_tl.host.images.augment import knobs
 from edge_tl.host.models import zoo
-from edge_tl.host.models.weights import changed, own_contract
+from edge_tl.host.models.weights import changed_contract, known_contract
 from edge_tl.host.recipe.schema import CONTRACT_FIELDS, Recipe, Train
 from edge_tl.host.training import feed, strategy
 
@@ -71,10 +71,10 @@ def _patience(epochs: dict[str, int], train: Train) -> str:
 
 def _contract(recipe: Recipe) -> dict[str, str]:
     model = recipe.model
-    own = own_contract(model.name, model.weights)
+    own = known_contract(model.name, model.weights)
     if own is None or model.name.startswith(zoo.FACTORY):
         return dict.fromkeys((f"model.{key}" for key in CONTRACT_FIELDS), "the weights' own")
-    contract = changed(own, **model.model_dump(include=CONTRACT_FIELDS))
+    contract = changed_contract(own, **model.model_dump(include=CONTRACT_FIELDS))
     whose = " (this data set's, measured)" if model.normalize == "dataset" else " (the weights' own)"
     return {
         "model.image_size": f"{contract.input_size[0]} (the weights' own)",

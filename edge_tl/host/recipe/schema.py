@@ -69,7 +69,7 @@ class Data(_Section):
         return value
 
 
-# Fields of `Model` that change the preprocessing contract, named as the parameters of `weights.changed`.
+# Fields of `Model` that change the preprocessing contract, named as the parameters of `weights.changed_contract`.
 CONTRACT_FIELDS = {"image_size", "resize", "resize_size", "interpolation", "mean", "std"}
 
 

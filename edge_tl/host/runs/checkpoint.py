@@ -213,7 +213,7 @@ def load(run: Path) -> tuple[nn.Module, dict[str, Any]]:
         path = _waiting(run, sha256)
     if not path.is_file() or sha256_file(path) != sha256:
         raise BadInput(f"damaged run: {run / WEIGHTS} is not what was saved. Fine-tune again.")
-    factories.check(record["model"], str(run / RECORD))
+    factories.check_permitted(record["model"], str(run / RECORD))
     model = zoo.build(
         record["model"],
         len(record["labels"]),

@@ -28,15 +28,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edge_tl.device.files import write_atomic
-from edge_tl.device.images.loader import batches
-from edge_tl.device.images.reading import Encoded
+from edge_tl.device.images.loader import load_batches
+from edge_tl.device.images.reading import EncodedImage
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.runtimes.open import Runtime, open_runtime
 from edge_tl.host import accelerator
 from edge_tl.host.images.dataset import Sample
 from edge_tl.host.models import zoo
 from edge_tl.host.models.reference import TorchRuntime
-from edge_tl.host.models.weights import Source
+from edge_tl.host.models.weights import PretrainedModel
 from edge_tl.host.runs.provenance import OF_PIXELS, installed
 from edge_tl.host.training import distributed
 
@@ -62,9 +62,9 @@ class Features:
 
 
 def extract(
-    source: Source,
+    source: PretrainedModel,
     samples: Sequence[Sample],
-    images: Sequence[Encoded],
+    images: Sequence[EncodedImage],
     run: Path,
     *,
     listener: Listener = SILENT,
@@ -103,9 +103,9 @@ def extract(
 
 
 def _compute(
-    source: Source,
+    source: PretrainedModel,
     runtime: Runtime,
-    todo: list[tuple[str, Encoded]],
+    todo: list[tuple[str, EncodedImage]],
     own: _Store,
     size: int,
     listener: Listener,
@@ -117,16 +117,16 @@ def _compute(
     store = own if count == 1 else _Store(own.folder.with_name(f"{own.folder.name}.part{rank}"), own.width)
     done = 0
     listener.progress("features", done, len(mine))
-    for batch in batches(source.contract, [todo[i][1] for i in mine], size=size):
+    for batch in load_batches(source.contract, [todo[i][1] for i in mine], size=size):
         rows = runtime(batch.inputs) if batch.indices else np.empty((0, own.width), np.float32)
         digests = [todo[mine[i]][0] for i in batch.indices]
         store.append(
             digests,
             rows,
-            {todo[mine[i]][0]: reason for i, reason in batch.bad.items() if i not in batch.passing},
+            {todo[mine[i]][0]: reason for i, reason in batch.bad.items() if i not in batch.not_of_bytes},
             {todo[mine[i]][0]: remark for i, remark in batch.remarks.items()},
         )
-        store.pass_on({todo[mine[i]][0]: batch.bad[i] for i in sorted(batch.passing)}, write=count > 1)
+        store.pass_on({todo[mine[i]][0]: batch.bad[i] for i in sorted(batch.not_of_bytes)}, write=count > 1)
         done += len(batch.indices) + len(batch.bad)
         listener.progress("features", done, len(mine))
     if count == 1:
@@ -166,7 +166,7 @@ def _adopt(folder: Path, width: int) -> None:
         shutil.rmtree(leftover)
 
 
-def backbone(source: Source) -> nn.Module:
+def backbone(source: PretrainedModel) -> nn.Module:
     """A copy of the model that ends where the head begins."""
     model = copy.deepcopy(source.model).eval()
     zoo.set_head(model, source.head, nn.Identity())
@@ -283,7 +283,7 @@ def _gather(stores: list[_Store], digests: list[str], computed: int, runtime: st
     return Features(np.concatenate(parts), rows, bad, computed, runtime, remarks)
 
 
-def _key(source: Source, device: str) -> str:
+def _key(source: PretrainedModel, device: str) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(backbone(source).state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
@@ -299,7 +299,7 @@ def _key(source: Source, device: str) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _fastest(source: Source, scratch: Path, *, on_gpu: bool) -> Runtime:
+def _fastest(source: PretrainedModel, scratch: Path, *, on_gpu: bool) -> Runtime:
     """On a GPU PyTorch; on a CPU ONNX Runtime in FP32, three to four times faster than eager PyTorch."""
     model = backbone(source)
     if on_gpu:

@@ -10,8 +10,8 @@ import torch
 
 from edge_tl.host import accelerator
 from edge_tl.host.images import augment, batches, gpu_augment
-from edge_tl.host.images.pixel_cache import Store
-from edge_tl.host.images.shared_memory import Handover, handover
+from edge_tl.host.images.pixel_cache import PixelCache
+from edge_tl.host.images.shared_memory import Handover, plan_handover
 from edge_tl.host.training import distributed
 from edge_tl.host.training.job import Job
 
@@ -21,15 +21,15 @@ MOST = 16  # workers, where nobody asks for more
 def settle(job: Job, device: torch.device) -> Handover:
     """Keep the training pixels on `device` where they fit and are augmented in batches, and decide on the workers."""
     free = accelerator.free_bytes(device)
-    fits = free is not None and isinstance(job.train, Store) and job.train.bytes < free // 2
+    fits = free is not None and isinstance(job.train, PixelCache) and job.train.bytes < free // 2
     # What is not augmented in batches is made by workers, which read from files.
-    if fits and isinstance(job.train, Store) and gpu_augment.possible(job.recipe.augment):
+    if fits and isinstance(job.train, PixelCache) and gpu_augment.is_supported(job.recipe.augment):
         job.train.to(device)
     count = workers(job.recipe.train.workers)
     if _resident(job):  # the workers draw numbers only
         return Handover(count, pipes=True)
     images = -(-min(job.recipe.train.batch_size, len(job.labels)) // distributed.count())
-    return handover(count, 3 * images * max(job.sizes) ** 2, processes=distributed.count())
+    return plan_handover(count, 3 * images * max(job.sizes) ** 2, processes=distributed.count())
 
 
 def workers(asked: int | None) -> int:
@@ -37,19 +37,21 @@ def workers(asked: int | None) -> int:
     return min(distributed.threads(), MOST) if asked is None else asked
 
 
-def made(job: Job, keys: batches.Plan, means: Handover) -> Iterable[torch.Tensor]:
+def made(job: Job, keys: batches.BatchPlan, means: Handover) -> Iterable[torch.Tensor]:
     """uint8 `(n, 3, size, size)` for each batch of `keys`."""
     seed, store = job.recipe.seed, job.train
-    if isinstance(store, Store) and store.resident:
-        drawn = gpu_augment.Drawn(store.shapes(), job.recipe.augment, job.sizes, job.contract, seed)
-        rows = batches.augmented(drawn, keys, means.workers, pipes=means.pipes)
-        return map(gpu_augment.OnDevice(store, job.sizes, job.contract), rows)
+    if isinstance(store, PixelCache) and store.resident:
+        drawn = gpu_augment.AugmentParameters(
+            store.shapes(), job.recipe.augment, job.sizes, job.contract, seed
+        )
+        rows = batches.augmented_batches(drawn, keys, means.workers, pipes=means.pipes)
+        return map(gpu_augment.GpuAugment(store, job.sizes, job.contract), rows)
     transforms: dict[int, Any] = {
-        size: augment.of_image(job.recipe.augment, size, job.contract) for size in set(job.sizes)
+        size: augment.image_transform(job.recipe.augment, size, job.contract) for size in set(job.sizes)
     }
-    dataset = batches.Augmented(store, [transforms[size] for size in job.sizes], seed)
-    return batches.augmented(dataset, keys, means.workers, pipes=means.pipes)
+    dataset = batches.AugmentedImages(store, [transforms[size] for size in job.sizes], seed)
+    return batches.augmented_batches(dataset, keys, means.workers, pipes=means.pipes)
 
 
 def _resident(job: Job) -> bool:
-    return isinstance(job.train, Store) and job.train.resident
+    return isinstance(job.train, PixelCache) and job.train.resident

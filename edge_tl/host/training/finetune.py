@@ -25,10 +25,10 @@ from edge_tl.host.export.publish import FULL, named
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import listing
 from edge_tl.host.images.dataset import Dataset
-from edge_tl.host.images.left_out import tell
-from edge_tl.host.images.survey import survey
+from edge_tl.host.images.dataset_notes import note_dataset
+from edge_tl.host.images.survey import survey_images
 from edge_tl.host.models import zoo
-from edge_tl.host.models.weights import Source, open_source, own_contract
+from edge_tl.host.models.weights import PretrainedModel, known_contract, open_pretrained
 from edge_tl.host.recipe.schema import CONTRACT_FIELDS, Recipe
 from edge_tl.host.runs import checkpoint, output_folder
 from edge_tl.host.runs.provenance import provenance
@@ -89,7 +89,7 @@ def finetune(
         listener.note(f"{run} is finished")
         return result_of(run, checkpoint.read(run))
     found_files = distributed.from_main(
-        lambda: listing.scan(
+        lambda: listing.list_images(
             str(recipe.data.path),
             group_by=recipe.data.group_by,
             listener=listener,
@@ -98,13 +98,13 @@ def finetune(
     preflight.check(recipe, found_files)
     accelerator.reproduce(accelerator.device(), recipe.train.deterministic)
     torch.manual_seed(recipe.seed)  # --weights none is random, and must be the same random again
-    source = open_source(
+    source = open_pretrained(
         recipe.model.name,
         recipe.model.weights,
         **recipe.model.model_dump(include=CONTRACT_FIELDS),
     )
     for size in recipe.train.image_sizes or () if recipe.train.strategy != "head" else ():
-        zoo.check_takes(source.model, recipe.model.name, size)
+        zoo.check_takes_size(source.model, recipe.model.name, size)
     source = replace(source, contract=replace(source.contract, max_pixels=recipe.data.max_pixels))
     if source.origin == "none":
         listener.note(
@@ -116,7 +116,7 @@ def finetune(
 
 def _trained(
     recipe: Recipe,
-    source: Source,
+    source: PretrainedModel,
     found_files: datasets.Listing,
     run: Path,
     start: float,
@@ -124,7 +124,7 @@ def _trained(
 ) -> dict[str, Any]:
     """Train, judge and write the run; `start` is when the verb began, by `perf_counter`."""
     source, dataset, found, remarks = _looked_at(recipe, source, found_files, run, listener)
-    tell(dataset, remarks, listener)
+    note_dataset(dataset, remarks, listener)
     preflight.check_dataset(recipe, dataset)
     extracted = perf_counter()
 
@@ -260,8 +260,8 @@ def _claim(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> None:
 
 
 def _looked_at(
-    recipe: Recipe, source: Source, found_files: datasets.Listing, run: Path, listener: Listener
-) -> tuple[Source, Dataset, features.Features | None, dict[str, str]]:
+    recipe: Recipe, source: PretrainedModel, found_files: datasets.Listing, run: Path, listener: Listener
+) -> tuple[PretrainedModel, Dataset, features.Features | None, dict[str, str]]:
     """One pass over every image: what cannot be decoded, and the frozen features where a strategy asks for them."""
     needs_features = recipe.train.strategy != "full" and not (
         recipe.train.strategy == "auto" and source.origin == "none"
@@ -270,16 +270,16 @@ def _looked_at(
     split = recipe.data.model_dump(include={"val", "test", "on_bad_image", "limit"})
     seen = None
     if recipe.model.normalize == "dataset" or not needs_features:
-        seen = survey(source.contract, found_files.samples, images, listener)
+        seen = survey_images(source.contract, found_files.samples, images, listener)
     if seen and recipe.model.normalize == "dataset":
-        settled = datasets.settle(found_files, seen.bad, seed=recipe.seed, **split)
+        settled = datasets.build_dataset(found_files, seen.bad, seed=recipe.seed, **split)
         source = replace(source, contract=seen.normalized(source.contract, settled.split("train")))
     found = None
     if needs_features:
         found = features.extract(source, found_files.samples, images, run, listener=listener)
     bad = found.bad if found else seen.bad if seen else {}
     remarks = found.remarks if found else seen.remarks if seen else {}
-    return source, datasets.settle(found_files, bad, seed=recipe.seed, **split), found, remarks
+    return source, datasets.build_dataset(found_files, bad, seed=recipe.seed, **split), found, remarks
 
 
 @contextmanager
@@ -303,7 +303,7 @@ def _name(recipe: Recipe) -> str:
     if recipe.train.strategy != "auto":
         parts.append(recipe.train.strategy)
     size = recipe.model.image_size
-    own = own_contract(recipe.model.name, recipe.model.weights)
+    own = known_contract(recipe.model.name, recipe.model.weights)
     if size is not None and (own is None or size != own.input_size[0]):
         parts.append(f"{size}px")
     return cleaned("-".join(re.sub(r"[^\w.-]+", "-", part).strip("-") or "data" for part in parts))

@@ -20,16 +20,16 @@ import torch
 from torch import nn
 
 from edge_tl.device.errors import BadImage
-from edge_tl.device.images.loader import batches
+from edge_tl.device.images.loader import load_batches
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import Logits
 from edge_tl.host import accelerator
 from edge_tl.host.images import augment, pixel_cache
-from edge_tl.host.images.batches import Labels, class_weights, draw
+from edge_tl.host.images.batches import Labels, class_weights, derive_seed
 from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.models import zoo
-from edge_tl.host.models.weights import Source
+from edge_tl.host.models.weights import PretrainedModel
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs.provenance import OF_PIXELS, installed
 from edge_tl.host.runs.record import EpochRecord
@@ -61,7 +61,7 @@ class Learned:
 
 
 def learn(
-    source: Source,
+    source: PretrainedModel,
     dataset: Dataset,
     samples: Sequence[Sample],
     val: Sequence[Sample],
@@ -95,7 +95,7 @@ def learn(
         listener.note(f"strategy auto: {chosen.strategy} ({chosen.reason})")
     solved = layer is not None and chosen.strategy != "full"
     if not solved:  # full is from a new head, as the word is used; lp-ft is from a solved one
-        torch.manual_seed(draw(recipe.seed, "head"))
+        torch.manual_seed(derive_seed(recipe.seed, "head"))
         width = zoo.feature_width(model, source.head)
         layer = zoo.make_head(width, len(dataset.labels), tuple(recipe.head.hidden), recipe.head.dropout)
         facts = {}
@@ -118,7 +118,9 @@ def learn(
     sizes = train_sizes(recipe, source.contract, sum(stage.epochs for stage in stages))
     read = _reading(recipe, source.contract, max(sizes))
     seen = _kept(dataset, samples, read, folder / DECODED / "train", listener)
-    unseen = _kept(dataset, val, pixel_cache.framed(source.contract), folder / DECODED / "val", listener)
+    unseen = _kept(
+        dataset, val, pixel_cache.ContractPixels(source.contract), folder / DECODED / "val", listener
+    )
     job = Job(
         model=model,
         blocks=blocks,
@@ -206,7 +208,7 @@ def judge(
         threads=distributed.threads(),
     )
     sources, logits = dataset.sources(samples), []
-    for batch in batches(contract, sources):
+    for batch in load_batches(contract, sources):
         for (
             position,
             reason,
@@ -274,10 +276,12 @@ def _solved(
 def _reading(recipe: Recipe, contract: Preprocess, largest: int) -> pixel_cache.Read:
     """How training images are read, `largest` being the largest training size in pixels: shrunk, for crops at random;
     else as the device resizes them, so that augmentation frames them as the device does."""
-    if augment.crops(recipe.augment):
+    if augment.crops_at_random(recipe.augment):
         side = max(largest, min(contract.resize_size))
-        return pixel_cache.shrunk(side, contract.interpolation, contract.max_pixels)
-    return pixel_cache.resized(augment.at_size(contract, max(largest, contract.input_size[0])))
+        return pixel_cache.ShrinkShorterSide(side, contract.interpolation, contract.max_pixels)
+    return pixel_cache.ContractResized(
+        augment.contract_at_size(contract, max(largest, contract.input_size[0]))
+    )
 
 
 def _kept(
@@ -292,21 +296,23 @@ def _kept(
     facts = [s.digest for s in samples], how
     folder = folder.with_name(f"{folder.name}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}")
     if distributed.is_main():
-        pixel_cache.keep(sources, read, folder, listener)
+        pixel_cache.fill_cache(sources, read, folder, listener)
     distributed.wait()
-    return pixel_cache.reopen(sources, read, folder)
+    return pixel_cache.open_cache(sources, read, folder)
 
 
 def _new_auxiliary(model: nn.Module, classes: int) -> None:
     """An auxiliary head of as many classes; it only helps training, so it starts anew."""
-    auxiliary = zoo.auxiliary(model)
+    auxiliary = zoo.auxiliary_head(model)
     if auxiliary is not None:
         last = auxiliary.get_submodule("fc")
         assert isinstance(last, nn.Linear)
         auxiliary.set_submodule("fc", nn.Linear(last.in_features, classes))
 
 
-def fingerprint(recipe: Recipe, source: Source, samples: Sequence[Sample], val: Sequence[Sample]) -> str:
+def fingerprint(
+    recipe: Recipe, source: PretrainedModel, samples: Sequence[Sample], val: Sequence[Sample]
+) -> str:
     """A digest of everything that the trained weights depend on, but the machine."""
     settings = recipe.model_dump(mode="json", include={"seed", "model", "head", "train", "augment"})
     # A smaller micro-batch is what one resumes with after running out of memory.

@@ -18,7 +18,7 @@ from edge_tl.device.files import read_json, write_json
 from edge_tl.device.listener import Listener, Silent
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images.dataset import Dataset, Sample
-from edge_tl.host.models.weights import Source
+from edge_tl.host.models.weights import PretrainedModel
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.training import distributed
 from edge_tl.host.training.features import Features
@@ -27,7 +27,7 @@ from edge_tl.host.training.metrics import cross_validated
 
 
 def cross_validate(
-    source: Source,
+    source: PretrainedModel,
     dataset: Dataset,
     found: Features | None,
     recipe: Recipe,

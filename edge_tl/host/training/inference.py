@@ -67,6 +67,6 @@ def logits(
 def _answers(
     model: nn.Module, pixels: torch.Tensor, contract: Preprocess, device: torch.device
 ) -> NDArray[np.float32]:
-    inputs = augment.as_inputs(pixels, contract.mean, contract.std, device)
+    inputs = augment.model_inputs(pixels, contract.mean, contract.std, device)
     result: NDArray[np.float32] = model(inputs).float().cpu().numpy()
     return result

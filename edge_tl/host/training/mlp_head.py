@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from edge_tl.device.listener import SILENT, Listener
-from edge_tl.host.images.batches import Labels, draw
+from edge_tl.host.images.batches import Labels, derive_seed
 from edge_tl.host.models import zoo
 from edge_tl.host.training.head import Floats, Scaling
 
@@ -44,7 +44,7 @@ def train(
     scaling = Scaling.of(features)
     data, target = torch.from_numpy(scaling(features)), torch.from_numpy(labels)
     val, val_target = torch.from_numpy(scaling(val_features)), torch.from_numpy(val_labels)
-    torch.manual_seed(draw(seed, "hidden head"))
+    torch.manual_seed(derive_seed(seed, "hidden head"))
     head = zoo.make_head(features.shape[1], classes, tuple(widths), dropout)
     assert isinstance(head, nn.Sequential)
     optimizer = torch.optim.AdamW(head.parameters(), lr=_LR, weight_decay=_DECAY)

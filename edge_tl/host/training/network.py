@@ -46,7 +46,7 @@ class Network:
         self._constant = {
             name for name, buffer in self.model.named_buffers() if resume.not_finite({name: buffer})
         }
-        self.mix = augment.of_batch(job.recipe.augment, job.classes)
+        self.mix = augment.batch_transform(job.recipe.augment, job.classes)
         self.class_weights = None
         if settings.balance == "weights":
             self.class_weights = batches.class_weights(job.labels, job.classes).to(self.device)
@@ -81,7 +81,7 @@ class Network:
         """Add the gradients of a whole batch, uint8 `(n, 3, h, w)` of the training `images`, in pieces of at most
         `at_once`, one more where another process has no more pieces; returns the mean loss, a scalar on the
         device."""
-        inputs = augment.as_inputs(pixels, self.job.contract.mean, self.job.contract.std, self.device)
+        inputs = augment.model_inputs(pixels, self.job.contract.mean, self.job.contract.std, self.device)
         target = torch.from_numpy(self.job.labels[images]).to(self.device)
         if self.mix is not None:
             inputs, target = self.mix(inputs, target)

@@ -22,7 +22,7 @@ def check(recipe: Recipe, listing: Listing) -> None:
     if train.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise MissingExtra("tensorboard", "tensorboard")
     split = recipe.data.model_dump(include={"val", "test", "on_bad_image", "limit"})
-    check_dataset(recipe, datasets.settle(listing, {}, seed=recipe.seed, **split))
+    check_dataset(recipe, datasets.build_dataset(listing, {}, seed=recipe.seed, **split))
 
 
 def check_dataset(recipe: Recipe, dataset: Dataset) -> None:

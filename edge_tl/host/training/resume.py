@@ -20,7 +20,7 @@ from torch import nn
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import replace_file, sha256_file
-from edge_tl.device.images.reading import patiently
+from edge_tl.device.images.reading import with_retries
 from edge_tl.host.runs.checkpoint import unshared
 
 STATE = "state.safetensors"
@@ -61,7 +61,7 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
 
 
 def _read(path: Path, *, tensors: bool) -> tuple[Tensors, dict[str, Any]]:
-    patiently(str(path), lambda: _readable(path))  # or a busy machine would pass for a damaged file
+    with_retries(str(path), lambda: _readable(path))  # or a busy machine would pass for a damaged file
     try:
         with safetensors.safe_open(path, "pt") as opened:
             facts = json.loads(opened.metadata()["edge_tl"])

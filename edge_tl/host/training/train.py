@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from edge_tl.device.errors import BadInput
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.host.images import batches
-from edge_tl.host.images.batches import draw
+from edge_tl.host.images.batches import derive_seed
 from edge_tl.host.listeners import EpochEvent, StepEvent
 from edge_tl.host.runs.record import EpochRecord
 from edge_tl.host.training import batch_norm, distributed, feed, inference, resume, stopping, strategy
@@ -84,7 +84,7 @@ class _Trainer:
             micro_batch_asked=settings.micro_batch or 0,
         )
         self.started = self.saved = perf_counter()
-        self.last: list[batches.Key] = []
+        self.last: list[batches.SampleKey] = []
         self.means = feed.settle(job, self.network.device)
         if self.means.note:
             listener.note(self.means.note)
@@ -120,7 +120,7 @@ class _Trainer:
         """From where `self.at` says to the end of its stage."""
         at, stage = self.at, self.job.stages[self.at.stage]
         self.network.prepare(at.stage)
-        keys = batches.Plan(
+        keys = batches.BatchPlan(
             self.job.labels,
             self.seed,
             range(at.epoch, self.ends[at.stage]),
@@ -179,7 +179,7 @@ class _Trainer:
         at = self.at
         while True:
             try:
-                torch.manual_seed(draw(self.seed, "step", at.epoch, at.step, distributed.rank()))
+                torch.manual_seed(derive_seed(self.seed, "step", at.epoch, at.step, distributed.rank()))
                 total = self.network.gradients(pixels, images, max(at.micro_batch // distributed.count(), 1))
                 break
             except RuntimeError as error:

@@ -56,7 +56,7 @@ def encoded(kind: str) -> bytes:
     return content.getvalue()
 
 
-def told(found: folders.Listed, root: Path) -> dict[str, str]:
+def told(found: folders.FolderListing, root: Path) -> dict[str, str]:
     return {str(one.path.relative_to(root)): one.reason for one in found.left_out}
 
 
@@ -225,7 +225,7 @@ def test_names_that_are_not_utf8_are_listed_and_counted(tmp_path: Path) -> None:
 def test_what_a_person_may_not_read_is_named() -> None:
     """As above, with the system's own answer: root makes the folder, nobody lists it."""
     script = (
-        "import os, sys; from pathlib import Path; from edge_tl.device import folders\n"
+        "import os, sys; from pathlib import Path; from edge_tl.device.images import folders\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "found = folders.images_in(Path(sys.argv[1]))\n"
         "print([p.name for p in found.images], sorted((o.path.name, o.reason) for o in found.left_out))\n"

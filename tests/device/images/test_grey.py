@@ -13,7 +13,7 @@ from PIL import Image
 
 from edge_tl.device.images import grey
 from edge_tl.device.images.decode import ALIKE, decode, examine
-from edge_tl.device.images.remarks import mixed
+from edge_tl.device.images.decode_warnings import mixed_ranges
 from edge_tl.device.preprocess import Preprocess
 
 RNG = np.random.default_rng(0)
@@ -152,19 +152,19 @@ def test_one_set_read_in_different_ways_is_said_so() -> None:
     other[0, 0] = 256
     read = [examine(saved(values, "PNG")) for values in (scene, other)]
     assert np.asarray(read[0].image).mean() > 100 > 1 > np.asarray(read[1].image).mean()
-    sentence = mixed(one.remark for one in read)
+    sentence = mixed_ranges(one.remark for one in read)
     assert sentence
     assert "1 with 0 to 255 as black to white" in sentence
     assert "1 by the width of their numbers" in sentence
-    assert mixed([read[0].remark] * 3) is None
-    assert mixed([None, grey.FAINT, grey.SIXTEEN_BITS]) is None  # one scale
-    assert mixed([None, f"{ALIKE}: {grey.EIGHT_BITS}"]) is None  # black in a set of 16 bits
+    assert mixed_ranges([read[0].remark] * 3) is None
+    assert mixed_ranges([None, grey.FAINT, grey.SIXTEEN_BITS]) is None  # one scale
+    assert mixed_ranges([None, f"{ALIKE}: {grey.EIGHT_BITS}"]) is None  # black in a set of 16 bits
     framed = Preprocess(resize_size=(20, 20), crop=(16, 16)).framed(saved(other, "PNG"))
     assert framed.remark == f"{ALIKE}: {grey.FAINT}"  # not alike in the file
-    assert mixed([read[0].remark, framed.remark])
-    assert mixed([]) is None
-    assert mixed([grey.UNIT, None])
-    assert mixed([grey.UNIT, grey.STRETCHED])
+    assert mixed_ranges([read[0].remark, framed.remark])
+    assert mixed_ranges([]) is None
+    assert mixed_ranges([grey.UNIT, None])
+    assert mixed_ranges([grey.UNIT, grey.STRETCHED])
 
 
 def test_twelve_bits_in_sixteen_are_almost_black_and_said_to_be() -> None:

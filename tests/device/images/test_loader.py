@@ -28,7 +28,7 @@ def pictures(root: Path, count: int) -> list[Path]:
 @pytest.mark.parametrize(("count", "size"), [(1, 16), (16, 16), (17, 16), (50, 4), (5, 1)])
 def test_batches_keep_order_and_content(tmp_path: Path, count: int, size: int) -> None:
     paths = pictures(tmp_path, count)
-    got = list(loader.batches(SMALL, paths, size=size))
+    got = list(loader.load_batches(SMALL, paths, size=size))
     assert [len(batch.indices) for batch in got][:-1] == [size] * (len(got) - 1)
     assert [i for batch in got for i in batch.indices] == list(range(count))
     assert all(batch.bad == {} and batch.inputs.dtype == np.float32 for batch in got)
@@ -37,7 +37,7 @@ def test_batches_keep_order_and_content(tmp_path: Path, count: int, size: int) -
 
 
 def test_no_paths_no_batches() -> None:
-    assert list(loader.batches(SMALL, [])) == []
+    assert list(loader.load_batches(SMALL, [])) == []
 
 
 def test_bad_files_are_named_by_position_and_the_rest_is_read(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_bad_files_are_named_by_position_and_the_rest_is_read(tmp_path: Path) ->
     paths[5] = tmp_path / "gone.png"
     for i in (8, 9, 10, 11):
         paths[i].write_bytes(b"")
-    got = list(loader.batches(SMALL, paths, size=4))
+    got = list(loader.load_batches(SMALL, paths, size=4))
     assert [batch.indices for batch in got] == [[1, 2, 3], [4, 6, 7], []]
     assert [sorted(batch.bad) for batch in got] == [[0], [5], [8, 9, 10, 11]]
     assert got[1].bad[5] == "no such file"
@@ -73,7 +73,7 @@ def test_encoded_images_that_are_no_files_are_read_alike(tmp_path: Path) -> None
         paths[0], Held(paths[1].read_bytes()), Held(b"not an image"), Held(lost), Held(OSError("cut off")),
         Held(paths[2].read_bytes()), paths[3],
     ]  # fmt: skip
-    (batch,) = loader.batches(SMALL, sources)
+    (batch,) = loader.load_batches(SMALL, sources)
     assert batch.indices == [0, 1, 5, 6]
     assert np.array_equal(batch.inputs, np.stack([SMALL.apply(path) for path in paths]))
     assert sorted(batch.bad) == [2, 3, 4]
@@ -91,7 +91,7 @@ def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(loader, "cores_allowed", lambda: 2)
     monkeypatch.setattr(loader, "ThreadPoolExecutor", Watched)
-    stream = loader.batches(SMALL, pictures(tmp_path, 40), size=1)
+    stream = loader.load_batches(SMALL, pictures(tmp_path, 40), size=1)
     for taken in range(1, 30):
         next(stream)
         assert 2 <= len(ordered) - taken <= 5
@@ -100,7 +100,7 @@ def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_caller_that_stops_early_leaves_no_threads(tmp_path: Path) -> None:
-    stream = loader.batches(SMALL, pictures(tmp_path, 30), size=1)
+    stream = loader.load_batches(SMALL, pictures(tmp_path, 30), size=1)
     next(stream)
     stream.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
@@ -112,4 +112,4 @@ def test_an_unexpected_error_reaches_the_caller(tmp_path: Path) -> None:
             raise RuntimeError("a bug, not a bad image")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        list(loader.batches(Broken(), pictures(tmp_path, 3)))
+        list(loader.load_batches(Broken(), pictures(tmp_path, 3)))

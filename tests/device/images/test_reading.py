@@ -60,7 +60,7 @@ def test_what_passes_is_waited_for(error: Exception, picture: Path, monkeypatch:
     monkeypatch.setattr(reading, "_file", failing(3, error, reading._file))
     assert np.array_equal(np.asarray(decode(picture)), want)
     monkeypatch.setattr(decoding, "_from_bytes", failing(3, error, decoding._from_bytes))
-    (batch,) = loader.batches(SMALL, [picture])
+    (batch,) = loader.load_batches(SMALL, [picture])
     assert batch.indices == [0]
 
 
@@ -75,7 +75,7 @@ def test_what_does_not_pass_names_the_file_and_is_no_bad_image(
     assert caught.value.exit_code == 2
     assert not isinstance(caught.value, BadInput)
     with pytest.raises(ReadError):
-        list(loader.batches(SMALL, [picture]))
+        list(loader.load_batches(SMALL, [picture]))
 
 
 @pytest.mark.parametrize("step", ["_shrunk", "resize"])
@@ -120,11 +120,11 @@ def test_only_what_the_bytes_say_may_be_remembered(tmp_path: Path, picture: Path
     (tmp_path / "text.png").write_text("text")
     (tmp_path / "cut.png").write_bytes(picture.read_bytes()[:-40])
     sources = [tmp_path / "text.png", tmp_path / "gone.png", tmp_path, tmp_path / "cut.png", Path("a\0b")]
-    (batch,) = loader.batches(SMALL, sources)
+    (batch,) = loader.load_batches(SMALL, sources)
     assert sorted(batch.bad) == [0, 1, 2, 3, 4]
-    assert batch.passing == {1, 2, 4}
-    (batch,) = loader.batches(Preprocess(max_pixels=10), [picture])
-    assert batch.passing == {0}
+    assert batch.not_of_bytes == {1, 2, 4}
+    (batch,) = loader.load_batches(Preprocess(max_pixels=10), [picture])
+    assert batch.not_of_bytes == {0}
 
 
 def test_errors_survive_the_way_from_a_worker() -> None:
@@ -151,9 +151,9 @@ def test_many_threads_with_few_descriptors_lose_no_image(tmp_path: Path) -> None
             except OSError:
                 break
         with pytest.raises(ReadError, match=r"Too many open files. Allow more open files"):
-            list(loader.batches(SMALL, paths))
+            list(loader.load_batches(SMALL, paths))
         os.close(held.pop())
-        assert sum(len(batch.indices) for batch in loader.batches(SMALL, paths)) == 40
+        assert sum(len(batch.indices) for batch in loader.load_batches(SMALL, paths)) == 40
     finally:
         for descriptor in held:
             os.close(descriptor)

@@ -15,7 +15,7 @@ from PIL import Image
 from edge_tl.device.errors import ReadError
 from edge_tl.device.images import reading
 from edge_tl.host.images import listing, shards
-from edge_tl.host.images.listing import scan
+from edge_tl.host.images.listing import list_images
 
 BUSY = OSError(errno.EMFILE, "Too many open files")
 
@@ -60,22 +60,22 @@ def shard(tmp_path: Path) -> Path:
 
 
 def test_hashing_waits_and_then_names_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    want = scan(folder)
+    want = list_images(folder)
     real = listing.sha256_file
     monkeypatch.setattr(listing, "sha256_file", failing(2, real))
-    assert scan(folder) == want
+    assert list_images(folder) == want
     monkeypatch.setattr(listing, "sha256_file", failing(1000, real))
     with pytest.raises(ReadError, match=r"cannot read .*\.png: Too many open files"):
-        scan(folder)
+        list_images(folder)
 
 
 def test_a_shard_that_cannot_be_opened_now_is_not_called_damaged(
     shard: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    want = scan(shard)
+    want = list_images(shard)
     real = shards._headers
     monkeypatch.setattr(shards, "_headers", failing(2, real))
-    assert scan(shard) == want
+    assert list_images(shard) == want
     monkeypatch.setattr(shards, "_headers", failing(1000, real))
     with pytest.raises(ReadError, match=r"cannot read .*a\.tar: Too many open files"):
-        scan(shard)
+        list_images(shard)

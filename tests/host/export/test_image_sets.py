@@ -23,8 +23,8 @@ from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import NullRuntime
 from edge_tl.host.export import image_sets
 from edge_tl.host.export.artifacts import training_set
-from edge_tl.host.images.dataset import Dataset, Sample, settle
-from edge_tl.host.images.listing import scan
+from edge_tl.host.images.dataset import Dataset, Sample, build_dataset
+from edge_tl.host.images.listing import list_images
 from edge_tl.host.recipe import load
 
 
@@ -198,7 +198,7 @@ def sharded(tmp_path: Path) -> Dataset:
                     info = tarfile.TarInfo(name)
                     info.size = len(content)
                     tar.addfile(info, io.BytesIO(content))
-    return settle(scan(tmp_path), {}, val=0.2, test=0.5, seed=0)
+    return build_dataset(list_images(tmp_path), {}, val=0.2, test=0.5, seed=0)
 
 
 def test_images_in_shards_prove_a_bundle_as_files_do(sharded: Dataset, tmp_path: Path):

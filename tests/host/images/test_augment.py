@@ -15,7 +15,7 @@ from PIL import Image
 
 from edge_tl.device.preprocess import INTERPOLATIONS, Preprocess
 from edge_tl.host.images import augment
-from edge_tl.host.images.pixel_cache import Encoded, resized
+from edge_tl.host.images.pixel_cache import ContractResized, UncachedImages
 from edge_tl.host.recipe.schema import Augment
 
 SIDE = 48
@@ -37,7 +37,7 @@ def plain(**knobs: Any) -> Augment:
 def once(settings: Augment, image: torch.Tensor, seed: int = 0, size: int = SIDE) -> torch.Tensor:
     torch.manual_seed(seed)
     whole = Preprocess(resize_size=(size, size), crop=(size, size))
-    result: torch.Tensor = augment.of_image(settings, size, whole)(image)
+    result: torch.Tensor = augment.image_transform(settings, size, whole)(image)
     return result
 
 
@@ -48,7 +48,7 @@ def many(settings: Augment, image: torch.Tensor, n: int = 40) -> list[torch.Tens
 def test_none_is_the_image_itself():
     image = picture()
     assert torch.equal(once(plain(), image), image)
-    assert augment.of_batch(plain(), 3) is None
+    assert augment.batch_transform(plain(), 3) is None
 
 
 def test_presets_are_known_and_each_is_stronger():
@@ -183,7 +183,7 @@ def test_policies_change_most_images_in_many_ways(policy: Any):
 def test_any_shape_becomes_the_size_asked_for(interpolation: str, preset: Any, shape: tuple[int, int]):
     image = picture(*shape).permute(1, 2, 0).contiguous().permute(2, 0, 1)  # as images are stored
     torch.manual_seed(0)
-    result = augment.of_image(
+    result = augment.image_transform(
         Augment(preset=preset, rotation=5.0), 40, Preprocess(interpolation=interpolation)
     )(image)
     assert (result.dtype, tuple(result.shape)) == (torch.uint8, (3, 40, 40))
@@ -208,7 +208,7 @@ def test_the_seed_alone_decides(preset: Any):
 def test_inputs_are_the_contracts_bit_for_bit(mean: list[float], std: list[float], seed: int):
     contract = Preprocess(mean=tuple(mean), std=tuple(std))  # type: ignore[arg-type]
     images = torch.stack([picture(9, 7, seed), picture(9, 7, seed + 1)])
-    got = augment.as_inputs(images, contract.mean, contract.std, torch.device("cpu"))
+    got = augment.model_inputs(images, contract.mean, contract.std, torch.device("cpu"))
     want = contract.normalize(images.permute(0, 2, 3, 1).numpy())
     np.testing.assert_array_equal(got.numpy(), want)
     assert got.is_contiguous(memory_format=torch.channels_last)
@@ -220,7 +220,7 @@ def test_mixed_labels_say_what_is_in_the_image(knobs: dict[str, float]):
     """Images of one value a class: the pixels must hold the shares that the label claims."""
     labels = torch.arange(8) % 4
     inputs = labels.float()[:, None, None, None].expand(8, 3, 32, 32).contiguous()
-    mix = augment.of_batch(plain(**knobs), 4)
+    mix = augment.batch_transform(plain(**knobs), 4)
     assert mix is not None
     kinds = set()
     for seed in range(20):
@@ -241,8 +241,8 @@ def test_nothing_is_cut_off_where_the_device_squeezes():
     image = torch.zeros(3, 20, 60, dtype=torch.uint8)
     image[:, :, :6] = 200
     squeezed = Preprocess(resize="exact", resize_size=(20, 20), crop=None)
-    assert augment.of_image(Augment(preset="none"), 20, squeezed)(image)[:, :, 0].min() > 150
-    assert augment.of_image(Augment(preset="none"), 20, Preprocess())(image).max() == 0
+    assert augment.image_transform(Augment(preset="none"), 20, squeezed)(image)[:, :, 0].min() > 150
+    assert augment.image_transform(Augment(preset="none"), 20, Preprocess())(image).max() == 0
 
 
 @dataclass(frozen=True)
@@ -268,8 +268,8 @@ CONTRACTS = [
 def test_none_trains_on_exactly_the_contracts_pixels(contract: Preprocess, shape: tuple[int, int]):
     file = io.BytesIO()
     Image.fromarray(picture(*shape).permute(1, 2, 0).numpy()).save(file, "PNG")
-    stored = Encoded([Bytes(file.getvalue())], resized(contract))[0]
-    got = augment.of_image(plain(), contract.input_size[0], contract)(stored)
+    stored = UncachedImages([Bytes(file.getvalue())], ContractResized(contract))[0]
+    got = augment.image_transform(plain(), contract.input_size[0], contract)(stored)
     np.testing.assert_array_equal(got.permute(1, 2, 0).numpy(), contract.pixels(file.getvalue()))
 
 
@@ -279,12 +279,12 @@ def test_none_shows_the_same_frame_at_every_training_size(size: int):
     contract = Preprocess(resize_size=(52, 52), crop=(46, 46))
     image = torch.zeros(3, 520, 900, dtype=torch.uint8)
     image[:, 25:495, 215:685] = 255
-    result = augment.of_image(plain(), size, contract)(image)
+    result = augment.image_transform(plain(), size, contract)(image)
     assert tuple(result.shape) == (3, size, size)
     assert result.float().mean() > 245
     half = torch.zeros_like(image)
     half[:, 60:460, 250:650] = 255
-    shown = augment.of_image(plain(), size, contract)(half).float().mean() / 255
+    shown = augment.image_transform(plain(), size, contract)(half).float().mean() / 255
     assert float(shown) == pytest.approx((400 / 460) ** 2, abs=0.05)
 
 
@@ -302,6 +302,6 @@ def test_a_margin_is_kept_at_every_training_size(contract: Preprocess, shape: tu
     height, width = shape
     image = torch.zeros(3, height, width, dtype=torch.uint8)
     image[:, height // 10 : height - height // 10, width // 6 : width - width // 6] = 255
-    result = augment.of_image(plain(), size, contract)(image)
+    result = augment.image_transform(plain(), size, contract)(image)
     assert tuple(result.shape) == (3, size, size)
     assert result[:, 1:-1, 1:-1].min() > 250

@@ -16,9 +16,16 @@ from scipy.stats import chisquare
 from edge_tl.device.errors import BadImage
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images import batches
-from edge_tl.host.images.augment import of_image
-from edge_tl.host.images.batches import Augmented, Plan, augmented, draw, order, steps_per_epoch
-from edge_tl.host.images.pixel_cache import Encoded, shrunk
+from edge_tl.host.images.augment import image_transform
+from edge_tl.host.images.batches import (
+    AugmentedImages,
+    BatchPlan,
+    augmented_batches,
+    derive_seed,
+    epoch_order,
+    steps_per_epoch,
+)
+from edge_tl.host.images.pixel_cache import ShrinkShorterSide, UncachedImages
 from edge_tl.host.recipe.schema import Augment
 
 
@@ -27,11 +34,11 @@ def labels_of(n: int, classes: int = 3) -> Any:
 
 
 def test_a_drawn_seed_is_stable_and_depends_on_every_part():
-    assert draw(0, "order", 1) == 4672741961019256271
-    seen = {draw(*parts) for parts in [(0, 1), (1, 0), (0, 1, 0), ("0", 2), (10,), (1, "0", "x")]}
+    assert derive_seed(0, "order", 1) == 4672741961019256271
+    seen = {derive_seed(*parts) for parts in [(0, 1), (1, 0), (0, 1, 0), ("0", 2), (10,), (1, "0", "x")]}
     assert len(seen) == 6
-    assert draw(0, 1) == draw("0", "1")
-    assert all(0 <= draw(i) < 2**63 for i in range(200))
+    assert derive_seed(0, 1) == derive_seed("0", "1")
+    assert all(0 <= derive_seed(i) < 2**63 for i in range(200))
 
 
 PLANS = st.fixed_dictionaries(
@@ -45,9 +52,9 @@ PLANS = st.fixed_dictionaries(
 )
 
 
-def plan(given: dict[str, int], balance: str = "none", **more: Any) -> Plan:
+def plan(given: dict[str, int], balance: str = "none", **more: Any) -> BatchPlan:
     epochs = range(given["first"], given["first"] + given["epochs"])
-    return Plan(labels_of(given["n"]), given["seed"], epochs, given["batch_size"], balance, **more)
+    return BatchPlan(labels_of(given["n"]), given["seed"], epochs, given["batch_size"], balance, **more)
 
 
 @settings(max_examples=60, deadline=None)
@@ -91,42 +98,42 @@ def test_skipping_goes_on_where_it_was(given: dict[str, int], data: st.DataObjec
 def test_epochs_and_seeds_differ_and_nothing_else_is_asked():
     labels = labels_of(50)
     torch.manual_seed(1)
-    first = order(labels, 0, 0, "none")
+    first = epoch_order(labels, 0, 0, "none")
     torch.manual_seed(2)
-    assert order(labels, 0, 0, "none") == first
-    assert order(labels, 0, 1, "none") != first
-    assert order(labels, 1, 0, "none") != first
+    assert epoch_order(labels, 0, 0, "none") == first
+    assert epoch_order(labels, 0, 1, "none") != first
+    assert epoch_order(labels, 1, 0, "none") != first
     assert sorted(first) == list(range(50))
 
 
 def test_the_sampler_draws_every_class_as_often():
     labels = np.repeat([0, 1, 2], [900, 90, 10]).astype(np.int64)
-    drawn = Counter(int(labels[i]) for epoch in range(6) for i in order(labels, 3, epoch, "sampler"))
+    drawn = Counter(int(labels[i]) for epoch in range(6) for i in epoch_order(labels, 3, epoch, "sampler"))
     assert sum(drawn.values()) == 6000
     assert chisquare([drawn[c] for c in range(3)]).pvalue > 1e-3
-    plainly = Counter(int(labels[i]) for i in order(labels, 3, 0, "none"))
+    plainly = Counter(int(labels[i]) for i in epoch_order(labels, 3, 0, "none"))
     assert plainly == {0: 900, 1: 90, 2: 10}
 
 
 @pytest.fixture(scope="module")
-def dataset() -> Augmented:
+def dataset() -> AugmentedImages:
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (20 + i, 40 - i, 3), np.uint8) for i in range(12)]
-    transforms = [of_image(Augment(preset="strong", hue=0.1), size, Preprocess()) for size in (16, 24)]
-    return Augmented(Encoded(pictures, lambda picture: picture), transforms, seed=7)
+    transforms = [image_transform(Augment(preset="strong", hue=0.1), size, Preprocess()) for size in (16, 24)]
+    return AugmentedImages(UncachedImages(pictures, lambda picture: picture), transforms, seed=7)
 
 
-def keys() -> Plan:
-    return Plan(labels_of(12), 7, range(2), 5, "none")
+def keys() -> BatchPlan:
+    return BatchPlan(labels_of(12), 7, range(2), 5, "none")
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
-def test_batches_are_the_same_however_many_workers_make_them(dataset: Augmented):
+def test_batches_are_the_same_however_many_workers_make_them(dataset: AugmentedImages):
     torch.manual_seed(99)
-    here = list(augmented(dataset, keys(), 0))
+    here = list(augmented_batches(dataset, keys(), 0))
     torch.manual_seed(5)
     for workers in (1, 2):
-        there = list(augmented(dataset, keys(), workers))
+        there = list(augmented_batches(dataset, keys(), workers))
         assert len(here) == len(there) == 4
         assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
     assert [tuple(batch.shape) for batch in here] == [(5, 3, 16, 16)] * 2 + [(5, 3, 24, 24)] * 2
@@ -136,18 +143,18 @@ def test_batches_are_the_same_however_many_workers_make_them(dataset: Augmented)
 @pytest.mark.parametrize(("workers", "pipes"), [(0, False), (1, False), (1, True)])
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_an_image_that_went_bad_is_named_by_whoever_reads_it(
-    workers: int, pipes: bool, dataset: Augmented, tmp_path: Path
+    workers: int, pipes: bool, dataset: AugmentedImages, tmp_path: Path
 ):
     """Where the disk is too full to keep images decoded, workers decode them; what they raise arrives as text."""
     (tmp_path / "bad.png").write_text("text")
-    unkept = Encoded([tmp_path / "bad.png"] * 12, shrunk(16, "bilinear"))
-    broken = Augmented(unkept, dataset.transforms, seed=0)
+    unkept = UncachedImages([tmp_path / "bad.png"] * 12, ShrinkShorterSide(16, "bilinear"))
+    broken = AugmentedImages(unkept, dataset.transforms, seed=0)
     with pytest.raises(BadImage, match=r"not a usable image: .*bad\.png: not an image") as caught:
-        list(augmented(broken, keys(), workers, pipes=pipes))
+        list(augmented_batches(broken, keys(), workers, pipes=pipes))
     assert "Traceback" not in str(caught.value)
 
 
-def test_an_image_looks_the_same_in_whatever_order_it_is_asked_for(dataset: Augmented):
+def test_an_image_looks_the_same_in_whatever_order_it_is_asked_for(dataset: AugmentedImages):
     wanted = [(epoch, i) for epoch in range(2) for i in range(12)]
     forward = {key: dataset[key] for key in wanted}
     backward = {key: dataset[key] for key in reversed(wanted)}
@@ -158,11 +165,11 @@ def test_an_image_looks_the_same_in_whatever_order_it_is_asked_for(dataset: Augm
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-def test_making_batches_draws_nothing_from_the_global_generator(dataset: Augmented):
+def test_making_batches_draws_nothing_from_the_global_generator(dataset: AugmentedImages):
     """A loader that did would make training depend on how often one was made."""
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    iterator = iter(batches.augmented(dataset, keys(), 2))
+    iterator = iter(batches.augmented_batches(dataset, keys(), 2))
     assert torch.equal(torch.get_rng_state(), before)
     next(iterator)
     assert torch.equal(torch.get_rng_state(), before)

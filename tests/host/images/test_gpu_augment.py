@@ -14,12 +14,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from edge_tl.device.listener import SILENT
 from edge_tl.device.preprocess import INTERPOLATIONS, Preprocess
 from edge_tl.host.images import augment, gpu_augment
-from edge_tl.host.images.batches import Augmented, Key
-from edge_tl.host.images.pixel_cache import Store, keep, resized, shrunk
+from edge_tl.host.images.batches import AugmentedImages, SampleKey
+from edge_tl.host.images.pixel_cache import ContractResized, PixelCache, ShrinkShorterSide, fill_cache
 from edge_tl.host.recipe.schema import Augment
 
 SHAPES = [(90, 140), (140, 90), (64, 64), (70, 200), (61, 60), (300, 80)]
-KEYS: list[Key] = [(epoch, i) for epoch in range(3) for i in range(len(SHAPES))]
+KEYS: list[SampleKey] = [(epoch, i) for epoch in range(3) for i in range(len(SHAPES))]
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +41,18 @@ def both(
     files: list[Path], folder: Path, settings: Augment, contract: Preprocess, size: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """All `KEYS` from the workers' path, and in batches."""
-    read: Any = shrunk(60, contract.interpolation) if augment.crops(settings) else resized(contract)
-    keep(files, read, folder, SILENT)
-    store = Store(folder)
-    one = Augmented(store, [augment.of_image(settings, size, contract)], 7)
+    read: Any = (
+        ShrinkShorterSide(60, contract.interpolation)
+        if augment.crops_at_random(settings)
+        else ContractResized(contract)
+    )
+    fill_cache(files, read, folder, SILENT)
+    store = PixelCache(folder)
+    one = AugmentedImages(store, [augment.image_transform(settings, size, contract)], 7)
     want = torch.stack([one[key] for key in KEYS])
     store.to(torch.device("cpu"))
-    drawn = gpu_augment.Drawn(store.shapes(), settings, [size], contract, 7)
-    made = gpu_augment.OnDevice(store, [size], contract)
+    drawn = gpu_augment.AugmentParameters(store.shapes(), settings, [size], contract, 7)
+    made = gpu_augment.GpuAugment(store, [size], contract)
     rows = torch.stack([drawn[key] for key in KEYS])
     got = torch.cat([made(rows[start : start + 6]) for start in range(0, len(KEYS), 6)])
     return want, got
@@ -112,20 +116,20 @@ def test_other_training_sizes_show_the_same_frame(files: list[Path], tmp_path: P
 
 
 def test_policies_and_hue_are_left_to_the_workers():
-    possible = {name: gpu_augment.possible(Augment(preset=name)) for name in augment.PRESETS}  # type: ignore[arg-type]
+    possible = {name: gpu_augment.is_supported(Augment(preset=name)) for name in augment.PRESETS}  # type: ignore[arg-type]
     assert possible == {"none": True, "light": True, "medium": True, "strong": False}
-    assert not gpu_augment.possible(Augment(hue=0.1))
+    assert not gpu_augment.is_supported(Augment(hue=0.1))
 
 
 def test_every_tensor_is_on_the_device():
     """Kernels of a GPU that is not there: shapes, types and devices as PyTorch would have them."""
     settings = Augment(preset="medium", erasing=1.0, vertical_flip=0.5)
-    drawn = gpu_augment.Drawn(SHAPES, settings, [48], Preprocess(), 7)
+    drawn = gpu_augment.AugmentParameters(SHAPES, settings, [48], Preprocess(), 7)
     rows = [drawn[(0, i)].tolist() for i in range(len(SHAPES))]
     with FakeTensorMode():
         images = [torch.empty(3, *shape, dtype=torch.uint8, device="cuda") for shape in SHAPES]
         for interpolation in INTERPOLATIONS:
-            made = gpu_augment.augmented(images, rows, 48, interpolation)
+            made = gpu_augment.augment_batch(images, rows, 48, interpolation)
             assert (made.device.type, made.dtype, tuple(made.shape)) == ("cuda", torch.uint8, (6, 3, 48, 48))
 
 
@@ -137,7 +141,7 @@ def test_a_panorama_beside_a_portrait_does_not_fill_the_memory(monkeypatch: pyte
     rows = [[0.0] * 23 for _ in images]
     for row, (height, width) in zip(rows, shapes, strict=True):
         row[2:6], row[8:12], row[12:19] = [0, 0, height, width], [1, 0, 0, 1], [0, 1, 2, 3, 1, 1, 1]
-    whole = gpu_augment.augmented(images, rows, 32, "bilinear")
+    whole = gpu_augment.augment_batch(images, rows, 32, "bilinear")
     padded: list[int] = []
     piece = gpu_augment._piece
 
@@ -147,6 +151,6 @@ def test_a_panorama_beside_a_portrait_does_not_fill_the_memory(monkeypatch: pyte
 
     monkeypatch.setattr(gpu_augment, "_piece", spied)
     monkeypatch.setattr(gpu_augment, "PIECE_BYTES", 200_000)
-    assert torch.equal(gpu_augment.augmented(images, rows, 32, "bilinear"), whole)
+    assert torch.equal(gpu_augment.augment_batch(images, rows, 32, "bilinear"), whole)
     assert max(padded) <= 200_000
     assert len(padded) > 1

@@ -18,7 +18,7 @@ from PIL import Image
 
 from edge_tl.device.errors import BadInput
 from edge_tl.host.images import dataset as datasets
-from edge_tl.host.images.listing import scan
+from edge_tl.host.images.listing import list_images
 
 
 def write(root: Path, *names: str) -> Path:
@@ -44,7 +44,7 @@ def listed(root: Path, text: str, name: str = "list.csv", **encoding: str) -> Pa
 
 def refused(path: Path | str, **options: str) -> str:
     with pytest.raises(BadInput) as caught:
-        scan(path, **options)
+        list_images(path, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -54,7 +54,7 @@ BOTH = "a0.png,a\na1.png,a\nb0.png,b\nb1.png,b\n"
 
 def test_a_folder_of_class_folders(tmp_path: Path):
     steps: list[tuple[str, int, int]] = []
-    listing = scan(
+    listing = list_images(
         tree(tmp_path, {"dog": 3, "cat": 2}), listener=Listening(progress=lambda *step: steps.append(step))
     )
     assert listing.labels == ["cat", "dog"]
@@ -64,7 +64,7 @@ def test_a_folder_of_class_folders(tmp_path: Path):
         assert source == tmp_path / sample.path
         assert sample.digest == hashlib.sha256(source.read_bytes()).hexdigest()
     assert steps == [("hashing", i, 5) for i in range(1, 6)]
-    assert scan(str(tmp_path)) == listing
+    assert list_images(str(tmp_path)) == listing
 
 
 def test_only_visible_image_files_count(tmp_path: Path):
@@ -72,12 +72,12 @@ def test_only_visible_image_files_count(tmp_path: Path):
     write(tmp_path, ".git/x.png", "__MACOSX/a/y.png", "a/.hidden.png", "a/.thumbs/t.png", "a/notes.txt")
     write(tmp_path, "readme.png", "a/Thumbs.db", "a/deeper/still/in_a.JPG")
     (tmp_path / "a" / "folder.png").mkdir()
-    found = [s.path for s in scan(tmp_path).samples]
+    found = [s.path for s in list_images(tmp_path).samples]
     assert found == ["a/000.png", "a/001.png", "a/deeper/still/in_a.JPG", "b/000.png", "b/001.png"]
 
 
 def test_hashes_stay_with_their_images_over_many_chunks(tmp_path: Path):
-    listing = scan(tree(tmp_path, {"a": 150, "b": 101}))
+    listing = list_images(tree(tmp_path, {"a": 150, "b": 101}))
     for sample in listing.samples:
         assert sample.digest == hashlib.sha256(f"content of {sample.path}".encode()).hexdigest()
 
@@ -119,7 +119,7 @@ def test_names_that_are_not_utf8_are_refused(tmp_path: Path):
 @pytest.mark.parametrize("label", ["label", "Class", "category", "target"])
 def test_a_list_with_any_of_the_usual_headers(tmp_path: Path, encoding: str, path: str, label: str):
     text = f"id,{label},{path}\n1, a ,a0.png\n2,a,a1.png\n\n3,b,b0.png\n4,b,b1.png\n"
-    listing = scan(listed(tmp_path, text, encoding=encoding))
+    listing = list_images(listed(tmp_path, text, encoding=encoding))
     assert listing.root == tmp_path
     assert listing.labels == ["a", "b"]
     assert [(s.path, s.label) for s in listing.samples] == [
@@ -135,7 +135,7 @@ def test_a_tsv_with_splits_groups_and_an_absolute_path(tmp_path: Path):
         "path\tlabel\tsplit\tgroup\na0.png\ta, one\ttrain\tg1\na1.png\ta, one\tVALID\tg 2\n"
         f"b0.png\tb\tvalidation\t\nb1.png\tb\ttest\tg1\n{elsewhere}\tb\t\tg1\n"
     )
-    listing = scan(listed(tmp_path, text, "list.TSV"))
+    listing = list_images(listed(tmp_path, text, "list.TSV"))
     assert listing.labels == ["a, one", "b"]
     assert [(s.split, s.group) for s in listing.samples] == [
         ("train", "g1"), ("val", "g 2"), ("val", None), ("test", "g1"), (None, "g1"),
@@ -149,16 +149,16 @@ def test_a_tsv_with_splits_groups_and_an_absolute_path(tmp_path: Path):
 )
 def test_a_list_may_call_its_splits_by_any_usual_name(tmp_path: Path, word: str, split: str):
     text = f"path,label,split\na0.png,a,train\na1.png,a,{word}\nb0.png,b,train\nb1.png,b,\n"
-    assert scan(listed(tmp_path, text)).samples[1].split == split
+    assert list_images(listed(tmp_path, text)).samples[1].split == split
 
 
 def test_integer_labels_sort_by_value_and_stay_text(tmp_path: Path):
     rows = [f"{c}{i}.png,{label}" for label, c in (("10", "a"), ("9", "b")) for i in range(2)]
-    assert scan(listed(tmp_path, "path,label\n" + "\n".join(rows))).labels == ["9", "10"]
+    assert list_images(listed(tmp_path, "path,label\n" + "\n".join(rows))).labels == ["9", "10"]
     rows[0] = "a0.png,x"
     rows.append("a2.png,x")
     rows.append("a0.png,10")
-    assert scan(listed(tmp_path, "path,label\n" + "\n".join(rows))).labels == ["10", "9", "x"]
+    assert list_images(listed(tmp_path, "path,label\n" + "\n".join(rows))).labels == ["10", "9", "x"]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_what_csv_writes_is_read_back(
             writer = csv.writer(file, "excel-tab" if tabs else "excel", quoting=quoting)
             writer.writerow(["group", "path", "class"])
             writer.writerows([group, name, label] for name, label in zip(files, labels, strict=True))
-        listing = scan(Path(file.name))
+        listing = list_images(Path(file.name))
         assert [s.path for s in listing.samples] == files
         assert [listing.labels[s.label] for s in listing.samples] == labels
         assert {s.group for s in listing.samples} == {group}
@@ -241,13 +241,13 @@ def test_what_csv_writes_is_read_back(
 
 def test_group_by_takes_the_first_group_or_the_whole_match(tmp_path: Path):
     write(tmp_path, "a/s1_0.png", "a/s1_1.png", "a/s2_0.png", "b/s2_1.png", "b/lonely.png")
-    whole = {s.path: s.group for s in scan(tmp_path, group_by=r"s\d").samples}
+    whole = {s.path: s.group for s in list_images(tmp_path, group_by=r"s\d").samples}
     assert whole == {
         "a/s1_0.png": "s1", "a/s1_1.png": "s1", "a/s2_0.png": "s2", "b/s2_1.png": "s2", "b/lonely.png": None,
     }  # fmt: skip
-    first = {s.path: s.group for s in scan(tmp_path, group_by=r"/s(\d)_|(lonely)").samples}
+    first = {s.path: s.group for s in list_images(tmp_path, group_by=r"/s(\d)_|(lonely)").samples}
     assert first == {path: group and group[1:] for path, group in whole.items()}
-    assert {s.group for s in scan(tmp_path, group_by=r"^[ab]").samples} == {"a", "b"}
+    assert {s.group for s in list_images(tmp_path, group_by=r"^[ab]").samples} == {"a", "b"}
     assert "matches no path" in refused(tmp_path, group_by=r"patient\d+")
     assert "matches no path" in refused(tmp_path, group_by="")
     assert "no regular expression" in refused(tmp_path, group_by="(")
@@ -255,8 +255,8 @@ def test_group_by_takes_the_first_group_or_the_whole_match(tmp_path: Path):
 
 def test_group_by_goes_before_the_group_column(tmp_path: Path):
     path = listed(tmp_path, "path,label,group\n" + BOTH.replace("\n", ",same\n"))
-    assert {s.group for s in scan(path).samples} == {"same"}
-    assert [s.group for s in scan(path, group_by=r"\d").samples] == ["0", "1", "0", "1"]
+    assert {s.group for s in list_images(path).samples} == {"same"}
+    assert [s.group for s in list_images(path, group_by=r"\d").samples] == ["0", "1", "0", "1"]
 
 
 def test_a_list_of_real_images_becomes_a_dataset(tmp_path: Path):
@@ -266,7 +266,7 @@ def test_a_list_of_real_images_becomes_a_dataset(tmp_path: Path):
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / f"{i}.jpg")
         rows.append(f"{i}.jpg,{'xy'[i % 2]},g{i // 3}")
     (tmp_path / "list.csv").write_text("\n".join(rows))
-    dataset = datasets.settle(scan(tmp_path / "list.csv"), {}, val=0.25, test=0.25, seed=0)
+    dataset = datasets.build_dataset(list_images(tmp_path / "list.csv"), {}, val=0.25, test=0.25, seed=0)
     again = datasets.Dataset.from_json(dataset.to_json(), dataset.labels)
     assert again == dataset
     for source in again.sources(again.samples):

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edge_tl.device.errors import BadInput
-from edge_tl.device.images.loader import batches
+from edge_tl.device.images.loader import load_batches
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import shards
-from edge_tl.host.images.listing import scan
+from edge_tl.host.images.listing import list_images
 
 Parts = list[tuple[str, bytes]]
 
@@ -54,7 +54,7 @@ def samples(first: int, count: int, label: Callable[[int], str] = lambda i: str(
 
 def refused(path: Path | str) -> str:
     with pytest.raises(BadInput) as caught:
-        scan(path)
+        list_images(path)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -73,7 +73,7 @@ def refused(path: Path | str) -> str:
     ],
 )
 def test_braces_are_written_out_as_a_shell_does(pattern: str, want: list[str]):
-    assert shards.expand(pattern) == want
+    assert shards.expand_braces(pattern) == want
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_braces_are_written_out_as_a_shell_does(pattern: str, want: list[str]):
 )
 def test_braces_that_do_not_match_or_explode_are_refused(pattern: str):
     with pytest.raises(BadInput, match=r"braces do not match|too many shards"):
-        shards.expand(pattern)
+        shards.expand_braces(pattern)
 
 
 @settings(deadline=None)
@@ -105,7 +105,7 @@ def test_braces_expand_as_the_reference_does(parts: list[str | tuple[int, int, i
         else f"{{{','.join(part)}}}"
         for part in parts
     )
-    assert shards.expand(pattern) == list(braceexpand.braceexpand(pattern))
+    assert shards.expand_braces(pattern) == list(braceexpand.braceexpand(pattern))
 
 
 def test_a_folder_of_shards_is_read_in_place(tmp_path: Path):
@@ -115,7 +115,7 @@ def test_a_folder_of_shards_is_read_in_place(tmp_path: Path):
     pack(tmp_path / "test.tar", samples(16, 4))
     (tmp_path / "readme.txt").write_text("not a shard")
     before = sorted(tmp_path.rglob("*"))
-    listing = scan(tmp_path)
+    listing = list_images(tmp_path)
     assert listing.root == tmp_path
     assert listing.labels == ["0", "1"]
     assert [s.split for s in listing.samples] == ["val"] * 4 + ["test"] * 4 + ["train"] * 12
@@ -127,13 +127,13 @@ def test_a_folder_of_shards_is_read_in_place(tmp_path: Path):
         assert pickle.loads(pickle.dumps(source)) == source
         assert sample.digest == hashlib.sha256(picture(i)).hexdigest()
         assert sample.label == i % 2
-    dataset = datasets.settle(listing, {}, val=0.2, test=0.2, seed=0)
+    dataset = datasets.build_dataset(listing, {}, val=0.2, test=0.2, seed=0)
     assert dataset.counts() == {"train": 12, "val": 4, "test": 4}
     again = datasets.Dataset.from_json(json.loads(json.dumps(dataset.to_json())), dataset.labels)
     assert again == dataset
     contract = Preprocess(resize_size=(8, 8), crop=(8, 8))
     judged = again.split("test")
-    (batch,) = batches(contract, again.sources(judged))
+    (batch,) = load_batches(contract, again.sources(judged))
     want = np.stack([contract.apply(picture(i)) for i in range(16, 20)])
     np.testing.assert_array_equal(batch.inputs, want)
     assert sorted(tmp_path.rglob("*")) == before
@@ -143,17 +143,17 @@ def test_one_shard_a_pattern_and_several_folders(tmp_path: Path, monkeypatch: py
     first = pack(tmp_path / "one" / "a-00.tar", samples(0, 4))
     pack(tmp_path / "one" / "a-01.tar", samples(4, 4))
     pack(tmp_path / "two" / "b.tar", samples(8, 4))
-    assert [s.path for s in scan(first).samples] == [f"a-00.tar!{i:04d}.png" for i in range(4)]
-    assert len(scan(f"{tmp_path}/one/a-{{00..01}}.tar").samples) == 8
-    both = scan(f"{tmp_path}/one/a-{{00,01}}.tar::{tmp_path}/two/b.tar::{first}")
+    assert [s.path for s in list_images(first).samples] == [f"a-00.tar!{i:04d}.png" for i in range(4)]
+    assert len(list_images(f"{tmp_path}/one/a-{{00..01}}.tar").samples) == 8
+    both = list_images(f"{tmp_path}/one/a-{{00,01}}.tar::{tmp_path}/two/b.tar::{first}")
     assert both.root == tmp_path
     assert [s.path.split("!")[0] for s in both.samples][::4] == ["one/a-00.tar", "one/a-01.tar", "two/b.tar"]
     assert {s.split for s in both.samples} == {None}
-    assert scan(f"{tmp_path}/one::{tmp_path}/two") == both
+    assert list_images(f"{tmp_path}/one::{tmp_path}/two") == both
     monkeypatch.chdir(tmp_path)
-    relative = scan("one/a-{00..01}.tar::two/b.tar")
+    relative = list_images("one/a-{00..01}.tar::two/b.tar")
     assert (relative.root, relative.samples) == (Path("."), both.samples)
-    mixed = scan(f"one/a-00.tar::{tmp_path}/two/b.tar")
+    mixed = list_images(f"one/a-00.tar::{tmp_path}/two/b.tar")
     assert [s.read_bytes() for s in mixed.sources()] == [picture(i) for i in (0, 1, 2, 3, 8, 9, 10, 11)]
     assert "no such shard: one/a-02.tar" in refused("one/a-{00..02}.tar")
     assert "empty pattern" in refused("one/a-00.tar::")
@@ -164,10 +164,10 @@ def test_one_shard_a_pattern_and_several_folders(tmp_path: Path, monkeypatch: py
 def test_a_folder_named_after_a_split_says_it_when_the_shards_do_not(tmp_path: Path):
     pack(tmp_path / "train" / "0.tar", samples(0, 4))
     pack(tmp_path / "validation" / "0.tar", samples(4, 4))
-    listing = scan(f"{tmp_path}/{{train,validation}}/0.tar")
+    listing = list_images(f"{tmp_path}/{{train,validation}}/0.tar")
     assert [s.split for s in listing.samples] == ["train"] * 4 + ["val"] * 4
     # Alone, a shard's folder is where it happens to lie.
-    assert {s.split for s in scan(tmp_path / "validation" / "0.tar").samples} == {None}
+    assert {s.split for s in list_images(tmp_path / "validation" / "0.tar").samples} == {None}
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_folder_named_after_a_split_says_it_when_the_shards_do_not(tmp_path: P
 def test_the_split_is_a_word_in_the_shards_name(tmp_path: Path, name: str, split: str | None):
     pack(tmp_path / f"{name}.tar", samples(0, 4))
     pack(tmp_path / "train.tar", samples(4, 4))
-    found = {s.split for s in scan(tmp_path).samples if s.path.startswith(f"{name}.tar")}
+    found = {s.split for s in list_images(tmp_path).samples if s.path.startswith(f"{name}.tar")}
     assert found == {split}
 
 
@@ -213,14 +213,14 @@ def test_labels_come_from_cls_or_json_and_names_from_classes_txt(tmp_path: Path)
     ]
     shard = pack(tmp_path / "x.tar", parts)
     want = ["2", "0", "zebra", "2", "2", "zebra", "0"]
-    assert [label for _, label in shards.index(shard).images] == want
-    assert scan(shard).labels == ["0", "2", "zebra"]
+    assert [label for _, label in shards.index_shard(shard).images] == want
+    assert list_images(shard).labels == ["0", "2", "zebra"]
     (tmp_path / "classes.txt").write_text("zebra\nnothing\ncat\n\n")
     with pytest.raises(
         BadInput, match="class 'cat'"
     ):  # not the next test's: too few images is found after names
-        scan(pack(tmp_path / "y.tar", samples(0, 3, lambda i: "2" if i == 0 else "zebra")))
-    listing = scan(shard)
+        list_images(pack(tmp_path / "y.tar", samples(0, 3, lambda i: "2" if i == 0 else "zebra")))
+    listing = list_images(shard)
     assert listing.labels == ["zebra", "cat"]  # the file's order, without classes that have no image
     assert [listing.labels[s.label] for s in listing.samples] == [
         "cat", "zebra", "zebra", "cat", "cat", "zebra", "zebra",
@@ -228,7 +228,11 @@ def test_labels_come_from_cls_or_json_and_names_from_classes_txt(tmp_path: Path)
 
 
 def test_integer_labels_sort_by_value(tmp_path: Path):
-    assert scan(pack(tmp_path / "x.tar", samples(0, 9, lambda i: str(8 + i % 3)))).labels == ["8", "9", "10"]
+    assert list_images(pack(tmp_path / "x.tar", samples(0, 9, lambda i: str(8 + i % 3)))).labels == [
+        "8",
+        "9",
+        "10",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -293,7 +297,7 @@ def test_links_sparse_hidden_and_escaping_members_do_no_harm(tmp_path: Path):
                 info = tarfile.TarInfo(name)
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
-    listing = scan(shard)
+    listing = list_images(shard)
     assert [s.path.partition("!")[2] for s in listing.samples[4:]] == [
         "../../out/n.png",
         "/etc/n.png",
@@ -306,12 +310,12 @@ def test_links_sparse_hidden_and_escaping_members_do_no_harm(tmp_path: Path):
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_a_cut_shard_never_loses_images_silently(tmp_path: Path, form: int):
     whole = pack(tmp_path / "whole.tar", samples(0, 5), format=form).read_bytes()
-    end = max(m.offset + m.size for m, _ in shards.index(tmp_path / "whole.tar").images)
+    end = max(m.offset + m.size for m, _ in shards.index_shard(tmp_path / "whole.tar").images)
     shard = tmp_path / "cut.tar"
     for size in sorted({0, 1, 100, 511, *range(512, end, 512), *range(700, end, 997), end}):
         shard.write_bytes(whole[:size])
         with pytest.raises(BadInput, match=r"cut\.tar"):
-            shards.index(shard)
+            shards.index_shard(shard)
 
 
 def test_what_is_no_uncompressed_tar_is_refused(tmp_path: Path):
@@ -333,7 +337,7 @@ def test_damaged_shards_are_refused_or_read_but_never_break(
     whole = pack(shard, samples(0, 5)).read_bytes()
     shard.write_bytes(whole[:at] + junk + whole[at + len(junk) :])
     with contextlib.suppress(BadInput):
-        assert sum(len(member.read_bytes()) for member, _ in shards.index(shard).images) < len(whole)
+        assert sum(len(member.read_bytes()) for member, _ in shards.index_shard(shard).images) < len(whole)
 
 
 def test_a_header_that_points_back_ends(tmp_path: Path):
@@ -348,12 +352,12 @@ def test_a_header_that_points_back_ends(tmp_path: Path):
     whole[at : at + 512] = header
     shard.write_bytes(whole)
     with pytest.raises(BadInput, match=r"x\.tar"):
-        shards.index(shard)
+        shards.index_shard(shard)
 
 
 def test_a_shard_that_became_shorter_is_no_image(tmp_path: Path):
     shard = pack(tmp_path / "x.tar", samples(0, 4))
-    member = shards.index(shard).images[-1][0]
+    member = shards.index_shard(shard).images[-1][0]
     shard.write_bytes(shard.read_bytes()[: member.offset + 10])
     with pytest.raises(OSError, match=r"ends at 10 of"):
         member.read_bytes()
@@ -378,7 +382,7 @@ def test_webdataset_reads_the_same_samples(tmp_path: Path):
             (s["__key__"], next(s[kind] for kind in ("png", "jpg", "webp") if kind in s), s["cls"].decode())
             for s in group_by_keys(tar_file_expander(streams))
         ]
-    listing = scan(f"{tmp_path}/train-{{000..002}}.tar")
+    listing = list_images(f"{tmp_path}/train-{{000..002}}.tar")
     names = [s.path.partition("!")[2] for s in listing.samples]
     got = [
         (name[: name.rindex(".")], source.read_bytes(), listing.labels[s.label])
@@ -463,7 +467,7 @@ def test_images_under_other_names_are_used_and_what_is_passed_over_is_counted(tm
         link = tarfile.TarInfo("4.png")
         link.type, link.linkname = tarfile.LNKTYPE, "1.png"
         tar.addfile(link)
-    listing = scan(tmp_path)
+    listing = list_images(tmp_path)
     used = [(s.path, listing.labels[s.label]) for s in listing.samples]
     assert sorted(used) == [
         ("a.tar!0.jpg_large", "a"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl.host.images.split import draw, rank
+from edge_tl.host.images.split import assign_splits, rank
 
 
 def singles(*counts: int) -> dict[str, tuple[tuple[int, int], ...]]:
@@ -17,32 +17,34 @@ def singles(*counts: int) -> dict[str, tuple[tuple[int, int], ...]]:
 
 def test_single_images_are_taken_in_the_order_of_their_hash():
     units = singles(20, 10)
-    place = draw(units, {"val": 0.25, "test": 0.1}, seed=5, pinned=())
+    place = assign_splits(units, {"val": 0.25, "test": 0.1}, seed=5, pinned=())
     for label, val, test in ((0, 5, 2), (1, 2, 1)):
         queue = sorted((u for u in units if u.startswith(f"{label}/")), key=lambda u: rank(5, u))
         assert [u for u in queue if place.get(u) == "val"] == queue[:val]
         assert [u for u in queue if place.get(u) == "test"] == queue[val : val + test]
-    assert draw(dict(reversed(units.items())), {"val": 0.25, "test": 0.1}, seed=5, pinned=()) == place
+    assert (
+        assign_splits(dict(reversed(units.items())), {"val": 0.25, "test": 0.1}, seed=5, pinned=()) == place
+    )
 
 
 def test_pinned_units_stay_and_count():
     units = singles(8)
     pinned = [f"0/{i}" for i in range(7)]
-    assert draw(units, {"val": 0.5}, seed=0, pinned=pinned) == {"0/7": "val"}
-    assert draw(units, {"val": 0.5}, seed=0, pinned=units) == {}
+    assert assign_splits(units, {"val": 0.5}, seed=0, pinned=pinned) == {"0/7": "val"}
+    assert assign_splits(units, {"val": 0.5}, seed=0, pinned=units) == {}
 
 
 def test_units_that_are_all_too_large_give_the_one_that_is_least_so():
     units = {"a": ((0, 30),), "b": ((0, 20),), "c": ((0, 40),)}
     for seed in range(9):
-        assert draw(units, {"val": 0.1, "test": 0.1}, seed=seed, pinned=()) == {"b": "val"}
+        assert assign_splits(units, {"val": 0.1, "test": 0.1}, seed=seed, pinned=()) == {"b": "val"}
 
 
 def test_train_keeps_an_image_of_every_class():
     units = {"both": ((0, 1), (1, 1)), "more": ((0, 1),)}
     for seed in range(9):
         # "both" is all there is of class 1; of class 0, "more" may go.
-        assert draw(units, {"val": 0.9, "test": 0.9}, seed=seed, pinned=()) == {"more": "val"}
+        assert assign_splits(units, {"val": 0.9, "test": 0.9}, seed=seed, pinned=()) == {"more": "val"}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def test_train_keeps_an_image_of_every_class():
 )
 def test_the_rarest_class_chooses_first(seed: int, groups: list[dict[int, int]]):
     """Found by search: a class finds nothing to validate with when classes choose by number, or the commonest first."""
-    place = draw(
+    place = assign_splits(
         {f"g{i}": tuple(group.items()) for i, group in enumerate(groups)}, {"val": 0.2}, seed=seed, pinned=()
     )
     assert {label for unit in place for label in groups[int(unit[1:])]} == {0, 1, 2}
@@ -73,7 +75,7 @@ def test_every_class_validates_wherever_that_can_be(groups: list[dict[int, int]]
         return {label for group, taken in zip(groups, inside, strict=True) if taken for label in group}
 
     both = {label for group in groups for label in group}
-    place = draw(units, {"val": 0.2, "test": 0.2}, seed=seed, pinned=())
+    place = assign_splits(units, {"val": 0.2, "test": 0.2}, seed=seed, pinned=())
     assert classes([unit not in place for unit in units]) == both
     halves = product([False, True], repeat=len(groups))
     if any(classes(list(half)) == both == classes([not taken for taken in half]) for half in halves):

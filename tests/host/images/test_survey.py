@@ -14,7 +14,7 @@ from edge_tl.device.listener import SILENT
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images import listing
 from edge_tl.host.images.dataset import Sample, sources
-from edge_tl.host.images.survey import survey
+from edge_tl.host.images.survey import survey_images
 
 CONTRACT = Preprocess(resize_size=(20, 20), crop=(16, 16))
 
@@ -32,12 +32,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Sampl
         Image.fromarray((level + noise).clip(0, 255).astype(np.uint8)).save(folder / f"{i}.png")
     for label in "ab":
         (root / label / "bad.png").write_text(f"text {label}")
-    return root, listing.scan(root).samples
+    return root, listing.list_images(root).samples
 
 
 def test_mean_and_deviation_are_those_of_all_pixels(pictures: tuple[Path, list[Sample]]):
     root, samples = pictures
-    found = survey(CONTRACT, samples, sources(root, samples), SILENT)
+    found = survey_images(CONTRACT, samples, sources(root, samples), SILENT)
     good = [s for s in samples if s.digest not in found.bad]
     assert len(good) == 37
     some = good[::2]  # training images only
@@ -57,7 +57,7 @@ def test_the_contracts_own_normalization_does_not_matter(pictures: tuple[Path, l
     other = Preprocess(resize_size=(20, 20), crop=(16, 16), mean=(0.1, 0.2, 0.3), std=(5.0, 6.0, 7.0))
     results = []
     for contract in (CONTRACT, other):
-        found = survey(contract, samples, sources(root, samples), SILENT)
+        found = survey_images(contract, samples, sources(root, samples), SILENT)
         results.append(found.normalized(contract, [s for s in samples if s.digest not in found.bad]))
     assert results[0] == results[1]
 
@@ -65,7 +65,7 @@ def test_the_contracts_own_normalization_does_not_matter(pictures: tuple[Path, l
 def test_what_cannot_be_decoded_is_named_by_its_content(pictures: tuple[Path, list[Sample]]):
     root, samples = pictures
     calls: list[Any] = []
-    found = survey(CONTRACT, samples, sources(root, samples), lambda *call: calls.append(call))
+    found = survey_images(CONTRACT, samples, sources(root, samples), lambda *call: calls.append(call))
     bad = {s.digest for s in samples if s.path.endswith("bad.png")}
     assert set(found.bad) == bad
     assert all("not an image" in reason for reason in found.bad.values())
@@ -80,7 +80,7 @@ def test_a_channel_that_never_varies_is_refused(tmp_path: Path):
             picture = np.zeros((30, 30, 3), np.uint8)
             picture[..., :2] = np.random.default_rng([i, ord(label)]).integers(0, 256, (30, 30, 2))
             Image.fromarray(picture).save(tmp_path / label / f"{i}.png")
-    samples = listing.scan(tmp_path).samples
-    found = survey(CONTRACT, samples, sources(tmp_path, samples), SILENT)
+    samples = listing.list_images(tmp_path).samples
+    found = survey_images(CONTRACT, samples, sources(tmp_path, samples), SILENT)
     with pytest.raises(BadInput, match=r"0\.0000.* Use normalize: weights"):
         found.normalized(CONTRACT, samples)

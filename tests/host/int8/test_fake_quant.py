@@ -20,7 +20,7 @@ from edge_tl.device.listener import SILENT
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host import accelerator
 from edge_tl.host.convert.fp32 import to_onnx
-from edge_tl.host.images.augment import as_inputs
+from edge_tl.host.images.augment import model_inputs
 from edge_tl.host.int8 import qat, qdq
 from edge_tl.host.int8.fake_quant import FakeQuantModel
 from edge_tl.host.int8.ranges import histograms
@@ -110,7 +110,9 @@ def test_on_a_gpu_nothing_is_left_behind(
         assert torch.isfinite(student(torch.zeros(2, 3, 64, 64))).all()
     teacher, _ = checkpoint.load(run)
     with pretend.gpu():
-        inputs = as_inputs(torch.zeros(2, 3, 64, 64, dtype=torch.uint8), (0.5,) * 3, (0.5,) * 3, pretend.CUDA)
+        inputs = model_inputs(
+            torch.zeros(2, 3, 64, 64, dtype=torch.uint8), (0.5,) * 3, (0.5,) * 3, pretend.CUDA
+        )
         loss = qat.distillation_loss(pretend.moved(teacher), pretend.moved(student), inputs)
     assert (loss.device.type, loss.shape) == ("cuda", ())
 

@@ -157,7 +157,7 @@ def test_what_cannot_be_exported_is_said_with_its_line(
     model: type[Base], words: str, capfd: pytest.CaptureFixture[str]
 ):
     with pytest.raises(BadInput) as caught:
-        classifier.check(model(), SIZE, "mine")
+        classifier.check_classifier(model(), SIZE, "mine")
     said = str(caught.value)
     assert said.startswith("mine: ")
     assert (words.replace("{here}", here(model)) if "{here}" in words else words) in said
@@ -167,22 +167,22 @@ def test_what_cannot_be_exported_is_said_with_its_line(
 
 
 def test_what_works_passes_and_another_number_of_labels_is_refused():
-    assert classifier.check(Base(), SIZE, "mine", classes=3) == classifier.Checked(3, ())
-    assert classifier.check(ReadsAConstant(), SIZE, "mine").outputs == 3
+    assert classifier.check_classifier(Base(), SIZE, "mine", classes=3) == classifier.CheckedClassifier(3, ())
+    assert classifier.check_classifier(ReadsAConstant(), SIZE, "mine").outputs == 3
     with pytest.raises(BadInput, match="gives 3 logits an image, and there are 4 labels"):
-        classifier.check(Base(), SIZE, "mine", classes=4)
+        classifier.check_classifier(Base(), SIZE, "mine", classes=4)
 
 
 def test_a_model_in_training_mode_is_checked_as_it_will_run():
     model = nn.Sequential(Base(), nn.Dropout(0.5)).train()
-    assert classifier.check(model, SIZE, "mine").outputs == 3
+    assert classifier.check_classifier(model, SIZE, "mine").outputs == 3
     assert not model.training
 
 
 def test_probabilities_and_other_precisions_are_said():
-    (said,) = classifier.check(Probable(), SIZE, "mine").notes
+    (said,) = classifier.check_classifier(Probable(), SIZE, "mine").notes
     assert "seems to end in a softmax" in said
-    (said,) = classifier.check(Double(), SIZE, "mine").notes
+    (said,) = classifier.check_classifier(Double(), SIZE, "mine").notes
     assert said == "mine: gives float64 logits; they are taken, and exported, as float32"
 
 

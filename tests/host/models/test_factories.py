@@ -46,14 +46,14 @@ def test_a_run_starts_no_code_that_nobody_typed(foreign: Path):
     with pytest.raises(BadInput, match="code that a file may not start") as caught:
         checkpoint.load(foreign)
     assert "--factory evil_here:run" in str(caught.value)
-    factories.permit("factory:another:one")
+    factories.permit_factory("factory:another:one")
     with pytest.raises(BadInput, match="code that a file may not start"):
         checkpoint.load(foreign)
     assert not Path("ran").exists()
 
 
 def test_the_factory_that_was_typed_is_started(foreign: Path):
-    factories.permit("factory:evil_here:run")
+    factories.permit_factory("factory:evil_here:run")
     model, _ = checkpoint.load(foreign)
     assert isinstance(model, torch.nn.Sequential)
     assert Path("ran").exists()

@@ -414,7 +414,7 @@ def test_weights_of_another_model_are_refused_and_the_right_one_is_named(
     path = saved(zoo.build(other, 3).state_dict(), tmp_path / "w.pth")
     sentence = refused(path, asked(images, name), rf"not {name}: .* more\. It fits --model {other}\.")
     assert str(path) in sentence
-    assert weights.fitting(weights.read_state(path)) == other
+    assert weights.fitting_model(weights.read_state(path)) == other
 
 
 def test_weights_of_no_model_in_the_table_are_refused(
@@ -515,9 +515,9 @@ def test_without_an_image_size_the_published_transforms_are_taken(whole: Path, i
     notes: list[str] = []
     importing.adopt(whole, recipe, tmp_path / "run", listener=Listening(note=notes.append))
     got = Preprocess.from_json(checkpoint.read(tmp_path / "run")["preprocess"])
-    assert got == weights.assumed(SMALL)
+    assert got == weights.default_contract(SMALL)
     picture = Image.open(next(p for p in sorted(images.rglob("*.png")) if p.name != "broken.png"))
-    transforms = zoo.row(SMALL).contract.transforms()
+    transforms = zoo.zoo_entry(SMALL).contract.transforms()
     np.testing.assert_array_equal(got.apply(picture), transforms(picture.convert("RGB")).numpy())
     notes = [line for line in notes if not line.startswith("left out")]  # the fixture holds a broken file
     assert len(notes) == 1
@@ -534,31 +534,33 @@ def test_the_data_sets_own_normalization_is_obeyed_or_refused(whole: Path, image
 
 
 def test_changed_replaces_what_is_given_and_keeps_the_rest():
-    published = weights.assumed("resnet50")
-    assert weights.changed(published) == published
-    assert weights.changed(published, image_size=None, resize_size=None, mean=None) == published
-    small = weights.changed(published, image_size=112)
+    published = weights.default_contract("resnet50")
+    assert weights.changed_contract(published) == published
+    assert weights.changed_contract(published, image_size=None, resize_size=None, mean=None) == published
+    small = weights.changed_contract(published, image_size=112)
     assert (small.resize_size, small.crop) == ((128, 128), (112, 112))  # in proportion
-    none = weights.changed(published, image_size=112, resize_size=112)
+    none = weights.changed_contract(published, image_size=112, resize_size=112)
     assert (none.resize_size, none.crop) == ((112, 112), (112, 112))
-    assert weights.changed(published, resize_size=230).resize_size == (230, 230)
-    assert weights.changed(published, resize_size=230).crop == published.crop
-    squeezed = weights.changed(published, image_size=96, resize_size=120, resize="exact")
+    assert weights.changed_contract(published, resize_size=230).resize_size == (230, 230)
+    assert weights.changed_contract(published, resize_size=230).crop == published.crop
+    squeezed = weights.changed_contract(published, image_size=96, resize_size=120, resize="exact")
     assert (squeezed.resize, squeezed.resize_size, squeezed.crop) == ("exact", (96, 96), None)
-    got = weights.changed(published, mean=(0.0, 0.1, 0.2), std=(1.0, 2.0, 3.0), interpolation="lanczos")
+    got = weights.changed_contract(
+        published, mean=(0.0, 0.1, 0.2), std=(1.0, 2.0, 3.0), interpolation="lanczos"
+    )
     assert (got.mean, got.std, got.interpolation) == ((0.0, 0.1, 0.2), (1.0, 2.0, 3.0), "lanczos")
-    assert published == weights.assumed("resnet50")
+    assert published == weights.default_contract("resnet50")
 
 
 def test_assumed_is_the_first_published_transforms_or_the_usual_ones():
     for name in ("resnet50", SMALL, "efficientnet_b1"):
-        first = next(iter(type(zoo.row(name).imagenet))).transforms()
-        got = weights.assumed(name)
+        first = next(iter(type(zoo.zoo_entry(name).imagenet))).transforms()
+        got = weights.default_contract(name)
         assert (got.resize_size[0], got.input_size[0]) == (first.resize_size[0], first.crop_size[0])
         assert (got.interpolation, list(got.mean)) == (first.interpolation.value, first.mean)
-    assert weights.assumed("factory:any.thing:at_all") == Preprocess()
+    assert weights.default_contract("factory:any.thing:at_all") == Preprocess()
     with pytest.raises(BadInput, match="unknown model 'resnet'"):
-        weights.assumed("resnet")
+        weights.default_contract("resnet")
 
 
 def test_a_factory_of_the_working_folder_is_found_and_needed_again(
@@ -678,7 +680,7 @@ def test_finetune_takes_no_factory(linear: tuple[str, Path]):
     name, path = linear
     for source in (str(path), "none", "imagenet", "embedded"):
         with pytest.raises(BadInput):
-            weights.open_source(name, source)
+            weights.open_pretrained(name, source)
 
 
 def test_the_verb_prints_the_object_of_finetune(

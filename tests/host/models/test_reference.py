@@ -109,8 +109,8 @@ def test_a_gpu_adds_contestants_for_a_device_that_is_one(run: Path, monkeypatch:
     def names(device: str) -> list[str]:
         return [workload.id for workload in pipeline.torch_workloads(run, record, device=device)]
 
-    monkeypatch.setattr(pipeline, "cuda_at_hand", lambda: True)
+    monkeypatch.setattr(pipeline, "cuda_is_available", lambda: True)
     assert names("cuda") == names("TensorRT") == ["pytorch", "pytorch-cuda", "pytorch-cuda-graph"]
     assert names("CPU") == names("NPU") == ["pytorch"]
-    monkeypatch.setattr(pipeline, "cuda_at_hand", lambda: False)
+    monkeypatch.setattr(pipeline, "cuda_is_available", lambda: False)
     assert names("CUDA") == ["pytorch"]

@@ -13,7 +13,7 @@ import torch
 
 from edge_tl.device.errors import BadInput
 from edge_tl.host.models import weights, zoo
-from edge_tl.host.models.state_dict import read_state, refuse_foreign_numbers, under
+from edge_tl.host.models.state_dict import read_state, refuse_foreign_numbers, strip_prefix
 
 SMALL = "mobilenet_v3_small"
 STATE = {"conv.weight": torch.ones(2, 3), "conv.bias": torch.zeros(2), "seen": torch.tensor(3)}
@@ -76,25 +76,25 @@ def test_a_file_of_something_else_names_what_it_holds(tmp_path: Path):
 
 def test_a_prefix_before_every_name_is_taken_off_and_no_other():
     wanted = list(STATE)
-    assert under(STATE, wanted) is STATE
+    assert strip_prefix(STATE, wanted) is STATE
     lightning = {f"model.{key}": value for key, value in STATE.items()} | {"criterion.weight": torch.ones(3)}
-    assert same(under(lightning, wanted), STATE)
+    assert same(strip_prefix(lightning, wanted), STATE)
     deep = {f"learner.net.{key}": value for key, value in STATE.items()}
-    assert same(under(deep, wanted), STATE)
+    assert same(strip_prefix(deep, wanted), STATE)
     # A model whose own parts are called so keeps them.
-    assert under(lightning, [f"model.{key}" for key in STATE]) is lightning
+    assert strip_prefix(lightning, [f"model.{key}" for key in STATE]) is lightning
     foreign = {"other.weight": torch.ones(1)}
-    assert same(under(foreign, wanted), foreign)
+    assert same(strip_prefix(foreign, wanted), foreign)
 
 
 @pytest.mark.parametrize("prefix", ["model.", "net.", "module.model."])
 def test_lightnings_weights_are_those_of_the_bare_model(prefix: str, tmp_path: Path):
     state = zoo.build(SMALL, 5).state_dict()
     torch.save({"state_dict": {prefix + key: value for key, value in state.items()}}, tmp_path / "w.ckpt")
-    source = weights.open_source(SMALL, str(tmp_path / "w.ckpt"))
+    source = weights.open_pretrained(SMALL, str(tmp_path / "w.ckpt"))
     assert torch.equal(source.model.state_dict()["features.0.0.weight"], state["features.0.0.weight"])
     with pytest.raises(BadInput, match=rf"It fits --model {SMALL}\."):
-        weights.open_source("mobilenet_v2", str(tmp_path / "w.ckpt"))
+        weights.open_pretrained("mobilenet_v2", str(tmp_path / "w.ckpt"))
 
 
 @pytest.mark.parametrize(

@@ -83,22 +83,22 @@ def outputs(model: nn.Module, head: str) -> torch.Tensor:
 def test_the_contract_gives_the_pixels_of_torchvisions_transforms(
     name: str, monkeypatch: pytest.MonkeyPatch, published: Callable[[str], Path]
 ):
-    image, row = picture(), zoo.row(name)
-    assumed = weights.open_source(name, str(published(name)))
+    image, row = picture(), zoo.zoo_entry(name)
+    assumed = weights.open_pretrained(name, str(published(name)))
     np.testing.assert_array_equal(assumed.contract.apply(image), row.contract.transforms()(image).numpy())
     # `imagenet`: the published transforms of exactly those weights, here without their download.
     state = safetensors.torch.load_file(published(name))
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *a, **k: state)
-    source = weights.open_source(name, "imagenet")
+    source = weights.open_pretrained(name, "imagenet")
     np.testing.assert_array_equal(source.contract.apply(image), row.imagenet.transforms()(image).numpy())
     assert source.head == zoo.head_path(name, pooled=source.pooled)
     assert torch.equal(outputs(source.model, source.head), outputs(assumed.model, source.head))
 
 
 def test_another_image_size_keeps_the_proportion_of_resize_and_crop():
-    contract = weights.open_source("mobilenet_v2", "none", image_size=112).contract
+    contract = weights.open_pretrained("mobilenet_v2", "none", image_size=112).contract
     assert (contract.resize_size, contract.crop) == ((128, 128), (112, 112))
-    exact = weights.open_source("mobilenet_v2", "none", image_size=112, resize="exact").contract
+    exact = weights.open_pretrained("mobilenet_v2", "none", image_size=112, resize="exact").contract
     assert exact.apply(picture()).shape == (3, 112, 112)
     want = np.asarray(picture().resize((112, 112), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(exact.pixels(picture()), want)
@@ -121,7 +121,7 @@ def test_weights_come_back_as_they_were_saved(kind: str, tmp_path: Path, publish
     else:
         prefix = kind if kind.endswith(".") else ""
         torch.save({prefix + k: v for k, v in state.items()}, path)
-    source = weights.open_source(SMALL, str(path))
+    source = weights.open_pretrained(SMALL, str(path))
     assert not source.pooled
     assert source.origin == path.name
     assert torch.equal(outputs(source.model, "classifier.3"), outputs(model, "classifier.3"))
@@ -134,14 +134,14 @@ def test_weights_of_another_model_are_refused_and_the_right_one_is_named(
     name: str, other: str, published: Callable[[str], Path]
 ):
     with pytest.raises(BadInput, match=rf"not {name}: .* It fits --model {other}\."):
-        weights.open_source(name, str(published(other)))
+        weights.open_pretrained(name, str(published(other)))
 
 
 def test_a_file_of_a_deeper_model_is_not_half_used(tmp_path: Path, published: Callable[[str], Path]):
     """Every layer that the model asks for is there, and more: ResNet-34 holds all of ResNet-18."""
     torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "resnet34.pth")
     with pytest.raises(BadInput, match=r"it has no layer1.2.conv1.weight.* Give weights of this model"):
-        weights.open_source("resnet18", str(tmp_path / "resnet34.pth"))
+        weights.open_pretrained("resnet18", str(tmp_path / "resnet34.pth"))
 
 
 def test_counters_beside_the_weights_do_no_harm(tmp_path: Path, published: Callable[[str], Path]):
@@ -149,7 +149,7 @@ def test_counters_beside_the_weights_do_no_harm(tmp_path: Path, published: Calla
     state = safetensors.torch.load_file(published(SMALL))
     extra = {"n_averaged": torch.tensor(3), "features.0.0.total_ops": torch.zeros(1)}
     torch.save(state | extra, tmp_path / "w.pth")
-    assert weights.open_source(SMALL, str(tmp_path / "w.pth")).origin == "w.pth"
+    assert weights.open_pretrained(SMALL, str(tmp_path / "w.pth")).origin == "w.pth"
 
 
 @pytest.mark.parametrize("auxiliary", [True, False])
@@ -159,7 +159,7 @@ def test_inceptions_second_head_may_be_absent(
     state = safetensors.torch.load_file(published("inception_v3"))
     kept = {k: v for k, v in state.items() if auxiliary or not k.startswith("AuxLogits.")}
     safetensors.torch.save_file(kept, tmp_path / "i.safetensors")
-    model = weights.open_source("inception_v3", str(tmp_path / "i.safetensors")).model
+    model = weights.open_pretrained("inception_v3", str(tmp_path / "i.safetensors")).model
     got, key = model.state_dict(), "AuxLogits.conv1.conv.weight"
     assert torch.equal(got["Mixed_7c.branch_pool.conv.weight"], state["Mixed_7c.branch_pool.conv.weight"])
     assert torch.equal(got[key], state[key]) == auxiliary
@@ -172,20 +172,20 @@ def test_weights_without_a_classifier_are_pooled(tmp_path: Path, published: Call
         state = safetensors.torch.load_file(published(name))
         path = tmp_path / f"{name}.safetensors"
         safetensors.torch.save_file({k: v for k, v in state.items() if k.startswith("features.")}, path)
-        source = weights.open_source(name, str(path))
+        source = weights.open_pretrained(name, str(path))
         assert (source.head, source.pooled) == (head, name == SMALL)
 
 
 def test_an_image_size_too_small_for_the_model_is_refused():
     with pytest.raises(BadInput, match="inception_v3 needs at least 75 pixels"):
-        weights.open_source("inception_v3", "none", image_size=64)
-    assert weights.open_source("inception_v3", "none", image_size=75).contract.input_size == (75, 75)
+        weights.open_pretrained("inception_v3", "none", image_size=64)
+    assert weights.open_pretrained("inception_v3", "none", image_size=75).contract.input_size == (75, 75)
 
 
 def test_weights_of_no_model_in_the_table_are_refused(tmp_path: Path):
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "odd.pth")
     with pytest.raises(BadInput, match="Give weights of this model"):
-        weights.open_source(SMALL, str(tmp_path / "odd.pth"))
+        weights.open_pretrained(SMALL, str(tmp_path / "odd.pth"))
 
 
 class Evil:
@@ -210,7 +210,7 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(how: str, tmp_path:
     else:
         torch.save(payload, path, _use_new_zipfile_serialization=how != "legacy")
     with pytest.raises(BadInput, match="not a readable weights file") as refused:
-        weights.open_source(SMALL, str(path))
+        weights.open_pretrained(SMALL, str(path))
     assert "\x1b" not in str(refused.value)
     if how in ("torch", "nested"):
         assert re.search(r"more than tensors: \S+, and reading that would run its code", str(refused.value))
@@ -226,7 +226,7 @@ def test_a_broken_weights_file_is_refused_in_one_line(tmp_path: Path, content: b
     path = tmp_path / f"w{suffix}"
     path.write_bytes(content)
     with pytest.raises(BadInput) as caught:
-        weights.open_source(SMALL, str(path))
+        weights.open_pretrained(SMALL, str(path))
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -239,17 +239,17 @@ def test_absent_files_folders_and_models_are_refused(tmp_path: Path):
         ("list.pth", "state dict"),
     ):
         with pytest.raises(BadInput, match=words):
-            weights.open_source(SMALL, str(tmp_path / name))
+            weights.open_pretrained(SMALL, str(tmp_path / name))
     with pytest.raises(BadInput, match="unknown model 'resnet'") as caught:
-        weights.open_source("resnet", "none")
+        weights.open_pretrained("resnet", "none")
     assert "Nearest: resnet" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [SMALL, "inception_v3", "squeezenet1_0"])
 def test_imagenet_without_a_network_says_where_to_put_the_file(name: str, offline: Path):
     with pytest.raises(BadInput) as caught:
-        weights.open_source(name, "imagenet")
-    for words in (zoo.row(name).imagenet.url, str(offline), "--weights PATH", "no route to host"):
+        weights.open_pretrained(name, "imagenet")
+    for words in (zoo.zoo_entry(name).imagenet.url, str(offline), "--weights PATH", "no route to host"):
         assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -257,18 +257,18 @@ def test_imagenet_without_a_network_says_where_to_put_the_file(name: str, offlin
 def test_imagenet_takes_the_file_from_the_place_it_named(offline: Path, published: Callable[[str], Path]):
     offline.mkdir(parents=True)
     state = safetensors.torch.load_file(published(SMALL))
-    torch.save(state, offline / zoo.row(SMALL).imagenet.url.rpartition("/")[2])
-    source = weights.open_source(SMALL, "imagenet")
+    torch.save(state, offline / zoo.zoo_entry(SMALL).imagenet.url.rpartition("/")[2])
+    source = weights.open_pretrained(SMALL, "imagenet")
     assert torch.equal(source.model.state_dict()["features.0.0.weight"], state["features.0.0.weight"])
 
 
 def test_the_embedded_weights_are_for_one_model(offline: Path):
-    source = weights.open_source(weights.EMBEDDED_MODEL, "embedded")
+    source = weights.open_pretrained(weights.EMBEDDED_MODEL, "embedded")
     assert source.pooled
     assert source.contract.input_size == (64, 64)
     for name in set(ROWS) - {weights.EMBEDDED_MODEL}:
         with pytest.raises(BadInput, match=f"Use --model {weights.EMBEDDED_MODEL}"):
-            weights.open_source(name, "embedded")
+            weights.open_pretrained(name, "embedded")
 
 
 def test_the_embedded_asset_is_the_shared_file_in_half_precision():
@@ -282,7 +282,7 @@ def test_the_embedded_asset_is_the_shared_file_in_half_precision():
     assert all(key.startswith("features.") for key in asset)
     for key in floats:
         torch.testing.assert_close(asset[key].float(), whole[key].half().float(), rtol=0, atol=0)
-    model = weights.open_source(SMALL, "embedded").model.state_dict()
+    model = weights.open_pretrained(SMALL, "embedded").model.state_dict()
     assert all(torch.equal(model[key], asset[key].float()) for key in floats)
 
 
@@ -294,7 +294,7 @@ TIMM = ["tf_efficientnet_lite0", "mobilenetv4_conv_small", "tf_efficientnetv2_b0
 @pytest.mark.parametrize("name", TIMM)
 def test_the_contract_gives_the_pixels_of_timms_transform(name: str):
     timm = pytest.importorskip("timm")
-    contract = weights.open_source(f"timm:{name}", "none").contract
+    contract = weights.open_pretrained(f"timm:{name}", "none").contract
     config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
     image = picture()
     want = timm.data.create_transform(**config, is_training=False)(image).numpy()
@@ -311,7 +311,7 @@ def test_timms_crop_fractions_are_rounded_as_timm_does(monkeypatch: pytest.Monke
         monkeypatch.setattr(zoo, "timm_config", lambda name, config=config: config)
         options = timm.data.resolve_data_config(pretrained_cfg=config.to_dict())
         want = timm.data.create_transform(**options, is_training=False)(image).numpy()
-        got = weights.open_source("timm:mobilenetv4_conv_small", "none").contract.apply(image)
+        got = weights.open_pretrained("timm:mobilenetv4_conv_small", "none").contract.apply(image)
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
 
 
@@ -325,7 +325,7 @@ def test_timms_preprocessing_that_no_contract_holds_is_refused(
     config = dataclasses.replace(timm.get_pretrained_cfg("mobilenetv4_conv_small"), **change)
     monkeypatch.setattr(zoo, "timm_config", lambda name: config)
     with pytest.raises(BadInput, match=f"{next(iter(change))} .* is not supported"):
-        weights.open_source("timm:mobilenetv4_conv_small", "none")
+        weights.open_pretrained("timm:mobilenetv4_conv_small", "none")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -334,11 +334,11 @@ def test_timms_weights_come_from_a_file(suffix: str, tmp_path: Path):
     torch.manual_seed(0)
     model, path = timm.create_model("mobilenetv4_conv_small"), tmp_path / f"w{suffix}"
     (safetensors.torch.save_file if suffix == ".safetensors" else torch.save)(model.state_dict(), path)
-    source = weights.open_source("timm:mobilenetv4_conv_small", str(path))
+    source = weights.open_pretrained("timm:mobilenetv4_conv_small", str(path))
     assert source.head == "classifier"
     assert torch.equal(outputs(source.model, "classifier"), outputs(model, "classifier"))
     with pytest.raises(BadInput, match=r"not timm:tf_efficientnet_lite0: .* Give weights of this model\."):
-        weights.open_source("timm:tf_efficientnet_lite0", str(path))
+        weights.open_pretrained("timm:tf_efficientnet_lite0", str(path))
 
 
 def test_timms_weights_without_a_network_say_what_to_do(monkeypatch: pytest.MonkeyPatch):
@@ -349,10 +349,10 @@ def test_timms_weights_without_a_network_say_what_to_do(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(timm.models._builder, "load_state_dict_from_hf", refuse)
     with pytest.raises(BadInput, match=r"no route to host\)\. .*--weights PATH") as caught:
-        weights.open_source("timm:mobilenetv4_conv_small", "imagenet")
+        weights.open_pretrained("timm:mobilenetv4_conv_small", "imagenet")
     assert "\n" not in str(caught.value)
     with pytest.raises(BadInput, match="Use --model"):
-        weights.open_source("timm:mobilenetv4_conv_small", "embedded")
+        weights.open_pretrained("timm:mobilenetv4_conv_small", "embedded")
 
 
 def test_timms_published_weights_are_loaded_and_named_with_their_tag(monkeypatch: pytest.MonkeyPatch):
@@ -362,6 +362,6 @@ def test_timms_published_weights_are_loaded_and_named_with_their_tag(monkeypatch
     monkeypatch.setattr(
         timm.models._builder, "load_state_dict_from_hf", lambda *a, **k: dict(model.state_dict())
     )
-    source = weights.open_source("timm:mobilenetv4_conv_small", "imagenet")
+    source = weights.open_pretrained("timm:mobilenetv4_conv_small", "imagenet")
     assert source.origin == "timm:mobilenetv4_conv_small.e2400_r224_in1k"
     assert torch.equal(outputs(source.model, "classifier"), outputs(model, "classifier"))

@@ -12,7 +12,7 @@ from torch import nn
 
 from edge_tl.device.errors import BadInput, MissingExtra
 from edge_tl.host.models import zoo
-from edge_tl.host.models.weights import open_source
+from edge_tl.host.models.weights import open_pretrained
 
 ROWS = sorted(zoo.ZOO)
 DEEP = [name for name in ROWS if zoo.ZOO[name].deep]
@@ -41,7 +41,7 @@ def test_the_table_has_what_people_fine_tune():
 
 
 def test_the_printed_table_has_the_published_facts():
-    table = {entry["name"]: entry for entry in zoo.table()}
+    table = {entry["name"]: entry for entry in zoo.model_table()}
     assert list(table) == list(zoo.ZOO)
     assert table["mobilenet_v2"] == {
         "name": "mobilenet_v2", "params": 3.5, "image_size": 224, "accuracy": 0.72154,
@@ -111,7 +111,7 @@ def test_blocks_are_in_the_order_of_execution_and_hold_every_parameter_once(buil
     name, model = built
     path = zoo.head_path(name)
     blocks = zoo.blocks(model, path)
-    rest = [zoo.get_head(model, path), zoo.auxiliary(model) or nn.Identity()]
+    rest = [zoo.get_head(model, path), zoo.auxiliary_head(model) or nn.Identity()]
     held = [id(p) for group in [*blocks, rest] for m in group for p in m.parameters()]
     assert sorted(held) == sorted(id(p) for p in model.parameters())
     assert all(any(p.ndim > 1 for m in block for p in m.parameters()) for block in blocks)
@@ -161,7 +161,7 @@ def test_squeezenet_gives_what_torchvisions_gives_before_its_relu():
 def test_inceptions_second_head_works_at_any_size_and_is_torchvisions_at_its_own():
     torch.manual_seed(0)
     model = zoo.build("inception_v3", 3)
-    auxiliary = zoo.auxiliary(model)
+    auxiliary = zoo.auxiliary_head(model)
     assert auxiliary is not None
     theirs = tv.inception_v3(num_classes=3, init_weights=False).AuxLogits
     theirs.load_state_dict(auxiliary.state_dict())
@@ -171,7 +171,7 @@ def test_inceptions_second_head_works_at_any_size_and_is_torchvisions_at_its_own
         logits, aux = model.train()(batch(side, 4))
         assert logits.shape == aux.shape == (4, 3)
     assert model.eval()(batch(75)).shape == (2, 3)
-    assert zoo.auxiliary(zoo.build("resnet18", 3)) is None
+    assert zoo.auxiliary_head(zoo.build("resnet18", 3)) is None
 
 
 def test_inception_reads_the_input_range_of_the_other_models():
@@ -201,14 +201,14 @@ def test_sizes_that_a_transformer_cannot_take_are_refused_with_those_it_can():
     pytest.importorskip("timm")
     name = "timm:vit_tiny_patch16_224"
     model = zoo.build(name, 2)
-    zoo.check_takes(model, name, 224)
+    zoo.check_takes_size(model, name, 224)
     with pytest.raises(
         BadInput, match=r"image size 96: timm:vit_tiny_patch16_224 cannot take it \(.*224.*\)"
     ) as caught:
-        zoo.check_takes(model, name, 96)
+        zoo.check_takes_size(model, name, 96)
     assert str(caught.value).endswith("It takes 224 pixels.")
     with pytest.raises(BadInput, match="image size 160"):  # before anything is read
-        open_source(name, "none", image_size=160)
+        open_pretrained(name, "none", image_size=160)
 
 
 class Sums(nn.Module):
@@ -220,9 +220,9 @@ class Sums(nn.Module):
 
 
 def test_what_shapes_cannot_follow_is_computed():
-    zoo.check_takes(Sums(), "sums", 64)
+    zoo.check_takes_size(Sums(), "sums", 64)
     with pytest.raises(BadInput, match="image size 48: sums cannot take it"):
-        zoo.check_takes(Sums(), "sums", 48)
+        zoo.check_takes_size(Sums(), "sums", 48)
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "squeezenet1_1", "inception_v3", "shufflenet_v2_x0_5"])
@@ -230,7 +230,7 @@ def test_usual_networks_take_any_size(name: str):
     model = zoo.build(name, 2)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     for size in (96, 161):
-        zoo.check_takes(model, name, size)
+        zoo.check_takes_size(model, name, size)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 

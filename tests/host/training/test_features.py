@@ -22,18 +22,18 @@ from edge_tl.device.runtimes.open import Runtime
 from edge_tl.host.images import listing
 from edge_tl.host.images.dataset import Sample, sources
 from edge_tl.host.models import zoo
-from edge_tl.host.models.weights import EMBEDDED_FILE, Source, open_source
+from edge_tl.host.models.weights import EMBEDDED_FILE, PretrainedModel, open_pretrained
 from edge_tl.host.runs import provenance
 from edge_tl.host.training import features
 
 
 @pytest.fixture(scope="module")
-def source() -> Source:
-    return open_source("mobilenet_v3_small", "embedded", image_size=64)
+def source() -> PretrainedModel:
+    return open_pretrained("mobilenet_v3_small", "embedded", image_size=64)
 
 
 @pytest.fixture(scope="module")
-def opened(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+def opened(source: PretrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Runtime:
     """The backbone in ONNX Runtime, exported once: the tests below open many caches of the same backbone."""
     return features._fastest(source, tmp_path_factory.mktemp("backbone"), on_gpu=False)
 
@@ -49,13 +49,13 @@ def on_the_cpu(opened: Runtime) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def samples(images: Path) -> list[Sample]:
     """40 images: three batches, the last one not full; one of them is broken."""
-    found = listing.scan(images)
+    found = listing.list_images(images)
     broken = [s for s in found.samples if s.path.endswith("broken.png")]
     return found.samples[::4][:13] + broken + found.samples[1::4][:26]
 
 
 @pytest.fixture(scope="module")
-def extract(source: Source, images: Path) -> Callable[..., features.Features]:
+def extract(source: PretrainedModel, images: Path) -> Callable[..., features.Features]:
     def run(samples: list[Sample], folder: Path, **changes: Any) -> features.Features:
         return features.extract(replace(source, **changes), samples, sources(images, samples), folder)
 
@@ -86,7 +86,7 @@ def same(a: features.Features, b: features.Features, samples: list[Sample]) -> N
 
 
 def test_onnx_runtime_gives_eager_pytorchs_features(
-    source: Source, images: Path, samples: list[Sample], fresh: features.Features
+    source: PretrainedModel, images: Path, samples: list[Sample], fresh: features.Features
 ):
     model = features.backbone(source)
     inputs = np.stack([source.contract.apply(images / s.path) for s in good(samples)])
@@ -97,7 +97,7 @@ def test_onnx_runtime_gives_eager_pytorchs_features(
     assert float(np.abs(got - expected).max()) <= 1e-4 * float(np.abs(expected).max())
 
 
-def test_the_backbone_is_a_copy(source: Source):
+def test_the_backbone_is_a_copy(source: PretrainedModel):
     before = {k: v.clone() for k, v in source.model.state_dict().items()}
     features.backbone(source).train()
     assert isinstance(zoo.get_head(source.model, source.head), torch.nn.Linear)
@@ -199,7 +199,7 @@ def test_a_lost_row_is_never_replaced_by_another_images(
 
 def test_other_weights_contracts_and_versions_have_other_caches(
     extract: Callable[..., Any],
-    source: Source,
+    source: PretrainedModel,
     samples: list[Sample],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -208,11 +208,11 @@ def test_other_weights_contracts_and_versions_have_other_caches(
     assert extract(few, folder).computed == 3
     contract = replace(source.contract, interpolation="bilinear")
     assert extract(few, folder, contract=contract).computed == 3
-    other = open_source("mobilenet_v3_small", "embedded", image_size=64).model
+    other = open_pretrained("mobilenet_v3_small", "embedded", image_size=64).model
     with torch.no_grad():
         other.get_submodule("features")[0][1].running_mean[0] += 1e-6
     assert extract(few, folder, model=other).computed == 3
-    head = open_source("mobilenet_v3_small", "embedded", image_size=64).model
+    head = open_pretrained("mobilenet_v3_small", "embedded", image_size=64).model
     torch.nn.init.ones_(zoo.get_head(head, source.head).weight)
     assert extract(few, folder, model=head).computed == 0  # the head is not part of the backbone
     versions = {"torch": "9.9"}
@@ -279,7 +279,7 @@ def test_what_only_passes_leaves_no_image_out_now_or_later(
 
 
 def test_what_its_bytes_do_not_say_holds_for_this_run_only(
-    extract: Callable[..., Any], images: Path, tmp_path: Path, source: Source
+    extract: Callable[..., Any], images: Path, tmp_path: Path, source: PretrainedModel
 ):
     for i, name in enumerate(("a.png", "b.png")):
         Image.fromarray(np.random.default_rng(i).integers(0, 256, (90, 90, 3), np.uint8)).save(

@@ -12,8 +12,8 @@ from PIL import Image
 from edge_tl.device.errors import BadImage
 from edge_tl.host.images import augment
 from edge_tl.host.images.dataset import Dataset, Sample
-from edge_tl.host.images.pixel_cache import shrunk
-from edge_tl.host.models.weights import open_source
+from edge_tl.host.images.pixel_cache import ShrinkShorterSide
+from edge_tl.host.models.weights import open_pretrained
 from edge_tl.host.recipe import load as recipes
 from edge_tl.host.training import fit_split
 from edge_tl.host.training.finetune import finetune
@@ -50,7 +50,7 @@ def test_without_augmentation_it_trains_on_the_devices_pixels(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     job = given(images, tmp_path / "run", monkeypatch, "none", 48)
-    transform = augment.of_image(job.recipe.augment, 48, job.contract)
+    transform = augment.image_transform(job.recipe.augment, 48, job.contract)
     for i, name in enumerate(job.names):
         pixels = transform(job.train[i]).permute(1, 2, 0).numpy()
         np.testing.assert_array_equal(pixels, job.contract.pixels(images / name))
@@ -62,9 +62,11 @@ def test_other_training_sizes_show_the_same_frame(
 ):
     """Larger ones are read as large as they are shown."""
     job = given(images, tmp_path / "run", monkeypatch, "none", size)
-    at_size = augment.at_size(job.contract, size)
+    at_size = augment.contract_at_size(job.contract, size)
     assert min(job.train[0].shape[1:]) == max(min(at_size.resize_size), min(job.contract.resize_size))
-    pixels = augment.of_image(job.recipe.augment, size, job.contract)(job.train[0]).permute(1, 2, 0).numpy()
+    pixels = (
+        augment.image_transform(job.recipe.augment, size, job.contract)(job.train[0]).permute(1, 2, 0).numpy()
+    )
     want = at_size.pixels(images / job.names[0])
     assert pixels.shape == want.shape
     assert np.abs(pixels.astype(int) - want).mean() < 12
@@ -72,7 +74,9 @@ def test_other_training_sizes_show_the_same_frame(
 
 def test_random_crops_are_of_the_whole_image(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     job = given(images, tmp_path / "run", monkeypatch, "light", 48)
-    want = shrunk(max(48, min(job.contract.resize_size)), job.contract.interpolation)(images / job.names[0])
+    want = ShrinkShorterSide(max(48, min(job.contract.resize_size)), job.contract.interpolation)(
+        images / job.names[0]
+    )
     np.testing.assert_array_equal(job.train[0].permute(1, 2, 0).numpy(), want)
 
 
@@ -107,7 +111,7 @@ def test_an_image_that_went_bad_is_named_and_its_neighbour_does_not_get_its_labe
         )
     (tmp_path / "1.png").write_text("text")
     samples = [Sample(f"{i}.png", i % 2, str(i), "test") for i in range(3)]
-    source = open_source("mobilenet_v3_small", "embedded", image_size=64)
+    source = open_pretrained("mobilenet_v3_small", "embedded", image_size=64)
     learned = fit_split.Learned(source.model, "full", "", {}, 0.0, None)
     with pytest.raises(BadImage, match=r"1\.png: not an image"):
         fit_split.judge(learned, source.contract, Dataset(tmp_path, ["a", "b"], samples), samples, None)

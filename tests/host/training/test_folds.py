@@ -19,7 +19,7 @@ from edge_tl.device.listener import Event
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import listing
 from edge_tl.host.images.dataset import Dataset
-from edge_tl.host.models.weights import Source, open_source
+from edge_tl.host.models.weights import PretrainedModel, open_pretrained
 from edge_tl.host.recipe import load as recipes
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.training import features, fit_split, folds, head
@@ -47,16 +47,18 @@ def folder(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def source() -> Source:
-    return open_source("mobilenet_v3_small", "embedded", image_size=32)
+def source() -> PretrainedModel:
+    return open_pretrained("mobilenet_v3_small", "embedded", image_size=32)
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path, source: Source, tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Any]:
-    scanned = listing.scan(folder)
+def found(
+    folder: Path, source: PretrainedModel, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Dataset, Any]:
+    scanned = listing.list_images(folder)
     run = tmp_path_factory.mktemp("runs") / "run"
     cached = features.extract(source, scanned.samples, scanned.sources(), run)
-    return datasets.settle(scanned, cached.bad, val=0.15, test=0.2, seed=0), cached
+    return datasets.build_dataset(scanned, cached.bad, val=0.15, test=0.2, seed=0), cached
 
 
 def recipe(k: int = 4, **train: Any) -> Recipe:
@@ -66,11 +68,15 @@ def recipe(k: int = 4, **train: Any) -> Recipe:
     )
 
 
-def cross(source: Source, found: tuple[Dataset, Any], to: Path, notes: list[str], **changes: Any) -> Any:
+def cross(
+    source: PretrainedModel, found: tuple[Dataset, Any], to: Path, notes: list[str], **changes: Any
+) -> Any:
     return folds.cross_validate(source, *found, recipe(**changes), to, Listening(note=notes.append))
 
 
-def test_folds_agree_with_doing_them_by_hand(source: Source, found: tuple[Dataset, Any], tmp_path: Path):
+def test_folds_agree_with_doing_them_by_hand(
+    source: PretrainedModel, found: tuple[Dataset, Any], tmp_path: Path
+):
     notes: list[str] = []
     got = cross(source, found, tmp_path, notes)
     dataset, cached = found
@@ -91,7 +97,7 @@ def test_folds_agree_with_doing_them_by_hand(source: Source, found: tuple[Datase
 
 
 def test_nothing_is_chosen_by_what_it_is_judged_on(
-    source: Source, found: tuple[Dataset, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: PretrainedModel, found: tuple[Dataset, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     judged: list[set[str]] = []
     original, judge = folds.learn, folds.judge
@@ -114,7 +120,7 @@ def test_nothing_is_chosen_by_what_it_is_judged_on(
 
 @pytest.mark.parametrize("changes", [{}, {"k": 3}, {"balance": "weights"}])
 def test_finished_folds_are_not_done_again_and_others_are_not_taken(
-    source: Source, found: tuple[Dataset, Any], tmp_path: Path, changes: dict[str, Any]
+    source: PretrainedModel, found: tuple[Dataset, Any], tmp_path: Path, changes: dict[str, Any]
 ):
     class Killed(BaseException):
         pass
@@ -137,7 +143,7 @@ def test_finished_folds_are_not_done_again_and_others_are_not_taken(
 
 
 def test_a_class_of_as_many_images_as_folds_is_enough(
-    source: Source, found: tuple[Dataset, Any], tmp_path: Path
+    source: PretrainedModel, found: tuple[Dataset, Any], tmp_path: Path
 ):
     dataset, cached = found
     few = Counter[int]()

@@ -25,7 +25,7 @@ def nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(*_: Any, **__: Any) -> Any:
         raise AssertionError("weights were opened before the recipe was refused")
 
-    monkeypatch.setattr(finetune, "open_source", opened)
+    monkeypatch.setattr(finetune, "open_pretrained", opened)
 
 
 def pictures(root: Path, counts: dict[str, int]) -> Path:

@@ -27,10 +27,10 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.listener import SILENT
 from edge_tl.host.images import batches, pixel_cache
-from edge_tl.host.images.augment import as_inputs
+from edge_tl.host.images.augment import model_inputs
 from edge_tl.host.listeners import EpochEvent, StepEvent
 from edge_tl.host.models import zoo
-from edge_tl.host.models.weights import Source, open_source
+from edge_tl.host.models.weights import PretrainedModel, open_pretrained
 from edge_tl.host.recipe import load as recipes
 from edge_tl.host.training import inference, resume, strategy
 from edge_tl.host.training.ema import reach
@@ -49,8 +49,8 @@ def on_the_cpu() -> Any:
 
 
 @pytest.fixture(scope="module")
-def source() -> Source:
-    return open_source("mobilenet_v3_small", "embedded", image_size=SIDE)
+def source() -> PretrainedModel:
+    return open_pretrained("mobilenet_v3_small", "embedded", image_size=SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ Make = Callable[..., Job]
 
 
 @pytest.fixture(scope="module")
-def make(source: Source, files: list[tuple[Path, int]]) -> Make:
+def make(source: PretrainedModel, files: list[tuple[Path, int]]) -> Make:
     """`make("full", n=8, batch_size=4, augment={…})` is a fresh job; settings are those of `train`."""
 
     def job(
@@ -84,10 +84,14 @@ def make(source: Source, files: list[tuple[Path, int]]) -> Make:
             model=model,
             blocks=blocks,
             stages=stages,
-            train=pixel_cache.Encoded([p for p, _ in seen], pixel_cache.shrunk(SIDE, "bicubic")),
+            train=pixel_cache.UncachedImages(
+                [p for p, _ in seen], pixel_cache.ShrinkShorterSide(SIDE, "bicubic")
+            ),
             labels=np.array([label for _, label in seen], np.int64),
             names=[str(p) for p, _ in seen],
-            val=pixel_cache.Encoded([p for p, _ in unseen], pixel_cache.framed(source.contract)),
+            val=pixel_cache.UncachedImages(
+                [p for p, _ in unseen], pixel_cache.ContractPixels(source.contract)
+            ),
             val_labels=np.array([label for _, label in unseen], np.int64),
             classes=CLASSES,
             contract=source.contract,
@@ -114,7 +118,7 @@ def same(a: Tensors, b: Tensors) -> bool:
 
 def whole_set(job: Job) -> tuple[torch.Tensor, torch.Tensor]:
     pixels = torch.stack([job.train[i] for i in range(len(job.labels))])
-    inputs = as_inputs(
+    inputs = model_inputs(
         nn.functional.interpolate(pixels, SIDE), job.contract.mean, job.contract.std, torch.device("cpu")
     )
     return inputs, torch.from_numpy(job.labels)
@@ -139,7 +143,7 @@ def test_it_learns_and_says_what_happened(make: Make, tmp_path: Path):
     assert not job.model.training
     assert all(p.requires_grad for p in job.model.parameters())
     with torch.inference_mode():
-        inputs = as_inputs(
+        inputs = model_inputs(
             torch.stack([job.val[i] for i in range(VAL)]),
             job.contract.mean,
             job.contract.std,
@@ -166,7 +170,7 @@ def test_the_loss_is_pytorchs_on_the_whole_batch(make: Make, tmp_path: Path, smo
     pixels = torch.stack(
         [torch.tensor(crooked.contract.pixels(p)).permute(2, 0, 1) for p in map(Path, crooked.names)]
     )
-    inputs = as_inputs(pixels, crooked.contract.mean, crooked.contract.std, torch.device("cpu"))
+    inputs = model_inputs(pixels, crooked.contract.mean, crooked.contract.std, torch.device("cpu"))
     with torch.no_grad():
         each = cross_entropy(
             crooked.model.eval()(inputs),
@@ -272,7 +276,7 @@ def test_drawing_classes_evenly_changes_what_is_seen(make: Make, tmp_path: Path)
     assert len(fit(job, tmp_path, key="k").history) == 1
 
 
-def test_judging_leaves_the_mode_of_every_module(make: Make, source: Source):
+def test_judging_leaves_the_mode_of_every_module(make: Make, source: PretrainedModel):
     job = make()
     strategy.train_mode(job.model, job.blocks, 5, "frozen")
     modes = [module.training for module in job.model.modules()]
@@ -386,12 +390,15 @@ def test_an_estimate_counts_what_validation_takes(
 def test_pixels_on_the_device_train_the_same(make: Make, tmp_path: Path):
     """Without augmentation batches made on the device are the workers' bit for bit, and so are the weights."""
     job = make("full", n=16)
-    pixel_cache.keep(
-        job.names, lambda name: pixel_cache.resized(job.contract)(Path(name)), tmp_path / "kept", SILENT
+    pixel_cache.fill_cache(
+        job.names,
+        lambda name: pixel_cache.ContractResized(job.contract)(Path(name)),
+        tmp_path / "kept",
+        SILENT,
     )
     ends = []
     for where in ("files", "device"):
-        store = pixel_cache.Store(tmp_path / "kept")
+        store = pixel_cache.PixelCache(tmp_path / "kept")
         if where == "device":
             store.to(torch.device("cpu"))
         given = replace(make("full", n=16, workers=1), train=store)
@@ -562,7 +569,7 @@ def test_the_second_time_it_ends_and_names_the_images(make: Make, tmp_path: Path
     poisoned(job.model, lambda call: call >= 7)
     with pytest.raises(EdgeTLError, match="not a number even at half the learning rate") as caught:
         fit(job, tmp_path, key="k")
-    keys = list(batches.Plan(job.labels, 0, range(2), 8, "none"))[5]  # where epoch 2 begins again
+    keys = list(batches.BatchPlan(job.labels, 0, range(2), 8, "none"))[5]  # where epoch 2 begins again
     for i, name in enumerate(job.names):
         assert (name in str(caught.value)) == (i in [image for _, image in keys]), name
     assert same(*(resume.read_tensors(tmp_path / resume.STATE)[0] for _ in range(2)))
@@ -877,18 +884,19 @@ def test_inceptions_second_head_takes_part_in_the_loss(make: Make, tmp_path: Pat
     blocks = zoo.blocks(model, "fc")
     job = replace(
         plain, model=model, blocks=blocks, contract=contract, sizes=[75],
-        val=pixel_cache.Encoded([Path(n) for n in plain.names], pixel_cache.framed(contract)), val_labels=plain.labels,
-        train=pixel_cache.Encoded([Path(n) for n in plain.names], pixel_cache.shrunk(75, "bicubic")),
+        val=pixel_cache.UncachedImages([Path(n) for n in plain.names], pixel_cache.ContractPixels(contract)),
+        val_labels=plain.labels,
+        train=pixel_cache.UncachedImages([Path(n) for n in plain.names], pixel_cache.ShrinkShorterSide(75, "bicubic")),
     )  # fmt: skip
     twin = copy.deepcopy(model).to(memory_format=torch.channels_last)
     strategy.train_mode(twin, zoo.blocks(twin, "fc"), 0, "frozen")
-    (keys,) = batches.Plan(job.labels, 0, range(1), 4, "none")
+    (keys,) = batches.BatchPlan(job.labels, 0, range(1), 4, "none")
     pixels = torch.stack(
         [torch.tensor(contract.pixels(Path(job.names[i]))).permute(2, 0, 1) for _, i in keys]
     )
-    torch.manual_seed(batches.draw(0, "step", 0, 0, 0))
+    torch.manual_seed(batches.derive_seed(0, "step", 0, 0, 0))
     with torch.no_grad():
-        first, second = twin(as_inputs(pixels, contract.mean, contract.std, torch.device("cpu")))
+        first, second = twin(model_inputs(pixels, contract.mean, contract.std, torch.device("cpu")))
     target = torch.from_numpy(job.labels[[i for _, i in keys]])
     expected = cross_entropy(first, target) + 0.4 * cross_entropy(second, target)
     end = fit(job, tmp_path, key="k")

@@ -29,7 +29,7 @@ _DEEPEST = 3  # dataset/dataset/train, as archives unpack
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """`splits` are `{"train": folder, …}`, in the order train, val, test, or `{"": folder}` where it is not split;
     `beside` are folders in no split."""
 
@@ -48,12 +48,12 @@ def split_words(text: str) -> list[str]:
     return [_SPLIT_OF[word.lower()] for word in _WORD.findall(text)]
 
 
-def layout(root: Path) -> Layout:
+def folder_layout(root: Path) -> FolderLayout:
     """How `root` is laid out. Raises `BadInput` for what looks like splits and cannot be read as such."""
     return _layout(root, _DEEPEST)
 
 
-def _layout(root: Path, deeper: int) -> Layout:
+def _layout(root: Path, deeper: int) -> FolderLayout:
     folders, here = class_folders(root), printable(str(root))
     holders = [f for f in folders if class_folders(f)]  # of folders, where classes hold images
     named = {split: [f for f in folders if split_of(f.name) == split] for split in SPLIT_NAMES}
@@ -69,11 +69,11 @@ def _layout(root: Path, deeper: int) -> Layout:
         _refuse_hidden_splits(root, folders, holders)
         if len(folders) == 1 and not splits and deeper and _any_split(holders):
             return _layout(folders[0], deeper - 1)
-        return Layout({"": root})
+        return FolderLayout({"": root})
     if len(named) == 1 and others:
         if any(f in holders for f in others):  # classes with sub-folders, one of which is called train
             _refuse_unknown_splits(root, splits, [f for f in others if f in holders])
-            return Layout({"": root})
+            return FolderLayout({"": root})
         raise BadInput(
             f"{_names(splits)} in {here} holds folders, as a split does, and {_names(others)} beside it "
             "holds none. Give the folder of the classes, or splits called train, val and test."
@@ -89,7 +89,7 @@ def _layout(root: Path, deeper: int) -> Layout:
             f"{_names(empty)} in {here} holds no folder per class, as {_names(holders)} does: images "
             "without a label cannot be used. Sort them into classes, or move the folder away."
         )
-    return Layout({split: found[0] for split, found in named.items()}, others)
+    return FolderLayout({split: found[0] for split, found in named.items()}, others)
 
 
 def _refuse_unknown_splits(root: Path, splits: Sequence[Path], others: Sequence[Path]) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edge_tl.device.errors import BadInput
-from edge_tl.device.images.folders import Listed, class_folders, images_in, kinds, passed_over
-from edge_tl.device.images.layout import layout
+from edge_tl.device.images.folder_layout import folder_layout
+from edge_tl.device.images.folders import FolderListing, class_folders, dunder_folders, images_in, kinds
 from edge_tl.device.names import encodable, same, spelled
 from edge_tl.device.text import printable
 
@@ -18,7 +18,7 @@ _UNDERSCORES = "a folder whose name begins with __, so no class: rename it if it
 _IN_NO_CLASS = "an image beside the class folders, so in none"
 
 
-class Row(NamedTuple):
+class ListedImage(NamedTuple):
     """One image that a source names: `path` relative to the source's root."""
 
     path: str
@@ -29,24 +29,24 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Found:
+class ImageList:
     """What a source holds: its labels in order, its images; `left_out` and `beside` are `{path, reason}` of what lies
     in a class, or in none, and is not used; `not_images` are counts by kind."""
 
     root: Path
     labels: list[str]
-    rows: list[Row]
+    rows: list[ListedImage]
     left_out: list[dict[str, str]] = field(default_factory=list)
     beside: list[dict[str, str]] = field(default_factory=list)
     not_images: list[dict[str, Any]] = field(default_factory=list)
 
 
-def from_folder(root: Path) -> Found:
+def list_class_folders(root: Path) -> ImageList:
     """Every image of `root` with its class and split. Raises `BadInput` for an empty or closed class, for splits of
     different classes, and for what looks like splits and cannot be read as such."""
-    way = layout(root)
+    way = folder_layout(root)
     spelling: dict[str, str] = {}  # by its composed form, which Unicode says is the same name
-    rows: list[Row] = []
+    rows: list[ListedImage] = []
     left_out: list[dict[str, str]] = []
     others: list[Path] = []
     here: dict[str, set[str]] = {}
@@ -55,13 +55,13 @@ def from_folder(root: Path) -> Found:
         strays = images_in(folder, below=False)
         beside += [{"path": _below(root, p), "reason": _IN_NO_CLASS} for p in strays.images]
         beside += [{"path": _below(root, one.path), "reason": one.reason} for one in strays.left_out]
-        beside += [{"path": _below(root, p), "reason": _UNDERSCORES} for p in passed_over(folder)]
+        beside += [{"path": _below(root, p), "reason": _UNDERSCORES} for p in dunder_folders(folder)]
         for class_folder, name in _one_spelling(folder):
             label = spelling.setdefault(same(name), name)
             listed = images_in(class_folder)
             if not listed.images:
                 raise BadInput(_empty(class_folder, listed))
-            rows += [Row(str(p.relative_to(root)), label, split or None) for p in listed.images]
+            rows += [ListedImage(str(p.relative_to(root)), label, split or None) for p in listed.images]
             left_out += [{"path": _below(root, one.path), "reason": one.reason} for one in listed.left_out]
             others += [p.relative_to(root) for p in listed.others]
             here.setdefault(split, set()).add(label)
@@ -72,7 +72,7 @@ def from_folder(root: Path) -> Found:
                 f"classes of {split}: {', '.join(sorted(here.get(split, ())))}; of all splits: "
                 f"{', '.join(labels)}. Give every split the same classes."
             )
-    return Found(root, labels, rows, left_out, beside, kinds(others))
+    return ImageList(root, labels, rows, left_out, beside, kinds(others))
 
 
 def check_spellings(labels: Iterable[str], where: str) -> None:
@@ -92,7 +92,7 @@ def _one_spelling(folder: Path) -> list[tuple[Path, str]]:
     return [(f, f.name) for f in folders]
 
 
-def _empty(folder: Path, listed: Listed) -> str:
+def _empty(folder: Path, listed: FolderListing) -> str:
     name, where = printable(folder.name), printable(str(folder))
     if listed.left_out:
         first = listed.left_out[0]

@@ -11,7 +11,7 @@ from edge_tl.device.images.decode import ALIKE
 _SHOWN = 3
 
 
-def sentences(remarked: Iterable[tuple[str, str]]) -> list[str]:
+def warning_lines(remarked: Iterable[tuple[str, str]]) -> list[str]:
     """One sentence for each remark of the pairs (image, remark): what, how many, and the first few by name."""
     images: dict[str, list[str]] = {}
     for image, remark in remarked:
@@ -23,7 +23,7 @@ def sentences(remarked: Iterable[tuple[str, str]]) -> list[str]:
     ]
 
 
-def mixed(remarks: Iterable[str | None]) -> str | None:
+def mixed_ranges(remarks: Iterable[str | None]) -> str | None:
     """A sentence where images of one set were read in different ways, from the remark of each of its images, None for
     one without; None where all were read alike. Images of one colour say nothing of it, unless reading
     them so made them that."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_tl.device.errors import BadInput
-from edge_tl.device.images.layout import layout, split_of
+from edge_tl.device.images.folder_layout import folder_layout, split_of
 
 
 def made(root: Path, spec: str) -> Path:
@@ -39,7 +39,7 @@ def made(root: Path, spec: str) -> Path:
     ],
 )
 def test_the_usual_names_of_splits_in_any_case_and_deeper(tmp_path: Path, spec: str, splits: dict[str, str]):
-    found = layout(made(tmp_path, spec))
+    found = folder_layout(made(tmp_path, spec))
     assert {split: str(f.relative_to(tmp_path)) for split, f in found.splits.items()} == splits
     assert list(found.splits) == [s for s in ("train", "val", "test", "") if s in splits]
     assert found.beside == []
@@ -47,7 +47,7 @@ def test_the_usual_names_of_splits_in_any_case_and_deeper(tmp_path: Path, spec: 
 
 def test_a_folder_beside_the_splits_is_told(tmp_path: Path):
     made(tmp_path, "train/a/1.png val/a/1.png extra/b/1.png")
-    assert [f.name for f in layout(tmp_path).beside] == ["extra"]
+    assert [f.name for f in folder_layout(tmp_path).beside] == ["extra"]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_folder_beside_the_splits_is_told(tmp_path: Path):
 )
 def test_what_looks_like_splits_and_cannot_be_read_is_refused(tmp_path: Path, spec: str, parts: list[str]):
     with pytest.raises(BadInput) as caught:
-        layout(made(tmp_path, spec))
+        folder_layout(made(tmp_path, spec))
     for part in [*parts, str(tmp_path)]:
         assert part in str(caught.value)
 

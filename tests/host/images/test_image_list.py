@@ -15,8 +15,8 @@ from PIL import Image
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.images import folders
 from edge_tl.host.images import dataset as datasets
-from edge_tl.host.images import left_out, listing
-from edge_tl.host.images.listing import scan
+from edge_tl.host.images import dataset_notes, listing
+from edge_tl.host.images.listing import list_images
 
 SHARES = {"val": 0.2, "test": 0.2}
 
@@ -46,7 +46,7 @@ def classes(root: Path, counts: dict[str, int]) -> Path:
 
 def lines(dataset: datasets.Dataset) -> list[str]:
     notes: list[str] = []
-    left_out.tell(dataset, {}, notes.append)
+    dataset_notes.note_dataset(dataset, {}, notes.append)
     return notes
 
 
@@ -65,7 +65,7 @@ def test_nothing_in_a_class_folder_vanishes(tmp_path: Path):
     for name in ("notes.txt", "a.xml", "b.xml", "Thumbs.db", ".DS_Store"):
         (red / name).write_text("no image")
     fill(tmp_path / "data", "stray.png")
-    dataset = datasets.settle(scan(tmp_path / "data"), {}, seed=0, **SHARES)
+    dataset = datasets.build_dataset(list_images(tmp_path / "data"), {}, seed=0, **SHARES)
     used = {s.path for s in dataset.samples}
     assert {f"red/{n}" for n in ("IMG_0.HEIC", "IMG_1", "IMG_2.jpg_large", "IMG_3.mpo", "IMG_4.JPG")} < used
     assert {"red/wrong.txt", "red/more/0.png", "red/more/1.png"} < used
@@ -81,17 +81,17 @@ def test_nothing_in_a_class_folder_vanishes(tmp_path: Path):
 
 def test_a_folder_that_is_no_class_for_its_name_alone_is_told(tmp_path: Path):
     classes(tmp_path, {"a": 6, "b": 6, "__background__": 3, "__MACOSX": 2})
-    dataset = datasets.settle(scan(tmp_path), {}, seed=0, **SHARES)
+    dataset = datasets.build_dataset(list_images(tmp_path), {}, seed=0, **SHARES)
     assert dataset.labels == ["a", "b"]
     assert [entry["path"] for entry in dataset.skipped] == ["__background__"]
 
 
 def test_many_files_of_one_reason_are_named_in_part_and_counted(tmp_path: Path):
     classes(tmp_path, {"a": 50, "b": 9})
-    found = scan(tmp_path)
+    found = list_images(tmp_path)
     bad = {s.digest: "not an image" for s in found.samples if s.label == 0 and s.path >= "a/010.png"}
-    said = lines(datasets.settle(found, bad, seed=0, **SHARES))
-    assert sum(line.startswith("left out: a/") for line in said) == left_out.SHOWN
+    said = lines(datasets.build_dataset(found, bad, seed=0, **SHARES))
+    assert sum(line.startswith("left out: a/") for line in said) == dataset_notes.SHOWN
     assert "left out: 20 more: not an image; run.json names them" in said
     assert "left out 40 in all: 40 not an image" in said
 
@@ -99,7 +99,7 @@ def test_many_files_of_one_reason_are_named_in_part_and_counted(tmp_path: Path):
 def test_file_names_that_steer_a_terminal_are_told_by_their_escape(tmp_path: Path):
     classes(tmp_path, {"a": 8, "b": 8})
     (tmp_path / "a" / "x\x1b[2J\u202e.png").symlink_to(tmp_path / "absent")
-    dataset = datasets.settle(scan(tmp_path), {}, seed=0, **SHARES)
+    dataset = datasets.build_dataset(list_images(tmp_path), {}, seed=0, **SHARES)
     assert "a/x\x1b[2J\u202e.png" in {entry["path"] for entry in dataset.skipped}
     assert all(line.isprintable() for line in lines(dataset))
 
@@ -114,18 +114,18 @@ def test_a_closed_file_is_named_and_the_rest_is_used(tmp_path: Path, monkeypatch
         return hashed(path)
 
     monkeypatch.setattr(listing, "sha256_file", closed)
-    found = scan(tmp_path)
+    found = list_images(tmp_path)
     assert found.left_out == [{"path": "a/003.png", "reason": "cannot be read: Permission denied"}]
     assert len(found.samples) == 15
     with pytest.raises(BadInput, match=r"a/003\.png: cannot be read"):
-        datasets.settle(found, {}, seed=0, on_bad_image="fail", **SHARES)
+        datasets.build_dataset(found, {}, seed=0, on_bad_image="fail", **SHARES)
 
     def exhausted(path: Path) -> str:
         raise OSError(errno.EMFILE, "Too many open files", str(path))
 
     monkeypatch.setattr(listing, "sha256_file", exhausted)
     with pytest.raises(EdgeTLError, match="Too many open files"):
-        scan(tmp_path)
+        list_images(tmp_path)
 
 
 def test_a_closed_class_folder_is_not_called_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -141,7 +141,7 @@ def test_a_closed_class_folder_is_not_called_empty(tmp_path: Path, monkeypatch: 
     with pytest.raises(
         BadInput, match=r"b: Permission denied|b.*cannot be read: Permission denied"
     ) as caught:
-        scan(tmp_path)
+        list_images(tmp_path)
     assert "empty" not in str(caught.value)
 
 
@@ -150,7 +150,7 @@ def test_a_class_of_links_to_nothing_says_so(tmp_path: Path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "x.png").symlink_to(tmp_path / "absent.png")
     with pytest.raises(BadInput, match=r"class 'b' .*x\.png: a link to nothing"):
-        scan(tmp_path)
+        list_images(tmp_path)
 
 
 def test_an_empty_class_says_what_it_holds(tmp_path: Path):
@@ -158,7 +158,7 @@ def test_an_empty_class_says_what_it_holds(tmp_path: Path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "notes.txt").write_text("x")
     with pytest.raises(BadInput, match=r"class 'b' is empty: .* but 1 \.txt"):
-        scan(tmp_path)
+        list_images(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_an_empty_class_says_what_it_holds(tmp_path: Path):
 def test_splits_by_any_name_never_become_classes(tmp_path: Path, train: str, test: str):
     for split, n in ((train, 8), (test, 4)):
         classes(tmp_path / split, {f"{c}": n for c in ("red", "blue")})
-    found = scan(tmp_path)
+    found = list_images(tmp_path)
     assert found.labels == ["blue", "red"]
     assert {s.split for s in found.samples} == {"train", "test" if "est" in test else "val"}
 
@@ -176,12 +176,12 @@ def test_splits_by_any_name_never_become_classes(tmp_path: Path, train: str, tes
 def test_test_images_alone_are_refused(tmp_path: Path):
     classes(tmp_path / "test", {"a": 4, "b": 4})
     with pytest.raises(BadInput, match="only test images"):
-        scan(tmp_path)
+        list_images(tmp_path)
 
 
 def test_train_alone_is_split_as_a_plain_folder_is(tmp_path: Path):
     classes(tmp_path / "train", {"a": 20, "b": 20})
-    counts = datasets.settle(scan(tmp_path), {}, seed=0, **SHARES).counts()
+    counts = datasets.build_dataset(list_images(tmp_path), {}, seed=0, **SHARES).counts()
     assert counts == {"train": 24, "val": 8, "test": 8}
 
 
@@ -191,7 +191,7 @@ def test_unicode_forms_of_a_class_are_one_class_between_splits(tmp_path: Path):
     classes(tmp_path / "val", {decomposed: 3, "thé": 3})
     if len(list((tmp_path / "train").iterdir())) != 2:
         pytest.skip("this file system makes the two forms one")
-    found = scan(tmp_path)
+    found = list_images(tmp_path)
     assert found.labels == sorted([composed, "thé"])
     assert {s.label for s in found.samples if s.split == "val"} == {0, 1}
     assert all(source.is_file() for source in found.sources())
@@ -203,29 +203,31 @@ def test_two_unicode_forms_side_by_side_are_refused_with_their_code_points(tmp_p
     if len(list(tmp_path.iterdir())) != 2:
         pytest.skip("this file system makes the two forms one")
     with pytest.raises(BadInput, match=r"U\+0301.*U\+00E9"):
-        scan(tmp_path)
+        list_images(tmp_path)
     rows = [f"{composed}/{i:03d}.png,{label}" for label in (composed, decomposed) for i in range(2)]
     (tmp_path / "l.csv").write_text("path,label\n" + "\n".join(rows), encoding="utf-8")
     with pytest.raises(BadInput, match=r"U\+0301.*U\+00E9|U\+00E9.*U\+0301"):
-        scan(tmp_path / "l.csv")
+        list_images(tmp_path / "l.csv")
 
 
 @pytest.mark.parametrize("label", ["a\x1b[31m", "a\nb", "a\u202eb"])
 def test_class_folders_that_steer_a_terminal_are_refused(tmp_path: Path, label: str):
     classes(tmp_path, {label: 3, "b": 3})
     with pytest.raises(BadInput) as caught:
-        scan(tmp_path)
+        list_images(tmp_path)
     assert str(caught.value).isprintable()
     assert "Rename" in str(caught.value)
 
 
 def test_a_class_without_a_test_image_is_told(tmp_path: Path):
     classes(tmp_path, {"many": 60, "few": 2})
-    dataset = datasets.settle(scan(tmp_path), {}, seed=0, val=0.15, test=0.15)
+    dataset = datasets.build_dataset(list_images(tmp_path), {}, seed=0, val=0.15, test=0.15)
     (line,) = [line for line in lines(dataset) if "test" in line]
     assert "no test image of few" in line
     assert "over all 2 classes" in line
-    even = datasets.settle(scan(classes(tmp_path / "even", {"a": 20, "b": 20})), {}, seed=0, **SHARES)
+    even = datasets.build_dataset(
+        list_images(classes(tmp_path / "even", {"a": 20, "b": 20})), {}, seed=0, **SHARES
+    )
     assert lines(even) == []
 
 
@@ -234,7 +236,7 @@ def test_classes_of_the_same_images_say_so_and_not_to_add_images(tmp_path: Path)
         for i in range(4):
             fill_one(tmp_path / label / f"{i}.png", i)
     with pytest.raises(BadInput, match="the same image in two classes") as caught:
-        datasets.settle(scan(tmp_path), {}, seed=0, **SHARES)
+        datasets.build_dataset(list_images(tmp_path), {}, seed=0, **SHARES)
     assert "Add images" not in str(caught.value)
 
 
@@ -248,11 +250,11 @@ def test_a_class_of_one_image_many_times_says_so(tmp_path: Path):
     for i in range(5):
         fill_one(tmp_path / "b" / f"{i}.png", 1)
     with pytest.raises(BadInput, match=r"class 'b' has 1 usable image.*the same image"):
-        datasets.settle(scan(tmp_path), {}, seed=0, **SHARES)
+        datasets.build_dataset(list_images(tmp_path), {}, seed=0, **SHARES)
 
 
 def test_a_class_whose_images_cannot_be_decoded_says_why(tmp_path: Path):
-    found = scan(classes(tmp_path, {"a": 6, "b": 4}))
+    found = list_images(classes(tmp_path, {"a": 6, "b": 4}))
     bad = {s.digest: "truncated" for s in found.samples if s.label == 1}
     with pytest.raises(BadInput, match=r"class 'b' has 0 usable images.*truncated"):
-        datasets.settle(found, bad, seed=0, **SHARES)
+        datasets.build_dataset(found, bad, seed=0, **SHARES)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edge_tl.device.images.remarks import mixed, sentences
+from edge_tl.device.images.decode_warnings import mixed_ranges, warning_lines
 from edge_tl.device.listener import Listener
 from edge_tl.device.text import printable
 from edge_tl.host.images.dataset import Dataset
@@ -14,16 +14,18 @@ from edge_tl.host.images.dataset import Dataset
 SHOWN = 20  # files of one reason that are named one by one; the record has them all
 
 
-def tell(dataset: Dataset, remarks: Mapping[str, str], listener: Listener) -> None:
+def note_dataset(dataset: Dataset, remarks: Mapping[str, str], listener: Listener) -> None:
     """One line for each file left out, up to 20 a reason, and one with the counts; and one for each kind of `remarks`,
     which are by digest what had to be assumed to read an image, and one where that differs within the set."""
 
     def say(line: str) -> None:
         listener.note(printable(line))  # names of files and groups are whatever somebody called them
 
-    for sentence in sentences((s.path, remarks[s.digest]) for s in dataset.samples if s.digest in remarks):
+    for sentence in warning_lines(
+        (s.path, remarks[s.digest]) for s in dataset.samples if s.digest in remarks
+    ):
         say(f"warning: {sentence}")
-    if sentence_of_all := mixed(remarks.get(s.digest) for s in dataset.samples):
+    if sentence_of_all := mixed_ranges(remarks.get(s.digest) for s in dataset.samples):
         say(f"warning: {sentence_of_all}")
     by_reason: dict[str, list[str]] = defaultdict(list)
     for entry in dataset.skipped:
@@ -36,7 +38,7 @@ def tell(dataset: Dataset, remarks: Mapping[str, str], listener: Listener) -> No
     if len(dataset.skipped) > 1:
         counts = "; ".join(f"{len(paths):,} {reason}" for reason, paths in by_reason.items())
         say(f"left out {len(dataset.skipped):,} in all: {counts}")
-    if line := not_images(dataset.not_images):
+    if line := not_images_line(dataset.not_images):
         say(line)
     for entry in dataset.duplicates[:SHOWN]:
         say(f"duplicate: {' = '.join(entry['paths'])}: {entry['reason']}")
@@ -46,17 +48,17 @@ def tell(dataset: Dataset, remarks: Mapping[str, str], listener: Listener) -> No
         say(
             f"group {leak['group']!r} is in {' and '.join(leak['splits'])} ({leak['n']} images): figures flatter"
         )
-    if line := untested(dataset):
+    if line := untested_classes_warning(dataset):
         say(line)
 
 
-def not_images(found: Iterable[dict[str, Any]]) -> str | None:
+def not_images_line(found: Iterable[dict[str, Any]]) -> str | None:
     """ "no images, passed over: 3 .txt, 1 Thumbs.db"; None where there are none."""
     counts = ", ".join(f"{entry['n']:,} {entry['kind']}" for entry in found)
     return f"no images, passed over: {counts}" if counts else None
 
 
-def untested(dataset: Dataset) -> str | None:
+def untested_classes_warning(dataset: Dataset) -> str | None:
     """Which classes no test image judges, where others have some; None where all have."""
     test = {sample.label for sample in dataset.split("test")}
     absent = [label for i, label in enumerate(dataset.labels) if i not in test]

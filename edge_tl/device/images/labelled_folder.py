@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device.errors import BadInput
+from edge_tl.device.images.folder_layout import folder_layout
 from edge_tl.device.images.folders import class_folders, images_in, kinds
-from edge_tl.device.images.layout import layout
 from edge_tl.device.names import encodable, same
 from edge_tl.device.text import printable
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledFolder:
     """`paths` and `labels`, int64 `(n,)`, the class of each in the bundle's order; `root` is the folder that holds the
     classes. `left_out` is `{path, reason}` of what is not used, `not_images` counts other files by kind."""
 
@@ -32,7 +32,7 @@ class Labelled:
     not_images: list[dict[str, Any]] = field(default_factory=list)
 
 
-def labelled_files(labels: Sequence[str], data: Path) -> Labelled:
+def labelled_folder(labels: Sequence[str], data: Path) -> LabelledFolder:
     """The images below `data`, a folder per class, or splits of which test, or else val, is taken. Raises `BadInput`
     for classes that are not among `labels`."""
     if not data.is_dir():
@@ -42,7 +42,7 @@ def labelled_files(labels: Sequence[str], data: Path) -> Labelled:
     number = {same(label): i for i, label in enumerate(labels)}
     root = data
     if {same(f.name) for f in class_folders(data)} - set(number):  # not classes: splits that hold them
-        splits = layout(data).splits
+        splits = folder_layout(data).splits
         if list(splits) == ["train"]:
             raise BadInput(
                 f"{printable(str(data))} holds training images alone. Give images that the model has not seen, in "
@@ -70,4 +70,4 @@ def labelled_files(labels: Sequence[str], data: Path) -> Labelled:
         raise BadInput(
             f"no images below {printable(str(root))}{first}. Put each class's images into its sub-folder."
         )
-    return Labelled(paths, np.array(classes, np.int64), str(root), left_out, kinds(others))
+    return LabelledFolder(paths, np.array(classes, np.int64), str(root), left_out, kinds(others))
