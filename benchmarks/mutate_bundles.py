@@ -147,7 +147,6 @@ def _called(verb: str, root: Path, image: Path) -> dict[str, Any]:
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.errors import EdgeTLError
     from edge_tl.device.gates import verify
-    from edge_tl.device.predict import open_best, predict
 
     try:
         if verb == "read_bundle":
@@ -158,7 +157,7 @@ def _called(verb: str, root: Path, image: Path) -> dict[str, Any]:
             return {"code": 0 if found["passed"] else 1, "said": ""}
         else:
             bundle = read_bundle(root)
-            predict(bundle, open_best(bundle)[1], [image])
+            bundle.open().predict(image)
         return {"code": 0, "said": ""}
     except EdgeTLError as error:
         return {"code": 2, "said": str(error)[-300:], "unexpected": "\n" in str(error)}

@@ -29,32 +29,40 @@ def predict(
     debug: Debug = False,
 ) -> int:
     """Classify images with a bundle."""
-    from edge_tl.device import predict as room
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.images.decode_warnings import warning_lines
+    from edge_tl.device.predict import image_files, instead
     from edge_tl.device.runtimes.open import notes, ran
 
     loaded = read_bundle(bundle).reading(max_pixels)
-    files, failed = room.pictures(images)
-    chosen, runtime = room.open_best(loaded, artifact, device, allow_fallback=allow_fallback)
-    results, bad = room.answer(loaded, runtime, files, top=top)
-    failed += bad
-    for sentence in warning_lines((printable(r["image"]), r["remark"]) for r in results if "remark" in r):
+    files, failed = image_files(images)
+    with loaded.open(artifact, device, allow_fallback=allow_fallback) as model:
+        predictions = list(model.predict_many(files, top=top))
+        chosen, on = model.artifact, model.runtime.device
+        elsewhere = notes({chosen.id: ran(model.runtime)} if device.upper() != "CPU" else {})
+    answered = [one for one in predictions if one.failure is None]
+    failed += [{"image": str(one.image), "reason": one.failure} for one in predictions if one.failure]
+    for sentence in warning_lines((printable(str(one.image)), one.remark) for one in answered if one.remark):
         say(f"warning: {sentence}")
-    for warning in notes({chosen.id: ran(runtime)} if device.upper() != "CPU" else {}):
+    for warning in elsewhere:
         say(f"warning: {warning}")
-    if artifact is None and (stand_in := room.instead(loaded, chosen)):
-        say(f"note: {stand_in}")
-    for one in failed:
-        complain(f"not a usable image: {printable(one['image'])}: {printable(one['reason'])}")
-    if not results:  # as for any bad input: no result
+    if artifact is None and (other := instead(loaded, chosen)):
+        say(f"note: {other}")
+    for entry in failed:
+        complain(f"not a usable image: {printable(entry['image'])}: {printable(entry['reason'])}")
+    if not answered:  # as for any bad input: no result
         return EXIT_BAD_INPUT
     lines = [
-        f"{printable(r['image'])}: "
-        + ", ".join(f"{printable(t['label'])} {100 * t['probability']:.1f} %" for t in r["top"])
-        for r in results
+        f"{printable(str(one.image))}: "
+        + ", ".join(f"{printable(score.label)} {100 * score.probability:.1f} %" for score in one.top)
+        for one in answered
     ]
-    result = {"artifact": chosen.id, "device": runtime.device, "results": results, "failed": failed}
-    then = f"with {chosen.id} on {runtime.device}; next: edge-tl verify {bundle}"
+    result = {
+        "artifact": chosen.id,
+        "device": on,
+        "results": [one.to_json() for one in answered],
+        "failed": failed,
+    }
+    then = f"with {chosen.id} on {on}; next: edge-tl verify {bundle}"
     code = EXIT_BAD_INPUT if failed else 0
     return finish(result, "\n".join(lines), as_json=json, code=code, then=then)

@@ -12,7 +12,7 @@ import os
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from edge_tl.device.model_metadata import facts_of
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.bundle import ArtifactRecord, BundleRecord, FileRecord
 from edge_tl.device.report_split import split
+
+if TYPE_CHECKING:
+    from edge_tl.device.model import Model
 
 SCHEMA_VERSION = 2
 _READ = (
@@ -81,6 +84,20 @@ class Bundle:
                 return artifact
         have = ", ".join(a.id for a in self.artifacts)
         raise BadInput(f"no artifact {artifact_id!r} in {self.root}. Choose one of {have}.")
+
+    def open(
+        self, artifact: str | None = None, device: str = "CPU", *, allow_fallback: bool = False
+    ) -> Model:
+        """Load `artifact`, or the best one that runs on this machine's `device`: the recommended one, else the fastest
+        that passed its gates.
+
+        Raises `BadInput` for an artifact or a device that is not there and where all that could run here failed its
+        gates, `MissingExtra` where no runtime is installed, and `FellBack` when another device ran than asked for,
+        unless `allow_fallback`.
+        """
+        from edge_tl.device.model import open_model
+
+        return open_model(self, artifact, device, allow_fallback=allow_fallback)
 
     def reading(self, max_pixels: int | None) -> Bundle:
         """The same bundle, which decodes images of up to `max_pixels`; Pillow's limit when None. Only the caller may

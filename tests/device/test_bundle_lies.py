@@ -19,8 +19,8 @@ from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput, BundleError
 from edge_tl.device.files import sha256_file
 from edge_tl.device.gates import verify
+from edge_tl.device.model import Model
 from edge_tl.device.model_metadata import facts_of
-from edge_tl.device.predict import open_best, predict
 
 Edit = Callable[..., None]
 Record = dict[str, Any]
@@ -327,8 +327,8 @@ def test_predict_refuses_answers_that_are_none(bundle_root: Path, values: tuple[
     """It printed "nan %" and ended with 0."""
     bundle = read_bundle(bundle_root)
     with pytest.raises(BundleError, match="its model answers with"):
-        predict(bundle, Answers(*values), bundle.golden_images()[:1])  # type: ignore[arg-type]
-    assert predict(bundle, open_best(bundle)[1], bundle.golden_images()[:1])
+        Model(bundle, bundle.artifacts[0], Answers(*values)).predict(bundle.golden_images()[0])  # type: ignore[arg-type]
+    assert bundle.open().predict(bundle.golden_images()[0]).top
 
 
 def test_no_gate_passes_on_nan(bundle_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ import pytest
 from edge_tl.device.bundle import GOLDEN_LOGITS, GOLDEN_PIXELS, RECORD, read_bundle, read_report
 from edge_tl.device.errors import BundleError
 from edge_tl.device.gates import verify
-from edge_tl.device.predict import open_best, predict
 
 STORED = Path(__file__).parents[1] / "records" / "bundle-of-version-1"
 
@@ -29,9 +28,7 @@ def test_a_bundle_of_version_1_is_read_verified_and_used(old: Path) -> None:
     result = verify(bundle, artifacts=["onnx-fp32", "openvino-fp32"])
     assert result["passed"]
     assert [gate["gate"] for gate in result["gates"]].count("device") == 2
-    _, runtime = open_best(bundle, "onnx-fp32")
-    [answer] = predict(bundle, runtime, [old / "golden/images/04.png"])
-    assert answer["top"][0]["label"] == "eel"
+    assert bundle.open("onnx-fp32").predict(old / "golden/images/04.png").label == "eel"
     assert read_report(old)["name"] == "tiny"
 
 
