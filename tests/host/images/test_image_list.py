@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from listening import Listening
 from PIL import Image
 
 from edge_tl.device.errors import BadInput, EdgeTLError
@@ -46,7 +47,7 @@ def classes(root: Path, counts: dict[str, int]) -> Path:
 
 def lines(dataset: datasets.Dataset) -> list[str]:
     notes: list[str] = []
-    dataset_notes.note_dataset(dataset, {}, notes.append)
+    dataset_notes.note_dataset(dataset, {}, Listening(note=notes.append))
     return notes
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from listening import Listening
 from PIL import Image
 
 from edge_tl.device.errors import BadInput
@@ -65,7 +66,9 @@ def test_the_contracts_own_normalization_does_not_matter(pictures: tuple[Path, l
 def test_what_cannot_be_decoded_is_named_by_its_content(pictures: tuple[Path, list[Sample]]):
     root, samples = pictures
     calls: list[Any] = []
-    found = survey_images(CONTRACT, samples, sources(root, samples), lambda *call: calls.append(call))
+    found = survey_images(
+        CONTRACT, samples, sources(root, samples), Listening(progress=lambda *call: calls.append(call))
+    )
     bad = {s.digest for s in samples if s.path.endswith("bad.png")}
     assert set(found.bad) == bad
     assert all("not an image" in reason for reason in found.bad.values())

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from listening import Listening
 
 from edge_tl.device.errors import BadInput
 from edge_tl.host.models import weights, zoo
@@ -47,7 +48,7 @@ def test_an_average_beside_the_weights_is_said(tmp_path: Path):
     other = {key: value + 1 for key, value in STATE.items()}
     torch.save({"model_ema": other, "model": STATE}, tmp_path / "w.pth")
     said: list[str] = []
-    assert same(read_state(tmp_path / "w.pth", said.append), STATE)
+    assert same(read_state(tmp_path / "w.pth", Listening(note=said.append)), STATE)
     assert said == ["w.pth: its 'model' is read; it holds 'model_ema' as well"]
 
 
