@@ -28,6 +28,7 @@ from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import Logits, Runtime
 from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.images.shards import Member
+from edge_tl.host.seeded import seeded_order
 
 _GOLDEN_BYTES = 300_000
 _SUFFIXES = {
@@ -216,7 +217,7 @@ def _variants(image: Image.Image) -> list[tuple[str, bytes]]:
 def _in_turn(samples: Sequence[Sample], seed: int) -> list[Sample]:
     """One of each class, then another of each, and so on."""
     queues: dict[int, list[Sample]] = defaultdict(list)
-    for sample in sorted(samples, key=lambda s: _drawn(seed, s)):
+    for sample in seeded_order(samples, seed, name=lambda s: s.digest):
         queues[sample.label].append(sample)
     rounds = zip_longest(*(queues[label] for label in sorted(queues)))
     return [sample for turn in rounds for sample in turn if sample is not None]
@@ -228,15 +229,11 @@ def in_proportion(samples: Sequence[Sample], seed: int) -> list[Sample]:
     sizes = Counter(sample.label for sample in samples)
     ranks: Counter[int] = Counter()
     placed = []
-    for sample in sorted(samples, key=lambda s: _drawn(seed, s)):
+    for sample in seeded_order(samples, seed, name=lambda s: s.digest):
         place = (ranks[sample.label] + 0.5) / sizes[sample.label]
         placed.append((place, sample.label, sample))
         ranks[sample.label] += 1
     return [sample for *_, sample in sorted(placed, key=lambda each: each[:2])]
-
-
-def _drawn(seed: int, sample: Sample) -> bytes:
-    return hashlib.sha256(f"{seed}:{sample.digest}".encode()).digest()
 
 
 def _whole(contract: Preprocess, dataset: Dataset, samples: Sequence[Sample]) -> Iterator[Batch]:

@@ -6,7 +6,6 @@ many processes share the work. So a run that goes on from a checkpoint sees what
 
 from __future__ import annotations
 
-import hashlib
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,16 +20,11 @@ from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.host.images.pixel_cache import Images
 from edge_tl.host.images.shared_memory import AHEAD
+from edge_tl.host.seeded import derive_seed
 
 Labels = NDArray[np.int64]
 SampleKey = tuple[int, int]
 """(epoch, image)."""
-
-
-def derive_seed(*parts: object) -> int:
-    """A seed in [0, 2^63) that depends on all of `parts` and on nothing else."""
-    digest = hashlib.blake2b(":".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
 
 
 def epoch_order(labels: Labels, seed: int, epoch: int, balance: str) -> list[int]:

@@ -15,6 +15,7 @@ from typing import Any
 from edge_tl.device.errors import BadInput
 from edge_tl.host.images import split as splits
 from edge_tl.host.images.shards import SUFFIX, Member
+from edge_tl.host.seeded import seeded_order
 
 SPLITS = ("train", "val", "test")
 _MOST = 1 << 62  # bytes of a shard
@@ -333,7 +334,7 @@ def _limited(samples: list[Sample], limit: int, seed: int) -> list[Sample]:
     kept = {
         s.digest
         for group in by_class.values()
-        for s in sorted(group, key=lambda s: splits.rank(seed, s.digest))[:limit]
+        for s in seeded_order(group, seed, name=lambda s: s.digest)[:limit]
     }
     return [s for s in samples if s.split != "train" or s.digest in kept]
 

@@ -19,9 +19,10 @@ from torchvision.transforms import v2
 
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images import augment
-from edge_tl.host.images.batches import SampleKey, derive_seed
+from edge_tl.host.images.batches import SampleKey
 from edge_tl.host.images.pixel_cache import PixelCache
 from edge_tl.host.recipe.schema import Augment
+from edge_tl.host.seeded import derive_seed
 
 # Of the row of numbers drawn for an image: where each group of them is.
 _EPOCH, _IMAGE = 0, 1

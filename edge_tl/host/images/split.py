@@ -5,17 +5,13 @@ A single image is a group of one.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 
+from edge_tl.host.seeded import seeded_order
+
 Sizes = tuple[tuple[int, int], ...]
 """`(class, images of it)` of one unit."""
-
-
-def rank(seed: int, name: str) -> str:
-    """The place of `name` in an order that only `seed` and `name` decide."""
-    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
 
 
 def assign_splits(
@@ -23,13 +19,13 @@ def assign_splits(
 ) -> dict[str, str]:
     """`{unit: split}` for the units that leave train; `shares` are fractions of the images of each class.
 
-    A unit is taken in the order of `rank` when it brings the counts of its classes nearer to what is wanted, all in
-    all, and leaves train an image of each: where every unit is of one class, counts are met within the size of one
-    unit. The rarest class chooses first. "val" gets an image of every class where that can be; `pinned` stay.
+    Units come in `seeded_order`. A unit leaves train when that brings the counts of its classes, all in all, nearer to
+    their shares and leaves train an image of each class. Where every unit is of one class, counts are met within the
+    size of one unit. The rarest class chooses first. "val" gets an image of every class where possible; `pinned` stay.
     """
     left: Counter[int] = Counter()
     of_class: dict[int, list[str]] = defaultdict(list)
-    for unit in sorted(units, key=lambda unit: rank(seed, unit)):
+    for unit in seeded_order(units, seed, name=str):
         for label, n in units[unit]:
             left[label] += n
             if unit not in pinned:

@@ -22,9 +22,9 @@ from edge_tl.device.listener import Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host import accelerator
 from edge_tl.host.images.augment import model_inputs
-from edge_tl.host.images.batches import derive_seed
 from edge_tl.host.images.pixel_cache import Images
 from edge_tl.host.int8.fake_quant import FakeQuantModel
+from edge_tl.host.seeded import derive_seed
 from edge_tl.host.training import resume
 
 BATCH = 64

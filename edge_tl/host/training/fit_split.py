@@ -26,13 +26,14 @@ from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import Logits
 from edge_tl.host import accelerator
 from edge_tl.host.images import augment, pixel_cache
-from edge_tl.host.images.batches import Labels, class_weights, derive_seed
+from edge_tl.host.images.batches import Labels, class_weights
 from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.models import zoo
 from edge_tl.host.models.weights import PretrainedModel
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs.provenance import OF_PIXELS, installed
 from edge_tl.host.runs.record import EpochRecord
+from edge_tl.host.seeded import derive_seed
 from edge_tl.host.training import distributed, head, mlp_head, resume, strategy, train
 from edge_tl.host.training.features import Features
 from edge_tl.host.training.job import Job, Position

@@ -16,8 +16,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from edge_tl.device.listener import SILENT, Listener
-from edge_tl.host.images.batches import Labels, derive_seed
+from edge_tl.host.images.batches import Labels
 from edge_tl.host.models import zoo
+from edge_tl.host.seeded import derive_seed
 from edge_tl.host.training.head import Floats, Scaling
 
 _BATCH, _LR, _DECAY = 128, 1e-3, 0.01

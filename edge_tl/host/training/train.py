@@ -20,9 +20,9 @@ from torch.nn.functional import cross_entropy
 from edge_tl.device.errors import BadInput
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.host.images import batches
-from edge_tl.host.images.batches import derive_seed
 from edge_tl.host.listeners import EpochEvent, StepEvent
 from edge_tl.host.runs.record import EpochRecord
+from edge_tl.host.seeded import derive_seed
 from edge_tl.host.training import batch_norm, distributed, feed, inference, resume, stopping, strategy
 from edge_tl.host.training.ema import reach
 from edge_tl.host.training.job import Job, Position

@@ -21,7 +21,6 @@ from edge_tl.host.images.batches import (
     AugmentedImages,
     BatchPlan,
     augmented_batches,
-    derive_seed,
     epoch_order,
     steps_per_epoch,
 )
@@ -31,14 +30,6 @@ from edge_tl.host.recipe.schema import Augment
 
 def labels_of(n: int, classes: int = 3) -> Any:
     return np.arange(n, dtype=np.int64) % classes
-
-
-def test_a_drawn_seed_is_stable_and_depends_on_every_part():
-    assert derive_seed(0, "order", 1) == 4672741961019256271
-    seen = {derive_seed(*parts) for parts in [(0, 1), (1, 0), (0, 1, 0), ("0", 2), (10,), (1, "0", "x")]}
-    assert len(seen) == 6
-    assert derive_seed(0, 1) == derive_seed("0", "1")
-    assert all(0 <= derive_seed(i) < 2**63 for i in range(200))
 
 
 PLANS = st.fixed_dictionaries(

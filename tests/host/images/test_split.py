@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl.host.images.split import assign_splits, rank
+from edge_tl.host.images.split import assign_splits
+from edge_tl.host.seeded import seeded_order
 
 
 def singles(*counts: int) -> dict[str, tuple[tuple[int, int], ...]]:
@@ -19,7 +20,7 @@ def test_single_images_are_taken_in_the_order_of_their_hash():
     units = singles(20, 10)
     place = assign_splits(units, {"val": 0.25, "test": 0.1}, seed=5, pinned=())
     for label, val, test in ((0, 5, 2), (1, 2, 1)):
-        queue = sorted((u for u in units if u.startswith(f"{label}/")), key=lambda u: rank(5, u))
+        queue = seeded_order((u for u in units if u.startswith(f"{label}/")), 5, name=str)
         assert [u for u in queue if place.get(u) == "val"] == queue[:val]
         assert [u for u in queue if place.get(u) == "test"] == queue[val : val + test]
     assert (

@@ -32,6 +32,7 @@ from edge_tl.host.listeners import EpochEvent, StepEvent
 from edge_tl.host.models import zoo
 from edge_tl.host.models.weights import PretrainedModel, open_pretrained
 from edge_tl.host.recipe import load as recipes
+from edge_tl.host.seeded import derive_seed
 from edge_tl.host.training import inference, resume, strategy
 from edge_tl.host.training.ema import reach
 from edge_tl.host.training.network import Network
@@ -894,7 +895,7 @@ def test_inceptions_second_head_takes_part_in_the_loss(make: Make, tmp_path: Pat
     pixels = torch.stack(
         [torch.tensor(contract.pixels(Path(job.names[i]))).permute(2, 0, 1) for _, i in keys]
     )
-    torch.manual_seed(batches.derive_seed(0, "step", 0, 0, 0))
+    torch.manual_seed(derive_seed(0, "step", 0, 0, 0))
     with torch.no_grad():
         first, second = twin(model_inputs(pixels, contract.mean, contract.std, torch.device("cpu")))
     target = torch.from_numpy(job.labels[[i for _, i in keys]])
