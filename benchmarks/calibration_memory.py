@@ -23,7 +23,6 @@ from edge_tl.device.machine import conditions, identity
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.convert.fp32 import to_onnx, to_openvino
 from edge_tl.host.export import image_sets
-from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.int8 import nncf_ptq, qdq
 from edge_tl.host.int8.equalize import smooth
 from edge_tl.host.int8.ranges import histograms
@@ -43,16 +42,15 @@ def main() -> None:
     options = parser.parse_args()
     before = conditions()
     model, saved = checkpoint.load(options.run)
-    dataset = Dataset.from_json(saved["data"], saved["labels"])
-    contract = Preprocess.from_json(saved["preprocess"])
+    dataset, contract, labels = saved.dataset(), saved.preprocess, list(saved.labels)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         images = image_sets.calibration_set(dataset, options.images, 0)
         image_sets.inputs(contract, dataset, images, folder / "all.npy")
         np.save(folder / "ten.npy", np.load(folder / "all.npy", mmap_mode="r")[:10])
-        to_onnx(model.eval(), folder / "model.onnx", contract, saved["labels"])
-        to_openvino(folder / "model.onnx", folder / "model.xml", contract, saved["labels"])
+        to_onnx(model.eval(), folder / "model.onnx", contract, labels)
+        to_openvino(folder / "model.onnx", folder / "model.xml", contract, labels)
         qdq.prepare_graph(folder / "model.onnx", folder / "prepared.onnx")
         for calibrator in CALIBRATORS:
             peaks = {}

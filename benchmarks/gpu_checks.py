@@ -146,7 +146,6 @@ def int8(place: Place) -> dict[str, Any]:
     import torch
 
     from edge_tl.device.listener import SILENT
-    from edge_tl.device.preprocess import Preprocess
     from edge_tl.host.int8 import qat, qdq
     from edge_tl.host.int8.ranges import histograms
     from edge_tl.host.runs import checkpoint
@@ -155,7 +154,7 @@ def int8(place: Place) -> dict[str, Any]:
     scratch = place.folder / "int8"
     scratch.mkdir(exist_ok=True)
     model, record = checkpoint.load(run)
-    contract = Preprocess.from_json(record["preprocess"])
+    contract = record.preprocess
     files = sorted(place.images.rglob("*.png"))[::4]
     framed = [torch.from_numpy(contract.pixels(file).copy()).permute(2, 0, 1) for file in files]
     inputs = np.stack([contract.apply(file) for file in files])

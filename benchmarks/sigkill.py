@@ -26,6 +26,7 @@ from edge_tl.device.machine import identity
 from edge_tl.host.demo import write_digits
 from edge_tl.host.recipe.load import parse
 from edge_tl.host.runs import checkpoint
+from edge_tl.host.runs.record import WEIGHTS
 from edge_tl.host.training import resume
 from edge_tl.host.training.finetune import finetune
 
@@ -106,7 +107,7 @@ def _run(recipe, out: Path, *, resumed: bool, kill_after: float | None = None) -
 
 
 def _digests(run: Path) -> list[str]:
-    return [sha256_file(run / name) for name in (checkpoint.WEIGHTS, resume.LAST)]
+    return [sha256_file(run / name) for name in (WEIGHTS, resume.LAST)]
 
 
 def _reached(run: Path) -> str:

@@ -19,12 +19,11 @@ from onnxruntime.quantization import QuantType, quantize_static
 from verb import timed
 
 from edge_tl.device import metrics
-from edge_tl.device.files import read_json, write_json
+from edge_tl.device.files import write_json
 from edge_tl.device.machine import conditions, identity
-from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.export import image_sets
-from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.int8 import qdq
+from edge_tl.host.runs import checkpoint
 
 RESULT = Path(__file__).parent / "results" / "yardstick.json"
 _DEFAULTS = {"per_channel": False, "weight_type": QuantType.QInt8, "activation_type": QuantType.QUInt8}
@@ -83,9 +82,8 @@ def rows(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def naive(run: Path, bundle: Path) -> dict[str, Any]:
     """ONNX Runtime's quantize_static with its defaults: per tensor, min-max."""
-    record = read_json(run / "run.json")
-    dataset = Dataset.from_json(record["data"], record["labels"])
-    contract = Preprocess.from_json(record["preprocess"])
+    record = checkpoint.read(run)
+    dataset, contract = record.dataset(), record.preprocess
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         images = image_sets.calibration_set(dataset, 300, 0)

@@ -159,4 +159,4 @@ def of_run(run: Path) -> Asked:
     """The settings that a finished run was made with. Raises `BadInput`."""
     from edge_tl.host.runs import checkpoint
 
-    return Asked(checkpoint.read(run)["provenance"]["recipe"], "--set", run)
+    return Asked(checkpoint.read(run).provenance.recipe, "--set", run)

@@ -329,8 +329,8 @@ def _with_pytorch(
 
     record = checkpoint.read(run) if run else None
     if record:
-        factories.check_permitted(record["model"], f"{run}/{checkpoint.RECORD}")
-    if record and record["labels"] != bundle.labels:
+        factories.check_permitted(record.model, f"{run}/{checkpoint.RECORD}")
+    if record and list(record.labels) != bundle.labels:
         raise BadInput(f"--run {run}: its classes are not the bundle's. Give the run it was exported from.")
     return [*torch_workloads(run, bundle.record, device=device), *field]
 

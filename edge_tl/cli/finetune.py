@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from edge_tl.cli import _options
 from edge_tl.cli._console import Debug, Json, finish
 from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
+
+if TYPE_CHECKING:  # a device has the command line and not the host
+    from edge_tl.host.runs.record import MetricsRecord
 
 
 def finetune(
@@ -113,22 +116,24 @@ def finetune(
             overwrite=overwrite,
             listener=listener,
         )
-    counts = ", ".join(f"{n} {split}" for split, n in result["n"].items() if n)
+    record, folder = result.record, result.run
+    counts = ", ".join(f"{n} {split}" for split, n in vars(record.data.n).items() if n)
     return finish(
-        result,
-        f"{result['run']}: {result['model']}, {result['strategy']}, {result['classes']} classes, {counts} images\n"
-        f"{accuracy(result['metrics'])}; {result['seconds']['total']:.1f} s",
+        result.to_json(),
+        f"{folder}: {record.model}, {record.strategy}, {len(record.labels)} classes, {counts} images\n"
+        f"{accuracy_line(record.metrics)}; {record.seconds.total:.1f} s",
         as_json=json,
-        then=f"next: edge-tl export {result['run']} --int8",
+        then=f"next: edge-tl export {folder} --int8",
     )
 
 
-def accuracy(figures: dict[str, Any]) -> str:
+def accuracy_line(metrics: MetricsRecord) -> str:
     """The accuracy of a run, with its interval and what else the images were used for."""
-    text = f"accuracy {figures['accuracy']:.4f}"
-    if interval := figures.get("accuracy_ci"):  # runs of older versions have none
-        text += f", 95 % interval [{interval[0]:.4f}, {interval[1]:.4f}]"
-    text += f", macro F1 {figures['macro_f1']:.4f} on the {figures['n']} images of {figures['split']}"
-    if figures.get("chosen_on_same_images"):
+    text = f"accuracy {metrics.accuracy:.4f}"
+    if metrics.accuracy_ci:  # runs of older versions have none
+        low, high = metrics.accuracy_ci
+        text += f", 95 % interval [{low:.4f}, {high:.4f}]"
+    text += f", macro F1 {metrics.macro_f1:.4f} on the {metrics.n} images of {metrics.split}"
+    if metrics.chosen_on_same_images:
         text += ", which also chose what was kept: expect less on new images"
     return text

@@ -11,7 +11,7 @@ from edge_tl.cli import _options
 from edge_tl.cli._console import Debug, Json, finish
 from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
-from edge_tl.cli.finetune import accuracy
+from edge_tl.cli.finetune import accuracy_line
 from edge_tl.device.errors import BadInput
 
 
@@ -85,10 +85,11 @@ def import_(
             overwrite=overwrite,
             listener=listener,
         )
+    record, folder = result.record, result.run
     return finish(
-        result,
-        f"{result['run']}: {result['model']}, {result['classes']} classes\n"
-        f"{accuracy(result['metrics'])}; {result['seconds']['total']:.1f} s",
+        result.to_json(),
+        f"{folder}: {record.model}, {len(record.labels)} classes\n"
+        f"{accuracy_line(record.metrics)}; {record.seconds.total:.1f} s",
         as_json=json,
-        then=f"next: edge-tl export {result['run']} --int8" + (f" --factory {factory}" if factory else ""),
+        then=f"next: edge-tl export {folder} --int8" + (f" --factory {factory}" if factory else ""),
     )

@@ -48,7 +48,7 @@ def report(
                 "bundle again, or export again."
             ) from None
     else:
-        record = checkpoint.read(run_or_bundle)
+        record = checkpoint.read(run_or_bundle).to_json()
         try:
             text, said = run_markdown(record), run_sentence(record)
             content = text.encode()

@@ -163,9 +163,9 @@ def _record(
         "weights": plan.weights,
         "machine": timed["machine"],
         "timing": {key: timed[key] for key in ("method", "conditions", "ran", "unmeasured")},
-        "versions": facts["versions"],
+        "versions": facts.versions,
         "seed": recipe.seed,
-        "recipe": facts["recipe"],
+        "recipe": facts.recipe,
     }
 
 

@@ -17,7 +17,6 @@ from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.files import read_json, write_json
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import cores_allowed, identity
-from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes import sandbox
 from edge_tl.host.comparison.study import GridStudy
 from edge_tl.host.runs import checkpoint
@@ -42,8 +41,8 @@ def time_models(
     reason.
     """
     runs = {row["model"]: grid_study.run(row["name"]) for row in reversed(finished)}
-    saved_runs = {model: checkpoint.read(run) for model, run in runs.items()}
-    shapes = {m: [1, 3, *Preprocess.from_json(r["preprocess"]).input_size] for m, r in saved_runs.items()}
+    records = {model: checkpoint.read(run) for model, run in runs.items()}
+    shapes = {model: [1, 3, *record.preprocess.input_size] for model, record in records.items()}
     ids = {
         model: f"{re.sub(ODD, '-', model)}-{height}x{width}" for model, (*_, height, width) in shapes.items()
     }
@@ -95,8 +94,8 @@ def _export(runs: dict[str, Path], folder: Path, listener: Listener) -> dict[str
         scratch = folder / f".{name}.onnx"  # a kill leaves no half file to be timed later
         try:
             model, record = checkpoint.load(run)
-            contract = Preprocess.from_json(record["preprocess"])
-            to_onnx(model, scratch, contract, record["labels"])
+            contract = record.preprocess
+            to_onnx(model, scratch, contract, list(record.labels))
             os.replace(scratch, _file(folder, name))
             # Made here, and compared with PyTorch's answers.
             sandbox.mark_tested(_file(folder, name), size=contract.input_size)

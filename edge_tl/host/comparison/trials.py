@@ -15,6 +15,7 @@ from edge_tl.device.listener import SILENT, Listener
 from edge_tl.host.comparison import study
 from edge_tl.host.comparison.study import GridStudy
 from edge_tl.host.runs import checkpoint
+from edge_tl.host.runs.record import RunRecord
 from edge_tl.host.training.finetune import finetune
 
 REASON, RESULT = "reason", "result"  # user attributes of a trial that has ended
@@ -103,23 +104,21 @@ def _train(grid_study: GridStudy, trial: Any, name: str, listener: Listener, res
         grid_study.study.tell(trial, state=TrialState.FAIL)
         listener.note(f"{name} failed: {reason}")
         return
-    facts = _facts(result)
+    facts = _facts(result.record)
     trial.set_user_attr(RESULT, facts)
     grid_study.study.tell(trial, facts["val_accuracy"])
     listener.note(f"{name}: validation accuracy {facts['val_accuracy']:.2%}")
 
 
-def _facts(result: dict[str, Any]) -> dict[str, Any]:
-    metrics, n = result["metrics"], result["n"]
-    judged = metrics["split"]
-    chosen = result.get("val_accuracy")
+def _facts(record: RunRecord) -> dict[str, Any]:
+    metrics, chosen = record.metrics, record.val_accuracy
     return {
-        "trained": result["strategy"],
-        "epochs": len(result["history"]) or None,
-        "accuracy": metrics["accuracy"],
-        "split": judged,
-        "n": n[judged],
-        "val_accuracy": metrics["accuracy"] if chosen is None else chosen,
-        "n_val": n[judged] if chosen is None else n["val"],
-        "seconds": result["seconds"]["total"],
+        "trained": record.strategy,
+        "epochs": len(record.history) or None,
+        "accuracy": metrics.accuracy,
+        "split": metrics.split,
+        "n": metrics.n,
+        "val_accuracy": metrics.accuracy if chosen is None else chosen,
+        "n_val": metrics.n if chosen is None else record.data.n.val,
+        "seconds": record.seconds.total,
     }

@@ -139,14 +139,14 @@ def judge(job: ExportJob, artifacts: list[dict[str, Any]]) -> dict[str, Any]:
         "artifacts": artifacts,
         "recommended": None,
         "golden": golden,
-        "provenance": anonymous(provenance(recipe))
+        "provenance": anonymous(provenance(recipe).to_json())
         | {
-            "model": saved["model"],
-            "pooled": saved["pooled"],
-            "hidden": saved.get("hidden", []),
-            "weights": saved["weights"],
-            "strategy": saved["strategy"],
-            "finetune": anonymous(saved["provenance"]),
+            "model": saved.model,
+            "pooled": saved.pooled,
+            "hidden": list(saved.hidden),
+            "weights": saved.weights,
+            "strategy": saved.strategy,
+            "finetune": anonymous(saved.provenance.to_json()),
             "sets": dataset.counts() | {name: len(samples) for name, samples in sets.items()},
         },
     }

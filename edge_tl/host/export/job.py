@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.listener import SILENT, Listener
@@ -13,6 +12,7 @@ from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.isolated import IsolatedProcess
 from edge_tl.host.models.reference import TorchRuntime
 from edge_tl.host.recipe.schema import Recipe
+from edge_tl.host.runs.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ExportJob:
     what else went wrong, by what it was, e.g. "report.html"."""
 
     reference: TorchRuntime
-    saved: dict[str, Any]
+    saved: RunRecord
     dataset: Dataset
     contract: Preprocess
     sets: dict[str, list[Sample]]

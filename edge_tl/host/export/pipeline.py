@@ -31,7 +31,6 @@ from edge_tl.host.export.artifacts import PRECISIONS, sets_of, write_artifacts
 from edge_tl.host.export.evaluation import anonymous, drop_missing, judge
 from edge_tl.host.export.job import ExportJob
 from edge_tl.host.export.publish import discard, is_interrupted, make_marked, marked, named, publish, recover
-from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.isolated import IsolatedProcess
 from edge_tl.host.models import classifier, zoo
 from edge_tl.host.models.reference import CUDA_MODES, TorchRuntime, cuda_is_available
@@ -68,19 +67,19 @@ def export(
     bundle already; `out` is then unchanged.
     """
     model, saved = checkpoint.load(run)
-    dataset = Dataset.from_json(saved["data"], saved["labels"])
-    contract = replace(Preprocess.from_json(saved["preprocess"]), max_pixels=recipe.data.max_pixels)
+    dataset = saved.dataset()
+    contract = replace(saved.preprocess, max_pixels=recipe.data.max_pixels)
     for said in classifier.check_classifier(
-        model, contract.input_size, saved["model"], classes=len(dataset.labels)
+        model, contract.input_size, saved.model, classes=len(dataset.labels)
     ).notes:
         listener.note(said)
     sets = sets_of(dataset, contract, recipe)
     image_sets.check_images(dataset, [sample for samples in sets.values() for sample in samples])
     made_of = {
-        "recipe": anonymous(provenance(recipe))["recipe"],
-        "weights_sha256": saved["files"][0]["sha256"],
+        "recipe": anonymous(provenance(recipe).to_json())["recipe"],
+        "weights_sha256": saved.sha256,
     }
-    base = Path("exported") / saved["name"]
+    base = Path("exported") / saved.name
     _recover([out] if out else _numbered(base))
     out = output_folder.bundle_folder(base, made_of, out, overwrite=overwrite, listener=listener)
     if out.exists():  # else whoever locks it makes it, and takes it away again where nothing came of it

@@ -18,8 +18,6 @@ from edge_tl.host.images.shards import SUFFIX, Member
 from edge_tl.host.seeded import seeded_order
 
 SPLITS = ("train", "val", "test")
-_MOST = 1 << 62  # bytes of a shard
-_DAMAGED = "The run's record is damaged; fine-tune again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,57 +92,6 @@ class Dataset:
     def counts(self) -> dict[str, int]:
         """Images per split."""
         return {name: len(self.split(name)) for name in SPLITS}
-
-    def to_json(self) -> dict[str, Any]:
-        """What a run records; `from_json` reads it back."""
-        return {
-            "path": str(self.root),
-            "n": self.counts(),
-            "skipped": self.skipped,
-            "not_images": self.not_images,
-            "duplicates": self.duplicates,
-            "leaks": self.leaks,
-            "samples": [_entry(s) for s in self.samples],
-        }
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any], labels: list[str]) -> Dataset:
-        """The dataset of a run's record. Raises `BadInput` for one that `to_json` has not written."""
-        path, entries = record.get("path"), record.get("samples")
-        if not isinstance(path, str) or "\0" in path or not isinstance(entries, list):
-            raise BadInput(f"data: no path, or no samples. {_DAMAGED}")
-        lists = {key: record.get(key, []) for key in ("skipped", "duplicates", "leaks", "not_images")}
-        for key, values in lists.items():  # older records have no leaks and no not_images
-            if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-                raise BadInput(f"data.{key}: no list of objects. {_DAMAGED}")
-        samples = [_sample(entry, f"data.samples[{i}]", len(labels)) for i, entry in enumerate(entries)]
-        return cls(Path(path), labels, samples, **lists)
-
-
-def _entry(s: Sample) -> list[Any]:
-    more = [s.group, list(s.member) if s.member else None] if s.group or s.member else []
-    return [s.split, s.label, s.digest, s.path, *more]
-
-
-def _sample(entry: Any, where: str, classes: int) -> Sample:
-    """What `_entry` wrote, or `BadInput`."""
-    match entry:
-        case [str(split), int(label), str(digest), str(path), *more] if len(more) in (0, 2):
-            group, member = more or (None, None)
-            grouped = group is None or isinstance(group, str)
-            labelled = type(label) is int and label in range(classes)  # True is an int too
-            if split in SPLITS and labelled and "\0" not in path and grouped:
-                return Sample(path, label, digest, split, group, _place(member, path, where))
-    raise BadInput(f"{where} is not [split, label, digest, path]. {_DAMAGED}")
-
-
-def _place(member: Any, path: str, where: str) -> tuple[int, int] | None:
-    match member:
-        case None:
-            return None
-        case [int(offset), int(size)] if 0 <= offset < _MOST and 0 <= size < _MOST and f"{SUFFIX}!" in path:
-            return offset, size
-    raise BadInput(f"{where} has no place in a shard. {_DAMAGED}")
 
 
 def sources(root: Path, samples: Iterable[Sample]) -> list[Path | Member]:

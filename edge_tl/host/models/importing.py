@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.files import read_json
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.lock import one_writer
-from edge_tl.device.names import cleaned, same
+from edge_tl.device.names import same
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host import accelerator
 from edge_tl.host.export.image_sets import evaluate
@@ -27,6 +26,7 @@ from edge_tl.host.export.publish import named
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import listing
 from edge_tl.host.images.dataset_notes import note_dataset
+from edge_tl.host.images.findings import SplitName
 from edge_tl.host.images.survey import survey_images
 from edge_tl.host.models import classifier, factories, weights, zoo
 from edge_tl.host.models.match_weights import NAME, ORDER, load_whole_classifier
@@ -34,10 +34,12 @@ from edge_tl.host.models.reference import TorchRuntime
 from edge_tl.host.models.state_dict import read_state
 from edge_tl.host.recipe.schema import CONTRACT_FIELDS, Recipe
 from edge_tl.host.runs import checkpoint, output_folder
-from edge_tl.host.runs.provenance import provenance
+from edge_tl.host.runs.new_record import Evaluation, TrainingFacts, new_record
+from edge_tl.host.runs.record import SecondsRecord
+from edge_tl.host.runs.result import RunResult
 from edge_tl.host.training import resume
-from edge_tl.host.training.finetune import RUN_FILES, result_of
-from edge_tl.host.training.metrics import metrics
+from edge_tl.host.training.finetune import RUN_FILES
+from edge_tl.host.training.metrics import classification_metrics
 
 STRATEGY = "import"
 _SHOWN = 12
@@ -53,8 +55,8 @@ def adopt(
     match: str = NAME,
     overwrite: bool = False,
     listener: Listener = SILENT,
-) -> dict[str, Any]:
-    """Make a run of the weights at `path` and judge it on the folder `recipe.data.path`; returns what `finetune` does.
+) -> RunResult:
+    """Make a run of the weights at `path` and evaluate it on the folder `recipe.data.path`.
 
     `recipe.model.name` is a model of the zoo, of timm, or `factory:package.module:function`. `labels` is a file with
     one label a line, in the order of the model's outputs; without it they are the folder's classes, sorted. A file in
@@ -102,7 +104,7 @@ def adopt(
     seen = survey_images(contract, found.samples, found.sources(), listener)
     split = recipe.data.model_dump(include={"val", "test", "on_bad_image", "limit"})
     dataset = datasets.build_dataset(found, seen.bad, seed=recipe.seed, **split)
-    judged = "test" if dataset.split("test") else "val"
+    judged: SplitName = "test" if dataset.split("test") else "val"
     samples = dataset.split(judged)
     runtime = TorchRuntime(model, device=accelerator.device().type)
     logits = evaluate({STRATEGY: runtime}, contract, dataset, samples, listener)[STRATEGY]
@@ -112,33 +114,18 @@ def adopt(
             f"{path}: the answers are not numbers on {wrong} of {len(logits)} images. Check the weights."
         )
     extracted = perf_counter()
-    answers = np.array([s.label for s in samples], np.int64)
-    record = {
-        "name": cleaned(run.resolve().name),
-        "model": name,
-        "weights": path.name,
-        "pooled": pooled,
-        "matched": matched,
-        "hidden": [],
-        "dropout": 0.0,
-        "strategy": STRATEGY,
-        "strategy_reason": "trained elsewhere",
-        "labels": dataset.labels,
-        "preprocess": contract.to_json(),
-        "data": dataset.to_json() | {"path": str(dataset.root.resolve())},
-        "metrics": {
-            "split": judged,
-            **metrics(answers, logits, dataset.labels),
-            "chosen_on_same_images": False,  # they chose nothing here
-        },
-        "val_accuracy": None,
-        "head": {},
-        "history": [],
-        "best_epoch": None,
-        "micro_batch": None,
-        "seconds": {"features": 0.0, "train": 0.0, "total": extracted - start},
-        "provenance": provenance(recipe) | {"features": None, "features_computed": 0, "processes": 1},
-    }
+    labels_of_samples = np.array([s.label for s in samples], np.int64)
+    metrics = classification_metrics(
+        labels_of_samples,
+        logits,
+        dataset.labels,
+        split=judged,
+        chosen_on_same_images=False,  # they chose nothing here
+    )
+    source = weights.PretrainedModel(model, contract, head="", pooled=pooled, origin=path.name, name=name)
+    facts = TrainingFacts(STRATEGY, "trained elsewhere", matched=matched)
+    seconds = SecondsRecord(features=0.0, train=0.0, total=extracted - start)
+    record = new_record(run, recipe, source, dataset, facts, Evaluation(metrics, seconds))
     note_dataset(dataset, seen.remarks, listener)
     listener.note(
         f"preprocessing: {_spelled(contract)}; another one: --set model.resize_size=…, model.interpolation, "
@@ -159,7 +146,7 @@ def adopt(
                 (run / of_a_training).unlink(missing_ok=True)
     except OSError as error:
         raise named(run, error) from error
-    return result_of(run, checkpoint.read(run))
+    return RunResult(run, checkpoint.read(run))
 
 
 def _spelled(contract: Preprocess) -> str:

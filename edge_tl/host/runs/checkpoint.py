@@ -1,6 +1,6 @@
 """A run on disk: `model.safetensors` and the record that knows it by hash, `run.json`; a folder without it is no run.
 
-The record is what makes a run of new weights; until it is there the old run is whole. It must not train or export;
+The record is what makes a run of new weights; until it is there the old run is whole. Trains and exports nothing;
 weights are safetensors, never pickles.
 """
 
@@ -11,8 +11,8 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -21,46 +21,17 @@ from torch import nn
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import fsync_folder, read_json, sha256_file, write_atomic, write_json
-from edge_tl.device.names import check_label, check_name
 from edge_tl.host.models import factories, zoo
-from edge_tl.host.recipe.schema import Head, Recipe
+from edge_tl.host.recipe.schema import Recipe
+from edge_tl.host.runs.record import SCHEMA_VERSION, WEIGHTS, RunRecord, WeightsFile
 
-SCHEMA_VERSION = 1
 RECORD = "run.json"
-WEIGHTS = "model.safetensors"
 RECIPE = "recipe.yaml"
 STATE = "state.safetensors"  # of a training that goes on with it; `training.resume` writes it
 _MOST = 1 << 30  # bytes of a record, which lists every image: three million of them
 _HEADER = "# Resume or repeat: edge-tl finetune"
-_SHA256 = re.compile("[0-9a-f]{64}")
 _LEFT = re.compile(rf"\.{WEIGHTS}\.[0-9a-f]{{64}}|\.\.{WEIGHTS}\.[0-9a-f]{{64}}\..{{8}}|\.{RECORD}\..{{8}}")
 """Names of what a killed `save` leaves."""
-_REQUIRED = (
-    "name",
-    "model",
-    "weights",
-    "pooled",
-    "strategy",
-    "labels",
-    "preprocess",
-    "data",
-    "metrics",
-    "provenance",
-    "files",
-)
-
-_TEXT, _LIST, _OBJECT = (str, "text"), (list, "a list"), (dict, "an object")
-_TYPES: dict[str, tuple[type, str]] = {
-    "model": _TEXT,
-    "weights": _TEXT,
-    "pooled": (bool, "true or false"),
-    "strategy": _TEXT,
-    "labels": _LIST,
-    "preprocess": _OBJECT,
-    "data": _OBJECT,
-    "metrics": _OBJECT,
-    "provenance": _OBJECT,
-}
 
 
 def claim(run: Path, names: tuple[str, ...], is_ours: Callable[[Path], bool] | None = None) -> None:
@@ -102,18 +73,18 @@ def write_recipe(run: Path, recipe: Recipe) -> None:
     write_atomic(run / RECIPE, f"{_HEADER} {RECIPE}\n{text}".encode())
 
 
-def save(run: Path, model: nn.Module, record: dict[str, Any]) -> None:
+def save(run: Path, model: nn.Module, record: RunRecord) -> None:
     """Make `run` the run of these weights: they are written beside the old ones, the record with their hash replaces
     the old record, then they take their place. Killed in between, it is the old run or the new one, whole; so it is
     after an `OSError`."""
     settle(run)
     state = unshared(model.state_dict())
-    content = safetensors.torch.save(state, metadata={"model": record["model"]})
+    content = safetensors.torch.save(state, metadata={"model": record.model})
     sha256 = hashlib.sha256(content).hexdigest()
-    files = [{"path": WEIGHTS, "sha256": sha256}]
+    record = replace(record, files=(WeightsFile("model.safetensors", sha256),))
     try:
         write_atomic(_waiting(run, sha256), content)
-        write_json(run / RECORD, {"schema_version": SCHEMA_VERSION, "kind": "run", **record, "files": files})
+        write_json(run / RECORD, record.to_json())
     finally:
         settle(run)
 
@@ -154,7 +125,7 @@ def unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return whole
 
 
-def read(run: Path) -> dict[str, Any]:
+def read(run: Path) -> RunRecord:
     """The record of a finished run. Raises `BadInput`."""
     if not run.is_dir():
         raise BadInput(f"no such run: {run}. Give the folder that `edge-tl finetune` printed.")
@@ -163,31 +134,7 @@ def read(run: Path) -> dict[str, Any]:
     record = read_json(run / RECORD, most=_MOST)
     if record.get("schema_version") != SCHEMA_VERSION or record.get("kind") != "run":
         raise BadInput(f"{run / RECORD}: not a run of this edge-tl version. Fine-tune again.")
-    _check_types(record, str(run / RECORD))
-    check_name(record["name"], f"{run / RECORD}: name")  # a bundle's folder is called by it
-    return record
-
-
-def _check_types(record: dict[str, Any], where: str) -> None:
-    """Raises `BadInput` that names the first field which another program cannot have written so."""
-    if missing := [key for key in _REQUIRED if key not in record]:
-        raise BadInput(f"{where}: no {missing[0]!r}. The file is damaged; fine-tune again.")
-    for key, (kind, should) in _TYPES.items():
-        if key in record and not isinstance(record[key], kind):
-            raise BadInput(f"{where}: {key} is not {should}. The file is damaged; fine-tune again.")
-    if not isinstance(record["provenance"].get("recipe"), dict):
-        raise BadInput(f"{where}: no 'provenance.recipe'. The file is damaged; fine-tune again.")
-    labels = record["labels"]
-    if not labels or not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
-        raise BadInput(f"{where}: labels are not different names. The file is damaged; fine-tune again.")
-    for label in labels:
-        check_label(label, where)
-    try:
-        Head.model_validate({key: record[key] for key in ("hidden", "dropout") if key in record})
-    except ValueError:
-        raise BadInput(
-            f"{where}: hidden and dropout are not those of a head. The file is damaged; fine-tune again."
-        ) from None
+    return RunRecord.from_json(record, str(run / RECORD))
 
 
 def _unfinished(run: Path) -> str:
@@ -197,29 +144,22 @@ def _unfinished(run: Path) -> str:
     return "Give the folder that `edge-tl finetune` printed."
 
 
-def load(run: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load(run: Path) -> tuple[nn.Module, RunRecord]:
     """The fine-tuned model in evaluation mode, and the record. Raises `BadInput` when a file was altered, and for a
     model of a factory that nobody named: see `factories`."""
     record = read(run)
-    files, path = record["files"], run / WEIGHTS
-    if not isinstance(files, list) or [e.get("path") for e in files if isinstance(e, dict)] != [WEIGHTS]:
-        raise BadInput(
-            f"{run / RECORD}: its files are not {WEIGHTS} alone. The file is damaged; fine-tune again."
-        )
-    sha256 = str(files[0].get("sha256"))
-    if (
-        _SHA256.fullmatch(sha256) and _waiting(run, sha256).is_file()
-    ):  # `save` was killed before they were in place
-        path = _waiting(run, sha256)
-    if not path.is_file() or sha256_file(path) != sha256:
+    path = run / WEIGHTS
+    if _waiting(run, record.sha256).is_file():  # `save` was killed before they were in place
+        path = _waiting(run, record.sha256)
+    if not path.is_file() or sha256_file(path) != record.sha256:
         raise BadInput(f"damaged run: {run / WEIGHTS} is not what was saved. Fine-tune again.")
-    factories.check_permitted(record["model"], str(run / RECORD))
+    factories.check_permitted(record.model, str(run / RECORD))
     model = zoo.build(
-        record["model"],
-        len(record["labels"]),
-        pooled=record["pooled"],
-        hidden=record.get("hidden", ()),
-        dropout=record.get("dropout", 0.0),
+        record.model,
+        len(record.labels),
+        pooled=record.pooled,
+        hidden=record.hidden,
+        dropout=record.dropout,
     )
     try:
         model.load_state_dict(safetensors.torch.load_file(path))

@@ -1,6 +1,6 @@
 """Finished work is never overwritten unasked: which folder a new run or bundle gets, and what is refused.
 
-It must not write: it reads the records that lie there.
+Writes nothing: it reads the records that lie there.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _changes(run: Path, asked: Settings) -> list[str] | None:
     """How `asked` differs from what the run was made with; None where that cannot be read."""
     with suppress(BadInput, KeyError):
         if _is_finished(run):
-            made = checkpoint.read(run)["provenance"]["recipe"]
+            made = checkpoint.read(run).provenance.recipe
         else:
             made = recipes.parse(recipes.load(run / checkpoint.RECIPE)).model_dump(mode="json")
         return differences(made, asked)
@@ -180,11 +180,10 @@ def _bundle_changes(folder: Path, made_of: Settings) -> list[str] | None:
 
 
 def _in_the_way(run: Path, changes: list[str] | None) -> str:
-    with suppress(BadInput, KeyError, TypeError, ValueError):
+    with suppress(BadInput):
         record = checkpoint.read(run)
-        figures = record["metrics"]
-        right = f"{100 * figures['accuracy']:.2f} % right on {figures['split']}"
-        described = f"{record['model']}, {record['strategy']}, {right}"
+        right = f"{100 * record.metrics.accuracy:.2f} % right on {record.metrics.split}"
+        described = f"{record.model}, {record.strategy}, {right}"
         if changes == []:
             return (
                 f"{run} holds the finished run of these very settings ({described}). Export it: edge-tl export {run}; "

@@ -1,14 +1,14 @@
-"""What a result depends on beside the data: recipe, seed, versions, machine; it must not measure anything."""
+"""What a result depends on beside the data: recipe, seed, versions, machine; measures nothing."""
 
 from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from edge_tl import __version__
 from edge_tl.device.machine import has_vnni, identity
 from edge_tl.host.recipe.schema import Recipe
+from edge_tl.host.runs.record import Provenance
 
 # What decides the pixels that an encoded image becomes.
 OF_PIXELS = ("pillow", "pillow-heif")
@@ -39,9 +39,11 @@ def installed(*packages: str) -> dict[str, str]:
     return versions
 
 
-def provenance(recipe: Recipe) -> dict[str, Any]:
-    """`{recipe, seed, versions, host}`, plain data."""
-    versions = {"edge-tl": __version__, "python": platform.python_version()} | installed(*_PACKAGES)
-    settings = recipe.model_dump(mode="json")
-    host = identity() | {"vnni": has_vnni()}
-    return {"recipe": settings, "seed": recipe.seed, "versions": versions, "host": host}
+def provenance(recipe: Recipe) -> Provenance:
+    """Of what this process makes now by `recipe`."""
+    return Provenance(
+        recipe=recipe.model_dump(mode="json"),
+        seed=recipe.seed,
+        versions={"edge-tl": __version__, "python": platform.python_version()} | installed(*_PACKAGES),
+        host=identity() | {"vnni": has_vnni()},
+    )

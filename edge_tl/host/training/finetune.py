@@ -9,10 +9,9 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import torch
 
@@ -26,21 +25,24 @@ from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import listing
 from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.images.dataset_notes import note_dataset
+from edge_tl.host.images.findings import SplitName
 from edge_tl.host.images.survey import survey_images
 from edge_tl.host.models import zoo
 from edge_tl.host.models.weights import PretrainedModel, known_contract, open_pretrained
 from edge_tl.host.recipe.schema import CONTRACT_FIELDS, Recipe
 from edge_tl.host.runs import checkpoint, output_folder
-from edge_tl.host.runs.provenance import provenance
+from edge_tl.host.runs.new_record import Evaluation, new_record
+from edge_tl.host.runs.record import WEIGHTS, FoldsRecord, SecondsRecord
+from edge_tl.host.runs.result import RunResult
 from edge_tl.host.training import distributed, features, preflight, resume
-from edge_tl.host.training.fit_split import DECODED, judge, labels_of, learn
+from edge_tl.host.training.fit_split import DECODED, FittedModel, fit_split, labels_of, predict_logits
 from edge_tl.host.training.folds import cross_validate
-from edge_tl.host.training.metrics import metrics
+from edge_tl.host.training.metrics import classification_metrics
 
 FOLDS, EVENTS = "folds", "tensorboard"
 RUN_FILES = (
     checkpoint.RECORD,
-    checkpoint.WEIGHTS,
+    WEIGHTS,
     checkpoint.RECIPE,
     features.FOLDER,
     resume.STATE,
@@ -62,14 +64,13 @@ def finetune(
     resumed: bool = False,
     overwrite: bool = False,
     listener: Listener = SILENT,
-) -> dict[str, Any]:
+) -> RunResult:
     """Fine-tune as `recipe` says and write the run to `out` (default `runs/NAME`, numbered where that is another run).
 
     With `resumed` an unfinished run in that folder goes on from its last checkpoint, and a finished one is returned
-    as it is. Without `overwrite` a finished run is refused rather than replaced. Returns `{run, model, strategy,
-    classes, n{train,val,test}, metrics{accuracy, macro_f1, split, …}, seconds{features, train, total}, …}`. Raises
-    `BadInput`, also where another process writes into that folder; whatever it raises, `out` is then no finished
-    run, or still the one it was. Of several processes the main one alone writes and returns figures.
+    as it is. Without `overwrite` a finished run is refused rather than replaced. Raises `BadInput`, also where another
+    process writes into that folder; whatever it raises, `out` is then no finished run, or still the one it was. Of
+    several processes the main one alone writes.
     """
     start = perf_counter()
     if recipe.data.path is None:
@@ -87,7 +88,7 @@ def finetune(
     )
     if resumed and not overwrite and output_folder.is_same(run, recipe):
         listener.note(f"{run} is finished")
-        return result_of(run, checkpoint.read(run))
+        return RunResult(run, checkpoint.read(run))
     found_files = distributed.from_main(
         lambda: listing.list_images(
             str(recipe.data.path),
@@ -121,15 +122,15 @@ def _trained(
     run: Path,
     start: float,
     listener: Listener,
-) -> dict[str, Any]:
-    """Train, judge and write the run; `start` is when the verb began, by `perf_counter`."""
+) -> RunResult:
+    """Train, evaluate and write the run; `start` is when the verb began, by `perf_counter`."""
     source, dataset, found, remarks = _looked_at(recipe, source, found_files, run, listener)
     note_dataset(dataset, remarks, listener)
     preflight.check_dataset(recipe, dataset)
     extracted = perf_counter()
 
     with _with_tensorboard(recipe, run, listener) as listeners:
-        learned = learn(
+        fitted = fit_split(
             source,
             dataset,
             dataset.split("train"),
@@ -142,87 +143,52 @@ def _trained(
     folds = (
         cross_validate(source, dataset, found, recipe, run / FOLDS, listener) if recipe.data.folds else None
     )
-    if not distributed.is_main():
-        return {}
-    judged = "test" if dataset.split("test") else "val"
-    logits = judge(learned, source.contract, dataset, dataset.split(judged), found, listener)
-    figures = {
-        "split": judged,
-        **metrics(labels_of(dataset.split(judged)), logits, dataset.labels),
-        # The regularization of the head and the epoch were the best by the validation images.
-        "chosen_on_same_images": judged == "val",
-    }
-    trained = perf_counter()
+    if distributed.is_main():
+        _write(recipe, source, run, dataset, fitted, found, folds, (start, extracted), listener)
+    distributed.wait()
+    return RunResult(run, checkpoint.read(run))
 
-    record = {
-        "name": cleaned(run.resolve().name),
-        "model": recipe.model.name,
-        "weights": source.origin,
-        "pooled": source.pooled,
-        "hidden": recipe.head.hidden,
-        "dropout": recipe.head.dropout,
-        "strategy": learned.strategy,
-        "strategy_reason": learned.reason,
-        "labels": dataset.labels,
-        "preprocess": source.contract.to_json(),
-        "data": dataset.to_json() | {"path": str(dataset.root.resolve())},
-        "metrics": figures,
-        "val_accuracy": learned.val_accuracy,
-        "head": learned.head,
-        "history": [asdict(entry) for entry in learned.history],
-        "best_epoch": learned.best_epoch,
-        "kept": learned.kept,
-        "batch_norm": learned.batch_norm,
-        "micro_batch": learned.micro_batch,
-        **({"folds": folds} if folds else {}),
-        "seconds": {
-            "features": extracted - start,
-            "train": trained - extracted,
-            "total": perf_counter() - start,
-        },
-        "provenance": provenance(recipe)
-        | {
-            "features": found.runtime if found else None,
-            "features_computed": found.computed if found else 0,
-            "processes": distributed.count(),
-        },
-    }
-    checkpoint.save(run, learned.model, record)
+
+def _write(
+    recipe: Recipe,
+    source: PretrainedModel,
+    run: Path,
+    dataset: Dataset,
+    fitted: FittedModel,
+    found: features.Features | None,
+    folds: FoldsRecord | None,
+    times: tuple[float, float],
+    listener: Listener,
+) -> None:
+    """Evaluate and write the run."""
+    start, extracted = times
+    split: SplitName = "test" if dataset.split("test") else "val"
+    samples = dataset.split(split)
+    logits = predict_logits(fitted, source.contract, dataset, samples, found, listener)
+    metrics = classification_metrics(
+        labels_of(samples),
+        logits,
+        dataset.labels,
+        split=split,
+        # The regularization of the head and the epoch were the best by the validation images.
+        chosen_on_same_images=split == "val",
+    )
+    trained = perf_counter()
+    evaluation = Evaluation(
+        metrics=metrics,
+        seconds=SecondsRecord(extracted - start, trained - extracted, perf_counter() - start),
+        folds=folds,
+        features=found.runtime if found else None,
+        features_computed=found.computed if found else 0,
+        processes=distributed.count(),
+    )
+    record = new_record(run, recipe, source, dataset, fitted.facts, evaluation)
+    checkpoint.save(run, fitted.model, record)
     of_killed_writes = run.glob(".*.safetensors.*")
     for leftover in (run / resume.STATE, run / resume.BEST, *of_killed_writes):
         leftover.unlink(missing_ok=True)
     for folder in (DECODED, FOLDS):
         shutil.rmtree(run / folder, ignore_errors=True)
-    return result_of(run, checkpoint.read(run))
-
-
-def result_of(run: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """What `finetune` and `import` return, from a finished run's record."""
-    keys = (
-        "model",
-        "strategy",
-        "strategy_reason",
-        "labels",
-        "metrics",
-        "val_accuracy",
-        "head",
-        "history",
-        "best_epoch",
-        "seconds",
-    )
-    facts = record["data"]
-    return {
-        "run": str(run),
-        **{key: record[key] for key in keys},
-        "kept": record.get("kept"),  # runs of older versions and imported ones have none
-        "classes": len(record["labels"]),
-        "n": facts["n"],
-        "skipped": facts["skipped"],
-        "not_images": facts.get("not_images", []),
-        "duplicates": facts["duplicates"],
-        "features_computed": record["provenance"]["features_computed"],
-        **({"folds": record["folds"]} if "folds" in record else {}),
-    }
 
 
 @contextmanager

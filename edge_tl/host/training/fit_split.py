@@ -10,10 +10,9 @@ import copy
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,8 +30,9 @@ from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.models import zoo
 from edge_tl.host.models.weights import PretrainedModel
 from edge_tl.host.recipe.schema import Recipe
+from edge_tl.host.runs.new_record import TrainingFacts
 from edge_tl.host.runs.provenance import OF_PIXELS, installed
-from edge_tl.host.runs.record import EpochRecord
+from edge_tl.host.runs.record import HeadRecord, KeptEpoch
 from edge_tl.host.seeded import derive_seed
 from edge_tl.host.training import distributed, head, mlp_head, resume, strategy, train
 from edge_tl.host.training.features import Features
@@ -42,26 +42,16 @@ DECODED = "decoded"
 
 
 @dataclass(frozen=True)
-class Learned:
-    """`model` in evaluation mode on the CPU; `head` and `history` are what the run records."""
+class FittedModel:
+    """`model` in evaluation mode on the CPU, and what the run records of its training."""
 
     model: nn.Module
-    strategy: str
-    reason: str
-    head: dict[str, Any]
-    val_accuracy: float
-    """On the images that chose: what was kept is the best of several by it, so it flatters a little."""
-    features_head: nn.Module | None
+    facts: TrainingFacts
+    features_head: nn.Module | None = None
     """The head on cached features, where the backbone stayed frozen."""
-    history: list[EpochRecord] = field(default_factory=list)
-    best_epoch: int | None = None
-    kept: dict[str, Any] | None = None
-    """Which epoch's weights these are and why, see `_kept_epoch`; None where the head alone was trained."""
-    batch_norm: str | None = None
-    micro_batch: int | None = None
 
 
-def learn(
+def fit_split(
     source: PretrainedModel,
     dataset: Dataset,
     samples: Sequence[Sample],
@@ -71,7 +61,7 @@ def learn(
     folder: Path,
     *,
     listener: Listener,
-) -> Learned:
+) -> FittedModel:
     """Train a copy of `source.model` on `samples`, choosing by `val`; what must outlive a kill is kept in `folder`.
 
     `found` holds the frozen features of both, or None where no strategy asks for them. Raises what `train.fit` does.
@@ -81,10 +71,10 @@ def learn(
     model = copy.deepcopy(source.model)
     labels, val_labels = labels_of(samples), labels_of(val)
     layer: nn.Module | None = None
-    facts: dict[str, Any] = {}
+    solved_by = HeadRecord()
     accuracy = 0.0
     if found is not None:
-        layer, facts, accuracy = _solved(found, samples, val, dataset, recipe, listener)
+        layer, solved_by, accuracy = _solved(found, samples, val, dataset, recipe, listener)
     per_class = int(median(np.bincount(labels, minlength=len(dataset.labels))))
     chosen = strategy.choose(
         recipe.train.strategy,
@@ -99,18 +89,26 @@ def learn(
         torch.manual_seed(derive_seed(recipe.seed, "head"))
         width = zoo.feature_width(model, source.head)
         layer = zoo.make_head(width, len(dataset.labels), tuple(recipe.head.hidden), recipe.head.dropout)
-        facts = {}
+        solved_by = HeadRecord()
     assert layer is not None
     zoo.set_head(model, source.head, layer)
     _new_auxiliary(model, len(dataset.labels))
     if recipe.head.hidden:
-        facts |= {"hidden": recipe.head.hidden, "dropout": recipe.head.dropout}
+        solved_by = replace(solved_by, hidden=tuple(recipe.head.hidden), dropout=recipe.head.dropout)
+    facts = TrainingFacts(
+        strategy=chosen.strategy,
+        strategy_reason=chosen.reason,
+        hidden=tuple(recipe.head.hidden),
+        dropout=recipe.head.dropout,
+        head=solved_by,
+        val_accuracy=accuracy,
+    )
     if chosen.strategy == "head":
         if recipe.train.epochs is not None:
             listener.note(
                 f"epochs {recipe.train.epochs} has no effect: the head is solved to convergence, not stepped"
             )
-        return Learned(model.eval(), "head", chosen.reason, facts, accuracy, layer)
+        return FittedModel(model.eval(), facts, layer)
 
     blocks = zoo.blocks(model, source.head)
     stages = strategy.stages(chosen.strategy, len(blocks), recipe.train)
@@ -141,25 +139,23 @@ def learn(
     )
     end = train.fit(job, folder, key=fingerprint(recipe, source, samples, val), listener=listener)
     kept = _kept_epoch(end, len(sizes), len(val), solved=solved)
-    listener.note(kept["reason"])
-    return Learned(
+    listener.note(kept.reason)
+    return FittedModel(
         model,
-        chosen.strategy,
-        chosen.reason,
-        facts,
-        end.best,
-        None,
-        end.history,
-        end.best_epoch,
-        kept,
-        job.batch_norm,
-        end.micro_batch,
+        replace(
+            facts,
+            val_accuracy=end.best,
+            history=tuple(end.history),
+            best_epoch=end.best_epoch,
+            kept=kept,
+            batch_norm=job.batch_norm,
+            micro_batch=end.micro_batch,
+        ),
     )
 
 
-def _kept_epoch(end: Position, planned: int, n: int, *, solved: bool) -> dict[str, Any]:
-    """`{epoch, trained, planned, val_accuracy, start_val_accuracy, n_val, reason}`; epoch 0 is the start. `reason` is a
-    sentence for people."""
+def _kept_epoch(end: Position, planned: int, n: int, *, solved: bool) -> KeptEpoch:
+    """Which epoch's weights `end` leaves in the model, of `planned` ones, by `n` validation images."""
     trained = len(end.history)
     start = "solved head" if solved else "new head"
     before = f"{end.start:.2%}" if end.start is not None else "unknown"
@@ -172,19 +168,19 @@ def _kept_epoch(end: Position, planned: int, n: int, *, solved: bool) -> dict[st
         reason = f"kept the {start}: none of {trained} epochs was better than its {before} of {n} validation images"
     if trained < planned:
         reason += f"; stopped early, {planned} epochs were planned"
-    return {
-        "epoch": end.best_epoch,
-        "trained": trained,
-        "planned": planned,
-        "val_accuracy": end.best,
-        "start_val_accuracy": end.start,
-        "n_val": n,
-        "reason": reason,
-    }
+    return KeptEpoch(
+        epoch=end.best_epoch,
+        trained=trained,
+        planned=planned,
+        val_accuracy=end.best,
+        start_val_accuracy=end.start,
+        n_val=n,
+        reason=reason,
+    )
 
 
-def judge(
-    learned: Learned,
+def predict_logits(
+    fitted: FittedModel,
     contract: Preprocess,
     dataset: Dataset,
     samples: Sequence[Sample],
@@ -197,14 +193,14 @@ def judge(
     """
     device = accelerator.device()
     # A GPU may have computed the features in bfloat16; what is written computes in float32.
-    if learned.features_head is not None and found is not None and not accelerator.has_bf16(device):
+    if fitted.features_head is not None and found is not None and not accelerator.has_bf16(device):
         with torch.inference_mode():
-            result: Logits = learned.features_head(torch.from_numpy(found.of(samples))).numpy()
+            result: Logits = fitted.features_head(torch.from_numpy(found.of(samples))).numpy()
         return result
     from edge_tl.host.models.reference import TorchRuntime
 
     runtime = TorchRuntime(
-        copy.deepcopy(learned.model),
+        copy.deepcopy(fitted.model),
         device=device.type,
         threads=distributed.threads(),
     )
@@ -238,7 +234,7 @@ def _solved(
     dataset: Dataset,
     recipe: Recipe,
     listener: Listener,
-) -> tuple[nn.Module, dict[str, Any], float]:
+) -> tuple[nn.Module, HeadRecord, float]:
     """The head on frozen features, what was tried, and the best validation accuracy."""
     labels, val_labels = labels_of(samples), labels_of(val)
     weights = None
@@ -256,8 +252,8 @@ def _solved(
             class_weights=weights,
             listener=listener,
         )
-        best = max(tried, key=lambda entry: (entry["accuracy"], -entry["log_loss"]))
-        return layers, {"epoch": best["epoch"], "grid": tried}, best["accuracy"]
+        best = max(tried, key=lambda entry: (entry.accuracy, -entry.log_loss))
+        return layers, HeadRecord(epoch=best.epoch, grid=tried), best.accuracy
     solution = head.solve(
         *both,
         classes=len(dataset.labels),
@@ -271,7 +267,7 @@ def _solved(
         layer.weight.copy_(torch.from_numpy(solution.weight))
         layer.bias.copy_(torch.from_numpy(solution.bias))
     tried = solution.grid
-    return layer, {"C": solution.chosen, "grid": tried}, max(entry["accuracy"] for entry in tried)
+    return layer, HeadRecord(C=solution.chosen, grid=tried), max(entry.accuracy for entry in tried)
 
 
 def _reading(recipe: Recipe, contract: Preprocess, largest: int) -> pixel_cache.Read:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from edge_tl.device import metrics
 from edge_tl.device.errors import BadInput
@@ -20,9 +20,10 @@ from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.models.weights import PretrainedModel
 from edge_tl.host.recipe.schema import Recipe
+from edge_tl.host.runs.record import FoldsRecord
 from edge_tl.host.training import distributed
 from edge_tl.host.training.features import Features
-from edge_tl.host.training.fit_split import fingerprint, judge, labels_of, learn
+from edge_tl.host.training.fit_split import fingerprint, fit_split, labels_of, predict_logits
 from edge_tl.host.training.metrics import cross_validated
 
 
@@ -33,8 +34,8 @@ def cross_validate(
     recipe: Recipe,
     folder: Path,
     listener: Listener,
-) -> dict[str, Any]:
-    """`{k, mean, std, interval, accuracies}` over `recipe.data.folds` folds of train and validation images.
+) -> FoldsRecord:
+    """The accuracies over `recipe.data.folds` folds of train and validation images.
 
     Finished folds are kept in `folder`, so that a kill costs at most one; those of another recipe or data set are
     not taken for these. Raises `BadInput` where a class has fewer images than folds.
@@ -47,7 +48,7 @@ def cross_validate(
     for number, (seen, choosing, judged) in enumerate(planned(dataset, k, recipe.seed)):
         if number < len(accuracies):
             continue
-        learned = learn(
+        fitted = fit_split(
             source,
             dataset,
             seen,
@@ -57,7 +58,7 @@ def cross_validate(
             folder / str(number),
             listener=_ProgressOnly(listener),
         )
-        answers = metrics.top1(judge(learned, source.contract, dataset, judged, found))
+        answers = metrics.top1(predict_logits(fitted, source.contract, dataset, judged, found))
         accuracies.append(metrics.accuracy(labels_of(judged), answers))
         listener.note(f"fold {number + 1} of {k}: accuracy {accuracies[-1]:.4f} on {len(judged)} images")
         distributed.wait()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 from edge_tl.device.listener import SILENT, Listener
+from edge_tl.host.runs.record import TriedHead
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -31,7 +32,7 @@ class Solution:
     weight: Floats
     bias: Floats
     chosen: float
-    grid: list[dict[str, float]]
+    grid: tuple[TriedHead, ...]
 
     def answers(self, features: Floats) -> Labels:
         """`(n, d)` features to `(n,)` class indices."""
@@ -93,9 +94,9 @@ def solve(
     target, val_target = torch.from_numpy(labels), torch.from_numpy(val_labels)
     weight = torch.zeros(classes, train.shape[1], requires_grad=True)
     bias = torch.zeros(classes, requires_grad=True)
-    best: Solution | None = None
+    best: tuple[Floats, Floats, float] | None = None
     best_score, since = (-1.0, 0.0), 0
-    grid: list[dict[str, float]] = []
+    grid: list[TriedHead] = []
     order = sorted(strengths)
     for done, strength in enumerate(order):
         listener.progress("head", done, len(order))
@@ -104,16 +105,16 @@ def solve(
             logits = val @ weight.T + bias
             accuracy = float((logits.argmax(1) == val_target).double().mean())
             loss = float(cross_entropy(logits, val_target))
-        grid.append({"C": strength, "accuracy": accuracy, "log_loss": loss, "iterations": iterations})
+        grid.append(TriedHead(C=strength, accuracy=accuracy, log_loss=loss, iterations=iterations))
         since += 1
         if (accuracy, -loss) > best_score:
             best_score, since = (accuracy, -loss), 0
-            best = Solution(*scaling.folded(weight, bias), strength, grid)
+            best = *scaling.folded(weight, bias), strength
         if since >= 3:
             break
     listener.progress("head", len(order), len(order))
     assert best is not None
-    return best
+    return Solution(*best, tuple(grid))
 
 
 def _minimize(

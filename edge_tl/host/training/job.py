@@ -12,7 +12,7 @@ from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images.batches import Labels
 from edge_tl.host.images.pixel_cache import Images
 from edge_tl.host.recipe.schema import Recipe
-from edge_tl.host.runs.record import EpochRecord
+from edge_tl.host.runs.record import BatchNormMode, EpochRecord
 from edge_tl.host.training.strategy import Blocks, Stage
 
 
@@ -34,7 +34,7 @@ class Job:
     contract: Preprocess
     recipe: Recipe
     sizes: list[int]
-    batch_norm: str
+    batch_norm: BatchNormMode
 
 
 @dataclass

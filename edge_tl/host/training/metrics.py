@@ -1,30 +1,46 @@
-"""Figures that say how good a classifier's answers are, as plain floats and ints; it must not see images or models."""
+"""Metrics of a classifier's answers, and of a cross-validation. Sees no images and no model."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device import metrics as device_metrics
 from edge_tl.device.errors import BadInput
+from edge_tl.host.images.findings import SplitName
+from edge_tl.host.runs.record import (
+    ClassMetrics,
+    Confusion,
+    FoldsRecord,
+    Interval,
+    MetricsRecord,
+    SparseConfusion,
+)
 
 BINS = 15  # of the calibration error, as in Guo et al.
 
 
-def metrics(labels: NDArray[np.int64], logits: NDArray[np.float32], names: list[str]) -> dict[str, Any]:
-    """Everything a run reports about `(n,)` labels and `(n, classes)` logits, through scikit-learn.
+def classification_metrics(
+    labels: NDArray[np.int64],
+    logits: NDArray[np.float32],
+    names: Sequence[str],
+    *,
+    split: SplitName,
+    chosen_on_same_images: bool,
+) -> MetricsRecord:
+    """Everything a run reports about `(n,)` labels and `(n, classes)` logits of `split`, through scikit-learn.
 
     Fractions in [0, 1]: `accuracy`; `accuracy_ci`, its 95 % interval [low, high] over the choice of images (Wilson,
-    "Probable Inference, the Law of Succession, and Statistical Inference", 1927); `top5` (null with five classes or
+    "Probable Inference, the Law of Succession, and Statistical Inference", 1927); `top5` (None with five classes or
     fewer, where it would say nothing); `macro_*` (every class weighs the same, one without images too); `ece`.
-    `log_loss` is the mean cross entropy in nats. `confusion` is `[label][answer]`, as `compare.compact` writes it. A
-    class that is never answered has precision 0, one without images recall 0.
+    `log_loss` is the mean cross entropy in nats. A class that is never answered has precision 0, one
+    without images recall 0.
     Raises `BadInput` without images and for logits that are not finite.
     """
     if not len(labels):
-        raise BadInput("nothing to judge: 0 labelled images. Keep some back, e.g. --set data.val=0.15.")
+        raise BadInput("nothing to evaluate: 0 labelled images. Keep some back, e.g. --set data.val=0.15.")
     if not np.isfinite(logits).all():
         bad = int((~np.isfinite(logits)).any(axis=1).sum())
         raise BadInput(
@@ -44,30 +60,40 @@ def metrics(labels: NDArray[np.int64], logits: NDArray[np.float32], names: list[
     rows = precision_recall_fscore_support(labels, answers, labels=classes, zero_division=0)
     precision, recall, f1, counts = rows
     top5 = float(top_k_accuracy_score(labels, logits, k=5, labels=classes)) if len(names) > 5 else None
-    return {
-        "n": len(labels),
-        "accuracy": float(accuracy_score(labels, answers)),
-        "accuracy_ci": interval(int((answers == labels).sum()), len(labels)),
-        "top5": top5,
-        "macro_precision": float(precision.mean()),
-        "macro_recall": float(recall.mean()),
-        "macro_f1": float(f1.mean()),
-        "ece": calibration_error(labels, probabilities),
-        "log_loss": float(log_loss(labels, probabilities, labels=classes)),
-        "per_class": [
-            {"label": name, "precision": float(p), "recall": float(r), "f1": float(f), "n": int(n)}
+    return MetricsRecord(
+        split=split,
+        n=len(labels),
+        accuracy=float(accuracy_score(labels, answers)),
+        accuracy_ci=wilson_interval(int((answers == labels).sum()), len(labels)),
+        top5=top5,
+        macro_precision=float(precision.mean()),
+        macro_recall=float(recall.mean()),
+        macro_f1=float(f1.mean()),
+        ece=calibration_error(labels, probabilities),
+        log_loss=float(log_loss(labels, probabilities, labels=classes)),
+        per_class=tuple(
+            ClassMetrics(label=name, precision=float(p), recall=float(r), f1=float(f), n=int(n))
             for name, p, r, f, n in zip(names, precision, recall, f1, counts, strict=True)
-        ],
-        "confusion": device_metrics.compact(confusion_matrix(labels, answers, labels=classes).tolist()),
-    }
+        ),
+        confusion=_confusion(confusion_matrix(labels, answers, labels=classes).tolist()),
+        chosen_on_same_images=chosen_on_same_images,
+    )
 
 
-def interval(right: int, n: int) -> list[float]:
-    """The 95 % Wilson interval [low, high] of a fraction of `right` in `n`."""
+def _confusion(matrix: list[list[int]]) -> Confusion:
+    """The matrix, or its cells where it is mostly zeros."""
+    compact = device_metrics.compact(matrix)
+    if isinstance(compact, dict):
+        return SparseConfusion(compact["classes"], tuple((i, j, n) for i, j, n in compact["cells"]))
+    return tuple(map(tuple, compact))
+
+
+def wilson_interval(right: int, n: int) -> Interval:
+    """The 95 % Wilson interval of a fraction of `right` in `n`."""
     from scipy import stats
 
     found = stats.binomtest(right, n).proportion_ci(method="wilson")
-    return [float(found.low), float(found.high)]
+    return float(found.low), float(found.high)
 
 
 def calibration_error(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:
@@ -75,7 +101,7 @@ def calibration_error(labels: NDArray[np.int64], probabilities: NDArray[np.float
 
     The mean distance between a bin's accuracy and its mean confidence, bins weighted by their images: Guo et al.,
     "On Calibration of Modern Neural Networks", 2017, equation 3. It depends on the bins and on n; compare it only
-    between models judged on the same images.
+    between models evaluated on the same images.
     """
     confidence = np.minimum(probabilities.max(axis=1), 1.0)
     right = probabilities.argmax(axis=1) == labels
@@ -84,7 +110,7 @@ def calibration_error(labels: NDArray[np.int64], probabilities: NDArray[np.float
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def cross_validated(accuracies: list[float]) -> dict[str, Any]:
+def cross_validated(accuracies: Sequence[float]) -> FoldsRecord:
     """Mean, sample standard deviation and the mean's 95 % t-interval, cut to [0, 1], of one accuracy a fold.
 
     The folds share training images, so the interval is somewhat too narrow (Bengio and Grandvalet, "No Unbiased
@@ -99,10 +125,10 @@ def cross_validated(accuracies: list[float]) -> dict[str, Any]:
     values = np.array(accuracies, np.float64)
     mean, std = float(values.mean()), float(values.std(ddof=1))
     half = std / len(values) ** 0.5 * float(stats.t.ppf(0.975, len(values) - 1))
-    return {
-        "k": len(accuracies),
-        "mean": mean,
-        "std": std,
-        "interval": [max(mean - half, 0.0), min(mean + half, 1.0)],
-        "accuracies": [float(value) for value in accuracies],
-    }
+    return FoldsRecord(
+        k=len(accuracies),
+        mean=mean,
+        std=std,
+        interval=(max(mean - half, 0.0), min(mean + half, 1.0)),
+        accuracies=tuple(map(float, accuracies)),
+    )

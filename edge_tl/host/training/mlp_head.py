@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -18,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.host.images.batches import Labels
 from edge_tl.host.models import zoo
+from edge_tl.host.runs.record import TriedHead
 from edge_tl.host.seeded import derive_seed
 from edge_tl.host.training.head import Floats, Scaling
 
@@ -37,8 +37,8 @@ def train(
     seed: int,
     class_weights: torch.Tensor | None = None,
     listener: Listener = SILENT,
-) -> tuple[nn.Sequential, list[dict[str, Any]]]:
-    """The head in evaluation mode, and per epoch `{epoch, accuracy, log_loss}` on the validation features.
+) -> tuple[nn.Sequential, tuple[TriedHead, ...]]:
+    """The head in evaluation mode, and what each epoch was worth on the validation features.
 
     Features are float32 `(n, d)`, labels int64 `(n,)`.
     """
@@ -51,7 +51,8 @@ def train(
     optimizer = torch.optim.AdamW(head.parameters(), lr=_LR, weight_decay=_DECAY)
     steps = epochs * -(-len(data) // _BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    best, best_score, history = copy.deepcopy(head), (-1.0, 0.0), []
+    best, best_score = copy.deepcopy(head), (-1.0, 0.0)
+    history: list[TriedHead] = []
     for epoch in range(epochs):
         head.train()
         for some in torch.split(torch.randperm(len(data)), _BATCH):
@@ -65,7 +66,7 @@ def train(
             logits = head(val)
         accuracy = float((logits.argmax(1) == val_target).double().mean())
         log_loss = float(cross_entropy(logits, val_target))
-        history.append({"epoch": epoch + 1, "accuracy": accuracy, "log_loss": log_loss})
+        history.append(TriedHead(epoch=epoch + 1, accuracy=accuracy, log_loss=log_loss))
         if (accuracy, -log_loss) > best_score:
             best, best_score = copy.deepcopy(head), (accuracy, -log_loss)
         listener.progress("head", epoch + 1, epochs)
@@ -75,4 +76,4 @@ def train(
     with torch.no_grad():
         first.weight.copy_(torch.from_numpy(weight))
         first.bias.copy_(torch.from_numpy(bias))
-    return best.eval(), history
+    return best.eval(), tuple(history)

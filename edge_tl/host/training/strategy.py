@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from edge_tl.host.recipe.schema import Train
+from edge_tl.host.runs.record import BatchNormMode
 
 Blocks = Sequence[tuple[nn.Module, ...]]
 # AdamW's rate and lp-ft's epochs were measured on photographs of flowers (benchmarks/strategies.py).
@@ -74,7 +75,7 @@ def choose(asked: str, *, per_class: int, head_accuracy: float, transferred: boo
     return Choice("full", f"{seen}: enough images to learn head and backbone together")
 
 
-def batch_norm(asked: str, *, images: int, transferred: bool) -> str:
+def batch_norm(asked: Literal["auto", "frozen", "train"], *, images: int, transferred: bool) -> BatchNormMode:
     """What `auto` becomes. Statistics that few images estimate, and random crops shift, are worse than the weights'
     own: validation accuracy falls below that of the solved head (benchmarks/results/small_sets.json)."""
     if asked != "auto":

@@ -17,7 +17,6 @@ from PIL import Image
 
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput, EdgeTLError
-from edge_tl.device.files import read_json
 from edge_tl.device.listener import SILENT
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import NullRuntime
@@ -26,17 +25,17 @@ from edge_tl.host.export.artifacts import training_set
 from edge_tl.host.images.dataset import Dataset, Sample, build_dataset
 from edge_tl.host.images.listing import list_images
 from edge_tl.host.recipe import load
+from edge_tl.host.runs import checkpoint
 
 
 @pytest.fixture
 def dataset(run: Path) -> Dataset:
-    record = read_json(run / "run.json")
-    return Dataset.from_json(record["data"], record["labels"])
+    return checkpoint.read(run).dataset()
 
 
 @pytest.fixture
 def contract(run: Path) -> Preprocess:
-    return Preprocess.from_json(read_json(run / "run.json")["preprocess"])
+    return checkpoint.read(run).preprocess
 
 
 @pytest.fixture

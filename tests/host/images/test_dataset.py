@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from edge_tl.device.errors import BadInput
 from edge_tl.host.images import dataset as datasets
+from edge_tl.host.images.data_record import DataRecord
 from edge_tl.host.images.listing import list_images
 
 SHARES = {"val": 0.25, "test": 0.25}
@@ -44,6 +45,12 @@ def placed(dataset: datasets.Dataset) -> dict[str, str | None]:
     return {sample.digest: sample.split for sample in dataset.samples}
 
 
+def read_back(dataset: datasets.Dataset) -> datasets.Dataset:
+    """The dataset of what `run.json` would hold."""
+    record = json.loads(json.dumps(DataRecord.of(dataset).to_json()))
+    return DataRecord.from_json(record).dataset(dataset.labels)
+
+
 def refused(root: Path) -> str:
     with pytest.raises(BadInput) as caught:
         settled(root)
@@ -56,7 +63,7 @@ def test_labels_keep_their_unicode(tmp_path: Path):
     assert unicodedata.normalize("NFC", labels[1]) != labels[1]
     dataset = settled(tree(tmp_path, dict.fromkeys(labels, 4)))
     assert dataset.labels == sorted(labels)
-    again = datasets.Dataset.from_json(dataset.to_json(), dataset.labels)
+    again = read_back(dataset)
     assert again == dataset
     assert all(path.is_file() for path in again.sources(again.samples))
 
@@ -309,7 +316,7 @@ def test_groups_torn_by_the_datas_own_splits_are_reported_not_moved():
     dataset = datasets.build_dataset(listing, {}, seed=0, **SHARES)
     assert placed(dataset) == {s.digest: s.split for s in samples}
     assert dataset.leaks == [{"group": "g4", "splits": ["val", "test"], "n": 4}]
-    again = datasets.Dataset.from_json(json.loads(json.dumps(dataset.to_json())), dataset.labels)
+    again = read_back(dataset)
     assert again == dataset
 
 
@@ -352,16 +359,16 @@ def test_a_limit_keeps_val_and_test_whole_and_grows_by_adding():
 
 def test_records_from_before_groups_are_read():
     record = {
-        "path": "photos", "n": {}, "skipped": [], "duplicates": [],
+        "path": "photos", "n": {"train": 1, "val": 1, "test": 0}, "skipped": [], "duplicates": [],
         "samples": [["train", 0, "ab", "a/1.png"], ["val", 1, "cd", "b/2.png"]],
     }  # fmt: skip
-    dataset = datasets.Dataset.from_json(record, ["a", "b"])
+    dataset = DataRecord.from_json(record).dataset(["a", "b"])
     assert dataset.samples == [
         datasets.Sample("a/1.png", 0, "ab", "train"),
         datasets.Sample("b/2.png", 1, "cd", "val"),
     ]
     assert dataset.sources(dataset.samples) == [Path("photos/a/1.png"), Path("photos/b/2.png")]
-    assert dataset.to_json()["samples"] == record["samples"]
+    assert DataRecord.of(dataset).to_json()["samples"] == record["samples"]
 
 
 @pytest.mark.parametrize(
@@ -398,9 +405,10 @@ def test_records_from_before_groups_are_read():
     ids=ascii,
 )
 def test_a_record_that_is_none_of_ours_is_refused(edit: dict[str, object]):
-    record = {"path": "photos", "skipped": [], "duplicates": [], "samples": []} | edit
+    n = {"train": 0, "val": 0, "test": 0}
+    record = {"path": "photos", "n": n, "skipped": [], "duplicates": [], "samples": []} | edit
     with pytest.raises(BadInput, match="data"):
-        datasets.Dataset.from_json(record, ["a", "b"])
+        DataRecord.from_json(record, "data").dataset(["a", "b"])
 
 
 def test_folds_are_scikit_learns_and_leave_test_alone():

@@ -17,6 +17,7 @@ from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.images import folders
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import dataset_notes, listing
+from edge_tl.host.images.data_record import DataRecord
 from edge_tl.host.images.listing import list_images
 
 SHARES = {"val": 0.2, "test": 0.2}
@@ -70,14 +71,14 @@ def test_nothing_in_a_class_folder_vanishes(tmp_path: Path):
     used = {s.path for s in dataset.samples}
     assert {f"red/{n}" for n in ("IMG_0.HEIC", "IMG_1", "IMG_2.jpg_large", "IMG_3.mpo", "IMG_4.JPG")} < used
     assert {"red/wrong.txt", "red/more/0.png", "red/more/1.png"} < used
-    skipped = {entry["path"]: entry["reason"] for entry in dataset.to_json()["skipped"]}
+    skipped = {entry["path"]: entry["reason"] for entry in DataRecord.of(dataset).to_json()["skipped"]}
     assert sorted(skipped) == ["red/DSC.NEF", "red/gone.jpg", "stray.png"]
-    counts = {entry["kind"]: entry["n"] for entry in dataset.to_json()["not_images"]}
+    counts = {entry["kind"]: entry["n"] for entry in DataRecord.of(dataset).to_json()["not_images"]}
     assert counts == {".xml": 2, ".txt": 1, "Thumbs.db": 1, ".DS_Store": 1}
     said = lines(dataset)
     assert all(any(path in line for line in said) for path in skipped)
     assert sum("passed over: 2 .xml" in line for line in said) == 1
-    assert datasets.Dataset.from_json(dataset.to_json(), dataset.labels) == dataset
+    assert DataRecord.from_json(DataRecord.of(dataset).to_json()).dataset(dataset.labels) == dataset
 
 
 def test_a_folder_that_is_no_class_for_its_name_alone_is_told(tmp_path: Path):

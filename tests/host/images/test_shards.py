@@ -23,6 +23,7 @@ from edge_tl.device.images.loader import load_batches
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import shards
+from edge_tl.host.images.data_record import DataRecord
 from edge_tl.host.images.listing import list_images
 
 Parts = list[tuple[str, bytes]]
@@ -129,7 +130,9 @@ def test_a_folder_of_shards_is_read_in_place(tmp_path: Path):
         assert sample.label == i % 2
     dataset = datasets.build_dataset(listing, {}, val=0.2, test=0.2, seed=0)
     assert dataset.counts() == {"train": 12, "val": 4, "test": 4}
-    again = datasets.Dataset.from_json(json.loads(json.dumps(dataset.to_json())), dataset.labels)
+    again = DataRecord.from_json(json.loads(json.dumps(DataRecord.of(dataset).to_json()))).dataset(
+        dataset.labels
+    )
     assert again == dataset
     contract = Preprocess(resize_size=(8, 8), crop=(8, 8))
     judged = again.split("test")

@@ -10,22 +10,20 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edge_tl.device.files import read_json
-from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.export import image_sets
 from edge_tl.host.images.dataset import Dataset
+from edge_tl.host.runs import checkpoint
 
 
 @pytest.fixture(scope="session")
 def dataset(run: Path) -> Dataset:
-    record = read_json(run / "run.json")
-    return Dataset.from_json(record["data"], record["labels"])
+    return checkpoint.read(run).dataset()
 
 
 @pytest.fixture(scope="session")
 def calibration(run: Path, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Twelve of the run's training images."""
-    contract = Preprocess.from_json(read_json(run / "run.json")["preprocess"])
+    contract = checkpoint.read(run).preprocess
     chosen = image_sets.calibration_set(dataset, 12, 0)
     return image_sets.inputs(contract, dataset, chosen, tmp_path_factory.mktemp("calibration") / "x.npy")
 

@@ -136,7 +136,7 @@ def test_the_teacher_comes_back_whatever_happens(
 
     monkeypatch.setattr(qat, "distillation_loss", torn)
     images = [torch.zeros(3, 64, 64, dtype=torch.uint8)] * 4
-    contract = Preprocess.from_json(record["preprocess"])
+    contract = record.preprocess
     with pytest.raises(RuntimeError, match="out of memory"):
         qat.distill(
             teacher, *pair(qdq.SIGNED), tmp_path / "out.onnx", images, contract,

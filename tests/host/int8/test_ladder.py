@@ -17,11 +17,9 @@ from edge_tl.device import metrics
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.listener import SILENT
 from edge_tl.device.machine import has_vnni
-from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.convert.fp32 import to_onnx, to_openvino
 from edge_tl.host.export import calibration as calibrations
 from edge_tl.host.export import image_sets
-from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.int8 import ladder, qdq
 from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import Candidate, CandidateSettings, expected_drop
@@ -250,8 +248,7 @@ def test_what_only_another_cpu_shows_is_not_judged_on_this_one():
 def opened(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., CandidateSource]:
     """A source of the shared run: all its images but those that calibrate select, since they are few."""
     model, record = checkpoint.load(run)
-    contract = Preprocess.from_json(record["preprocess"])
-    dataset = Dataset.from_json(record["data"], record["labels"])
+    contract, dataset = record.preprocess, record.dataset()
     folder = tmp_path_factory.mktemp("source")
     calibrating = image_sets.calibration_set(dataset, 30, 0)
     selecting = [s for s in dataset.samples if s not in calibrating]

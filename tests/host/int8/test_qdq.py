@@ -14,11 +14,10 @@ import pytest
 from onnx import numpy_helper
 
 from edge_tl.device.bundle import Bundle, read_bundle
-from edge_tl.device.files import read_json
 from edge_tl.host.export import image_sets
-from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.int8 import qdq
 from edge_tl.host.int8.ranges import histograms
+from edge_tl.host.runs import checkpoint
 
 Weights = dict[str, Any]
 
@@ -235,8 +234,7 @@ def test_ranges_end_where_the_activation_saturates(bundle: Path):
 
 def test_the_mean_of_the_logits_is_fp32s(whole: Bundle, exported: dict[str, Any], run: Path, tmp_path: Path):
     """On the calibration images that the export itself used; an integer bias moves in steps."""
-    record = read_json(run / "run.json")
-    dataset = Dataset.from_json(record["data"], record["labels"])
+    dataset = checkpoint.read(run).dataset()
     chosen = image_sets.calibration_set(dataset, exported["provenance"]["sets"]["calibration"], 0)
     images = image_sets.inputs(whole.preprocess, dataset, chosen, tmp_path / "x.npy")
     logits = {a.id: qdq.logits(a.path, images) for a in whole.artifacts}

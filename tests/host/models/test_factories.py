@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from host import records
 
 from edge_tl import cli
 from edge_tl.device.errors import BadInput
 from edge_tl.host.models import factories, zoo
 from edge_tl.host.runs import checkpoint
 
-RECORD: dict[str, Any] = {
-    "name": "x", "model": "mobilenet_v3_small", "pooled": True, "labels": ["a", "b"], "weights": "w.pth",
-    "strategy": "import", "preprocess": {}, "data": {}, "metrics": {},
-    "provenance": {"recipe": {"model": {"name": "factory:evil_here:run"}}},
-}  # fmt: skip
+RECORD = replace(records.RECORD, labels=("a", "b"))
 EVIL = """
 from pathlib import Path
 from torch import nn
@@ -37,7 +34,7 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delitem(sys.modules, "evil_here", raising=False)
     model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
     checkpoint.claim(tmp_path / "run", ())
-    checkpoint.save(tmp_path / "run", model, RECORD | {"model": "factory:evil_here:run"})
+    checkpoint.save(tmp_path / "run", model, replace(RECORD, model="factory:evil_here:run"))
     (tmp_path / "evil_here.py").write_text(EVIL)
     return tmp_path / "run"
 
@@ -79,8 +76,5 @@ def test_export_asks_for_the_factory_again(foreign: Path, run_cli: Callable[...,
 
 
 def test_a_run_of_the_zoo_needs_no_word(foreign: Path):
-    record = json.loads((foreign / "run.json").read_text())
-    checkpoint.save(
-        foreign, zoo.build("mobilenet_v3_small", 2, pooled=True), record | {"model": "mobilenet_v3_small"}
-    )
-    assert checkpoint.load(foreign)[1]["model"] == "mobilenet_v3_small"
+    checkpoint.save(foreign, zoo.build("mobilenet_v3_small", 2, pooled=True), RECORD)
+    assert checkpoint.load(foreign)[1].model == "mobilenet_v3_small"

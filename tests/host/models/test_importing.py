@@ -31,6 +31,7 @@ from edge_tl.host.images.dataset import Listing, Sample
 from edge_tl.host.models import importing, weights, zoo
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint
+from edge_tl.host.runs.record import WEIGHTS
 from edge_tl.host.training import resume
 
 SMALL = "mobilenet_v3_small"
@@ -101,11 +102,16 @@ def logits(run: Path, seed: int = 0) -> torch.Tensor:
     return answers
 
 
+def adopted(*arguments: Any, **options: Any) -> dict[str, Any]:
+    """What `import --json` would print."""
+    return importing.adopt(*arguments, **options).to_json()
+
+
 @pytest.fixture(scope="module")
 def state(run: Path) -> dict[str, torch.Tensor]:
     """A whole torchvision classifier with the answers of the shared run, which has no hidden layer:
     hard-swish is the identity on features moved up by 4."""
-    own = safetensors.torch.load_file(run / checkpoint.WEIGHTS)
+    own = safetensors.torch.load_file(run / WEIGHTS)
     whole = zoo.build(SMALL, 3).state_dict()
     head, bias = own["classifier.0.weight"], own["classifier.0.bias"]
     width = head.shape[1]
@@ -147,15 +153,15 @@ def test_weights_of_a_run_imported_again_give_the_same_run(
     finetuned: dict[str, Any], run: Path, images: Path, module: Write, tmp_path: Path
 ):
     recipe = asked(images, f"factory:{module(POOLED)}:model")
-    result = importing.adopt(run / checkpoint.WEIGHTS, recipe, tmp_path / "again")
+    result = adopted(run / WEIGHTS, recipe, tmp_path / "again")
     assert (result["strategy"], result["classes"]) == ("import", 3)
     for key in ("labels", "n", "skipped", "duplicates"):
         assert result[key] == finetuned[key]
     for key in ("split", "n", "accuracy", "confusion"):
         assert result["metrics"][key] == finetuned["metrics"][key]
     before, after = checkpoint.read(run), checkpoint.read(tmp_path / "again")
-    assert after["preprocess"] == before["preprocess"]
-    assert after["data"]["samples"] == before["data"]["samples"]
+    assert after.preprocess == before.preprocess
+    assert after.data.samples == before.data.samples
     assert torch.equal(logits(tmp_path / "again"), logits(run))
 
 
@@ -164,16 +170,14 @@ def test_weights_of_a_run_whose_images_went_through_something_else_are_named(
 ):
     said: list[str] = []
     recipe = asked(images, interpolation="nearest")
-    importing.adopt(
-        run / checkpoint.WEIGHTS, recipe, tmp_path / "other", listener=Listening(note=said.append)
-    )
+    importing.adopt(run / WEIGHTS, recipe, tmp_path / "other", listener=Listening(note=said.append))
     (warning,) = [line for line in said if line.startswith("warning")]
-    trained = Preprocess.from_json(checkpoint.read(run)["preprocess"])
+    trained = checkpoint.read(run).preprocess
     assert f"trained with: {trained.resize} side" in warning
     assert trained.interpolation in warning
 
     said.clear()
-    shutil.copy(run / checkpoint.WEIGHTS, tmp_path / "alone.safetensors")
+    shutil.copy(run / WEIGHTS, tmp_path / "alone.safetensors")
     importing.adopt(
         tmp_path / "alone.safetensors",
         recipe,
@@ -185,15 +189,15 @@ def test_weights_of_a_run_whose_images_went_through_something_else_are_named(
 
 
 def test_weights_of_a_run_are_taken_under_the_name_of_its_model(run: Path, images: Path, tmp_path: Path):
-    result = importing.adopt(run / checkpoint.WEIGHTS, asked(images), tmp_path / "again")
+    result = adopted(run / WEIGHTS, asked(images), tmp_path / "again")
     assert torch.equal(logits(tmp_path / "again"), logits(run))
-    assert result["labels"] == checkpoint.read(run)["labels"]
+    assert result["labels"] == list(checkpoint.read(run).labels)
 
 
 def test_a_whole_classifier_answers_as_before(
     finetuned: dict[str, Any], run: Path, whole: Path, images: Path, tmp_path: Path
 ):
-    result = importing.adopt(whole, asked(images), tmp_path / "run")
+    result = adopted(whole, asked(images), tmp_path / "run")
     assert result["labels"] == finetuned["labels"]
     assert result["metrics"]["confusion"] == finetuned["metrics"]["confusion"]
     torch.testing.assert_close(logits(tmp_path / "run"), logits(run), rtol=1e-3, atol=1e-3)
@@ -208,13 +212,13 @@ def test_the_figures_are_those_of_scikit_learn(state: dict[str, torch.Tensor], i
     """A worse classifier, so that no figure is 0 or 1, on torchvision's own model and transforms."""
     worse = state | {"classifier.3.bias": state["classifier.3.bias"] + torch.tensor([0.0, 8.0, 0.0])}
     path = saved(worse, tmp_path / "worse.pth")
-    result = importing.adopt(path, asked(images, judged={"val": 0.2, "test": 0.5}), tmp_path / "run")
+    result = adopted(path, asked(images, judged={"val": 0.2, "test": 0.5}), tmp_path / "run")
     figures = result["metrics"]
     model = torchvision.models.mobilenet_v3_small(num_classes=3).eval()
     model.load_state_dict(worse)
     transform = ImageClassification(crop_size=64, resize_size=64, interpolation=InterpolationMode.BICUBIC)
     record = checkpoint.read(tmp_path / "run")
-    samples = [entry for entry in record["data"]["samples"] if entry[0] == "test"]
+    samples = [entry for entry in record.data.samples.rows if entry[0] == "test"]
     answers = [sorted(result["labels"]).index(Path(entry[3]).parent.name) for entry in samples]
     batch = torch.stack([transform(Image.open(images / entry[3]).convert("RGB")) for entry in samples])
     with torch.inference_mode():
@@ -238,7 +242,7 @@ def test_files_as_they_were_saved_are_read(
     if kind == "half":
         given = {key: value.half() if value.is_floating_point() else value for key, value in given.items()}
     path = saved({"state_dict": given, "epoch": 3} if kind == "state_dict" else given, tmp_path / "w.pth")
-    assert importing.adopt(path, asked(images), tmp_path / "run")["metrics"]["accuracy"] > 0.9
+    assert adopted(path, asked(images), tmp_path / "run")["metrics"]["accuracy"] > 0.9
     close = 0.2 if kind == "half" else 1e-3
     torch.testing.assert_close(logits(tmp_path / "run"), logits(run), rtol=close, atol=close)
     assert all(v.dtype != torch.half for v in weights.read_state(tmp_path / "run/model.safetensors").values())
@@ -248,8 +252,8 @@ def test_without_a_folder_the_run_is_called_after_the_file(
     whole: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    assert importing.adopt(whole, asked(images))["run"] == str(Path("runs", "whole"))
-    assert checkpoint.read(tmp_path / "runs" / "whole")["weights"] == "whole.safetensors"
+    assert adopted(whole, asked(images))["run"] == str(Path("runs", "whole"))
+    assert checkpoint.read(tmp_path / "runs" / "whole").weights == "whole.safetensors"
 
 
 def test_an_unfinished_training_is_replaced_only_for_who_asks(
@@ -266,7 +270,7 @@ def test_an_unfinished_training_is_replaced_only_for_who_asks(
     assert (run / resume.STATE).read_bytes() == b"hours of work"
     assert sorted(path.name for path in run.iterdir()) == [checkpoint.RECIPE, resume.STATE]
     importing.adopt(whole, recipe, run, overwrite=True)
-    assert sorted(path.name for path in run.iterdir()) == [checkpoint.WEIGHTS, checkpoint.RECORD]
+    assert sorted(path.name for path in run.iterdir()) == [WEIGHTS, checkpoint.RECORD]
 
 
 def test_what_another_finished_meanwhile_is_not_replaced(
@@ -306,9 +310,7 @@ def test_labels_in_the_order_of_the_folder_change_nothing(
 ):
     given = lines(tmp_path / "labels.txt", finetuned["labels"])
     for options in ({}, {"reorder": True}):
-        result = importing.adopt(
-            whole, asked(images), tmp_path / "run", labels=given, overwrite=True, **options
-        )
+        result = adopted(whole, asked(images), tmp_path / "run", labels=given, overwrite=True, **options)
         assert result["labels"] == finetuned["labels"]
         assert result["metrics"]["confusion"] == finetuned["metrics"]["confusion"]
 
@@ -378,7 +380,7 @@ def test_labels_with_a_byte_order_mark_are_read(
 ):
     given = tmp_path / "labels.txt"
     given.write_text("\r\n".join(finetuned["labels"]), encoding="utf-8-sig")
-    result = importing.adopt(whole, asked(images), tmp_path / "run", labels=given)
+    result = adopted(whole, asked(images), tmp_path / "run", labels=given)
     assert result["labels"] == finetuned["labels"]
 
 
@@ -393,16 +395,16 @@ def test_labels_in_another_order_are_matched_by_name_when_asked(
     sentence = refused(path, asked(images), "in another order.*add --reorder", labels=given)
     assert f"Labels of the model: {', '.join(labels)};" in sentence
     assert f"classes of the folder: {', '.join(finetuned['labels'])}." in sentence
-    result = importing.adopt(path, asked(images), tmp_path / "run", labels=given, reorder=True)
+    result = adopted(path, asked(images), tmp_path / "run", labels=given, reorder=True)
     assert result["labels"] == labels
     assert result["metrics"]["accuracy"] == finetuned["metrics"]["accuracy"]
     confusion = np.array(finetuned["metrics"]["confusion"])[np.ix_(order, order)]
     assert result["metrics"]["confusion"] == confusion.tolist()
     _, record = checkpoint.load(tmp_path / "run")
-    assert record["labels"] == labels
-    assert all(Path(entry[3]).parent.name == labels[entry[1]] for entry in record["data"]["samples"])
+    assert list(record.labels) == labels
+    assert all(Path(entry[3]).parent.name == labels[entry[1]] for entry in record.data.samples.rows)
     # Without the file every answer is one class off, and the figures say so.
-    wrong = importing.adopt(path, asked(images), tmp_path / "wrong")
+    wrong = adopted(path, asked(images), tmp_path / "wrong")
     assert wrong["metrics"]["accuracy"] < 0.2
 
 
@@ -506,7 +508,7 @@ def test_the_image_size_alone_means_no_margin(whole: Path, images: Path, tmp_pat
         ({"resize": "exact"}, ("exact", [64, 64], None)),
     ):
         importing.adopt(whole, asked(images, **model), tmp_path / "run", overwrite=True)
-        got = checkpoint.read(tmp_path / "run")["preprocess"]
+        got = checkpoint.read(tmp_path / "run").preprocess.to_json()
         assert (got["resize"], got["resize_size"], got["crop"]) == want
 
 
@@ -514,7 +516,7 @@ def test_without_an_image_size_the_published_transforms_are_taken(whole: Path, i
     recipe = asked(images, image_size=None, interpolation=None)
     notes: list[str] = []
     importing.adopt(whole, recipe, tmp_path / "run", listener=Listening(note=notes.append))
-    got = Preprocess.from_json(checkpoint.read(tmp_path / "run")["preprocess"])
+    got = checkpoint.read(tmp_path / "run").preprocess
     assert got == weights.default_contract(SMALL)
     picture = Image.open(next(p for p in sorted(images.rglob("*.png")) if p.name != "broken.png"))
     transforms = zoo.zoo_entry(SMALL).contract.transforms()
@@ -530,7 +532,7 @@ def test_the_data_sets_own_normalization_is_obeyed_or_refused(whole: Path, image
         importing.adopt(whole, asked(images, normalize="dataset"), tmp_path / "run")
     except BadInput:
         return
-    assert checkpoint.read(tmp_path / "run")["preprocess"]["mean"] != list(Preprocess().mean)
+    assert checkpoint.read(tmp_path / "run").preprocess.to_json()["mean"] != list(Preprocess().mean)
 
 
 def test_changed_replaces_what_is_given_and_keeps_the_rest():
@@ -572,7 +574,7 @@ def test_a_factory_of_the_working_folder_is_found_and_needed_again(
     (tmp_path / "beside" / "nets.py").write_text(LINEAR)
     name = "factory:beside.nets:model"
     path = saved(zoo.build(name, 3).state_dict(), tmp_path / "w.pth")
-    result = importing.adopt(path, asked(images, name), tmp_path / "run")
+    result = adopted(path, asked(images, name), tmp_path / "run")
     assert (result["model"], result["classes"]) == (name, 3)
     want = zoo.build(name, 99)  # the function decides how many classes
     with torch.inference_mode():
@@ -697,18 +699,18 @@ def test_the_verb_prints_the_object_of_finetune(
     assert done.json["run"] == "r"
     assert "next: edge-tl export r --int8" in done.err
     _, record = checkpoint.load(tmp_path / "r")
-    got = Preprocess.from_json(record["preprocess"])
+    got = record.preprocess
     assert (got.interpolation, got.mean, got.std) == ("bicubic", (0.4, 0.5, 0.6), (0.1, 0.2, 0.3))
-    assert record["provenance"]["recipe"]["seed"] == 3
-    assert record["provenance"]["recipe"]["model"]["weights"] == str(whole)
+    assert record.provenance.recipe["seed"] == 3
+    assert record.provenance.recipe["model"]["weights"] == str(whole)
 
 
 def test_the_verb_without_json_prints_the_figures(run_cli: RunCli, whole: Path, images: Path, tmp_path: Path):
     options = ["--model", SMALL, "--image-size", 64, "--set", "model.interpolation=bicubic"]
     done = run_cli("import", whole, "--data", images, *options)
     assert done.code == 0, done.err
-    figures = checkpoint.read(tmp_path / "runs" / "whole")["metrics"]
-    assert f"accuracy {figures['accuracy']:.4f}" in done.out
+    metrics = checkpoint.read(tmp_path / "runs" / "whole").metrics
+    assert f"accuracy {metrics.accuracy:.4f}" in done.out
     assert "on the 18 images of test" in done.out
     reported = run_cli("report", "runs/whole", "--json")
     assert reported.code == 0, reported.err
@@ -720,7 +722,7 @@ def test_the_verb_takes_a_factory(run_cli: RunCli, linear: tuple[str, Path], ima
     done = run_cli("import", path, "--data", images, "--factory", name.removeprefix("factory:"), "--json")
     assert done.code == 0, done.err
     assert done.json["model"] == name
-    assert checkpoint.read(tmp_path / "runs/linear")["preprocess"]["crop"] == [224, 224]
+    assert checkpoint.read(tmp_path / "runs/linear").preprocess.to_json()["crop"] == [224, 224]
 
 
 @pytest.mark.parametrize("options", [[], ["--model", SMALL, "--factory", "nets:model"]])
@@ -778,13 +780,13 @@ def test_the_shared_classifier_of_200_classes_is_as_good_as_it_was(tmp_path: Pat
             assert content is not None
             target.write_bytes(content.read())
     recipe = asked(tmp_path / "tiny64", interpolation=None)
-    result = importing.adopt(path, recipe, tmp_path / "run")
+    result = adopted(path, recipe, tmp_path / "run")
     assert result["n"] == {"train": 1000, "val": 1000, "test": 0}
     assert (result["classes"], result["metrics"]["split"]) == (200, "val")
     assert result["metrics"]["accuracy"] > 0.25
     assert result["metrics"]["top5"] > result["metrics"]["accuracy"]
     model, record = checkpoint.load(tmp_path / "run")
-    assert record["labels"] == sorted(record["labels"])
+    assert list(record.labels) == sorted(record.labels)
     assert nn.utils.parameters_to_vector(model.parameters()).isfinite().all()
 
 
@@ -815,7 +817,7 @@ def test_names_of_another_implementation_are_matched_by_order_when_asked(
     importing.adopt(whole, asked(images), tmp_path / "named")
     assert torch.equal(logits(tmp_path / "run"), logits(tmp_path / "named"))
     assert any("_blocks.0 is features.0.0.weight" in line and "compare the accuracy" in line for line in said)
-    assert checkpoint.read(tmp_path / "run")["matched"]["_blocks.0"] == "features.0.0.weight"
+    assert checkpoint.read(tmp_path / "run").matched["_blocks.0"] == "features.0.0.weight"
 
     turned = saved(dict(reversed(theirs.items())), tmp_path / "turned.pth")
     for given, how, words in (

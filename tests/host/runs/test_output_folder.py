@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import shortcut
+from host.records import RECORD
 from listening import Listening
 
 from edge_tl.device.bench.latency import QUICK
@@ -18,6 +20,7 @@ from edge_tl.device.listener import SILENT
 from edge_tl.host.export import pipeline
 from edge_tl.host.recipe import load
 from edge_tl.host.runs import checkpoint, output_folder
+from edge_tl.host.runs.record import WeightsFile
 from edge_tl.host.training import resume
 
 RunCli = Callable[..., Any]
@@ -25,7 +28,7 @@ RunCli = Callable[..., Any]
 
 def asked(run: Path, **train: Any) -> load.Recipe:
     """What the shared run was made with, and `train` changed."""
-    settings = json.loads(json.dumps(checkpoint.read(run)["provenance"]["recipe"]))
+    settings = json.loads(json.dumps(checkpoint.read(run).provenance.recipe))
     settings["train"] |= train
     return load.parse(settings)
 
@@ -139,7 +142,7 @@ def test_a_bundle_is_kept_or_numbered(
 ) -> None:
     shortcut.install(bundle, monkeypatch.setattr)
     monkeypatch.chdir(tmp_path)
-    wanted = checkpoint.read(run)["provenance"]["recipe"]
+    wanted = checkpoint.read(run).provenance.recipe
     wanted["export"] |= {"int8": True}
     notes: list[str] = []
 
@@ -184,20 +187,11 @@ def test_a_training_that_went_on_with_a_smaller_micro_batch_is_the_same_run(tmp_
     checkpoint.write_recipe(run, wanted)
     (run / resume.STATE).write_bytes(b"")
     output_folder.refuse_another(run, smaller)
-    made = {
-        "model": "mobilenet_v2",
-        "weights": "none",
-        "pooled": True,
-        "strategy": "full",
-        "labels": ["a", "b"],
-        "preprocess": {},
-        "data": {},
-        "metrics": {"accuracy": 0.9, "split": "test"},
-        "provenance": {"recipe": smaller.model_dump(mode="json")},
-        "files": [],
-    }
     (run / resume.STATE).unlink()
-    (run / checkpoint.RECORD).write_text(json.dumps({"schema_version": 1, "kind": "run", "name": "r"} | made))
+    provenance = replace(RECORD.provenance, recipe=smaller.model_dump(mode="json"))
+    files = (WeightsFile("model.safetensors", "0" * 64),)
+    made = replace(RECORD, provenance=provenance, files=files)
+    (run / checkpoint.RECORD).write_text(json.dumps(made.to_json()))
     assert output_folder.is_same(run, wanted)
     with pytest.raises(BadInput, match="very settings"):
         folder(run, wanted, run)

@@ -22,8 +22,6 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from edge_tl.device.preprocess import Preprocess
-from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.runs import checkpoint
 from edge_tl.host.training import distributed, resume
 
@@ -192,8 +190,7 @@ def test_what_two_processes_record_is_what_they_write(sixty: Path, tmp_path: Pat
     run = tmp_path / "run"
     result = finish(start(TORCHRUN, "finetune", sixty, *OPTIONS, *options, "--out", run))
     model, record = checkpoint.load(run)
-    contract = Preprocess.from_json(record["preprocess"])
-    dataset = Dataset.from_json(record["data"], record["labels"])
+    contract, dataset = record.preprocess, record.dataset()
     val = dataset.split("val")
     last, _ = resume.read_tensors(run / resume.LAST)
     for weights, epoch in ((model.state_dict(), result["best_epoch"]), (last, 2)):

@@ -15,6 +15,7 @@ from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.images.pixel_cache import ShrinkShorterSide
 from edge_tl.host.models.weights import open_pretrained
 from edge_tl.host.recipe import load as recipes
+from edge_tl.host.runs.new_record import TrainingFacts
 from edge_tl.host.training import fit_split
 from edge_tl.host.training.finetune import finetune
 from edge_tl.host.training.job import Job, Position
@@ -85,16 +86,16 @@ def test_it_says_which_epoch_was_kept_and_why():
     found = fit_split._kept_epoch(
         Position(best=0.88, best_epoch=4, start=0.84, history=history), 10, 200, solved=True
     )
-    assert found == {
+    assert found.to_json() == {
         "epoch": 4, "trained": 6, "planned": 10, "val_accuracy": 0.88, "start_val_accuracy": 0.84, "n_val": 200,
         "reason": "kept epoch 4 of 6: 88.00% of 200 validation images, 84.00% with the solved head before the first "
         "epoch; stopped early, 10 epochs were planned",
     }  # fmt: skip
     start = Position(best=0.84, best_epoch=0, start=0.84, history=history)
-    assert fit_split._kept_epoch(start, 6, 200, solved=True)["reason"] == (
+    assert fit_split._kept_epoch(start, 6, 200, solved=True).reason == (
         "kept the solved head: none of 6 epochs was better than its 84.00% of 200 validation images"
     )
-    assert "kept the new head" in fit_split._kept_epoch(start, 6, 200, solved=False)["reason"]
+    assert "kept the new head" in fit_split._kept_epoch(start, 6, 200, solved=False).reason
 
 
 def test_a_small_set_keeps_the_statistics_of_its_weights(
@@ -112,6 +113,8 @@ def test_an_image_that_went_bad_is_named_and_its_neighbour_does_not_get_its_labe
     (tmp_path / "1.png").write_text("text")
     samples = [Sample(f"{i}.png", i % 2, str(i), "test") for i in range(3)]
     source = open_pretrained("mobilenet_v3_small", "embedded", image_size=64)
-    learned = fit_split.Learned(source.model, "full", "", {}, 0.0, None)
+    fitted = fit_split.FittedModel(source.model, TrainingFacts("full", ""))
     with pytest.raises(BadImage, match=r"1\.png: not an image"):
-        fit_split.judge(learned, source.contract, Dataset(tmp_path, ["a", "b"], samples), samples, None)
+        fit_split.predict_logits(
+            fitted, source.contract, Dataset(tmp_path, ["a", "b"], samples), samples, None
+        )

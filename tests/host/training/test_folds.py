@@ -89,10 +89,10 @@ def test_folds_agree_with_doing_them_by_hand(
         )  # fmt: skip
         answers = solution.answers(cached.of(judged))
         accuracies.append(float(np.mean(answers == fit_split.labels_of(judged))))
-    assert got["accuracies"] == pytest.approx(accuracies)
-    assert (got["k"], len(notes)) == (4, 4)
-    assert got["mean"] == pytest.approx(np.mean(accuracies))
-    assert got["std"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert got.accuracies == pytest.approx(accuracies)
+    assert (got.k, len(notes)) == (4, 4)
+    assert got.mean == pytest.approx(np.mean(accuracies))
+    assert got.std == pytest.approx(np.std(accuracies, ddof=1))
     assert min(accuracies) > 0.5  # the folds see what they learn
 
 
@@ -100,18 +100,18 @@ def test_nothing_is_chosen_by_what_it_is_judged_on(
     source: PretrainedModel, found: tuple[Dataset, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     judged: list[set[str]] = []
-    original, judge = folds.learn, folds.judge
+    original, predict_logits = folds.fit_split, folds.predict_logits
 
     def watched(source: Any, dataset: Any, samples: Any, val: Any, *rest: Any, **more: Any) -> Any:
         judged.append({s.digest for s in [*samples, *val]})
         return original(source, dataset, samples, val, *rest, **more)
 
-    def checked(learned: Any, contract: Any, dataset: Any, samples: Any, found: Any) -> Any:
+    def checked(fitted: Any, contract: Any, dataset: Any, samples: Any, found: Any) -> Any:
         assert not judged[-1] & {s.digest for s in samples}
-        return judge(learned, contract, dataset, samples, found)
+        return predict_logits(fitted, contract, dataset, samples, found)
 
-    monkeypatch.setattr(folds, "learn", watched)
-    monkeypatch.setattr(folds, "judge", checked)
+    monkeypatch.setattr(folds, "fit_split", watched)
+    monkeypatch.setattr(folds, "predict_logits", checked)
     cross(source, found, tmp_path, [])
     test = {s.digest for s in found[0].split("test")}
     assert len(judged) == 4
@@ -153,7 +153,7 @@ def test_a_class_of_as_many_images_as_folds_is_enough(
         if sample.label or few[0] <= 4:
             kept.append(sample)
     small = Dataset(dataset.root, dataset.labels, kept)
-    assert len(cross(source, (small, cached), tmp_path, [])["accuracies"]) == 4
+    assert len(cross(source, (small, cached), tmp_path, []).accuracies) == 4
     with pytest.raises(BadInput, match="5 folds need 5"):
         cross(source, (small, cached), tmp_path / "five", [], k=5)
 
@@ -211,4 +211,4 @@ def test_a_refused_resume_changes_nothing_that_can_be_resumed(folder: Path, tmp_
         finetune(settings(0.02), tmp_path / "run", resumed=True)
     written = recipes.parse(recipes.load(tmp_path / "run" / "recipe.yaml"))
     assert written.train.lr == 0.01
-    assert finetune(written, tmp_path / "run", resumed=True)["strategy"] == "partial"
+    assert finetune(written, tmp_path / "run", resumed=True).record.strategy == "partial"

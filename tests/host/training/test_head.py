@@ -49,11 +49,11 @@ def test_the_figures_on_the_path_are_those_of_the_solutions():
     val, val_labels = problem(3, seed=1)
     strengths = [0.1, 0.001, 1.0, 0.01]
     solution = head.solve(features, labels, val, val_labels, classes=3, strengths=strengths, max_iter=2000)
-    assert [entry["C"] for entry in solution.grid] == [0.001, 0.01, 0.1, 1.0][: len(solution.grid)]
-    entry = next(entry for entry in solution.grid if entry["C"] == solution.chosen)
+    assert [entry.C for entry in solution.grid] == [0.001, 0.01, 0.1, 1.0][: len(solution.grid)]
+    entry = next(entry for entry in solution.grid if solution.chosen == entry.C)
     probabilities = softmax(val @ solution.weight.T + solution.bias)
-    assert entry["accuracy"] == np.mean(solution.answers(val) == val_labels)
-    assert entry["log_loss"] == pytest.approx(log_loss(val_labels, probabilities), abs=1e-3)
+    assert entry.accuracy == np.mean(solution.answers(val) == val_labels)
+    assert entry.log_loss == pytest.approx(log_loss(val_labels, probabilities), abs=1e-3)
 
 
 @pytest.mark.parametrize("noise", [0.05, 1.5, 6.0])
@@ -63,8 +63,8 @@ def test_the_best_accuracy_wins_and_log_loss_decides_ties(noise: float, seed: in
     val, val_labels = problem(4, seed=seed + 50, noise=noise)
     strengths = [10.0**power for power in range(-6, 5)]
     solution = head.solve(features, labels, val, val_labels, classes=4, strengths=strengths)
-    scores = [(entry["accuracy"], -entry["log_loss"]) for entry in solution.grid]
-    assert solution.chosen == solution.grid[scores.index(max(scores))]["C"]
+    scores = [(entry.accuracy, -entry.log_loss) for entry in solution.grid]
+    assert solution.chosen == solution.grid[scores.index(max(scores))].C
     # It stops where three strengths in a row bring nothing, and nowhere else.
     best, since = (-1.0, 0.0), 0
     for position, score in enumerate(scores):
@@ -101,4 +101,4 @@ def test_the_same_features_give_the_same_layer():
 def test_a_fit_that_does_not_converge_is_recorded_and_no_warning():
     features, labels = problem(5)
     solution = head.solve(features, labels, features, labels, classes=5, strengths=[1000.0], max_iter=2)
-    assert 1 <= solution.grid[0]["iterations"] <= 2
+    assert 1 <= solution.grid[0].iterations <= 2

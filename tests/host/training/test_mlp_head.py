@@ -12,6 +12,7 @@ from sklearn.metrics import log_loss
 from torch import nn
 
 from edge_tl.device.metrics import softmax
+from edge_tl.host.runs.record import TriedHead
 from edge_tl.host.training import mlp_head
 
 
@@ -26,7 +27,7 @@ def rings(n: int, seed: int) -> tuple[Any, Any]:
     return features.astype(np.float32), labels
 
 
-def fit(**changes: Any) -> tuple[nn.Sequential, list[dict[str, Any]]]:
+def fit(**changes: Any) -> tuple[nn.Sequential, tuple[TriedHead, ...]]:
     features, labels = rings(400, 0)
     val, val_labels = rings(100, 1)
     options: dict[str, Any] = {"classes": 2, "widths": [64], "dropout": 0.1, "epochs": 100, "seed": 0}
@@ -40,7 +41,7 @@ def test_it_learns_what_no_linear_head_can():
         assert (head(torch.from_numpy(val)).argmax(1).numpy() == labels).mean() > 0.97
     assert [type(layer) for layer in head] == [nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
     assert not head.training
-    assert [entry["epoch"] for entry in history] == list(range(1, 101))
+    assert [entry.epoch for entry in history] == list(range(1, 101))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -49,9 +50,9 @@ def test_the_head_on_raw_features_has_the_figures_of_the_best_epoch(seed: int):
     val, labels = rings(100, 1)
     with torch.no_grad():
         logits = head(torch.from_numpy(val)).numpy()
-    best = max(history, key=lambda entry: (entry["accuracy"], -entry["log_loss"]))
-    assert (logits.argmax(1) == labels).mean() == pytest.approx(best["accuracy"], abs=0.011)
-    assert log_loss(labels, softmax(logits)) == pytest.approx(best["log_loss"], abs=2e-3)
+    best = max(history, key=lambda entry: (entry.accuracy, -entry.log_loss))
+    assert (logits.argmax(1) == labels).mean() == pytest.approx(best.accuracy, abs=0.011)
+    assert log_loss(labels, softmax(logits)) == pytest.approx(best.log_loss, abs=2e-3)
 
 
 def test_the_seed_decides_and_nothing_before_it():
