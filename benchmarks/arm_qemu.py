@@ -49,12 +49,10 @@ def main() -> None:
             "emulator": f"{version.stdout.splitlines()[0]}, -cpu cortex-a76",
             "host": identity(),
             "bundle": {
-                "model": bundle.record["provenance"].get("model"),
+                "model": bundle.record.provenance.model,
                 "input_size": list(bundle.preprocess.input_size),
-                "exported_on": bundle.record["provenance"].get("host"),
-                "quantization": {
-                    a["id"]: a.get("quantization") for a in read_report(options.bundle)["artifacts"]
-                },
+                "exported_on": bundle.record.provenance.host,
+                "quantization": {a.id: a.quantization for a in read_report(options.bundle).artifacts},
             },
             "verify": found,
         },

@@ -50,7 +50,7 @@ def measured(run: Path, bundle: Path, time_budget: str | None) -> dict[str, Any]
     if not (bundle / RECORD).is_file():
         limit = ("--time-budget", time_budget) if time_budget else ()
         timed("export", run, "--int8", "--max-drop", MAX_DROP, *limit, "--out", bundle)
-    record, saved = read_report(bundle), read_json(run / "run.json")
+    record, saved = read_report(bundle).to_json(), read_json(run / "run.json")
     fastest = min((a["latency_ms"]["p50"], a["id"]) for a in record["artifacts"] if a["precision"] == "fp32")
     artifacts = rows(record)
     for row in artifacts:

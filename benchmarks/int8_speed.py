@@ -53,7 +53,7 @@ def measured(path: Path) -> dict[str, Any]:
             flush=True,
         )
     return {
-        "model": bundle.record["provenance"]["model"],
+        "model": bundle.record.provenance.model,
         "input_size": bundle.preprocess.input_size,
         "baseline": result["baseline"],
         "artifacts": rows,

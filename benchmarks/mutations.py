@@ -55,7 +55,10 @@ class Mutant:
             if seal == "files":
                 _hash_anew(self.root, record)
             if seal != "none":
-                for name, make in (("contract_seal", bundles.contract_seal), ("seal", bundles.seal)):
+                for name, make in (
+                    ("contract_seal", lambda content: bundles.contract_seal(content["preprocess"])),
+                    ("seal", bundles.seal),
+                ):
                     try:
                         record[name] = make(record)
                     except (TypeError, ValueError, KeyError, RecursionError):
@@ -83,7 +86,7 @@ def _hash_anew(root: Path, record: Record) -> None:
             try:
                 path = root / entry["path"]
                 if path.is_file() and path.stat().st_size < 1 << 28:
-                    entry |= bundles.file_record(root, entry["path"])
+                    entry |= bundles.file_record(root, entry["path"]).to_json()
             except (TypeError, KeyError, ValueError, OSError, AttributeError):
                 continue
 

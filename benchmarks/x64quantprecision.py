@@ -64,7 +64,7 @@ def measured(path: Path) -> dict[str, Any]:
         flush=True,
     )
     return {
-        "model": bundle.record["provenance"]["model"],
+        "model": bundle.record.provenance.model,
         "input_size": bundle.preprocess.input_size,
         "p50_ms": times[False],
         "p50_ms_with": times[True],

@@ -36,7 +36,7 @@ def report(
         )
     _check_out(folder, run_or_bundle)
     if (run_or_bundle / bundles.RECORD).is_file():
-        record = bundles.read_report(run_or_bundle)
+        record = bundles.read_report(run_or_bundle).to_json()
         try:
             text, said = markdown(record), sentence(record)
             content = text.encode()

@@ -23,17 +23,18 @@ def slim(
     """Make a smaller bundle with some of the artifacts."""
     from edge_tl.device import slim as room
     from edge_tl.device.bundle import read_bundle
-    from edge_tl.device.records.gate import failed_at_export
 
     record = room.slim(read_bundle(bundle), keep, out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     was = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
-    kept = ", ".join(artifact["id"] for artifact in record["artifacts"])
-    text = f"kept {kept}: {size / 1e6:.1f} MB of {was / 1e6:.1f} MB; recommended: {record.get('recommended') or 'none'}"
-    if not any(artifact["precision"] == "fp32" for artifact in record["artifacts"]):
+    kept = ", ".join(artifact.id for artifact in record.artifacts)
+    text = (
+        f"kept {kept}: {size / 1e6:.1f} MB of {was / 1e6:.1f} MB; recommended: {record.recommended or 'none'}"
+    )
+    if not any(artifact.precision == "fp32" for artifact in record.artifacts):
         say("warning: without an fp32 artifact, verify --data has nothing to compare accuracy with")
-    for artifact in record["artifacts"]:
-        if said := failed_at_export(record, artifact):
+    for artifact in record.artifacts:
+        if said := record.failed_at_export(artifact):
             say(f"warning: {said}")
     then = f"next: edge-tl verify {out}"
-    return finish(record | {"bundle": str(out)}, text, as_json=json, then=then)
+    return finish(record.to_json() | {"bundle": str(out)}, text, as_json=json, then=then)

@@ -14,6 +14,7 @@ from edge_tl.cli._options import BundlePath, MaxPixels, OutFile
 from edge_tl.cli._saving import check_out, save_to, saved
 from edge_tl.cli._table import explained, grid
 from edge_tl.device.errors import EXIT_GATE_FAILED
+from edge_tl.device.format import DASH
 from edge_tl.device.text import printable
 
 SHOWN = 10  # files left out, in a terminal
@@ -69,7 +70,7 @@ def verify(
             ("pass" if gate["passed"] else "FAIL") if gate["judged"] else "not judged",
             gate["gate"],
             gate["artifact"] or "all",
-            f"{gate['measured']:.4g}",
+            DASH if gate["measured"] is None else f"{gate['measured']:.4g}",
             f"{gate['limit']:.4g} {gate['unit']}",
             gate["reason"],
         ]
@@ -91,7 +92,7 @@ def verify(
                 ],
             )
         )
-    text += "\n\n" + _verdict(result, loaded.record.get("recommended"))
+    text += "\n\n" + _verdict(result, loaded.record.recommended)
     if result["passed"]:
         then = f"next: edge-tl bench {bundle}" + (f" --device {device}" if device.upper() != "CPU" else "")
     else:

@@ -1,7 +1,7 @@
 """The deployable folder: `bundle.json`, the model files, the goldens; read it, write its record, refuse it.
 
-A folder without `bundle.json` is no bundle, because that file is written last. Every verb comes in through
-`read_bundle`, and nothing in a bundle is taken on trust. It must not run a model.
+A folder without `bundle.json` is no bundle, because that file is written last. Every verb reads through `read_bundle`,
+which trusts nothing in it. Runs no model.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from edge_tl.device.arrays import Shape, read_arrays, shapes_of
 from edge_tl.device.errors import BadInput, BundleError
 from edge_tl.device.files import read_json, sha256_file, write_json
-from edge_tl.device.model_metadata import facts_of
+from edge_tl.device.model_metadata import metadata_of
 from edge_tl.device.preprocess import Preprocess
-from edge_tl.device.records.bundle import ArtifactRecord, BundleRecord, FileRecord
-from edge_tl.device.report_split import split
+from edge_tl.device.records.artifact import ArtifactRecord, FileRecord, LimitsRecord
+from edge_tl.device.records.bundle import BundleRecord
 
 if TYPE_CHECKING:
     from edge_tl.device.model import Model
@@ -51,15 +51,30 @@ _AGAIN = "Copy the bundle again, or export again."
 
 @dataclass(frozen=True)
 class Artifact:
-    """One exported model of a bundle; `path` is the file a runtime opens, `record` all that was recorded of it."""
+    """One exported model of a bundle; `path` is the file that a runtime opens."""
 
-    id: str
-    runtime: str
-    precision: str
+    record: ArtifactRecord
     path: Path
-    limits: dict[str, float]
-    facts: ArtifactRecord
-    record: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The runtime and the precision, e.g. "onnx-int8"."""
+        return self.record.id
+
+    @property
+    def runtime(self) -> str:
+        """ "onnxruntime" or "openvino"."""
+        return self.record.runtime
+
+    @property
+    def precision(self) -> str:
+        """ "fp32", "int8", "fp16" or "w8"."""
+        return self.record.precision
+
+    @property
+    def limits(self) -> LimitsRecord:
+        """What the gates allow."""
+        return self.record.limits
 
 
 @dataclass(frozen=True)
@@ -70,12 +85,15 @@ class Bundle:
     """
 
     root: Path
-    record: dict[str, Any]
-    facts: BundleRecord
-    labels: list[str]
+    record: BundleRecord
     preprocess: Preprocess
     artifacts: list[Artifact]
     contract_unproven: bool = False
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes, in the order of the logits."""
+        return list(self.record.labels)
 
     def artifact(self, artifact_id: str) -> Artifact:
         """Raises `BadInput` when the bundle has no such artifact."""
@@ -106,7 +124,7 @@ class Bundle:
 
     def golden_images(self) -> list[Path]:
         """The encoded golden images, in the order of the stored pixels and logits."""
-        return [self.root / name for name in self.facts.golden.images]
+        return [self.root / name for name in self.record.golden.images]
 
     def golden_pixels(self) -> NDArray[np.float32]:
         """What `preprocess.apply` gave for the golden images on the host: float32 `(n, 3, H, W)`. `H` and `W` are the
@@ -129,41 +147,45 @@ class Bundle:
 
     def _pixels(self) -> dict[str, Shape]:
         size = (None, None) if self.contract_unproven else self.preprocess.input_size
-        return {"pixels": (len(self.facts.golden.images), 3, *size)}
+        return {"pixels": (len(self.record.golden.images), 3, *size)}
 
     def _logits(self) -> dict[str, Shape]:
         names = [REFERENCE, *(artifact.id for artifact in self.artifacts)]
-        return dict.fromkeys(names, (len(self.facts.golden.images), len(self.labels)))
+        return dict.fromkeys(names, (len(self.record.golden.images), len(self.labels)))
 
 
-def file_record(root: Path, name: str) -> dict[str, Any]:
-    """`{path, sha256, bytes}` of a file of the bundle."""
+def file_record(root: Path, name: str) -> FileRecord:
+    """The record of the file `name` below `root` as it is now."""
     path = root / name
-    return {"path": name, "sha256": sha256_file(path), "bytes": path.stat().st_size}
+    return FileRecord(name, sha256_file(path), path.stat().st_size)
 
 
-def write_record(root: Path, record: dict[str, Any], more: dict[str, Any] | None = None) -> None:
-    """Seal `record` and write it as `bundle.json`, atomically; this makes the folder a bundle.
-
-    What the device does not need goes into `report.json`, which `read_report` reads, together with `more`.
-    """
-    device, evidence = split(record)
-    if evidence or more:
-        write_json(root / REPORT, record | (more or {}))
-        device = device | {"report": file_record(root, REPORT)}
-    device = device | {"contract_seal": contract_seal(device)}
-    write_json(root / RECORD, device | {"seal": seal(device)})
+def write_record(root: Path, record: BundleRecord) -> None:
+    """Seal `record` and write it as `bundle.json`, atomically; this makes the folder a bundle. What the device does not
+    need goes into `report.json`, which `read_report` reads."""
+    whole = replace(record, report=None, contract_seal=None, seal=None)
+    device = whole.for_device()
+    if device != whole:
+        write_json(root / REPORT, whole.to_json())
+        device = replace(device, report=file_record(root, REPORT))
+    write_sealed(root, device.to_json())
 
 
-def contract_seal(record: dict[str, Any]) -> str:
-    """SHA-256 of the preprocessing contract, apart from `seal` so that the pixels gate can name the fault."""
-    return hashlib.sha256(json.dumps(record["preprocess"], sort_keys=True).encode()).hexdigest()
+def write_sealed(root: Path, content: dict[str, Any]) -> None:
+    """Write `content` as `bundle.json`, with the two seals over it."""
+    content = content | {"contract_seal": contract_seal(content["preprocess"])}
+    write_json(root / RECORD, content | {"seal": seal(content)})
 
 
-def seal(record: dict[str, Any]) -> str:
-    """SHA-256 of all of the record but `preprocess`, whose own seal it covers; in version 1, of all but the lists of
+def contract_seal(contract: dict[str, Any]) -> str:
+    """SHA-256 of the preprocessing contract; a seal of its own lets the pixels gate name what was altered."""
+    return hashlib.sha256(json.dumps(contract, sort_keys=True).encode()).hexdigest()
+
+
+def seal(content: dict[str, Any]) -> str:
+    """SHA-256 of all of `bundle.json` but `preprocess`, whose own seal it covers; in version 1, of all but the lists of
     files too. It shows damage; it proves no origin."""
-    rest = {key: value for key, value in record.items() if key not in ("seal", "preprocess")}
+    rest = {key: value for key, value in content.items() if key not in ("seal", "preprocess")}
     if rest.get("schema_version") == 1:
         parts = [_without_files(part) for part in rest["artifacts"]]
         rest |= {"artifacts": parts, "golden": _without_files(rest["golden"])}
@@ -182,36 +204,36 @@ def read_bundle(root: Path, *, contract_unproven: bool = False) -> Bundle:
     wrong with it; all other verbs refuse one that was altered. Raises `BundleError` that names the first file or field
     that is not as it was exported.
     """
-    record = _record(root)
+    content = _content(root)
     where = str(root / RECORD)
-    facts = BundleRecord.from_json(record, where)
-    _check_files(root, facts)
-    if record.get("seal") != seal(record):
+    record = BundleRecord.from_json(content, where)
+    _check_files(root, record)
+    if record.seal != seal(content):
         raise BundleError(f"{where} was altered after export. {_AGAIN}")
-    facts.check(where)
-    if not contract_unproven and record.get("contract_seal") != contract_seal(record):
+    record.check_consistent(where)
+    if not contract_unproven and contract_is_altered(record):
         raise BundleError(f"{where}: the preprocessing was altered after export. {_AGAIN}")
-    entries = zip(facts.artifacts, record["artifacts"], strict=True)
-    artifacts = [
-        Artifact(a.id, a.runtime, a.precision, root / a.main, dict(a.limits), a, entry)
-        for a, entry in entries
-    ]
-    bundle = Bundle(root, record, facts, list(facts.labels), facts.preprocess, artifacts, contract_unproven)
+    artifacts = [Artifact(each, root / each.main) for each in record.artifacts]
+    bundle = Bundle(root, record, record.preprocess, artifacts, contract_unproven)
     bundle.check_goldens()
     for artifact in artifacts:
         _check_model_file(bundle, artifact)
     return bundle
 
 
-def read_report(root: Path) -> dict[str, Any]:
-    """The whole record of a bundle, with the evidence that the device does not need; without it where the bundle was
-    copied or slimmed without `report.json`. Raises `BundleError`."""
-    bundle = read_bundle(root)
-    listed = bundle.facts.report
-    if listed is None or not os.path.lexists(root / listed.path):
-        return bundle.record
-    check_file(root, listed)
-    return read_json(root / listed.path)
+def contract_is_altered(record: BundleRecord) -> bool:
+    """Whether the contract is another than the one that was sealed."""
+    return record.contract_seal != contract_seal(record.preprocess.to_json())
+
+
+def read_report(root: Path) -> BundleRecord:
+    """The whole record of a bundle, with what the device does not need; without that where the bundle was copied or
+    slimmed without `report.json`. Raises `BundleError`."""
+    record = read_bundle(root).record
+    if record.report is None or not os.path.lexists(root / record.report.path):
+        return record
+    path = check_file(root, record.report)
+    return BundleRecord.from_json(read_json(path), str(path))
 
 
 def check_file(root: Path, file: FileRecord) -> Path:
@@ -243,7 +265,7 @@ def _check_below(root: Path, path: Path) -> None:
         )
 
 
-def _record(root: Path) -> dict[str, Any]:
+def _content(root: Path) -> dict[str, Any]:
     """`bundle.json` as it is, of a version that this edge-tl reads."""
     path = root / RECORD
     if not root.is_dir():
@@ -256,28 +278,28 @@ def _record(root: Path) -> dict[str, Any]:
             f"not a bundle: {root} has no {RECORD}. Give a folder that `edge-tl export` finished."
         )
     _check_below(root, path)
-    record = read_json(path, most=_MOST_JSON)
-    version = record.get("schema_version")
+    content = read_json(path, most=_MOST_JSON)
+    version = content.get("schema_version")
     if type(version) is not int or version not in _READ:
         shown = repr(version) if isinstance(version, int | str | None) else "of another type"
         raise BundleError(
             f"{path}: schema_version {shown[:40]}, this edge-tl reads 1 and {SCHEMA_VERSION}. "
             "Use the edge-tl version that wrote it, or export again."
         )
-    return record
+    return content
 
 
-def _check_files(root: Path, facts: BundleRecord) -> None:
+def _check_files(root: Path, record: BundleRecord) -> None:
     """Raises `BundleError` for a file that is missing, damaged or no file, and for files that no hash covers."""
-    listed = {file.path for file in facts.golden.files}
-    stored = {GOLDEN_PIXELS, GOLDEN_LOGITS, *facts.golden.images}
+    listed = {file.path for file in record.golden.files}
+    stored = {GOLDEN_PIXELS, GOLDEN_LOGITS, *record.golden.images}
     if bare := sorted(stored - listed):
         raise BundleError(f"{root / RECORD}: golden file {bare[0]!r} has no hash. {_AGAIN}")
     if extra := sorted(listed - stored):
         raise BundleError(f"{root / RECORD}: golden file {extra[0]!r} is none of its images. {_AGAIN}")
-    for file in dict.fromkeys(facts.files):  # hashed once, however often it is listed
+    for file in dict.fromkeys(record.files):  # hashed once, however often it is listed
         check_file(root, file)
-    known = {RECORD, *(file.path for file in facts.files)}
+    known = {RECORD, *(file.path for file in record.files)}
     for entry in sorted(root.iterdir()):
         if entry.name not in known and not _is_about(entry) and not entry.is_dir():
             raise BundleError(
@@ -294,9 +316,9 @@ def _is_about(entry: Path) -> bool:
 def _check_model_file(bundle: Bundle, artifact: Artifact) -> None:
     """Raises `BundleError` where the labels or the contract in a model's own metadata are not the record's, or where it
     has none, which only version 1 may."""
-    said = facts_of(artifact.path)
+    said = metadata_of(artifact.path)
     if said is None:
-        if bundle.record["schema_version"] == 1:
+        if bundle.record.schema_version == 1:
             return
         raise BundleError(
             f"{artifact.path.name} says nothing of its labels and preprocessing, so the record's cannot be checked. "
@@ -306,7 +328,7 @@ def _check_model_file(bundle: Bundle, artifact: Artifact) -> None:
         raise BundleError(
             f"{bundle.root / RECORD}: its labels are not those in {artifact.path.name}. Do not use this bundle."
         )
-    if not bundle.contract_unproven and said.get("preprocess") != bundle.record["preprocess"]:
+    if not bundle.contract_unproven and said.get("preprocess") != bundle.record.preprocess.to_json():
         raise BundleError(
             f"{bundle.root / RECORD}: its preprocessing is not that in {artifact.path.name}. Do not use this bundle."
         )

@@ -23,7 +23,7 @@ from edge_tl.device.images.loader import load_batches
 from edge_tl.device.images.reading import with_retries
 from edge_tl.device.listener import Listener
 from edge_tl.device.names import encodable
-from edge_tl.device.records.gate import Gate
+from edge_tl.device.records.gate import GateResult
 from edge_tl.device.runtimes.open import Logits, Runtime
 
 TWO_CLASSES = "the same image in two classes"
@@ -36,7 +36,7 @@ def on_folder(
     runtimes: dict[str, Runtime],
     files: LabelledFolder,
     listener: Listener,
-) -> tuple[dict[str, Any], list[Gate]]:
+) -> tuple[dict[str, Any], list[GateResult]]:
     """`{folder, reference, accuracy[], skipped[], not_images[], remarks[]}`, and the gates on the drop from the FP32
     artifact, which stands in for PyTorch. Raises `BadInput` where no image can be used."""
     left_out, first = _left_out(files.paths, files.labels)
@@ -79,14 +79,14 @@ def on_folder(
 
 def _judged(
     bundle: Bundle, logits: Mapping[str, Logits], labels: NDArray[np.int64], stand_in: str | None
-) -> tuple[list[dict[str, Any]], list[Gate]]:
+) -> tuple[list[dict[str, Any]], list[GateResult]]:
     answers = {name: _answers(own) for name, own in logits.items()}
     rows, gates = [], []
     for name, got in answers.items():
         row: dict[str, Any] = {"artifact": name, "accuracy": metrics.accuracy(labels, got), "n": len(labels)}
         if bad := metrics.not_numbers(logits[name]):
             reason = f"logits are NaN or infinite on {bad} of {len(labels)} images, which count as wrong"
-            gates.append(Gate("loss", name, float(bad), 0.0, "images", False, reason))
+            gates.append(GateResult("loss", name, float(bad), 0.0, "images", False, reason))
         if stand_in and name != stand_in:
             row |= metrics.paired_drop(labels, answers[stand_in], got)
             row["agreement"] = metrics.agreement(answers[stand_in], got)
@@ -95,15 +95,15 @@ def _judged(
     return rows, gates
 
 
-def _drop_gate(artifact: Artifact, row: Mapping[str, Any], stand_in: str) -> Gate:
-    limit = artifact.limits["max_drop_pp"]
+def _drop_gate(artifact: Artifact, row: Mapping[str, Any], stand_in: str) -> GateResult:
+    limit = artifact.limits.max_drop_pp
     passed = row["drop_pp"] <= limit
     low, high = row["drop_ci_pp"]
     reason = f"{row['drop_pp']:+.2f} pp [{low:.2f}, {high:.2f}] against {stand_in} on {row['n']} images"
     if not passed and low <= limit:
         reason += "; so few cannot tell it from one within the limit: give more images"
     open_still = not passed and low <= 0 <= limit  # it may be no loss at all, and may be one too many
-    return Gate(
+    return GateResult(
         "loss", artifact.id, row["drop_pp"], limit, "pp", passed or open_still, reason, not open_still
     )
 

@@ -10,20 +10,19 @@ It must not time anything. The limits travel with the bundle, except that of the
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge_tl.device import metrics
-from edge_tl.device.bundle import REFERENCE, Artifact, Bundle, contract_seal
+from edge_tl.device.bundle import REFERENCE, Artifact, Bundle, contract_is_altered
 from edge_tl.device.errors import BadImage, BundleError, MissingExtra
 from edge_tl.device.folder_accuracy import on_folder
 from edge_tl.device.images.labelled_folder import labelled_folder
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import identity, int8_isa
-from edge_tl.device.records.gate import Gate, failed_at_export
+from edge_tl.device.records.gate import GateResult
 from edge_tl.device.runtimes import sandbox
 from edge_tl.device.runtimes.devices import runnable_artifacts
 from edge_tl.device.runtimes.open import Logits, Runtime, notes, open_runtime, ran
@@ -69,7 +68,7 @@ def verify(
     what_ran = {name: ran(runtime) for name, runtime in runtimes.items()}
     return {
         "passed": all(gate.passed for gate in gates),
-        "gates": [asdict(gate) for gate in gates],
+        "gates": [gate.to_json() for gate in gates],
         **_counted_artifacts(bundle, what_ran),
         **result,
         "ran": what_ran,
@@ -84,7 +83,7 @@ def verify(
 
 def _counted_artifacts(bundle: Bundle, verified: Collection[str]) -> dict[str, Any]:
     """`{verified, of, recommended_verified}`; the last is None where nothing is recommended."""
-    recommended = bundle.record.get("recommended")
+    recommended = bundle.record.recommended
     return {
         "verified": len(verified),
         "of": len(bundle.artifacts),
@@ -116,10 +115,10 @@ def open_installed(
     return runtimes, skipped
 
 
-def _pixels_gate(bundle: Bundle) -> Gate:
-    if bundle.record.get("contract_seal") != contract_seal(bundle.record):
+def _pixels_gate(bundle: Bundle) -> GateResult:
+    if contract_is_altered(bundle.record):
         reason = "the preprocessing in bundle.json was altered after export: copy the bundle again, or export again"
-        return Gate("pixels", None, 255.0, PIXEL_LIMIT_LEVELS, "levels of 255", False, reason)
+        return GateResult("pixels", None, None, PIXEL_LIMIT_LEVELS, "levels of 255", False, reason)
     stored = bundle.golden_pixels()
     worst, where = 0.0, ""
     for path, pixels in zip(bundle.golden_images(), stored, strict=True):
@@ -127,10 +126,10 @@ def _pixels_gate(bundle: Bundle) -> Gate:
         try:
             got = bundle.preprocess.levels(bundle.preprocess.apply(path))
         except BadImage as error:
-            return Gate("pixels", None, 255.0, PIXEL_LIMIT_LEVELS, "levels of 255", False, str(error))
+            return GateResult("pixels", None, None, PIXEL_LIMIT_LEVELS, "levels of 255", False, str(error))
         if got.shape != want.shape:
             reason = f"{path.name} becomes {got.shape[1:]} pixels here, {want.shape[1:]} at export: the size differs"
-            return Gate("pixels", None, 255.0, PIXEL_LIMIT_LEVELS, "levels of 255", False, reason)
+            return GateResult("pixels", None, None, PIXEL_LIMIT_LEVELS, "levels of 255", False, reason)
         difference = metrics.max_abs_diff(got, want)
         if difference > worst:
             worst, where = difference, path.name
@@ -140,7 +139,7 @@ def _pixels_gate(bundle: Bundle) -> Gate:
         if passed
         else f"{where} decodes or resizes differently here: an image library or the contract is not the host's"
     )
-    return Gate("pixels", None, round(worst, 3), PIXEL_LIMIT_LEVELS, "levels of 255", passed, reason)
+    return GateResult("pixels", None, round(worst, 3), PIXEL_LIMIT_LEVELS, "levels of 255", passed, reason)
 
 
 def _check_limits(artifact: Artifact, own: Logits, reference: Logits) -> None:
@@ -156,21 +155,21 @@ def _check_limits(artifact: Artifact, own: Logits, reference: Logits) -> None:
         most = max(2e-2 * highest, float(np.ptp(own)))
         least = (int(np.sum(metrics.top1(own) == metrics.top1(reference))) - 2) / len(own)
     given = artifact.limits
-    if given["device_max_abs_diff"] > 1.001 * most or given["golden_agreement"] < least - 1e-6:
+    if given.device_max_abs_diff > 1.001 * most or given.golden_agreement < least - 1e-6:
         raise BundleError(
-            f"{artifact.id}: its limits (device_max_abs_diff {given['device_max_abs_diff']:g}, golden_agreement "
-            f"{given['golden_agreement']:g}) are looser than its golden logits imply: the record contradicts itself. "
+            f"{artifact.id}: its limits (device_max_abs_diff {given.device_max_abs_diff:g}, golden_agreement "
+            f"{given.golden_agreement:g}) are looser than its golden logits imply: the record contradicts itself. "
             "Do not use this bundle."
         )
 
 
-def _device_gate(artifact: Artifact, logits: Logits, host: Logits) -> Gate:
-    limit = artifact.limits["device_max_abs_diff"]
+def _device_gate(artifact: Artifact, logits: Logits, host: Logits) -> GateResult:
+    limit = artifact.limits.device_max_abs_diff
     if logits.shape != host.shape:
         reason = f"logits of shape {logits.shape}, {host.shape} at export: it is another model"
-        return Gate("device", artifact.id, 1e9, limit, "logit", False, reason)
+        return GateResult("device", artifact.id, None, limit, "logit", False, reason)
     if unread := _unreadable(artifact, logits, host, "this machine's", "the host's"):
-        return Gate("device", artifact.id, 1e9, limit, "logit", False, unread)
+        return GateResult("device", artifact.id, None, limit, "logit", False, unread)
     measured = metrics.max_abs_diff(logits, host)
     flips = int(np.sum(metrics.top1(logits) != metrics.top1(host)))
     passed = measured <= limit
@@ -180,16 +179,16 @@ def _device_gate(artifact: Artifact, logits: Logits, host: Logits) -> Gate:
         else f"this machine computes other logits from the same file and pixels ({flips} of {len(host)} answers "
         "changed): its CPU instructions, runtime version or accelerator differ"
     )
-    return Gate("device", artifact.id, min(measured, 1e9), limit, "logit", passed, reason)
+    return GateResult("device", artifact.id, measured, limit, "logit", passed, reason)
 
 
-def _loss_gate(artifact: Artifact, logits: Logits, reference: Logits) -> Gate:
-    limit = artifact.limits["golden_agreement"]
+def _loss_gate(artifact: Artifact, logits: Logits, reference: Logits) -> GateResult:
+    limit = artifact.limits.golden_agreement
     if logits.shape != reference.shape:
         reason = f"logits of shape {logits.shape}, PyTorch's are {reference.shape}: it is another model"
-        return Gate("loss", artifact.id, 0.0, limit, "agreement", False, reason)
+        return GateResult("loss", artifact.id, None, limit, "agreement", False, reason)
     if unread := _unreadable(artifact, logits, reference, "this machine's", "PyTorch's"):
-        return Gate("loss", artifact.id, 0.0, limit, "agreement", False, unread)
+        return GateResult("loss", artifact.id, None, limit, "agreement", False, unread)
     measured = metrics.agreement(metrics.top1(logits), metrics.top1(reference))
     passed = measured >= limit
     reason = (
@@ -197,7 +196,7 @@ def _loss_gate(artifact: Artifact, logits: Logits, reference: Logits) -> Gate:
         if passed
         else "other answers than PyTorch's: export or quantization changed the model, or the device gate's fault"
     )
-    return Gate("loss", artifact.id, measured, limit, "agreement", passed, reason)
+    return GateResult("loss", artifact.id, measured, limit, "agreement", passed, reason)
 
 
 def _unreadable(artifact: Artifact, logits: Logits, stored: Logits, ours: str, theirs: str) -> str | None:
@@ -212,16 +211,15 @@ def _unreadable(artifact: Artifact, logits: Logits, stored: Logits, ours: str, t
 
 def _failed(bundle: Bundle, chosen: Sequence[Artifact]) -> list[str]:
     """Export may have judged more images than are here: what failed there must not look proven because it passes."""
-    return [said for artifact in chosen if (said := failed_at_export(bundle.record, artifact.record))]
+    return [said for artifact in chosen if (said := bundle.record.failed_at_export(artifact.record))]
 
 
 def _warnings(bundle: Bundle) -> list[str]:
     """INT8 that was proven on other instruction sets than this machine computes it with: accuracy does not transfer."""
     here, found = int8_isa(), []
     for artifact in bundle.artifacts:
-        limit = artifact.limits["max_drop_pp"]
-        kept = [row for row in artifact.facts.proven_on if row.drop_pp is None or row.drop_pp <= limit]
-        proven = list(dict.fromkeys(row.isa for row in kept if row.isa))
+        limit, rows = artifact.limits.max_drop_pp, artifact.record.proven_on or ()
+        proven = list(dict.fromkeys(row.isa for row in rows if row.isa and row.within(limit)))
         if proven and here and here not in proven:
             found.append(
                 f"{artifact.id} was proven on {' and '.join(proven)}, this CPU computes INT8 with {here}: its accuracy "

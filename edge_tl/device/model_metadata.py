@@ -40,7 +40,7 @@ _MESSAGES = {
 _METADATA, _EXTERNAL, _LOCATION = 14, 13, 14
 
 
-def facts_of(path: Path) -> dict[str, Any] | None:
+def metadata_of(path: Path) -> dict[str, Any] | None:
     """`{labels, preprocess}` as `export` wrote it into `path`, `.onnx` or `.xml`; None where the file says nothing.
 
     Raises `BundleError` for an ONNX file whose structure cannot be read, and for one with weights in other files: no

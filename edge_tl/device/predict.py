@@ -51,24 +51,23 @@ def best_first(bundle: Bundle, artifacts: Iterable[Artifact]) -> list[Artifact]:
     failed is left out: whoever wants it names it."""
 
     def place(artifact: Artifact) -> tuple[bool, bool, float]:
-        p50 = (artifact.record.get("latency_ms") or {}).get("p50")
-        fast = float(p50) if isinstance(p50, int | float) else math.inf
+        median = artifact.record.median_ms
         return (
-            artifact.id != bundle.record.get("recommended"),
-            artifact.record.get("passed") is not True,
-            fast,
+            artifact.id != bundle.record.recommended,
+            artifact.record.passed is not True,
+            math.inf if median is None else median,
         )
 
-    return sorted((a for a in artifacts if a.record.get("passed") is not False), key=place)
+    return sorted((a for a in artifacts if a.record.passed is not False), key=place)
 
 
 def instead(bundle: Bundle, chosen: Artifact) -> str | None:
     """A sentence for a person where `chosen` stands in for the recommended artifact; None where it is that, or where
     nothing is recommended."""
-    recommended = bundle.record.get("recommended")
+    recommended = bundle.record.recommended
     if recommended is None or chosen.id == recommended:
         return None
-    passed = "which passed too" if chosen.record.get("passed") else "which has no verdict"
+    passed = "which passed too" if chosen.record.passed else "which has no verdict"
     return f"{recommended} is recommended and cannot run here; {chosen.id} answers instead, {passed}"
 
 

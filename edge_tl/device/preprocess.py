@@ -172,7 +172,9 @@ class Preprocess:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Preprocess:
-        """Raises `BundleError` on an unknown or ill-typed field: a contract half understood is not obeyed."""
+        """Raises `BundleError` for a field that is unknown, missing or ill-typed: a contract half understood is not
+        obeyed.
+        """
         if not isinstance(record, dict):
             raise BundleError(
                 f"preprocess: {type(record).__name__} in place of an object. Copy or export it again."
@@ -182,6 +184,8 @@ class Preprocess:
             raise BundleError(
                 f"preprocess: unknown field {sorted(unknown)[0]!r}. A newer edge-tl wrote it; update this one."
             )
+        if missing := sorted(known - set(record)):
+            raise BundleError(f"preprocess: no {missing[0]!r}. The file is damaged; copy it again.")
         try:
             values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
             return cls(**values)

@@ -1,16 +1,17 @@
 """A smaller bundle with some of the artifacts of another: for a device that runs one of them.
 
-It must not run a model, and it needs no PyTorch: what is kept was proven at export, and `verify` proves it again.
+Runs no model and needs no PyTorch: what is kept was proven at export, and `verify` proves it again.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,9 +27,11 @@ from edge_tl.device.bundle import (
 )
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import fsync_folder, umask
+from edge_tl.device.records.artifact import ArtifactRecord
+from edge_tl.device.records.bundle import BundleRecord, SlimmedRecord
 
 
-def slim(bundle: Bundle, keep: Sequence[str], out: Path) -> dict[str, Any]:
+def slim(bundle: Bundle, keep: Sequence[str], out: Path) -> BundleRecord:
     """Write the artifacts `keep` of `bundle`, their goldens and a sealed record into the new folder `out`, whole or not
     at all; returns that record. `report.json` stays behind.
 
@@ -70,51 +73,44 @@ def _check_out(bundle: Bundle, out: Path) -> None:
 
 def _copy(bundle: Bundle, kept: Sequence[Artifact], staging: Path) -> None:
     """The files as they are, checked again where they arrived: what was read before may have changed since."""
-    files = [file for artifact in kept for file in artifact.facts.files]
-    for file in [*files, *bundle.facts.golden.files]:
-        target = staging / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle.root / file.path, target)
+    files = [file for artifact in kept for file in artifact.record.files]
+    for file in [*files, *bundle.record.golden.files]:
+        copied = staging / file.path
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle.root / file.path, copied)
         check_file(staging, file)
 
 
-def _record(bundle: Bundle, kept: Sequence[Artifact], staging: Path, name: str) -> dict[str, Any]:
+def _record(bundle: Bundle, kept: Sequence[Artifact], staging: Path, name: str) -> BundleRecord:
     whole = bundle.record
-    ids = [artifact.id for artifact in kept]
-    golden = whole["golden"]
-    files = [
-        file_record(staging, file["path"]) if file["path"] == GOLDEN_LOGITS else file
-        for file in golden["files"]
-    ]
-    record = whole | {
-        "name": name,
-        "artifacts": [artifact.record for artifact in kept],
-        "golden": golden | {"files": files},
-        "provenance": whole["provenance"] | {"slimmed": {"from": whole["seal"], "kept": ids}},
-    }
-    record.pop("report", None)
-    if isinstance(whole.get("gates"), list):
-        record["gates"] = [gate for gate in whole["gates"] if _concerns(gate, ids)]
-    if whole.get("recommended") not in ids:
-        record["recommended"] = _fastest(kept)
-        record["recommendation"] = (
-            f"{record['recommended'] or 'None'} of the artifacts that were kept is recommended; the bundle they come "
-            f"from recommended {whole.get('recommended') or 'none'}."
-        )
-    return record
+    ids = tuple(artifact.id for artifact in kept)
+    files = tuple(
+        file_record(staging, file.path) if file.path == GOLDEN_LOGITS else file for file in whole.golden.files
+    )
+    record = replace(
+        whole,
+        name=name,
+        artifacts=tuple(artifact.record for artifact in kept),
+        golden=replace(whole.golden, files=files),
+        provenance=replace(whole.provenance, slimmed=SlimmedRecord(whole.seal or "", ids)),
+        gates=tuple(gate for gate in whole.gates if gate.artifact is None or gate.artifact in ids),
+    )
+    if whole.recommended in ids:
+        return record
+    recommended = _fastest(record.artifacts)
+    return replace(
+        record,
+        recommended=recommended,
+        recommendation=f"{recommended or 'None'} of the artifacts that were kept is recommended; the bundle they come "
+        f"from recommended {whole.recommended or 'none'}.",
+    )
 
 
-def _concerns(gate: Any, ids: Sequence[str]) -> bool:
-    return isinstance(gate, dict) and (gate.get("artifact") is None or gate["artifact"] in ids)
-
-
-def _fastest(kept: Sequence[Artifact]) -> str | None:
+def _fastest(kept: Sequence[ArtifactRecord]) -> str | None:
     """Of those that passed, the one with the least median latency, one without a latency last."""
-    passed = [artifact for artifact in kept if artifact.facts.passed]
+    passed = [artifact for artifact in kept if artifact.passed]
     return min(passed, key=_median).id if passed else None
 
 
-def _median(artifact: Artifact) -> float:
-    latency = artifact.record.get("latency_ms") or {}
-    median = latency.get("p50")
-    return float("inf") if median is None else float(median)
+def _median(artifact: ArtifactRecord) -> float:
+    return math.inf if artifact.median_ms is None else artifact.median_ms

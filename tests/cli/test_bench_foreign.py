@@ -9,23 +9,24 @@ from typing import Any
 
 import pytest
 
-from edge_tl.device.errors import ForeignModel
-from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.errors import BundleError, ForeignModel
+from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.host.export.pipeline import torch_workloads
 from edge_tl.host.models import zoo
 
-CONTRACT = Preprocess(resize_size=(64, 64), crop=(64, 64)).to_json()
+STORED = Path(__file__).parents[1] / "records" / "bundle-of-version-2"
 
 
-def record(**provenance: Any) -> dict[str, Any]:
-    return {"labels": ["a", "b"], "preprocess": CONTRACT, "provenance": provenance}
+def record(**provenance: Any) -> BundleRecord:
+    content = json.loads((STORED / "bundle.json").read_text("utf-8"))
+    return BundleRecord.from_json(content | {"provenance": provenance})
 
 
 @pytest.mark.parametrize(
     "name",
     [
         "factory:evil:run", "factory:os.path:join", "timm:hf-hub:somebody/model", "timm:local-dir:/tmp/x",
-        "timm:../x", "timm:resnet18/../x", "timm:", "resnet18\n", "../run", "", 5, None, ["resnet18"], {"a": 1},
+        "timm:../x", "timm:resnet18/../x", "timm:", "resnet18\n", "../run", "",
     ],
 )  # fmt: skip
 def test_a_bundle_names_no_code(name: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,10 +39,25 @@ def test_a_bundle_names_no_code(name: object, tmp_path: Path, monkeypatch: pytes
         torch_workloads(tmp_path / "absent", record(model=name))
 
 
-@pytest.mark.parametrize("hidden", [5, ["x"], [0], [10**9], [8] * 9, [True], {"a": 1}])
-def test_a_bundle_names_no_head_of_any_size(hidden: object) -> None:
+@pytest.mark.parametrize("name", [5, ["resnet18"], {"a": 1}, True])
+def test_a_model_that_is_no_name_is_refused_as_the_record_is_read(name: object) -> None:
+    with pytest.raises(BundleError, match=r"provenance\.model"):
+        record(model=name)
+
+
+def test_where_no_model_is_named_none_is_built() -> None:
+    assert torch_workloads(None, record(model=None)) == torch_workloads(None, record()) == []
+
+
+def test_a_bundle_names_no_head_of_any_depth() -> None:
     with pytest.raises(ForeignModel, match="head"):
-        torch_workloads(None, record(model="resnet18", hidden=hidden))
+        torch_workloads(None, record(model="resnet18", hidden=[8] * 9))
+
+
+@pytest.mark.parametrize("hidden", [5, ["x"], [0], [10**9], [True], {"a": 1}])
+def test_a_head_of_any_size_is_refused_as_the_record_is_read(hidden: object) -> None:
+    with pytest.raises(BundleError, match=r"provenance\.hidden"):
+        record(model="resnet18", hidden=hidden)
 
 
 def test_models_that_are_known() -> None:

@@ -21,7 +21,7 @@ import pytest
 from edge_tl.cli import bench as verb
 from edge_tl.device import files
 from edge_tl.device.bench import workers
-from edge_tl.device.bundle import Bundle, file_record, write_record
+from edge_tl.device.bundle import Bundle, file_record, write_sealed
 from edge_tl.host.export.pipeline import torch_workloads
 from tests.device.conftest import CONTRACT, LABELS, tell
 
@@ -116,8 +116,8 @@ def test_a_file_that_does_not_load_is_skipped_at_a_pace_too(run_cli: RunCli, tin
     )  # no network, but it tells its labels
     tell(tiny / "model.fp32.xml", LABELS, CONTRACT)
     for artifact in record["artifacts"]:
-        artifact["files"] = [file_record(tiny, entry["path"]) for entry in artifact["files"]]
-    write_record(tiny, record)
+        artifact["files"] = [file_record(tiny, entry["path"]).to_json() for entry in artifact["files"]]
+    write_sealed(tiny, record)
     for options in (("--fps", 50, "--seconds", 0.3), ("--rounds", 1, "--blocks", 1)):
         result = run_cli("bench", tiny, *options, "--json").json
         (entry,) = result["skipped"]

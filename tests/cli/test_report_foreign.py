@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edge_tl.device.bundle import write_record
+from edge_tl.device.bundle import write_sealed
 from tests.device.conftest import build
 
 
@@ -37,12 +37,12 @@ def test_a_record_that_no_report_can_be_made_of(
     run_cli: Callable[..., Any], tiny: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     record = json.loads((tiny / "bundle.json").read_text("utf-8"))
-    write_record(tiny, record | change)
+    write_sealed(tiny, record | change)
     try:
         done = run_cli("report", tiny, "--out", tmp_path / "out")
     finally:
         (tiny / "report.json").unlink(missing_ok=True)
-        write_record(tiny, record)
+        write_sealed(tiny, record)
     assert done.code in (0, 2)
     assert "unexpected" not in done.err
     assert "Traceback" not in done.err

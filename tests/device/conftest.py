@@ -19,9 +19,11 @@ import pytest
 from PIL import Image
 
 from edge_tl.device import bundle as bundles
+from edge_tl.device.errors import BundleError
 from edge_tl.device.machine import has_vnni
 from edge_tl.device.metrics import max_abs_diff, top1
 from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.device.runtimes.open import open_runtime
 
 ASSETS = Path(__file__).parent / "assets"
@@ -88,8 +90,7 @@ def build(root: Path) -> None:
     np.savez_compressed(root / bundles.GOLDEN_PIXELS, pixels=pixels)
     np.savez(root / bundles.GOLDEN_LOGITS, allow_pickle=False, **logits)
     stored = (*images, bundles.GOLDEN_PIXELS, bundles.GOLDEN_LOGITS)
-    bundles.write_record(
-        root,
+    record = BundleRecord.from_json(
         {
             "schema_version": bundles.SCHEMA_VERSION,
             "name": "tiny",
@@ -101,7 +102,7 @@ def build(root: Path) -> None:
                     "id": artifact,
                     "runtime": "onnxruntime" if artifact.startswith("onnx") else "openvino",
                     "precision": artifact[-4:],
-                    "files": [bundles.file_record(root, name) for name in files],
+                    "files": [bundles.file_record(root, name).to_json() for name in files],
                     "limits": limits(logits[artifact], logits[bundles.REFERENCE], artifact[-4:]),
                 }
                 for artifact, files in ARTIFACTS.items()
@@ -109,11 +110,12 @@ def build(root: Path) -> None:
             "recommended": "openvino-fp32",
             "golden": {
                 "images": list(images),
-                "files": [bundles.file_record(root, name) for name in stored],
+                "files": [bundles.file_record(root, name).to_json() for name in stored],
             },
             "provenance": {"run": "../run", "seed": 0, "host": {"vnni": has_vnni()}},
-        },
+        }
     )
+    bundles.write_record(root, record)
 
 
 def tell(path: Path, labels: list[str], contract: Preprocess) -> Path:
@@ -202,7 +204,10 @@ def reseal() -> Edit:
         if change:
             change(record)
         for part in (*record["artifacts"], record["golden"]):
-            part["files"] = [bundles.file_record(root, entry["path"]) for entry in part["files"]]
-        bundles.write_record(root, record)
+            part["files"] = [bundles.file_record(root, entry["path"]).to_json() for entry in part["files"]]
+        try:
+            bundles.write_record(root, BundleRecord.from_json(record))
+        except BundleError:  # what no export writes
+            bundles.write_sealed(root, record)
 
     return _reseal

@@ -20,7 +20,7 @@ from edge_tl.device.errors import BadInput, BundleError
 from edge_tl.device.files import sha256_file
 from edge_tl.device.gates import verify
 from edge_tl.device.model import Model
-from edge_tl.device.model_metadata import facts_of
+from edge_tl.device.model_metadata import metadata_of
 
 Edit = Callable[..., None]
 Record = dict[str, Any]
@@ -31,7 +31,7 @@ def sealed(root: Path, change: Callable[[Record], object], *, contract: bool = T
     record = json.loads((root / bundles.RECORD).read_text("utf-8"))
     change(record)
     if contract:
-        record["contract_seal"] = bundles.contract_seal(record)
+        record["contract_seal"] = bundles.contract_seal(record["preprocess"])
     text = json.dumps(record | {"seal": bundles.seal(record)})
     (root / bundles.RECORD).write_text(text, encoding="utf-8")
 
@@ -59,7 +59,7 @@ def sealed(root: Path, change: Callable[[Record], object], *, contract: bool = T
         (lambda r: r.update(labels=None), "labels: None. It should be a list"),
         (lambda r: r.update(labels="dog"), "labels: 'dog'. It should be a list"),
         (lambda r: r["labels"].__setitem__(1, 5), r"labels\[1\]: 5. It should be text"),
-        (lambda r: r["labels"].__setitem__(1, "\ud800"), "lone surrogates"),
+        (lambda r: r["labels"].__setitem__(1, "\ud800"), "text that UTF-8 can hold"),
         (lambda r: r["labels"].__setitem__(1, "a\x1b[31mb"), r"U\+001B"),
         (lambda r: r["labels"].__setitem__(1, "a\u202eb"), r"U\+202E"),
         (lambda r: r.update(name="a\nb"), "without control characters"),
@@ -113,7 +113,7 @@ def test_the_lists_of_files_are_sealed(bundle_root: Path, edit: Edit, part: str)
 
     def change(record: Record) -> None:
         files = record["golden"]["files"] if part == "golden" else record["artifacts"][0]["files"]
-        next(f for f in files if f["path"] == name).update(bundles.file_record(bundle_root, name))
+        next(f for f in files if f["path"] == name).update(bundles.file_record(bundle_root, name).to_json())
 
     edit(bundle_root, change)
     with pytest.raises(BundleError, match="altered after export"):
@@ -213,7 +213,7 @@ def test_a_model_that_says_what_the_record_says(bundle_root: Path, telling: Call
     record = json.loads((bundle_root / bundles.RECORD).read_text("utf-8"))
     facts = {key: record[key] for key in ("labels", "preprocess")}
     telling(told(facts))
-    assert facts_of(bundle_root / "model.fp32.onnx") == facts
+    assert metadata_of(bundle_root / "model.fp32.onnx") == facts
     assert verify(read_bundle(bundle_root), artifacts=["onnx-fp32"])["passed"]
     sealed(bundle_root, lambda r: r["preprocess"].update(std=[0.5, 0.5, 0.5]))
     with pytest.raises(BundleError, match=r"preprocessing is not that in model.fp32.onnx"):

@@ -13,6 +13,8 @@ import pytest
 from edge_tl.device.bundle import GOLDEN_LOGITS, GOLDEN_PIXELS, RECORD, read_bundle, read_report
 from edge_tl.device.errors import BundleError
 from edge_tl.device.gates import verify
+from edge_tl.device.predict import best_first
+from edge_tl.device.slim import slim
 
 STORED = Path(__file__).parents[1] / "records" / "bundle-of-version-1"
 
@@ -22,6 +24,50 @@ def old(tmp_path: Path) -> Path:
     return Path(shutil.copytree(STORED, tmp_path / "old"))
 
 
+@pytest.fixture(params=[1, 2])
+def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A bundle of that version as it was written then; of version 2 with the record of a whole export."""
+    name = f"bundle-of-version-{request.param}"
+    return Path(shutil.copytree(STORED.parent / name, tmp_path / name))
+
+
+def test_a_stored_bundle_is_read_and_its_record_says_all_that_was_written(stored: Path) -> None:
+    bundle = read_bundle(stored)
+    written = json.loads((stored / RECORD).read_text("utf-8"))
+    assert holds(bundle.record.to_json(), written)
+    assert bundle.record.schema_version == int(stored.name[-1])
+    result = verify(bundle, artifacts=["onnx-fp32", "openvino-fp32"])
+    assert result["passed"]
+    assert len(best_first(bundle, bundle.artifacts)) == 4
+
+
+def test_a_stored_report_is_read_and_says_all_that_was_written() -> None:
+    root = STORED.parent / "bundle-of-version-2"
+    assert read_report(root).to_json() == json.loads((root / "report.json").read_text("utf-8"))
+    assert read_bundle(root).record.to_json() == json.loads((root / RECORD).read_text("utf-8"))
+
+
+def test_a_stored_bundle_is_slimmed_with_all_that_its_record_says(stored: Path, tmp_path: Path) -> None:
+    whole = read_bundle(stored).record
+    record = slim(read_bundle(stored), ["onnx-fp32", "onnx-int8"], tmp_path / "small")
+    assert record.artifacts == tuple(a for a in whole.artifacts if a.runtime == "onnxruntime")
+    assert record.reference == whole.reference
+    assert record.provenance.slimmed is not None
+    assert verify(read_bundle(tmp_path / "small"))["passed"]
+
+
+def holds(record: Any, written: Any) -> bool:
+    """Whether `record` says all that `written` does, and beside it nothing but nulls."""
+    if isinstance(written, dict):
+        more = {key: value for key, value in record.items() if key not in written}
+        return all(value is None for value in more.values()) and all(
+            key in record and holds(record[key], value) for key, value in written.items()
+        )
+    if isinstance(written, list):
+        return len(record) == len(written) and all(map(holds, record, written))
+    return bool(record == written)
+
+
 def test_a_bundle_of_version_1_is_read_verified_and_used(old: Path) -> None:
     bundle = read_bundle(old)
     assert bundle.labels == ["dog", "cat", "eel"]
@@ -29,7 +75,7 @@ def test_a_bundle_of_version_1_is_read_verified_and_used(old: Path) -> None:
     assert result["passed"]
     assert [gate["gate"] for gate in result["gates"]].count("device") == 2
     assert bundle.open("onnx-fp32").predict(old / "golden/images/04.png").label == "eel"
-    assert read_report(old)["name"] == "tiny"
+    assert read_report(old).name == "tiny"
 
 
 def _edited(root: Path, change: Callable[[dict[str, Any]], None]) -> None:

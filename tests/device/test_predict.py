@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from edge_tl.device.bundle import Bundle, read_bundle
 from edge_tl.device.errors import BadInput, MissingExtra
 from edge_tl.device.predict import best_first, image_files, instead, open_best
+from edge_tl.device.records.timing import LatencyRecord
 
 
 @pytest.fixture
@@ -19,14 +21,14 @@ def bundle(bundle_root: Path) -> Bundle:
 
 def test_the_recommended_artifact_is_opened(bundle: Bundle) -> None:
     artifact, runtime = open_best(bundle)
-    assert artifact.id == bundle.record["recommended"] == "openvino-fp32"
+    assert artifact.id == bundle.record.recommended == "openvino-fp32"
     assert runtime.name == "openvino"
 
 
 def test_another_when_asked_for_or_when_nothing_is_recommended(bundle: Bundle) -> None:
     artifact, runtime = open_best(bundle, "onnx-int8")
     assert (artifact.id, runtime.name) == ("onnx-int8", "onnxruntime")
-    bundle.record["recommended"] = None
+    bundle = replace(bundle, record=replace(bundle.record, recommended=None))
     assert open_best(bundle)[0].id == "onnx-fp32"
 
 
@@ -47,14 +49,19 @@ def test_unknown_artifact_and_device(bundle: Bundle) -> None:
         open_best(bundle, device="TPU9000")
 
 
-def judged(bundle: Bundle, **rows: tuple[bool | None, float | None]) -> None:
-    for name, (passed, p50) in rows.items():
-        entry = bundle.artifact(name.replace("_", "-")).record
-        entry |= {"passed": passed, "latency_ms": {"p50": p50}}
+def judged(bundle: Bundle, **rows: tuple[bool | None, float | None]) -> Bundle:
+    artifacts = []
+    for artifact in bundle.artifacts:
+        passed, p50 = rows.get(
+            artifact.id.replace("-", "_"), (artifact.record.passed, artifact.record.median_ms)
+        )
+        record = replace(artifact.record, passed=passed, latency_ms=LatencyRecord(p50=p50))
+        artifacts.append(replace(artifact, record=record))
+    return replace(bundle, artifacts=artifacts)
 
 
 def test_the_fallback_is_the_fastest_that_passed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    judged(
+    bundle = judged(
         bundle,
         onnx_fp32=(True, 4.0),
         onnx_int8=(True, 2.0),
@@ -72,7 +79,7 @@ def test_the_fallback_is_the_fastest_that_passed(bundle: Bundle, monkeypatch: py
 
 
 def test_what_failed_its_gates_is_used_by_name_only(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    judged(
+    bundle = judged(
         bundle,
         onnx_fp32=(True, 4.0),
         onnx_int8=(False, 2.0),
@@ -82,7 +89,7 @@ def test_what_failed_its_gates_is_used_by_name_only(bundle: Bundle, monkeypatch:
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert open_best(bundle)[0].id == "onnx-fp32"
     assert open_best(bundle, "onnx-int8")[0].id == "onnx-int8"
-    judged(bundle, onnx_fp32=(False, 4.0), openvino_fp32=(False, 4.1))
+    bundle = judged(bundle, onnx_fp32=(False, 4.0), openvino_fp32=(False, 4.1))
     with pytest.raises(BadInput, match="failed its gates at export"):
         open_best(bundle)
 

@@ -12,6 +12,8 @@ import pytest
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput
 from edge_tl.device.gates import verify
+from edge_tl.device.records.bundle import SlimmedRecord
+from edge_tl.device.records.gate import GateResult
 from edge_tl.device.slim import slim
 
 Edit = Callable[..., None]
@@ -30,14 +32,14 @@ def test_it_passes_its_gates_and_says_where_it_comes_from(
     small = read_bundle(tmp_path / "a" / "small")
     assert small.record == record
     assert [artifact.id for artifact in small.artifacts] == keep
-    assert record["name"] == "small"
-    assert record["provenance"]["slimmed"] == {"from": whole.record["seal"], "kept": keep}
+    assert record.name == "small"
+    assert record.provenance.slimmed == SlimmedRecord(str(whole.record.seal), tuple(keep))
     assert set(small.golden_logits()) == {"pytorch", *keep}
     assert (small.golden_pixels() == whole.golden_pixels()).all()
     result = verify(small)
     assert result["passed"]
     assert {gate["artifact"] for gate in result["gates"]} == {None, *keep}
-    listed = {file.path for file in small.facts.files}
+    listed = {file.path for file in small.record.files}
     assert files(small.root) == {*listed, "bundle.json"}
     assert list((tmp_path / "a").iterdir()) == [small.root]
 
@@ -45,32 +47,37 @@ def test_it_passes_its_gates_and_says_where_it_comes_from(
 def test_the_recommendation_goes_to_the_fastest_that_passed(
     bundle_root: Path, tmp_path: Path, reseal: Edit
 ) -> None:
+    gates = [
+        GateResult("pixels", None, 0.0, 2.0, "levels of 255", True, ""),
+        GateResult("loss", "onnx-int8", 3.0, 1.0, "pp", False, ""),
+    ]
+
     def change(record: dict[str, Any]) -> None:
         for artifact, (passed, p50) in zip(
             record["artifacts"], [(True, 3.0), (True, 2.0), (False, 0.5), (True, None)], strict=True
         ):
             artifact |= {"passed": passed, "latency_ms": {"p50": p50}}
-        record["gates"] = [{"gate": "pixels", "artifact": None}, {"gate": "loss", "artifact": "onnx-int8"}]
+        record["gates"] = [gate.to_json() for gate in gates]
         record |= {"recommended": "openvino-fp32", "recommendation": "Ship it."}
 
     reseal(bundle_root, change)
     whole = read_bundle(bundle_root)
     kept = slim(whole, ["openvino-fp32", "onnx-fp32"], tmp_path / "kept")
-    assert (kept["recommended"], kept["recommendation"]) == ("openvino-fp32", "Ship it.")
-    assert kept["gates"] == [{"gate": "pixels", "artifact": None}]
+    assert (kept.recommended, kept.recommendation) == ("openvino-fp32", "Ship it.")
+    assert kept.gates == (gates[0],)
     gone = slim(whole, ["onnx-fp32", "openvino-int8", "onnx-int8"], tmp_path / "gone")
-    assert gone["recommended"] == "onnx-fp32"
-    assert "recommended openvino-fp32" in gone["recommendation"]
-    assert len(gone["gates"]) == 2
+    assert gone.recommended == "onnx-fp32"
+    assert "recommended openvino-fp32" in str(gone.recommendation)
+    assert len(gone.gates) == 2
     failed = slim(whole, ["onnx-int8"], tmp_path / "failed")
-    assert failed["recommended"] is None
+    assert failed.recommended is None
 
 
 def test_the_record_of_evidence_stays_behind(bundle_root: Path, tmp_path: Path, reseal: Edit) -> None:
-    reseal(bundle_root, lambda record: record["artifacts"][0].update(changed=[{"image": "a.jpg"}]))
+    reseal(bundle_root, lambda record: record["artifacts"][0].update(changed=[]))
     assert (bundle_root / "report.json").is_file()
     record = slim(read_bundle(bundle_root), ["onnx-fp32"], tmp_path / "small")
-    assert "report" not in record
+    assert record.report is None
     assert "report.json" not in files(tmp_path / "small")
 
 

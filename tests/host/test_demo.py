@@ -68,7 +68,7 @@ def test_the_demo_runs_offline_and_keeps_its_budget(shell: Callable[..., Any], t
     record = done.json
     assert done.code == (0 if record["passed"] else 1)
     assert Path(record["report"]).is_file()
-    assert read_bundle(tmp_path / "demo" / "bundle").record["recommended"] == record["recommended"]
+    assert read_bundle(tmp_path / "demo" / "bundle").record.recommended == record["recommended"]
     believed = record["reference"]["confidence"]  # the frozen backbone's head is not certain enough of digits
     assert believed["temperature"] == pytest.approx(0.613, abs=0.05)
     assert believed["ece"] < 0.02 < 0.04 < believed["ece_before"]

@@ -126,7 +126,7 @@ def time_steps(
     answers, skipped = _answers(
         field, rounds, progress=lambda done: listener.progress("latency", done, rounds), order=order
     )
-    sizes = {a.id: sum(f["bytes"] for f in a.record["files"]) / 1e6 for a in artifacts}
+    sizes = {a.id: a.record.size_mb for a in artifacts}
     rows = [_row(name, found, sizes[name]) for name, found in answers.items()]
     method = {"rounds": rounds, "blocks": 1, "count": calls, "warmup": 1, "batch": 1, "seed": seed}
     return header("parts", before, method) | {"artifacts": rows, "skipped": skipped}

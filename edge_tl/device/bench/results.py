@@ -53,8 +53,8 @@ class Measurement:
 
 def with_bundle(result: dict[str, Any], bundle: Bundle) -> dict[str, Any]:
     """With the name of the bundle and the hashes of every artifact's files."""
-    hashes = {a.id: [f["sha256"] for f in a.record["files"]] for a in bundle.artifacts}
-    return result | {"name": bundle.record["name"], "bundle": hashes}
+    hashes = {a.id: [f.sha256 for f in a.record.files] for a in bundle.artifacts}
+    return result | {"name": bundle.record.name, "bundle": hashes}
 
 
 def machine_slug(machine: dict[str, Any]) -> str:

@@ -129,7 +129,7 @@ class _Made:
             "runtime": "onnxruntime" if self.runtime == "onnx" else self.runtime,
             "precision": self.precision,
             "install": f"edge-tl[{'ort' if self.runtime == 'onnx' else self.runtime}]",
-            "files": [bundles.file_record(staging, name) for name in self.files],
+            "files": [bundles.file_record(staging, name).to_json() for name in self.files],
             **self.facts,
         }
 

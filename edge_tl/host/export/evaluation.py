@@ -70,7 +70,9 @@ def judge(job: ExportJob, artifacts: list[dict[str, Any]]) -> dict[str, Any]:
         with _entering(job, artifact["id"]):
             path = staging / artifact["files"][0]["path"]
             calibration.fold(path, temperatures[artifact["id"]], contract, dataset.labels)
-            artifact["files"] = [bundles.file_record(staging, file["path"]) for file in artifact["files"]]
+            artifact["files"] = [
+                bundles.file_record(staging, file["path"]).to_json() for file in artifact["files"]
+            ]
     drop_missing(job, artifacts)
     golden = image_sets.write_goldens(
         staging, able(), contract, dataset, judged, recipe.export.golden_images, lost

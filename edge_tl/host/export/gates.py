@@ -6,7 +6,6 @@ It must not measure: everything it needs is in the record and the timings it is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from edge_tl.device import metrics
 from edge_tl.device.bench import ratio
 from edge_tl.device.bench.machine_use import busy_reason, unreliable
 from edge_tl.device.bundle import REFERENCE
-from edge_tl.device.records.gate import Gate
+from edge_tl.device.records.gate import GateResult
 from edge_tl.host.export import recommendation
 from edge_tl.host.images.dataset import Sample
 from edge_tl.host.recipe.schema import Export
@@ -95,20 +94,20 @@ def conclude(
     for artifact in record["artifacts"]:
         name = artifact["id"]
         artifact |= {k: v for k, v in rows[name].items() if k not in _OF_THE_BENCH}
-        gates += [asdict(gate) for gate in _drop_gates(artifact, asked)]
+        gates += [gate.to_json() for gate in _drop_gates(artifact, asked)]
         if artifact["precision"] != "fp32":
             over: dict[str, Any] = {"speedup": None, "speedup_ci": None}
             if fastest is not None:
                 over = ratio.speedup(blocks[fastest], blocks[name], rows[name].get("block_round"))
             artifact |= {"faster_than_fp32": over["speedup"], "faster_than_fp32_ci": over["speedup_ci"]}
         if artifact["precision"] in ("fp32", "int8"):  # the others are for accelerators and for size
-            gates.append(asdict(_speed_gate(artifact, conditions)))
+            gates.append(_speed_gate(artifact, conditions).to_json())
         mine = [gate for gate in gates if gate["artifact"] in (name, None)]
         artifact["passed"] = all(gate["passed"] for gate in mine)
         artifact["reasons"] = [gate["reason"] for gate in mine if not gate["passed"]]
         artifact["budgets"] = _budgets(artifact, asked)
     gates += [
-        asdict(Gate("loss", name, None, asked.max_drop, "pp", False, f"not made: {why}"))
+        GateResult("loss", name, None, asked.max_drop, "pp", False, f"not made: {why}").to_json()
         for name, why in (missing or {}).items()
     ]
     record["gates"] = gates
@@ -133,7 +132,7 @@ def _budgets(artifact: dict[str, Any], asked: Export) -> list[dict[str, Any]]:
     ]
 
 
-def _drop_gates(artifact: dict[str, Any], asked: Export) -> list[Gate]:
+def _drop_gates(artifact: dict[str, Any], asked: Export) -> list[GateResult]:
     """The drop on this CPU; of an artifact made for lesser ones, the drop under their instruction set as well."""
     gates = [_drop_gate(artifact["id"], artifact, asked.max_drop, "")]
     for row in artifact.get("proven_on", []) if asked.target_cpu == "avx2" else ():
@@ -142,10 +141,10 @@ def _drop_gates(artifact: dict[str, Any], asked: Export) -> list[Gate]:
     return gates
 
 
-def _drop_gate(name: str, measured: dict[str, Any], max_drop: float, where: str) -> Gate:
+def _drop_gate(name: str, measured: dict[str, Any], max_drop: float, where: str) -> GateResult:
     if "fault" in measured:
         reason = f"accuracy drop{where} not measured: {measured['fault']}"
-        return Gate("loss", name, None, max_drop, "pp", False, reason)
+        return GateResult("loss", name, None, max_drop, "pp", False, reason)
     low, high = measured["drop_ci_pp"]
     reason = (
         f"accuracy drop{where} {measured['drop_pp']:+.2f} percentage points [{low:.2f}, {high:.2f}], "
@@ -155,10 +154,12 @@ def _drop_gate(name: str, measured: dict[str, Any], max_drop: float, where: str)
         reason = f"{recommendation.change(measured)}{where}, budget {max_drop:g} percentage points"
     if low <= 0 <= max_drop < measured["drop_pp"]:
         reason += "; so few images cannot tell it from no loss: give more"
-    return Gate("loss", name, measured["drop_pp"], max_drop, "pp", measured["drop_pp"] <= max_drop, reason)
+    return GateResult(
+        "loss", name, measured["drop_pp"], max_drop, "pp", measured["drop_pp"] <= max_drop, reason
+    )
 
 
-def _speed_gate(artifact: dict[str, Any], conditions: dict[str, Any] | None) -> Gate:
+def _speed_gate(artifact: dict[str, Any], conditions: dict[str, Any] | None) -> GateResult:
     """Fails only when the interval shows the artifact slower than PyTorch; not on a machine that others keep busy."""
     ratio, interval = artifact["speedup"], artifact["speedup_ci"]
     why = unreliable(interval, conditions)
@@ -167,7 +168,7 @@ def _speed_gate(artifact: dict[str, Any], conditions: dict[str, Any] | None) -> 
     reason = f"{ratio:.2f}{shown} times PyTorch's speed" + ("" if passed else ": slower than PyTorch here")
     if why:
         reason = f"not judged: {why}; {ratio:.2f}{shown} times PyTorch's speed was seen"
-    return Gate("speed", artifact["id"], ratio, 1.0, "x", passed, reason, judged=why is None)
+    return GateResult("speed", artifact["id"], ratio, 1.0, "x", passed, reason, decided=why is None)
 
 
 def recommend(

@@ -169,7 +169,8 @@ def write_goldens(
     np.savez_compressed(folder / bundles.GOLDEN_PIXELS, pixels=pixels)
     np.savez(folder / bundles.GOLDEN_LOGITS, allow_pickle=False, **logits)
     files = [
-        bundles.file_record(folder, name) for name in (*names, bundles.GOLDEN_PIXELS, bundles.GOLDEN_LOGITS)
+        bundles.file_record(folder, name).to_json()
+        for name in (*names, bundles.GOLDEN_PIXELS, bundles.GOLDEN_LOGITS)
     ]
     return {"images": names, "files": files, "logits": logits}
 
@@ -199,7 +200,7 @@ def without(folder: Path, files: list[dict[str, Any]], names: set[str]) -> list[
     with np.load(path, allow_pickle=False) as found:
         kept = {name: found[name] for name in found.files if name not in names}
     np.savez(path, allow_pickle=False, **kept)
-    return [bundles.file_record(folder, file["path"]) for file in files]
+    return [bundles.file_record(folder, file["path"]).to_json() for file in files]
 
 
 def _variants(image: Image.Image) -> list[tuple[str, bytes]]:

@@ -24,7 +24,7 @@ from edge_tl.device.gates import verify
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.lock import one_writer
 from edge_tl.device.machine import cores_allowed
-from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord
 from edge_tl.device.runtimes import sandbox
 from edge_tl.host.export import gates, image_sets
 from edge_tl.host.export.artifacts import PRECISIONS, sets_of, write_artifacts
@@ -148,7 +148,7 @@ def _recover(folders: Iterable[Path]) -> None:
 
 def _finish(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) -> None:
     """Time, verify and conclude what `record` holds, and write it with its reports."""
-    bundles.write_record(job.staging, record)
+    bundles.write_record(job.staging, BundleRecord.from_json(record))
     if job.recipe.export.max_p95_ms is not None:
         effort = effort.supporting(0.95)
     timing = _timed(job, run, record, effort)
@@ -157,21 +157,20 @@ def _finish(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) -
     _report(job, record, timing, checked)
 
 
-def torch_workloads(run: Path | None, record: dict[str, Any], *, device: str = "CPU") -> list[Workload]:
+def torch_workloads(run: Path | None, record: BundleRecord, *, device: str = "CPU") -> list[Workload]:
     """PyTorch's side of a bench: on the CPU, and for a `device` that is an NVIDIA GPU there too, eager and as a CUDA
     graph. `run` is the caller's, never one that the record names. Without it the same architecture, untrained, stands
     in, because time does not depend on the weights. Nobody, where the record does not name the model.
 
     Raises `ForeignModel` where the record names one that is not of the zoo, and there is no run."""
-    provenance = record["provenance"]
-    if "model" not in provenance:
+    if record.provenance.model is None:
         return []
     at_hand = run is not None and (run / checkpoint.RECORD).is_file()
     spec = {
         "run": str(run) if at_hand else None,
-        **({} if at_hand else _of_the_zoo(provenance)),
-        "classes": len(record["labels"]),
-        "shape": [1, 3, *Preprocess.from_json(record["preprocess"]).input_size],
+        **({} if at_hand else _of_the_zoo(record.provenance)),
+        "classes": len(record.labels),
+        "shape": [1, 3, *record.preprocess.input_size],
         "threads": cores_allowed(),
     }
     field = [Workload(REFERENCE, "edge_tl.host.models.reference", spec)]
@@ -183,17 +182,16 @@ def torch_workloads(run: Path | None, record: dict[str, Any], *, device: str = "
     return field
 
 
-def _of_the_zoo(provenance: dict[str, Any]) -> dict[str, Any]:
+def _of_the_zoo(provenance: ProvenanceRecord) -> dict[str, Any]:
     """`{model, pooled, hidden}` of a record that may be anybody's."""
-    name, hidden = provenance["model"], provenance.get("hidden", [])
-    if not isinstance(name, str) or not zoo.is_known(name):
+    name, hidden = provenance.model or "", provenance.hidden or ()
+    if not zoo.is_known(name):
         raise ForeignModel(
-            f"its record names the model {str(name)[:80]!r}, which is not built here unasked. Give its run: --run DIR"
+            f"its record names the model {name[:80]!r}, which is not built here unasked. Give its run: --run DIR"
         )
-    few = isinstance(hidden, list) and len(hidden) <= 8
-    if not few or not all(type(n) is int and 0 < n <= 65536 for n in hidden):
+    if len(hidden) > 8:
         raise ForeignModel("its record names a head that no edge-tl makes. Give its run: --run DIR")
-    return {"model": name, "pooled": provenance.get("pooled") is True, "hidden": hidden}
+    return {"model": name, "pooled": bool(provenance.pooled), "hidden": list(hidden)}
 
 
 def _timed(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) -> dict[str, Any]:
@@ -203,7 +201,7 @@ def _timed(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) ->
         for artifact in sealed.artifacts:
             # Made here, and judged on every image.
             sandbox.mark_tested(artifact.path, size=sealed.preprocess.input_size)
-        field = [*torch_workloads(run, record), *workloads(sealed, sealed.artifacts)]
+        field = [*torch_workloads(run, sealed.record), *workloads(sealed, sealed.artifacts)]
         try:
             return time_interleaved(
                 field, effort=effort, seed=record["provenance"]["seed"], listener=job.listener
@@ -219,13 +217,13 @@ def _timed(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) ->
         record["golden"]["files"] = image_sets.without(
             job.staging, record["golden"]["files"], {artifact["id"] for artifact in lost}
         )
-        bundles.write_record(job.staging, record)
+        bundles.write_record(job.staging, BundleRecord.from_json(record))
 
 
 def _report(job: ExportJob, record: dict[str, Any], timing: dict[str, Any], checked: dict[str, Any]) -> None:
     """Write the record and the reports; a page that cannot be drawn is an entry."""
     staging, more = job.staging, {"bench": timing, "verify": checked}
-    bundles.write_record(staging, record, more)
+    bundles.write_record(staging, BundleRecord.from_json(record | more))
     try:
         write_page(record, staging / "report.html")
     except OSError:
@@ -233,5 +231,5 @@ def _report(job: ExportJob, record: dict[str, Any], timing: dict[str, Any], chec
     except Exception as error:  # the plots' library raises anything
         job.failed("report.html", error)
         record["faults"] = dict(job.faults)
-        bundles.write_record(staging, record, more)
+        bundles.write_record(staging, BundleRecord.from_json(record | more))
     write_atomic(staging / "report.md", markdown(record).encode())

@@ -43,7 +43,7 @@ class Tree:
 
 def of_bundle(root: Path) -> Tree:
     """The files that `bundle.json` lists, and it. Raises `BundleError` when one is missing or damaged."""
-    files = read_bundle(root).facts.files
+    files = read_bundle(root).record.files
     listed = {file.path: Content(file.sha256, file.bytes, root / file.path) for file in files}
     return Tree(root.resolve().name, {RECORD: _content(root / RECORD)} | listed)
 

@@ -53,7 +53,7 @@ def test_a_result_tells_the_machine_but_not_whose(
         words = set(text.replace('"', " ").replace(",", " ").split())
         assert platform.node() not in words
         assert getpass.getuser() not in words
-        assert result["bundle"]["onnx-fp32"] == [bundle.artifacts[0].record["files"][0]["sha256"]]
+        assert result["bundle"]["onnx-fp32"] == [bundle.artifacts[0].record.files[0].sha256]
 
 
 def test_the_slug() -> None:

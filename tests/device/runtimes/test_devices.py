@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,7 +45,7 @@ def test_verify_runs_what_can_and_names_the_rest(bundle_root: Path) -> None:
 
 def test_predict_takes_an_artifact_that_the_device_concerns(bundle_root: Path) -> None:
     bundle = read_bundle(bundle_root)
-    bundle.record["recommended"] = "onnx-fp32"
+    bundle = replace(bundle, record=replace(bundle.record, recommended="onnx-fp32"))
     chosen, runtime = open_best(bundle, device="AUTO")
     assert (chosen.id, runtime.name) == ("openvino-fp32", "openvino")
 

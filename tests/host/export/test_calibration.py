@@ -161,8 +161,8 @@ def test_however_few_images_a_held_out_threshold_is_a_share_or_nothing(n: int, t
 def test_the_file_itself_divides(name: str, bundle: Path, tmp_path: Path):
     loaded = read_bundle(bundle)
     artifact = loaded.artifact(name)
-    for file in artifact.record["files"]:
-        shutil.copy(bundle / file["path"], tmp_path)
+    for file in artifact.record.files:
+        shutil.copy(bundle / file.path, tmp_path)
     path = tmp_path / artifact.path.name
     before, pixels = open_runtime(path), loaded.golden_pixels()
     expected = np.concatenate([before(pixels[i : i + 1]) for i in range(4)])

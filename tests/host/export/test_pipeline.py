@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,9 @@ def export(bundle: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
 def test_what_was_returned_is_what_was_written(export: Export, tmp_path: Path):
     record = export(tmp_path / "b")
     assert record.pop("bundle") == str(tmp_path / "b")
-    whole = read_report(tmp_path / "b")
+    whole = read_report(tmp_path / "b").to_json()
     assert {key: value for key, value in whole.items() if key not in ("bench", "verify")} == record
-    device = read_bundle(tmp_path / "b").record
+    device = read_bundle(tmp_path / "b").record.to_json()
     assert {key for key in device if not key.endswith("seal")} == {*record, "report"}
     assert all(device[key] == record[key] for key in ("labels", "gates", "provenance", "recommended"))
     assert not [p for p in (tmp_path / "b").iterdir() if p.name.startswith(".")]
@@ -61,7 +61,7 @@ def test_a_failed_budget_is_recorded_and_everything_is_saved(
     assert any("budget 0 percentage points" in reason for reason in rows["onnx-int8"]["reasons"])
     assert record["recommended"] != "onnx-int8"
     assert len(rows["onnx-int8"]["changed"]) == rows["onnx-int8"]["lost"] > 9
-    assert read_bundle(tmp_path / "b").record["passed"] is False
+    assert read_bundle(tmp_path / "b").record.passed is False
     assert (tmp_path / "b" / "report.html").is_file()
 
 
@@ -110,7 +110,7 @@ def test_an_artifact_that_does_not_run_is_an_entry_and_the_rest_is_a_bundle(
     [gate] = [g for g in record["gates"] if g["artifact"] == "onnx-int8"]
     assert (gate["passed"], gate["reason"].startswith("not made: ")) == (False, True)
     assert not (tmp_path / "b" / "model.int8.onnx").exists()
-    assert read_bundle(tmp_path / "b").record["recommended"] == record["recommended"] != "onnx-int8"
+    assert read_bundle(tmp_path / "b").record.recommended == record["recommended"] != "onnx-int8"
     [_, capped] = record["artifacts"][2]["proven_on"]
     assert (capped["cap"], capped["fault"]) == ("AVX2", "model.int8.xml under AVX2: Segmentation fault")
     assert "Segmentation fault" in (tmp_path / "b" / "report.md").read_text()
@@ -165,9 +165,8 @@ def places(bundle: Path, tmp_path: Path) -> tuple[Path, Path]:
     old, staging = tmp_path / "old", tmp_path / "old" / ".partial-x"
     shutil.copytree(bundle, old)
     shutil.copytree(bundle, staging)
-    record = copy.deepcopy(read_bundle(bundle).record)
     (staging / "bundle.json").unlink()
-    pipeline.bundles.write_record(staging, record | {"name": "new"})
+    pipeline.bundles.write_record(staging, replace(read_bundle(bundle).record, name="new"))
     return staging, old
 
 
@@ -189,7 +188,7 @@ def test_publishing_stopped_at_any_step_keeps_the_old_bundle(
     with pytest.raises(KeyboardInterrupt):
         publish.publish(staging, out, pipeline.BUNDLE_FILES)
     monkeypatch.undo()
-    assert read_bundle(out).record["name"] == read_bundle(bundle).record["name"]
+    assert read_bundle(out).record.name == read_bundle(bundle).record.name
     shutil.rmtree(staging)
     assert snapshot(out) == snapshot(bundle)
 
@@ -205,7 +204,7 @@ def test_published_files_are_the_new_ones_and_the_record_comes_last(
     up = [path.name for path in moved if path.parent == out and not path.name.startswith(".")]
     assert len(up) == STEPS
     assert up[-1] == "bundle.json"
-    assert read_bundle(out).record["name"] == "new"
+    assert read_bundle(out).record.name == "new"
     assert not (out / "golden" / "left-over.png").exists()
     assert not publish.is_interrupted(out)
 

@@ -110,8 +110,8 @@ def test_a_failed_gate_is_a_result_that_comes_home(device: Maker, targets: Write
     np.savez_compressed(stored, pixels=pixels + np.float32(1))
     record = json.loads((tiny / "bundle.json").read_text("utf-8"))
     for part in (*record["artifacts"], record["golden"]):
-        part["files"] = [bundles.file_record(tiny, entry["path"]) for entry in part["files"]]
-    bundles.write_record(tiny, record)
+        part["files"] = [bundles.file_record(tiny, entry["path"]).to_json() for entry in part["files"]]
+    bundles.write_sealed(tiny, record)
     shed = device("shed")
     file = targets(shed)
     options = ["--artifact", "onnx-fp32", "--ssh", shed.ssh, "--out", "home"]
