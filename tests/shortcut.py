@@ -46,7 +46,7 @@ def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> N
     patch(artifacts, "to_onnx", to_onnx)
     patch(artifacts, "_to_openvino", lambda job, onnx, xml: give(xml))
     patch(artifacts.ladder, "climb", climb)
-    patch(artifacts, "keep", lambda best, to: give(to))
+    patch(artifacts, "move_files", lambda best, to: give(to))
     patch(pipeline, "time_interleaved", time_interleaved)
 
 

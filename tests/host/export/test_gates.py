@@ -189,7 +189,7 @@ def test_a_drop_that_few_images_cannot_tell_from_none_is_said_so():
     """It fails all the same: a budget is not kept by measuring less."""
     row = {"drop_pp": 2.67, "drop_ci_pp": [-2.46, 7.66]}
     gate = gates._drop_gate("onnx-int8", row, 0.5, "")
-    assert (gate.passed, gate.judged) == (False, True)
+    assert (gate.passed, gate.decided) == (False, True)
     assert "so few images cannot tell it from no loss" in gate.reason
     sure = gates._drop_gate("onnx-int8", row | {"drop_ci_pp": [0.4, 7.66]}, 0.5, "")
     assert "so few" not in sure.reason

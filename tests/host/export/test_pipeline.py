@@ -75,21 +75,21 @@ def plant(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if tensor.name in head.input[1:]:
             turned = np.roll(onnx.numpy_helper.to_array(tensor), 1, axis=0)
             tensor.CopyFrom(onnx.numpy_helper.from_array(turned, tensor.name))
-    copied = artifacts.keep
+    copied = artifacts.move_files
 
     def keep(best: Any, to: Path) -> None:
         copied(best, to)
         if to.suffix == ".onnx":
             onnx.save(graph, to)
 
-    monkeypatch.setattr(artifacts, "keep", keep)
+    monkeypatch.setattr(artifacts, "move_files", keep)
 
 
 def test_an_artifact_that_does_not_run_is_an_entry_and_the_rest_is_a_bundle(
     export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """One INT8 candidate of EdgeNeXt ended the whole export, and with it everything else."""
-    copied = artifacts.keep
+    copied = artifacts.move_files
 
     def keep(best: Any, to: Path) -> None:
         copied(best, to)
@@ -102,9 +102,9 @@ def test_an_artifact_that_does_not_run_is_an_entry_and_the_rest_is_a_bundle(
     def dies(*there: Any) -> Any:
         raise EdgeTLError("model.int8.xml under AVX2: Segmentation fault")
 
-    monkeypatch.setattr(artifacts, "keep", keep)
-    monkeypatch.setattr(evaluation.isa, "caps", caps)
-    monkeypatch.setattr(evaluation.isa, "logits_under", dies)
+    monkeypatch.setattr(artifacts, "move_files", keep)
+    monkeypatch.setattr(evaluation.isa_caps, "caps", caps)
+    monkeypatch.setattr(evaluation.isa_caps, "logits_under", dies)
     record = export(tmp_path / "b")
     assert [a["id"] for a in record["artifacts"]] == ["onnx-fp32", "openvino-fp32", "openvino-int8"]
     [gate] = [g for g in record["gates"] if g["artifact"] == "onnx-int8"]
