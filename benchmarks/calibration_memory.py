@@ -21,7 +21,8 @@ import numpy as np
 from edge_tl.device.files import write_json
 from edge_tl.device.machine import conditions, identity
 from edge_tl.device.preprocess import Preprocess
-from edge_tl.host.convert.fp32 import to_onnx, to_openvino
+from edge_tl.host.convert.fp32 import save_openvino, to_onnx, to_openvino
+from edge_tl.host.convert.model_file import batched_logits
 from edge_tl.host.export import image_sets
 from edge_tl.host.int8 import nncf_ptq, qdq
 from edge_tl.host.int8.equalize import smooth
@@ -75,18 +76,18 @@ def child(calibrator: str, folder: str, images: str) -> None:
     elif calibrator == "SmoothQuant":
         smooth(root / "prepared.onnx", root / "smoothed.onnx", inputs)
     elif calibrator == "NNCF accuracy control":
-        # Whatever images answer now is right, so that it calibrates, judges once and is done.
+        # Whatever images answer now is right, so that it calibrates, validates once and is done.
         some = inputs[:10]
-        answers = qdq.logits(root / "model.onnx", some).argmax(1)
-        into = root / "controlled.xml"
-        words = (some, answers, 100.0, contract, ["a"], qdq.SIGNED)
-        nncf_ptq.control_accuracy(root / "model.xml", into, inputs, *words)
+        answers = batched_logits(root / "model.onnx", some).argmax(1)
+        model = nncf_ptq.control_accuracy(
+            root / "model.xml", inputs, some, answers, max_drop=100.0, storage=qdq.SIGNED
+        )
+        save_openvino(model, root / "controlled.xml", contract, ["a"])
     else:
         most = inputs[: nncf_ptq.MOST]  # as the ladder gives it
         if calibrator == "NNCF":
-            nncf_ptq.quantize_openvino(
-                root / "model.xml", root / "nncf.xml", most, contract, ["a"], qdq.SIGNED
-            )
+            model = nncf_ptq.quantize_openvino(root / "model.xml", most, qdq.SIGNED)
+            save_openvino(model, root / "nncf.xml", contract, ["a"])
         else:
             nncf_ptq.quantize_onnx(root / "prepared.onnx", root / "nncf.onnx", most, qdq.SIGNED)
     # Not getrusage: its peak begins with what the parent had when it started this process.

@@ -162,7 +162,7 @@ def int8(place: Place) -> dict[str, Any]:
     seen = histograms(str(scratch / "prepared.onnx"), inputs)
     ranges = {name: histogram.range("99.9") for name, histogram in seen.items()}
     paths = scratch / "prepared.onnx", scratch / "qdq.onnx", scratch / "trained.onnx"
-    qdq.quantize(paths[0], paths[1], ranges, qdq.SIGNED)
+    qdq.quantize(paths[0], paths[1], ranges, qdq.QdqOptions(qdq.SIGNED))
     epochs = qat.distill(
         model, *paths, framed, contract, epochs=3, seed=0, flip=False, seconds=60, listener=SILENT
     )

@@ -21,8 +21,8 @@ from verb import timed
 from edge_tl.device import metrics
 from edge_tl.device.files import write_json
 from edge_tl.device.machine import conditions, identity
+from edge_tl.host.convert.model_file import batched_logits
 from edge_tl.host.export import image_sets
-from edge_tl.host.int8 import qdq
 from edge_tl.host.runs import checkpoint
 
 RESULT = Path(__file__).parent / "results" / "yardstick.json"
@@ -91,8 +91,8 @@ def naive(run: Path, bundle: Path) -> dict[str, Any]:
         _, test = image_sets.evaluation_set(dataset)
         inputs = image_sets.inputs(contract, dataset, test, folder / "test.npy")
         quantize_static(bundle / "model.fp32.onnx", folder / "naive.onnx", _Reader(calibration), **_DEFAULTS)
-        expected = metrics.top1(qdq.logits(bundle / "model.fp32.onnx", inputs))
-        got = metrics.top1(qdq.logits(folder / "naive.onnx", inputs))
+        expected = metrics.top1(batched_logits(bundle / "model.fp32.onnx", inputs))
+        got = metrics.top1(batched_logits(folder / "naive.onnx", inputs))
     labels = np.array([s.label for s in test], np.int64)
     drop = metrics.paired_drop(labels, expected, got)
     return {key: drop[key] for key in ("drop_pp", "drop_ci_pp")} | {

@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,9 @@ from typing import Any
 
 def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> None:
     """Let `pack` copy the model files of `bundle` and read its timings; everything else is the real thing."""
+    from edge_tl.host.convert.fp32 import OnnxVersions
     from edge_tl.host.export import artifacts, pipeline
+    from edge_tl.host.int8.records import LadderRecord
 
     record = json.loads((bundle / "report.json").read_text(encoding="utf-8"))
     made = {artifact["id"]: artifact for artifact in record["artifacts"]}
@@ -28,14 +31,16 @@ def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> N
         for suffix in (".onnx",) if to.suffix == ".onnx" else (".xml", ".bin"):
             shutil.copy(bundle / to.with_suffix(suffix).name, to.with_suffix(suffix))
 
-    def to_onnx(model: Any, path: Path, *rest: Any) -> dict[str, Any]:
+    def to_onnx(model: Any, path: Path, *rest: Any) -> OnnxVersions:
         give(path)
-        return {key: made["onnx-fp32"][key] for key in ("opset", "ir_version", "runtime_floor")}
+        keys = ("opset", "ir_version", "runtime_floor")
+        return OnnxVersions.from_json({key: made["onnx-fp32"][key] for key in keys})
 
-    def climb(workshop: Any, runtime: str, *rest: Any, **more: Any) -> Any:
-        record = made[f"{runtime}-int8"]
-        best = SimpleNamespace(to_json=lambda: {"settings": record["quantization"]})
-        return SimpleNamespace(best=best, passed=True, reason="", to_json=lambda: record["ladder"])
+    def climb(source: Any, runtime: str, *rest: Any, **more: Any) -> Any:
+        record = LadderRecord.from_json(made[f"{runtime}-int8"]["ladder"])
+        return SimpleNamespace(
+            best=SimpleNamespace(record=record.chosen), record=replace(record, passed=True)
+        )
 
     def time_interleaved(field: list[Any], **options: Any) -> dict[str, Any]:
         options["listener"].progress("latency", 0, 1)

@@ -31,6 +31,7 @@ from edge_tl.device.runtimes.base import (
     load_error_text,
     record_fallback,
 )
+from edge_tl.device.runtimes.matrix_layers import is_matrix_operator
 
 _SUFFIX = "ExecutionProvider"
 _ERROR, _FATAL = 3, 4  # of its levels, which begin at verbose (0)
@@ -90,12 +91,12 @@ class OnnxRuntime:
         if not (elsewhere := [node for node in self._nodes if node["on"] != self._asked]):
             return
         ran = Counter(node["on"] for node in self._nodes)
-        layers = Counter(node["on"] for node in elsewhere if _is_matrix(node["op"]))
+        layers = Counter(node["on"] for node in elsewhere if is_matrix_operator(node["op"]))
         if self._asked not in ran:
             self._fall_back(f"every node ran on {_listed(ran)}", ran)
         elif layers:
             of = sum(layers.values()) + sum(
-                _is_matrix(n["op"]) for n in self._nodes if n["on"] == self._asked
+                is_matrix_operator(n["op"]) for n in self._nodes if n["on"] == self._asked
             )
             self._fall_back(f"{sum(layers.values())} of {of} matrix layers ran on {_listed(layers)}", ran)
 
@@ -120,7 +121,9 @@ class OnnxRuntime:
     def precision(self) -> str:
         """From the operators that were executed and what they were given, not from the graph: a CPU computes an FP16
         file in float32. "unknown" where a provider fused them."""
-        return dominant_precision([_precision(node) for node in self._nodes if _is_matrix(node["op"])])
+        return dominant_precision(
+            [_precision(node) for node in self._nodes if is_matrix_operator(node["op"])]
+        )
 
     @cached_property
     def _nodes(self) -> list[dict[str, Any]]:
@@ -244,10 +247,6 @@ def _options(provider: str, path: Path, threads: int) -> dict[str, str]:
 def _precision(node: dict[str, Any]) -> str:
     kind = str(node.get("type", "float"))
     return "int8" if node["op"].startswith(_INT8) else _KINDS.get(kind, kind)
-
-
-def _is_matrix(op: str) -> bool:
-    return any(kind in op for kind in ("Conv", "Gemm", "MatMul"))
 
 
 def _listed(counts: dict[str, int]) -> str:

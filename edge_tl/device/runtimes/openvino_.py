@@ -24,9 +24,9 @@ from edge_tl.device.runtimes.base import (
     one_line,
     record_fallback,
 )
+from edge_tl.device.runtimes.matrix_layers import executed_matrix_layers
 
 _SPREADING = ("AUTO", "HETERO", "MULTI")  # devices made of other devices
-_MATRIX = ("convolution", "fullyconnected", "fully_connected", "matmul", "gemm")
 _KINDS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 _ISA_CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
@@ -170,17 +170,12 @@ class OpenVinoRuntime:
     def _layers(self) -> list[tuple[str, str]]:
         """Precision and kernel of every matrix layer; [] where the device does not show what it compiled."""
         found: list[tuple[str, str]] = []
-        with suppress(RuntimeError, KeyError):
-            for node in self._compiled.get_runtime_model().get_ordered_ops():
-                info = node.get_rt_info()
-                if str(info["layerType"].astype(str)).lower() in _MATRIX:
-                    # "brgconv_avx2_f32": the instruction set that really runs, and what it computes in. The runtime
-                    # precision is that of the weights: a CPU computes FP16 weights in float32.
-                    kernel = str(info["primitiveType"].astype(str)) if "primitiveType" in info else ""
-                    name, _, precision = kernel.rpartition("_")
-                    if precision.lower() not in _KINDS:
-                        precision = str(info["runtimePrecision"].astype(str))
-                    found.append((_KINDS.get(precision.lower(), precision), name))
+        for layer in executed_matrix_layers(self._compiled):
+            # "brgconv_avx2_f32": the instruction set that really runs, and what it computes in.
+            name, _, precision = layer.kernel.rpartition("_")
+            if precision.lower() not in _KINDS:
+                precision = layer.precision
+            found.append((_KINDS.get(precision.lower(), precision), name))
         return found
 
     def __call__(self, inputs: NDArray[np.float32]) -> Logits:

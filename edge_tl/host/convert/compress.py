@@ -1,4 +1,4 @@
-"""An FP32 artifact with smaller numbers in it: FP16 for accelerators, INT8 weights for size; it must not judge them.
+"""From FP32 artifacts to FP16 for accelerators and to INT8 weights for size. Evaluates neither.
 
 Neither computes in integers. FP16 halves the file and is what GPUs and NPUs compute in; on a CPU it is computed in
 float32. Weights in INT8, per output channel and symmetric, quarter the file; activations and arithmetic stay float.
@@ -14,8 +14,10 @@ from onnx.numpy_helper import from_array, to_array
 
 from edge_tl.device.machine import openvino_core
 from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.runtimes.matrix_layers import MATRIX_OPERATORS
 from edge_tl.host.convert.fp32 import add_metadata, save_openvino
-from edge_tl.host.int8.qdq import quiet
+from edge_tl.host.convert.graph import attribute, constants, remove_unused_constants, set_nodes
+from edge_tl.host.convert.model_file import quiet
 
 FP16, W8 = "fp16", "w8"
 
@@ -54,14 +56,14 @@ def _whole_weights(graph: onnx.ModelProto) -> onnx.ModelProto:
     ONNX Runtime does both once, when it loads the file. A DequantizeLinear, which says the same, it leaves in place and
     computes convolutions 60 times slower; NNCF's, for ONNX, has scales of a shape that it refuses.
     """
-    constants = {i.name: i for i in graph.graph.initializer}
+    weights_by_name = constants(graph.graph)
     added: list[onnx.NodeProto] = []
     for node in list(graph.graph.node):
         name = node.input[1] if len(node.input) > 1 else ""
-        if node.op_type not in ("Conv", "Gemm", "MatMul") or name not in constants:
+        if node.op_type not in MATRIX_OPERATORS or name not in weights_by_name:
             continue
-        if f"{name}_int8" not in constants:
-            weights = to_array(constants[name])
+        if f"{name}_int8" not in weights_by_name:
+            weights = to_array(weights_by_name[name])
             axis = _output_axis(node, weights.ndim)
             others = tuple(d for d in range(weights.ndim) if d != axis)
             scale = np.abs(weights).max(axis=others, keepdims=True) / np.float32(127)
@@ -71,18 +73,14 @@ def _whole_weights(graph: onnx.ModelProto) -> onnx.ModelProto:
                 from_array(scale, f"{name}_scale"),
             )
             graph.graph.initializer.extend(made)
-            constants |= {each.name: each for each in made}
+            weights_by_name |= {each.name: each for each in made}
             added += [
                 onnx.helper.make_node("Cast", [f"{name}_int8"], [f"{name}_whole"], to=onnx.TensorProto.FLOAT),
                 onnx.helper.make_node("Mul", [f"{name}_whole", f"{name}_scale"], [f"{name}_float"]),
             ]
         node.input[1] = f"{name}_float"
-    nodes = [*added, *graph.graph.node]
-    used = {name for node in nodes for name in node.input}
-    kept = [i for i in graph.graph.initializer if i.name in used]
-    del graph.graph.node[:], graph.graph.initializer[:]
-    graph.graph.node.extend(nodes)
-    graph.graph.initializer.extend(kept)
+    set_nodes(graph.graph, [*added, *graph.graph.node])
+    remove_unused_constants(graph.graph)
     return graph
 
 
@@ -90,5 +88,4 @@ def _output_axis(node: onnx.NodeProto, dimensions: int) -> int:
     """Of the weight's dimensions the one that makes output channels."""
     if node.op_type == "Conv":
         return 0
-    transposed = next((a.i for a in node.attribute if a.name == "transB"), 0)
-    return 0 if transposed else dimensions - 1
+    return 0 if attribute(node, "transB", 0) else dimensions - 1

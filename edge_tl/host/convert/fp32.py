@@ -1,4 +1,4 @@
-"""A PyTorch classifier to ONNX and OpenVINO IR in FP32, labels and preprocessing inside; it must not quantize.
+"""From a PyTorch classifier to ONNX and OpenVINO IR in FP32, labels and preprocessing inside. Quantizes nothing.
 
 The files take any batch size and ask for the oldest runtime that can run them.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from torch import nn
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.records.codec import Record
 from edge_tl.device.runtimes.open import Logits, OnnxRuntime
+from edge_tl.host.convert.graph import attribute, remove_unused_constants
 
 INPUT, OUTPUT = "images", "logits"
 
@@ -38,8 +41,36 @@ _FLOORS = {
 _EXPORTED_OPSET = 18  # the lowest that the dynamo exporter writes
 
 
-def to_onnx(model: nn.Module, path: Path, contract: Preprocess, labels: list[str]) -> dict[str, Any]:
-    """Write one self-contained file with a dynamic batch. Returns `{opset, ir_version, runtime_floor}`.
+@dataclass(frozen=True)
+class OnnxVersions(Record):
+    """Of an ONNX file: its opset, its IR version, and the oldest runtime that reads it, e.g. "onnxruntime>=1.7"."""
+
+    opset: int
+    ir_version: int
+    runtime_floor: str
+
+
+@dataclass(frozen=True)
+class _Check:
+    """What a file is compared with: `logits` `(n, classes)` of the model on `images` `(n, 3, H, W)`."""
+
+    images: NDArray[np.float32]
+    logits: Logits
+
+    def difference(self, path: Path) -> float:
+        """The largest of any logit."""
+        # Quiet: what fails here is no error of the export, which goes on with the next opset.
+        runtime = OnnxRuntime(path, threads=cores_allowed(), quiet=True)
+        return float(np.abs(runtime(self.images) - self.logits).max())
+
+    @property
+    def tolerance(self) -> float:
+        """Of the logits."""
+        return 1e-3 * max(1.0, float(np.abs(self.logits).max()))
+
+
+def to_onnx(model: nn.Module, path: Path, contract: Preprocess, labels: list[str]) -> OnnxVersions:
+    """Write one self-contained file with a dynamic batch.
 
     Every opset from 13 (the first with per-channel quantization) up is tried; the first whose file checks and
     gives the model's logits, for another batch size than the one it was traced with, is kept. A graph traced with
@@ -50,7 +81,7 @@ def to_onnx(model: nn.Module, path: Path, contract: Preprocess, labels: list[str
     example = torch.rand(3, 3, height, width, generator=torch.Generator().manual_seed(0)) * 4 - 2
     with torch.inference_mode():
         answer = model(example)
-    expected = answer.float().numpy()
+    check = _Check(example.numpy(), answer.float().numpy())
     if answer.dtype != torch.float32:
         model = _Single(model)
     faults: dict[str, str] = {}
@@ -63,9 +94,9 @@ def to_onnx(model: nn.Module, path: Path, contract: Preprocess, labels: list[str
             faults["tracing" + ", any batch" * symbolic] = _first_line(error)
             continue
         _pool_globally(graph)
-        facts = _lowest(graph, path, contract, labels, example.numpy(), expected, faults)
-        if facts:
-            return facts
+        versions = _write_lowest(graph, path, (contract, labels), check, faults)
+        if versions:
+            return versions
     said = "; ".join(dict.fromkeys(f"{where}: {why}" for where, why in faults.items()))
     raise EdgeTLError(
         f"PyTorch's ONNX exporter cannot write this model as a file that gives its answers ({said}). Rewrite the "
@@ -91,15 +122,13 @@ def _first_line(error: Exception) -> str:
     ]
 
 
-def _lowest(
+def _write_lowest(
     graph: onnx.ModelProto,
     path: Path,
-    contract: Preprocess,
-    labels: list[str],
-    example: NDArray[np.float32],
-    expected: Logits,
+    metadata: tuple[Preprocess, list[str]],
+    check: _Check,
     faults: dict[str, str],
-) -> dict[str, Any] | None:
+) -> OnnxVersions | None:
     """Write `graph` in the lowest opset that works; what fails goes into `faults`."""
     for opset, (ir_version, floor) in _FLOORS.items():
         try:
@@ -107,19 +136,17 @@ def _lowest(
                 graph if opset == _EXPORTED_OPSET else onnx.version_converter.convert_version(graph, opset)
             )
             candidate.ir_version = ir_version
-            add_metadata(candidate, contract, labels)
+            add_metadata(candidate, *metadata)
             onnx.checker.check_model(candidate, full_check=True)
             onnx.save_model(candidate, str(path))
-            # Quiet: what fails here is no error of the export, which goes on with the next.
-            trial = OnnxRuntime(path, threads=cores_allowed(), quiet=True)
-            difference = float(np.abs(trial(example) - expected).max())
+            difference = check.difference(path)
         except OSError:  # a full disk, a folder that is gone: no fault of the opset
             raise
         except Exception as error:  # the converter raises bare RuntimeErrors for operators it cannot lower
             faults[f"opset {opset}"] = _first_line(error)
             continue
-        if difference <= 1e-3 * max(1.0, float(np.abs(expected).max())):
-            return {"opset": opset, "ir_version": ir_version, "runtime_floor": f"onnxruntime>={floor}"}
+        if difference <= check.tolerance:
+            return OnnxVersions(opset, ir_version, f"onnxruntime>={floor}")
         faults[f"opset {opset}"] = f"logits differ by {difference:.3g}"
     return None
 
@@ -214,10 +241,7 @@ def _free_batch(graph: onnx.ModelProto, traced: int) -> onnx.ModelProto:
         kept = [a for a in node.attribute if a.name != "allowzero"]
         del node.attribute[:]
         node.attribute.extend(kept)
-    used = {name for node in graph.graph.node for name in node.input}
-    needed = [i for i in graph.graph.initializer if i.name in used]
-    del graph.graph.initializer[:]
-    graph.graph.initializer.extend(needed)
+    remove_unused_constants(graph.graph)
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].Clear()
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
@@ -233,13 +257,10 @@ def _pool_globally(graph: onnx.ModelProto) -> None:
     for node in graph.graph.node:
         if node.op_type != "ReduceMean" or len(node.input) != 2 or node.input[1] not in constants:
             continue
-        keep = next((a.i for a in node.attribute if a.name == "keepdims"), 1)
+        keep = attribute(node, "keepdims", 1)
         axes = sorted(int(axis) % 4 for axis in constants[node.input[1]].ravel())
         if keep and axes == [2, 3] and ranks.get(node.input[0], 4) == 4:
             node.op_type = "GlobalAveragePool"
             del node.attribute[:]
             del node.input[1:]
-    used = {name for node in graph.graph.node for name in node.input}
-    kept = [i for i in graph.graph.initializer if i.name in used]
-    del graph.graph.initializer[:]
-    graph.graph.initializer.extend(kept)
+    remove_unused_constants(graph.graph)

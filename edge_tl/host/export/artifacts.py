@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.int8 import ladder
 from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import move_files
+from edge_tl.host.int8.rungs import LadderLimits
 from edge_tl.host.recipe.schema import Recipe
 
 PRECISIONS = ("fp32", "int8", FP16, W8)
@@ -75,8 +76,8 @@ def write_artifacts(job: ExportJob) -> list[dict[str, Any]]:
     job.listener.progress("export", 0, steps)
     # Everything else is made of this file: where it cannot be had, there is no artifact at all.
     floor = to_onnx(job.reference.model, fp32["onnx"], job.contract, labels)
-    facts = {"onnx": floor, "openvino": {"runtime_floor": "openvino>=2022.1 (IR 11)"}}
-    made = [_Made("onnx", "fp32", floor)]
+    facts = {"onnx": floor.to_json(), "openvino": {"runtime_floor": "openvino>=2022.1 (IR 11)"}}
+    made = [_Made("onnx", "fp32", facts["onnx"])]
     job.listener.progress("export", 1, steps)
     try:
         _to_openvino(job, fp32["onnx"], fp32["openvino"])
@@ -145,7 +146,7 @@ def _quantized(
     settings = job.recipe.export
     source = _candidate_source(job)
     seconds = settings.time_budget_s or math.inf
-    limits = ladder.LadderLimits(settings.max_drop, settings.ladder, seconds, settings.max_float)
+    limits = LadderLimits(settings.max_drop, settings.ladder, seconds, settings.max_float)
     vnni = has_vnni() if settings.target_cpu == "native" else settings.target_cpu != "avx2"
     if vnni and not has_vnni():
         job.listener.note(
@@ -166,11 +167,11 @@ def _quantized(
         except Exception as error:
             job.lacks(name, error)
             continue
-        if not climbed.passed:
-            job.listener.note(f"{name}: {climbed.reason}")
+        if not climbed.record.passed:
+            job.listener.note(f"{name}: {climbed.record.reason}")
         move_files(climbed.best, job.staging / _Made(runtime, "int8", {}).files[0])
-        chosen = climbed.best.to_json()["settings"] | {"target_cpu": settings.target_cpu}
-        more = {"quantization": chosen, "ladder": climbed.to_json()}
+        chosen = replace(climbed.record.chosen.settings, target_cpu=settings.target_cpu)
+        more = {"quantization": chosen.to_json(), "ladder": climbed.record.to_json()}
         made.append(_Made(runtime, "int8", facts[runtime] | more))
         job.listener.progress("export", len(there) + len(made), steps)
     return made

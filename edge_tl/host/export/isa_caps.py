@@ -20,8 +20,9 @@ import numpy as np
 from edge_tl.device import spawn
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.machine import CAP_VARIABLE, isa_flags, openvino_core
+from edge_tl.device.runtimes.matrix_layers import executed_matrix_layers
 from edge_tl.device.runtimes.open import Logits
-from edge_tl.host.int8 import qdq
+from edge_tl.host.convert.model_file import batched_logits
 
 NAMES = {"AVX512_CORE": "avx512f", "AVX2": "avx2"}  # by oneDNN's name, what `machine.int8_isa` calls them
 
@@ -64,19 +65,14 @@ def kernels(path: Path) -> Counter[str]:
     compiled = openvino_core().compile_model(
         openvino_core().read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
-    infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
-    return Counter(
-        str(info["primitiveType"].astype(str))
-        for info in infos
-        if str(info["layerType"].astype(str)) in ("Convolution", "FullyConnected")
-    )
+    return Counter(layer.kernel for layer in executed_matrix_layers(compiled))
 
 
 def main() -> None:
     """PATH INPUTS OUT."""
     path, inputs, out = map(Path, sys.argv[1:4])
     found = kernels(path)
-    logits = qdq.logits(path, np.load(inputs, mmap_mode="r"))
+    logits = batched_logits(path, np.load(inputs, mmap_mode="r"))
     np.savez(out, logits=logits, kernels=list(found), counts=list(found.values()))
 
 

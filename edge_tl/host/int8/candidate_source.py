@@ -1,10 +1,11 @@
-"""Where INT8 candidates come from: made and judged in a process of their own, trained in this one. It must not choose
-among them.
+"""Where INT8 candidates come from: trained in this process, made and evaluated in a process of their own. Chooses
+none.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import mmap
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,19 +21,23 @@ from torch import nn
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import Logits
+from edge_tl.host.convert.model_file import Inputs
 from edge_tl.host.images.pixel_cache import Images
 from edge_tl.host.int8 import qat
-from edge_tl.host.int8.candidates import Candidate, CandidateBuilder, CandidateFiles, CandidateSettings
+from edge_tl.host.int8.candidate_builder import CandidateBuilder, CandidateFiles, CandidateJob, TrainedGraph
+from edge_tl.host.int8.candidates import Candidate
 from edge_tl.host.int8.layers import Layers
-from edge_tl.host.int8.qdq import Inputs
+from edge_tl.host.int8.records import LayerSensitivity
+from edge_tl.host.int8.sensitivity import rank_layers
+from edge_tl.host.int8.settings import CandidateSettings
 from edge_tl.host.isolated import IsolatedProcess
 
 
 @dataclass
 class CandidateSource:
     """`calibration` and `selection` are float32 `(n, 3, H, W)`, disjoint; `answers` the selection's labels `(n,)`;
-    `training` the training images for QAT, uint8 `(3, H, W)` each. Files are made in `scratch`. With `apart` candidates
-    are made there: OpenVINO ends its process over some."""
+    `training` gives the training images, uint8 `(3, H, W)` each. Files are made in `scratch`. With `isolated`,
+    candidates are made in that process: OpenVINO ends its process over some."""
 
     model: nn.Module
     fp32_onnx: Path
@@ -51,11 +56,11 @@ class CandidateSource:
     has not learned from."""
     listener: Listener = SILENT
     isolated: IsolatedProcess | None = None
-    sensitivity: list[dict[str, Any]] = field(default_factory=list)
+    sensitivity: list[LayerSensitivity] = field(default_factory=list)
     _made: int = 0
 
     @cached_property
-    def _spec(self) -> CandidateFiles:
+    def _files(self) -> CandidateFiles:
         return CandidateFiles(
             self.fp32_onnx,
             self.fp32_xml,
@@ -68,72 +73,68 @@ class CandidateSource:
         )
 
     @cached_property
-    def _maker(self) -> CandidateBuilder:
-        return CandidateBuilder(self._spec, self.listener)
+    def _builder(self) -> CandidateBuilder:
+        return CandidateBuilder(self._files, self.listener)
 
     @property
     def layers(self) -> Layers:
         """The FP32 graph's layers."""
-        return self._maker.layers
+        return self._builder.layers
 
     @cached_property
     def expected(self) -> Logits:
         """FP32's logits of the selection images."""
-        return self._maker.expected
+        return self._builder.expected
 
     def make(
         self,
         settings: CandidateSettings,
         *,
         start: Path | None = None,
-        seconds: float = float("inf"),
+        seconds: float = math.inf,
         max_drop: float = 0.0,
     ) -> Candidate:
-        """Build and judge one candidate; `start` is the Q/DQ graph that training goes on from, for at most `seconds`;
-        `max_drop` in percentage points for NNCF's accuracy control. Raises what building raises, and `ProcessDied`."""
+        """Build and evaluate one candidate; `start` is the Q/DQ graph that training goes on from, for at most
+        `seconds`; `max_drop` in percentage points for NNCF's accuracy control. Raises what building raises, and
+        `ProcessDied`."""
         began = perf_counter()
         self._made += 1
         trained = None
         if settings.epochs:
             assert start is not None
             trained = self._trained(settings, start, seconds)
+        job = CandidateJob(self._made, settings, max_drop, self.temperature, trained)
         if self.isolated is None:
-            self._maker.temperature = self.temperature
-            judged = self._maker.make(self._made, settings, max_drop=max_drop, trained=trained)
+            candidate = self._builder.make(job)
         else:
-            asked = self._spec, self.temperature, self._made, settings, max_drop, trained
-            judged = self.isolated.call(_make, *asked, listener=self.listener)
-        return replace(judged, seconds=perf_counter() - began)
+            candidate = self.isolated.call(_make, self._files, job, listener=self.listener)
+        return replace(candidate, record=replace(candidate.record, seconds=perf_counter() - began))
 
     def rank(
-        self, settings: CandidateSettings, images: int = 256, *, seconds: float = float("inf")
-    ) -> list[dict[str, Any]]:
-        """How much each layer alone in INT8 moves the answers, the worst first: `{layer, divergence, macs}`. Raises
-        `TimeoutError` when that takes longer than `seconds`: a part of the layers is no ranking."""
+        self, settings: CandidateSettings, images: int = 256, *, seconds: float = math.inf
+    ) -> list[LayerSensitivity]:
+        """The layers by sensitivity, measured once, see `rank_layers`. Raises `TimeoutError`, and `ProcessDied`."""
         if not self.sensitivity and self.isolated is None:
-            self.sensitivity = self._maker.rank(settings, images, seconds=seconds)
+            self.sensitivity = rank_layers(self._builder, settings, images, seconds=seconds)
         elif not self.sensitivity:
-            asked = self._spec, settings, images, seconds
+            asked = self._files, settings, images, seconds
             self.sensitivity = self.isolated.call(_rank, *asked, listener=self.listener)  # type: ignore[union-attr]
         return self.sensitivity
 
-    def _trained(self, settings: CandidateSettings, start: Path, seconds: float) -> tuple[Path, float]:
+    def _trained(self, settings: CandidateSettings, start: Path, seconds: float) -> TrainedGraph:
         graph = self.scratch / f"candidate{self._made}.qdq.onnx"
-        epochs = qat.distill(
-            # A copy: wherever a training leaves its teacher, everything else is compared with the model.
+        job = qat.DistillationJob(
+            # A copy: wherever training leaves its teacher, everything else is compared with the model.
             copy.deepcopy(self.model),
-            self._maker.base(settings),
-            start,
-            graph,
             self.training(),
             self.contract,
             epochs=settings.epochs,
             seed=self.seed,
             flip=self.flip,
-            seconds=seconds,
-            listener=self.listener,
         )
-        return graph, epochs
+        base = self._builder.base_graph(settings)
+        epochs = qat.distill(job, base, start, graph, seconds=seconds, listener=self.listener)
+        return TrainedGraph(graph, epochs)
 
 
 def _stored(array: NDArray[Any], path: Path) -> Path:
@@ -145,31 +146,23 @@ def _stored(array: NDArray[Any], path: Path) -> Path:
 
 
 @lru_cache(maxsize=1)
-def _opened(spec: CandidateFiles) -> CandidateBuilder:
-    return CandidateBuilder(spec)
+def _opened(files: CandidateFiles) -> CandidateBuilder:
+    return CandidateBuilder(files)
 
 
-def _make(
-    spec: CandidateFiles,
-    temperature: float,
-    number: int,
-    settings: CandidateSettings,
-    max_drop: float,
-    trained: tuple[Path, float] | None,
-    listener: Listener = SILENT,
-) -> Candidate:
-    maker = _opened(spec)
-    maker.listener, maker.temperature = listener, temperature
-    return maker.make(number, settings, max_drop=max_drop, trained=trained)
+def _make(files: CandidateFiles, job: CandidateJob, listener: Listener = SILENT) -> Candidate:
+    builder = _opened(files)
+    builder.listener = listener
+    return builder.make(job)
 
 
 def _rank(
-    spec: CandidateFiles,
+    files: CandidateFiles,
     settings: CandidateSettings,
     images: int,
     seconds: float,
     listener: Listener = SILENT,
-) -> list[dict[str, Any]]:
-    maker = _opened(spec)
-    maker.listener = listener
-    return maker.rank(settings, images, seconds=seconds)
+) -> list[LayerSensitivity]:
+    builder = _opened(files)
+    builder.listener = listener
+    return rank_layers(builder, settings, images, seconds=seconds)

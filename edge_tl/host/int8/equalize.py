@@ -9,7 +9,7 @@ Equalization and Bias Correction", 2019), SmoothQuant by the activation between 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx.numpy_helper import from_array, to_array
 
+from edge_tl.host.convert import graph as graphs
 from edge_tl.host.convert.fp32 import INPUT
 
 _ALPHA = 0.5  # the paper's: how much of the difficulty moves from the activation to the weights
@@ -26,7 +27,7 @@ def equalize(prepared: Path, out: Path, rounds: int = 3) -> int:
     """Write the FP32 graph at `prepared` to `out` with every such pair equalized; returns how many there are."""
     model = onnx.load(str(prepared))
     pairs = _pairs(model)
-    constants = {i.name: i for i in model.graph.initializer}
+    constants = graphs.constants(model.graph)
     for _ in range(rounds):  # a layer is in two pairs: what helps one moves the other
         for first, second in pairs:
             before = to_array(constants[first.input[1]])
@@ -54,7 +55,7 @@ def smooth(prepared: Path, out: Path, images: NDArray[np.float32]) -> int:
         for name, value in zip(between, session.run(between, {INPUT: image[None]}), strict=True):
             channels = np.abs(value).max(axis=(0, 2, 3))
             largest[name] = np.maximum(largest.get(name, channels), channels)
-    constants = {i.name: i for i in model.graph.initializer}
+    constants = graphs.constants(model.graph)
     for first, second in pairs:
         there = _inputs(constants, second)
         _move(constants, first, second, _root(largest[second.input[0]], there))
@@ -63,18 +64,14 @@ def smooth(prepared: Path, out: Path, images: NDArray[np.float32]) -> int:
 
 
 def _pairs(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, onnx.NodeProto]]:
-    constants = {i.name for i in model.graph.initializer}
-    uses: dict[str, list[onnx.NodeProto]] = defaultdict(list)
-    for node in model.graph.node:
-        for name in node.input:
-            uses[name].append(node)
+    constants, uses = graphs.constants(model.graph), graphs.consumers(model.graph)
     found = []
     for first in model.graph.node:
         second = _next(first, uses) if first.op_type == "Conv" and first.input[1] in constants else None
         if second is None or second.input[1] not in constants:
             continue
         alone = len(uses[first.input[1]]) == len(uses[second.input[1]]) == 1
-        channels = next(i.dims[0] for i in model.graph.initializer if i.name == first.input[1])
+        channels = constants[first.input[1]].dims[0]
         if alone and _groups(second) in (1, channels):
             found.append((first, second))
     return found
@@ -104,7 +101,7 @@ def _move(
 
 
 def _groups(node: onnx.NodeProto) -> int:
-    return next((a.i for a in node.attribute if a.name == "group"), 1)
+    return int(graphs.attribute(node, "group", 1))
 
 
 def _inputs(constants: dict[str, onnx.TensorProto], node: onnx.NodeProto) -> NDArray[np.float32]:
@@ -115,7 +112,7 @@ def _inputs(constants: dict[str, onnx.TensorProto], node: onnx.NodeProto) -> NDA
     return largest
 
 
-def _next(node: onnx.NodeProto, uses: dict[str, list[onnx.NodeProto]]) -> onnx.NodeProto | None:
+def _next(node: onnx.NodeProto, uses: Mapping[str, list[onnx.NodeProto]]) -> onnx.NodeProto | None:
     """The one convolution that reads `node`, through a ReLU or directly."""
     readers = uses[node.output[0]]
     if len(readers) == 1 and readers[0].op_type == "Relu":

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-_MATRIX = ("Conv", "Gemm", "MatMul")
+from edge_tl.device.runtimes.matrix_layers import MATRIX_OPERATORS
+from edge_tl.host.convert import graph as graphs
+
 _OF_A_GATE = ("Conv", "Relu", "HardSigmoid", "Sigmoid", "HardSwish", "Mul")
 
 
@@ -19,17 +20,15 @@ class Layers:
 
     def __init__(self, path: Path) -> None:
         self.graph = onnx.shape_inference.infer_shapes(onnx.load(str(path))).graph
-        self._makers = {name: node for node in self.graph.node for name in node.output}
-        self._readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
-        for node in self.graph.node:
-            for name in node.input:
-                self._readers[name].append(node)
+        self._makers, self._readers = graphs.producers(self.graph), graphs.consumers(self.graph)
         values = (*self.graph.input, *self.graph.value_info, *self.graph.output)
         self._shapes: dict[str, list[int]] = {
             v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values
         }
         self._constants: dict[str, list[int]] = {i.name: list(i.dims) for i in self.graph.initializer}
-        self.macs = {node.name: self._cost(node) for node in self.graph.node if node.op_type in _MATRIX}
+        self.macs = {
+            node.name: self._cost(node) for node in self.graph.node if node.op_type in MATRIX_OPERATORS
+        }
 
     def share(self, excluded: Collection[str]) -> float:
         """The fraction of all multiply-accumulates that the nodes named in `excluded` do."""

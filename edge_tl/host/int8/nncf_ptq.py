@@ -1,6 +1,5 @@
-"""NNCF's own post-training quantization for both runtimes: a rival to the Q/DQ graph; and its accuracy control.
-
-It must not judge the result.
+"""NNCF's own post-training quantization for both runtimes, an alternative to the Q/DQ graph; and its accuracy control.
+Evaluates nothing itself.
 """
 
 from __future__ import annotations
@@ -14,30 +13,22 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_tl.device.machine import openvino_core
-from edge_tl.device.preprocess import Preprocess
-from edge_tl.host.convert.fp32 import save_openvino
-from edge_tl.host.int8.qdq import ABSORBED, SEVEN_BITS, Inputs, quiet
+from edge_tl.host.convert import graph as graphs
+from edge_tl.host.convert.model_file import Inputs, quiet
+from edge_tl.host.int8.qdq import ABSORBED, SEVEN_BITS
 
 MOST = 300
-"""Images that `quantize` should be given at most: full bias correction keeps activations of every fifth in memory."""
+"""Images that `quantize_openvino` should be given at most: full bias correction holds activations of every fifth in
+memory."""
 
 
-def quantize_openvino(
-    fp32_xml: Path,
-    out: Path,
-    calibration: Inputs,
-    contract: Preprocess,
-    labels: list[str],
-    storage: str,
-    *,
-    smoothed: bool = False,
-) -> None:
-    """MIXED preset (asymmetric activations), min-max ranges, full bias correction; weights in half their range where
-    the CPU would saturate. `smoothed`: SmoothQuant before convolutions and products."""
+def quantize_openvino(fp32_xml: Path, calibration: Inputs, storage: str, *, smoothed: bool = False) -> Any:
+    """An INT8 `openvino.Model`: MIXED preset (asymmetric activations), min-max ranges, full bias correction; weights in
+    half their range where the CPU would saturate. `smoothed`: SmoothQuant before convolutions and products."""
     import nncf
 
     with quiet():
-        model = nncf.quantize(
+        return nncf.quantize(
             openvino_core().read_model(fp32_xml),
             nncf.Dataset(_singles(calibration)),
             preset=nncf.QuantizationPreset.MIXED,
@@ -45,7 +36,6 @@ def quantize_openvino(
             fast_bias_correction=False,
             advanced_parameters=_advanced(storage, smoothed=smoothed),
         )
-    save_openvino(model, out, contract, labels)
 
 
 def quantize_onnx(prepared: Path, out: Path, calibration: Inputs, storage: str) -> None:
@@ -78,17 +68,15 @@ def quantize_onnx(prepared: Path, out: Path, calibration: Inputs, storage: str) 
 
 def control_accuracy(
     fp32_xml: Path,
-    out: Path,
     calibration: Inputs,
     selection: Inputs,
     answers: NDArray[np.int64],
+    *,
     max_drop: float,
-    contract: Preprocess,
-    labels: list[str],
     storage: str,
-) -> None:
-    """NNCF returns layers to float, the most harmful first by its own ranking, until accuracy on the selection images
-    has dropped by at most `max_drop` percentage points. Raises what NNCF raises."""
+) -> Any:
+    """An INT8 `openvino.Model` of which NNCF returns layers to float, the most harmful first by its own ranking, until
+    accuracy on the selection images has dropped by at most `max_drop` percentage points. Raises what NNCF raises."""
     import nncf
 
     def validate(model: Any, items: Iterable[Any]) -> tuple[float, list[float]]:
@@ -99,7 +87,7 @@ def control_accuracy(
         return float(np.mean(right)), right
 
     with quiet():
-        model = nncf.quantize_with_accuracy_control(
+        return nncf.quantize_with_accuracy_control(
             openvino_core().read_model(fp32_xml),
             calibration_dataset=nncf.Dataset(_singles(calibration)),
             validation_dataset=nncf.Dataset(list(zip(_singles(selection), answers, strict=True))),
@@ -111,18 +99,17 @@ def control_accuracy(
             fast_bias_correction=True,
             advanced_quantization_parameters=_advanced(storage),
         )
-    save_openvino(model, out, contract, labels)
 
 
 def _fold_weights(graph: onnx.GraphProto) -> None:
     """Weights as INT8 constants, where NNCF leaves them in float with a QuantizeLinear behind."""
-    constants = {i.name: i for i in graph.initializer}
+    constants = graphs.constants(graph)
     folded = []
     for node in graph.node:
         if node.op_type != "QuantizeLinear" or node.input[0] not in constants:
             continue
         weight, scale, zero = (onnx.numpy_helper.to_array(constants[key]) for key in node.input)
-        axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+        axis = graphs.attribute(node, "axis", 1)
         along = [-1 if i == axis else 1 for i in range(weight.ndim)] if scale.ndim else []
         limits = np.iinfo(zero.dtype)
         codes = np.rint(weight / scale.reshape(along)) + zero.reshape(along)
@@ -136,12 +123,9 @@ def _fold_weights(graph: onnx.GraphProto) -> None:
 def _absorb(graph: onnx.GraphProto) -> None:
     """Take a Clip or ReLU away where all that reads it is a QuantizeLinear whose range ends where it cuts."""
     constants = {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer}
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
+    readers = graphs.consumers(graph)
     for node in [each for each in graph.node if each.op_type in ABSORBED]:
-        quantizers = readers.get(node.output[0], [])
+        quantizers = readers[node.output[0]]
         if not quantizers or any(reader.op_type != "QuantizeLinear" for reader in quantizers):
             continue
         low, high = 0.0, np.inf

@@ -1,4 +1,4 @@
-"""An FP32 ONNX file and ranges to an INT8 one with Q/DQ pairs, and that to OpenVINO IR; it must not choose settings.
+"""From an FP32 ONNX file and ranges to an INT8 one with Q/DQ pairs, and from that to OpenVINO IR. Chooses no settings.
 
 One graph serves both runtimes: ONNX Runtime fuses the pairs into its integer kernels, OpenVINO reads them as its
 own low-precision pattern. What differs is how weights are stored on an x86 CPU without VNNI, whose INT8 kernels add
@@ -7,10 +7,8 @@ pairs of products in 16 bits and saturate (onnxruntime, docs "Quantize ONNX mode
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +16,12 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_tl.device.preprocess import Preprocess
-from edge_tl.device.runtimes.open import Logits, Runtime, open_runtime
+from edge_tl.device.runtimes.matrix_layers import MATRIX_OPERATORS
+from edge_tl.host.convert import graph as graphs
 from edge_tl.host.convert.fp32 import INPUT, add_metadata, save_openvino
+from edge_tl.host.convert.model_file import Inputs, quiet
 from edge_tl.host.int8.ranges import Range
 
-Inputs = NDArray[np.float32]
-_MATRIX = ("Conv", "Gemm", "MatMul")
 ABSORBED = ("Relu", "Clip")
 """What a range does anyway: the quantizer drops them where their input is quantized."""
 _SHIFT = "logits_shift"
@@ -49,21 +47,22 @@ def prepare_graph(fp32: Path, prepared: Path) -> None:
         quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
 
 
-def quantize(
-    prepared: Path,
-    out: Path,
-    ranges: Mapping[str, Range],
-    storage: str,
-    *,
-    excluded: Collection[str] = (),
-    matrix_only: bool = False,
-    fused: bool = False,
-) -> None:
-    """Static QDQ: per-channel symmetric INT8 weights, asymmetric UINT8 activations in `ranges`; nodes named in
-    `excluded` stay in float, with `matrix_only` all that are not convolutions or matrix products. `fused`: the runtime
-    computes a convolution and the activation after it in one kernel, so nothing is rounded between them. Otherwise a
-    ReLU becomes the range of what comes before it, or half of the codes would be spent on what it takes away. The
-    logits stay float: eight bits over their whole range would decide close calls."""
+@dataclass(frozen=True)
+class QdqOptions:
+    """`storage` is how weights are stored, see `weight_storage`. Nodes named in `excluded` stay in float, with
+    `matrix_only` all that are not convolutions or matrix products. `fused`: the runtime computes a convolution and the
+    activation after it in one kernel, so nothing is rounded between them. Otherwise a ReLU becomes the range of what
+    comes before it, or half of the codes would be spent on what it takes away."""
+
+    storage: str
+    excluded: Collection[str] = ()
+    matrix_only: bool = False
+    fused: bool = False
+
+
+def quantize(prepared: Path, out: Path, ranges: Mapping[str, Range], options: QdqOptions) -> None:
+    """Static QDQ: per-channel symmetric INT8 weights, asymmetric UINT8 activations in `ranges`. The logits stay float:
+    eight bits over their whole range would decide close calls."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     overrides = {
@@ -71,6 +70,7 @@ def quantize(
         for name, (low, high) in ranges.items()
         if high > low
     }
+    operators = [*MATRIX_OPERATORS, *(() if options.fused else ABSORBED)]
     with quiet():
         quantize_static(
             str(prepared),
@@ -78,14 +78,14 @@ def quantize(
             _Nothing(_shape(prepared)),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            reduce_range=storage == SEVEN_BITS,
+            reduce_range=options.storage == SEVEN_BITS,
             weight_type=QuantType.QInt8,
             activation_type=QuantType.QUInt8,
-            nodes_to_exclude=sorted({*excluded, *_after_the_last_layer(prepared)}),
-            op_types_to_quantize=[*_MATRIX, *(() if fused else ABSORBED)] if matrix_only else None,
+            nodes_to_exclude=sorted({*options.excluded, *_after_the_last_layer(prepared)}),
+            op_types_to_quantize=operators if options.matrix_only else None,
             extra_options={
                 "TensorQuantOverrides": overrides,
-                "OpTypesToExcludeOutputQuantization": list(_MATRIX) if fused else ["Gemm"],
+                "OpTypesToExcludeOutputQuantization": list(MATRIX_OPERATORS) if options.fused else ["Gemm"],
             },
         )
     _free_logits(out)
@@ -120,9 +120,9 @@ def correct_logits(qdq: Path, shift: NDArray[np.float64]) -> None:
     Quantization Through Weight Equalization and Bias Correction", 2019, at the last layer).
     """
     graph = onnx.load(str(qdq))
-    constants = {i.name: i for i in graph.graph.initializer}
-    makers = {name: node for node in graph.graph.node for name in node.output}
+    constants = graphs.constants(graph.graph)
     [output] = graph.graph.output
+    makers = graphs.producers(graph.graph)
     head = makers[output.name]
     if _SHIFT in constants:  # corrected before
         values = onnx.numpy_helper.to_array(constants[_SHIFT]) + shift
@@ -145,18 +145,12 @@ def correct_logits(qdq: Path, shift: NDArray[np.float64]) -> None:
     onnx.save_model(graph, str(qdq))
 
 
-def logits(path: Path, inputs: Inputs, *, batch: int = 16) -> Logits:
-    """`(n, classes)` of a model file."""
-    runtime: Runtime = open_runtime(path)
-    return np.concatenate([runtime(np.asarray(inputs[i : i + batch])) for i in range(0, len(inputs), batch)])
-
-
 def _after_the_last_layer(path: Path) -> list[str]:
     """The nodes of a float graph between its last convolution or product and the logits."""
     graph = onnx.load(str(path)).graph
     after, open_ = [], {output.name for output in graph.output}
     for node in reversed(graph.node):
-        if open_ & set(node.output) and node.op_type not in _MATRIX:
+        if open_ & set(node.output) and node.op_type not in MATRIX_OPERATORS:
             after.append(node.name)
             open_ |= set(node.input)
     return after
@@ -166,20 +160,20 @@ def _free_logits(path: Path) -> None:
     """Take the rounding of the last layer's output away, in place: the quantizer knows no exception for one layer."""
     model = onnx.load(str(path))
     nodes = list(model.graph.node)
-    makers = {name: node for node in nodes for name in node.output}
+    makers = graphs.producers(model.graph)
     outputs = [output.name for output in model.graph.output]
     unrounded: dict[str, str] = {}
     waiting = list(outputs)
     while waiting:
         node = makers.get(name := waiting.pop())
-        if node is None or node.op_type in _MATRIX:
+        if node is None or node.op_type in MATRIX_OPERATORS:
             continue
         if node.op_type != "DequantizeLinear":
             waiting += node.input
             continue
         rounding = makers.get(node.input[0])
         source = makers.get(rounding.input[0]) if rounding is not None else None
-        if source is not None and source.op_type in _MATRIX:
+        if source is not None and source.op_type in MATRIX_OPERATORS:
             unrounded[name] = source.output[0]
     if not unrounded:
         return
@@ -191,14 +185,13 @@ def _free_logits(path: Path) -> None:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [renamed.get(name, name) for name in node.output]
     read = {name for node in kept for name in node.input}
-    del model.graph.node[:]
-    model.graph.node.extend(n for n in kept if n.op_type != "QuantizeLinear" or n.output[0] in read)
+    graphs.set_nodes(model.graph, (n for n in kept if n.op_type != "QuantizeLinear" or n.output[0] in read))
     onnx.save_model(model, str(path))
 
 
 def _store_weights_unsigned(graph: onnx.ModelProto) -> None:
     """Shift every INT8 initializer that is dequantized, and its zero points, by 128 into UINT8."""
-    constants = {i.name: i for i in graph.graph.initializer}
+    constants = graphs.constants(graph.graph)
     shifted: set[str] = set()
     for node in graph.graph.node:
         if node.op_type != "DequantizeLinear" or node.input[0] not in constants:
@@ -219,8 +212,7 @@ def _keep_float(graph: onnx.ModelProto) -> None:
     convolution in float fell to half of its answers. They pass over images that were dequantized per channel, so such
     a layer's are: with the one scale they have, repeated.
     """
-    constants = {i.name: i for i in graph.graph.initializer}
-    makers = {name: node for node in graph.graph.node for name in node.output}
+    constants, makers = graphs.constants(graph.graph), graphs.producers(graph.graph)
     nodes = list(graph.graph.node)
     for node in graph.graph.node:
         if node.op_type not in ("Conv", "Gemm") or node.input[1] not in constants:
@@ -228,10 +220,9 @@ def _keep_float(graph: onnx.ModelProto) -> None:
         dequantize = makers.get(node.input[0])
         if dequantize is None or dequantize.op_type != "DequantizeLinear":
             continue
-        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         weight = constants[node.input[1]].dims
-        channels = weight[1] * attributes.get("group", 1)
-        if node.op_type == "Gemm" and not attributes.get("transB"):
+        channels = weight[1] * graphs.attribute(node, "group", 1)
+        if node.op_type == "Gemm" and not graphs.attribute(node, "transB"):
             channels = weight[0]
         inputs = [dequantize.input[0]]
         for name in dequantize.input[1:]:
@@ -245,8 +236,9 @@ def _keep_float(graph: onnx.ModelProto) -> None:
         nodes.insert(nodes.index(node), made)
         node.input[0] = made.output[0]
     read = {name for node in nodes for name in node.input} | {output.name for output in graph.graph.output}
-    del graph.graph.node[:]
-    graph.graph.node.extend(n for n in nodes if n.op_type != "DequantizeLinear" or n.output[0] in read)
+    graphs.set_nodes(
+        graph.graph, (n for n in nodes if n.op_type != "DequantizeLinear" or n.output[0] in read)
+    )
 
 
 def _shape(path: Path) -> list[int]:
@@ -262,20 +254,3 @@ class _Nothing:
 
     def get_next(self) -> dict[str, Inputs] | None:
         return next(self._rest, None)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Both quantizers talk on stdout and through loggers; stdout belongs to `--json`."""
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-def size_mb(path: Path) -> float:
-    """Of an artifact, all its files, in units of 10^6 bytes."""
-    files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
-    return sum(file.stat().st_size for file in files) / 1e6

@@ -1,5 +1,5 @@
 """Which range of an activation its 256 codes cover: histograms of every tensor over the calibration images, and the
-estimators that cut them. It must not quantize.
+estimators that cut them. Quantizes nothing.
 
 One pass finds the extremes, a second fills the histograms, one image at a time; every estimator then costs
 milliseconds, so that a search over them costs no more passes. Pooling all values of all images before cutting is what
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import cores_allowed
 from edge_tl.host.convert.fp32 import INPUT
+from edge_tl.host.convert.graph import attribute, consumers
 
 Range = tuple[float, float]
 BINS = 4096
@@ -27,7 +28,7 @@ _LEVELS = 255
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts over `BINS` equal bins of [low, high]; values beyond `bounds` make no difference to what follows."""
+    """Counts over `BINS` equal bins of [low, high]; the layers that follow do not tell values beyond `bounds` apart."""
 
     low: float
     high: float
@@ -135,21 +136,17 @@ def saturated(graph: onnx.ModelProto) -> dict[str, Range]:
     ONNX Runtime has no fused INT8 hard-swish, so a convolution's output is quantized twice, before and after. Below -3
     hard-swish is 0 and outside [-3, 3] hard-sigmoid is constant: codes spent there are lost.
     """
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
+    readers = consumers(graph.graph)
     bounds: dict[str, Range] = {}
     for node in graph.graph.node:
-        followers = {follower.op_type: follower for follower in readers.get(node.output[0], [])}
+        followers = {follower.op_type: follower for follower in readers[node.output[0]]}
         if node.op_type != "Conv":
             continue
         if set(followers) == {"HardSwish"}:
             bounds[node.output[0]] = (-3.0, np.inf)
         elif "HardSigmoid" in followers:
             gate = followers.pop("HardSigmoid")
-            slope = {a.name: a.f for a in gate.attribute}
-            alpha, beta = slope.get("alpha", 0.2), slope.get("beta", 0.5)
+            alpha, beta = attribute(gate, "alpha", 0.2), attribute(gate, "beta", 0.5)
             if not followers:
                 bounds[node.output[0]] = (-beta / alpha, (1 - beta) / alpha)
             elif set(followers) == {"Mul"} and gate.output[0] in followers["Mul"].input:

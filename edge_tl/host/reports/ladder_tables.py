@@ -1,14 +1,12 @@
-"""Turn what the INT8 ladder tried (rungs, candidates, layers) into rows of text.
-
-Must not measure or lay out; what is not in the record becomes a dash or is left out.
-"""
+"""The rows of what the INT8 ladder tried: rungs, candidates, layers. Measures nothing and lays out nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from edge_tl.device.format import interval, number, words
+from edge_tl.device.format import DASH, interval, number, words
+from edge_tl.host.int8.records import CandidateRecord, LadderRecord, LayerSensitivity
 from edge_tl.host.reports.tables import Column, Row
 
 RUNGS = (
@@ -31,6 +29,7 @@ LAYERS = (
     Column("macs", "work %"),
 )
 SHOWN = 12
+_FIGURES = ("accuracy", "expected", "drop", "agreement", "latency", "size", "float")
 HOW = (
     "The best candidate of each rung on the selection images, which neither calibrated nor judge. Expected drop: what "
     "FP32's own probabilities say of the answers that changed; it decides, because it varies far less than the counted "
@@ -44,52 +43,66 @@ HOW_LAYERS = (
 
 
 def rungs(record: dict[str, Any]) -> list[Row]:
-    """Rows of ``RUNGS``, a row a rung of each INT8 artifact; the rung that was kept carries a mark."""
+    """Rows of ``RUNGS``, a row a rung of each INT8 artifact; the rung that was kept carries a mark. Raises
+    `BundleError` for a ladder that is not one."""
     rows = []
-    for artifact in record.get("artifacts") or []:
-        ladder = artifact.get("ladder") or {}
-        for rung in ladder.get("rungs") or []:
-            best = rung.get("best") or {}
-            faults = rung.get("faults") or []
-            kept = best and best == ladder.get("chosen")
+    for artifact, ladder in _ladders(record):
+        for rung in ladder.rungs:
+            best = rung.best
+            mark = "kept" if best == ladder.chosen else "" if best else words(next(iter(rung.faults), None))
             rows.append(
                 {
-                    "artifact": words(artifact.get("id")),
-                    "rung": f"{number(rung.get('rung'), 0)} {words(rung.get('name'))}",
-                    "tried": number(len(rung.get("candidates") or []) + len(faults), 0),
-                    "accuracy": _percent(best.get("accuracy"), best.get("accuracy_ci")),
-                    "expected": number(best.get("expected_drop_pp")),
-                    "drop": interval(best.get("drop_pp"), best.get("drop_ci_pp")),
-                    "agreement": number(best.get("agreement"), 1, 100),
-                    "latency": number(best.get("latency_ms")),
-                    "size": number(best.get("size_mb")),
-                    "float": number(best.get("float_macs"), 1, 100),
-                    "minutes": number(rung.get("minutes"), 1),
-                    "mark": "kept" if kept else "" if best else words(faults[0] if faults else None),
+                    "artifact": words(artifact),
+                    "rung": f"{number(rung.rung, 0)} {words(rung.name)}",
+                    "tried": number(len(rung.candidates) + len(rung.faults), 0),
+                    **_figures(best),
+                    "minutes": number(rung.minutes, 1),
+                    "mark": mark,
                 }
             )
     return rows
 
 
-def _percent(value: float | None, ends: Sequence[float] | None) -> str:
-    return interval(None if value is None else 100 * value, [100 * end for end in ends] if ends else None)
-
-
-def sensitive(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """The most sensitive layers as they were measured, where a ladder had to."""
+def _ladders(record: dict[str, Any]) -> Iterator[tuple[str, LadderRecord]]:
+    """The id and the ladder of each artifact that has one."""
     for artifact in record.get("artifacts") or []:
-        if found := (artifact.get("ladder") or {}).get("sensitivity"):
-            return list(found[:SHOWN])
-    return []
+        if artifact.get("ladder"):
+            yield (
+                artifact.get("id"),
+                LadderRecord.from_json(artifact["ladder"], f"{artifact.get('id')}: ladder"),
+            )
+
+
+def _figures(best: CandidateRecord | None) -> Row:
+    """The cells of the best candidate of a rung; dashes where none could be made."""
+    if best is None:
+        return dict.fromkeys(_FIGURES, DASH)
+    low, high = best.accuracy_ci
+    cells = (
+        interval(100 * best.accuracy, [100 * low, 100 * high]),
+        number(best.expected_drop_pp),
+        interval(best.drop_pp, best.drop_ci_pp),
+        number(best.agreement, 1, 100),
+        number(best.latency_ms),
+        number(best.size_mb),
+        number(best.float_macs, 1, 100),
+    )
+    return dict(zip(_FIGURES, cells, strict=True))
+
+
+def sensitive(record: dict[str, Any]) -> Sequence[LayerSensitivity]:
+    """The most sensitive layers as they were measured, where a ladder had to."""
+    found = (ladder.sensitivity for _, ladder in _ladders(record) if ladder.sensitivity)
+    return next(found, ())[:SHOWN]
 
 
 def layers(record: dict[str, Any]) -> list[Row]:
     """Rows of ``LAYERS``."""
     return [
         {
-            "layer": words(row.get("layer")),
-            "divergence": number(row.get("divergence"), 2, 1000),
-            "macs": number(row.get("macs"), 1, 100),
+            "layer": words(row.layer),
+            "divergence": number(row.divergence, 2, 1000),
+            "macs": number(row.macs, 1, 100),
         }
         for row in sensitive(record)
     ]

@@ -91,7 +91,7 @@ def sensitivity(record: dict[str, Any]) -> Markup | None:
     if not rows:
         return None
     figure, axes = _frame(len(rows), "divergence, millinats")
-    values = [1000 * layer["divergence"] for layer in ladder_tables.sensitive(record)]
+    values = [1000 * layer.divergence for layer in ladder_tables.sensitive(record)]
     for y, (row, value) in enumerate(zip(rows, values, strict=True)):
         figures = f"{row['divergence']} · {row['macs']} % of the work"
         _heading(axes, y, {"name": row["layer"], "verdict": ""}, figures)

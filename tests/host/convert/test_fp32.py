@@ -181,8 +181,8 @@ def test_other_families_of_the_zoo_export_and_quantize(name: str, tmp_path: Path
     torch.manual_seed(0)
     model, contract = zoo.build(name, 3), Preprocess(crop=(64, 64))
     level = logging.getLogger("torch.onnx").level
-    facts = fp32.to_onnx(model, tmp_path / "m.onnx", contract, ["a", "b", "c"])
-    assert 13 <= facts["opset"] <= 18
+    versions = fp32.to_onnx(model, tmp_path / "m.onnx", contract, ["a", "b", "c"])
+    assert 13 <= versions.opset <= 18
     assert logging.getLogger("torch.onnx").level == level
     with torch.inference_mode():
         want = model(torch.from_numpy(batch(5))).numpy()
@@ -195,7 +195,12 @@ def test_other_families_of_the_zoo_export_and_quantize(name: str, tmp_path: Path
     ranges = {name: histogram.range("99.9") for name, histogram in seen.items()}
     for storage, artifact in ((qdq.UNSIGNED, "q.onnx"), (qdq.SEVEN_BITS, "q.xml")):
         fused = artifact.endswith("xml")
-        qdq.quantize(tmp_path / "p.onnx", tmp_path / "q", ranges, storage, matrix_only=fused, fused=fused)
+        qdq.quantize(
+            tmp_path / "p.onnx",
+            tmp_path / "q",
+            ranges,
+            qdq.QdqOptions(storage, matrix_only=fused, fused=fused),
+        )
         qdq.write_artifact(tmp_path / "q", tmp_path / artifact, storage, 8, contract, ["a", "b", "c"])
         runtime = open_runtime(tmp_path / artifact)
         assert runtime.precision == "int8"

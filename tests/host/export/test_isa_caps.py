@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.machine import isa_flags
+from edge_tl.host.convert.model_file import batched_logits
 from edge_tl.host.export import isa_caps
 from edge_tl.host.int8 import qdq
 from edge_tl.host.int8.ranges import histograms
@@ -45,7 +46,12 @@ def seven_bits(bundle: Path, pixels: NDArray[np.float32], folder: Path) -> Path:
     qdq.prepare_graph(bundle / "model.fp32.onnx", folder / "prepared.onnx")
     seen = histograms(str(folder / "prepared.onnx"), pixels)
     ranges = {name: histogram.range("99.9") for name, histogram in seen.items()}
-    qdq.quantize(folder / "prepared.onnx", folder / "q", ranges, qdq.SEVEN_BITS, matrix_only=True, fused=True)
+    qdq.quantize(
+        folder / "prepared.onnx",
+        folder / "q",
+        ranges,
+        qdq.QdqOptions(qdq.SEVEN_BITS, matrix_only=True, fused=True),
+    )
     qdq.write_artifact(folder / "q", folder / "seven.xml", qdq.SEVEN_BITS, 8, read.preprocess, read.labels)
     return folder / "seven.xml"
 
@@ -65,12 +71,12 @@ def test_a_cap_is_honoured_and_the_answers_are_the_models(bundle: Path, inputs: 
         # Made for VNNI it saturates under the cap, as it should be seen to; with weights of seven bits nothing does.
         model = seven_bits(bundle, np.load(inputs), tmp_path)
         logits, _ = isa_caps.logits_under(cap, model, inputs, tmp_path)
-    own = qdq.logits(model, np.load(inputs))
+    own = batched_logits(model, np.load(inputs))
     assert logits.shape == own.shape
     assert np.abs(logits - own).max() < 0.5 * np.abs(own).max()
     fp32 = bundle / "model.fp32.xml"
     capped, _ = isa_caps.logits_under(cap, fp32, inputs, tmp_path)
-    assert np.allclose(capped, qdq.logits(fp32, np.load(inputs)), atol=1e-4)
+    assert np.allclose(capped, batched_logits(fp32, np.load(inputs)), atol=1e-4)
 
 
 def test_a_process_that_fails_says_why(inputs: Path, tmp_path: Path):

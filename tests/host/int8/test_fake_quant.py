@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import onnx
 import pretend
 import pytest
 import torch
+from listening import Listening
 from onnx import numpy_helper
 
 from edge_tl.device import metrics
-from edge_tl.device.errors import BadInput
+from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.files import read_json
 from edge_tl.device.listener import SILENT
 from edge_tl.device.preprocess import Preprocess
@@ -42,7 +44,12 @@ def pair(bundle: Path, calibration: Any, tmp_path_factory: pytest.TempPathFactor
         if not path.exists():
             ranges = {name: histogram.range("99.9") for name, histogram in seen.items()}
             fused = storage == qdq.SEVEN_BITS
-            qdq.quantize(folder / "prepared.onnx", path, ranges, storage, matrix_only=fused, fused=fused)
+            qdq.quantize(
+                folder / "prepared.onnx",
+                path,
+                ranges,
+                qdq.QdqOptions(storage, matrix_only=fused, fused=fused),
+            )
         return folder / "prepared.onnx", path
 
     return make
@@ -136,12 +143,9 @@ def test_the_teacher_comes_back_whatever_happens(
 
     monkeypatch.setattr(qat, "distillation_loss", torn)
     images = [torch.zeros(3, 64, 64, dtype=torch.uint8)] * 4
-    contract = record.preprocess
+    job = qat.DistillationJob(teacher, images, record.preprocess, epochs=1, seed=0, flip=False)
     with pytest.raises(RuntimeError, match="out of memory"):
-        qat.distill(
-            teacher, *pair(qdq.SIGNED), tmp_path / "out.onnx", images, contract,
-            epochs=1, seed=0, flip=False, listener=SILENT,
-        )  # fmt: skip
+        qat.distill(job, *pair(qdq.SIGNED), tmp_path / "out.onnx", listener=SILENT)
     assert where == [accelerator.device(), torch.device("cpu")]
     assert not (tmp_path / "out.onnx").exists()
 
@@ -182,7 +186,7 @@ def test_it_knows_the_operators_of_other_families(name: str, tmp_path: Path, lit
     qdq.prepare_graph(tmp_path / "m.onnx", tmp_path / "p.onnx")
     images = np.random.default_rng(0).normal(size=(4, 3, 64, 64)).astype(np.float32)
     ranges = {k: h.range("min-max") for k, h in histograms(str(tmp_path / "p.onnx"), images).items()}
-    qdq.quantize(tmp_path / "p.onnx", tmp_path / "q.onnx", ranges, qdq.SIGNED)
+    qdq.quantize(tmp_path / "p.onnx", tmp_path / "q.onnx", ranges, qdq.QdqOptions(qdq.SIGNED))
     with torch.no_grad():
         values = FakeQuantModel(tmp_path / "p.onnx", tmp_path / "q.onnx").values(torch.from_numpy(images))
     # The first layers: in an untrained network one code that falls the other way has grown large by the end.
@@ -205,7 +209,12 @@ def test_an_operator_that_it_does_not_know_is_named(pair: Callable[[str], Pair],
 
 @pytest.mark.slow
 def test_training_brings_the_answers_nearer_to_fp32s(
-    literally: Callable[..., Any], pair: Callable[[str], Pair], run: Path, calibration: Any, tmp_path: Path
+    literally: Callable[..., Any],
+    pair: Callable[[str], Pair],
+    run: Path,
+    calibration: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """Weights in four bits' worth of noise are repaired in a few steps of distillation."""
     prepared, graph = pair(qdq.SIGNED)
@@ -223,10 +232,10 @@ def test_training_brings_the_answers_nearer_to_fp32s(
     before.write(tmp_path / "before.onnx")
     levels = contract.levels(np.array(calibration))
     images = [torch.from_numpy(np.rint(image).clip(0, 255).astype(np.uint8)) for image in levels]
-    qat.distill(
-        model, tmp_path / "noisy.onnx", tmp_path / "before.onnx", tmp_path / "after.onnx", images, contract,
-        epochs=1, seed=0, flip=False, seconds=25, listener=SILENT,
-    )  # fmt: skip
+    monkeypatch.setattr(qat, "TOO_FEW_STEPS", 1)  # so much noise is less after any step
+    job = qat.DistillationJob(model, images, contract, epochs=1, seed=0, flip=False)
+    graphs = (tmp_path / f"{name}.onnx" for name in ("noisy", "before", "after"))
+    qat.distill(job, *graphs, seconds=25, listener=SILENT)
     with torch.inference_mode():
         want = model(torch.from_numpy(np.array(calibration))).numpy()
     before_, after = (
@@ -234,3 +243,33 @@ def test_training_brings_the_answers_nearer_to_fp32s(
         for name in ("before.onnx", "after.onnx")
     )
     assert after < 0.7 * before_
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(2.0, r"2 s allow \d+ steps"), (0.0, "0 s allow 0 steps")])
+def test_a_training_with_too_few_steps_is_refused_before_its_time_is_spent(
+    pair: Callable[[str], Pair],
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    words: str,
+):
+    """A dozen steps led away from FP32: the divergence rose from 0.033 to 0.169."""
+    teacher, record = checkpoint.load(run)
+    images = [torch.zeros(3, 64, 64, dtype=torch.uint8)] * 4
+    job = qat.DistillationJob(teacher, images, record.preprocess, epochs=1, seed=0, flip=False)
+    now = itertools.count(step=0.05)  # the time of a step, whatever this machine
+    monkeypatch.setattr(qat, "perf_counter", lambda: next(now))
+    steps: list[int] = []
+    with pytest.raises(
+        EdgeTLError, match=f"training in INT8: {words}, and fewer than 100 lead away from FP32"
+    ):
+        qat.distill(
+            job,
+            *pair(qdq.SIGNED),
+            tmp_path / "out.onnx",
+            seconds=seconds,
+            listener=Listening(progress=lambda *step: steps.append(step[1])),
+        )
+    assert len(steps) <= 6
+    assert not (tmp_path / "out.onnx").exists()

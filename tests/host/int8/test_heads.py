@@ -12,6 +12,7 @@ from torch import nn
 
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.convert.fp32 import to_onnx
+from edge_tl.host.convert.model_file import batched_logits
 from edge_tl.host.int8 import qdq
 from edge_tl.host.int8.ranges import histograms
 
@@ -81,13 +82,13 @@ def test_logits_are_float_and_centred_whatever_gives_them(head: str, suffix: str
     fused = suffix == ".xml"
     storage = qdq.SEVEN_BITS if fused else qdq.UNSIGNED
     graph, out = tmp_path / "q.onnx", tmp_path / f"o{suffix}"
-    qdq.quantize(tmp_path / "p.onnx", graph, ranges, storage, fused=fused, matrix_only=fused)
+    qdq.quantize(tmp_path / "p.onnx", graph, ranges, qdq.QdqOptions(storage, fused=fused, matrix_only=fused))
 
     def made() -> np.ndarray:
         qdq.write_artifact(graph, out, storage, 10, contract, labels)
-        return qdq.logits(out, images)
+        return batched_logits(out, images)
 
-    want = qdq.logits(tmp_path / "m.onnx", images)
+    want = batched_logits(tmp_path / "m.onnx", images)
     plain = made()
     assert len(np.unique(plain)) > 0.8 * plain.size, "rounded to codes"
     assert onnx.load(graph).graph.output[0].name == onnx.load(tmp_path / "m.onnx").graph.output[0].name

@@ -18,47 +18,47 @@ from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.listener import SILENT
 from edge_tl.device.machine import has_vnni
 from edge_tl.host.convert.fp32 import to_onnx, to_openvino
+from edge_tl.host.convert.model_file import batched_logits
 from edge_tl.host.export import calibration as calibrations
 from edge_tl.host.export import image_sets
-from edge_tl.host.int8 import ladder, qdq
+from edge_tl.host.int8 import choice, ladder, nncf_ptq, qdq, rungs
+from edge_tl.host.int8.candidate_evaluation import expected_drop
 from edge_tl.host.int8.candidate_source import CandidateSource
-from edge_tl.host.int8.candidates import Candidate, CandidateSettings, expected_drop
-from edge_tl.host.int8.ladder import LadderLimits
+from edge_tl.host.int8.candidates import Candidate
+from edge_tl.host.int8.ranges import ESTIMATORS
+from edge_tl.host.int8.records import CandidateRecord, LayerSensitivity
+from edge_tl.host.int8.rungs import LadderLimits
+from edge_tl.host.int8.settings import NNCF, CandidateSettings
 from edge_tl.host.runs import checkpoint
 
 FIRST = CandidateSettings("onnx", "qdq", "99.9", 300, qdq.SIGNED, matrix_only=False)
 
 
-def judged(drop: float, divergence: float, latency: float = 1.0, **changes: Any) -> Candidate:
-    figures = {
-        "accuracy": 0.5,
-        "expected_drop_pp": drop,
-        "agreement": 0.9,
-        "size_mb": 1.0,
-        "float_macs": 0.0,
-        "seconds": 1.0,
-    }
-    return Candidate(
-        FIRST, Path("a.onnx"), Path("a.qdq.onnx"), drop_pp=drop, drop_ci_pp=[drop - 1, drop + 1],
-        divergence=divergence, latency_ms=latency, **(figures | changes),
+def built(drop: float, divergence: float, latency: float = 1.0, **changes: Any) -> Candidate:
+    """A candidate that drops by so many percentage points."""
+    record = CandidateRecord(
+        accuracy=0.5, accuracy_ci=(0.4, 0.6), drop_pp=drop, drop_ci_pp=(drop - 1, drop + 1), expected_drop_pp=drop,
+        agreement=0.9, divergence=divergence, latency_ms=latency, size_mb=1.0, float_macs=0.0, seconds=1.0,
+        settings=FIRST.record(0.0),
     )  # fmt: skip
+    return Candidate(FIRST, Path("a.onnx"), Path("a.qdq.onnx"), replace(record, **changes))
 
 
 def test_within_the_budget_the_fastest_is_kept_and_of_equals_the_nearest():
-    slow, fast, near = judged(0.1, 0.001, 2.0), judged(0.4, 0.02, 1.0), judged(0.4, 0.01, 1.05)
-    assert ladder._best([slow, fast, near], 0.5) is near
-    assert ladder._best([slow, fast, near], 0.2) is slow
-    assert ladder._best([fast, slow, near], 0.0) is slow  # none keeps it: the nearest to FP32
+    slow, fast, near = built(0.1, 0.001, 2.0), built(0.4, 0.02, 1.0), built(0.4, 0.01, 1.05)
+    assert choice.best([slow, fast, near], 0.5) is near
+    assert choice.best([slow, fast, near], 0.2) is slow
+    assert choice.best([fast, slow, near], 0.0) is slow  # none keeps it: the nearest to FP32
 
 
 def test_training_starts_from_the_nearest_that_has_little_in_float():
-    first, some, most = judged(3, 0.03), judged(2, 0.02, float_macs=0.04), judged(1, 0.01, float_macs=0.14)
-    assert ladder._nearest([first, some, most]) is most
-    assert ladder._start_of_training([first, some, most]) is some
-    assert ladder._start_of_training([first, most]) is first
-    less = judged(2, 0.0195, float_macs=0.02)  # about as near as the one with more in float
-    assert ladder._start_of_training([first, less, some, most]) is some
-    assert ladder._start_of_training([]) is None
+    first, some, most = built(3, 0.03), built(2, 0.02, float_macs=0.04), built(1, 0.01, float_macs=0.14)
+    assert choice.nearest([first, some, most]) is most
+    assert choice.training_start([first, some, most]) is some
+    assert choice.training_start([first, most]) is first
+    less = built(2, 0.0195, float_macs=0.02)  # about as near as the one with more in float
+    assert choice.training_start([first, less, some, most]) is some
+    assert choice.training_start([]) is None
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,8 @@ def test_training_starts_from_the_nearest_that_has_little_in_float():
 def test_neither_a_lucky_count_nor_an_expectation_that_the_count_refutes_keeps_the_budget(
     drop: float, expected: float, kept: bool
 ):
-    candidate = judged(drop, 0.01, expected_drop_pp=expected)
-    assert ladder._keeps(candidate, 0.5) is kept
+    candidate = built(drop, 0.01, expected_drop_pp=expected)
+    assert choice.keeps_budget(candidate, 0.5) is kept
 
 
 @pytest.mark.parametrize(("images", "allowed"), [(18, 100 / 18), (200, 0.5), (100_000, 0.5)])
@@ -80,16 +80,16 @@ def test_where_openvino_may_saturate_seven_bits_and_eight_are_tried():
     source = Scripted(0.4, 0.1)
     climbed = ladder.climb(source, "openvino", LadderLimits(0.5), vnni=False, listener=SILENT)
     assert [settings.storage for settings in source.asked] == [qdq.SEVEN_BITS, qdq.SIGNED]
-    assert climbed.best.drop_pp == 0.1
+    assert climbed.best.record.drop_pp == 0.1
 
 
 class Scripted:
-    """A source whose candidates drop as told; what is scripted as an exception is raised."""
+    """A source whose candidates drop as scripted; what is scripted as an exception is raised."""
 
     def __init__(self, *outcomes: float | Exception) -> None:
         self.outcomes = list(outcomes)
         self.asked: list[CandidateSettings] = []
-        self.sensitivity: list[dict[str, Any]] = []
+        self.sensitivity: list[LayerSensitivity] = []
         self.selection = self.calibration = np.zeros((1000, 1))
 
     def make(self, settings: CandidateSettings, **more: Any) -> Candidate:
@@ -97,7 +97,7 @@ class Scripted:
         outcome = self.outcomes.pop(0) if self.outcomes else 9.0
         if isinstance(outcome, Exception):
             raise outcome
-        return judged(outcome, outcome / 10)
+        return built(outcome, outcome / 10)
 
 
 def test_what_under_confident_probabilities_expect_is_near_the_truth_once_they_are_calibrated(tmp_path: Path):
@@ -128,7 +128,11 @@ def climb(source: Any, **limits: Any) -> tuple[ladder.LadderResult, list[str]]:
 def test_it_stops_at_the_first_rung_that_keeps_the_budget():
     source = Scripted(0.3)
     climbed, notes = climb(source)
-    assert (climbed.passed, len(source.asked), [entry["rung"] for entry in climbed.rungs]) == (True, 1, [1])
+    assert (climbed.record.passed, len(source.asked), [entry.rung for entry in climbed.record.rungs]) == (
+        True,
+        1,
+        [1],
+    )
     assert notes == [
         "onnx-int8, rung 1, known-good settings: drop 0.30 pp expected, 0.30 [-0.70, 1.30] counted, "
         "agreement 90.0%, 1.00 ms, 1.0 MB, 0.0% of the work in float, 0:01"
@@ -138,11 +142,11 @@ def test_it_stops_at_the_first_rung_that_keeps_the_budget():
 def test_the_search_tries_every_estimator_and_keeps_the_best():
     source = Scripted(3.0, 2.0, 0.4, 1.0)
     climbed, _ = climb(source, up_to=2)
-    assert climbed.passed
-    assert climbed.best.drop_pp == 0.4
-    assert {settings.estimator for settings in source.asked} == set(ladder.ESTIMATORS)
+    assert climbed.record.passed
+    assert climbed.best.record.drop_pp == 0.4
+    assert {settings.estimator for settings in source.asked} == set(ESTIMATORS)
     assert {settings.matrix_only for settings in source.asked} == {False, True}
-    assert len(climbed.rungs[1]["candidates"]) == len(source.asked) - 1
+    assert len(climbed.record.rungs[1].candidates) == len(source.asked) - 1
 
 
 def test_costly_layers_leave_room_for_cheap_ones_and_the_least_float_is_tried_first():
@@ -170,45 +174,48 @@ def test_costly_layers_leave_room_for_cheap_ones_and_the_least_float_is_tried_fi
         def ends(self) -> set[str]:
             return {"first", "last"}
 
-        def rank(self, base: CandidateSettings, *, seconds: float) -> list[dict[str, Any]]:
-            return [{"layer": name} for name in ("costly", "small", "first", "idle", "last", "gate")]
+        def rank(self, base: CandidateSettings, *, seconds: float) -> list[LayerSensitivity]:
+            return [
+                LayerSensitivity(name, 0.0, 0.0)
+                for name in ("costly", "small", "first", "idle", "last", "gate")
+            ]
 
-    sets = list(ladder._exclusions(Ranked(), FIRST, 0.15))
+    sets = list(rungs.exclusions(Ranked(), FIRST, 0.15))
     shares = [Ranked().share(names) for names in sets]
     assert shares == sorted(shares)
-    assert max(shares) <= ladder.FLOAT[-1]
+    assert max(shares) <= rungs.FLOAT[-1]
     assert {"small", "first", "gate"} in sets  # within 5 %, though the most sensitive layer is not
     assert {"costly", "small"} in sets
     assert len(sets) == len({frozenset(names) for names in sets})
     assert not any("idle" in names for names in sets)
-    few = list(ladder._exclusions(Ranked(), FIRST, 0.03))
+    few = list(rungs.exclusions(Ranked(), FIRST, 0.03))
     assert few
     assert all(Ranked().share(names) <= 0.03 for names in few)
 
 
 def test_nncf_sees_no_more_images_than_its_bias_correction_can_hold():
-    variants = list(ladder._variants(replace(FIRST, runtime="openvino", images=1000)))
-    assert {s.images for s in variants if s.method == ladder.NNCF} == {ladder.nncf_ptq.MOST}
-    few = ladder._variants(replace(FIRST, runtime="openvino", images=30))
-    assert {s.images for s in few if s.method == ladder.NNCF} == {30}
+    variants = list(rungs.variants(replace(FIRST, runtime="openvino", images=1000)))
+    assert {s.images for s in variants if s.method == NNCF} == {nncf_ptq.MOST}
+    few = rungs.variants(replace(FIRST, runtime="openvino", images=30))
+    assert {s.images for s in few if s.method == NNCF} == {30}
 
 
 def test_where_no_rung_suffices_the_nearest_is_kept_with_the_reason():
     climbed, _ = climb(Scripted(3.0, 2.0, 1.5), up_to=2)
-    assert not climbed.passed
-    assert climbed.best.drop_pp == 1.5
-    assert climbed.reason.startswith(
+    assert not climbed.record.passed
+    assert climbed.best.record.drop_pp == 1.5
+    assert climbed.record.reason.startswith(
         "no rung up to 2 keeps the budget of 0.5 percentage points; the best drops by 1.50"
     )
 
 
 def test_a_candidate_that_cannot_be_built_is_an_entry_and_never_the_end():
     climbed, _ = climb(Scripted(3.0, KeyError("numpy.float32"), 0.2), up_to=2)
-    assert climbed.passed
-    assert climbed.rungs[1]["faults"] == ["KeyError: 'numpy.float32'"]
+    assert climbed.record.passed
+    assert climbed.record.rungs[1].faults == ("KeyError: 'numpy.float32'",)
     climbed, _ = climb(Scripted(ValueError("broken"), 0.3), up_to=2)  # not even where it is the first
-    assert climbed.passed
-    assert climbed.rungs[0]["faults"] == ["ValueError: broken"]
+    assert climbed.record.passed
+    assert climbed.record.rungs[0].faults == ("ValueError: broken",)
     with pytest.raises(EdgeTLError, match="no INT8 for onnx: ValueError: broken"):
         climb(Scripted(*[ValueError("broken")] * 30))
 
@@ -220,21 +227,21 @@ def test_a_ranking_that_fails_is_an_entry_too():
             raise RuntimeError("no shapes")
 
     climbed, _ = climb(Unranked(3.0, 2.0), up_to=3)
-    assert climbed.best.drop_pp == 2.0
-    assert climbed.rungs[2]["faults"] == ["RuntimeError: no shapes"]
-    assert climbed.reason.startswith("no rung up to 3 keeps the budget")
+    assert climbed.best.record.drop_pp == 2.0
+    assert climbed.record.rungs[2].faults == ("RuntimeError: no shapes",)
+    assert climbed.record.reason.startswith("no rung up to 3 keeps the budget")
 
 
 def test_a_spent_time_budget_ends_the_climb_after_the_candidate_at_hand():
     source = Scripted(3.0)
     climbed, _ = climb(source, seconds=1e-9, up_to=2)
     assert len(source.asked) == 1
-    assert climbed.rungs[1]["faults"] == ["the time budget is spent"]
-    assert not climbed.passed
-    assert climbed.reason.startswith("within 1e-09 s no rung keeps the budget")
+    assert climbed.record.rungs[1].faults == ("the time budget is spent",)
+    assert not climbed.record.passed
+    assert climbed.record.reason.startswith("within 1e-09 s no rung keeps the budget")
     # Not even the layers are measured then: Scripted has none.
     climbed, _ = climb(Scripted(3.0), seconds=1e-9, up_to=3)
-    assert climbed.rungs[2]["faults"] == ["the time budget is spent"]
+    assert climbed.record.rungs[2].faults == ("the time budget is spent",)
 
 
 def test_what_only_another_cpu_shows_is_not_judged_on_this_one():
@@ -298,11 +305,14 @@ def test_a_planted_outlier_channel_is_recovered_from(
     notes: list[str] = []
     limits = LadderLimits(1.0, up_to=3)
     climbed = ladder.climb(source, runtime, limits, vnni=has_vnni(), listener=Listening(note=notes.append))
-    first = climbed.rungs[0]["best"]
-    assert first["drop_pp"] > 10
-    assert climbed.passed, notes
-    assert climbed.best.drop_pp <= LadderLimits(1.0).allowed(len(source.selection))
-    assert climbed.best.divergence < 0.1 * first["divergence"]
-    assert [entry["rung"] for entry in climbed.rungs] == list(range(1, len(climbed.rungs) + 1))
-    got = qdq.logits(climbed.best.path, source.selection)
-    assert metrics.agreement(metrics.top1(got), metrics.top1(source.expected)) == climbed.best.agreement
+    first = climbed.record.rungs[0].best
+    assert first is not None
+    assert first.drop_pp > 10
+    assert climbed.record.passed, notes
+    assert climbed.best.record.drop_pp <= LadderLimits(1.0).allowed(len(source.selection))
+    assert climbed.best.record.divergence < 0.1 * first.divergence
+    assert [entry.rung for entry in climbed.record.rungs] == list(range(1, len(climbed.record.rungs) + 1))
+    got = batched_logits(climbed.best.path, source.selection)
+    assert (
+        metrics.agreement(metrics.top1(got), metrics.top1(source.expected)) == climbed.best.record.agreement
+    )

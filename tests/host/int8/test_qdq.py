@@ -14,6 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 from edge_tl.device.bundle import Bundle, read_bundle
+from edge_tl.host.convert.model_file import batched_logits
 from edge_tl.host.export import image_sets
 from edge_tl.host.int8 import qdq
 from edge_tl.host.int8.ranges import histograms
@@ -43,7 +44,7 @@ def made(
     ranges = {name: seen.range("99.9") for name, seen in histograms(str(prepared), calibration).items()}
     for storage in (qdq.SIGNED, qdq.UNSIGNED, qdq.SEVEN_BITS):
         graph, path = folder / "graph.onnx", folder / f"{storage[:5]}.onnx"
-        qdq.quantize(prepared, graph, ranges, storage)
+        qdq.quantize(prepared, graph, ranges, qdq.QdqOptions(storage))
         qdq.write_artifact(graph, path, storage, 8, whole.preprocess, whole.labels)
         done[storage] = path
     return done.__getitem__
@@ -153,7 +154,7 @@ def test_excluded_layers_stay_in_float(prepared: Path, calibration: Any, tmp_pat
     ranges = {
         name: seen.range("min-max") for name, seen in histograms(str(prepared), calibration[:2]).items()
     }
-    qdq.quantize(prepared, tmp_path / "q.onnx", ranges, qdq.SIGNED, excluded=names)
+    qdq.quantize(prepared, tmp_path / "q.onnx", ranges, qdq.QdqOptions(qdq.SIGNED, excluded=names))
     graph = onnx.load(tmp_path / "q.onnx")
     constants, made_by = {i.name for i in graph.graph.initializer}, makers(graph)
     for node in graph.graph.node:
@@ -178,13 +179,13 @@ def test_a_layer_left_in_float_runs_in_float(
     seen = histograms(str(tmp_path / "planted.onnx"), calibration[:4])
     ranges = {name: histogram.range("99.9") for name, histogram in seen.items()}
     graph, out = tmp_path / "graph.onnx", tmp_path / "out.onnx"
-    qdq.quantize(tmp_path / "planted.onnx", graph, ranges, qdq.UNSIGNED, excluded=[conv.name])
+    qdq.quantize(tmp_path / "planted.onnx", graph, ranges, qdq.QdqOptions(qdq.UNSIGNED, excluded=[conv.name]))
     qdq.write_artifact(graph, out, qdq.UNSIGNED, 8, whole.preprocess, whole.labels)
     made_by = makers(onnx.load(out))
     layer = next(n for n in onnx.load(out).graph.node if n.name == conv.name)
     assert made_by[layer.input[0]].op_type == "DequantizeLinear"  # or the trap is not there
-    want, got = literally(out, calibration), qdq.logits(out, calibration)
-    unguarded = qdq.logits(graph, calibration)
+    want, got = literally(out, calibration), batched_logits(out, calibration)
+    unguarded = batched_logits(graph, calibration)
     assert np.abs(got - want).max() < 0.1 * np.abs(unguarded - want).max()
 
 
@@ -200,7 +201,7 @@ def test_no_codes_are_spent_on_what_a_relu_takes_away(
     before them: half of the codes for numbers that become 0."""
     seen = histograms(str(prepared), calibration[:2])
     ranges = {name: histogram.range("min-max") for name, histogram in seen.items()}
-    qdq.quantize(prepared, tmp_path / "q.onnx", ranges, qdq.SIGNED, matrix_only=matrix_only)
+    qdq.quantize(prepared, tmp_path / "q.onnx", ranges, qdq.QdqOptions(qdq.SIGNED, matrix_only=matrix_only))
     before, after = onnx.load(prepared).graph, onnx.load(tmp_path / "q.onnx").graph
     relus = [node for node in before.node if node.op_type == "Relu"]
     assert len(relus) >= 10
@@ -237,7 +238,7 @@ def test_the_mean_of_the_logits_is_fp32s(whole: Bundle, exported: dict[str, Any]
     dataset = checkpoint.read(run).dataset()
     chosen = image_sets.calibration_set(dataset, exported["provenance"]["sets"]["calibration"], 0)
     images = image_sets.inputs(whole.preprocess, dataset, chosen, tmp_path / "x.npy")
-    logits = {a.id: qdq.logits(a.path, images) for a in whole.artifacts}
+    logits = {a.id: batched_logits(a.path, images) for a in whole.artifacts}
     for name in ("onnx-int8", "openvino-int8"):
         assert np.abs(np.mean(logits[name] - logits["onnx-fp32"], axis=0)).max() < 0.01
 
@@ -276,7 +277,7 @@ def test_the_settings_are_recorded(exported: dict[str, Any]):
 def test_stdout_and_logging_are_left_alone(
     whole: Bundle, prepared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
-    qdq.quantize(prepared, tmp_path / "q.onnx", {}, qdq.SIGNED)
+    qdq.quantize(prepared, tmp_path / "q.onnx", {}, qdq.QdqOptions(qdq.SIGNED))
     qdq.write_artifact(tmp_path / "q.onnx", tmp_path / "q.xml", qdq.SIGNED, 8, whole.preprocess, whole.labels)
     assert capfd.readouterr().out == ""
     assert logging.root.manager.disable == logging.NOTSET

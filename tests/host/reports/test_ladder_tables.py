@@ -1,13 +1,17 @@
-"""What the ladder tried, as rows of text: nothing is invented, nothing breaks on a record without it."""
+"""What the ladder tried, as rows of text: nothing is invented, a record without a ladder has no such rows."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from edge_tl.device.errors import BundleError
+from edge_tl.host.int8.records import LadderRecord
 from edge_tl.host.reports import ladder_tables
 from edge_tl.host.reports.markdown import markdown
 
-BEST = {
+BEST: dict[str, Any] = {
     "accuracy": 0.3812,
     "accuracy_ci": [0.371, 0.391],
     "expected_drop_pp": 0.21,
@@ -17,7 +21,18 @@ BEST = {
     "latency_ms": 1.234,
     "size_mb": 2.0,
 }
-BEST |= {"float_macs": 0.049}
+BEST |= {"float_macs": 0.049, "divergence": 0.01, "seconds": 20}
+BEST["settings"] = {
+    "method": "Q/DQ",
+    "ranges": "99.9",
+    "calibration_images": 300,
+    "weights": "per channel, int8",
+    "elementwise": "uint8",
+    "bias_correction": "logits",
+    "rescaled": None,
+    "in_float": [],
+    "trained_epochs": 0.0,
+}
 WORSE = BEST | {"drop_pp": 3.0, "drop_ci_pp": [2.0, 4.0]}
 
 
@@ -48,7 +63,13 @@ def record() -> dict[str, Any]:
         },
     ]
     layers = [{"layer": f"conv{i}", "divergence": 0.01 / (i + 1), "macs": 0.05} for i in range(20)]
-    ladder = {"passed": True, "chosen": BEST, "rungs": rungs, "sensitivity": layers}
+    ladder = {
+        "passed": True,
+        "reason": "rung 5 keeps the budget",
+        "chosen": BEST,
+        "rungs": rungs,
+        "sensitivity": layers,
+    }
     return {"artifacts": [{"id": "onnx-fp32"}, {"id": "onnx-int8", "ladder": ladder}]}
 
 
@@ -76,3 +97,15 @@ def test_a_record_without_a_ladder_has_no_such_section():
     text = markdown(record())
     assert "## The ladder to INT8" in text
     assert r"KeyError: 'a\|b'" in text
+
+
+def test_the_ladder_of_a_report_is_read_strictly_and_written_as_it_was():
+    ladder = record()["artifacts"][1]["ladder"]
+    assert LadderRecord.from_json(ladder).to_json() == ladder
+    ladder["rungs"][0]["best"]["divergence"] = "near"
+    with pytest.raises(
+        BundleError, match=r"rungs\[0\]\.candidates\[0\]\.divergence: 'near'\. It should be a finite number"
+    ):
+        LadderRecord.from_json(ladder)
+    with pytest.raises(BundleError, match=r"onnx-int8: ladder: .*divergence"):
+        ladder_tables.rungs({"artifacts": [{"id": "onnx-int8", "ladder": ladder}]})

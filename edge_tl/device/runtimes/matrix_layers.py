@@ -1,0 +1,41 @@
+"""The layers of a model that multiply matrices, where the time goes and what INT8 is about: by ONNX's names, and in
+OpenVINO's executed graph. Imports no runtime.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+MATRIX_OPERATORS = ("Conv", "Gemm", "MatMul")
+"""ONNX's operators. ONNX Runtime's fused and integer ones hold one of these words: FusedConv, QLinearConv, ..."""
+_OPENVINO_LAYERS = ("convolution", "fullyconnected", "fully_connected", "matmul", "gemm")
+
+
+class ExecutedLayer(NamedTuple):
+    """`kernel` is oneDNN's name, e.g. "jit_avx2_I8", "" where the device does not tell; `precision` OpenVINO's, "f32",
+    "u8", ...: that of the weights, since a CPU computes FP16 weights in float32."""
+
+    kernel: str
+    precision: str
+
+
+def is_matrix_operator(name: str) -> bool:
+    """Whether ONNX Runtime's operator `name` multiplies matrices."""
+    return any(kind in name for kind in MATRIX_OPERATORS)
+
+
+def executed_matrix_layers(compiled: Any) -> list[ExecutedLayer]:
+    """The matrix layers of an `openvino.CompiledModel` as they were compiled; [] where the device does not show
+    them."""
+    found: list[ExecutedLayer] = []
+    with suppress(RuntimeError):
+        for node in compiled.get_runtime_model().get_ordered_ops():
+            info = node.get_rt_info()
+            if _text(info, "layerType").lower() in _OPENVINO_LAYERS:
+                found.append(ExecutedLayer(_text(info, "primitiveType"), _text(info, "runtimePrecision")))
+    return found
+
+
+def _text(info: Any, key: str) -> str:
+    return str(info[key].astype(str)) if key in info else ""

@@ -1,0 +1,94 @@
+"""The ladder's record as it stands in `report.json`: `artifact.quantization` and `artifact.ladder`.
+
+Knows no model and imports no library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from edge_tl.device.records.codec import Bounds, Fraction, Record
+
+Positive = Annotated[float, Bounds(0)]
+
+
+@dataclass(frozen=True)
+class QuantizationRecord(Record):
+    """How an INT8 file was made. `method` and `bias_correction` in words, `ranges` the estimator of activation ranges,
+    `weights` their granularity and storage, `elementwise` the type of additions and multiplications between layers
+    ("float" or "uint8"), `rescaled` how channels were rescaled before ("equalized", "smoothed" or null), `in_float` the
+    names of layers left in float, `trained_epochs` the epochs of training in INT8. `target_cpu` is the CPU that the
+    artifact is made for; candidates do not state it."""
+
+    method: str
+    ranges: str
+    calibration_images: int
+    weights: str
+    elementwise: str
+    bias_correction: str
+    rescaled: str | None
+    in_float: tuple[str, ...]
+    trained_epochs: Positive
+    target_cpu: str | None = None
+
+
+@dataclass(frozen=True)
+class CandidateRecord(Record):
+    """What a candidate does on the selection images.
+
+    `accuracy_ci` is Wilson's 95 % interval. `drop_pp` and `drop_ci_pp` are counted, in percentage points;
+    `expected_drop_pp` is what FP32's own calibrated probabilities say of the answers that changed, see
+    `metrics.expected_drop`. `divergence` is the mean Kullback-Leibler divergence of its answers from FP32's in nats. On
+    the same images both order candidates that accuracy cannot. `latency_ms` is the median of a few calls, `size_mb` in
+    10^6 bytes, `float_macs` the fraction of the multiply-accumulates in float, null where NNCF chose the layers and
+    does not say; `seconds` what making and evaluating it took.
+    """
+
+    accuracy: Fraction
+    accuracy_ci: tuple[float, float]
+    drop_pp: float
+    drop_ci_pp: tuple[float, float]
+    expected_drop_pp: float
+    agreement: Fraction
+    divergence: float
+    latency_ms: Positive
+    size_mb: Positive
+    float_macs: Fraction | None
+    seconds: Positive
+    settings: QuantizationRecord
+
+
+@dataclass(frozen=True)
+class RungRecord(Record):
+    """One rung: its number and name, the minutes it took, every candidate, why others could not be made (`faults`), and
+    the best candidate where there is one."""
+
+    rung: int
+    name: str
+    minutes: Positive
+    candidates: tuple[CandidateRecord, ...]
+    faults: tuple[str, ...]
+    best: CandidateRecord | None = None
+
+
+@dataclass(frozen=True)
+class LayerSensitivity(Record):
+    """How far `layer` alone in INT8 moves the answers from FP32's: `divergence` in nats; `macs` is its fraction of the
+    multiply-accumulates."""
+
+    layer: str
+    divergence: float
+    macs: Fraction
+
+
+@dataclass(frozen=True)
+class LadderRecord(Record):
+    """What the ladder of one runtime came to: whether a candidate keeps the budget, the reason, the candidate that was
+    chosen, every rung that was tried, and the layers by sensitivity where they were measured."""
+
+    passed: bool
+    reason: str
+    chosen: CandidateRecord
+    rungs: tuple[RungRecord, ...]
+    sensitivity: tuple[LayerSensitivity, ...]
