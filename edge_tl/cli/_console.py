@@ -4,24 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from edge_tl.device.text import printable
-
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on stdout; the rest goes to stderr.")
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]
-Device = Annotated[str, typer.Option(help="What runs it; see `edge-tl devices`.")]
-AllowFallback = Annotated[
-    bool,
-    typer.Option("--allow-fallback", help="Go on, with a warning, when another device than --device ran."),
-]
-Artifacts = Annotated[
-    list[str] | None, typer.Option("--artifact", help="Only this artifact, e.g. onnx-int8; repeatable.")
-]
 
 KEPT = "\n\u200d"  # lines are ours; the joiner of emoji changes nothing around it
 

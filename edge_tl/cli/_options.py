@@ -1,27 +1,32 @@
-"""From what a person typed to a recipe: the data or recipe that is named, then the options, then `--set`."""
+"""Options that several verbs have, and records of those that travel together, which check themselves.
+
+None of them needs the host part; those of a recipe are in `_recipe_options`.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from edge_tl.device.errors import BadInput
 
-if TYPE_CHECKING:
-    from edge_tl.host.recipe.schema import Recipe
-
 BundlePath = Annotated[Path, typer.Argument(help="A bundle that `edge-tl export` wrote.", metavar="BUNDLE")]
 OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Save the result as this JSON file.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="The folder that the result becomes.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is finished in that folder.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Override a recipe field, e.g. head.max_iter=100; repeatable."),
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout; the rest goes to stderr.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]
+Device = Annotated[str, typer.Option(help="What runs it; see `edge-tl devices`.")]
+AllowFallback = Annotated[
+    bool,
+    typer.Option("--allow-fallback", help="Go on, with a warning, when another device than --device ran."),
+]
+Artifacts = Annotated[
+    list[str] | None, typer.Option("--artifact", help="Only this artifact, e.g. onnx-int8; repeatable.")
 ]
 MaxPixels = Annotated[
     int | None,
@@ -31,132 +36,62 @@ MaxPixels = Annotated[
         help="Read images of up to so many pixels, beyond 89 million; for files you trust.",
     ),
 ]
-
-# What an option that is not given becomes, unless the recipe or the run says otherwise: for --help, which must import
-# neither pydantic nor PyTorch. A test holds them to the recipe's defaults.
-DEFAULTS = {
-    "model.name": "mobilenet_v2",
-    "model.weights": "imagenet",
-    "model.image_size": "the weights' own",
-    "data.group_by": "none",
-    "data.folds": "none",
-    "train.strategy": "auto",
-    "train.epochs": "the strategy's own, 6 to 10",
-    "train.batch_size": "32",
-    "train.lr": "the optimizer's own, adamw's 0.0005",
-    "augment.preset": "light",
-    "seed": "0",
-    "export.int8": "no-int8",
-    "export.max_drop": "0.5",
-    "export.ladder": "up-to=5",
-    "export.time_budget_s": "none",
-    "export.target_cpu": "native",
-    "export.precisions": "none",
-    "export.threshold": "none",
-    "export.max_p95_ms": "none",
-    "export.max_size_mb": "none",
-    "labels": "the sorted folders",
-    "none": "none",
-    "all": "all",
-}
-
-# Options whose name is not that of the field that they set.
-_OPTIONS = {
-    "model.name": "--model",
-    "augment.preset": "--augment",
-    "export.precisions": "--precision",
-    "export.time_budget_s": "--time-budget",
-    "export.max_p95_ms": "--max-p95",
-    "export.max_size_mb": "--max-size",
-}
-
-
 Factory = Annotated[
     str | None,
     typer.Option(
         help="The package.module:function that the run was imported with, where it was: it is code."
     ),
 ]
-
-
-def permit(factory: str | None) -> None:
-    """Let a run whose model `factory` makes be opened."""
-    if factory is None:  # a device has no host part to ask
-        return
-    from edge_tl.host.models import factories
-    from edge_tl.host.recipe.schema import FACTORY
-
-    factories.permit_factory(f"{FACTORY}{factory}")
+On = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--on", metavar="HOST", help="Run on this device, over ssh; repeatable. --out is then a folder."
+    ),
+]
+Targets = Annotated[
+    Path | None, typer.Option("--targets", help="A targets.yaml: all its devices, or those that --on names.")
+]
+Wheels = Annotated[
+    Path | None, typer.Option("--wheels", help="With --on: a folder of wheels, for devices without internet.")
+]
+Ssh = Annotated[
+    str, typer.Option("--ssh", envvar="EDGE_TL_SSH", help="With --on: the ssh command, e.g. 'ssh -F FILE'.")
+]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """`settings` of a recipe, not yet validated; `source` is what an error calls them, `typed` what it calls the fields
-    that were typed; `run` is the folder of the run that they come from, if they do."""
+class DeviceOptions:
+    """Which artifacts run, on which device of this machine."""
 
-    settings: dict[str, Any]
-    source: str
-    run: Path | None = None
-    typed: dict[str, str] = field(default_factory=dict)
+    artifacts: tuple[str, ...] = ()
+    device: str = "CPU"
+    allow_fallback: bool = False
 
-    def changed(self, options: Mapping[str, Any], assignments: Sequence[str] | None) -> Asked:
-        """With `options` that are not None, by recipe field, and `--set` assignments. Raises `BadInput`."""
-        from edge_tl.host.recipe import load as recipes
+    @property
+    def is_cpu(self) -> bool:
+        """Whether the device is the default one."""
+        return self.device.upper() == "CPU"
 
-        for key, value in options.items():
-            if value is not None:
-                recipes.assign(self.settings, key, value)
-                self.typed[key] = _OPTIONS.get(key) or f"--{key.rpartition('.')[2].replace('_', '-')}"
-        for assignment in assignments or ():
-            key = recipes.override(self.settings, assignment)
-            self.typed[key] = f"--set {key}"
-        return self
-
-    def recipe(self) -> Recipe:
-        """Validated. Raises `BadInput` that names the option or the field."""
-        from edge_tl.host.recipe import load as recipes
-
-        return recipes.parse(self.settings, source=self.source, typed=self.typed)
+    @property
+    def flags(self) -> str:
+        """What a next command needs to use the same device: " --device GPU", or nothing."""
+        return "" if self.is_cpu else f" --device {self.device}"
 
 
-def last_rung(text: str | None) -> int | None:
-    """3 for "up-to=3". Raises `BadInput`."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"up-to=([1-5])", text)
-    if not found:
-        raise BadInput(f"--ladder {text}: write it as up-to=N with N from 1 to 5.")
-    return int(found[1])
+@dataclass(frozen=True)
+class RemoteOptions:
+    """The devices that a verb is to run on, reached over ssh. Raises `BadInput` for --wheels without a device."""
 
+    on: Sequence[str] | None
+    targets: Path | None
+    wheels: Path | None
+    ssh: str
 
-def seconds(text: str | None) -> float | None:
-    """600.0 for "10m"; s, m and h are known. Raises `BadInput`."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if not found or not float(found[1]):
-        raise BadInput(f"--time-budget {text}: write it as 90s, 10m or 1h.")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+    def __post_init__(self) -> None:
+        if self.wheels and not self.given:
+            raise BadInput("--wheels is for devices: name one with --on HOST, or give --targets FILE.")
 
-
-def of_data(data_or_recipe: str) -> Asked:
-    """The settings of a recipe file or name, of a run's folder, or for data. Raises `BadInput`."""
-    from edge_tl.host.recipe import load as recipes
-    from edge_tl.host.recipe.builtin import find
-    from edge_tl.host.runs import checkpoint
-
-    path = Path(data_or_recipe)
-    if path.suffix in (".yaml", ".yml"):
-        return Asked(recipes.load(path), str(path))
-    if (path / checkpoint.RECIPE).is_file():
-        return Asked(recipes.load(path / checkpoint.RECIPE), str(path / checkpoint.RECIPE), path)
-    if not path.exists() and (shelved := find(data_or_recipe)) is not None:
-        return Asked(recipes.load(shelved), shelved.name)
-    return Asked({"data": {"path": data_or_recipe}}, "options")
-
-
-def of_run(run: Path) -> Asked:
-    """The settings that a finished run was made with. Raises `BadInput`."""
-    from edge_tl.host.runs import checkpoint
-
-    return Asked(checkpoint.read(run).provenance.recipe, "--set", run)
+    @property
+    def given(self) -> bool:
+        """Whether the verb is to run elsewhere."""
+        return bool(self.on or self.targets)

@@ -9,10 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_tl.cli import _bench_text, _remote, _saved_results
-from edge_tl.cli._console import AllowFallback, Artifacts, Debug, Device, Json, finish, say
+from edge_tl.cli import _bench_text, _saved_results
+from edge_tl.cli._console import finish, say
 from edge_tl.cli._listeners import open_listener
-from edge_tl.cli._options import Factory, permit
+from edge_tl.cli._options import (
+    AllowFallback,
+    Artifacts,
+    Debug,
+    Device,
+    Factory,
+    Json,
+    On,
+    RemoteOptions,
+    Ssh,
+    Targets,
+    Wheels,
+)
+from edge_tl.cli._remote import run_remotely
 from edge_tl.cli._saving import check_out, save_to, saved
 from edge_tl.device.errors import BadInput, ForeignModel
 
@@ -146,16 +159,17 @@ def bench(
         typer.Option("--run", help="The run it was exported from: PyTorch is timed with its model."),
     ] = None,
     factory: Factory = None,
-    on: _remote.On = None,
-    targets: _remote.Targets = None,
-    wheels: _remote.Wheels = None,
-    ssh: _remote.Ssh = "ssh",
+    on: On = None,
+    targets: Targets = None,
+    wheels: Wheels = None,
+    ssh: Ssh = "ssh",
     json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Measure latency on this machine, beside PyTorch if installed."""
-    if _remote.asked(ctx):
-        return _remote.away(ctx)
+    remote = RemoteOptions(on, targets, wheels, ssh)
+    if remote.given:
+        return run_remotely(ctx, remote)
     _check_options(ctx)
     check_out(out, read=bundle)
     if compare:
@@ -221,7 +235,10 @@ def bench(
         else:
             field = latency.workloads(loaded, chosen, **where)
             try:
-                permit(factory)
+                if factory is not None:
+                    from edge_tl.cli._recipe_options import permit_factory
+
+                    permit_factory(factory)
                 field = _with_pytorch(loaded, field, device, run)
             except ForeignModel as error:
                 skipped.append({"artifact": "pytorch", "reason": str(error)})

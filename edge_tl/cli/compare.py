@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_tl.cli import _options
-from edge_tl.cli._console import Debug, Json, finish
+from edge_tl.cli._console import finish
 from edge_tl.cli._listeners import PlainListener
-from edge_tl.cli._options import DEFAULTS, Settings
+from edge_tl.cli._options import Debug, Json
+from edge_tl.cli._recipe_options import DEFAULTS, Settings, from_data
 from edge_tl.cli._table import explained, grid
 from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput
 
@@ -98,7 +98,7 @@ def compare(
     from edge_tl.host.comparison.pareto import Budget
 
     flags = {"train.epochs": epochs, "model.image_size": image_size, "seed": seed}
-    asked = _options.of_data(data_or_recipe).changed(flags, set_)
+    asked = from_data(data_or_recipe).changed(flags, set_)
     base = asked.recipe()
     names = _list("--models", models) if models else [base.model.name]
     own, shared = _weights(weights or [], names)

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from edge_tl.cli._console import Debug, Json, finish
+from edge_tl.cli._bundle_text import bundle_text
+from edge_tl.cli._console import finish
 from edge_tl.cli._listeners import open_listener
-from edge_tl.cli.export import summary
+from edge_tl.cli._options import Debug, Json
 from edge_tl.device.errors import EXIT_GATE_FAILED
 
 
@@ -19,13 +20,13 @@ def demo(
     debug: Debug = False,
 ) -> int:
     """Run every step on embedded digits: offline, about two minutes."""
-    from edge_tl.host import demo as room
+    from edge_tl.host import demo as digits
 
     with open_listener() as listener:
-        record = room.run(out, listener=listener)
+        record = digits.run(out, listener=listener)
     return finish(
         record,
-        f"{summary(record)}\nreport: {record['report']}",
+        f"{bundle_text(record)}\nreport: {record['report']}",
         as_json=json,
         code=0 if record["passed"] else EXIT_GATE_FAILED,
         then=f"next: edge-tl finetune FOLDER, with a folder of your own images; or open {record['report']}",

@@ -1,4 +1,4 @@
-"""The verb export: from a run to a bundle. It needs the `host` extra and holds no logic."""
+"""The verb export: from a run to a bundle. It needs the `host` extra."""
 
 from __future__ import annotations
 
@@ -8,80 +8,89 @@ from typing import Annotated, Any
 import typer
 
 from edge_tl import __version__
-from edge_tl.cli import _options
-from edge_tl.cli._console import Debug, Json, finish, say
+from edge_tl.cli import _recipe_options
+from edge_tl.cli._bundle_text import bundle_text
+from edge_tl.cli._console import finish, say
 from edge_tl.cli._listeners import open_listener
-from edge_tl.cli._options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
-from edge_tl.cli._table import explained, grid
+from edge_tl.cli._options import Debug, Factory, Json, MaxPixels
+from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, Settings
 from edge_tl.device.errors import EXIT_GATE_FAILED
+
+Run = Annotated[Path, typer.Argument(help="A run that `edge-tl finetune` wrote.")]
+Int8 = Annotated[
+    bool | None,
+    typer.Option("--int8/--no-int8", show_default=DEFAULTS["export.int8"], help="Quantize to INT8 as well."),
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(
+        show_default=DEFAULTS["export.max_drop"],
+        help="Largest accuracy drop from PyTorch, in percentage points.",
+    ),
+]
+Ladder = Annotated[
+    str | None,
+    typer.Option(
+        show_default=DEFAULTS["export.ladder"],
+        help="up-to=N: the last rung that INT8 may climb, 1 to 5; see the README.",
+    ),
+]
+TimeBudget = Annotated[
+    str | None,
+    typer.Option(
+        show_default=DEFAULTS["export.time_budget_s"],
+        help="Of each runtime's ladder, e.g. 90s, 10m or 1h.",
+    ),
+]
+TargetCpu = Annotated[
+    str | None,
+    typer.Option(
+        show_default=DEFAULTS["export.target_cpu"],
+        help="native, avx2 (x86 without VNNI), vnni or arm: what INT8 is made for.",
+    ),
+]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option(
+        show_default=DEFAULTS["export.precisions"],
+        help="Further artifacts: fp16 (for accelerators), w8 (8-bit weights, for size); repeatable.",
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        show_default=DEFAULTS["export.threshold"],
+        help="Probability below which you reject an answer: report how many images pass it.",
+    ),
+]
+MaxP95 = Annotated[
+    float | None,
+    typer.Option(
+        show_default=DEFAULTS["export.max_p95_ms"],
+        help="Ship nothing slower: milliseconds, 95th percentile.",
+    ),
+]
+MaxSize = Annotated[
+    float | None,
+    typer.Option(show_default=DEFAULTS["export.max_size_mb"], help="Ship nothing larger: megabytes."),
+]
+Thorough = Annotated[bool, typer.Option("--thorough", help="Time long enough for a p99 (minutes).")]
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run that `edge-tl finetune` wrote.")],
-    int8: Annotated[
-        bool | None,
-        typer.Option(
-            "--int8/--no-int8", show_default=DEFAULTS["export.int8"], help="Quantize to INT8 as well."
-        ),
-    ] = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(
-            show_default=DEFAULTS["export.max_drop"],
-            help="Largest accuracy drop from PyTorch, in percentage points.",
-        ),
-    ] = None,
-    ladder: Annotated[
-        str | None,
-        typer.Option(
-            show_default=DEFAULTS["export.ladder"],
-            help="up-to=N: the last rung that INT8 may climb, 1 to 5; see the README.",
-        ),
-    ] = None,
-    time_budget: Annotated[
-        str | None,
-        typer.Option(
-            show_default=DEFAULTS["export.time_budget_s"],
-            help="Of each runtime's ladder, e.g. 90s, 10m or 1h.",
-        ),
-    ] = None,
-    target_cpu: Annotated[
-        str | None,
-        typer.Option(
-            show_default=DEFAULTS["export.target_cpu"],
-            help="native, avx2 (x86 without VNNI), vnni or arm: what INT8 is made for.",
-        ),
-    ] = None,
-    precision: Annotated[
-        list[str] | None,
-        typer.Option(
-            show_default=DEFAULTS["export.precisions"],
-            help="Further artifacts: fp16 (for accelerators), w8 (8-bit weights, for size); repeatable.",
-        ),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            show_default=DEFAULTS["export.threshold"],
-            help="Probability below which you reject an answer: report how many images pass it.",
-        ),
-    ] = None,
-    max_p95: Annotated[
-        float | None,
-        typer.Option(
-            show_default=DEFAULTS["export.max_p95_ms"],
-            help="Ship nothing slower: milliseconds, 95th percentile.",
-        ),
-    ] = None,
+    run: Run,
+    int8: Int8 = None,
+    max_drop: MaxDrop = None,
+    ladder: Ladder = None,
+    time_budget: TimeBudget = None,
+    target_cpu: TargetCpu = None,
+    precision: Precisions = None,
+    threshold: Threshold = None,
+    max_p95: MaxP95 = None,
     max_pixels: MaxPixels = None,
-    max_size: Annotated[
-        float | None,
-        typer.Option(show_default=DEFAULTS["export.max_size_mb"], help="Ship nothing larger: megabytes."),
-    ] = None,
-    thorough: Annotated[
-        bool, typer.Option("--thorough", help="Time long enough for a p99 (minutes).")
-    ] = False,
-    factory: _options.Factory = None,
+    max_size: MaxSize = None,
+    thorough: Thorough = False,
+    factory: Factory = None,
     out: Out = None,
     overwrite: Overwrite = False,
     set_: Settings = None,
@@ -92,48 +101,26 @@ def export(
     from edge_tl.device.bench.latency import QUICK, THOROUGH
     from edge_tl.host.export import pipeline
 
-    flags = {
+    fields = {
+        "data.max_pixels": max_pixels,
         "export.int8": int8,
         "export.max_drop": max_drop,
-        "export.ladder": _options.last_rung(ladder),
-        "export.time_budget_s": _options.seconds(time_budget),
+        "export.ladder": _recipe_options.ladder_rung(ladder),
+        "export.time_budget_s": _recipe_options.time_budget_s(time_budget),
         "export.target_cpu": target_cpu,
         "export.precisions": precision,
         "export.threshold": threshold,
         "export.max_p95_ms": max_p95,
         "export.max_size_mb": max_size,
-        "data.max_pixels": max_pixels,
     }
-    _options.permit(factory)
-    recipe = _options.of_run(run).changed(flags, set_).recipe()
+    _recipe_options.permit_factory(factory)
+    recipe = _recipe_options.from_run(run).changed(fields, set_).recipe()
     say(_budget(recipe.export.max_drop))
+    effort = THOROUGH if thorough else QUICK
     with open_listener() as listener:
-        record = pipeline.export(
-            run,
-            out,
-            recipe,
-            effort=THOROUGH if thorough else QUICK,
-            overwrite=overwrite,
-            listener=listener,
-        )
+        record = pipeline.export(run, out, recipe, effort=effort, overwrite=overwrite, listener=listener)
     code = 0 if record["passed"] else EXIT_GATE_FAILED
-    return finish(record, summary(record), as_json=json, code=code, then=_to_device(record))
-
-
-def summary(record: dict[str, Any]) -> str:
-    """The table of a bundle and its sentence."""
-    from edge_tl.host.reports import confidence_tables
-    from edge_tl.host.reports.markdown import sentence, timed_on
-    from edge_tl.host.reports.tables import TABLE, table
-
-    rows = [[row[column.key] for column in TABLE] for row in table(record)]
-    parts = [explained(grid([column.heading for column in TABLE], rows))]
-    if any(row.get("cap") for artifact in record["artifacts"] for row in artifact.get("proven_on") or []):
-        columns, shown = confidence_tables.PROVEN, confidence_tables.proven(record)
-        cells = [[row[column.key] for column in columns] for row in shown]
-        parts.append(grid([column.heading for column in columns], cells))
-    timed = [line for line in [timed_on(record)] if line]
-    return "\n\n".join([*parts, *timed, sentence(record)])
+    return finish(record, bundle_text(record), as_json=json, code=code, then=_to_device(record))
 
 
 def _to_device(record: dict[str, Any]) -> str:

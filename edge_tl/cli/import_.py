@@ -7,53 +7,57 @@ from typing import Annotated
 
 import typer
 
-from edge_tl.cli import _options
-from edge_tl.cli._console import Debug, Json, finish
+from edge_tl.cli._console import finish
 from edge_tl.cli._listeners import open_listener
-from edge_tl.cli._options import DEFAULTS, MaxPixels, Out, Overwrite, Settings
-from edge_tl.cli.finetune import accuracy_line
+from edge_tl.cli._options import Debug, Json, MaxPixels
+from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, RecipeInput, Seed, Settings
 from edge_tl.device.errors import BadInput
+
+Weights = Annotated[Path, typer.Argument(help="A whole classifier's state dict: .safetensors, .pth or .pt.")]
+Data = Annotated[str, typer.Option(help="Labelled images to evaluate it on, as for finetune.")]
+Model = Annotated[
+    str | None, typer.Option(help="Its architecture: a name of `edge-tl models`, or timm:NAME.")
+]
+Factory = Annotated[
+    str | None,
+    typer.Option(help="Or package.module:function, which returns the untrained torch.nn.Module."),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        show_default=DEFAULTS["model.image_size"],
+        help="Side of the input in pixels, the shorter side resized to it; else as published.",
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        show_default=DEFAULTS["labels"],
+        help="One label a line, in the order of the outputs; else the sorted folders.",
+    ),
+]
+Reorder = Annotated[
+    bool, typer.Option("--reorder", help="Match labels and folders by name where their order differs.")
+]
+Match = Annotated[
+    str,
+    typer.Option(
+        help="name, or order: tensors of other names, of the same shapes in the same order, are taken."
+    ),
+]
 
 
 def import_(
-    weights: Annotated[
-        Path, typer.Argument(help="A whole classifier's state dict: .safetensors, .pth or .pt.")
-    ],
-    data: Annotated[str, typer.Option(help="Labelled images it is judged on, as for finetune.")],
-    model: Annotated[
-        str | None, typer.Option(help="Its architecture: a name of `edge-tl models`, or timm:NAME.")
-    ] = None,
-    factory: Annotated[
-        str | None,
-        typer.Option(help="Or package.module:function, which returns the untrained torch.nn.Module."),
-    ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            show_default=DEFAULTS["model.image_size"],
-            help="Side of the input in pixels, the shorter side resized to it; else as published.",
-        ),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            show_default=DEFAULTS["labels"],
-            help="One label a line, in the order of the outputs; else the sorted folders.",
-        ),
-    ] = None,
-    reorder: Annotated[
-        bool, typer.Option("--reorder", help="Match labels and folders by name where their order differs.")
-    ] = False,
+    weights: Weights,
+    data: Data,
+    model: Model = None,
+    factory: Factory = None,
+    image_size: ImageSize = None,
+    labels: Labels = None,
+    reorder: Reorder = False,
     max_pixels: MaxPixels = None,
-    match: Annotated[
-        str,
-        typer.Option(
-            help="name, or order: tensors of other names, of the same shapes in the same order, are taken."
-        ),
-    ] = "name",
-    seed: Annotated[
-        int | None, typer.Option(show_default=DEFAULTS["seed"], help="Draws everything that is random.")
-    ] = None,
+    match: Match = "name",
+    seed: Seed = None,
     out: Out = None,
     overwrite: Overwrite = False,
     set_: Settings = None,
@@ -61,11 +65,12 @@ def import_(
     debug: Debug = False,
 ) -> int:
     """Make a run of a classifier that was trained elsewhere."""
+    from edge_tl.cli._run_text import accuracy_line
     from edge_tl.host.models import importing, zoo
 
     if (model is None) == (factory is None):
         raise BadInput("give the architecture: either --model NAME or --factory package.module:function.")
-    flags = {
+    fields = {
         "data.path": data,
         "data.max_pixels": max_pixels,
         "model.name": model or f"{zoo.FACTORY}{factory}",
@@ -73,7 +78,7 @@ def import_(
         "model.image_size": image_size,
         "seed": seed,
     }
-    recipe = _options.Asked({}, "options").changed(flags, set_).recipe()
+    recipe = RecipeInput({}, "options").changed(fields, set_).recipe()
     with open_listener() as listener:
         result = importing.adopt(
             weights,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edge_tl.cli._console import Debug, Json, finish
+from edge_tl.cli._console import finish
+from edge_tl.cli._options import Debug, Json
 from edge_tl.cli._table import explained, grid
 
 

@@ -1,4 +1,4 @@
-"""`edge-tl recipes ls | show | copy | check`; it must hold no logic."""
+"""The verbs recipes ls, show, copy and check. They need the `host` extra."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_tl.cli._console import Debug, Json, finish
+from edge_tl.cli._console import finish
 from edge_tl.cli._help import HELP, Grouped
+from edge_tl.cli._options import Debug, Json
 from edge_tl.cli._table import grid
 
 app = typer.Typer(

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edge_tl.cli._console import Debug, Json, finish
+from edge_tl.cli._console import finish
+from edge_tl.cli._options import Debug, Json
 from edge_tl.device.errors import BadInput, BundleError
 
 # What a record that is not ours makes of a page, whose parts take it as it is.

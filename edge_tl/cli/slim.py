@@ -1,4 +1,4 @@
-"""The verb slim: a smaller bundle with some of the artifacts. It needs no PyTorch and holds no logic."""
+"""The verb slim: a smaller bundle with some of the artifacts. It needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edge_tl.cli._console import Debug, Json, finish, say
-from edge_tl.cli._options import BundlePath
+from edge_tl.cli._console import finish, say
+from edge_tl.cli._options import BundlePath, Debug, Json
 
 
 def slim(
@@ -21,10 +21,10 @@ def slim(
     debug: Debug = False,
 ) -> int:
     """Make a smaller bundle with some of the artifacts."""
-    from edge_tl.device import slim as room
+    from edge_tl.device import slim as slimming
     from edge_tl.device.bundle import read_bundle
 
-    record = room.slim(read_bundle(bundle), keep, out)
+    record = slimming.slim(read_bundle(bundle), keep, out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     was = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
     kept = ", ".join(artifact.id for artifact in record.artifacts)

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edge_tl.cli import _remote
-from edge_tl.cli._console import AllowFallback, Artifacts, Debug, Device, Json, finish, say
+from edge_tl.cli._console import finish, say
 from edge_tl.cli._listeners import open_listener
-from edge_tl.cli._options import BundlePath, MaxPixels, OutFile
+from edge_tl.cli._options import (
+    AllowFallback,
+    Artifacts,
+    BundlePath,
+    Debug,
+    Device,
+    DeviceOptions,
+    Json,
+    MaxPixels,
+    On,
+    OutFile,
+    RemoteOptions,
+    Ssh,
+    Targets,
+    Wheels,
+)
+from edge_tl.cli._remote import run_remotely
 from edge_tl.cli._saving import check_out, save_to, saved
 from edge_tl.cli._table import explained, grid
 from edge_tl.device.errors import EXIT_GATE_FAILED
@@ -19,52 +35,75 @@ from edge_tl.device.text import printable
 
 SHOWN = 10  # files left out, in a terminal
 
+Data = Annotated[Path | None, typer.Option(help="A labelled folder: adds accuracy on it.")]
+
 
 def verify(
     ctx: typer.Context,
     bundle: BundlePath,
-    data: Annotated[Path | None, typer.Option(help="A labelled folder: adds accuracy on it.")] = None,
+    data: Data = None,
     artifact: Artifacts = None,
     max_pixels: MaxPixels = None,
     device: Device = "CPU",
     allow_fallback: AllowFallback = False,
-    on: _remote.On = None,
-    targets: _remote.Targets = None,
-    wheels: _remote.Wheels = None,
-    ssh: _remote.Ssh = "ssh",
+    on: On = None,
+    targets: Targets = None,
+    wheels: Wheels = None,
+    ssh: Ssh = "ssh",
     out: OutFile = None,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Check that this machine gives the exported model's answers."""
-    if _remote.asked(ctx):
-        return _remote.away(ctx)
+    remote = RemoteOptions(on, targets, wheels, ssh)
+    if remote.given:
+        return run_remotely(ctx, remote)
     check_out(out, read=[bundle])
-    from edge_tl.device import gates as room
+    from edge_tl.device import gates
     from edge_tl.device.bundle import read_bundle
 
-    # Its pixels gate says what is wrong with the contract.
+    options = DeviceOptions(tuple(artifact or ()), device, allow_fallback)
+    # Unproven: the pixels gate says what is wrong with the contract.
     loaded = read_bundle(bundle, contract_unproven=True).reading(max_pixels)
     with open_listener() as listener:
-        result = room.verify(
+        result = gates.verify(
             loaded,
             data=data,
-            artifacts=artifact or (),
-            device=device,
-            allow_fallback=allow_fallback,
+            artifacts=options.artifacts,
+            device=options.device,
+            allow_fallback=options.allow_fallback,
             listener=listener,
         )
+    for line in _remarks(result):
+        say(line)
+    text = "\n\n".join(_text(result, loaded.record.recommended))
+    if result["passed"]:
+        then = f"next: edge-tl bench {bundle}{options.flags}"
+    else:
+        then = 'next: the README says under "How to read a failed gate" what each one means and what to do'
+    code = 0 if result["passed"] else EXIT_GATE_FAILED
+    return saved(
+        lambda: save_to(result, out), lambda: finish(result, text, as_json=json, code=code, then=then)
+    )
+
+
+def _remarks(result: dict[str, Any]) -> Iterator[str]:
+    """What is said on stderr before the result."""
     for warning in result["warnings"]:
-        say(f"warning: {warning}")
+        yield f"warning: {warning}"
     for entry in result["skipped"]:
-        say(f"skipped {entry['artifact']}: {entry['reason']}")
+        yield f"skipped {entry['artifact']}: {entry['reason']}"
     left_out = result["data"]["skipped"] if "data" in result else []
     for entry in left_out[:SHOWN]:
-        say(f"left out {printable(entry['path'])}: {printable(entry['reason'])}")
+        yield f"left out {printable(entry['path'])}: {printable(entry['reason'])}"
     if len(left_out) > SHOWN:
-        say(f"left out {len(left_out) - SHOWN} more; --json has them all")
+        yield f"left out {len(left_out) - SHOWN} more; --json has them all"
     for entry in result["data"]["not_images"] if "data" in result else []:
-        say(f"passed over {entry['n']} {entry['kind']}: no images")
+        yield f"passed over {entry['n']} {entry['kind']}: no images"
+
+
+def _text(result: dict[str, Any], recommended: str | None) -> Iterator[str]:
+    """The table of gates, that of accuracies where there is data, and the last line."""
     rows = [
         [
             ("pass" if gate["passed"] else "FAIL") if gate["judged"] else "not judged",
@@ -76,35 +115,24 @@ def verify(
         ]
         for gate in result["gates"]
     ]
-    text = grid(["", "gate", "artifact", "measured", "limit", "what it says"], rows, left=6, names=3)
+    yield grid(["", "gate", "artifact", "measured", "limit", "what it says"], rows, left=6, names=3)
     if "data" in result:
-        text += f"\n\non {result['data']['folder']}:\n" + explained(
-            grid(
-                ["artifact", "accuracy", "images", "drop pp"],
-                [
-                    [
-                        r["artifact"],
-                        f"{r['accuracy']:.4f}",
-                        str(r["n"]),
-                        f"{r['drop_pp']:+.2f}" if "drop_pp" in r else "—",
-                    ]
-                    for r in result["data"]["accuracy"]
-                ],
-            )
-        )
-    text += "\n\n" + _verdict(result, loaded.record.recommended)
-    if result["passed"]:
-        then = f"next: edge-tl bench {bundle}" + (f" --device {device}" if device.upper() != "CPU" else "")
-    else:
-        then = 'next: the README says under "How to read a failed gate" what each one means and what to do'
-    code = 0 if result["passed"] else EXIT_GATE_FAILED
-    return saved(
-        lambda: save_to(result, out), lambda: finish(result, text, as_json=json, code=code, then=then)
-    )
+        figures = [
+            [
+                row["artifact"],
+                f"{row['accuracy']:.4f}",
+                str(row["n"]),
+                f"{row['drop_pp']:+.2f}" if "drop_pp" in row else DASH,
+            ]
+            for row in result["data"]["accuracy"]
+        ]
+        table = explained(grid(["artifact", "accuracy", "images", "drop pp"], figures))
+        yield f"on {result['data']['folder']}:\n{table}"
+    yield _conclusion(result, recommended)
 
 
-def _verdict(result: dict[str, Any], recommended: str | None) -> str:
-    """The last lines of `verify`: what was proven, of how much of the bundle."""
+def _conclusion(result: dict[str, Any], recommended: str | None) -> str:
+    """The last line of `verify`: what was proven, of how much of the bundle."""
     lines = [
         "PASSED: the same model on this machine." if result["passed"] else "FAILED: see the gates above."
     ]
@@ -113,6 +141,6 @@ def _verdict(result: dict[str, Any], recommended: str | None) -> str:
         counted += f"; the recommended one, {printable(str(recommended))}, was not"
     if result["verified"] != result["of"]:
         lines.append(f"{counted}.")
-    if open_still := sum(not gate["judged"] for gate in result["gates"]):
-        lines.append(f"Not judged: {open_still}, see above.")
+    if undecided := sum(not gate["judged"] for gate in result["gates"]):
+        lines.append(f"Not judged: {undecided}, see above.")
     return " ".join(lines)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edge_tl import __version__
-from edge_tl.cli import _options, main
+from edge_tl.cli import _recipe_options, main
 from edge_tl.host.recipe.schema import Recipe
 
 RunCli = Callable[..., Any]
@@ -65,7 +65,7 @@ def test_help_shows_what_is_not_given(run_cli: RunCli, verb: str, defaults: list
 
 def test_the_defaults_of_the_help_are_the_recipes() -> None:
     settings = Recipe().model_dump()
-    for key, shown in _options.DEFAULTS.items():
+    for key, shown in _recipe_options.DEFAULTS.items():
         section, _, field = key.partition(".")
         value = settings[section][field] if field else settings.get(section)
         if value is None or value == [] or value is False:

@@ -7,6 +7,7 @@ import io
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +15,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from edge_tl.cli import _remote
+from edge_tl.cli import _options, _remote_run
 from edge_tl.device.errors import BadInput
 from edge_tl.host.listeners import DeviceEvent
+from edge_tl.host.remote.job import DeviceResult
+from edge_tl.host.remote.run_all import RemoteResult
 from edge_tl.host.remote.upload import Tree
 
 RunCli = Callable[..., Any]
@@ -40,11 +43,11 @@ def test_what_was_typed_is_forwarded_and_nothing_else(tmp_path: Path):
         count: int = 5,
         kind: Kind | None = None,
         images: Path | None = None,
-        on: _remote.On = None,
+        on: _options.On = None,
         out: Path | None = None,
         json: bool = False,
     ) -> None:
-        words.extend(_remote.forwarded(ctx))
+        words.extend(_remote_run.forwarded(ctx))
 
     (tmp_path / "i.png").write_text("x")
     typed = [
@@ -107,25 +110,19 @@ def test_where_no_result_came_home_no_folder_is_left(run_cli: RunCli):
 
 
 def test_a_summary_names_every_device():
-    result = {
-        "verb": "bench",
-        "passed": False,
-        "devices": [
-            {"name": "shed", "status": "passed", "result": {
-                "artifacts": [{"id": "a", "latency_ms": MS, "ran": RAN}],
-                "skipped": [{"artifact": "b", "reason": "no openvino"}],
-            }},
-            {"name": "loft", "status": "error", "step": "copy", "error": "its disk is full."},
-        ],
-    }  # fmt: skip
-    text = _remote.summary(result)
+    shed = DeviceResult("shed", "pi@shed", "passed", exit_code=0, result={
+        "artifacts": [{"id": "a", "latency_ms": MS, "ran": RAN}],
+        "skipped": [{"artifact": "b", "reason": "no openvino"}],
+    })  # fmt: skip
+    loft = DeviceResult("loft", "pi@loft", "error", step="copy", error="its disk is full.")
+    text = _remote_run.summary(RemoteResult("bench", (shed, loft)))
     assert "shed    a           1.23    2.00       —    100  CPU fp32 x4" in text
     assert "shed: skipped b: no openvino" in text
     assert "loft: FAILED at copy: its disk is full." in text
-    assert text.endswith("1 of 2 results home.")
-    other = {"name": "shed", "status": "passed", "result": {"pace": {"fps": 10}}}
-    assert "--out DIR" in _remote.summary({"verb": "bench", "devices": [other]})
-    only = _remote.summary({"verb": "devices", "devices": result["devices"][1:]})
+    assert text.endswith("1 of 2 devices returned a result.")
+    other = replace(shed, result={"pace": {"fps": 10}})
+    assert "--out DIR" in _remote_run.summary(RemoteResult("bench", (other,)))
+    only = _remote_run.summary(RemoteResult("devices", (loft,)))
     assert only.startswith("loft: FAILED")
 
 
@@ -136,10 +133,10 @@ def test_what_is_done_with_results_is_not_forwarded():
     def bench(ctx: typer.Context, save: bool = False, compare: bool = False) -> None:
         assert ctx.params["save"]
         if not compare:
-            assert _remote.forwarded(ctx) == [], "it is saved here, not there"
+            assert _remote_run.forwarded(ctx) == [], "it is saved here, not there"
             return
         with pytest.raises(BadInput, match="--compare is for results that are here"):
-            _remote.forwarded(ctx)
+            _remote_run.forwarded(ctx)
 
     for words in (["--save"], ["--save", "--compare"]):
         done = CliRunner().invoke(app, words)
@@ -152,7 +149,7 @@ class Terminal(io.StringIO):
 
 
 def test_lines_off_a_terminal_are_one_a_step(capsys: pytest.CaptureFixture[str]):
-    with _remote.Lines(["shed"]) as lines:
+    with _remote_run.DeviceLines(["shed"]) as lines:
         for step, note in (
             ("copy", "1 of 2 MB"),
             ("copy", "2 of 2 MB"),
@@ -172,7 +169,7 @@ def test_lines_on_a_terminal_fit_it(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv(key, value)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with _remote.Lines(["shed", "nuc", "loft"]) as lines:
+    with _remote_run.DeviceLines(["shed", "nuc", "loft"]) as lines:
         lines.event(DeviceEvent("shed", "done", "passed"))
         lines.event(DeviceEvent("nuc", "environment", "downloading " * 9))
         lines.event(DeviceEvent("loft", "failed", "its disk is full, " * 9 + "the end"))

@@ -23,7 +23,7 @@ from edge_tl.host.remote.agent.store import Store
 
 FILES = sorted(Path(agent.__file__).parent.glob("*.py"))
 REMOTE = (
-    "import edge_tl.host.remote.run_all, edge_tl.host.remote.inventory, edge_tl.cli._remote, sys; "
+    "import edge_tl.host.remote.run_all, edge_tl.host.remote.inventory, edge_tl.cli._remote_run, sys; "
     "print(*sys.modules)"
 )
 

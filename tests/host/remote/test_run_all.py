@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from loopback import Loopback, Maker, Write, clients, until
 
-from edge_tl.cli import _remote
+from edge_tl.cli import _remote_run
 from edge_tl.device.listener import Event
 from edge_tl.host.listeners import DeviceEvent
 
@@ -92,7 +92,7 @@ def test_three_devices_one_drops_its_connection_and_one_has_a_full_disk(
     shed, barn, loft = device("shed"), device("barn"), full("loft")
     dropped = []
 
-    class Drops(_remote.Lines):
+    class Drops(_remote_run.DeviceLines):
         def event(self, event: Event) -> None:
             super().event(event)
             assert isinstance(event, DeviceEvent)
@@ -100,7 +100,7 @@ def test_three_devices_one_drops_its_connection_and_one_has_a_full_disk(
                 dropped.append(True)
                 barn.drop()
 
-    monkeypatch.setattr(_remote, "Lines", Drops)
+    monkeypatch.setattr(_remote_run, "DeviceLines", Drops)
     monkeypatch.setenv("EDGE_TL_SSH", shed.ssh)
     done = run_cli("bench", tiny, *SHORT, "--targets", targets(shed, barn, loft), "--out", "home", "--json")
     assert done.code == 1, done

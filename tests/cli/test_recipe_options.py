@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from edge_tl.cli import _options, _verbs
-from edge_tl.cli._options import Asked
+from edge_tl.cli import _recipe_options, _verbs
+from edge_tl.cli._recipe_options import RecipeInput
 from edge_tl.device.errors import BadInput
 from edge_tl.host.runs import checkpoint
 
@@ -22,7 +22,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("rung", [1, 2, 3, 4, 5])
 def test_the_last_rung_is_a_number_from_1_to_5(rung: int):
-    assert _options.last_rung(f"up-to={rung}") == rung
+    assert _recipe_options.ladder_rung(f"up-to={rung}") == rung
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_the_last_rung_is_a_number_from_1_to_5(rung: int):
 )
 def test_another_last_rung_is_refused_with_how_to_write_it(text: str):
     with pytest.raises(BadInput, match="up-to=N with N from 1 to 5") as caught:
-        _options.last_rung(text)
+        _recipe_options.ladder_rung(text)
     assert f"--ladder {text}:" in str(caught.value)
 
 
@@ -48,7 +48,7 @@ def test_another_last_rung_is_refused_with_how_to_write_it(text: str):
     ],
 )
 def test_a_time_budget_is_read_in_seconds(text: str, want: float):
-    assert _options.seconds(text) == pytest.approx(want)
+    assert _recipe_options.time_budget_s(text) == pytest.approx(want)
 
 
 @pytest.mark.parametrize(
@@ -57,24 +57,24 @@ def test_a_time_budget_is_read_in_seconds(text: str, want: float):
 )
 def test_another_time_budget_is_refused_with_how_to_write_it(text: str):
     with pytest.raises(BadInput, match="write it as 90s, 10m or 1h") as caught:
-        _options.seconds(text)
+        _recipe_options.time_budget_s(text)
     assert f"--time-budget {text}:" in str(caught.value)
 
 
 def test_what_was_not_typed_stays_unsaid():
-    assert _options.last_rung(None) is None
-    assert _options.seconds(None) is None
+    assert _recipe_options.ladder_rung(None) is None
+    assert _recipe_options.time_budget_s(None) is None
 
 
 def test_a_time_budget_without_end_is_refused_by_the_recipe():
-    endless = _options.seconds("9" * 400)
+    endless = _recipe_options.time_budget_s("9" * 400)
     with pytest.raises(BadInput, match=r"^--time-budget=inf"):
-        Asked({}, "options").changed({"export.time_budget_s": endless}, None).recipe()
+        RecipeInput({}, "options").changed({"export.time_budget_s": endless}, None).recipe()
 
 
 def test_a_folder_and_a_list_are_data(here: Path):
     for name in ("photos", "photos/list.csv", "data-{000..003}.tar", "absent"):
-        found = _options.of_data(name)
+        found = _recipe_options.from_data(name)
         assert (found.settings, found.source, found.run) == ({"data": {"path": name}}, "options", None)
         assert found.recipe().data.path == name
 
@@ -82,34 +82,36 @@ def test_a_folder_and_a_list_are_data(here: Path):
 @pytest.mark.parametrize("suffix", [".yaml", ".yml"])
 def test_a_recipe_file_is_read_and_named_in_errors(suffix: str, here: Path):
     Path(f"my{suffix}").write_text("data: {path: photos}\ntrain: {epochs: 3}\n")
-    found = _options.of_data(f"my{suffix}")
+    found = _recipe_options.from_data(f"my{suffix}")
     assert (found.source, found.run) == (f"my{suffix}", None)
     assert (found.recipe().data.path, found.recipe().train.epochs) == ("photos", 3)
     Path(f"my{suffix}").write_text("train: {epoch: 3}\n")
     with pytest.raises(BadInput, match=rf"my{suffix}: unknown key 'train\.epoch'"):
-        _options.of_data(f"my{suffix}").recipe()
+        _recipe_options.from_data(f"my{suffix}").recipe()
     Path(f"my{suffix}").unlink()
     with pytest.raises(BadInput, match="no such recipe"):
-        _options.of_data(f"my{suffix}")
+        _recipe_options.from_data(f"my{suffix}")
 
 
 def test_a_recipe_of_the_package_is_found_by_name_unless_a_folder_has_it(here: Path):
-    found = _options.of_data("demo")
+    found = _recipe_options.from_data("demo")
     assert (found.source, found.run) == ("demo.yaml", None)
     assert found.recipe().model.weights == "embedded"
     (here / "demo").mkdir()
-    assert _options.of_data("demo").settings == {"data": {"path": "demo"}}
+    assert _recipe_options.from_data("demo").settings == {"data": {"path": "demo"}}
 
 
 def test_a_runs_folder_gives_the_recipe_it_was_asked_for(run: Path, images: Path):
-    found = _options.of_data(str(run))
+    found = _recipe_options.from_data(str(run))
     assert (found.run, found.source) == (run, str(run / checkpoint.RECIPE))
     assert found.recipe().data.path == str(images)
     assert found.recipe().model_dump(mode="json") == checkpoint.read(run).provenance.recipe
 
 
 def test_a_finished_run_gives_the_settings_it_was_made_with(run: Path, tmp_path: Path):
-    found = _options.of_run(run).changed({"export.int8": True, "export.max_drop": None}, ["export.ladder=2"])
+    found = _recipe_options.from_run(run).changed(
+        {"export.int8": True, "export.max_drop": None}, ["export.ladder=2"]
+    )
     before = checkpoint.read(run).provenance.recipe
     recipe = found.recipe()
     assert found.run == run
@@ -118,14 +120,16 @@ def test_a_finished_run_gives_the_settings_it_was_made_with(run: Path, tmp_path:
     assert recipe.model.name == before["model"]["name"]
     assert checkpoint.read(run).provenance.recipe == before
     with pytest.raises(BadInput, match="no such run"):
-        _options.of_run(tmp_path / "absent")
+        _recipe_options.from_run(tmp_path / "absent")
     with pytest.raises(BadInput, match="not a finished run"):
-        _options.of_run(tmp_path)
+        _recipe_options.from_run(tmp_path)
 
 
 def test_options_of_none_leave_a_setting_and_false_and_0_do_not():
     settings = {"seed": 3, "export": {"int8": True, "max_drop": 0.5}}
-    kept = Asked(settings, "options").changed({"seed": None, "export.int8": None, "model.name": None}, None)
+    kept = RecipeInput(settings, "options").changed(
+        {"seed": None, "export.int8": None, "model.name": None}, None
+    )
     assert kept.settings == {"seed": 3, "export": {"int8": True, "max_drop": 0.5}}
     changed = kept.changed({"seed": 0, "export.int8": False, "export.max_drop": 0.0}, [])
     recipe = changed.recipe()
@@ -135,7 +139,7 @@ def test_options_of_none_leave_a_setting_and_false_and_0_do_not():
 def test_assignments_come_after_options_and_the_last_one_counts():
     flags = {"model.name": "resnet18", "train.epochs": 2}
     sets = ["train.epochs=3", "train.epochs=4", "model.mean=[0, 0.5, 1]", "name=null"]
-    recipe = Asked({"name": "x"}, "options").changed(flags, sets).recipe()
+    recipe = RecipeInput({"name": "x"}, "options").changed(flags, sets).recipe()
     assert (recipe.model.name, recipe.train.epochs, recipe.name) == ("resnet18", 4, None)
     assert recipe.model.mean == (0, 0.5, 1)
 
@@ -152,19 +156,21 @@ def test_assignments_come_after_options_and_the_last_one_counts():
 )
 def test_a_value_that_cannot_be_is_named_by_the_option_that_was_typed(flags: dict[str, Any], match: str):
     with pytest.raises(BadInput, match=match):
-        Asked({}, "--set").changed(flags, None).recipe()
+        RecipeInput({}, "--set").changed(flags, None).recipe()
 
 
 def test_what_was_not_typed_is_named_by_its_source_and_what_was_assigned_last_by_that():
     with pytest.raises(BadInput, match=r"^flowers\.yaml: train\.epochs = 0: "):
-        Asked({"train": {"epochs": 0}}, "flowers.yaml").changed({"seed": 1}, ["head.max_iter=3"]).recipe()
+        RecipeInput({"train": {"epochs": 0}}, "flowers.yaml").changed(
+            {"seed": 1}, ["head.max_iter=3"]
+        ).recipe()
     with pytest.raises(BadInput, match=r"^--set train\.epochs=0: "):
-        Asked({}, "options").changed({"train.epochs": 3}, ["train.epochs=0"]).recipe()
+        RecipeInput({}, "options").changed({"train.epochs": 3}, ["train.epochs=0"]).recipe()
 
 
 def test_every_option_is_spelled_as_the_verbs_spell_it():
     known = {option for verb in ("finetune", "export") for option in _options_of(verb)}
-    assert set(_options._OPTIONS.values()) <= known
+    assert set(_recipe_options._OPTIONS.values()) <= known
 
 
 def _options_of(verb: str) -> list[str]:
@@ -172,7 +178,7 @@ def _options_of(verb: str) -> list[str]:
 
 
 def test_an_empty_section_is_made_one():
-    recipe = Asked({"train": None}, "options").changed({"train.epochs": 2}, None).recipe()
+    recipe = RecipeInput({"train": None}, "options").changed({"train.epochs": 2}, None).recipe()
     assert recipe.train.epochs == 2
 
 
@@ -190,4 +196,4 @@ def test_an_empty_section_is_made_one():
 )
 def test_assignments_that_cannot_be_are_refused(settings: dict[str, Any], sets: list[str], match: str):
     with pytest.raises(BadInput, match=match):
-        Asked(settings, "options").changed({}, sets).recipe()
+        RecipeInput(settings, "options").changed({}, sets).recipe()

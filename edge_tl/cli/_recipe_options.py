@@ -1,0 +1,151 @@
+"""From what a person typed to a recipe: the data, recipe or run that is named, then the options, then `--set`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_tl.device.errors import BadInput
+
+if TYPE_CHECKING:
+    from edge_tl.host.recipe.schema import Recipe
+
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="The folder that the result becomes.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is finished in that folder.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a recipe field, e.g. head.max_iter=100; repeatable."),
+]
+# What an option that is not given becomes, unless the recipe or the run says otherwise: for --help, which imports
+# neither pydantic nor PyTorch. A test compares them with the recipe's defaults.
+DEFAULTS = {
+    "model.name": "mobilenet_v2",
+    "model.weights": "imagenet",
+    "model.image_size": "the weights' own",
+    "data.group_by": "none",
+    "data.folds": "none",
+    "train.strategy": "auto",
+    "train.epochs": "the strategy's own, 6 to 10",
+    "train.batch_size": "32",
+    "train.lr": "the optimizer's own, adamw's 0.0005",
+    "augment.preset": "light",
+    "seed": "0",
+    "export.int8": "no-int8",
+    "export.max_drop": "0.5",
+    "export.ladder": "up-to=5",
+    "export.time_budget_s": "none",
+    "export.target_cpu": "native",
+    "export.precisions": "none",
+    "export.threshold": "none",
+    "export.max_p95_ms": "none",
+    "export.max_size_mb": "none",
+    "labels": "the sorted folders",
+    "none": "none",
+    "all": "all",
+}
+
+Seed = Annotated[
+    int | None, typer.Option(show_default=DEFAULTS["seed"], help="Draws everything that is random.")
+]
+# Options whose name is not that of the field that they set.
+_OPTIONS = {
+    "model.name": "--model",
+    "augment.preset": "--augment",
+    "export.precisions": "--precision",
+    "export.time_budget_s": "--time-budget",
+    "export.max_p95_ms": "--max-p95",
+    "export.max_size_mb": "--max-size",
+}
+
+
+def permit_factory(factory: str | None) -> None:
+    """Allow code of `factory` to make the model of a run."""
+    if factory is None:  # a device has no host part to import
+        return
+    from edge_tl.host.models import factories
+    from edge_tl.host.recipe.schema import FACTORY
+
+    factories.permit_factory(f"{FACTORY}{factory}")
+
+
+@dataclass(frozen=True)
+class RecipeInput:
+    """The settings of a recipe before they are validated.
+
+    `source` names them in an error, and `typed` each field that was typed. `run` is the run's folder that they are
+    from, if they are.
+    """
+
+    settings: dict[str, Any]
+    source: str
+    run: Path | None = None
+    typed: dict[str, str] = field(default_factory=dict)
+
+    def changed(self, options: Mapping[str, Any], assignments: Sequence[str] | None) -> RecipeInput:
+        """With the `options` that are not None, by recipe field, then the `--set` assignments. Raises `BadInput`."""
+        from edge_tl.host.recipe import load as recipes
+
+        settings, typed = deepcopy(self.settings), dict(self.typed)
+        for key, value in options.items():
+            if value is not None:
+                recipes.assign(settings, key, value)
+                typed[key] = _OPTIONS.get(key) or f"--{key.rpartition('.')[2].replace('_', '-')}"
+        for assignment in assignments or ():
+            key = recipes.override(settings, assignment)
+            typed[key] = f"--set {key}"
+        return replace(self, settings=settings, typed=typed)
+
+    def recipe(self) -> Recipe:
+        """Validated. Raises `BadInput` that names the option or the field."""
+        from edge_tl.host.recipe import load as recipes
+
+        return recipes.parse(self.settings, source=self.source, typed=self.typed)
+
+
+def ladder_rung(text: str | None) -> int | None:
+    """3 for `--ladder up-to=3`. Raises `BadInput`."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"up-to=([1-5])", text)
+    if not found:
+        raise BadInput(f"--ladder {text}: write it as up-to=N with N from 1 to 5.")
+    return int(found[1])
+
+
+def time_budget_s(text: str | None) -> float | None:
+    """600.0 for `--time-budget 10m`; the units are s, m and h. Raises `BadInput`."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if not found or not float(found[1]):
+        raise BadInput(f"--time-budget {text}: write it as 90s, 10m or 1h.")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def from_data(data_or_recipe: str) -> RecipeInput:
+    """The settings of a recipe by file or name, of a run by its folder, or for a path of data. Raises `BadInput`."""
+    from edge_tl.host.recipe import load as recipes
+    from edge_tl.host.recipe.builtin import find
+    from edge_tl.host.runs import checkpoint
+
+    path = Path(data_or_recipe)
+    if path.suffix in (".yaml", ".yml"):
+        return RecipeInput(recipes.load(path), str(path))
+    if (path / checkpoint.RECIPE).is_file():
+        return RecipeInput(recipes.load(path / checkpoint.RECIPE), str(path / checkpoint.RECIPE), path)
+    if not path.exists() and (recipe := find(data_or_recipe)) is not None:
+        return RecipeInput(recipes.load(recipe), recipe.name)
+    return RecipeInput({"data": {"path": data_or_recipe}}, "options")
+
+
+def from_run(run: Path) -> RecipeInput:
+    """The settings that a finished run was made with. Raises `BadInput`."""
+    from edge_tl.host.runs import checkpoint
+
+    return RecipeInput(checkpoint.read(run).provenance.recipe, "--set", run)
