@@ -56,15 +56,15 @@ def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> N
 
 
 def _strike(wanted: str, number: signal.Signals) -> None:
-    from edge_tl.cli._listeners import PlainListener
+    from edge_tl.cli._training_listeners import PlainTrainingListener
 
-    shown, replace, moved = PlainListener.progress, os.replace, [0]
+    shown, replace, moved = PlainTrainingListener.progress, os.replace, [0]
 
     def strike(moment: str) -> None:
         if moment == wanted:
             os.kill(os.getpid(), number)
 
-    def watched(self: PlainListener, what: str, done: int, total: int) -> None:
+    def watched(self: PlainTrainingListener, what: str, done: int, total: int) -> None:
         shown(self, what, done, total)
         strike(what)
 
@@ -77,7 +77,7 @@ def _strike(wanted: str, number: signal.Signals) -> None:
             moved[0] += 1
         replace(source, target)
 
-    PlainListener.progress = watched  # type: ignore[method-assign]
+    PlainTrainingListener.progress = watched  # type: ignore[method-assign]
     os.replace = counted
 
 

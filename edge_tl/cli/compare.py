@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from edge_tl.cli._console import finish
-from edge_tl.cli._listeners import PlainListener
 from edge_tl.cli._options import Debug, Json
 from edge_tl.cli._recipe_options import DEFAULTS, Settings, from_data
 from edge_tl.cli._table import explained, grid
@@ -91,6 +90,7 @@ def compare(
     debug: Debug = False,
 ) -> int:
     """Fine-tune several models, time each, pick the best in a budget."""
+    from edge_tl.cli._training_listeners import PlainTrainingListener
     from edge_tl.device.bench.latency import QUICK, THOROUGH
     from edge_tl.host.comparison import page as pages
     from edge_tl.host.comparison import pipeline as comparison
@@ -115,7 +115,7 @@ def compare(
         effort=THOROUGH if thorough else QUICK,
     )
     folder = out or Path("compared") / (base.name or Path(base.data.path or "data").resolve().name)
-    record = comparison.compare(plan, folder, resumed=resume, listener=PlainListener())
+    record = comparison.compare(plan, folder, resumed=resume, listener=PlainTrainingListener())
     if record["pick"]:
         then = f"next: edge-tl export {folder / 'trials' / record['pick']} --int8"
     else:

@@ -9,7 +9,6 @@ import typer
 
 from edge_tl.cli._bundle_text import bundle_text
 from edge_tl.cli._console import finish
-from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._options import Debug, Json
 from edge_tl.device.errors import EXIT_GATE_FAILED
 
@@ -20,6 +19,7 @@ def demo(
     debug: Debug = False,
 ) -> int:
     """Run every step on embedded digits: offline, about two minutes."""
+    from edge_tl.cli._training_listeners import open_listener
     from edge_tl.host import demo as digits
 
     with open_listener() as listener:

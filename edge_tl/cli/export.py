@@ -11,7 +11,6 @@ from edge_tl import __version__
 from edge_tl.cli import _recipe_options
 from edge_tl.cli._bundle_text import bundle_text
 from edge_tl.cli._console import finish, say
-from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._options import Debug, Factory, Json, MaxPixels
 from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, Settings
 from edge_tl.device.errors import EXIT_GATE_FAILED
@@ -98,6 +97,7 @@ def export(
     debug: Debug = False,
 ) -> int:
     """Export a run to ONNX and OpenVINO and check it against PyTorch."""
+    from edge_tl.cli._training_listeners import open_listener
     from edge_tl.device.bench.latency import QUICK, THOROUGH
     from edge_tl.host.export import pipeline
 

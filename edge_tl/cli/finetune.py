@@ -8,7 +8,6 @@ import typer
 
 from edge_tl.cli import _recipe_options
 from edge_tl.cli._console import finish
-from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._options import Debug, Json, MaxPixels
 from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, Seed, Settings
 
@@ -96,6 +95,7 @@ def finetune(
     debug: Debug = False,
 ) -> int:
     """Fine-tune a classifier on your own images."""
+    from edge_tl.cli._training_listeners import open_listener
     from edge_tl.host.models import zoo
     from edge_tl.host.training import distributed
     from edge_tl.host.training import finetune as training

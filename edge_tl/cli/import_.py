@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from edge_tl.cli._console import finish
-from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._options import Debug, Json, MaxPixels
 from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, RecipeInput, Seed, Settings
 from edge_tl.device.errors import BadInput
@@ -66,6 +65,7 @@ def import_(
 ) -> int:
     """Make a run of a classifier that was trained elsewhere."""
     from edge_tl.cli._run_text import accuracy_line
+    from edge_tl.cli._training_listeners import open_listener
     from edge_tl.host.models import importing, zoo
 
     if (model is None) == (factory is None):

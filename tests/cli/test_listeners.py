@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from edge_tl.cli import _listeners
-from edge_tl.cli._listeners import LIVE_EPOCHS, LiveListener, open_listener
+from edge_tl.cli._listeners import LiveListener
+from edge_tl.cli._training_listeners import LIVE_EPOCHS, open_listener
 from edge_tl.device.listener import Listener
 from edge_tl.host.listeners import EpochEvent, StepEvent
 from edge_tl.host.runs.record import EpochRecord
@@ -197,7 +198,7 @@ def test_something_moves_while_nothing_is_told(
         assert "preparing the next epoch" in frame(listener)[-1]
         listener.event(epoch(30))
         now[0] += 3
-        assert "judging and saving" in frame(listener)[-1]
+        assert "evaluating and saving" in frame(listener)[-1]
 
 
 def test_the_estimate_is_by_whole_epochs_where_one_was_seen(
@@ -227,3 +228,21 @@ def test_no_line_is_wider_than_the_terminal_and_the_time_left_stays(
     assert all(len(line) <= width for line in lines)
     assert "100/8000" in lines[0]
     assert lines[-1].endswith("left")
+
+
+def test_a_verb_of_the_device_has_bars_without_the_host(
+    terminal: Callable[[int, int], Terminal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(_listeners, "perf_counter", lambda: now[0])
+    terminal(80, 24)
+    with _listeners.open_listener() as listener:
+        assert not hasattr(listener, "_epochs")
+        listener.progress("gates", 1, 4)
+        listener.progress("latency", 1, 9)
+        assert [re.sub(" +", " ", line.strip()).split(" ━")[0] for line in frame(listener)] == [
+            "gates",
+            "timing, in fresh processes",
+        ]
+        now[0] += 5
+        assert "preparing the next step, 0:00:05" in frame(listener)[-1]
