@@ -1,6 +1,6 @@
-"""Write the README's tables from benchmarks/results/*.json: `python benchmarks/render.py`.
+"""Write the tables of docs/results.md from benchmarks/results/*.json: `python benchmarks/render.py`.
 
-A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; a test fails when the README and the results differ.
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; a test fails when the page and the results differ.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from edge_tl.host.reports.markdown import sentence
 from edge_tl.host.reports.tables import TABLE, table
 
 HERE = Path(__file__).resolve().parent
-README = HERE.parent / "README.md"
+PAGE = HERE.parent / "docs" / "results.md"
 
 
 def main() -> None:
-    """Rewrite the README in place."""
-    README.write_text(rendered(README.read_text(encoding="utf-8")), encoding="utf-8")
+    """Rewrite the page in place."""
+    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def rendered(text: str) -> str:
-    """The README with every table made anew."""
+    """The page with every table made anew."""
     for name, make in _tables().items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
-            raise ValueError(f"README.md has no table {name!r}")
-        body = make()
+            raise ValueError(f"docs/results.md has no table {name!r}")
+        body = f"\n{make().strip()}\n\n"
         text = pattern.sub(lambda match, body=body: match[1] + body + match[2], text)
     return text
 
@@ -158,10 +158,10 @@ def strategies() -> str:
     lines += [
         "",
         f"MobileNetV2 at {first['image_size']} px on {first['n']['train']:,} photographs of flowers in five classes, "
-        f"judged on {first['n']['val']}, {_machine(first)}, those on one core beside other load. "
+        f"evaluated on {first['n']['val']}, {_machine(first)}, those on one core beside other load. "
         f"`auto` chooses `{result['auto']['chosen']}`: "
-        f"{result['auto']['reason']}. These photographs have no test split: the images that judge also chose the epoch "
-        "(and the head's regularization), so the figures flatter a little.",
+        f"{result['auto']['reason']}. These photographs have no test split: the evaluation images also chose the epoch "
+        "(and the head's regularization), so the accuracies are slightly optimistic.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -300,8 +300,8 @@ def latency() -> str:
         f"| p50 at {paced['fps']:g} images a second, by an independent loop's | {paced['ratio']:.3f} |",
         "",
         f"MobileNetV2 at 160 px, one image a call, {_machine(noise)}; "
-        "`python benchmarks/latency_aa.py` and its neighbours. benchmark_app counts what OpenVINO says a request took; "
-        "a call from Python takes 0.1 ms more, which the application pays, so it is in our figure.",
+        "`python benchmarks/latency_aa.py` and the scripts beside it. benchmark_app counts what OpenVINO "
+        "says a request took; a call from Python takes 0.1 ms more, which the application pays, so edge-tl counts it.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -23,8 +23,9 @@ class Grouped(TyperCommand):
             if parameter.param_type_name == "argument":
                 parameter.metavar = parameter.metavar or str(parameter.name).upper()
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {}
+    def option_groups(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:
+        """What each heading lists: (option, meaning); Arguments and Options first."""
+        groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
@@ -34,7 +35,9 @@ class Grouped(TyperCommand):
                     takes = takes.partition(" ")[0]
                 panel = getattr(parameter, "rich_help_panel", None) or title
                 groups.setdefault(panel, []).append((takes, record[1]))
-        first = [title for title in ("Arguments", "Options") if title in groups]
-        for title in [*first, *(title for title in groups if title not in first)]:
+        return {title: rows for title, rows in groups.items() if rows}
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        for title, rows in self.option_groups(ctx).items():
             with formatter.section(title):
-                formatter.write_dl(groups[title])
+                formatter.write_dl(rows)

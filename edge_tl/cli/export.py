@@ -31,7 +31,7 @@ Ladder = Annotated[
     str | None,
     typer.Option(
         show_default=DEFAULTS["export.ladder"],
-        help="up-to=N: the last rung that INT8 may climb, 1 to 5; see the README.",
+        help="up-to=N: the last rung that INT8 may climb, 1 to 5; see docs/how-to/export.md.",
     ),
 ]
 TimeBudget = Annotated[
@@ -131,7 +131,7 @@ def _to_device(record: dict[str, Any]) -> str:
     extra = EXTRAS[chosen["runtime"]] if chosen else ",".join(EXTRAS.values())
     return (
         f"next: copy {record['bundle']} to the device; install edge-tl there with the extra [{extra}] (pip install "
-        f'"./edge_tl-{__version__}-py3-none-any.whl[{extra}]", see the README), then: '
+        f'"./edge_tl-{__version__}-py3-none-any.whl[{extra}]", see docs/how-to/install.md), then: '
         f"edge-tl verify {Path(record['bundle']).name}"
     )
 

@@ -80,7 +80,7 @@ def verify(
     if result["passed"]:
         then = f"next: edge-tl bench {bundle}{options.flags}"
     else:
-        then = 'next: the README says under "How to read a failed gate" what each one means and what to do'
+        then = "next: docs/how-to/failed-gate.md says what each failed gate means and what to do"
     code = 0 if result["passed"] else EXIT_GATE_FAILED
     return saved(
         lambda: save_to(result, out), lambda: finish(result, text, as_json=json, code=code, then=then)

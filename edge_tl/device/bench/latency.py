@@ -177,7 +177,7 @@ def time_interleaved(
     Speed-ups are against `baseline`, else PyTorch where it runs, else the fastest FP32 workload; `baseline` says
     which. A workload whose runtime is missing is listed under `skipped`; where `lenient`, also one that does not
     load. Raises `EdgeTLError` when a worker process dies, when no artifact can run `MissingExtra` or what the last one
-    said, and always `FellBack`. The keys are in docs/bench.md.
+    said, and always `FellBack`. The keys are in docs/reference/bench.md.
     """
     found = {workload.id: Measured() for workload in field}
     skipped: list[dict[str, str]] = []

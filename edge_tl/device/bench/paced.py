@@ -99,7 +99,8 @@ def time_paced(
     """Each workload at `fps` for `seconds` (in `rounds` parts, each in a fresh process) and back to back; with
     `load`, the same again beside so many busy neighbours, in an order drawn anew each round.
 
-    Without `fps` the back-to-back blocks alone. The deadline is the period unless given. The keys are in docs/bench.md.
+    Without `fps` the back-to-back blocks alone. The deadline is the period unless given.
+    The keys are in docs/reference/bench.md.
     Raises `EdgeTLError` as `time_interleaved` does; no neighbour outlives it.
     """
     _check(fps, load)

@@ -1,6 +1,6 @@
 """Results that keep: where one is saved, which files are one, one machine's name. It must not measure or compare.
 
-docs/bench.md has the keys. Nothing in a result tells whose machine it was: no host name, user or path.
+docs/reference/bench.md has the keys. Nothing in a result tells whose machine it was: no host name, user or path.
 """
 
 from __future__ import annotations
