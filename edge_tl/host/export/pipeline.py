@@ -22,7 +22,6 @@ from edge_tl.device.errors import EdgeTLError, ForeignModel
 from edge_tl.device.files import write_atomic
 from edge_tl.device.gates import verify
 from edge_tl.device.listener import SILENT, Listener
-from edge_tl.device.lock import one_writer
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord
 from edge_tl.device.runtimes import sandbox
@@ -38,6 +37,7 @@ from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.reports.markdown import markdown
 from edge_tl.host.reports.page import write_page
 from edge_tl.host.runs import checkpoint, output_folder
+from edge_tl.host.runs.folder_lock import one_writer
 from edge_tl.host.runs.provenance import provenance
 
 _STAGING = ".partial-"

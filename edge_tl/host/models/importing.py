@@ -17,7 +17,6 @@ import torch
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.files import read_json
 from edge_tl.device.listener import SILENT, Listener
-from edge_tl.device.lock import one_writer
 from edge_tl.device.names import same
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host import accelerator
@@ -34,6 +33,7 @@ from edge_tl.host.models.reference import TorchRuntime
 from edge_tl.host.models.state_dict import read_state
 from edge_tl.host.recipe.schema import CONTRACT_FIELDS, Recipe
 from edge_tl.host.runs import checkpoint, output_folder
+from edge_tl.host.runs.folder_lock import one_writer
 from edge_tl.host.runs.new_record import Evaluation, TrainingFacts, new_record
 from edge_tl.host.runs.record import SecondsRecord
 from edge_tl.host.runs.result import RunResult

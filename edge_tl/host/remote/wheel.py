@@ -1,6 +1,6 @@
 """The device's part of edge-tl as a wheel, made from the package that runs here; the same code gives the same bytes.
 
-Nothing of the host is in it. It builds nothing else: the project's own wheel is hatchling's.
+Nothing that only the host reads is in it. The project's own wheel, with everything, is hatchling's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ import edge_tl
 from edge_tl.device.errors import EdgeTLError
 
 EXTRAS = ("ort", "openvino")
-_PARTS = ("__init__.py", "__main__.py", "own_path.py", "cli", "device")
+# The verbs that need no host part, and what they share.
+CLI = (
+    "__init__", "_bench_text", "_console", "_help", "_interrupts", "_listeners", "_options", "_remote",
+    "_saved_results", "_saving", "_streams", "_table", "_verbs", "bench", "devices", "predict", "slim", "verify",
+)  # fmt: skip
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can hold
 
 
@@ -67,8 +71,10 @@ def build(package: Path | None = None) -> Wheel:
 
 
 def _sources(package: Path) -> list[str]:
-    found = [path for part in _PARTS for path in [package / part, *(package / part).rglob("*.py")]]
-    return sorted(path.relative_to(package).as_posix() for path in found if path.is_file())
+    """The device's modules, its verbs, and what lies at the top of the package."""
+    found = [*package.glob("*.py"), *package.glob("py.typed"), *(package / "device").rglob("*.py")]
+    found += [package / "cli" / f"{name}.py" for name in CLI]
+    return sorted(path.relative_to(package).as_posix() for path in found)
 
 
 def _requirements(declared: list[str]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:

@@ -17,7 +17,6 @@ import torch
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.listener import SILENT, Listener, Listeners
-from edge_tl.device.lock import one_writer
 from edge_tl.device.names import cleaned
 from edge_tl.host import accelerator
 from edge_tl.host.export.publish import FULL, named
@@ -31,6 +30,7 @@ from edge_tl.host.models import zoo
 from edge_tl.host.models.weights import PretrainedModel, known_contract, open_pretrained
 from edge_tl.host.recipe.schema import CONTRACT_FIELDS, Recipe
 from edge_tl.host.runs import checkpoint, output_folder
+from edge_tl.host.runs.folder_lock import one_writer
 from edge_tl.host.runs.new_record import Evaluation, new_record
 from edge_tl.host.runs.record import WEIGHTS, FoldsRecord, SecondsRecord
 from edge_tl.host.runs.result import RunResult

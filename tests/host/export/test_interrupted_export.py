@@ -12,7 +12,7 @@ import pytest
 
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BundleError
-from edge_tl.device.lock import LOCK
+from edge_tl.host.runs.folder_lock import LOCK
 
 REPOSITORY = Path(__file__).parents[3]
 SHORTCUT = REPOSITORY / "tests" / "shortcut.py"

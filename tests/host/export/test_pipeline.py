@@ -16,10 +16,10 @@ import shortcut
 from edge_tl.device.bench.latency import QUICK
 from edge_tl.device.bundle import read_bundle, read_report
 from edge_tl.device.errors import BadInput, EdgeTLError
-from edge_tl.device.lock import one_writer
 from edge_tl.host.export import artifacts, evaluation, pipeline, publish
 from edge_tl.host.recipe import load
 from edge_tl.host.runs import checkpoint
+from edge_tl.host.runs.folder_lock import one_writer
 
 Export = Callable[..., dict[str, Any]]
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 import edge_tl
+from edge_tl.cli._verbs import VERBS
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.host.remote import wheel
 
 PACKAGE = Path(edge_tl.__file__).parent
+HOST_PACKAGES = (
+    "torch", "torchvision", "onnx", "onnxscript", "nncf", "safetensors", "yaml", "sklearn", "scipy", "matplotlib",
+    "jinja2", "rich", "accelerate", "optuna", "filelock", "timm",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +38,52 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run([*pip, folder / made.name], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the wheel's packages are unpacked in."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    with zipfile.ZipFile(io.BytesIO(wheel.build().content)) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def bare(unpacked: Path, folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    """Python in `folder` with the wheel, where none of the packages of the extra `host` can be imported."""
+    start = folder / "start"
+    start.mkdir(exist_ok=True)
+    (start / "sitecustomize.py").write_text(
+        f"import sys\nsys.modules.update(dict.fromkeys({HOST_PACKAGES}))\n"
+    )
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        env=os.environ | {"PYTHONPATH": f"{start}{os.pathsep}{unpacked}"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def modules(root: Path) -> dict[str, Path]:
+    """The modules below a folder by name; a package has that of its folder."""
+    named = {path.relative_to(root).with_suffix(""): path for path in root.rglob("*.py")}
+    return {".".join(p.parts).removesuffix(".__init__"): path for p, path in named.items()}
+
+
+def imported(path: Path, known: Iterable[str]) -> set[str]:
+    """The modules of `known` that a file imports or names in a text, with the packages that they are in."""
+    names = {".".join(path.parts)}
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names |= set(re.findall(r"edge_tl(?:\.\w+)+", node.value))
+    parts = [name.split(".") for name in names]
+    return {".".join(part[:n]) for part in parts for n in range(1, len(part) + 1)} & set(known)
 
 
 def test_the_same_code_is_the_same_file(tmp_path: Path):
@@ -45,39 +99,80 @@ def test_the_same_code_is_the_same_file(tmp_path: Path):
     assert wheel.build(copy).sha256 != wheel.build().sha256
 
 
-def test_it_holds_the_device_part_and_nothing_of_the_host(tmp_path: Path):
-    (tmp_path / "x.whl").write_bytes(wheel.build().content)
-    with zipfile.ZipFile(tmp_path / "x.whl") as archive:
-        names = set(archive.namelist())
-    for part in ("device", "cli"):
-        here = {p.relative_to(PACKAGE.parent).as_posix() for p in (PACKAGE / part).glob("*.py")}
-        assert here
-        assert here <= names
-    assert not [name for name in names if "/host/" in name or "__pycache__" in name]
+def test_it_holds_the_device_part_and_nothing_of_the_host(unpacked: Path):
+    verbs = {verb.module for verb in VERBS.values()}
+    on_device = {verb.module for verb in VERBS.values() if verb.on_device}
+    top = {path.name for path in PACKAGE.glob("*.py")} | {path.name for path in PACKAGE.glob("py.typed")}
+    device = {path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "device").rglob("*.py")}
+    assert len(device) > 20
+    shared = {name for name in wheel.CLI if name.startswith("_")}
+    assert set(wheel.CLI) & verbs == on_device
+    expected = top | device | {f"cli/{name}.py" for name in on_device | shared}
+    found = {path.relative_to(unpacked / "edge_tl") for path in (unpacked / "edge_tl").rglob("*")}
+    assert {path.as_posix() for path in found if path.suffix} == expected
 
 
-def test_pip_installs_it_and_the_command_line_starts_without_the_host(installed: Path):
+def test_every_module_of_it_is_used_by_a_verb_of_the_device(unpacked: Path):
+    """What only the host imports lies with the host."""
+    found = modules(unpacked)
+    todo = ["edge_tl", "edge_tl.__main__", *(f"edge_tl.cli.{verb}" for verb in wheel.CLI if verb[0] != "_")]
+    used: set[str] = set()
+    while todo:
+        name = todo.pop()
+        if name not in used:
+            used.add(name)
+            todo += imported(found[name], found)
+    assert sorted(set(found) - used) == []
+
+
+def test_pip_installs_it(installed: Path):
     [there] = importlib.metadata.distributions(path=[str(installed)])
     assert there.version == edge_tl.__version__
     recorded = [file for file in there.files or () if file.suffix == ".py"]  # pip --target moves the scripts
     assert len(recorded) > 20
     assert all(file.locate().is_file() for file in recorded)
-    for words in (["--help"], ["devices", "--json"], ["bench", "--help"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "edge_tl", *words],
-            env=os.environ | {"PYTHONPATH": str(installed)},
-            cwd=installed.parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+
+
+def test_its_verbs_work_where_nothing_of_the_host_is(unpacked: Path, tiny: Path, tmp_path: Path):
     where = "import edge_tl, importlib.util as u; print(edge_tl.__file__, u.find_spec('edge_tl.host'))"
-    done = subprocess.run(
-        [sys.executable, "-c", where], env=os.environ | {"PYTHONPATH": str(installed)}, cwd=installed.parent,
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout.split() == [str(installed / "edge_tl/__init__.py"), "None"]
+    done = bare(unpacked, tmp_path, "-c", where)
+    assert done.stdout.split() == [str(unpacked / "edge_tl/__init__.py"), "None"]
+    image = next((tiny / "golden/images").iterdir())
+    few = ["--rounds", "1", "--count", "2", "--artifact", "onnx-fp32"]
+    for words in (
+        ["--help"],
+        ["devices", "--json"],
+        ["bench", "--help"],
+        ["verify", tiny, "--artifact", "onnx-fp32", "--json"],
+        ["predict", tiny, image, "--artifact", "onnx-fp32", "--json"],
+        ["bench", tiny, *few, "--json"],
+        ["slim", tiny, "--keep", "onnx-fp32", "--out", tmp_path / "small"],
+    ):
+        done = bare(unpacked, tmp_path, "-m", "edge_tl", *words)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("verb", sorted(name for name, verb in VERBS.items() if not verb.on_device))
+def test_a_verb_of_the_host_says_what_it_needs(unpacked: Path, tmp_path: Path, verb: str):
+    done = bare(unpacked, tmp_path, "-m", "edge_tl", verb, "x")
+    assert (done.returncode, done.stdout) == (2, "")
+    needs = f"the host part of edge-tl, which {verb} needs, is not installed"
+    assert done.stderr == f'error: {needs}. Run: pip install "edge-tl[host]"\n'
+
+
+def test_the_help_on_a_device_names_its_own_verbs(unpacked: Path, tmp_path: Path):
+    shown = bare(unpacked, tmp_path, "-m", "edge_tl", "--help").stdout
+    assert {name for name in VERBS if f"\n  {name} " in shown} == {
+        name for name, verb in VERBS.items() if verb.on_device
+    }
+
+
+def test_running_elsewhere_from_a_device_says_what_it_needs(unpacked: Path, tmp_path: Path):
+    done = bare(unpacked, tmp_path, "-m", "edge_tl", "devices", "--on", "shed")
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: the host part of edge-tl, which --on needs, is not installed. Run: pip"
+    )
 
 
 def test_it_requires_what_the_project_says(installed: Path):

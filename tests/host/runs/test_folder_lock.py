@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from edge_tl.device.errors import BadInput
-from edge_tl.device.lock import LOCK, one_writer
+from edge_tl.host.runs.folder_lock import LOCK, one_writer
 
 HOLD = """
 import sys
 from pathlib import Path
-from edge_tl.device.lock import one_writer
+from edge_tl.host.runs.folder_lock import one_writer
 with one_writer(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -1,4 +1,4 @@
-"""One writer a folder: who comes second is told, and nothing of either is mixed."""
+"""One writer a folder: the second is refused, so the files of two are never mixed."""
 
 from __future__ import annotations
 
