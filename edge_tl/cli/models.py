@@ -14,15 +14,15 @@ def models(json: Json = False, debug: Debug = False) -> int:
     rows = zoo.model_table()
     lines = [
         [
-            r["name"],
-            f"{r['params']:.1f}",
-            str(r["image_size"]),
-            "—" if r["accuracy"] is None else f"{100 * r['accuracy']:.1f}",
+            r.name,
+            f"{r.params:.1f}",
+            str(r.image_size),
+            f"{100 * r.accuracy:.1f}",
         ]
         for r in rows
     ]
     return finish(
-        {"models": rows},
+        {"models": [r.to_json() for r in rows]},
         explained(grid(["model", "parameters M", "input px", "ImageNet top-1 %"], lines)),
         as_json=json,
         then="next: edge-tl finetune FOLDER --model NAME. With the extra timm, --model timm:NAME opens timm's.",

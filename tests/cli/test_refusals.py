@@ -18,7 +18,7 @@ import safetensors.torch
 from PIL import Image
 
 from edge_tl.device.bundle import read_bundle
-from edge_tl.host.models import zoo
+from edge_tl.host.models import architecture
 
 RunCli = Callable[..., Any]
 REPOSITORY = Path(__file__).parents[2]
@@ -112,7 +112,7 @@ def test_options_that_cannot_be(run_cli: RunCli, images: Path, options: list[str
 
 
 def test_weights_of_another_model(run_cli: RunCli, images: Path, tmp_path: Path):
-    state = zoo.build("mobilenet_v3_small", 3).state_dict()
+    state = architecture.build("mobilenet_v3_small", 3).state_dict()
     safetensors.torch.save_file(state, tmp_path / "w.safetensors")
     options = ["--model", "efficientnet_b0", "--weights", "w.safetensors"]
     refused(run_cli("finetune", images, *options), "It fits --model mobilenet_v3_small")

@@ -27,11 +27,14 @@ from edge_tl.host.images import listing
 from edge_tl.host.images.dataset_notes import note_dataset
 from edge_tl.host.images.findings import SplitName
 from edge_tl.host.images.survey import survey_images
-from edge_tl.host.models import classifier, factories, weights, zoo
+from edge_tl.host.models import classifier, contracts, factories, zoo
+from edge_tl.host.models.contracts import ContractChanges
+from edge_tl.host.models.input_size import check_size
 from edge_tl.host.models.match_weights import NAME, ORDER, load_whole_classifier
 from edge_tl.host.models.reference import TorchRuntime
 from edge_tl.host.models.state_dict import read_state
-from edge_tl.host.recipe.schema import CONTRACT_FIELDS, Recipe
+from edge_tl.host.models.weights import PretrainedModel
+from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint, output_folder
 from edge_tl.host.runs.folder_lock import one_writer
 from edge_tl.host.runs.new_record import Evaluation, TrainingFacts, new_record
@@ -67,13 +70,13 @@ def adopt(
     """
     start = perf_counter()
     name = recipe.model.name
-    changes = recipe.model.model_dump(include=CONTRACT_FIELDS)
+    changes = ContractChanges.of(recipe.model)
     # What is known is what the network sees; no margin is invented.
-    changes["resize_size"] = changes["resize_size"] or changes["image_size"]
-    contract = weights.changed_contract(weights.default_contract(name), **changes)
+    changes = replace(changes, resize_size=changes.resize_size or changes.image_size)
+    contract = contracts.changed_contract(contracts.default_contract(name), changes)
     contract = replace(contract, max_pixels=recipe.data.max_pixels)
     if not name.startswith(zoo.FACTORY):
-        zoo.check_size(name, min(contract.input_size))
+        check_size(name, min(contract.input_size))
     if not path.is_file():
         raise BadInput(f"{path}: no such file. Give the weights as .safetensors, .pth or .pt.")
     if recipe.model.normalize == "dataset":
@@ -122,7 +125,7 @@ def adopt(
         split=judged,
         chosen_on_same_images=False,  # they chose nothing here
     )
-    source = weights.PretrainedModel(model, contract, head="", pooled=pooled, origin=path.name, name=name)
+    source = PretrainedModel(model, contract, head="", pooled=pooled, origin=path.name, name=name)
     facts = TrainingFacts(STRATEGY, "trained elsewhere", matched=matched)
     seconds = SecondsRecord(features=0.0, train=0.0, total=extracted - start)
     record = new_record(run, recipe, source, dataset, facts, Evaluation(metrics, seconds))

@@ -10,7 +10,7 @@ from torch import nn
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.listener import Listener
-from edge_tl.host.models import weights, zoo
+from edge_tl.host.models import architecture, weights, zoo
 from edge_tl.host.models.state_dict import State, refuse_foreign_numbers, strip_prefix
 
 NAME, ORDER = "name", "order"
@@ -29,7 +29,7 @@ def load_whole_classifier(
     classes, pooled, matched = 2, False, {}
     if not name.startswith(zoo.FACTORY):
         state = weights.bare_state(name, state)
-        paths = zoo.head_path(name), zoo.head_path(name, pooled=True)
+        paths = architecture.head_path(name), architecture.head_path(name, pooled=True)
         if f"{paths[0]}.weight" not in state and (pairs := match_by_order(state, weights.meta_model(name))):
             if match != ORDER:
                 raise BadInput(_only_the_order_fits(path, name, pairs))
@@ -44,7 +44,7 @@ def load_whole_classifier(
                 "and the architecture it was saved from: --model, or --factory."
             )
         classes = len(weight)
-    model = zoo.build(name, classes, pooled=pooled)
+    model = architecture.build(name, classes, pooled=pooled)
     wanted = model.state_dict()
     state = strip_prefix(state, wanted)
     if not any(key in state for key in wanted) and (pairs := match_by_order(state, model)):
@@ -56,7 +56,9 @@ def load_whole_classifier(
             f"--match {ORDER}: the tensors of {path} are not those of {name} in the same order, or have its names "
             "already. Leave it out, and see what differs."
         )
-    optional = [k for k in wanted if k.endswith("num_batches_tracked") or k.startswith(zoo.AUXILIARY)]
+    optional = [
+        k for k in wanted if k.endswith("num_batches_tracked") or k.startswith(architecture.AUXILIARY)
+    ]
     faults = [f"it lacks {key}" for key in wanted if key not in state and key not in optional]
     # Counters of averaging and the like, which no layer reads, are not held against the file.
     faults += [

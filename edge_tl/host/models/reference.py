@@ -126,7 +126,7 @@ def _opened(model: nn.Module, mode: str, shape: tuple[int, ...], threads: int) -
 
 def main() -> None:
     """Blocks timed on request, as `edge_tl.device.bench.worker` does it for the artifacts."""
-    from edge_tl.host.models import zoo
+    from edge_tl.host.models import architecture
     from edge_tl.host.runs import checkpoint
 
     spec = json.loads(sys.argv[1])
@@ -136,7 +136,9 @@ def main() -> None:
         model = (
             checkpoint.load(Path(spec["run"]))[0]
             if spec["run"]
-            else zoo.build(spec["model"], spec["classes"], pooled=spec["pooled"], hidden=spec["hidden"])
+            else architecture.build(
+                spec["model"], spec["classes"], pooled=spec["pooled"], hidden=spec["hidden"]
+            )
         )
         return _opened(model, mode, shape, spec["threads"])
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from edge_tl.device.errors import BadInput, EdgeTLError
-from edge_tl.device.preprocess import INTERPOLATIONS, Preprocess
-from edge_tl.host.models import zoo
+from edge_tl.device.errors import BadInput
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.models import architecture, timm_models, zoo
+from edge_tl.host.models.contracts import (
+    EMBEDDED_CONTRACT,
+    UNCHANGED,
+    ContractChanges,
+    changed_contract,
+    default_contract,
+    published_contract,
+)
+from edge_tl.host.models.input_size import check_size, check_takes_size
 from edge_tl.host.models.state_dict import State, read_state, refuse_foreign_numbers, strip_prefix
 
 EMBEDDED_MODEL = "mobilenet_v3_small"
 EMBEDDED_FILE = "mobilenet_v3_small-tiny64-features-fp16.safetensors"
-# Trained at 64 px without a resize; bicubic because small images (digits, icons) are enlarged to it.
-EMBEDDED_CONTRACT = Preprocess(resize="shorter", resize_size=(64, 64), interpolation="bicubic", crop=(64, 64))
 
 
 @dataclass(frozen=True)
@@ -40,23 +46,23 @@ class PretrainedModel:
     name: str
 
 
-def open_pretrained(name: str, weights: str, **contract_changes: Any) -> PretrainedModel:
+def open_pretrained(name: str, weights: str, changes: ContractChanges = UNCHANGED) -> PretrainedModel:
     """Build `name` and load `weights`: "imagenet", "embedded", "none" or a path to .safetensors or .pth.
 
-    `contract_changes` are those of `changed_contract`, to what the weights were trained with.
+    `changes` are made to the preprocessing that the weights were trained with.
     Files are read without unpickling code. Raises `BadInput` for an unknown model, an absent or foreign file,
     an image size too small for the model, and for a download that fails; `MissingExtra` for timm's models.
     """
     pooled = False
     contract = default_contract(name)
     if weights == "none":
-        model, origin = zoo.build(name, 2), "none"
+        model, origin = architecture.build(name, 2), "none"
     elif weights == "imagenet" and name.startswith(zoo.TIMM):
         model, origin = _from_timm(name)
     elif weights == "imagenet":
         published = zoo.zoo_entry(name).imagenet
         model, pooled = _fitted(name, _download(published), "imagenet")
-        contract, origin = _published(published), str(published)
+        contract, origin = published_contract(published), str(published)
     elif weights == "embedded":
         if name != EMBEDDED_MODEL:
             raise BadInput(
@@ -68,17 +74,17 @@ def open_pretrained(name: str, weights: str, **contract_changes: Any) -> Pretrai
     else:
         model, pooled = _fitted(name, read_state(Path(weights)), weights)
         origin = Path(weights).name
-    contract = changed_contract(contract, **contract_changes)
-    zoo.check_size(name, min(contract.input_size))
-    zoo.check_takes_size(model, name, contract.input_size[0])
-    return PretrainedModel(model, contract, zoo.head_path(name, pooled=pooled), pooled, origin, name)
+    contract = changed_contract(contract, changes)
+    check_size(name, min(contract.input_size))
+    check_takes_size(model, name, contract.input_size[0])
+    return PretrainedModel(model, contract, architecture.head_path(name, pooled=pooled), pooled, origin, name)
 
 
 def _fitted(name: str, state: State, weights: str) -> tuple[nn.Module, bool]:
     """The model with `state` in its backbone, and whether it is pooled."""
     state = bare_state(name, state)
     pooled = _is_pooled(name, state)
-    model, head = zoo.build(name, 2, pooled=pooled), zoo.head_path(name, pooled=pooled)
+    model, head = architecture.build(name, 2, pooled=pooled), architecture.head_path(name, pooled=pooled)
     if fault := _misfit(model, head, state):
         guess = fitting_model(state, other_than=name)
         advice = f"It fits --model {guess}." if guess else "Give weights of this model."
@@ -101,9 +107,9 @@ def meta_model(name: str, *, pooled: bool = False) -> nn.Module:
     """The architecture with names and shapes, and no numbers where that can be had; of two classes."""
     try:
         with torch.device("meta"):
-            return zoo.build(name, 2, pooled=pooled)
+            return architecture.build(name, 2, pooled=pooled)
     except RuntimeError:  # RegNet computes its widths, timm the depth of its dropout, with tensors
-        return zoo.build(name, 2, pooled=pooled)
+        return architecture.build(name, 2, pooled=pooled)
 
 
 def _is_pooled(name: str, state: State) -> bool:
@@ -112,7 +118,7 @@ def _is_pooled(name: str, state: State) -> bool:
 
 
 def _backbone(model: nn.Module, head: str) -> State:
-    heads = (f"{head}.", f"{zoo.AUXILIARY}.fc.")
+    heads = (f"{head}.", f"{architecture.AUXILIARY}.fc.")
     return {k: v for k, v in model.state_dict().items() if not k.startswith(heads)}
 
 
@@ -124,12 +130,14 @@ def _misfit(model: nn.Module, head: str, state: Mapping[str, torch.Tensor]) -> s
     """
     wanted = _backbone(model, head)
     for key, tensor in wanted.items():
-        if key.endswith("num_batches_tracked") or (key.startswith(zoo.AUXILIARY) and key not in state):
+        if key.endswith("num_batches_tracked") or (
+            key.startswith(architecture.AUXILIARY) and key not in state
+        ):
             continue
         if key not in state or state[key].shape != tensor.shape:
             found = tuple(state[key].shape) if key in state else "nothing"
             return f"{key} should be {tuple(tensor.shape)}, found {found}"
-    heads = (head.partition(".")[0], zoo.AUXILIARY)
+    heads = (head.partition(".")[0], architecture.AUXILIARY)
     spare = [
         k for k, v in state.items() if v.ndim > 1 and k not in wanted and k.partition(".")[0] not in heads
     ]
@@ -150,7 +158,9 @@ def fitting_model(state: State, *, other_than: str = "") -> str | None:
 def _fits(name: str, state: State) -> bool:
     pooled = _is_pooled(name, state)
     model = meta_model(name, pooled=pooled)
-    return not _misfit(model, zoo.head_path(name, pooled=pooled), strip_prefix(state, model.state_dict()))
+    return not _misfit(
+        model, architecture.head_path(name, pooled=pooled), strip_prefix(state, model.state_dict())
+    )
 
 
 def _download(published: Any) -> State:
@@ -167,7 +177,7 @@ def _download(published: Any) -> State:
 
 def _from_timm(name: str) -> tuple[nn.Module, str]:
     """The model and its full name: without a tag timm chooses the weights, and its choice may change."""
-    zoo.build(name, 2)  # unknown names and heads that cannot be used, before a download
+    architecture.build(name, 2)  # unknown names and heads that cannot be used, before a download
     import timm
 
     try:
@@ -178,81 +188,5 @@ def _from_timm(name: str) -> tuple[nn.Module, str]:
             f"--weights imagenet: timm cannot give the weights of {name} ({why}). "
             "With a network try again, or give a file of this model: --weights PATH."
         ) from None
-    config = zoo.timm_config(name)
+    config = timm_models.timm_config(name)
     return model.eval(), f"{zoo.TIMM}{config.architecture}.{config.tag}"
-
-
-def default_contract(name: str) -> Preprocess:
-    """What a file's weights were most likely trained with."""
-    if name.startswith(zoo.FACTORY):
-        return Preprocess()
-    return _of_timm(name) if name.startswith(zoo.TIMM) else _published(zoo.zoo_entry(name).contract)
-
-
-def known_contract(name: str, weights: str) -> Preprocess | None:
-    """What the weights were trained with, as far as their name says; None for a model that is not known."""
-    with suppress(EdgeTLError):
-        if weights == "imagenet" and not name.startswith((zoo.TIMM, zoo.FACTORY)):
-            return _published(zoo.zoo_entry(name).imagenet)
-        return EMBEDDED_CONTRACT if weights == "embedded" else default_contract(name)
-    return None
-
-
-def _published(weights: Any) -> Preprocess:
-    """torchvision's published transforms as a contract."""
-    transforms = weights.transforms()
-    side, crop = transforms.resize_size[0], transforms.crop_size[0]
-    return Preprocess(
-        resize="shorter",
-        resize_size=(side, side),
-        interpolation=transforms.interpolation.value,
-        crop=(crop, crop),
-        mean=tuple(transforms.mean),
-        std=tuple(transforms.std),
-    )
-
-
-def _of_timm(name: str) -> Preprocess:
-    """timm's configuration as a contract; sizes are rounded down as `timm.data.create_transform` does."""
-    config = zoo.timm_config(name)
-    channels, *sides = config.input_size
-    unsupported = {
-        "crop_mode": config.crop_mode not in ("center", "squash") and config.crop_mode,
-        "interpolation": config.interpolation not in INTERPOLATIONS and config.interpolation,
-        "input_size": (channels != 3 or sides[0] != sides[1]) and config.input_size,
-    }
-    for key, value in unsupported.items():
-        if value:
-            raise BadInput(f"{name}: {key} {value!r} is not supported. Choose another model.")
-    side = int(sides[0] / config.crop_pct)
-    return Preprocess(
-        resize="exact" if config.crop_mode == "squash" else "shorter",
-        resize_size=(side, side),
-        interpolation=config.interpolation,
-        crop=tuple(sides),
-        mean=tuple(config.mean),
-        std=tuple(config.std),
-    )
-
-
-def changed_contract(
-    contract: Preprocess,
-    *,
-    image_size: int | None = None,
-    resize: str = "shorter",
-    resize_size: int | None = None,
-    interpolation: str | None = None,
-    mean: tuple[float, float, float] | None = None,
-    std: tuple[float, float, float] | None = None,
-) -> Preprocess:
-    """`contract` with what is given in its place; None leaves a part as it is. With `image_size` alone the margin
-    around the crop stays in proportion."""
-    if image_size:
-        side = round(contract.resize_size[0] * image_size / contract.input_size[0])
-        contract = replace(contract, resize_size=(side, side), crop=(image_size, image_size))
-    if resize_size:
-        contract = replace(contract, resize_size=(resize_size, resize_size))
-    if resize == "exact":
-        contract = replace(contract, resize="exact", resize_size=contract.input_size, crop=None)
-    given = {"interpolation": interpolation, "mean": mean, "std": std}
-    return replace(contract, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from edge_tl.host.images.augment import knobs
 from edge_tl.host.models import zoo
-from edge_tl.host.models.weights import changed_contract, known_contract
-from edge_tl.host.recipe.schema import CONTRACT_FIELDS, Recipe, Train
+from edge_tl.host.models.contracts import ContractChanges, changed_contract, known_contract
+from edge_tl.host.recipe.schema import Recipe, Train
 from edge_tl.host.training import feed, strategy
 
 _NOT_ASKED = {
@@ -73,8 +74,10 @@ def _contract(recipe: Recipe) -> dict[str, str]:
     model = recipe.model
     own = known_contract(model.name, model.weights)
     if own is None or model.name.startswith(zoo.FACTORY):
-        return dict.fromkeys((f"model.{key}" for key in CONTRACT_FIELDS), "the weights' own")
-    contract = changed_contract(own, **model.model_dump(include=CONTRACT_FIELDS))
+        return dict.fromkeys(
+            (f"model.{each.name}" for each in dataclasses.fields(ContractChanges)), "the weights' own"
+        )
+    contract = changed_contract(own, ContractChanges.of(model))
     whose = " (this data set's, measured)" if model.normalize == "dataset" else " (the weights' own)"
     return {
         "model.image_size": f"{contract.input_size[0]} (the weights' own)",

@@ -69,10 +69,6 @@ class Data(_Section):
         return value
 
 
-# Fields of `Model` that change the preprocessing contract, named as the parameters of `weights.changed_contract`.
-CONTRACT_FIELDS = {"image_size", "resize", "resize_size", "interpolation", "mean", "std"}
-
-
 class Model(_Section):
     """What is fine-tuned, from where."""
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import fsync_folder, read_json, sha256_file, write_atomic, write_json
-from edge_tl.host.models import factories, zoo
+from edge_tl.host.models import architecture, factories
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs.record import SCHEMA_VERSION, WEIGHTS, RunRecord, WeightsFile
 
@@ -154,7 +154,7 @@ def load(run: Path) -> tuple[nn.Module, RunRecord]:
     if not path.is_file() or sha256_file(path) != record.sha256:
         raise BadInput(f"damaged run: {run / WEIGHTS} is not what was saved. Fine-tune again.")
     factories.check_permitted(record.model, str(run / RECORD))
-    model = zoo.build(
+    model = architecture.build(
         record.model,
         len(record.labels),
         pooled=record.pooled,

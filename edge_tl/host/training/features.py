@@ -34,7 +34,7 @@ from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.runtimes.open import Runtime, open_runtime
 from edge_tl.host import accelerator
 from edge_tl.host.images.dataset import Sample
-from edge_tl.host.models import zoo
+from edge_tl.host.models import architecture
 from edge_tl.host.models.reference import TorchRuntime
 from edge_tl.host.models.weights import PretrainedModel
 from edge_tl.host.runs.provenance import OF_PIXELS, installed
@@ -76,7 +76,7 @@ def extract(
     which one process alone would have written them: the cache is the same, bit for bit. Only what an image's bytes say
     is kept. Raises `ReadError` when an image cannot be read now.
     """
-    width = zoo.feature_width(source.model, source.head)
+    width = architecture.feature_width(source.model, source.head)
     device = accelerator.device()
     on_gpu = device.type != "cpu"
     key = _key(source, f"{device.type} bf16" if accelerator.has_bf16(device) else device.type)
@@ -169,7 +169,7 @@ def _adopt(folder: Path, width: int) -> None:
 def backbone(source: PretrainedModel) -> nn.Module:
     """A copy of the model that ends where the head begins."""
     model = copy.deepcopy(source.model).eval()
-    zoo.set_head(model, source.head, nn.Identity())
+    architecture.set_head(model, source.head, nn.Identity())
     return model
 
 

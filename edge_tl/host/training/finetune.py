@@ -26,9 +26,10 @@ from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.images.dataset_notes import note_dataset
 from edge_tl.host.images.findings import SplitName
 from edge_tl.host.images.survey import survey_images
-from edge_tl.host.models import zoo
-from edge_tl.host.models.weights import PretrainedModel, known_contract, open_pretrained
-from edge_tl.host.recipe.schema import CONTRACT_FIELDS, Recipe
+from edge_tl.host.models.contracts import ContractChanges, known_contract
+from edge_tl.host.models.input_size import check_takes_size
+from edge_tl.host.models.weights import PretrainedModel, open_pretrained
+from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint, output_folder
 from edge_tl.host.runs.folder_lock import one_writer
 from edge_tl.host.runs.new_record import Evaluation, new_record
@@ -102,10 +103,10 @@ def finetune(
     source = open_pretrained(
         recipe.model.name,
         recipe.model.weights,
-        **recipe.model.model_dump(include=CONTRACT_FIELDS),
+        ContractChanges.of(recipe.model),
     )
     for size in recipe.train.image_sizes or () if recipe.train.strategy != "head" else ():
-        zoo.check_takes_size(source.model, recipe.model.name, size)
+        check_takes_size(source.model, recipe.model.name, size)
     source = replace(source, contract=replace(source.contract, max_pixels=recipe.data.max_pixels))
     if source.origin == "none":
         listener.note(

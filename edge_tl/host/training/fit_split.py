@@ -27,7 +27,9 @@ from edge_tl.host import accelerator
 from edge_tl.host.images import augment, pixel_cache
 from edge_tl.host.images.batches import Labels, class_weights
 from edge_tl.host.images.dataset import Dataset, Sample
-from edge_tl.host.models import zoo
+from edge_tl.host.models import architecture
+from edge_tl.host.models.blocks import backbone_blocks
+from edge_tl.host.models.input_size import check_size
 from edge_tl.host.models.weights import PretrainedModel
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs.new_record import TrainingFacts
@@ -87,11 +89,13 @@ def fit_split(
     solved = layer is not None and chosen.strategy != "full"
     if not solved:  # full is from a new head, as the word is used; lp-ft is from a solved one
         torch.manual_seed(derive_seed(recipe.seed, "head"))
-        width = zoo.feature_width(model, source.head)
-        layer = zoo.make_head(width, len(dataset.labels), tuple(recipe.head.hidden), recipe.head.dropout)
+        width = architecture.feature_width(model, source.head)
+        layer = architecture.make_head(
+            width, len(dataset.labels), tuple(recipe.head.hidden), recipe.head.dropout
+        )
         solved_by = HeadRecord()
     assert layer is not None
-    zoo.set_head(model, source.head, layer)
+    architecture.set_head(model, source.head, layer)
     _new_auxiliary(model, len(dataset.labels))
     if recipe.head.hidden:
         solved_by = replace(solved_by, hidden=tuple(recipe.head.hidden), dropout=recipe.head.dropout)
@@ -110,10 +114,10 @@ def fit_split(
             )
         return FittedModel(model.eval(), facts, layer)
 
-    blocks = zoo.blocks(model, source.head)
+    blocks = backbone_blocks(model, source.head)
     stages = strategy.stages(chosen.strategy, len(blocks), recipe.train)
     if recipe.train.image_sizes:
-        zoo.check_size(recipe.model.name, min(recipe.train.image_sizes))
+        check_size(recipe.model.name, min(recipe.train.image_sizes))
     sizes = train_sizes(recipe, source.contract, sum(stage.epochs for stage in stages))
     read = _reading(recipe, source.contract, max(sizes))
     seen = _kept(dataset, samples, read, folder / DECODED / "train", listener)
@@ -300,7 +304,7 @@ def _kept(
 
 def _new_auxiliary(model: nn.Module, classes: int) -> None:
     """An auxiliary head of as many classes; it only helps training, so it starts anew."""
-    auxiliary = zoo.auxiliary_head(model)
+    auxiliary = architecture.auxiliary_head(model)
     if auxiliary is not None:
         last = auxiliary.get_submodule("fc")
         assert isinstance(last, nn.Linear)

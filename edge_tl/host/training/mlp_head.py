@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.host.images.batches import Labels
-from edge_tl.host.models import zoo
+from edge_tl.host.models import architecture
 from edge_tl.host.runs.record import TriedHead
 from edge_tl.host.seeded import derive_seed
 from edge_tl.host.training.head import Floats, Scaling
@@ -46,7 +46,7 @@ def train(
     data, target = torch.from_numpy(scaling(features)), torch.from_numpy(labels)
     val, val_target = torch.from_numpy(scaling(val_features)), torch.from_numpy(val_labels)
     torch.manual_seed(derive_seed(seed, "hidden head"))
-    head = zoo.make_head(features.shape[1], classes, tuple(widths), dropout)
+    head = architecture.make_head(features.shape[1], classes, tuple(widths), dropout)
     assert isinstance(head, nn.Sequential)
     optimizer = torch.optim.AdamW(head.parameters(), lr=_LR, weight_decay=_DECAY)
     steps = epochs * -(-len(data) // _BATCH)

@@ -8,6 +8,7 @@ from edge_tl.device.errors import BadInput, MissingExtra
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images.dataset import Dataset, Listing
 from edge_tl.host.models import zoo
+from edge_tl.host.models.input_size import check_size
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.training import distributed, folds
 
@@ -18,7 +19,7 @@ def check(recipe: Recipe, listing: Listing) -> None:
     train = recipe.train
     backbone = train.strategy != "head"
     if backbone and train.image_sizes and not recipe.model.name.startswith(zoo.FACTORY):
-        zoo.check_size(recipe.model.name, min(train.image_sizes))
+        check_size(recipe.model.name, min(train.image_sizes))
     if train.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise MissingExtra("tensorboard", "tensorboard")
     split = recipe.data.model_dump(include={"val", "test", "on_bad_image", "limit"})

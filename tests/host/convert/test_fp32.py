@@ -20,7 +20,7 @@ from edge_tl.device.runtimes.open import open_runtime
 from edge_tl.host.convert import fp32
 from edge_tl.host.int8 import qdq
 from edge_tl.host.int8.ranges import histograms
-from edge_tl.host.models import zoo
+from edge_tl.host.models import architecture
 from edge_tl.host.runs import checkpoint
 
 REPOSITORY = Path(__file__).parents[3]
@@ -179,7 +179,7 @@ def test_a_record_that_travels_does_not_say_where_it_was_made(bundle: Path, imag
 @pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v2", "regnet_y_400mf", "resnet18"])
 def test_other_families_of_the_zoo_export_and_quantize(name: str, tmp_path: Path):
     torch.manual_seed(0)
-    model, contract = zoo.build(name, 3), Preprocess(crop=(64, 64))
+    model, contract = architecture.build(name, 3), Preprocess(crop=(64, 64))
     level = logging.getLogger("torch.onnx").level
     versions = fp32.to_onnx(model, tmp_path / "m.onnx", contract, ["a", "b", "c"])
     assert 13 <= versions.opset <= 18

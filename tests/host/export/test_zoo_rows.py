@@ -13,7 +13,8 @@ from torch import nn
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import open_runtime
 from edge_tl.host.convert import fp32
-from edge_tl.host.models import zoo
+from edge_tl.host.models import architecture, zoo
+from edge_tl.host.models.blocks import backbone_blocks
 
 CLASSES = 3
 # Residual sums; no BatchNorm; split and shuffled channels; LayerNorm. What the others vary.
@@ -61,13 +62,13 @@ def test_a_model_trains_a_step_and_exports_to_the_same_logits(name: str, tmp_pat
         pytest.skip("timm is not installed")
     torch.manual_seed(0)
     side = 96 if name == "inception_v3" else 64
-    model = zoo.build(name, CLASSES)
-    head = zoo.head_path(name)
+    model = architecture.build(name, CLASSES)
+    head = architecture.head_path(name)
     before = {key: p.detach().clone() for key, p in model.named_parameters()}
     assert np.isfinite(step(model, images(side, 0)))
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     moved = {key for key, p in model.named_parameters() if not torch.equal(p, before[key])}
-    first = zoo.blocks(model, head)[0][0]
+    first = backbone_blocks(model, head)[0][0]
     assert any(p is q for key, p in model.named_parameters() if key in moved for q in first.parameters())
     assert f"{head}.weight" in moved
     assert len(moved) > len(before) / 2

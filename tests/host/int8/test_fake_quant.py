@@ -26,7 +26,7 @@ from edge_tl.host.images.augment import model_inputs
 from edge_tl.host.int8 import qat, qdq
 from edge_tl.host.int8.fake_quant import FakeQuantModel
 from edge_tl.host.int8.ranges import histograms
-from edge_tl.host.models import zoo
+from edge_tl.host.models import architecture
 from edge_tl.host.runs import checkpoint
 
 Pair = tuple[Path, Path]
@@ -176,7 +176,7 @@ def test_the_gradient_of_a_step_is_lsqs():
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0", "resnet18", "regnet_y_400mf"])
 def test_it_knows_the_operators_of_other_families(name: str, tmp_path: Path, literally: Callable[..., Any]):
     torch.manual_seed(0)
-    model = zoo.build(name, 3)
+    model = architecture.build(name, 3)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0

@@ -12,11 +12,11 @@ from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.convert.fp32 import to_onnx
 from edge_tl.host.int8 import qdq
 from edge_tl.host.int8.layers import Layers
-from edge_tl.host.models import zoo
+from edge_tl.host.models import architecture
 
 
 def layers(name: str, folder: Path, side: int = 64) -> Layers:
-    model = zoo.build(name, 3)
+    model = architecture.build(name, 3)
     to_onnx(model, folder / "m.onnx", Preprocess(crop=(side, side)), ["a", "b", "c"])
     qdq.prepare_graph(folder / "m.onnx", folder / "p.onnx")
     return Layers(folder / "p.onnx")
@@ -46,7 +46,7 @@ def counted(model: nn.Module, side: int) -> int:
 )
 def test_costs_are_pytorchs_and_gates_are_found(name: str, gates: int, tmp_path: Path):
     found = layers(name, tmp_path)
-    assert sum(found.macs.values()) == counted(zoo.build(name, 3), 64)
+    assert sum(found.macs.values()) == counted(architecture.build(name, 3), 64)
     inside = found.gates()
     kinds = [node.op_type for node in found.graph.node if node.name in inside]
     assert kinds.count("Conv") == 2 * gates

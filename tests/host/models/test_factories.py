@@ -14,7 +14,7 @@ from host import records
 
 from edge_tl import cli
 from edge_tl.device.errors import BadInput
-from edge_tl.host.models import factories, zoo
+from edge_tl.host.models import architecture, factories
 from edge_tl.host.runs import checkpoint
 
 RECORD = replace(records.RECORD, labels=("a", "b"))
@@ -76,5 +76,5 @@ def test_export_asks_for_the_factory_again(foreign: Path, run_cli: Callable[...,
 
 
 def test_a_run_of_the_zoo_needs_no_word(foreign: Path):
-    checkpoint.save(foreign, zoo.build("mobilenet_v3_small", 2, pooled=True), RECORD)
+    checkpoint.save(foreign, architecture.build("mobilenet_v3_small", 2, pooled=True), RECORD)
     assert checkpoint.load(foreign)[1].model == "mobilenet_v3_small"

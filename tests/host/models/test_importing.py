@@ -28,7 +28,8 @@ from torchvision.transforms._presets import ImageClassification
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images.dataset import Listing, Sample
-from edge_tl.host.models import importing, weights, zoo
+from edge_tl.host.models import architecture, contracts, importing, weights, zoo
+from edge_tl.host.models.contracts import ContractChanges
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint
 from edge_tl.host.runs.record import WEIGHTS
@@ -40,10 +41,10 @@ RunCli = Callable[..., Any]
 Write = Callable[[str], str]
 
 POOLED = f"""
-from edge_tl.host.models import zoo
+from edge_tl.host.models import architecture
 
 def model():
-    return zoo.build("{SMALL}", 3, pooled=True)
+    return architecture.build("{SMALL}", 3, pooled=True)
 """
 SQUEEZED = """
 from torch import nn
@@ -112,7 +113,7 @@ def state(run: Path) -> dict[str, torch.Tensor]:
     """A whole torchvision classifier with the answers of the shared run, which has no hidden layer:
     hard-swish is the identity on features moved up by 4."""
     own = safetensors.torch.load_file(run / WEIGHTS)
-    whole = zoo.build(SMALL, 3).state_dict()
+    whole = architecture.build(SMALL, 3).state_dict()
     head, bias = own["classifier.0.weight"], own["classifier.0.bias"]
     width = head.shape[1]
     whole |= {key: value for key, value in own.items() if key.startswith("features.")}
@@ -146,7 +147,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 def linear(module: Write, tmp_path: Path) -> tuple[str, Path]:
     """A small factory and weights that fit it."""
     name = f"factory:{module(LINEAR)}:model"
-    return name, saved(zoo.build(name, 3).state_dict(), tmp_path / "linear.pth")
+    return name, saved(architecture.build(name, 3).state_dict(), tmp_path / "linear.pth")
 
 
 def test_weights_of_a_run_imported_again_give_the_same_run(
@@ -413,7 +414,7 @@ def test_weights_of_another_model_are_refused_and_the_right_one_is_named(
     name: str, images: Path, tmp_path: Path
 ):
     other = "mobilenet_v2" if name == "efficientnet_b0" else "efficientnet_b0"
-    path = saved(zoo.build(other, 3).state_dict(), tmp_path / "w.pth")
+    path = saved(architecture.build(other, 3).state_dict(), tmp_path / "w.pth")
     sentence = refused(path, asked(images, name), rf"not {name}: .* more\. It fits --model {other}\.")
     assert str(path) in sentence
     assert weights.fitting_model(weights.read_state(path)) == other
@@ -485,7 +486,9 @@ def test_weights_whose_answers_are_not_numbers_leave_nothing(
 @pytest.mark.parametrize("name", [SMALL, "inception_v3"])
 def test_the_advice_is_never_the_model_that_was_refused(name: str, images: Path, tmp_path: Path):
     """A counter of AveragedModel's beside the weights; Inception without its second head."""
-    given = zoo.build(name, 3).state_dict() | ({"n_averaged": torch.tensor(3)} if name == SMALL else {})
+    given = architecture.build(name, 3).state_dict() | (
+        {"n_averaged": torch.tensor(3)} if name == SMALL else {}
+    )
     kept = {key: value for key, value in given.items() if not key.startswith("AuxLogits.")}
     path = saved(kept, tmp_path / "w.pth")
     told = ""
@@ -536,33 +539,38 @@ def test_the_data_sets_own_normalization_is_obeyed_or_refused(whole: Path, image
 
 
 def test_changed_replaces_what_is_given_and_keeps_the_rest():
-    published = weights.default_contract("resnet50")
-    assert weights.changed_contract(published) == published
-    assert weights.changed_contract(published, image_size=None, resize_size=None, mean=None) == published
-    small = weights.changed_contract(published, image_size=112)
+    published = contracts.default_contract("resnet50")
+    assert contracts.changed_contract(published, ContractChanges()) == published
+    assert (
+        contracts.changed_contract(published, ContractChanges(image_size=None, resize_size=None, mean=None))
+        == published
+    )
+    small = contracts.changed_contract(published, ContractChanges(image_size=112))
     assert (small.resize_size, small.crop) == ((128, 128), (112, 112))  # in proportion
-    none = weights.changed_contract(published, image_size=112, resize_size=112)
+    none = contracts.changed_contract(published, ContractChanges(image_size=112, resize_size=112))
     assert (none.resize_size, none.crop) == ((112, 112), (112, 112))
-    assert weights.changed_contract(published, resize_size=230).resize_size == (230, 230)
-    assert weights.changed_contract(published, resize_size=230).crop == published.crop
-    squeezed = weights.changed_contract(published, image_size=96, resize_size=120, resize="exact")
+    assert contracts.changed_contract(published, ContractChanges(resize_size=230)).resize_size == (230, 230)
+    assert contracts.changed_contract(published, ContractChanges(resize_size=230)).crop == published.crop
+    squeezed = contracts.changed_contract(
+        published, ContractChanges(image_size=96, resize_size=120, resize="exact")
+    )
     assert (squeezed.resize, squeezed.resize_size, squeezed.crop) == ("exact", (96, 96), None)
-    got = weights.changed_contract(
-        published, mean=(0.0, 0.1, 0.2), std=(1.0, 2.0, 3.0), interpolation="lanczos"
+    got = contracts.changed_contract(
+        published, ContractChanges(mean=(0.0, 0.1, 0.2), std=(1.0, 2.0, 3.0), interpolation="lanczos")
     )
     assert (got.mean, got.std, got.interpolation) == ((0.0, 0.1, 0.2), (1.0, 2.0, 3.0), "lanczos")
-    assert published == weights.default_contract("resnet50")
+    assert published == contracts.default_contract("resnet50")
 
 
 def test_assumed_is_the_first_published_transforms_or_the_usual_ones():
     for name in ("resnet50", SMALL, "efficientnet_b1"):
         first = next(iter(type(zoo.zoo_entry(name).imagenet))).transforms()
-        got = weights.default_contract(name)
+        got = contracts.default_contract(name)
         assert (got.resize_size[0], got.input_size[0]) == (first.resize_size[0], first.crop_size[0])
         assert (got.interpolation, list(got.mean)) == (first.interpolation.value, first.mean)
-    assert weights.default_contract("factory:any.thing:at_all") == Preprocess()
+    assert contracts.default_contract("factory:any.thing:at_all") == Preprocess()
     with pytest.raises(BadInput, match="unknown model 'resnet'"):
-        weights.default_contract("resnet")
+        contracts.default_contract("resnet")
 
 
 def test_a_factory_of_the_working_folder_is_found_and_needed_again(
@@ -573,10 +581,10 @@ def test_a_factory_of_the_working_folder_is_found_and_needed_again(
     (tmp_path / "beside").mkdir()
     (tmp_path / "beside" / "nets.py").write_text(LINEAR)
     name = "factory:beside.nets:model"
-    path = saved(zoo.build(name, 3).state_dict(), tmp_path / "w.pth")
+    path = saved(architecture.build(name, 3).state_dict(), tmp_path / "w.pth")
     result = adopted(path, asked(images, name), tmp_path / "run")
     assert (result["model"], result["classes"]) == (name, 3)
-    want = zoo.build(name, 99)  # the function decides how many classes
+    want = architecture.build(name, 99)  # the function decides how many classes
     with torch.inference_mode():
         pixels = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         assert torch.equal(logits(tmp_path / "run"), want(pixels))
@@ -655,7 +663,7 @@ def test_a_model_of_other_images_is_refused(first: str, images: Path, module: Wr
     name = (
         f"factory:{module(f'from torch import nn{chr(10)}def model(): return nn.Sequential({first})')}:model"
     )
-    path = saved(zoo.build(name, 3).state_dict(), tmp_path / "w.pth")
+    path = saved(architecture.build(name, 3).state_dict(), tmp_path / "w.pth")
     refused(path, asked(images, name), "image")
 
 
@@ -670,7 +678,7 @@ def test_a_model_with_shared_tensors_becomes_a_run_or_is_refused(images: Path, m
         "    def forward(self, x): return self.head(self.pool(x))\n"
     )
     recipe = asked(images, f"factory:{name}:Tied")
-    path = saved(zoo.build(f"factory:{name}:Tied", 3).state_dict(), tmp_path / "w.pth")
+    path = saved(architecture.build(f"factory:{name}:Tied", 3).state_dict(), tmp_path / "w.pth")
     try:
         importing.adopt(path, recipe, tmp_path / "run")
         checkpoint.load(tmp_path / "run")
@@ -834,5 +842,5 @@ def test_a_network_that_loses_the_batch_axis_is_refused_at_import(
     module: Write, images: Path, tmp_path: Path
 ):
     name = f"factory:{module(SQUEEZED)}:model"
-    path = saved(zoo.build(name, 3).state_dict(), tmp_path / "w.pth")
+    path = saved(architecture.build(name, 3).state_dict(), tmp_path / "w.pth")
     refused(path, asked(images, name), r"squeeze at .*\.py:\d+ `.*squeeze.*` loses the batch axis")

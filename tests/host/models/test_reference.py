@@ -14,7 +14,7 @@ from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import ran
-from edge_tl.host.models import reference, zoo
+from edge_tl.host.models import architecture, reference
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def inputs() -> Any:
 
 
 def test_the_logits_are_the_models_in_evaluation_mode(inputs: Any):
-    model = zoo.build("mobilenet_v3_small", 4).train()
+    model = architecture.build("mobilenet_v3_small", 4).train()
     state = {key: value.clone() for key, value in model.state_dict().items()}
     runtime = reference.TorchRuntime(model)
     got = runtime(inputs)
@@ -37,12 +37,12 @@ def test_the_logits_are_the_models_in_evaluation_mode(inputs: Any):
 
 
 def test_it_says_what_ran():
-    facts = ran(reference.TorchRuntime(zoo.build("mobilenet_v3_small", 2), threads=1))
+    facts = ran(reference.TorchRuntime(architecture.build("mobilenet_v3_small", 2), threads=1))
     assert facts == {
         "runtime": f"pytorch {torch.__version__}", "device": "CPU", "precision": "fp32", "threads": 1,
     }  # fmt: skip
     assert torch.get_num_threads() == 1
-    assert reference.TorchRuntime(zoo.build("mobilenet_v3_small", 2)).threads == cores_allowed()
+    assert reference.TorchRuntime(architecture.build("mobilenet_v3_small", 2)).threads == cores_allowed()
 
 
 def served(run: Path | None = None, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -71,7 +71,7 @@ def test_a_run_is_timed_with_its_own_weights_and_without_one_its_architecture(ru
 @pytest.mark.parametrize("mode", reference.CUDA_MODES)
 def test_without_a_gpu_the_block_is_refused(mode: str):
     with pytest.raises(BadInput, match=r"no CUDA device: PyTorch .* sees none"):
-        reference._opened(zoo.build("mobilenet_v3_small", 3), mode, (1, 3, 64, 64), 1)
+        reference._opened(architecture.build("mobilenet_v3_small", 3), mode, (1, 3, 64, 64), 1)
     with pytest.raises(EdgeTLError, match="no CUDA device"):
         served(device=mode)
 
@@ -79,7 +79,7 @@ def test_without_a_gpu_the_block_is_refused(mode: str):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("mode", reference.CUDA_MODES)
 def test_a_gpu_gives_the_cpus_answers_and_its_own_time(mode: str, inputs: Any):
-    model = zoo.build("mobilenet_v3_small", 4)
+    model = architecture.build("mobilenet_v3_small", 4)
     want = reference.TorchRuntime(model)(inputs[:1])
     runtime = reference._opened(model, mode, (1, 3, 64, 64), 1)
     for _ in range(3):  # a replayed graph must take each call's input
@@ -91,7 +91,7 @@ def test_a_gpu_gives_the_cpus_answers_and_its_own_time(mode: str, inputs: Any):
 
 
 def test_logits_are_divided_by_the_temperature(inputs: Any):
-    runtime = reference.TorchRuntime(zoo.build("mobilenet_v3_small", 4))
+    runtime = reference.TorchRuntime(architecture.build("mobilenet_v3_small", 4))
     before = runtime(inputs)
     runtime.temperature = 2.0
     np.testing.assert_allclose(runtime(inputs), before / 2, rtol=1e-5, atol=1e-6)

@@ -13,7 +13,7 @@ import torch
 from listening import Listening
 
 from edge_tl.device.errors import BadInput
-from edge_tl.host.models import weights, zoo
+from edge_tl.host.models import architecture, weights
 from edge_tl.host.models.state_dict import read_state, refuse_foreign_numbers, strip_prefix
 
 SMALL = "mobilenet_v3_small"
@@ -90,7 +90,7 @@ def test_a_prefix_before_every_name_is_taken_off_and_no_other():
 
 @pytest.mark.parametrize("prefix", ["model.", "net.", "module.model."])
 def test_lightnings_weights_are_those_of_the_bare_model(prefix: str, tmp_path: Path):
-    state = zoo.build(SMALL, 5).state_dict()
+    state = architecture.build(SMALL, 5).state_dict()
     torch.save({"state_dict": {prefix + key: value for key, value in state.items()}}, tmp_path / "w.ckpt")
     source = weights.open_pretrained(SMALL, str(tmp_path / "w.ckpt"))
     assert torch.equal(source.model.state_dict()["features.0.0.weight"], state["features.0.0.weight"])

@@ -21,7 +21,8 @@ from PIL import Image
 from torch import nn
 
 from edge_tl.device.errors import BadInput
-from edge_tl.host.models import weights, zoo
+from edge_tl.host.models import architecture, timm_models, weights, zoo
+from edge_tl.host.models.contracts import ContractChanges
 
 ROWS = sorted(zoo.ZOO)
 SHARED = Path(__file__).parents[4] / "shared" / "weights"
@@ -72,7 +73,9 @@ def picture() -> Image.Image:
 def outputs(model: nn.Module, head: str) -> torch.Tensor:
     """What reaches the head, for a fixed input."""
     seen: list[torch.Tensor] = []
-    handle = zoo.get_head(model, head).register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    handle = architecture.get_head(model, head).register_forward_pre_hook(
+        lambda layer, inputs: seen.append(inputs[0])
+    )
     with torch.inference_mode():
         model.eval()(torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(1)))
     handle.remove()
@@ -91,14 +94,16 @@ def test_the_contract_gives_the_pixels_of_torchvisions_transforms(
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *a, **k: state)
     source = weights.open_pretrained(name, "imagenet")
     np.testing.assert_array_equal(source.contract.apply(image), row.imagenet.transforms()(image).numpy())
-    assert source.head == zoo.head_path(name, pooled=source.pooled)
+    assert source.head == architecture.head_path(name, pooled=source.pooled)
     assert torch.equal(outputs(source.model, source.head), outputs(assumed.model, source.head))
 
 
 def test_another_image_size_keeps_the_proportion_of_resize_and_crop():
-    contract = weights.open_pretrained("mobilenet_v2", "none", image_size=112).contract
+    contract = weights.open_pretrained("mobilenet_v2", "none", ContractChanges(image_size=112)).contract
     assert (contract.resize_size, contract.crop) == ((128, 128), (112, 112))
-    exact = weights.open_pretrained("mobilenet_v2", "none", image_size=112, resize="exact").contract
+    exact = weights.open_pretrained(
+        "mobilenet_v2", "none", ContractChanges(image_size=112, resize="exact")
+    ).contract
     assert exact.apply(picture()).shape == (3, 112, 112)
     want = np.asarray(picture().resize((112, 112), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(exact.pixels(picture()), want)
@@ -178,8 +183,10 @@ def test_weights_without_a_classifier_are_pooled(tmp_path: Path, published: Call
 
 def test_an_image_size_too_small_for_the_model_is_refused():
     with pytest.raises(BadInput, match="inception_v3 needs at least 75 pixels"):
-        weights.open_pretrained("inception_v3", "none", image_size=64)
-    assert weights.open_pretrained("inception_v3", "none", image_size=75).contract.input_size == (75, 75)
+        weights.open_pretrained("inception_v3", "none", ContractChanges(image_size=64))
+    assert weights.open_pretrained(
+        "inception_v3", "none", ContractChanges(image_size=75)
+    ).contract.input_size == (75, 75)
 
 
 def test_weights_of_no_model_in_the_table_are_refused(tmp_path: Path):
@@ -276,7 +283,7 @@ def test_the_embedded_asset_is_the_shared_file_in_half_precision():
     if not path.is_file():
         pytest.skip(f"{path} is not here: the asset's source is shared material, not part of the repository")
     whole = safetensors.torch.load_file(path)
-    asset = safetensors.torch.load_file(Path(weights.__file__).parent / "assets" / weights.EMBEDDED_FILE)
+    asset = safetensors.torch.load_file(Path(weights.__file__).parents[1] / "assets" / weights.EMBEDDED_FILE)
     floats = {k for k in whole if k.startswith("features.") and not k.endswith("num_batches_tracked")}
     assert floats <= set(asset)
     assert all(key.startswith("features.") for key in asset)
@@ -308,7 +315,7 @@ def test_timms_crop_fractions_are_rounded_as_timm_does(monkeypatch: pytest.Monke
         config = timm.get_pretrained_cfg("mobilenetv4_conv_small")
         changed = {"input_size": (3, size, size), "crop_pct": fraction, "crop_mode": mode}
         config = dataclasses.replace(config, **changed)
-        monkeypatch.setattr(zoo, "timm_config", lambda name, config=config: config)
+        monkeypatch.setattr(timm_models, "timm_config", lambda name, config=config: config)
         options = timm.data.resolve_data_config(pretrained_cfg=config.to_dict())
         want = timm.data.create_transform(**options, is_training=False)(image).numpy()
         got = weights.open_pretrained("timm:mobilenetv4_conv_small", "none").contract.apply(image)
@@ -323,7 +330,7 @@ def test_timms_preprocessing_that_no_contract_holds_is_refused(
 ):
     timm = pytest.importorskip("timm")
     config = dataclasses.replace(timm.get_pretrained_cfg("mobilenetv4_conv_small"), **change)
-    monkeypatch.setattr(zoo, "timm_config", lambda name: config)
+    monkeypatch.setattr(timm_models, "timm_config", lambda name: config)
     with pytest.raises(BadInput, match=f"{next(iter(change))} .* is not supported"):
         weights.open_pretrained("timm:mobilenetv4_conv_small", "none")
 

@@ -20,7 +20,7 @@ from host.records import RECORD
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import sha256_file
-from edge_tl.host.models import zoo
+from edge_tl.host.models import architecture
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint
 from edge_tl.host.training.finetune import RUN_FILES
@@ -30,7 +30,7 @@ from edge_tl.host.training.finetune import RUN_FILES
 def saved(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     checkpoint.claim(folder, ())
-    checkpoint.save(folder, zoo.build("mobilenet_v3_small", 3, pooled=True), RECORD)
+    checkpoint.save(folder, architecture.build("mobilenet_v3_small", 3, pooled=True), RECORD)
     return folder
 
 
@@ -42,7 +42,7 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
 
 def test_what_was_saved_is_loaded(saved: Path):
     torch.manual_seed(0)
-    model = zoo.build("mobilenet_v3_small", 3, pooled=True)
+    model = architecture.build("mobilenet_v3_small", 3, pooled=True)
     checkpoint.save(saved, model, RECORD)
     loaded, record = checkpoint.load(saved)
     assert not loaded.training
@@ -55,7 +55,7 @@ def test_what_was_saved_is_loaded(saved: Path):
 def test_killed_at_any_step_it_is_the_old_run_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A kill leaves what lies there at that moment: the folder is copied around every step of the file system."""
     torch.manual_seed(0)
-    old, new = (zoo.build("mobilenet_v3_small", 3, pooled=True) for _ in range(2))
+    old, new = (architecture.build("mobilenet_v3_small", 3, pooled=True) for _ in range(2))
     run, moments = tmp_path / "run", []
     checkpoint.claim(run, ())
     checkpoint.save(run, old, replace(RECORD, name="old"))
@@ -104,7 +104,7 @@ def test_a_full_disk_at_any_step_leaves_a_whole_run_and_nothing_beside_it(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="space") if step < 5 else nullcontext():
-            checkpoint.save(saved, zoo.build("mobilenet_v3_small", 3, pooled=True), RECORD)
+            checkpoint.save(saved, architecture.build("mobilenet_v3_small", 3, pooled=True), RECORD)
     checkpoint.load(saved)
     assert sorted(path.name for path in saved.iterdir()) == ["model.safetensors", "run.json"]
     assert ((saved / "run.json").read_bytes() == before) == (step < 3)
@@ -114,7 +114,7 @@ def test_what_a_person_hid_in_a_run_stays(saved: Path):
     mine = [".model.safetensors.bak", ".run.json.backup-of-monday", ".notes"]
     for name in mine:
         (saved / name).touch()
-    checkpoint.save(saved, zoo.build("mobilenet_v3_small", 3, pooled=True), RECORD)
+    checkpoint.save(saved, architecture.build("mobilenet_v3_small", 3, pooled=True), RECORD)
     assert all((saved / name).exists() for name in mine)
 
 
@@ -222,7 +222,7 @@ def test_the_record_is_written_last(tmp_path: Path, saved: Path, monkeypatch: py
     checkpoint.claim(fresh, ())
     for run in (saved, fresh):
         with pytest.raises(OSError, match="No space"):
-            checkpoint.save(run, zoo.build("mobilenet_v3_small", 3, pooled=True), RECORD)
+            checkpoint.save(run, architecture.build("mobilenet_v3_small", 3, pooled=True), RECORD)
     checkpoint.load(saved)  # the run that was there
     assert list(fresh.iterdir()) == []
     with pytest.raises(BadInput, match="not a finished run"):
@@ -239,7 +239,7 @@ def test_weights_that_cannot_be_written_leave_what_was_there(
     (tmp_path / "fresh").mkdir()
     for run in (saved, tmp_path / "fresh"):
         with pytest.raises(KeyboardInterrupt):
-            checkpoint.save(run, zoo.build("mobilenet_v3_small", 3, pooled=True), RECORD)
+            checkpoint.save(run, architecture.build("mobilenet_v3_small", 3, pooled=True), RECORD)
     checkpoint.load(saved)
     assert not (tmp_path / "fresh" / "run.json").exists()
 

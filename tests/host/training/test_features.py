@@ -21,7 +21,8 @@ from edge_tl.device.images.decode import ALIKE
 from edge_tl.device.runtimes.open import Runtime
 from edge_tl.host.images import listing
 from edge_tl.host.images.dataset import Sample, sources
-from edge_tl.host.models import zoo
+from edge_tl.host.models import architecture, zoo
+from edge_tl.host.models.contracts import ContractChanges
 from edge_tl.host.models.weights import EMBEDDED_FILE, PretrainedModel, open_pretrained
 from edge_tl.host.runs import provenance
 from edge_tl.host.training import features
@@ -29,7 +30,7 @@ from edge_tl.host.training import features
 
 @pytest.fixture(scope="module")
 def source() -> PretrainedModel:
-    return open_pretrained("mobilenet_v3_small", "embedded", image_size=64)
+    return open_pretrained("mobilenet_v3_small", "embedded", ContractChanges(image_size=64))
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +94,14 @@ def test_onnx_runtime_gives_eager_pytorchs_features(
     with torch.inference_mode():
         expected = model(torch.from_numpy(inputs)).numpy()
     got = fresh.of(good(samples))
-    assert got.shape == expected.shape == (39, zoo.feature_width(source.model, source.head))
+    assert got.shape == expected.shape == (39, architecture.feature_width(source.model, source.head))
     assert float(np.abs(got - expected).max()) <= 1e-4 * float(np.abs(expected).max())
 
 
 def test_the_backbone_is_a_copy(source: PretrainedModel):
     before = {k: v.clone() for k, v in source.model.state_dict().items()}
     features.backbone(source).train()
-    assert isinstance(zoo.get_head(source.model, source.head), torch.nn.Linear)
+    assert isinstance(architecture.get_head(source.model, source.head), torch.nn.Linear)
     assert not source.model.training
     assert all(torch.equal(v, before[k]) for k, v in source.model.state_dict().items())
 
@@ -208,12 +209,12 @@ def test_other_weights_contracts_and_versions_have_other_caches(
     assert extract(few, folder).computed == 3
     contract = replace(source.contract, interpolation="bilinear")
     assert extract(few, folder, contract=contract).computed == 3
-    other = open_pretrained("mobilenet_v3_small", "embedded", image_size=64).model
+    other = open_pretrained("mobilenet_v3_small", "embedded", ContractChanges(image_size=64)).model
     with torch.no_grad():
         other.get_submodule("features")[0][1].running_mean[0] += 1e-6
     assert extract(few, folder, model=other).computed == 3
-    head = open_pretrained("mobilenet_v3_small", "embedded", image_size=64).model
-    torch.nn.init.ones_(zoo.get_head(head, source.head).weight)
+    head = open_pretrained("mobilenet_v3_small", "embedded", ContractChanges(image_size=64)).model
+    torch.nn.init.ones_(architecture.get_head(head, source.head).weight)
     assert extract(few, folder, model=head).computed == 0  # the head is not part of the backbone
     versions = {"torch": "9.9"}
     monkeypatch.setattr(features, "version", lambda name: versions.get(name, "1"))
@@ -309,7 +310,7 @@ def test_remarks_are_kept_with_the_features(extract: Callable[..., Any], tmp_pat
 
 def test_finetuning_leaves_every_bit_of_the_backbone(run: Path):
     """BatchNorm statistics too: the run's file against the published asset."""
-    asset = safetensors.torch.load_file(Path(zoo.__file__).parent / "assets" / EMBEDDED_FILE)
+    asset = safetensors.torch.load_file(Path(zoo.__file__).parents[1] / "assets" / EMBEDDED_FILE)
     saved = safetensors.torch.load_file(run / "model.safetensors")
     backbone = {k for k in saved if not k.startswith("classifier.")}
     assert len([k for k in backbone if "running_" in k]) > 60

@@ -13,6 +13,7 @@ from edge_tl.device.errors import BadImage
 from edge_tl.host.images import augment
 from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.images.pixel_cache import ShrinkShorterSide
+from edge_tl.host.models.contracts import ContractChanges
 from edge_tl.host.models.weights import open_pretrained
 from edge_tl.host.recipe import load as recipes
 from edge_tl.host.runs.new_record import TrainingFacts
@@ -112,7 +113,7 @@ def test_an_image_that_went_bad_is_named_and_its_neighbour_does_not_get_its_labe
         )
     (tmp_path / "1.png").write_text("text")
     samples = [Sample(f"{i}.png", i % 2, str(i), "test") for i in range(3)]
-    source = open_pretrained("mobilenet_v3_small", "embedded", image_size=64)
+    source = open_pretrained("mobilenet_v3_small", "embedded", ContractChanges(image_size=64))
     fitted = fit_split.FittedModel(source.model, TrainingFacts("full", ""))
     with pytest.raises(BadImage, match=r"1\.png: not an image"):
         fit_split.predict_logits(

@@ -19,6 +19,7 @@ from edge_tl.device.listener import Event
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import listing
 from edge_tl.host.images.dataset import Dataset
+from edge_tl.host.models.contracts import ContractChanges
 from edge_tl.host.models.weights import PretrainedModel, open_pretrained
 from edge_tl.host.recipe import load as recipes
 from edge_tl.host.recipe.schema import Recipe
@@ -48,7 +49,7 @@ def folder(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def source() -> PretrainedModel:
-    return open_pretrained("mobilenet_v3_small", "embedded", image_size=32)
+    return open_pretrained("mobilenet_v3_small", "embedded", ContractChanges(image_size=32))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR, SequentialLR
 
-from edge_tl.host.models import zoo
+from edge_tl.host.models import architecture
+from edge_tl.host.models.blocks import backbone_blocks
 from edge_tl.host.recipe.schema import Train
 from edge_tl.host.training import strategy
 from edge_tl.host.training.strategy import Stage, choose, factor, stages
@@ -82,7 +83,7 @@ def test_the_recipe_overrides_every_default(name: str, optimizer: str):
 @pytest.fixture(scope="module")
 def models() -> dict[str, nn.Module]:
     torch.manual_seed(0)
-    found = {name: zoo.build(name, 3) for name in ("mobilenet_v2", "resnet18")}
+    found = {name: architecture.build(name, 3) for name in ("mobilenet_v2", "resnet18")}
     for (
         model
     ) in found.values():  # statistics as of a trained network: without them no gradient reaches the input
@@ -109,7 +110,7 @@ def test_frozen_blocks_keep_every_bit_and_the_others_move(
 ):
     """Parameters and BatchNorm's buffers, over real steps; weight decay and momentum must not reach them either."""
     model = copy.deepcopy(models[name])
-    blocks = zoo.blocks(model, zoo.head_path(name))
+    blocks = backbone_blocks(model, architecture.head_path(name))
     settings = Train(optimizer="sgd", epochs=2, blocks=2, lr=0.05, weight_decay=0.1, layer_decay=1.0)
     inputs, labels = torch.randn(8, 3, 32, 32), torch.arange(8) % 3
     for stage in stages(kind, len(blocks), settings):
@@ -140,12 +141,12 @@ def test_frozen_blocks_keep_every_bit_and_the_others_move(
 
 
 def test_dropout_of_frozen_blocks_stands_still_and_the_heads_does_not():
-    model = zoo.build("mobilenet_v2", 2, hidden=(8,), dropout=0.5)
-    blocks = zoo.blocks(model, zoo.head_path("mobilenet_v2"))
+    model = architecture.build("mobilenet_v2", 2, hidden=(8,), dropout=0.5)
+    blocks = backbone_blocks(model, architecture.head_path("mobilenet_v2"))
     frozen = nn.Dropout(0.5)
     strategy.train_mode(model, [(frozen,), *blocks], 1, "frozen")
     assert not frozen.training
-    head = zoo.get_head(model, zoo.head_path("mobilenet_v2"))
+    head = architecture.get_head(model, architecture.head_path("mobilenet_v2"))
     assert [m.training for m in head.modules() if isinstance(m, nn.Dropout)] == [True]
 
 
@@ -153,8 +154,8 @@ def test_dropout_of_frozen_blocks_stands_still_and_the_heads_does_not():
 @pytest.mark.parametrize("first", [0, 2])
 def test_every_trained_parameter_has_one_rate_and_one_decay(name: str, first: int):
     with torch.device("meta"):
-        model = zoo.build(name, 3)
-    blocks = zoo.blocks(model, zoo.head_path(name))
+        model = architecture.build(name, 3)
+    blocks = backbone_blocks(model, architecture.head_path(name))
     stage = Stage("x", 1, first, lr=0.1, head_lr=0.9, layer_decay=0.5)
     strategy.prepare(model, blocks, first)
     optimizer = strategy.optimizer(
@@ -207,8 +208,8 @@ def test_what_decays_is_what_timm_says(name: str):
 
 
 def test_adamw_is_decoupled_and_has_its_own_decay():
-    model = zoo.build("mobilenet_v3_small", 2)
-    blocks = zoo.blocks(model, zoo.head_path("mobilenet_v3_small"))
+    model = architecture.build("mobilenet_v3_small", 2)
+    blocks = backbone_blocks(model, architecture.head_path("mobilenet_v3_small"))
     train = Train(optimizer="adamw")
     optimizer = strategy.optimizer(model, blocks, stages("full", len(blocks), train)[0], train)
     assert isinstance(optimizer, torch.optim.AdamW)

@@ -29,7 +29,9 @@ from edge_tl.device.listener import SILENT
 from edge_tl.host.images import batches, pixel_cache
 from edge_tl.host.images.augment import model_inputs
 from edge_tl.host.listeners import EpochEvent, StepEvent
-from edge_tl.host.models import zoo
+from edge_tl.host.models import architecture
+from edge_tl.host.models.blocks import backbone_blocks
+from edge_tl.host.models.contracts import ContractChanges
 from edge_tl.host.models.weights import PretrainedModel, open_pretrained
 from edge_tl.host.recipe import load as recipes
 from edge_tl.host.seeded import derive_seed
@@ -51,7 +53,7 @@ def on_the_cpu() -> Any:
 
 @pytest.fixture(scope="module")
 def source() -> PretrainedModel:
-    return open_pretrained("mobilenet_v3_small", "embedded", image_size=SIDE)
+    return open_pretrained("mobilenet_v3_small", "embedded", ContractChanges(image_size=SIDE))
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +79,12 @@ def make(source: PretrainedModel, files: list[tuple[Path, int]]) -> Make:
         recipe = recipes.parse({"train": settings, "augment": augment or {"preset": "none"}})
         model = copy.deepcopy(source.model)
         torch.manual_seed(0)
-        zoo.set_head(model, source.head, zoo.make_head(zoo.feature_width(model, source.head), CLASSES))
-        blocks = zoo.blocks(model, source.head)
+        architecture.set_head(
+            model,
+            source.head,
+            architecture.make_head(architecture.feature_width(model, source.head), CLASSES),
+        )
+        blocks = backbone_blocks(model, source.head)
         stages = strategy.stages(name, len(blocks), recipe.train)
         seen, unseen = files[:n], files[TRAIN:]
         return Job(
@@ -880,9 +886,9 @@ def test_inceptions_second_head_takes_part_in_the_loss(make: Make, tmp_path: Pat
     """Szegedy et al.: 0.4 of its loss beside the first's; oracle: torchvision's own two outputs."""
     plain = make("full", n=4, epochs=1, batch_size=4, label_smoothing=0.0)
     torch.manual_seed(0)
-    model = zoo.build("inception_v3", CLASSES)
+    model = architecture.build("inception_v3", CLASSES)
     contract = replace(plain.contract, resize_size=(75, 75), crop=(75, 75))
-    blocks = zoo.blocks(model, "fc")
+    blocks = backbone_blocks(model, "fc")
     job = replace(
         plain, model=model, blocks=blocks, contract=contract, sizes=[75],
         val=pixel_cache.UncachedImages([Path(n) for n in plain.names], pixel_cache.ContractPixels(contract)),
@@ -890,7 +896,7 @@ def test_inceptions_second_head_takes_part_in_the_loss(make: Make, tmp_path: Pat
         train=pixel_cache.UncachedImages([Path(n) for n in plain.names], pixel_cache.ShrinkShorterSide(75, "bicubic")),
     )  # fmt: skip
     twin = copy.deepcopy(model).to(memory_format=torch.channels_last)
-    strategy.train_mode(twin, zoo.blocks(twin, "fc"), 0, "frozen")
+    strategy.train_mode(twin, backbone_blocks(twin, "fc"), 0, "frozen")
     (keys,) = batches.BatchPlan(job.labels, 0, range(1), 4, "none")
     pixels = torch.stack(
         [torch.tensor(contract.pixels(Path(job.names[i]))).permute(2, 0, 1) for _, i in keys]
