@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 import types
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from edge_tl.device.records.codec import Bounds, Count, Pattern, Record, is_required, json_name
@@ -60,6 +63,8 @@ def _of(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": _of(inner[1], definitions)}
     if kind in _SCALARS:
         return {"type": _SCALARS[kind]}
+    if hasattr(kind, "json_schema"):  # a class whose JSON is not an object of its fields
+        return dict(kind.json_schema)
     if is_dataclass(kind) and isinstance(kind, type):
         if kind.__name__ not in definitions:
             definitions[kind.__name__] = {}  # it may hold itself
@@ -79,3 +84,27 @@ def _limits(extras: tuple[Any, ...]) -> dict[str, Any]:
         elif isinstance(extra, Pattern):
             found["description"] = extra.words
     return found
+
+
+def documents() -> dict[str, type[Record]]:
+    """The documents that have a schema, by the name of its file."""
+    from edge_tl.device.records.bundle import BundleRecord
+    from edge_tl.host.runs.record import RunRecord
+
+    return {"bundle": BundleRecord, "run": RunRecord}
+
+
+def write(folder: Path) -> list[Path]:
+    """Write every schema below `folder`, as this version writes the documents; the paths of the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, record in documents().items():
+        path = folder / f"{name}.schema.json"
+        text = json.dumps(schema_of(record, record.document), indent=1, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

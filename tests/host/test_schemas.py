@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import jsonschema
@@ -12,7 +13,7 @@ import pytest
 from edge_tl.device.errors import BundleError
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.codec import Bounds, Count, Record, json_key, written
-from edge_tl.host.schemas import schema_of
+from edge_tl.host.schemas import documents, schema_of, write
 
 
 @dataclass(frozen=True)
@@ -59,3 +60,37 @@ def test_the_schema_refuses_what_the_record_refuses(change: dict[str, Any]) -> N
         Tree.from_json(value)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(value, schema_of(Tree, "tree.json"))
+
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_the_published_schemas_are_of_todays_records(tmp_path: Path) -> None:
+    """`python -m edge_tl.host.schemas docs/schema` writes them again."""
+    published = REPOSITORY / "docs" / "schema"
+    for path in write(tmp_path):
+        assert path.read_text("utf-8") == (published / path.name).read_text("utf-8"), path.name
+    assert {path.name for path in published.glob("*.json")} == {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("name", documents())
+def test_a_schema_is_one(name: str) -> None:
+    schema = schema_of(documents()[name], name)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["required"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "tests" / "records").glob("bundle-of-version-2/bundle.json")), ids=str
+)
+def test_a_bundle_of_this_version_is_valid(path: Path) -> None:
+    jsonschema.validate(json.loads(path.read_text("utf-8")), schema_of(documents()["bundle"], "bundle.json"))
+
+
+def test_a_run_and_a_bundle_made_here_are_valid(run: Path, bundle: Path) -> None:
+    for path, name in (
+        (run / "run.json", "run"),
+        (bundle / "bundle.json", "bundle"),
+        (bundle / "report.json", "bundle"),
+    ):
+        jsonschema.validate(json.loads(path.read_text("utf-8")), schema_of(documents()[name], path.name))
