@@ -112,7 +112,9 @@ def model(path: Path, *tail: Any, convolutions: int = 2, relu: bool = True) -> P
 SAY = (
     "import json, sys; from pathlib import Path; from edge_tl.device.runtimes.open import open_runtime, ran\n"
     "from edge_tl.device.errors import FellBack\n"
-    "try: print(json.dumps(ran(open_runtime(Path(sys.argv[1]), device='OpenVINO', allow_fallback='-f' in sys.argv))))\n"
+    "try:\n"
+    " found = open_runtime(Path(sys.argv[1]), device='OpenVINO', allow_fallback='-f' in sys.argv)\n"
+    " print(json.dumps(ran(found).to_json()))\n"
     "except FellBack as error: print(json.dumps({'refused': str(error)}))"
 )
 

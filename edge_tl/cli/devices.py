@@ -11,6 +11,7 @@ from edge_tl.cli._options import Debug, Json, On, OutFile, RemoteOptions, Ssh, T
 from edge_tl.cli._remote import run_remotely
 from edge_tl.cli._saving import check_out, save_to, saved
 from edge_tl.cli._table import grid
+from edge_tl.device.records.devices import AcceleratorsRecord, OpenVinoDevice, TrialRecord
 
 _EXTRAS = {"onnxruntime": "ort", "openvino": "openvino"}
 
@@ -33,16 +34,19 @@ def devices(
     from edge_tl.device import machine
     from edge_tl.device.runtimes.devices import accelerators
 
+    found = accelerators()
     result = {
         "machine": machine.identity() | {"vnni": machine.has_vnni()},
         "conditions": machine.conditions(),
-        "runtimes": accelerators(),
+        "runtimes": found.to_json(),
     }
     then = "next: edge-tl verify BUNDLE --device NAME"
-    return saved(lambda: save_to(result, out), lambda: finish(result, _text(result), as_json=json, then=then))
+    return saved(
+        lambda: save_to(result, out), lambda: finish(result, _text(result, found), as_json=json, then=then)
+    )
 
 
-def _text(result: dict[str, Any]) -> str:
+def _text(result: dict[str, Any], found: AcceleratorsRecord) -> str:
     identity = result["machine"]
     lines = [
         f"CPU        {identity['cpu']}, {identity['cores_allowed']} of {identity['cores']} cores allowed",
@@ -51,27 +55,25 @@ def _text(result: dict[str, Any]) -> str:
     ]
     rows = []
     for name, extra in _EXTRAS.items():
-        entry: Any = result["runtimes"].get(name)
-        if entry is None:
+        offer = found.onnxruntime if name == "onnxruntime" else found.openvino
+        if offer is None:
             lines.append(f'{name:<10} not installed: pip install "edge-tl[{extra}]"')
-        elif "error" in entry:
-            lines.append(f"{name:<10} {entry['version']}: cannot be used here ({entry['error']})")
+        elif offer.fault is not None:
+            lines.append(f"{name:<10} {offer.version}: cannot be used here ({offer.fault})")
         else:
-            lines.append(f"{name:<10} {entry['version']}")
-            known = {device["name"]: device for device in entry.get("devices", [])}
-            rows += [
-                [name, *_device_row(session, known.get(session["name"]))] for session in entry["sessions"]
-            ]
+            lines.append(f"{name:<10} {offer.version}")
+            known = {device.name: device for device in offer.devices or ()}
+            rows += [[name, *_device_row(trial, known.get(trial.name))] for trial in offer.sessions or ()]
     text = "\n".join(lines)
     if rows:
         text += "\n\n" + grid(["runtime", "--device", "works", "what it is"], rows, left=4, names=2)
     return text
 
 
-def _device_row(session: dict[str, Any], known: dict[str, Any] | None) -> list[str]:
+def _device_row(trial: TrialRecord, known: OpenVinoDevice | None) -> list[str]:
     what = ""
-    if not session["works"]:
-        what = session["reason"]
+    if not trial.works:
+        what = trial.reason or ""
     elif known:
-        what = f"{known['full_name'] or 'unnamed'}: {', '.join(known['capabilities'])}"
-    return [session["name"], "yes" if session["works"] else "NO", what]
+        what = f"{known.full_name or 'unnamed'}: {', '.join(known.capabilities)}"
+    return [trial.name, "yes" if trial.works else "NO", what]

@@ -71,7 +71,7 @@ def verify(
         "gates": [gate.to_json() for gate in gates],
         **_counted_artifacts(bundle, what_ran),
         **result,
-        "ran": what_ran,
+        "ran": {name: record.to_json() for name, record in what_ran.items()},
         "skipped": skipped,
         "warnings": _failed(bundle, chosen)
         + _warnings(bundle)

@@ -21,6 +21,7 @@ from edge_tl.device.files import sha256_file
 from edge_tl.device.gates import verify
 from edge_tl.device.model import Model
 from edge_tl.device.model_metadata import metadata_of
+from edge_tl.device.records.timing import RanRecord
 
 Edit = Callable[..., None]
 Record = dict[str, Any]
@@ -342,7 +343,7 @@ def test_no_gate_passes_on_nan(bundle_root: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         rooms, "open_installed", lambda chosen, *_, **__: ({"onnx-fp32": Answers(*[np.nan] * 3)}, [])
     )
-    monkeypatch.setattr(rooms, "ran", lambda runtime: {})
+    monkeypatch.setattr(rooms, "ran", lambda runtime: RanRecord("CPU", "fp32", 1))
     result = verify(bundle, artifacts=["onnx-fp32"])
     assert not result["passed"]
     reasons = {gate["gate"]: gate["reason"] for gate in result["gates"] if not gate["passed"]}

@@ -80,7 +80,7 @@ def test_nor_where_pythonpath_has_an_empty_entry(
 
 
 def test_a_device_is_tried_without_it_too(trap: Path) -> None:
-    assert try_device("onnxruntime", "CPU")["works"]
+    assert try_device("onnxruntime", "CPU").works
     assert not trap.exists()
 
 

@@ -99,7 +99,7 @@ def run_steps(spec: dict[str, Any]) -> dict[str, Any]:
                     steps[name].append(value)
     memory["peak"] = resident_mb("VmHWM")
     cold = {"import_ns": imported, "read_ns": read, "compile_ns": opened - (read or 0), "first_ns": first}
-    return cold | {"steps": steps, "memory_mb": memory, "ran": ran(runtime)}
+    return cold | {"steps": steps, "memory_mb": memory, "ran": ran(runtime).to_json()}
 
 
 def run_throughput(spec: dict[str, Any]) -> dict[str, Any]:
@@ -116,13 +116,13 @@ def run_throughput(spec: dict[str, Any]) -> dict[str, Any]:
         session = onnxruntime_.OnnxRuntime(path, threads=1, **how)
         session.check()
         done, taken = _from_threads(lambda: session(inputs), threads, seconds)
-        facts = ran(session) | {"streams": threads, "threads": threads}
+        facts = ran(session).to_json() | {"streams": threads, "threads": threads}
     else:
         compiled = openvino_.OpenVinoRuntime(path, threads=threads, hint="THROUGHPUT", **how)
         compiled.check()
         queue, counts = compiled.streams(len(inputs))
         done, taken = _through_queue(queue, inputs, seconds)
-        facts = ran(compiled) | counts
+        facts = ran(compiled).to_json() | counts
     return {"images": len(inputs) * done, "seconds": taken, "ran": facts}
 
 

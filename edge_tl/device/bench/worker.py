@@ -55,7 +55,7 @@ def serve(
     ready["call_ns"] = int(np.median(warm))
     ready["dies_with_parent"] = spawn.dies_with_parent()
     if spec["describe"]:
-        ready["ran"] = ran(runtime) | (describe(runtime) if describe else {})
+        ready["ran"] = ran(runtime).to_json() | (describe(runtime) if describe else {})
     _say(answers, ready)
     for number, asked in enumerate(asked_for):
         if number and asked.get("fps") is None:

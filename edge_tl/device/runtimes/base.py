@@ -1,6 +1,5 @@
-"""What every runtime shares: its shape, names of devices, the check of an input, the refusal of another device.
-
-It must not import a runtime.
+"""What every runtime shares: its protocol, names of devices, the check of an input, the refusal of another device.
+Imports no runtime.
 """
 
 from __future__ import annotations
@@ -8,14 +7,15 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device.errors import BadInput, FellBack
+from edge_tl.device.records.timing import FallbackRecord, RanRecord
 
 Logits = NDArray[np.float32]
 
@@ -42,7 +42,7 @@ class Runtime(Protocol):
     @property
     def precision(self) -> str:
         """What the matrix layers really run in: "fp32", "bf16", "fp16", "int8" or "mixed"; "unknown" where the
-        device compiled them and does not tell."""
+        device compiled them and does not show it."""
         ...
 
     def __call__(self, inputs: NDArray[np.float32]) -> Logits: ...
@@ -71,24 +71,33 @@ class OfferedDevices(NamedTuple):
 
 def did_you_mean(device: str, names: Iterable[str]) -> str:
     """ "Did you mean X? ", or nothing."""
-    known = {
-        name.casefold(): name for name in names if name != "CPU"
-    }  # one letter from GPU, and never a slip
+    # "CPU" is one letter from "GPU", and nobody misspells it.
+    known = {name.casefold(): name for name in names if name != "CPU"}
     close = difflib.get_close_matches(device.casefold(), known, 1)
     return f"Did you mean {known[close[0]]}? " if close else ""
 
 
-def record_fallback(asked: str, why: str, ran: Mapping[str, int], *, allowed: bool) -> dict[str, Any]:
-    """The record of a fallback that was allowed: `{asked, ran, why}`, `ran` counting what ran by device. Raises
-    `FellBack` for one that was not: a number measured on another device than the named one is worse than none."""
+def record_fallback(asked: str, why: str, ran: Mapping[str, int], *, allowed: bool) -> FallbackRecord:
+    """The record of a fallback that was allowed; `ran` counts what ran by device. Raises `FellBack` for one that was
+    not: a number measured on another device than the named one is worse than none."""
     if allowed:
-        return {"asked": asked, "ran": dict(ran), "why": why}
+        return FallbackRecord(asked, dict(ran), why)
     raise FellBack(asked, why)
 
 
-def fallback_note(fallback: Mapping[str, Any]) -> str:
+def fallback_note(fallback: FallbackRecord) -> str:
     """The warning for a fallback that was allowed."""
-    return f"{fallback['asked']} was asked for, {fallback['why']}"
+    return f"{fallback.asked} was asked for, {fallback.why}"
+
+
+def ran_record(runtime: Runtime) -> RanRecord:
+    """What every runtime tells of what ran."""
+    return RanRecord(
+        device=runtime.device,
+        precision=runtime.precision,
+        threads=runtime.threads,
+        runtime=f"{runtime.name} {runtime.version}",
+    )
 
 
 def one_line(error: Exception) -> str:
@@ -97,7 +106,7 @@ def one_line(error: Exception) -> str:
 
 
 def load_error_text(error: Exception, path: Path) -> str:
-    """What a library said of the file at `path`, to be followed by a full stop: one line, without the file's folder,
+    """What a library said of the file at `path`, without a full stop at the end: one line, without the file's folder,
     because a reason travels in results, and without the lines of OpenVINO's own source."""
     said = one_line(error).replace(f"{path.parent}{os.sep}", "")
     return re.sub(r"Exception from \S+:\d+: ", "", said).rstrip(". ")
@@ -111,8 +120,9 @@ def dominant_precision(found: list[str]) -> str:
     return "mixed" if found else "unknown"
 
 
-def check_input(inputs: NDArray[np.float32], shape: list[Any]) -> None:
-    """Every runtime refuses a wrong input with the same sentence, before its backend sees it. Raises `BadInput`."""
+def check_input(inputs: NDArray[np.float32], shape: Sequence[object]) -> None:
+    """Refuse a wrong input with the same sentence for every runtime, before its backend sees it; a size in `shape` that
+    is no whole number is open. Raises `BadInput`."""
     want = [d if isinstance(d, int) else None for d in shape]
     fits = inputs.ndim == len(want) and all(w in (None, s) for w, s in zip(want, inputs.shape, strict=True))
     if inputs.dtype != np.float32 or not fits:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from edge_tl.device.bundle import Artifact
 from edge_tl.device.errors import BadInput, MissingExtra
 from edge_tl.device.machine import installed, openvino_core
+from edge_tl.device.records.devices import AcceleratorsRecord, OpenVinoDevice, RuntimeOffer
 from edge_tl.device.runtimes import onnxruntime_, openvino_
 from edge_tl.device.runtimes.base import OfferedDevices, did_you_mean
 from edge_tl.device.runtimes.open import import_runtime
@@ -47,20 +49,31 @@ def runnable_artifacts(
     ]
 
 
-def accelerators(*, trials: bool = True) -> dict[str, dict[str, object] | None]:
+def accelerators(*, trials: bool = True) -> AcceleratorsRecord:
     """What each runtime offers here; None where it is not installed. Imports them, and with `trials` runs a tiny
-    model on every device, each in a process of its own: `sessions[]{name, works, reason}`.
+    model on every device, each in a process of its own."""
+    found = AcceleratorsRecord(
+        onnxruntime=_probe(
+            "onnxruntime",
+            RuntimeOffer(None, providers=()),
+            lambda library: RuntimeOffer(None, providers=tuple(library.get_available_providers())),
+        ),
+        openvino=_probe(
+            "openvino",
+            RuntimeOffer(None, devices=()),
+            lambda library: RuntimeOffer(None, devices=_openvino_devices()),
+        ),
+    )
+    if not trials:
+        return found
+    return AcceleratorsRecord(_tried("onnxruntime", found.onnxruntime), _tried("openvino", found.openvino))
 
-    A runtime that is installed but cannot be used has an empty list and `error`, the exception's name.
-    """
-    found = {
-        "onnxruntime": _probe("onnxruntime", "providers", lambda ort: list(ort.get_available_providers())),
-        "openvino": _probe("openvino", "devices", _openvino_devices),
-    }
-    for name, entry in found.items() if trials else ():
-        if entry is not None and "error" not in entry:
-            entry["sessions"] = [try_device(name, device) for device in _offered(name).names]
-    return found
+
+def _tried(runtime: str, offer: RuntimeOffer | None) -> RuntimeOffer | None:
+    """With a trial of each device, where the runtime can be used."""
+    if offer is None or offer.fault is not None:
+        return offer
+    return replace(offer, sessions=tuple(try_device(runtime, device) for device in _offered(runtime).names))
 
 
 def _missing(suffix: str) -> MissingExtra | None:
@@ -101,28 +114,29 @@ def _offered(runtime: str) -> OfferedDevices:
     return onnxruntime_.offered_providers() if runtime == "onnxruntime" else openvino_.offered_devices()
 
 
-def _probe(name: str, offer: str, listing: Callable[[Any], list[Any]]) -> dict[str, object] | None:
+def _probe(name: str, unusable: RuntimeOffer, listing: Callable[[Any], RuntimeOffer]) -> RuntimeOffer | None:
+    """What `listing` makes of the imported library, or `unusable` with the name of the exception."""
     version = installed(name)
     try:
         library = importlib.import_module(name)
         # The imported module knows best: two distributions may share one folder. OpenVINO appends its build.
         version = getattr(library, "__version__", "").split("-")[0] or version
-        return {"version": version, offer: listing(library)}
+        return replace(listing(library), version=version)
     except Exception as error:  # native libraries and drivers raise anything
         if isinstance(error, ModuleNotFoundError) and error.name == name:
             return None
         # The message may hold paths; its type is enough to tell broken from missing.
-        return {"version": version, offer: [], "error": type(error).__name__}
+        return replace(unusable, version=version, fault=type(error).__name__)
 
 
-def _openvino_devices(library: Any) -> list[dict[str, object]]:
+def _openvino_devices() -> tuple[OpenVinoDevice, ...]:
     core = openvino_core()
-    devices: list[dict[str, object]] = []
+    devices: list[OpenVinoDevice] = []
     for name in core.available_devices:
         full_name: str | None = None
-        capabilities: list[str] = []
+        capabilities: tuple[str, ...] = ()
         with suppress(Exception):  # a device whose driver fails must not hide the others
             full_name = str(core.get_property(name, "FULL_DEVICE_NAME"))
-            capabilities = [str(c) for c in core.get_property(name, "OPTIMIZATION_CAPABILITIES")]
-        devices.append({"name": str(name), "full_name": full_name, "capabilities": capabilities})
-    return devices
+            capabilities = tuple(map(str, core.get_property(name, "OPTIMIZATION_CAPABILITIES")))
+        devices.append(OpenVinoDevice(str(name), full_name, capabilities))
+    return tuple(devices)

@@ -13,15 +13,17 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device.errors import BundleError, EdgeTLError, MissingExtra
 from edge_tl.device.machine import has_vnni
+from edge_tl.device.records.timing import ElsewhereRecord, FallbackRecord, RanRecord
 from edge_tl.device.runtimes.base import (
     Logits,
     OfferedDevices,
@@ -29,6 +31,7 @@ from edge_tl.device.runtimes.base import (
     dominant_precision,
     fallback_note,
     load_error_text,
+    ran_record,
     record_fallback,
 )
 from edge_tl.device.runtimes.matrix_layers import is_matrix_operator
@@ -47,6 +50,15 @@ def offered_providers() -> OfferedDevices:
     installed = import_onnxruntime()
     names = [name.removesuffix(_SUFFIX) for name in installed.get_available_providers()]
     return OfferedDevices(f"ONNX Runtime {installed.__version__}", names)
+
+
+class ExecutedNode(NamedTuple):
+    """`provider` without its suffix, the time in nanoseconds, and the type of the first input, ONNX Runtime's name."""
+
+    operator: str
+    provider: str
+    nanoseconds: int
+    input_type: str
 
 
 class OnnxRuntime:
@@ -68,7 +80,7 @@ class OnnxRuntime:
         self.device = self._asked = offered_providers().choose(device)
         self.threads, self._path, self._allow_fallback = threads, path, allow_fallback
         self._level = _FATAL if quiet else _ERROR
-        self._fallback: dict[str, Any] | None = None
+        self._fallback: FallbackRecord | None = None
         self._session = self._open()
         self._input = self._session.get_inputs()[0]
         registered = self._session.get_providers()[0].removesuffix(_SUFFIX)
@@ -88,46 +100,45 @@ class OnnxRuntime:
         if not self._nodes and self._asked != "CPU":
             self._fall_back(f"nothing shows that {self._asked} ran it", {})
             return
-        if not (elsewhere := [node for node in self._nodes if node["on"] != self._asked]):
+        if not (elsewhere := [node for node in self._nodes if node.provider != self._asked]):
             return
-        ran = Counter(node["on"] for node in self._nodes)
-        layers = Counter(node["on"] for node in elsewhere if is_matrix_operator(node["op"]))
+        ran = Counter(node.provider for node in self._nodes)
+        layers = Counter(node.provider for node in elsewhere if is_matrix_operator(node.operator))
         if self._asked not in ran:
             self._fall_back(f"every node ran on {_listed(ran)}", ran)
         elif layers:
-            of = sum(layers.values()) + sum(
-                is_matrix_operator(n["op"]) for n in self._nodes if n["on"] == self._asked
-            )
+            of = sum(is_matrix_operator(node.operator) for node in self._nodes)
             self._fall_back(f"{sum(layers.values())} of {of} matrix layers ran on {_listed(layers)}", ran)
 
-    def details(self) -> dict[str, Any]:
-        """Nodes by provider, and what ran on another one than asked: `{nodes, of, time_share}`. Runs `check`."""
+    def details(self) -> RanRecord:
+        """Nodes by provider, and what ran on another one than asked. Runs `check`."""
         self.check()
-        away = [node for node in self._nodes if node["on"] != self._asked]
-        found: dict[str, Any] = {"providers": dict(Counter(node["on"] for node in self._nodes))}
+        found = replace(ran_record(self), providers=dict(Counter(node.provider for node in self._nodes)))
         if self._fallback:
-            return found | {"fallback": self._fallback, "notes": [fallback_note(self._fallback)]}
-        if away:
-            share = sum(n["ns"] for n in away) / max(1, sum(n["ns"] for n in self._nodes))
-            found["elsewhere"] = {"nodes": len(away), "of": len(self._nodes), "time_share": round(share, 4)}
-            ops = ", ".join(sorted({node["op"] for node in away}))
-            found["notes"] = [
-                f"{len(away)} of {len(self._nodes)} nodes, {100 * share:.0f} % of the time, ran on "
-                f"{_listed(Counter(n['on'] for n in away))}, no matrix layer among them: {ops}"
-            ]
-        return found
+            return replace(found, fallback=self._fallback, notes=(fallback_note(self._fallback),))
+        away = [node for node in self._nodes if node.provider != self._asked]
+        if not away:
+            return found
+        share = sum(n.nanoseconds for n in away) / max(1, sum(n.nanoseconds for n in self._nodes))
+        operators = ", ".join(sorted({node.operator for node in away}))
+        note = (
+            f"{len(away)} of {len(self._nodes)} nodes, {100 * share:.0f} % of the time, ran on "
+            f"{_listed(Counter(node.provider for node in away))}, no matrix layer among them: {operators}"
+        )
+        elsewhere = ElsewhereRecord(len(away), len(self._nodes), round(share, 4))
+        return replace(found, elsewhere=elsewhere, notes=(note,))
 
     @property
     def precision(self) -> str:
         """From the operators that were executed and what they were given, not from the graph: a CPU computes an FP16
         file in float32. "unknown" where a provider fused them."""
         return dominant_precision(
-            [_precision(node) for node in self._nodes if is_matrix_operator(node["op"])]
+            [_precision(node) for node in self._nodes if is_matrix_operator(node.operator)]
         )
 
     @cached_property
-    def _nodes(self) -> list[dict[str, Any]]:
-        """One run's executed nodes: `{op, on, ns, type}`, the type being that of the first input."""
+    def _nodes(self) -> list[ExecutedNode]:
+        """One run's executed nodes."""
         size = [d if isinstance(d, int) else 1 for d in self._input.shape]
         with tempfile.TemporaryDirectory() as folder:
             session = self._open(str(Path(folder) / "profile"))
@@ -139,17 +150,17 @@ class OnnxRuntime:
                     f"ONNX Runtime's profile in {Path(folder).parent} is not whole, so what ran is not known. Free "
                     "some space there, or set TMPDIR to a folder that has some, and run again."
                 ) from None
-        ran = [event for event in events if event.get("args", {}).get("op_name")]
         return [
-            {
-                "op": e["args"]["op_name"],
-                "on": str(e["args"].get("provider")).removesuffix(_SUFFIX),
-                "ns": e["dur"] * 1000,
-                "type": next(
-                    (kind for tensor in e["args"].get("input_type_shape", []) for kind in tensor), "float"
+            ExecutedNode(
+                operator=event["args"]["op_name"],
+                provider=str(event["args"].get("provider")).removesuffix(_SUFFIX),
+                nanoseconds=event["dur"] * 1000,
+                input_type=next(
+                    (kind for tensor in event["args"].get("input_type_shape", []) for kind in tensor), "float"
                 ),
-            }
-            for e in ran
+            )
+            for event in events
+            if event.get("args", {}).get("op_name")
         ]
 
     def _fall_back(self, why: str, ran: dict[str, int]) -> None:
@@ -235,7 +246,9 @@ def _options(provider: str, path: Path, threads: int) -> dict[str, str]:
     if provider == "CUDA":
         return {"use_tf32": "0"}
     if provider == "Tensorrt":
-        quantized = b"QuantizeLinear" in path.read_bytes()  # TensorRT refuses such a file unless told
+        quantized = (
+            b"QuantizeLinear" in path.read_bytes()
+        )  # TensorRT refuses such a file unless asked to take it
         return {"trt_fp16_enable": "0", "trt_int8_enable": str(int(quantized))}
     if provider == "OpenVINO":
         return {"device_type": "CPU", "precision": "FP32", "num_of_threads": str(threads)}
@@ -244,9 +257,8 @@ def _options(provider: str, path: Path, threads: int) -> dict[str, str]:
     return {}
 
 
-def _precision(node: dict[str, Any]) -> str:
-    kind = str(node.get("type", "float"))
-    return "int8" if node["op"].startswith(_INT8) else _KINDS.get(kind, kind)
+def _precision(node: ExecutedNode) -> str:
+    return "int8" if node.operator.startswith(_INT8) else _KINDS.get(node.input_type, node.input_type)
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -1,7 +1,7 @@
-"""The seam between a model file and everything else: float32 `(n, 3, H, W)` in, float32 logits `(n, classes)` out.
+"""Opening a model file: float32 `(n, 3, H, W)` in, float32 logits `(n, classes)` out.
 
-A runtime says what really ran (device, precision, threads), never what was asked for. It must not
-preprocess, time or compare anything. `edge_tl.device.runtimes` holds one file for each.
+A runtime says what really ran (device, precision, threads), never what was asked for. Preprocesses, times and compares
+nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.machine import cores_allowed
-from edge_tl.device.runtimes.base import Logits, Runtime
+from edge_tl.device.records.timing import RanRecord
+from edge_tl.device.runtimes.base import Logits, Runtime, ran_record
 from edge_tl.device.runtimes.null import NullRuntime
 from edge_tl.device.runtimes.onnxruntime_ import OnnxRuntime, import_onnxruntime
 from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime, import_openvino
@@ -62,22 +63,14 @@ def open_runtime(
     return runtime
 
 
-def ran(runtime: Runtime) -> dict[str, Any]:
-    """What really ran, as plain data: `runtime, device, precision, threads`, and what this runtime tells beside:
-    `providers` or `layers` and `kernels` (counts), `elsewhere`, `fallback`, and `notes` for people.
-
-    Raises `FellBack` when another device ran than asked for and that was not allowed.
-    """
-    more: dict[str, Any] = getattr(runtime, "details", dict)()
-    return {
-        "runtime": f"{runtime.name} {runtime.version}",
-        "device": runtime.device,
-        "precision": runtime.precision,
-        "threads": runtime.threads,
-        **more,
-    }
+def ran(runtime: Runtime) -> RanRecord:
+    """What really ran, with all that this runtime tells. Raises `FellBack` when another device ran than asked for and
+    that was not allowed."""
+    if isinstance(runtime, OnnxRuntime | OpenVinoRuntime):
+        return runtime.details()
+    return ran_record(runtime)
 
 
-def notes(what_ran: Mapping[str, dict[str, Any]]) -> list[str]:
+def notes(what_ran: Mapping[str, RanRecord]) -> list[str]:
     """A sentence for a person about everything that ran elsewhere than asked, of `ran` by artifact."""
-    return [f"{name}: {note}" for name, entry in what_ran.items() for note in entry.get("notes", ())]
+    return [f"{name}: {note}" for name, record in what_ran.items() for note in record.notes]

@@ -1,4 +1,4 @@
-"""OpenVINO and its devices. It is asked for f32: left alone it computes in bf16 where the chip has it, and answers
+"""OpenVINO and its devices: compiled for f32, because by default it computes in bf16 where the chip has it, and answers
 change."""
 
 from __future__ import annotations
@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_tl.device.errors import BadInput, BundleError, MissingExtra
 from edge_tl.device.machine import openvino_core
+from edge_tl.device.records.timing import FallbackRecord, RanRecord
 from edge_tl.device.runtimes.base import (
     Logits,
     OfferedDevices,
@@ -22,11 +24,12 @@ from edge_tl.device.runtimes.base import (
     fallback_note,
     load_error_text,
     one_line,
+    ran_record,
     record_fallback,
 )
 from edge_tl.device.runtimes.matrix_layers import executed_matrix_layers
 
-_SPREADING = ("AUTO", "HETERO", "MULTI")  # devices made of other devices
+_COMPOSITE = ("AUTO", "HETERO", "MULTI")  # devices made of other devices
 _KINDS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 _ISA_CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
@@ -48,26 +51,30 @@ def resolve_device(device: str) -> str:
         return "CPU"  # always there, and asking for the others starts their drivers
     offer = offered_devices()
     kind, colon, parts = device.partition(":")
-    if colon and kind.upper() in _SPREADING:
+    if colon and kind.upper() in _COMPOSITE:
         return f"{kind.upper()}:{','.join(offer.choose(part.strip()) for part in parts.split(','))}"
     if device.upper() in ("GPU", "NPU") and not offer.find(device) and (why := _broken(device.upper())):
         raise BadInput(f"--device {device}: {offer}; {why}. Install its driver, or choose one of these.")
     return offer.choose(device)
 
 
-def compile_config(core: Any, device: str, threads: int, *, half: bool, hint: str) -> dict[str, Any]:
+Config = dict[str, str | int | bool | dict[str, dict[str, int]]]
+"""OpenVINO's properties by name."""
+
+
+def compile_config(core: Any, device: str, threads: int, *, half: bool, hint: str) -> Config:
     """How a model is compiled for `device` (OpenVINO's spelling), the same for a call at a time and for streams.
     `half`: the file holds FP16 weights."""
-    found: dict[str, Any] = {"PERFORMANCE_HINT": hint}
-    spreading = device.partition(":")[0] in _SPREADING
-    able = () if spreading else core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-    if half and "FP16" in able and device != "CPU":
+    found: Config = {"PERFORMANCE_HINT": hint}
+    composite = device.partition(":")[0] in _COMPOSITE
+    capabilities = () if composite else core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+    if half and "FP16" in capabilities and device != "CPU":
         found["INFERENCE_PRECISION_HINT"] = "f16"  # what an FP16 file is made for
-    elif spreading or "FP32" in able:
+    elif composite or "FP32" in capabilities:
         found["INFERENCE_PRECISION_HINT"] = "f32"  # an NPU has none and refuses to be asked
     if device == "CPU":
         found["INFERENCE_NUM_THREADS"] = threads
-    elif spreading:
+    elif composite:
         found["DEVICE_PROPERTIES"] = {"CPU": {"INFERENCE_NUM_THREADS": threads}}
     if device.startswith("AUTO"):
         found["ENABLE_STARTUP_FALLBACK"] = False  # not on the CPU while the chosen device still compiles
@@ -91,7 +98,7 @@ class OpenVinoRuntime:
     ) -> None:
         core = _core()
         self._asked, self._allow_fallback = resolve_device(device), allow_fallback
-        self._fallback: dict[str, Any] | None = None
+        self._fallback: FallbackRecord | None = None
         try:
             model = core.read_model(path)
             constants = (op for op in model.get_ops() if op.get_type_name() == "Constant")
@@ -137,7 +144,7 @@ class OpenVinoRuntime:
         if self._fallback:
             return
         self(np.zeros([d or 1 for d in self._shape], np.float32))
-        if self._asked.partition(":")[0] in _SPREADING:
+        if self._asked.partition(":")[0] in _COMPOSITE:
             return  # they choose, and `device` says what
         ran = self.device.split(",")
         if any(name != self._asked and name.partition(".")[0] != self._asked for name in ran):
@@ -145,22 +152,22 @@ class OpenVinoRuntime:
             why = f"OpenVINO ran it on {self.device}"
             self._fallback = record_fallback(self._asked, why, counts, allowed=self._allow_fallback)
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> RanRecord:
         """Matrix layers by precision and by kernel, the precision hint in force, a cap on the ISA. Runs `check`."""
         self.check()
         layers = self._layers()
-        found: dict[str, Any] = {
-            "layers": dict(Counter(precision for precision, _ in layers)),
-            "kernels": dict(Counter(kernel for _, kernel in layers if kernel)),
-        }
+        hint = None
         with suppress(RuntimeError):
-            hint = self._compiled.get_property("INFERENCE_PRECISION_HINT")
-            found["precision_hint"] = hint.to_string()
-        if cap := next((os.environ[name] for name in _ISA_CAPS if name in os.environ), None):
-            found["isa_cap"] = cap
-        if self._fallback:
-            found |= {"fallback": self._fallback, "notes": [fallback_note(self._fallback)]}
-        return found
+            hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        return replace(
+            ran_record(self),
+            layers=dict(Counter(precision for precision, _ in layers)),
+            kernels=dict(Counter(kernel for _, kernel in layers if kernel)),
+            precision_hint=hint,
+            isa_cap=next((os.environ[name] for name in _ISA_CAPS if name in os.environ), None),
+            fallback=self._fallback,
+            notes=(fallback_note(self._fallback),) if self._fallback else (),
+        )
 
     @property
     def precision(self) -> str:

@@ -1,7 +1,7 @@
 """A model that came from elsewhere is opened and first run in a process of its own, with limits of time and memory.
 
 An endless Loop, a Scan of gigabytes or a crash of the runtime ends that process and becomes one sentence. What ran once
-is remembered by its content, never in the bundle, which is not to be trusted. It must not judge what a model answers.
+is remembered by its content, never in the bundle, which is not to be trusted. Checks no answer of the model.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import signal
 import stat
 import subprocess
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from edge_tl.device import spawn
 from edge_tl.device.errors import BadInput, BundleError
 from edge_tl.device.files import private, sha256_known
 from edge_tl.device.machine import installed
+from edge_tl.device.records.codec import Record
 from edge_tl.device.text import printable
 
 WORKER = "edge_tl.device.runtimes.sandbox_worker"
@@ -40,6 +42,27 @@ _INPUTS = 2  # raised where a first run tries other inputs, so that what ran bef
 _MOST_KEPT = 1000  # models that are remembered
 
 _ran: set[str] = set()
+
+
+@dataclass(frozen=True)
+class SandboxSpec(Record):
+    """What the worker runs: `size` is the input's (height, width) where the model leaves it open, `megabytes` what it
+    may take in MiB."""
+
+    path: str
+    device: str
+    size: tuple[int, int] | None
+    megabytes: float
+
+
+@dataclass(frozen=True)
+class SandboxAnswer(Record):
+    """Why the model does not run, None where it does; `elsewhere` where that is no fault of the model's: a runtime or a
+    device that is not here."""
+
+    reason: str | None = None
+    out_of_memory: bool = False
+    elsewhere: str | None = None
 
 
 class SandboxLimits(NamedTuple):
@@ -63,23 +86,23 @@ def smoke_test(path: Path, device: str = "CPU", size: tuple[int, int] | None = N
     """Run the model at `path` once on `device` in a process of its own, within `sandbox_limits`, unless it passed
     before. `size` is the input's (height, width) where the model leaves it open.
 
-    Raises `BundleError` for a model that does not load or run, or takes more than it may. A runtime that is not
-    installed, or has no such device, is left to whoever opens the model here.
+    Raises `BundleError` for a model that does not load or run, or takes more than the limits. A runtime that is not
+    installed, or has no such device, is for whoever opens the model here to report.
     """
     key = _key(path, device, size)
     if key is None or key in _ran or _remembered(key):
         return
     allowed = sandbox_limits(_bytes(path), device)
     answer = _run_worker(path, device, size, allowed)
-    if answer.get("elsewhere"):
+    if answer.elsewhere:
         return
-    if reason := answer.get("reason"):
-        raise BundleError(printable(reason))
+    if answer.reason:
+        raise BundleError(printable(answer.reason))
     _remember(key)
 
 
 def mark_tested(path: Path, device: str = "CPU", size: tuple[int, int] | None = None) -> None:
-    """What this process made and ran itself, at the input's `size` (height, width), need not prove it again."""
+    """Skip the smoke test of a file that this process made and ran itself, at the input's `size` (height, width)."""
     if key := _key(path, device, size):
         _remember(key)
 
@@ -101,30 +124,28 @@ def cache_folder() -> Path | None:
 
 def _run_worker(
     path: Path, device: str, size: tuple[int, int] | None, allowed: SandboxLimits
-) -> dict[str, Any]:
-    """`{reason}`: None where it ran; or `{elsewhere}` where the fault is not the model's."""
-    spec = {"path": str(path), "device": device, "size": size, "megabytes": allowed.megabytes}
+) -> SandboxAnswer:
+    spec = SandboxSpec(str(path), device, size, allowed.megabytes)
     try:
         done = subprocess.run(
-            spawn.command(WORKER, json.dumps(spec)),
+            spawn.command(WORKER, json.dumps(spec.to_json())),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             timeout=allowed.seconds, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return {
-            "reason": f"{path.name}: loading and a first run took more than {allowed.seconds:.0f} s and was ended. Do "
-            f"not use it; for a model that you trust set {SECONDS_VARIABLE} higher."
-        }
-    answer: Any = None
-    with suppress(ValueError, IndexError):
-        answer = json.loads(done.stdout.splitlines()[-1])
-    if not isinstance(answer, dict):
-        return {
-            "reason": f"{path.name}: a first run ended its process ({_how(done.returncode)}). Do not use it; for a "
-            f"model that you trust set {MEMORY_VARIABLE} higher than {allowed.megabytes:.0f}, or try another runtime."
-        }
-    if answer.get("memory") is True:
-        answer["reason"] = (
+        return SandboxAnswer(
+            f"{path.name}: loading and a first run took more than {allowed.seconds:.0f} s and was ended. Do not use "
+            f"it; for a model that you trust set {SECONDS_VARIABLE} higher."
+        )
+    try:
+        answer = SandboxAnswer.from_json(json.loads(done.stdout.splitlines()[-1]))
+    except (ValueError, IndexError, BadInput):
+        return SandboxAnswer(
+            f"{path.name}: a first run ended its process ({_how(done.returncode)}). Do not use it; for a model that "
+            f"you trust set {MEMORY_VARIABLE} higher than {allowed.megabytes:.0f}, or try another runtime."
+        )
+    if answer.out_of_memory:
+        return SandboxAnswer(
             f"{path.name}: a first run took more than {allowed.megabytes:.0f} MB of memory and was ended. Do not use "
             f"it; for a model that you trust set {MEMORY_VARIABLE} higher."
         )

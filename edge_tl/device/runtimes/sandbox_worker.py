@@ -1,6 +1,6 @@
-"""One model opened and run once in a process with limits; its one argument is `sandbox`'s spec, and it prints JSON.
+"""One model opened and run once in a process with limits; its one argument is a `SandboxSpec`, and it prints JSON.
 
-The limit of time is kept by who started it. That of memory is Linux's RLIMIT_DATA, which counts what a process may
+`sandbox` limits the time. The limit of memory is Linux's RLIMIT_DATA, which counts what a process may
 write to and not what its libraries merely reserve; other systems have none that holds.
 """
 
@@ -12,7 +12,6 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from edge_tl.device.errors import BadInput, BundleError, MissingExtra
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.runtimes.base import load_error_text
 from edge_tl.device.runtimes.open import KINDS, import_runtime
+from edge_tl.device.runtimes.sandbox import SandboxAnswer, SandboxSpec
 
 _FAR, _BRIGHT = 10.0, 3.0  # white is 2.64 by ImageNet's mean and deviation, black -2.12
 _USUAL = 224  # of a model that leaves its size open, where nobody says
@@ -35,27 +35,26 @@ _OUT_OF_MEMORY = (
 def main() -> None:
     """Limit this process, run the model, say why not."""
     answers = spawn.private_stdout()
-    spec = json.loads(sys.argv[1])
-    path = Path(spec["path"])
-    answer: dict[str, Any]
+    spec = SandboxSpec.from_json(json.loads(sys.argv[1]))
+    path = Path(spec.path)
     try:
         import_runtime(path.suffix)
-        _limit(spec["megabytes"])
-        answer = _run(path, spec["device"], spec["size"])
+        _limit(spec.megabytes)
+        answer = _run(path, spec.device, spec.size)
     except MissingExtra as error:
-        answer = {"elsewhere": str(error)}
+        answer = SandboxAnswer(elsewhere=str(error))
     except BundleError as error:
-        answer = {"reason": str(error), "memory": _of_memory(error.__context__, path)}
+        answer = SandboxAnswer(str(error), _is_out_of_memory(error.__context__, path))
     except BadInput as error:  # no such device here
-        answer = {"elsewhere": str(error)}
+        answer = SandboxAnswer(elsewhere=str(error))
     except MemoryError:
-        answer = {"reason": "out of memory", "memory": True}
-    answers.write("\n" + json.dumps(answer) + "\n")
+        answer = SandboxAnswer("out of memory", True)
+    answers.write("\n" + json.dumps(answer.to_json()) + "\n")
     answers.flush()
     os._exit(0)  # without waiting for a runtime's threads
 
 
-def _run(path: Path, device: str, size: list[int] | None) -> dict[str, Any]:
+def _run(path: Path, device: str, size: tuple[int, int] | None) -> SandboxAnswer:
     """Zeros, noise, and what lies beyond: the reason is None where all give logits. Raises as the constructor.
 
     A loop may run for ever for some inputs alone, and no test finds them all: these are the ends of what pixels become.
@@ -73,11 +72,11 @@ def _run(path: Path, device: str, size: list[int] | None) -> dict[str, Any]:
     except Exception as error:  # a runtime raises anything
         said = load_error_text(error, path)[:300]
         reason = f"{path.name} loads, but does not run: {said}. Export it again."
-        return {"reason": reason, "memory": _of_memory(error, path)}
-    return {"reason": None}
+        return SandboxAnswer(reason, _is_out_of_memory(error, path))
+    return SandboxAnswer()
 
 
-def _of_memory(error: BaseException | None, path: Path) -> bool:
+def _is_out_of_memory(error: BaseException | None, path: Path) -> bool:
     """Whether the library ran out of memory, by its own words: the file's name is not among them."""
     said = str(error or "").replace(str(path), "").replace(path.name, "").lower()
     return isinstance(error, MemoryError) or any(word in said for word in _OUT_OF_MEMORY)

@@ -1,7 +1,7 @@
 """One device, tried in a process of its own, whose arguments are RUNTIME and DEVICE; it prints JSON.
 
-That a build offers a provider says nothing about its driver, and a driver may end the process that tries it. It
-must not load a person's model.
+That a build offers a provider says nothing about its driver, and a driver may end the process that tries it. Loads no
+model but its own.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edge_tl.device import spawn
 from edge_tl.device.errors import FellBack
+from edge_tl.device.records.devices import TrialRecord
 from edge_tl.device.runtimes.base import one_line
 from edge_tl.device.runtimes.onnxruntime_ import OnnxRuntime
 from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime
@@ -35,21 +35,21 @@ KINDS: dict[str, type[OnnxRuntime | OpenVinoRuntime]] = {
 }
 
 
-def try_device(runtime: str, device: str) -> dict[str, Any]:
-    """`{name, works, reason}` of a convolution on `device`; `reason` is None when it works."""
+def try_device(runtime: str, device: str) -> TrialRecord:
+    """Whether a convolution runs on `device`."""
     command = spawn.command("edge_tl.device.runtimes.try_device", runtime, device)
     try:
         done = subprocess.run(
             command, capture_output=True, encoding="utf-8", errors="replace", timeout=SECONDS, check=False
         )
-        reason = json.loads(done.stdout.splitlines()[-1])["reason"]
+        reason: str | None = json.loads(done.stdout.splitlines()[-1])["reason"]
     except subprocess.TimeoutExpired:
-        return {"name": device, "works": False, "reason": f"no answer in {SECONDS:.0f} s"}
+        return TrialRecord(device, False, f"no answer in {SECONDS:.0f} s")
     except (IndexError, KeyError, TypeError, ValueError):
         reason = f"it ended the process (exit code {done.returncode})"
     if reason and (missing := re.search(r"([\w.+-]+): cannot open shared object file", done.stderr)):
-        reason += f"; {missing[1]} is missing"  # which only the provider's own log says
-    return {"name": device, "works": reason is None, "reason": reason}
+        reason += f"; {missing[1]} is missing"  # only the provider's own log says so
+    return TrialRecord(device, reason is None, reason)
 
 
 def run(runtime: str, device: str) -> str | None:

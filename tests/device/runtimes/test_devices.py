@@ -110,7 +110,7 @@ def test_the_first_of_two_gpus_has_two_names(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(("name", "offer"), [("onnxruntime", "providers"), ("openvino", "devices")])
 def test_accelerators_of_this_machine(name: str, offer: str) -> None:
-    found = devices.accelerators()
+    found = devices.accelerators().to_json()
     assert json.loads(json.dumps(found)) == found
     assert set(found) == {"onnxruntime", "openvino"}
     runtime = found[name]
@@ -141,16 +141,16 @@ def test_accelerators_missing_and_broken(tmp_path: Path, monkeypatch: pytest.Mon
         {"name": "CPU", "full_name": "Intel(R) N100", "capabilities": ["FP32", "INT8"]},
         {"name": "GPU", "full_name": None, "capabilities": []},
     ]
-    found = devices.accelerators(trials=False)
+    found = devices.accelerators(trials=False).to_json()
     assert found == {"onnxruntime": None, "openvino": {"version": "2025.0.0", "devices": listed}}
     # Installed but unusable is not missing; the message is left out, because it may hold paths.
     monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(__version__="1.20.1"))
     broken = {"version": "1.20.1", "providers": [], "error": "AttributeError"}
-    assert devices.accelerators(trials=False)["onnxruntime"] == broken
+    assert devices.accelerators(trials=False).to_json()["onnxruntime"] == broken
     monkeypatch.delitem(sys.modules, "onnxruntime")
     (tmp_path / "onnxruntime").mkdir()
     (tmp_path / "onnxruntime" / "__init__.py").write_text("import a_missing_dependency")
     monkeypatch.syspath_prepend(tmp_path)
-    runtime = devices.accelerators(trials=False)["onnxruntime"]
+    runtime = devices.accelerators(trials=False).to_json()["onnxruntime"]
     assert runtime is not None
     assert runtime["error"] == "ModuleNotFoundError"

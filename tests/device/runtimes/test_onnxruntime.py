@@ -5,13 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from edge_tl.device.errors import BadInput, BundleError, EdgeTLError, FellBack
 from edge_tl.device.runtimes import onnxruntime_
-from edge_tl.device.runtimes.onnxruntime_ import OnnxRuntime
+from edge_tl.device.runtimes.onnxruntime_ import ExecutedNode, OnnxRuntime
 from edge_tl.device.runtimes.open import open_runtime, ran
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -21,9 +20,9 @@ azure = pytest.mark.skipif(
 )
 
 
-def nodes(**on: str) -> list[dict[str, Any]]:
+def nodes(**on: str) -> list[ExecutedNode]:
     """What a profile tells: an operator and the provider that ran it, a microsecond each."""
-    return [{"op": op, "on": provider, "ns": 1000} for op, provider in on.items()]
+    return [ExecutedNode(operator, provider, 1000, "float") for operator, provider in on.items()]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +39,7 @@ def test_the_precision_is_that_of_what_a_matrix_layer_was_given(
     assets: Path, op: str, kind: str, expected: str
 ) -> None:
     runtime = OnnxRuntime(assets / "tiny.onnx", threads=1)
-    vars(runtime)["_nodes"] = [{"op": op, "on": "CUDA", "ns": 1, "type": kind}] * 9
+    vars(runtime)["_nodes"] = [ExecutedNode(op, "CUDA", 1, kind)] * 9
     assert runtime.precision == expected
 
 
@@ -91,7 +90,7 @@ def test_a_provider_that_takes_no_operator_is_refused(assets: Path) -> None:
 
 @azure
 def test_an_allowed_fallback_is_on_record(assets: Path) -> None:
-    facts = ran(open_runtime(assets / "tiny.int8.onnx", device="azure", allow_fallback=True))
+    facts = ran(open_runtime(assets / "tiny.int8.onnx", device="azure", allow_fallback=True)).to_json()
     assert facts["device"] == "CPU"
     assert facts["precision"] == "int8"
     assert facts["fallback"]["asked"] == "Azure"
@@ -121,7 +120,7 @@ def test_matrix_layers_elsewhere_are_an_error_others_a_note(
     runtime = OnnxRuntime(assets / "tiny.onnx", device="Azure", threads=1)
     vars(runtime)["_nodes"] = nodes(**ran_on)
     if refusal is None:
-        facts = runtime.details()
+        facts = runtime.details().to_json()
         away = sum(provider != "Azure" for provider in ran_on.values())
         assert ("elsewhere" in facts) == ("notes" in facts) == bool(away)
         if away:
@@ -135,7 +134,7 @@ def test_matrix_layers_elsewhere_are_an_error_others_a_note(
         assert caught.value.why == refusal
     allowed = OnnxRuntime(assets / "tiny.onnx", device="Azure", threads=1, allow_fallback=True)
     vars(allowed)["_nodes"] = nodes(**ran_on)
-    assert ("fallback" in allowed.details()) == (refusal is not None)
+    assert ("fallback" in allowed.details().to_json()) == (refusal is not None)
     assert allowed.device == device
 
 
@@ -147,7 +146,7 @@ def test_a_profile_that_shows_nothing_proves_nothing(assets: Path) -> None:
         ran(runtime)
     allowed = OnnxRuntime(assets / "tiny.onnx", device="Azure", threads=1, allow_fallback=True)
     vars(allowed)["_nodes"] = []
-    facts = ran(allowed)
+    facts = ran(allowed).to_json()
     assert (facts["device"], facts["fallback"]["ran"]) == ("unknown", {})
     assert facts["notes"] == ["Azure was asked for, nothing shows that Azure ran it"]
     on_cpu = OnnxRuntime(assets / "tiny.onnx", threads=1)
@@ -180,7 +179,7 @@ def test_a_provider_that_does_not_start_is_refused(assets: Path, monkeypatch: py
     )
     with pytest.raises(FellBack, match="--device CUDA: it did not start here"):
         open_runtime(assets / "tiny.onnx", device="cuda")
-    facts = ran(open_runtime(assets / "tiny.onnx", device="cuda", allow_fallback=True))
+    facts = ran(open_runtime(assets / "tiny.onnx", device="cuda", allow_fallback=True)).to_json()
     assert (facts["device"], facts["fallback"]["asked"]) == ("CPU", "CUDA")
     assert list(facts["providers"]) == ["CPU"]
 
@@ -196,7 +195,7 @@ def test_fp32_means_fp32(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_ran_on_the_cpu_counts_its_nodes(assets: Path) -> None:
-    facts = ran(open_runtime(assets / "tiny.onnx"))
+    facts = ran(open_runtime(assets / "tiny.onnx")).to_json()
     assert list(facts["providers"]) == ["CPU"]
     assert facts["providers"]["CPU"] >= 3
     assert not {"fallback", "elsewhere", "notes"} & set(facts)

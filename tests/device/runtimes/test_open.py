@@ -158,7 +158,7 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_what_ran(assets: Path, name: str) -> None:
-    described = ran(open_runtime(assets / name, threads=1))
+    described = ran(open_runtime(assets / name, threads=1)).to_json()
     library = sys.modules["onnxruntime" if name.endswith(".onnx") else "openvino"]
     version = library.__version__.split("-")[0]
     assert described["runtime"] == f"{library.__name__} {version}"
@@ -185,7 +185,7 @@ def test_an_affinity_mask_is_the_number_of_threads(assets: Path, name: str) -> N
     """As `taskset` sets it, or a container's cpuset: before the process starts."""
     code = (
         "import json, sys; from pathlib import Path; from edge_tl.device.runtimes.open import open_runtime, ran\n"
-        "print(json.dumps(ran(open_runtime(Path(sys.argv[1])))))"
+        "print(json.dumps(ran(open_runtime(Path(sys.argv[1]))).to_json()))"
     )
     one = min(os.sched_getaffinity(0))
     done = subprocess.run(
@@ -237,4 +237,4 @@ def test_a_missing_runtime_says_what_to_install(
 def test_null_runtime(inputs: np.ndarray) -> None:
     null = NullRuntime(5)
     assert np.array_equal(null(inputs), np.zeros((24, 5), np.float32))
-    assert ran(null) == {"runtime": "null 0", "device": "none", "precision": "none", "threads": 0}
+    assert ran(null).to_json() == {"runtime": "null 0", "device": "none", "precision": "none", "threads": 0}

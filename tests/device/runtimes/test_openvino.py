@@ -24,25 +24,25 @@ pytest.importorskip("openvino")
 
 @pytest.mark.parametrize("device", ["AUTO", "auto", "AUTO:CPU", "HETERO:CPU"])
 def test_what_chooses_devices_says_which_it_took(assets: Path, device: str) -> None:
-    facts = ran(open_runtime(assets / "tiny.xml", device=device, threads=1))
+    facts = ran(open_runtime(assets / "tiny.xml", device=device, threads=1)).to_json()
     assert (facts["device"], facts["threads"], facts["precision"]) == ("CPU", 1, "fp32")
     assert sum(facts["layers"].values()) == sum(facts["kernels"].values()) == 2
 
 
 def test_layers_and_kernels(assets: Path) -> None:
-    facts = ran(open_runtime(assets / "tiny.xml"))
+    facts = ran(open_runtime(assets / "tiny.xml")).to_json()
     assert facts["layers"] == {"fp32": 2}
     assert sum(facts["kernels"].values()) == 2
     assert facts["precision_hint"] == "f32"
     assert "isa_cap" not in facts or os.environ.get("ONEDNN_MAX_CPU_ISA")
-    assert ran(open_runtime(assets / "tiny.int8.xml"))["layers"] == {"int8": 2}
+    assert ran(open_runtime(assets / "tiny.int8.xml")).layers == {"int8": 2}
 
 
 @pytest.mark.skipif("avx2" not in isa_flags(), reason="there is nothing to cap")
 def test_a_cap_on_the_instruction_set_is_on_record_and_shows_in_the_kernels(assets: Path) -> None:
     code = (
         "import json, sys; from pathlib import Path; from edge_tl.device.runtimes.open import open_runtime, ran\n"
-        "print(json.dumps(ran(open_runtime(Path(sys.argv[1])))))"
+        "print(json.dumps(ran(open_runtime(Path(sys.argv[1]))).to_json()))"
     )
 
     def kernels(**more: str) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def test_another_device_than_asked_is_refused(assets: Path, monkeypatch: pytest.
     monkeypatch.setattr(OpenVinoRuntime, "device", "GPU.0")
     with pytest.raises(FellBack, match=r"--device CPU: OpenVINO ran it on GPU\.0"):
         ran(open_runtime(assets / "tiny.xml"))
-    facts = ran(open_runtime(assets / "tiny.xml", allow_fallback=True))
+    facts = ran(open_runtime(assets / "tiny.xml", allow_fallback=True)).to_json()
     assert facts["fallback"] == {"asked": "CPU", "ran": {"GPU.0": 1}, "why": "OpenVINO ran it on GPU.0"}
 
 
@@ -132,7 +132,7 @@ def test_streams_are_of_the_model_that_was_opened(assets: Path) -> None:
         queue.start_async([np.zeros((batch, 3, 16, 16), np.float32)])
         queue.wait_all()
         assert counts["requests"] == len(queue) >= counts["streams"] >= 1
-    assert ran(runtime)["precision_hint"] == "f32"
+    assert ran(runtime).precision_hint == "f32"
 
 
 def test_why_a_file_does_not_load_is_one_sentence_without_folders(tmp_path: Path) -> None:

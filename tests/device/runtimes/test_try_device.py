@@ -34,7 +34,7 @@ def test_the_model_is_what_the_comment_says() -> None:
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_cpu_works(runtime: str) -> None:
     pytest.importorskip(runtime)
-    assert try_device.try_device(runtime, "CPU") == {"name": "CPU", "works": True, "reason": None}
+    assert try_device.try_device(runtime, "CPU").to_json() == {"name": "CPU", "works": True, "reason": None}
 
 
 def test_a_provider_that_runs_nothing_does_not_work() -> None:
@@ -42,7 +42,7 @@ def test_a_provider_that_runs_nothing_does_not_work() -> None:
     if "AzureExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has no such provider")
     result = try_device.try_device("onnxruntime", "Azure")
-    assert result == {"name": "Azure", "works": False, "reason": "every node ran on CPU"}
+    assert result.to_json() == {"name": "Azure", "works": False, "reason": "every node ran on CPU"}
 
 
 def test_a_wrong_answer_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,14 +69,14 @@ def test_a_driver_that_ends_the_process_is_named(tmp_path: Path, monkeypatch: py
         "sys.stderr.write('x: libcudnn.so.9: cannot open shared object file\\n'); os.abort()",
     )
     result = try_device.try_device("onnxruntime", "CUDA")
-    assert result["works"] is False
-    assert result["reason"] == "it ended the process (exit code -6); libcudnn.so.9 is missing"
+    assert result.works is False
+    assert result.reason == "it ended the process (exit code -6); libcudnn.so.9 is missing"
 
 
 def test_a_driver_that_never_answers_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(try_device, "SECONDS", 1.0)
     fake(tmp_path, monkeypatch, "time.sleep(60)")
-    assert try_device.try_device("openvino", "NPU")["reason"] == "no answer in 1 s"
+    assert try_device.try_device("openvino", "NPU").reason == "no answer in 1 s"
 
 
 def test_a_reason_tells_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ def test_the_logits_are_the_models_in_evaluation_mode(inputs: Any):
 
 
 def test_it_says_what_ran():
-    facts = ran(reference.TorchRuntime(architecture.build("mobilenet_v3_small", 2), threads=1))
+    facts = ran(reference.TorchRuntime(architecture.build("mobilenet_v3_small", 2), threads=1)).to_json()
     assert facts == {
         "runtime": f"pytorch {torch.__version__}", "device": "CPU", "precision": "fp32", "threads": 1,
     }  # fmt: skip
