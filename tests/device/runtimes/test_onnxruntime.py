@@ -60,7 +60,7 @@ def test_a_cpu_computes_an_fp16_file_in_float32(tmp_path: Path) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     runtime = OnnxRuntime(tmp_path / "m.onnx", threads=1)
-    assert {node["op"]: node["type"] for node in runtime._nodes} == {"MatMul": "float", "Cast": "float"}
+    assert {node.operator: node.input_type for node in runtime._nodes} == {"MatMul": "float", "Cast": "float"}
     assert runtime.precision == "fp32"
 
 
