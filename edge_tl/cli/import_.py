@@ -80,15 +80,9 @@ def import_(
     }
     recipe = RecipeInput({}, "options").changed(fields, set_).recipe()
     with open_listener() as listener:
-        result = importing.adopt(
-            weights,
-            recipe,
-            out,
-            labels=labels,
-            reorder=reorder,
-            match=match,
-            overwrite=overwrite,
-            listener=listener,
+        options = importing.ImportOptions(labels, reorder, match)
+        result = importing.import_classifier(
+            weights, recipe, out, options=options, overwrite=overwrite, listener=listener
         )
     record, folder = result.record, result.run
     return finish(

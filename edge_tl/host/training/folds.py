@@ -1,8 +1,7 @@
-"""Stratified k-fold cross-validation: how much the accuracy of a recipe depends on which images it saw; it must not
-choose anything by the images it is judged on.
+"""Stratified k-fold cross-validation: how much the accuracy of a recipe depends on which images it saw.
 
 Each fold starts from the same weights; what a run chooses by validation images (regularization, the best epoch) a
-fold chooses by a part of its own training images. The test split takes no part.
+fold chooses by a part of its own training images, never by those it is evaluated on. The test split takes no part.
 """
 
 from __future__ import annotations
@@ -18,49 +17,35 @@ from edge_tl.device.files import read_json, write_json
 from edge_tl.device.listener import Listener, Silent
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images.dataset import Dataset, Sample
-from edge_tl.host.models.weights import PretrainedModel
-from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs.record import FoldsRecord
 from edge_tl.host.training import distributed
-from edge_tl.host.training.features import Features
-from edge_tl.host.training.fit_split import fingerprint, fit_split, labels_of, predict_logits
+from edge_tl.host.training.evaluate import predict_logits
+from edge_tl.host.training.fingerprint import fingerprint
+from edge_tl.host.training.fit_split import fit_split
+from edge_tl.host.training.job import SplitSamples, TrainingSetup, labels_of
 from edge_tl.host.training.metrics import cross_validated
 
 
-def cross_validate(
-    source: PretrainedModel,
-    dataset: Dataset,
-    found: Features | None,
-    recipe: Recipe,
-    folder: Path,
-    listener: Listener,
-) -> FoldsRecord:
+def cross_validate(setup: TrainingSetup, folder: Path, listener: Listener) -> FoldsRecord:
     """The accuracies over `recipe.data.folds` folds of train and validation images.
 
     Finished folds are kept in `folder`, so that a kill costs at most one; those of another recipe or data set are
     not taken for these. Raises `BadInput` where a class has fewer images than folds.
     """
+    dataset, recipe = setup.dataset, setup.recipe
     k = recipe.data.folds or 0
     done = folder / "accuracies.json"
-    taught = [s for s in dataset.samples if s.split != "test"]
-    key = f"{k} folds of {fingerprint(recipe, source, taught, [])}"
+    pool = [s for s in dataset.samples if s.split != "test"]
+    key = f"{k} folds of {fingerprint(setup, SplitSamples(pool, []))}"
     accuracies: list[float] = distributed.from_main(lambda: _finished(done, key))
-    for number, (seen, choosing, judged) in enumerate(planned(dataset, k, recipe.seed)):
+    for number, fold in enumerate(plan_folds(dataset, k, recipe.seed)):
         if number < len(accuracies):
             continue
-        fitted = fit_split(
-            source,
-            dataset,
-            seen,
-            choosing,
-            found,
-            recipe,
-            folder / str(number),
-            listener=_ProgressOnly(listener),
-        )
-        answers = metrics.top1(predict_logits(fitted, source.contract, dataset, judged, found))
-        accuracies.append(metrics.accuracy(labels_of(judged), answers))
-        listener.note(f"fold {number + 1} of {k}: accuracy {accuracies[-1]:.4f} on {len(judged)} images")
+        fitted = fit_split(setup, fold.split, folder / str(number), listener=_ProgressOnly(listener))
+        answers = metrics.top1(predict_logits(fitted, setup, fold.held_out))
+        accuracies.append(metrics.accuracy(labels_of(fold.held_out), answers))
+        n = len(fold.held_out)
+        listener.note(f"fold {number + 1} of {k}: accuracy {accuracies[-1]:.4f} on {n} images")
         distributed.wait()
         if distributed.is_main():
             write_json(done, {"key": key, "accuracies": accuracies})
@@ -76,18 +61,17 @@ class _ProgressOnly(Silent):
 
 
 class Fold(NamedTuple):
-    """What one fold learns from, chooses by and is judged on."""
+    """What one fold is fitted on, and the images that it is evaluated on."""
 
-    seen: list[Sample]
-    choosing: list[Sample]
-    judged: list[Sample]
+    split: SplitSamples
+    held_out: list[Sample]
 
 
-def planned(dataset: Dataset, k: int, seed: int) -> list[Fold]:
+def plan_folds(dataset: Dataset, k: int, seed: int) -> list[Fold]:
     """Every fold of the cross-validation. Raises `BadInput`, before anything is trained, where a class has too few
     images or groups for one of them."""
-    plan = []
-    for number, (samples, judged) in enumerate(datasets.folds(dataset, k, seed), 1):
+    folds = []
+    for number, (samples, held_out) in enumerate(datasets.folds(dataset, k, seed), 1):
         units = [{s.unit for s in samples if s.label == i} for i in range(len(dataset.labels))]
         fewest = min(range(len(units)), key=lambda i: len(units[i]))
         what = "groups" if any(s.group for s in samples) else "images"
@@ -98,14 +82,14 @@ def planned(dataset: Dataset, k: int, seed: int) -> list[Fold]:
                 "data.folds."
             )
         inner = max(min(k, len(units[fewest])), 2)  # a class of k images has fewer than k left to choose by
-        seen, choosing = next(datasets.folds(replace(dataset, samples=list(samples)), inner, seed))
-        if absent := set(range(len(dataset.labels))) - {s.label for s in seen}:
+        train, val = next(datasets.folds(replace(dataset, samples=list(samples)), inner, seed))
+        if absent := set(range(len(dataset.labels))) - {s.label for s in train}:
             raise BadInput(
                 f"class {dataset.labels[min(absent)]!r}: fold {number} of {k} leaves it nothing to learn from. Add "
                 f"{what}, or use other folds: data.folds."
             )
-        plan.append(Fold(seen, choosing, judged))
-    return plan
+        folds.append(Fold(SplitSamples(train, val), held_out))
+    return folds
 
 
 def _finished(done: Path, key: str) -> list[float]:

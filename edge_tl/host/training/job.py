@@ -1,19 +1,47 @@
-"""What a training is given, and where it is: two records that the loop and its callers share; no logic."""
+"""What a training is given, and where it is: the records that the loop and its callers share; no logic."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+import numpy as np
 from torch import nn
 
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images.batches import Labels
+from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.images.pixel_cache import Images
+from edge_tl.host.models.weights import PretrainedModel
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs.record import BatchNormMode, EpochRecord
+from edge_tl.host.training.features import Features
 from edge_tl.host.training.strategy import Blocks, Stage
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """What every fit of one run shares: its own split's, and each fold's of a cross-validation. `features` are the
+    frozen features of all images, None where no strategy asks for them."""
+
+    recipe: Recipe
+    source: PretrainedModel
+    dataset: Dataset
+    features: Features | None
+
+
+class SplitSamples(NamedTuple):
+    """The images that one fit trains on, and those that choose its regularization and its epoch."""
+
+    train: Sequence[Sample]
+    val: Sequence[Sample]
+
+
+def labels_of(samples: Sequence[Sample]) -> Labels:
+    """int64 `(n,)`."""
+    return np.array([sample.label for sample in samples], np.int64)
 
 
 @dataclass(frozen=True)

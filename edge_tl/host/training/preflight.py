@@ -34,4 +34,4 @@ def check_dataset(recipe: Recipe, dataset: Dataset) -> None:
             f"{images} training images for {distributed.count()} processes. Start fewer, or add images."
         )
     if recipe.data.folds:
-        folds.planned(dataset, recipe.data.folds, recipe.seed)
+        folds.plan_folds(dataset, recipe.data.folds, recipe.seed)

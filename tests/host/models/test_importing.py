@@ -29,7 +29,10 @@ from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images.dataset import Listing, Sample
 from edge_tl.host.models import architecture, contracts, importing, weights, zoo
+from edge_tl.host.models import match_labels as match_labels_module
 from edge_tl.host.models.contracts import ContractChanges
+from edge_tl.host.models.importing import ImportOptions, import_classifier
+from edge_tl.host.models.match_labels import match_labels
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint
 from edge_tl.host.runs.record import WEIGHTS
@@ -90,7 +93,7 @@ def refused(path: Path, recipe: Recipe, match: str, **options: Any) -> str:
     """The sentence, of one line; nothing is left where the run would have been."""
     out = path.parent / "refused"
     with pytest.raises(BadInput, match=match) as caught:
-        importing.adopt(path, recipe, out, **options)
+        imported(path, recipe, out, **options)
     assert not out.exists()
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -103,9 +106,10 @@ def logits(run: Path, seed: int = 0) -> torch.Tensor:
     return answers
 
 
-def adopted(*arguments: Any, **options: Any) -> dict[str, Any]:
+def imported(*arguments: Any, **options: Any) -> dict[str, Any]:
     """What `import --json` would print."""
-    return importing.adopt(*arguments, **options).to_json()
+    how = {key: options.pop(key) for key in ("labels", "reorder", "match") if key in options}
+    return import_classifier(*arguments, options=ImportOptions(**how), **options).to_json()
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +158,7 @@ def test_weights_of_a_run_imported_again_give_the_same_run(
     finetuned: dict[str, Any], run: Path, images: Path, module: Write, tmp_path: Path
 ):
     recipe = asked(images, f"factory:{module(POOLED)}:model")
-    result = adopted(run / WEIGHTS, recipe, tmp_path / "again")
+    result = imported(run / WEIGHTS, recipe, tmp_path / "again")
     assert (result["strategy"], result["classes"]) == ("import", 3)
     for key in ("labels", "n", "skipped", "duplicates"):
         assert result[key] == finetuned[key]
@@ -171,7 +175,7 @@ def test_weights_of_a_run_whose_images_went_through_something_else_are_named(
 ):
     said: list[str] = []
     recipe = asked(images, interpolation="nearest")
-    importing.adopt(run / WEIGHTS, recipe, tmp_path / "other", listener=Listening(note=said.append))
+    imported(run / WEIGHTS, recipe, tmp_path / "other", listener=Listening(note=said.append))
     (warning,) = [line for line in said if line.startswith("warning")]
     trained = checkpoint.read(run).preprocess
     assert f"trained with: {trained.resize} side" in warning
@@ -179,7 +183,7 @@ def test_weights_of_a_run_whose_images_went_through_something_else_are_named(
 
     said.clear()
     shutil.copy(run / WEIGHTS, tmp_path / "alone.safetensors")
-    importing.adopt(
+    imported(
         tmp_path / "alone.safetensors",
         recipe,
         tmp_path / "other",
@@ -190,7 +194,7 @@ def test_weights_of_a_run_whose_images_went_through_something_else_are_named(
 
 
 def test_weights_of_a_run_are_taken_under_the_name_of_its_model(run: Path, images: Path, tmp_path: Path):
-    result = adopted(run / WEIGHTS, asked(images), tmp_path / "again")
+    result = imported(run / WEIGHTS, asked(images), tmp_path / "again")
     assert torch.equal(logits(tmp_path / "again"), logits(run))
     assert result["labels"] == list(checkpoint.read(run).labels)
 
@@ -198,7 +202,7 @@ def test_weights_of_a_run_are_taken_under_the_name_of_its_model(run: Path, image
 def test_a_whole_classifier_answers_as_before(
     finetuned: dict[str, Any], run: Path, whole: Path, images: Path, tmp_path: Path
 ):
-    result = adopted(whole, asked(images), tmp_path / "run")
+    result = imported(whole, asked(images), tmp_path / "run")
     assert result["labels"] == finetuned["labels"]
     assert result["metrics"]["confusion"] == finetuned["metrics"]["confusion"]
     torch.testing.assert_close(logits(tmp_path / "run"), logits(run), rtol=1e-3, atol=1e-3)
@@ -213,7 +217,7 @@ def test_the_figures_are_those_of_scikit_learn(state: dict[str, torch.Tensor], i
     """A worse classifier, so that no figure is 0 or 1, on torchvision's own model and transforms."""
     worse = state | {"classifier.3.bias": state["classifier.3.bias"] + torch.tensor([0.0, 8.0, 0.0])}
     path = saved(worse, tmp_path / "worse.pth")
-    result = adopted(path, asked(images, judged={"val": 0.2, "test": 0.5}), tmp_path / "run")
+    result = imported(path, asked(images, judged={"val": 0.2, "test": 0.5}), tmp_path / "run")
     figures = result["metrics"]
     model = torchvision.models.mobilenet_v3_small(num_classes=3).eval()
     model.load_state_dict(worse)
@@ -243,7 +247,7 @@ def test_files_as_they_were_saved_are_read(
     if kind == "half":
         given = {key: value.half() if value.is_floating_point() else value for key, value in given.items()}
     path = saved({"state_dict": given, "epoch": 3} if kind == "state_dict" else given, tmp_path / "w.pth")
-    assert adopted(path, asked(images), tmp_path / "run")["metrics"]["accuracy"] > 0.9
+    assert imported(path, asked(images), tmp_path / "run")["metrics"]["accuracy"] > 0.9
     close = 0.2 if kind == "half" else 1e-3
     torch.testing.assert_close(logits(tmp_path / "run"), logits(run), rtol=close, atol=close)
     assert all(v.dtype != torch.half for v in weights.read_state(tmp_path / "run/model.safetensors").values())
@@ -253,7 +257,7 @@ def test_without_a_folder_the_run_is_called_after_the_file(
     whole: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    assert adopted(whole, asked(images))["run"] == str(Path("runs", "whole"))
+    assert imported(whole, asked(images))["run"] == str(Path("runs", "whole"))
     assert checkpoint.read(tmp_path / "runs" / "whole").weights == "whole.safetensors"
 
 
@@ -267,10 +271,10 @@ def test_an_unfinished_training_is_replaced_only_for_who_asks(
     (run / resume.STATE).write_bytes(b"hours of work")
     for out in (run, None):  # what it would be called, too
         with pytest.raises(BadInput, match=r"whole holds an unfinished training.* --resume.*--overwrite"):
-            importing.adopt(whole, recipe, out)
+            imported(whole, recipe, out)
     assert (run / resume.STATE).read_bytes() == b"hours of work"
     assert sorted(path.name for path in run.iterdir()) == [checkpoint.RECIPE, resume.STATE]
-    importing.adopt(whole, recipe, run, overwrite=True)
+    imported(whole, recipe, run, overwrite=True)
     assert sorted(path.name for path in run.iterdir()) == [WEIGHTS, checkpoint.RECORD]
 
 
@@ -285,7 +289,7 @@ def test_what_another_finished_meanwhile_is_not_replaced(
 
     monkeypatch.setattr(importing, "evaluate", slowly)
     with pytest.raises(BadInput, match="another finished run"):
-        importing.adopt(whole, asked(images), tmp_path / "run")
+        imported(whole, asked(images), tmp_path / "run")
     assert checkpoint.read(tmp_path / "run") == checkpoint.read(run)
 
 
@@ -301,7 +305,7 @@ def test_a_full_disk_leaves_the_run_that_was_to_be_replaced(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(EdgeTLError, match="No space left"):
-            importing.adopt(whole, asked(images), tmp_path / "run", overwrite=True)
+            imported(whole, asked(images), tmp_path / "run", overwrite=True)
     assert checkpoint.load(tmp_path / "run")[1] == checkpoint.read(run)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == names
 
@@ -311,7 +315,7 @@ def test_labels_in_the_order_of_the_folder_change_nothing(
 ):
     given = lines(tmp_path / "labels.txt", finetuned["labels"])
     for options in ({}, {"reorder": True}):
-        result = adopted(whole, asked(images), tmp_path / "run", labels=given, overwrite=True, **options)
+        result = imported(whole, asked(images), tmp_path / "run", labels=given, overwrite=True, **options)
         assert result["labels"] == finetuned["labels"]
         assert result["metrics"]["confusion"] == finetuned["metrics"]["confusion"]
 
@@ -320,9 +324,9 @@ def test_a_label_and_its_folder_may_be_of_two_unicode_forms(tmp_path: Path):
     composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
     found = Listing(tmp_path, [decomposed, "thé"], [Sample("a.png", 0, "x"), Sample("b.png", 1, "y")])
     given = lines(tmp_path / "labels.txt", [composed, "thé"])
-    assert importing._matched(found, 2, given, False).labels == [composed, "thé"]
+    assert match_labels(found, 2, given, reorder=False).labels == [composed, "thé"]
     given = lines(tmp_path / "labels.txt", ["thé", composed])
-    assert [s.label for s in importing._matched(found, 2, given, True).samples] == [1, 0]
+    assert [s.label for s in match_labels(found, 2, given, reorder=True).samples] == [1, 0]
 
 
 def test_labels_that_do_not_fit_are_refused(
@@ -360,11 +364,11 @@ def test_a_label_without_images_is_refused(
 def test_of_many_classes_those_are_shown_that_differ():
     """Both lists showed their first dozen, which were the same."""
     names = [f"c{i:03d}" for i in range(200)]
-    assert importing._list(names, 100).startswith("…, c100, c101, ")
-    assert importing._list(names, 100).endswith(", … (200)")
-    assert importing._list(names, 195) == "…, c195, c196, c197, c198, c199"
-    assert importing._list(names).startswith("c000, ")
-    assert importing._list(names[:3], 2) == "c000, c001, c002"
+    assert match_labels_module._list(names, 100).startswith("…, c100, c101, ")
+    assert match_labels_module._list(names, 100).endswith(", … (200)")
+    assert match_labels_module._list(names, 195) == "…, c195, c196, c197, c198, c199"
+    assert match_labels_module._list(names).startswith("c000, ")
+    assert match_labels_module._list(names[:3], 2) == "c000, c001, c002"
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\xfa\n"])
@@ -381,7 +385,7 @@ def test_labels_with_a_byte_order_mark_are_read(
 ):
     given = tmp_path / "labels.txt"
     given.write_text("\r\n".join(finetuned["labels"]), encoding="utf-8-sig")
-    result = adopted(whole, asked(images), tmp_path / "run", labels=given)
+    result = imported(whole, asked(images), tmp_path / "run", labels=given)
     assert result["labels"] == finetuned["labels"]
 
 
@@ -396,7 +400,7 @@ def test_labels_in_another_order_are_matched_by_name_when_asked(
     sentence = refused(path, asked(images), "in another order.*add --reorder", labels=given)
     assert f"Labels of the model: {', '.join(labels)};" in sentence
     assert f"classes of the folder: {', '.join(finetuned['labels'])}." in sentence
-    result = adopted(path, asked(images), tmp_path / "run", labels=given, reorder=True)
+    result = imported(path, asked(images), tmp_path / "run", labels=given, reorder=True)
     assert result["labels"] == labels
     assert result["metrics"]["accuracy"] == finetuned["metrics"]["accuracy"]
     confusion = np.array(finetuned["metrics"]["confusion"])[np.ix_(order, order)]
@@ -405,7 +409,7 @@ def test_labels_in_another_order_are_matched_by_name_when_asked(
     assert list(record.labels) == labels
     assert all(Path(entry[3]).parent.name == labels[entry[1]] for entry in record.data.samples.rows)
     # Without the file every answer is one class off, and the figures say so.
-    wrong = adopted(path, asked(images), tmp_path / "wrong")
+    wrong = imported(path, asked(images), tmp_path / "wrong")
     assert wrong["metrics"]["accuracy"] < 0.2
 
 
@@ -460,16 +464,16 @@ def test_a_folder_of_something_else_is_left_as_it_is(whole: Path, images: Path, 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(BadInput, match=r"holds 'notes\.txt', which edge-tl did not write"):
-        importing.adopt(whole, asked(images), tmp_path / "mine")
+        imported(whole, asked(images), tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
 def test_bad_input_leaves_an_earlier_run_whole(whole: Path, images: Path, tmp_path: Path):
-    importing.adopt(whole, asked(images), tmp_path / "run")
+    imported(whole, asked(images), tmp_path / "run")
     before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     few = lines(tmp_path / "labels.txt", ["a", "b"])
     with pytest.raises(BadInput, match="has 2 labels"):
-        importing.adopt(whole, asked(images), tmp_path / "run", labels=few, overwrite=True)
+        imported(whole, asked(images), tmp_path / "run", labels=few, overwrite=True)
     assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
@@ -493,7 +497,7 @@ def test_the_advice_is_never_the_model_that_was_refused(name: str, images: Path,
     path = saved(kept, tmp_path / "w.pth")
     told = ""
     try:
-        importing.adopt(path, asked(images, name, image_size=75), tmp_path / "run")
+        imported(path, asked(images, name, image_size=75), tmp_path / "run")
     except BadInput as error:
         told = str(error)
     assert f"It fits --model {name}." not in told
@@ -510,7 +514,7 @@ def test_the_image_size_alone_means_no_margin(whole: Path, images: Path, tmp_pat
         ({"resize_size": 72}, ("shorter", [72, 72], [64, 64])),
         ({"resize": "exact"}, ("exact", [64, 64], None)),
     ):
-        importing.adopt(whole, asked(images, **model), tmp_path / "run", overwrite=True)
+        imported(whole, asked(images, **model), tmp_path / "run", overwrite=True)
         got = checkpoint.read(tmp_path / "run").preprocess.to_json()
         assert (got["resize"], got["resize_size"], got["crop"]) == want
 
@@ -518,7 +522,7 @@ def test_the_image_size_alone_means_no_margin(whole: Path, images: Path, tmp_pat
 def test_without_an_image_size_the_published_transforms_are_taken(whole: Path, images: Path, tmp_path: Path):
     recipe = asked(images, image_size=None, interpolation=None)
     notes: list[str] = []
-    importing.adopt(whole, recipe, tmp_path / "run", listener=Listening(note=notes.append))
+    imported(whole, recipe, tmp_path / "run", listener=Listening(note=notes.append))
     got = checkpoint.read(tmp_path / "run").preprocess
     assert got == weights.default_contract(SMALL)
     picture = Image.open(next(p for p in sorted(images.rglob("*.png")) if p.name != "broken.png"))
@@ -532,7 +536,7 @@ def test_without_an_image_size_the_published_transforms_are_taken(whole: Path, i
 
 def test_the_data_sets_own_normalization_is_obeyed_or_refused(whole: Path, images: Path, tmp_path: Path):
     try:
-        importing.adopt(whole, asked(images, normalize="dataset"), tmp_path / "run")
+        imported(whole, asked(images, normalize="dataset"), tmp_path / "run")
     except BadInput:
         return
     assert checkpoint.read(tmp_path / "run").preprocess.to_json()["mean"] != list(Preprocess().mean)
@@ -582,7 +586,7 @@ def test_a_factory_of_the_working_folder_is_found_and_needed_again(
     (tmp_path / "beside" / "nets.py").write_text(LINEAR)
     name = "factory:beside.nets:model"
     path = saved(architecture.build(name, 3).state_dict(), tmp_path / "w.pth")
-    result = adopted(path, asked(images, name), tmp_path / "run")
+    result = imported(path, asked(images, name), tmp_path / "run")
     assert (result["model"], result["classes"]) == (name, 3)
     want = architecture.build(name, 99)  # the function decides how many classes
     with torch.inference_mode():
@@ -680,7 +684,7 @@ def test_a_model_with_shared_tensors_becomes_a_run_or_is_refused(images: Path, m
     recipe = asked(images, f"factory:{name}:Tied")
     path = saved(architecture.build(f"factory:{name}:Tied", 3).state_dict(), tmp_path / "w.pth")
     try:
-        importing.adopt(path, recipe, tmp_path / "run")
+        imported(path, recipe, tmp_path / "run")
         checkpoint.load(tmp_path / "run")
     except BadInput:
         assert not (tmp_path / "run").exists()
@@ -788,7 +792,7 @@ def test_the_shared_classifier_of_200_classes_is_as_good_as_it_was(tmp_path: Pat
             assert content is not None
             target.write_bytes(content.read())
     recipe = asked(tmp_path / "tiny64", interpolation=None)
-    result = adopted(path, recipe, tmp_path / "run")
+    result = imported(path, recipe, tmp_path / "run")
     assert result["n"] == {"train": 1000, "val": 1000, "test": 0}
     assert (result["classes"], result["metrics"]["split"]) == (200, "val")
     assert result["metrics"]["accuracy"] > 0.25
@@ -819,10 +823,8 @@ def test_names_of_another_implementation_are_matched_by_order_when_asked(
     )
     assert "add --match order" in told
     said: list[str] = []
-    importing.adopt(
-        path, asked(images), tmp_path / "run", match="order", listener=Listening(note=said.append)
-    )
-    importing.adopt(whole, asked(images), tmp_path / "named")
+    imported(path, asked(images), tmp_path / "run", match="order", listener=Listening(note=said.append))
+    imported(whole, asked(images), tmp_path / "named")
     assert torch.equal(logits(tmp_path / "run"), logits(tmp_path / "named"))
     assert any("_blocks.0 is features.0.0.weight" in line and "compare the accuracy" in line for line in said)
     assert checkpoint.read(tmp_path / "run").matched["_blocks.0"] == "features.0.0.weight"
@@ -834,7 +836,7 @@ def test_names_of_another_implementation_are_matched_by_order_when_asked(
         (turned, "order", r"no classifier\.3\.weight"),
     ):
         with pytest.raises(BadInput, match=words):
-            importing.adopt(given, asked(images), tmp_path / "none", match=how)
+            imported(given, asked(images), tmp_path / "none", match=how)
         assert not (tmp_path / "none").exists()
 
 

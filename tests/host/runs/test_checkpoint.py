@@ -23,7 +23,7 @@ from edge_tl.device.files import sha256_file
 from edge_tl.host.models import architecture
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint
-from edge_tl.host.training.finetune import RUN_FILES
+from edge_tl.host.training.run_folder import RUN_FILES
 
 
 @pytest.fixture

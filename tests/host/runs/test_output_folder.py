@@ -115,12 +115,12 @@ def test_the_verbs_keep_a_finished_run(run_cli: RunCli, run: Path, images: Path,
 
 
 def test_overwrite_starts_an_unfinished_training_anew(run: Path, tmp_path: Path) -> None:
-    from edge_tl.host.training import finetune
+    from edge_tl.host.training import run_folder
 
     (tmp_path / resume.STATE).write_bytes(b"half")
     with pytest.raises(BadInput, match="--overwrite"):
-        finetune._claim(tmp_path, asked(run), False, False)
-    finetune._claim(tmp_path, asked(run), False, True)
+        run_folder._claim(tmp_path, asked(run), False, False)
+    run_folder._claim(tmp_path, asked(run), False, True)
     assert not (tmp_path / resume.STATE).exists()
 
 

@@ -18,8 +18,9 @@ from edge_tl.host.models.weights import open_pretrained
 from edge_tl.host.recipe import load as recipes
 from edge_tl.host.runs.new_record import TrainingFacts
 from edge_tl.host.training import fit_split
+from edge_tl.host.training.evaluate import FittedModel, predict_logits
 from edge_tl.host.training.finetune import finetune
-from edge_tl.host.training.job import Job, Position
+from edge_tl.host.training.job import Job, Position, TrainingSetup
 
 
 class Given(Exception):
@@ -114,8 +115,7 @@ def test_an_image_that_went_bad_is_named_and_its_neighbour_does_not_get_its_labe
     (tmp_path / "1.png").write_text("text")
     samples = [Sample(f"{i}.png", i % 2, str(i), "test") for i in range(3)]
     source = open_pretrained("mobilenet_v3_small", "embedded", ContractChanges(image_size=64))
-    fitted = fit_split.FittedModel(source.model, TrainingFacts("full", ""))
+    fitted = FittedModel(source.model, TrainingFacts("full", ""))
+    setup = TrainingSetup(recipes.parse({}), source, Dataset(tmp_path, ["a", "b"], samples), None)
     with pytest.raises(BadImage, match=r"1\.png: not an image"):
-        fit_split.predict_logits(
-            fitted, source.contract, Dataset(tmp_path, ["a", "b"], samples), samples, None
-        )
+        predict_logits(fitted, setup, samples)

@@ -23,8 +23,10 @@ from edge_tl.host.models.contracts import ContractChanges
 from edge_tl.host.models.weights import PretrainedModel, open_pretrained
 from edge_tl.host.recipe import load as recipes
 from edge_tl.host.recipe.schema import Recipe
-from edge_tl.host.training import features, fit_split, folds, head
+from edge_tl.host.training import features, folds
 from edge_tl.host.training.finetune import finetune
+from edge_tl.host.training.job import TrainingSetup, labels_of
+from edge_tl.host.training.linear_head import HeadData, solve_linear_head
 
 MODEL = {"name": "mobilenet_v3_small", "weights": "embedded", "image_size": 32}
 
@@ -72,7 +74,8 @@ def recipe(k: int = 4, **train: Any) -> Recipe:
 def cross(
     source: PretrainedModel, found: tuple[Dataset, Any], to: Path, notes: list[str], **changes: Any
 ) -> Any:
-    return folds.cross_validate(source, *found, recipe(**changes), to, Listening(note=notes.append))
+    setup = TrainingSetup(recipe(**changes), source, *found)
+    return folds.cross_validate(setup, to, Listening(note=notes.append))
 
 
 def test_folds_agree_with_doing_them_by_hand(
@@ -84,12 +87,10 @@ def test_folds_agree_with_doing_them_by_hand(
     accuracies = []
     for samples, judged in datasets.folds(dataset, 4, 0):
         seen, choosing = next(datasets.folds(Dataset(dataset.root, dataset.labels, samples), 4, 0))
-        solution = head.solve(
-            cached.of(seen), fit_split.labels_of(seen), cached.of(choosing), fit_split.labels_of(choosing),
-            classes=3, strengths=[0.01, 0.1],
-        )  # fmt: skip
+        data = HeadData(cached.of(seen), labels_of(seen), cached.of(choosing), labels_of(choosing), 3)
+        solution = solve_linear_head(data, strengths=[0.01, 0.1])
         answers = solution.answers(cached.of(judged))
-        accuracies.append(float(np.mean(answers == fit_split.labels_of(judged))))
+        accuracies.append(float(np.mean(answers == labels_of(judged))))
     assert got.accuracies == pytest.approx(accuracies)
     assert (got.k, len(notes)) == (4, 4)
     assert got.mean == pytest.approx(np.mean(accuracies))
@@ -97,26 +98,26 @@ def test_folds_agree_with_doing_them_by_hand(
     assert min(accuracies) > 0.5  # the folds see what they learn
 
 
-def test_nothing_is_chosen_by_what_it_is_judged_on(
+def test_nothing_is_chosen_by_the_images_it_is_evaluated_on(
     source: PretrainedModel, found: tuple[Dataset, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    judged: list[set[str]] = []
+    used: list[set[str]] = []
     original, predict_logits = folds.fit_split, folds.predict_logits
 
-    def watched(source: Any, dataset: Any, samples: Any, val: Any, *rest: Any, **more: Any) -> Any:
-        judged.append({s.digest for s in [*samples, *val]})
-        return original(source, dataset, samples, val, *rest, **more)
+    def watched(setup: Any, split: Any, *rest: Any, **more: Any) -> Any:
+        used.append({s.digest for s in [*split.train, *split.val]})
+        return original(setup, split, *rest, **more)
 
-    def checked(fitted: Any, contract: Any, dataset: Any, samples: Any, found: Any) -> Any:
-        assert not judged[-1] & {s.digest for s in samples}
-        return predict_logits(fitted, contract, dataset, samples, found)
+    def checked(fitted: Any, setup: Any, samples: Any) -> Any:
+        assert not used[-1] & {s.digest for s in samples}
+        return predict_logits(fitted, setup, samples)
 
     monkeypatch.setattr(folds, "fit_split", watched)
     monkeypatch.setattr(folds, "predict_logits", checked)
     cross(source, found, tmp_path, [])
     test = {s.digest for s in found[0].split("test")}
-    assert len(judged) == 4
-    assert not any(digests & test for digests in judged)
+    assert len(used) == 4
+    assert not any(digests & test for digests in used)
 
 
 @pytest.mark.parametrize("changes", [{}, {"k": 3}, {"balance": "weights"}])
@@ -131,7 +132,7 @@ def test_finished_folds_are_not_done_again_and_others_are_not_taken(
             raise Killed
 
     with pytest.raises(Killed):
-        folds.cross_validate(source, *found, recipe(), tmp_path, Listening(note=stop))
+        folds.cross_validate(TrainingSetup(recipe(), source, *found), tmp_path, Listening(note=stop))
     assert len(json.loads((tmp_path / "accuracies.json").read_text())["accuracies"]) == 2
     notes: list[str] = []
     got = cross(source, found, tmp_path, notes, **changes)

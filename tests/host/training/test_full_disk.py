@@ -9,7 +9,7 @@ import pytest
 
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.host.recipe import load
-from edge_tl.host.training import finetune
+from edge_tl.host.training.run_folder import sole_writer
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
@@ -18,7 +18,7 @@ def test_a_full_disk_is_called_so_and_where(number: int, tmp_path: Path) -> None
     settings = load.parse({"data": {"path": "photos"}})
     with (
         pytest.raises(EdgeTLError, match=r"cannot write into .*/run: there is no room\. Mend that"),
-        finetune._alone(tmp_path / "run", settings, False, False),
+        sole_writer(tmp_path / "run", settings, resumed=False, overwrite=False),
     ):
         raise full
 
@@ -28,6 +28,6 @@ def test_what_is_not_about_writing_is_not_called_so(tmp_path: Path) -> None:
     gone = FileNotFoundError(errno.ENOENT, "no such file", "photos/1.jpg")
     with (
         pytest.raises(FileNotFoundError, match="no such file"),
-        finetune._alone(tmp_path / "run", settings, False, False),
+        sole_writer(tmp_path / "run", settings, resumed=False, overwrite=False),
     ):
         raise gone

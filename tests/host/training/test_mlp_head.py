@@ -11,9 +11,12 @@ from listening import Listening
 from sklearn.metrics import log_loss
 from torch import nn
 
+from edge_tl.device.listener import SILENT
 from edge_tl.device.metrics import softmax
+from edge_tl.host.recipe.schema import Head
 from edge_tl.host.runs.record import TriedHead
-from edge_tl.host.training import mlp_head
+from edge_tl.host.training.linear_head import HeadData
+from edge_tl.host.training.mlp_head import train_mlp_head
 
 
 def rings(n: int, seed: int) -> tuple[Any, Any]:
@@ -30,8 +33,11 @@ def rings(n: int, seed: int) -> tuple[Any, Any]:
 def fit(**changes: Any) -> tuple[nn.Sequential, tuple[TriedHead, ...]]:
     features, labels = rings(400, 0)
     val, val_labels = rings(100, 1)
-    options: dict[str, Any] = {"classes": 2, "widths": [64], "dropout": 0.1, "epochs": 100, "seed": 0}
-    return mlp_head.train(features, labels, val, val_labels, **options | changes)
+    listener, seed = changes.pop("listener", SILENT), changes.pop("seed", 0)
+    settings = Head.model_validate({"hidden": [64], "dropout": 0.1, "epochs": 100} | changes)
+    return train_mlp_head(
+        HeadData(features, labels, val, val_labels, 2), settings, seed=seed, listener=listener
+    )
 
 
 def test_it_learns_what_no_linear_head_can():
@@ -46,7 +52,7 @@ def test_it_learns_what_no_linear_head_can():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_head_on_raw_features_has_the_figures_of_the_best_epoch(seed: int):
-    head, history = fit(seed=seed, epochs=8, widths=[8, 4])
+    head, history = fit(seed=seed, epochs=8, hidden=[8, 4])
     val, labels = rings(100, 1)
     with torch.no_grad():
         logits = head(torch.from_numpy(val)).numpy()
@@ -72,10 +78,8 @@ def test_class_weights_move_the_answers():
     shares = []
     for favoured, weights in enumerate([[8.0, 1.0], [1.0, 8.0]]):
         wanted = np.full(300, favoured)  # the epoch that says it most often is kept
-        head, _ = mlp_head.train(
-            features, labels, features, wanted, classes=2, widths=[4], dropout=0.0, epochs=60, seed=0,
-            class_weights=torch.tensor(weights),
-        )  # fmt: skip
+        data = HeadData(features, labels, features, wanted, 2, torch.tensor(weights))
+        head, _ = train_mlp_head(data, Head(hidden=[4], dropout=0.0, epochs=60), seed=0)
         with torch.no_grad():
             shares.append(float(head(torch.from_numpy(features)).softmax(1)[:, 0].mean()))
     assert shares[0] > shares[1] + 0.15

@@ -107,7 +107,7 @@ def test_a_plan_of_folds_is_refused_or_every_fold_can_learn_every_class(
 ):
     dataset = Dataset(Path("x"), [f"c{i}" for i in range(len(counts))], samples(counts, groups))
     try:
-        plan = folds.planned(dataset, k, 0)
+        plan = folds.plan_folds(dataset, k, 0)
     except BadInput:
         return
     assert len(plan) == k

@@ -11,10 +11,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from edge_tl.device.metrics import softmax
-from edge_tl.host.training import head
+from edge_tl.host.training.linear_head import Floats, HeadData, Labels, solve_linear_head
 
 
-def problem(classes: int, seed: int = 0, noise: float = 1.5) -> tuple[head.Floats, head.Labels]:
+def problem(classes: int, seed: int = 0, noise: float = 1.5) -> tuple[Floats, Labels]:
     """Overlapping clouds; the features have very different scales and offsets, and one never moves."""
     rng = np.random.default_rng(seed)
     labels = np.arange(60 * classes, dtype=np.int64) % classes
@@ -32,8 +32,8 @@ def test_the_folded_layer_is_scikit_learns_solution(classes: int, strength: floa
     val, val_labels = problem(classes, seed=1)
     oracle = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=5000, tol=1e-8))
     oracle.fit(features.astype(np.float64), labels)
-    solution = head.solve(
-        features, labels, val, val_labels, classes=classes, strengths=[strength], max_iter=2000
+    solution = solve_linear_head(
+        HeadData(features, labels, val, val_labels, classes), strengths=[strength], max_iter=2000
     )
     assert solution.weight.shape == (classes, 12)
     assert solution.bias.shape == (classes,)
@@ -48,7 +48,9 @@ def test_the_figures_on_the_path_are_those_of_the_solutions():
     features, labels = problem(3)
     val, val_labels = problem(3, seed=1)
     strengths = [0.1, 0.001, 1.0, 0.01]
-    solution = head.solve(features, labels, val, val_labels, classes=3, strengths=strengths, max_iter=2000)
+    solution = solve_linear_head(
+        HeadData(features, labels, val, val_labels, 3), strengths=strengths, max_iter=2000
+    )
     assert [entry.C for entry in solution.grid] == [0.001, 0.01, 0.1, 1.0][: len(solution.grid)]
     entry = next(entry for entry in solution.grid if solution.chosen == entry.C)
     probabilities = softmax(val @ solution.weight.T + solution.bias)
@@ -62,7 +64,7 @@ def test_the_best_accuracy_wins_and_log_loss_decides_ties(noise: float, seed: in
     features, labels = problem(4, seed=seed, noise=noise)
     val, val_labels = problem(4, seed=seed + 50, noise=noise)
     strengths = [10.0**power for power in range(-6, 5)]
-    solution = head.solve(features, labels, val, val_labels, classes=4, strengths=strengths)
+    solution = solve_linear_head(HeadData(features, labels, val, val_labels, 4), strengths=strengths)
     scores = [(entry.accuracy, -entry.log_loss) for entry in solution.grid]
     assert solution.chosen == solution.grid[scores.index(max(scores))].C
     # It stops where three strengths in a row bring nothing, and nowhere else.
@@ -81,10 +83,11 @@ def test_a_path_on_noise_ends_early():
     val, val_labels = rng.normal(size=(200, 40)).astype(np.float32), rng.integers(0, 3, 200)
     calls: list[tuple[str, int, int]] = []
     strengths = [10.0**power for power in range(-6, 6)]
-    solution = head.solve(
-        features, labels, val, val_labels,
-        classes=3, strengths=strengths, listener=Listening(progress=lambda *call: calls.append(call)),
-    )  # fmt: skip
+    solution = solve_linear_head(
+        HeadData(features, labels, val, val_labels, 3),
+        strengths=strengths,
+        listener=Listening(progress=lambda *call: calls.append(call)),
+    )
     assert 4 <= len(solution.grid) < len(strengths)
     assert calls[-1] == ("head", len(strengths), len(strengths))
 
@@ -92,7 +95,8 @@ def test_a_path_on_noise_ends_early():
 def test_the_same_features_give_the_same_layer():
     features, labels = problem(3)
     a, b = (
-        head.solve(features, labels, features, labels, classes=3, strengths=[0.01, 1.0]) for _ in range(2)
+        solve_linear_head(HeadData(features, labels, features, labels, 3), strengths=[0.01, 1.0])
+        for _ in range(2)
     )
     np.testing.assert_array_equal(a.weight, b.weight)
     np.testing.assert_array_equal(a.bias, b.bias)
@@ -100,5 +104,7 @@ def test_the_same_features_give_the_same_layer():
 
 def test_a_fit_that_does_not_converge_is_recorded_and_no_warning():
     features, labels = problem(5)
-    solution = head.solve(features, labels, features, labels, classes=5, strengths=[1000.0], max_iter=2)
+    solution = solve_linear_head(
+        HeadData(features, labels, features, labels, 5), strengths=[1000.0], max_iter=2
+    )
     assert 1 <= solution.grid[0].iterations <= 2

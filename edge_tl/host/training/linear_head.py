@@ -1,4 +1,4 @@
-"""The linear classifier on frozen features, solved to its optimum instead of crept up on; it must not see images.
+"""The linear classifier on frozen features, solved to its optimum. Sees no images.
 
 Multinomial logistic regression with an L2 penalty, by L-BFGS, on standardized features; the standardization is
 folded into the layer's weights, so the exported model is one linear layer. The penalty is the one with the best
@@ -23,6 +23,49 @@ Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 _SLICE = 4096
+
+
+@dataclass(frozen=True)
+class HeadData:
+    """What a head is solved on: float32 `(n, d)` features and int64 `(n,)` labels of the training and the validation
+    images. `class_weights`, float32 `(classes,)`, are scikit-learn's `class_weight`."""
+
+    features: Floats
+    labels: Labels
+    val_features: Floats
+    val_labels: Labels
+    classes: int
+    class_weights: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class StandardizedData:
+    """The same as tensors, the features standardized by the training images' `scaling`."""
+
+    scaling: Scaling
+    train: torch.Tensor
+    labels: torch.Tensor
+    val: torch.Tensor
+    val_labels: torch.Tensor
+    class_weights: torch.Tensor | None
+
+    @classmethod
+    def of(cls, data: HeadData) -> StandardizedData:
+        """The standardized data."""
+        scaling = Scaling.of(data.features)
+        return cls(
+            scaling,
+            torch.from_numpy(scaling(data.features)),
+            torch.from_numpy(data.labels),
+            torch.from_numpy(scaling(data.val_features)),
+            torch.from_numpy(data.val_labels),
+            data.class_weights,
+        )
+
+    def scores(self, val_logits: torch.Tensor) -> tuple[float, float]:
+        """Accuracy and log loss (nats) of logits `(n, classes)` on the validation images."""
+        accuracy = float((val_logits.argmax(1) == self.val_labels).double().mean())
+        return accuracy, float(cross_entropy(val_logits, self.val_labels))
 
 
 @dataclass(frozen=True)
@@ -70,46 +113,32 @@ class Scaling:
         return raw.astype(np.float32), (bias.detach().numpy() - raw @ self.mean).astype(np.float32)
 
 
-def solve(
-    features: Floats,
-    labels: Labels,
-    val_features: Floats,
-    val_labels: Labels,
-    *,
-    classes: int,
-    strengths: Sequence[float],
-    max_iter: int = 500,
-    class_weights: torch.Tensor | None = None,
-    listener: Listener = SILENT,
+def solve_linear_head(
+    data: HeadData, *, strengths: Sequence[float], max_iter: int = 500, listener: Listener = SILENT
 ) -> Solution:
     """Fit one classifier per inverse penalty strength, smallest first, each from the one before; keep the best.
 
-    The objective is scikit-learn's: `C * sum(cross entropy) + |W|^2 / 2`, the bias not penalized; `class_weights`
-    float32 `(classes,)` are its `class_weight`. The path ends
-    early once three strengths in a row have not improved on the best. Equal accuracies, common on a small
-    validation set, are decided by the log loss.
+    The objective is scikit-learn's: `C * sum(cross entropy) + |W|^2 / 2`, the bias not penalized. The path ends early
+    once three strengths in a row have not improved on the best. Equal accuracies, common on a small validation set,
+    are decided by the log loss.
     """
-    scaling = Scaling.of(features)
-    train, val = torch.from_numpy(scaling(features)), torch.from_numpy(scaling(val_features))
-    target, val_target = torch.from_numpy(labels), torch.from_numpy(val_labels)
-    weight = torch.zeros(classes, train.shape[1], requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
+    known = StandardizedData.of(data)
+    weight = torch.zeros(data.classes, known.train.shape[1], requires_grad=True)
+    bias = torch.zeros(data.classes, requires_grad=True)
     best: tuple[Floats, Floats, float] | None = None
     best_score, since = (-1.0, 0.0), 0
     grid: list[TriedHead] = []
     order = sorted(strengths)
     for done, strength in enumerate(order):
         listener.progress("head", done, len(order))
-        iterations = _minimize(weight, bias, train, target, strength, max_iter, class_weights)
+        iterations = _minimize(weight, bias, known, strength, max_iter)
         with torch.no_grad():
-            logits = val @ weight.T + bias
-            accuracy = float((logits.argmax(1) == val_target).double().mean())
-            loss = float(cross_entropy(logits, val_target))
+            accuracy, loss = known.scores(known.val @ weight.T + bias)
         grid.append(TriedHead(C=strength, accuracy=accuracy, log_loss=loss, iterations=iterations))
         since += 1
         if (accuracy, -loss) > best_score:
             best_score, since = (accuracy, -loss), 0
-            best = *scaling.folded(weight, bias), strength
+            best = *known.scaling.folded(weight, bias), strength
         if since >= 3:
             break
     listener.progress("head", len(order), len(order))
@@ -118,13 +147,7 @@ def solve(
 
 
 def _minimize(
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    features: torch.Tensor,
-    labels: torch.Tensor,
-    strength: float,
-    max_iter: int,
-    class_weights: torch.Tensor | None,
+    weight: torch.Tensor, bias: torch.Tensor, data: StandardizedData, strength: float, max_iter: int
 ) -> int:
     """Move `weight` and `bias` to the optimum in place, from where they are; the number of iterations."""
     optimizer = torch.optim.LBFGS(
@@ -141,9 +164,10 @@ def _minimize(
 
     def objective() -> torch.Tensor:
         optimizer.zero_grad()
-        penalty = rows * weight.square().sum() / (2 * strength * len(features))
-        each = cross_entropy(features @ weight.T + bias, labels, class_weights, reduction="sum")
-        loss = each / len(features) + penalty
+        penalty = rows * weight.square().sum() / (2 * strength * len(data.train))
+        logits = data.train @ weight.T + bias
+        each = cross_entropy(logits, data.labels, data.class_weights, reduction="sum")
+        loss = each / len(data.train) + penalty
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
