@@ -111,10 +111,10 @@ def test_a_plan_of_folds_is_refused_or_every_fold_can_learn_every_class(
     except BadInput:
         return
     assert len(plan) == k
-    for seen, choosing, judged in plan:
+    for (seen, choosing), held_out in plan:
         assert {s.label for s in seen} == set(range(len(counts)))
         assert choosing
-        assert judged
-        units = [{s.unit for s in part} for part in (seen, choosing, judged)]
+        assert held_out
+        units = [{s.unit for s in part} for part in (seen, choosing, held_out)]
         assert len(units[0]) + len(units[1]) + len(units[2]) == len({s.unit for s in dataset.samples})
-    assert sorted(s.path for fold in plan for s in fold.judged) == sorted(s.path for s in dataset.samples)
+    assert sorted(s.path for fold in plan for s in fold.held_out) == sorted(s.path for s in dataset.samples)
