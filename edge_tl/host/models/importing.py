@@ -26,7 +26,7 @@ from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.images.dataset_notes import note_dataset
 from edge_tl.host.images.findings import SplitName
 from edge_tl.host.images.survey import survey_images
-from edge_tl.host.models import classifier, factories, zoo
+from edge_tl.host.models import classifier, contracts, factories, zoo
 from edge_tl.host.models.contracts import ContractChanges
 from edge_tl.host.models.input_size import check_size
 from edge_tl.host.models.match_labels import match_labels
