@@ -2,26 +2,27 @@
 
 Weights and biases are the float ones behind the graph's integers; gradients pass through the rounding unchanged
 (straight-through, Bengio et al., 2013), and the steps of activations are trained with them (Esser et al., "Learned Step
-Size Quantization", 2020). It must not train, and knows only the operators of image classifiers.
+Size Quantization", 2020). Does not train.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx.numpy_helper import from_array, to_array
 from torch import nn
-from torch.nn import functional as F
 
 from edge_tl.device.errors import BadInput
 from edge_tl.host.convert.fp32 import INPUT
+from edge_tl.host.int8.operators import OPERATORS, READ, Attributes
 
 Tensor = torch.Tensor
+_PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
 class FakeQuantModel(nn.Module):
@@ -35,7 +36,7 @@ class FakeQuantModel(nn.Module):
         self._path = qdq
         graph = onnx.load(str(qdq)).graph
         self._nodes = list(graph.node)
-        if unknown := {n.op_type for n in self._nodes} - {*_OPERATORS, *_PAIR}:
+        if unknown := {n.op_type for n in self._nodes} - {*OPERATORS, *_PAIR}:
             raise BadInput(
                 f"training in INT8: no {', '.join(sorted(unknown))}. Stop below: --ladder up-to=4."
             )
@@ -46,9 +47,7 @@ class FakeQuantModel(nn.Module):
             if value.dtype == np.float32:
                 self.register_buffer(self._fixed[name], torch.from_numpy(value.copy()), persistent=False)
         floats = {i.name: to_array(i) for i in onnx.load(str(prepared)).graph.initializer}
-        self._attributes = [
-            {a.name: onnx.helper.get_attribute_value(a) for a in n.attribute} for n in self._nodes
-        ]
+        self._attributes = [Attributes.of(node) for node in self._nodes]
         self._output = graph.output[0].name
         self._axes: dict[str, int] = {}
         self._most: dict[str, int] = {}  # the largest code of a weight: 127, or 64 where it has seven bits
@@ -60,7 +59,7 @@ class FakeQuantModel(nn.Module):
             if node.op_type == "DequantizeLinear" and name in self._constants:
                 base = name.removesuffix("_quantized")
                 self.trained[_key(name)] = nn.Parameter(torch.from_numpy(floats[base].copy()))
-                self._axes[name] = attributes.get("axis", 1)
+                self._axes[name] = attributes.axis
                 self._most[name] = 64 if np.abs(self._constants[name].astype(np.int64)).max() <= 64 else 127
             elif node.op_type == "QuantizeLinear":
                 self.growth[_key(node.input[1])] = nn.Parameter(torch.zeros(()))
@@ -69,9 +68,9 @@ class FakeQuantModel(nn.Module):
         result: Tensor = self.values(images)[self._output]
         return result
 
-    def values(self, images: Tensor) -> dict[str, Any]:
+    def values(self, images: Tensor) -> dict[str, Tensor]:
         """Every tensor of the graph by name."""
-        values: dict[str, Any] = {INPUT: images}
+        values: dict[str, Tensor] = {INPUT: images}
         for node, attributes in zip(self._nodes, self._attributes, strict=True):
             if node.op_type == "QuantizeLinear":
                 values[node.output[0]] = self._rounded(values[node.input[0]], node)
@@ -80,16 +79,18 @@ class FakeQuantModel(nn.Module):
                 values[node.output[0]] = self._weight(node) if name in self._constants else values[name]
             else:
                 # What is read as numbers (shapes, the ends of a Clip) stays in numpy: asking a GPU would wait for it.
-                read = node.op_type in _READ
+                read = node.op_type in READ
                 inputs = [values[n] if n in values else self._constant(n, read) for n in node.input]
-                values[node.output[0]] = _OPERATORS[node.op_type](inputs, attributes)
+                values[node.output[0]] = OPERATORS[node.op_type](inputs, attributes)
         return values
 
-    def _constant(self, name: str, read: bool) -> Any:
+    def _constant(self, name: str, read: bool) -> Tensor | NDArray[Any] | None:
+        """None for an input that is left out."""
         value = self._constants.get(name)
-        return (
-            value if read or value is None or value.dtype != np.float32 else getattr(self, self._fixed[name])
-        )
+        if read or value is None or value.dtype != np.float32:
+            return value
+        buffer: Tensor = getattr(self, self._fixed[name])
+        return buffer
 
     def write(self, path: Path) -> None:
         """The graph with what the parameters have become; on any device."""
@@ -179,83 +180,3 @@ class _Round(torch.autograd.Function):
 
 def _key(name: str) -> str:
     return name.replace(".", "/")  # a ParameterDict takes no dots
-
-
-def _conv(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
-    value, weight, *bias = inputs
-    value, padding = _padded(value, attributes.get("pads"), 0.0)
-    return F.conv2d(
-        value,
-        weight,
-        bias[0] if bias else None,
-        tuple(attributes.get("strides", (1, 1))),
-        padding,
-        tuple(attributes.get("dilations", (1, 1))),
-        attributes.get("group", 1),
-    )
-
-
-def _padded(value: Tensor, pads: list[int] | None, fill: float) -> tuple[Tensor, tuple[int, int]]:
-    top, left, bottom, right = pads or (0, 0, 0, 0)
-    if (top, left) == (bottom, right):
-        return value, (top, left)
-    return F.pad(value, (left, right, top, bottom), value=fill), (0, 0)
-
-
-def _gemm(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
-    value, weight, *bias = inputs
-    weight = weight if attributes.get("transB") else weight.T
-    return F.linear(value, weight, bias[0] if bias else None)
-
-
-def _max_pool(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
-    value, padding = _padded(inputs[0], attributes.get("pads"), -torch.inf)
-    size, strides = tuple(attributes["kernel_shape"]), tuple(attributes.get("strides", (1, 1)))
-    pooled: Tensor = F.max_pool2d(value, size, strides, padding, ceil_mode=bool(attributes.get("ceil_mode")))
-    return pooled
-
-
-def _average_pool(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
-    value, padding = _padded(inputs[0], attributes.get("pads"), 0.0)
-    size, strides = tuple(attributes["kernel_shape"]), tuple(attributes.get("strides", (1, 1)))
-    return F.avg_pool2d(
-        value, size, strides, padding, count_include_pad=bool(attributes.get("count_include_pad"))
-    )
-
-
-def _reshape(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
-    value, shape = inputs
-    result: Tensor = value.reshape([value.shape[i] if d == 0 else int(d) for i, d in enumerate(shape)])
-    return result
-
-
-def _clip(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
-    value, *ends = inputs
-    low, high = (None if end is None else float(end) for end in [*ends, None, None][:2])
-    result: Tensor = value.clamp(low, high)
-    return result
-
-
-_PAIR = ("QuantizeLinear", "DequantizeLinear")
-_READ = ("Clip", "Reshape")
-"""Operators whose constants are numbers for Python."""
-_OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
-    "Conv": _conv,
-    "Gemm": _gemm,
-    "MatMul": lambda i, a: i[0] @ i[1],
-    "Relu": lambda i, a: F.relu(i[0]),
-    "Clip": _clip,
-    "HardSwish": lambda i, a: F.hardswish(i[0]),
-    "HardSigmoid": lambda i, a: (a.get("alpha", 0.2) * i[0] + a.get("beta", 0.5)).clamp(0, 1),
-    "Sigmoid": lambda i, a: i[0].sigmoid(),
-    "Mul": lambda i, a: i[0] * i[1],
-    "Add": lambda i, a: i[0] + i[1],
-    "Concat": lambda i, a: torch.cat(i, a["axis"]),
-    "GlobalAveragePool": lambda i, a: i[0].mean((2, 3), keepdim=True),
-    "MaxPool": _max_pool,
-    "AveragePool": _average_pool,
-    "Reshape": _reshape,
-    "Flatten": lambda i, a: i[0].flatten(a.get("axis", 1)),
-    "Transpose": lambda i, a: i[0].permute(a["perm"]),
-    "Identity": lambda i, a: i[0],
-}
