@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.host.int8.nncf_ptq import MOST
-from edge_tl.host.reports.markdown import sentence
-from edge_tl.host.reports.tables import TABLE, table
+from edge_tl.host.reports.bundle_tables import artifact_table
+from edge_tl.host.reports.sentences import recommendation
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "results.md"
@@ -99,14 +100,15 @@ def arm() -> str:
 def chain() -> str:
     """The artifacts of the flowers bundle beside PyTorch."""
     result = _result("chain_flowers")
-    record = result["record"]
-    lines = ["| " + " | ".join(column.heading for column in TABLE) + " |"]
-    lines.append("|" + "|".join("---:" if column.numeric else "---" for column in TABLE) + "|")
-    lines += ["| " + " | ".join(row[column.key] for column in TABLE) + " |" for row in table(record)]
+    record = BundleRecord.from_json(result["record"])
+    table = artifact_table(record)
+    lines = ["| " + " | ".join(table.headings) + " |"]
+    lines.append("|" + "|".join("---:" if column.numeric else "---" for column in table.columns) + "|")
+    lines += ["| " + " | ".join(row) + " |" for row in table.cells]
     seconds = result["seconds"]
-    lines += ["", f"*{sentence(record)}*", ""]
+    lines += ["", f"*{recommendation(record)}*", ""]
     lines.append(
-        f"MobileNetV2, 224 px, {record['reference']['n']} held-out photographs; fine-tuned in "
+        f"MobileNetV2, 224 px, {record.reference.n} held-out photographs; fine-tuned in "
         f"{seconds['finetune']:.0f} s and exported in {seconds['export']:.0f} s on {_machine(result)}."
     )
     return "\n".join(lines) + "\n"

@@ -1,23 +1,22 @@
-"""A bundle in words, as export and demo print it."""
+"""A bundle in words, as export and demo print it. It needs the host part."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from edge_tl.cli._table import explained, grid
+from edge_tl.device.records.bundle import BundleRecord
 
 
-def bundle_text(record: dict[str, Any]) -> str:
+def bundle_text(record: BundleRecord) -> str:
     """The table of a bundle and its sentence."""
-    from edge_tl.host.reports import confidence_tables
-    from edge_tl.host.reports.markdown import sentence, timed_on
-    from edge_tl.host.reports.tables import TABLE, table
+    from edge_tl.host.reports.bundle_tables import artifact_table
+    from edge_tl.host.reports.confidence_tables import proven_table
+    from edge_tl.host.reports.sentences import recommendation, timed_on
 
-    rows = [[row[column.key] for column in TABLE] for row in table(record)]
-    parts = [explained(grid([column.heading for column in TABLE], rows))]
-    if any(row.get("cap") for artifact in record["artifacts"] for row in artifact.get("proven_on") or []):
-        columns, shown = confidence_tables.PROVEN, confidence_tables.proven(record)
-        cells = [[row[column.key] for column in columns] for row in shown]
-        parts.append(grid([column.heading for column in columns], cells))
-    timed = [line for line in [timed_on(record)] if line]
-    return "\n\n".join([*parts, *timed, sentence(record)])
+    artifacts = artifact_table(record)
+    parts = [explained(grid(artifacts.headings, artifacts.cells))]
+    if any(row.cap for artifact in record.artifacts for row in artifact.proven_on or ()):
+        proven = proven_table(record)
+        parts.append(grid(proven.headings, proven.cells))
+    if timed := timed_on(record):
+        parts.append(timed)
+    return "\n\n".join([*parts, recommendation(record)])

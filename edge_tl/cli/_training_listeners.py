@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from edge_tl.cli._console import say
@@ -129,7 +129,7 @@ class LiveTrainingListener(LiveListener):
 def _epoch_line(epoch: EpochRecord) -> str:
     from edge_tl.host.reports import run_tables
 
-    (row,) = run_tables.epochs([asdict(epoch)])
+    (row,) = run_tables.epoch_table([epoch]).rows
     return (
         f"epoch {row['epoch']}/{epoch.epochs} ({row['stage']}): loss {row['train_loss']}, "
         f"val loss {row['val_loss']}, val accuracy {row['val_accuracy']} %, {row['images_per_s']} images/s, "
@@ -145,16 +145,16 @@ def _epoch_table(epochs: list[EpochRecord], shown: int, width: int) -> Any:
     from edge_tl.host.reports import run_tables
 
     # Of all of them, so that the best is the best of all.
-    rows = run_tables.epochs([asdict(epoch) for epoch in epochs])
+    whole = run_tables.epoch_table(epochs)
     wanted = LIVE_COLUMNS - (WIDE_COLUMNS if width < NARROW else set())
-    columns = [c for c in run_tables.epoch_columns(rows) if c.key in wanted]
+    columns = [column for column in whole.columns if column.key in wanted]
     table = Table(box=SIMPLE_HEAD, show_edge=False, collapse_padding=True, header_style="dim")
     for column in columns:
         justify: Any = "right" if column.numeric else "left"
         table.add_column(
             column.heading, justify=justify, no_wrap=True, max_width=11 if column.key == "stage" else None
         )
-    for row in rows[-shown:]:
+    for row in whole.rows[-shown:]:
         table.add_row(*(Text(row[c.key]) for c in columns), style="bold green" if row["mark"] else None)
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,7 +93,6 @@ def compare(
     """Fine-tune several models, time each, pick the best in a budget."""
     from edge_tl.cli._training_listeners import PlainTrainingListener
     from edge_tl.device.bench.latency import QUICK, THOROUGH
-    from edge_tl.host.comparison import page as pages
     from edge_tl.host.comparison import pipeline as comparison
     from edge_tl.host.comparison.combinations import Grid
     from edge_tl.host.comparison.pareto import Budget
@@ -121,10 +121,9 @@ def compare(
     else:
         then = f"next: look at {record['page']}, then choose another budget, models or strategies"
     failed = any(row["state"] != "complete" for row in record["trials"])
-    columns = [column for column in pages.columns(record) if column.key != "interval"]
     return finish(
         {key: record[key] for key in _KEYS},
-        _text(pages, record, columns),
+        _text(record),
         as_json=json,
         code=0 if record["pick"] and not failed else EXIT_GATE_FAILED,
         then=then,
@@ -134,12 +133,15 @@ def compare(
 _KEYS = "study out trials front pick runner_up faster nearest budget page plot".split()
 
 
-def _text(page: Any, record: dict[str, Any], columns: list[Any]) -> str:
-    rows = [[row[column.key] for column in columns] for row in page.rows(record)]
+def _text(record: dict[str, Any]) -> str:
+    from edge_tl.host.comparison import page
+
+    whole = page.trial_table(record)
+    table = replace(whole, columns=[column for column in whole.columns if column.key != "interval"])
     faults: dict[tuple[str, str], list[str]] = {}
-    for row in page.failed(record):  # a model that cannot be opened fails in all its trials
+    for row in page.unfinished_table(record).rows:  # a model that cannot be opened fails in all its trials
         faults.setdefault((row["state"], row["reason"]), []).append(row["name"])
-    parts = [explained(grid([column.heading for column in columns], rows, left=2))]
+    parts = [explained(grid(table.headings, table.cells, left=2))]
     parts += [f"{state}: {', '.join(names)}: {reason}" for (state, reason), names in faults.items()]
     return "\n".join([*parts, "", page.sentence(record), *page.remarks(record), f"page: {record['page']}"])
 

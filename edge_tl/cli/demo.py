@@ -20,13 +20,14 @@ def demo(
 ) -> int:
     """Run every step on embedded digits: offline, about two minutes."""
     from edge_tl.cli._training_listeners import open_listener
+    from edge_tl.device.bundle import read_report
     from edge_tl.host import demo as digits
 
     with open_listener() as listener:
         record = digits.run(out, listener=listener)
     return finish(
         record,
-        f"{bundle_text(record)}\nreport: {record['report']}",
+        f"{bundle_text(read_report(Path(record['bundle'])))}\nreport: {record['report']}",
         as_json=json,
         code=0 if record["passed"] else EXIT_GATE_FAILED,
         then=f"next: edge-tl finetune FOLDER, with a folder of your own images; or open {record['report']}",

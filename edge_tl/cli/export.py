@@ -99,6 +99,7 @@ def export(
     """Export a run to ONNX and OpenVINO and check it against PyTorch."""
     from edge_tl.cli._training_listeners import open_listener
     from edge_tl.device.bench.latency import QUICK, THOROUGH
+    from edge_tl.device.bundle import read_report
     from edge_tl.host.export import pipeline
 
     fields = {
@@ -120,7 +121,13 @@ def export(
     with open_listener() as listener:
         record = pipeline.export(run, out, recipe, effort=effort, overwrite=overwrite, listener=listener)
     code = 0 if record["passed"] else EXIT_GATE_FAILED
-    return finish(record, bundle_text(record), as_json=json, code=code, then=_to_device(record))
+    return finish(
+        record,
+        bundle_text(read_report(Path(record["bundle"]))),
+        as_json=json,
+        code=code,
+        then=_to_device(record),
+    )
 
 
 def _to_device(record: dict[str, Any]) -> str:

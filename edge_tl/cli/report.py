@@ -9,10 +9,7 @@ import typer
 
 from edge_tl.cli._console import finish
 from edge_tl.cli._options import Debug, Json
-from edge_tl.device.errors import BadInput, BundleError
-
-# What a record that is not ours makes of a page, whose parts take it as it is.
-_NO_REPORT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+from edge_tl.device.errors import BadInput
 
 
 def report(
@@ -24,10 +21,11 @@ def report(
     debug: Debug = False,
 ) -> int:
     """Write a report as Markdown and one self-contained HTML page."""
-    from edge_tl.device import bundle as bundles
+    from edge_tl.device.bundle import RECORD, read_report
     from edge_tl.device.files import write_atomic
-    from edge_tl.host.reports import page
-    from edge_tl.host.reports.markdown import markdown, run_markdown, run_sentence, sentence
+    from edge_tl.host.reports.markdown import bundle_markdown, run_markdown
+    from edge_tl.host.reports.page import write_bundle_page, write_run_page
+    from edge_tl.host.reports.sentences import recommendation, run_sentence
     from edge_tl.host.runs import checkpoint
 
     folder = out or run_or_bundle
@@ -36,36 +34,24 @@ def report(
             f"no such run or bundle: {run_or_bundle}. Give the folder that `edge-tl finetune` or `export` wrote."
         )
     _check_out(folder, run_or_bundle)
-    if (run_or_bundle / bundles.RECORD).is_file():
-        record = bundles.read_report(run_or_bundle).to_json()
-        try:
-            text, said = markdown(record), sentence(record)
-            content = text.encode()
-            page.write_page(record, folder / "report.html")
-        except _NO_REPORT as error:
-            # A device needs none of what only a report shows, so reading the bundle did not look at it.
-            raise BundleError(
-                f"{run_or_bundle}: its record is not as export writes it ({type(error).__name__}: {error}). Copy the "
-                "bundle again, or export again."
-            ) from None
+    page = folder / "report.html"
+    if (run_or_bundle / RECORD).is_file():
+        bundle = read_report(run_or_bundle)
+        text, said = bundle_markdown(bundle), recommendation(bundle)
+        content = text.encode()
+        write_bundle_page(bundle, page)
     else:
-        record = checkpoint.read(run_or_bundle).to_json()
-        try:
-            text, said = run_markdown(record), run_sentence(record)
-            content = text.encode()
-            page.write_run_page(record, folder / "report.html")
-        except _NO_REPORT as error:
-            raise BadInput(
-                f"{run_or_bundle / checkpoint.RECORD}: not as finetune writes it ({type(error).__name__}: {error}). "
-                "Fine-tune again."
-            ) from None
+        run = checkpoint.read(run_or_bundle)
+        text, said = run_markdown(run), run_sentence(run)
+        content = text.encode()
+        write_run_page(run, page)
     write_atomic(folder / "report.md", content)
-    result = {"report": str(folder / "report.html"), "markdown": str(folder / "report.md")}
+    result = {"report": str(page), "markdown": str(folder / "report.md")}
     return finish(
         result,
         f"{said}\nreport: {result['report']} and {result['markdown']}",
         as_json=json,
-        then=f"next: open {folder / 'report.html'}",
+        then=f"next: open {page}",
     )
 
 

@@ -21,7 +21,7 @@ def number(value: object, digits: int = 2, scale: float = 1.0) -> str:
     return f"{round(float(value) * scale, digits) + 0.0:,.{digits}f}"  # + 0.0: never "-0.00"
 
 
-def words(value: object) -> str:
+def one_line(value: object) -> str:
     """One line of text that shows what it holds (a label, a file name) and does nothing; a dash for null and empty."""
     line = " ".join(str(DASH if value is None else value).split())
     return printable(line, keep="\u200d") or DASH  # the joiner of emoji changes nothing around it

@@ -100,7 +100,7 @@ def ran_record(runtime: Runtime) -> RanRecord:
     )
 
 
-def one_line(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     """Its message, without line breaks."""
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -108,7 +108,7 @@ def one_line(error: Exception) -> str:
 def load_error_text(error: Exception, path: Path) -> str:
     """What a library said of the file at `path`, without a full stop at the end: one line, without the file's folder,
     because a reason travels in results, and without the lines of OpenVINO's own source."""
-    said = one_line(error).replace(f"{path.parent}{os.sep}", "")
+    said = error_line(error).replace(f"{path.parent}{os.sep}", "")
     return re.sub(r"Exception from \S+:\d+: ", "", said).rstrip(". ")
 
 

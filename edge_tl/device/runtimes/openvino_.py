@@ -23,7 +23,7 @@ from edge_tl.device.runtimes.base import (
     dominant_precision,
     fallback_note,
     load_error_text,
-    one_line,
+    error_line,
     ran_record,
     record_fallback,
 )
@@ -268,7 +268,7 @@ def _broken(device: str) -> str | None:
     try:
         _core().get_property(device, "FULL_DEVICE_NAME")
     except RuntimeError as error:
-        message = one_line(error)
+        message = error_line(error)
         if "cannot open shared object file" in message:
             return f"its {device} plugin misses {message.partition(': cannot open')[0].rpartition(' ')[2]}"
     return None

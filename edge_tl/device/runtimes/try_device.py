@@ -19,7 +19,7 @@ import numpy as np
 from edge_tl.device import spawn
 from edge_tl.device.errors import FellBack
 from edge_tl.device.records.devices import TrialRecord
-from edge_tl.device.runtimes.base import one_line
+from edge_tl.device.runtimes.base import error_line
 from edge_tl.device.runtimes.onnxruntime_ import OnnxRuntime
 from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime
 
@@ -68,7 +68,7 @@ def run(runtime: str, device: str) -> str | None:
         return error.why
     except Exception as error:  # drivers raise anything
         # For a person on this machine, but the record travels: no folder of theirs.
-        return re.sub(r"(/[^\s/\"':]+)+/", "", one_line(error))[:300]
+        return re.sub(r"(/[^\s/\"':]+)+/", "", error_line(error))[:300]
     return None if difference < 0.05 else f"it computes wrongly: off by {difference:.3g}"
 
 

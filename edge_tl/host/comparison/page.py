@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl.device.files import write_atomic
-from edge_tl.device.format import DASH, number, words
+from edge_tl.device.format import DASH, number, one_line
 from edge_tl.host.comparison import plot
 from edge_tl.host.comparison.pareto import SIGNIFICANT
-from edge_tl.host.reports import tables
 from edge_tl.host.reports.page import render
-from edge_tl.host.reports.tables import Column, Row
+from edge_tl.host.reports.table import Column, Row, Table, named_values
 
 COLUMNS = (
     Column("model", "model", False),
@@ -43,32 +42,31 @@ HOW = (
 )
 
 
-def rows(record: dict[str, Any]) -> list[Row]:
-    """Rows of ``COLUMNS``, the most accurate first; without those that did not finish."""
-    done = [trial for trial in record["trials"] if trial["state"] == "complete"]
-    done.sort(key=lambda trial: (-trial["val_accuracy"], (trial["latency_ms"] or {}).get("p50") or 0))
-    return [_row(record, trial) for trial in done]
-
-
-def columns(record: dict[str, Any]) -> list[Column]:
-    """``COLUMNS`` without the test accuracy and the learning rate where no trial has one."""
+def trial_table(record: dict[str, Any]) -> Table:
+    """The trials that finished, the most accurate first; without the test accuracy and the learning rate where no trial
+    has one."""
     trials = record["trials"]
+    done = [trial for trial in trials if trial["state"] == "complete"]
+    done.sort(key=lambda trial: (-trial["val_accuracy"], (trial["latency_ms"] or {}).get("p50") or 0))
     empty = {"lr"} if all(trial["lr"] is None for trial in trials) else set()
     if all(trial["split"] != "test" for trial in trials):
         empty.add("test")
-    return [column for column in COLUMNS if column.key not in empty]
+    columns = [column for column in COLUMNS if column.key not in empty]
+    return Table(columns, [_row(record, trial) for trial in done])
 
 
-def failed(record: dict[str, Any]) -> list[Row]:
-    """Rows of ``FAILED``: what did not finish, and why."""
-    unmeasured = record["timing"]["unmeasured"].items()
-    return [
-        {column.key: words(trial[column.key]) for column in FAILED}
+def unfinished_table(record: dict[str, Any]) -> Table:
+    """What did not finish, and why."""
+    rows = [
+        {column.key: one_line(trial[column.key]) for column in FAILED}
         for trial in record["trials"]
         if trial["state"] != "complete"
-    ] + [
-        {"name": words(model), "state": "no latency", "reason": words(reason)} for model, reason in unmeasured
     ]
+    rows += [
+        {"name": one_line(model), "state": "no latency", "reason": one_line(reason)}
+        for model, reason in record["timing"]["unmeasured"].items()
+    ]
+    return Table(FAILED, rows)
 
 
 def sentence(record: dict[str, Any]) -> str:
@@ -115,18 +113,16 @@ def write_page(record: dict[str, Any], path: Path) -> None:
     render(
         "compare.html.j2",
         path,
-        record,
+        record["name"],
+        {key: record[key] for key in shown},
         sentence=sentence(record),
         good=record["pick"] is not None,
         remarks=remarks(record),
         plot=plot.draw(record),
-        columns=columns(record),
-        rows=rows(record),
+        trials=trial_table(record),
         how=HOW,
-        failed_columns=FAILED,
-        failed=failed(record),
-        machine=tables.facts(record["machine"]),
-        provenance={key: record[key] for key in shown},
+        failed=unfinished_table(record),
+        machine=named_values(record["machine"]),
     )
 
 
@@ -146,9 +142,9 @@ def _row(record: dict[str, Any], trial: dict[str, Any]) -> Row:
     p50, p90 = number(latency.get("p50")), number(latency.get("p90"))
     picked = trial["name"] == record["pick"]
     return {
-        "model": words(trial["model"]),
-        "strategy": words(asked if trained in (asked, None) else f"{asked}: {trained}"),
-        "lr": words(_rate(trial)),
+        "model": one_line(trial["model"]),
+        "strategy": one_line(asked if trained in (asked, None) else f"{asked}: {trained}"),
+        "lr": one_line(_rate(trial)),
         "epochs": number(trial["epochs"], 0),
         "val": number(trial["val_accuracy"], 2, 100),
         "interval": f"[{number(ends[0], 1, 100)}, {number(ends[1], 1, 100)}]",
@@ -169,7 +165,7 @@ def _rate(trial: dict[str, Any]) -> str:
 
 def _figures(trial: dict[str, Any]) -> str:
     p50 = number((trial["latency_ms"] or {}).get("p50"))
-    return f"{words(trial['name'])}: {number(trial['val_accuracy'], 2, 100)} %" + (
+    return f"{one_line(trial['name'])}: {number(trial['val_accuracy'], 2, 100)} %" + (
         "" if p50 == DASH else f" at {p50} ms"
     )
 

@@ -16,8 +16,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from matplotlib.transforms import Bbox, ScaledTranslation
 
-from edge_tl.device.format import words
-from edge_tl.host.reports.plots import ACCENT, BAD, BOTTOM, GRID, INK, MUTED, inline, plain
+from edge_tl.device.format import one_line
+from edge_tl.host.reports.svg import ACCENT, BAD, BOTTOM, GRID, INK, MUTED, bare, inline
 
 # SVG user units, as in `plots`.
 WIDTH, HEIGHT, LEFT, RIGHT, TOP = 560.0, 380.0, 46.0, 14.0, 40.0
@@ -65,7 +65,7 @@ def draw(record: dict[str, Any]) -> Markup | None:
     figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
     box = (LEFT / WIDTH, BOTTOM / HEIGHT, 1 - (LEFT + RIGHT) / WIDTH, 1 - (BOTTOM + TOP) / HEIGHT)
     axes = figure.add_axes(box)
-    plain(figure, axes)
+    bare(figure, axes)
     _scales(axes, trials, record["budget"])
     _budget(axes, record["budget"])
     bars = _steps(axes, [trial for trial in trials if trial["front"]])
@@ -199,7 +199,7 @@ def _names(
     inside, taken = axes.get_window_extent(renderer), list(marks)
     for trial, x, y in sorted(best, key=lambda b: (b[0]["name"] != pick, -b[0]["val_accuracy"])):
         picked = trial["name"] == pick
-        text = words(trial["name"] if picked else trial["model"])
+        text = one_line(trial["name"] if picked else trial["model"])
         tried: list[tuple[float, int, Any, Bbox]] = []
         for dx, dy, across, along in PLACES:
             far = max(abs(dx), abs(dy)) > NEAR

@@ -34,8 +34,8 @@ from edge_tl.host.isolated import IsolatedProcess
 from edge_tl.host.models import classifier, zoo
 from edge_tl.host.models.reference import CUDA_MODES, TorchRuntime, cuda_is_available
 from edge_tl.host.recipe.schema import Recipe
-from edge_tl.host.reports.markdown import markdown
-from edge_tl.host.reports.page import write_page
+from edge_tl.host.reports.markdown import bundle_markdown
+from edge_tl.host.reports.page import write_bundle_page
 from edge_tl.host.runs import checkpoint, output_folder
 from edge_tl.host.runs.folder_lock import one_writer
 from edge_tl.host.runs.provenance import provenance
@@ -223,13 +223,15 @@ def _timed(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) ->
 def _report(job: ExportJob, record: dict[str, Any], timing: dict[str, Any], checked: dict[str, Any]) -> None:
     """Write the record and the reports; a page that cannot be drawn is an entry."""
     staging, more = job.staging, {"bench": timing, "verify": checked}
-    bundles.write_record(staging, BundleRecord.from_json(record | more))
+    whole = BundleRecord.from_json(record | more)
+    bundles.write_record(staging, whole)
     try:
-        write_page(record, staging / "report.html")
+        write_bundle_page(whole, staging / "report.html")
     except OSError:
         raise
     except Exception as error:  # the plots' library raises anything
         job.failed("report.html", error)
         record["faults"] = dict(job.faults)
-        bundles.write_record(staging, BundleRecord.from_json(record | more))
-    write_atomic(staging / "report.md", markdown(record).encode())
+        whole = BundleRecord.from_json(record | more)
+        bundles.write_record(staging, whole)
+    write_atomic(staging / "report.md", bundle_markdown(whole).encode())

@@ -1,14 +1,12 @@
-"""Turn what an export found about confidences and instruction sets into rows of text.
-
-Must not measure or lay out; what is not in the record becomes a dash or is left out.
-"""
+"""What an export found about confidences and instruction sets as tables of text. Measures nothing."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from edge_tl.device.format import DASH, interval, number, words
-from edge_tl.host.reports.tables import Column, Row
+from edge_tl.device.format import DASH, interval, number, one_line
+from edge_tl.device.records.accuracy import ConfidenceRecord, ProvenOn
+from edge_tl.device.records.artifact import ArtifactRecord
+from edge_tl.device.records.bundle import BundleRecord
+from edge_tl.host.reports.table import Column, Row, Table
 
 CONFIDENCE = (
     Column("artifact", "artifact", False),
@@ -37,57 +35,59 @@ HOW_PROVEN = (
 )
 
 
-def confidence(record: dict[str, Any]) -> list[Row]:
-    """Rows of ``CONFIDENCE``, PyTorch first; without a threshold the columns about it hold dashes."""
+def confidence_table(record: BundleRecord) -> Table:
+    """PyTorch first; without a threshold the columns about it hold dashes."""
     rows = []
-    for item in [{"id": "PyTorch", **(record.get("reference") or {})}, *(record.get("artifacts") or [])]:
-        if not (found := item.get("confidence")):
-            continue
-        asked = found.get("threshold") or {}
-        reference = item["id"] == "PyTorch"
-        rows.append(
-            {
-                "artifact": words(item.get("id")),
-                "temperature": number(found.get("temperature"), 3),
-                "ece": f"{number(found.get('ece_before'), 2, 100)} → {number(found.get('ece'), 2, 100)}",
-                "coverage": number(asked.get("coverage"), 2, 100),
-                "right": number(asked.get("accuracy"), 2, 100),
-                "restoring": DASH if reference else number(asked.get("restoring"), 4),
-                "restored": DASH if reference else number(asked.get("restored_coverage"), 2, 100),
-            }
-        )
-    return rows
+    if found := record.reference.confidence:  # its threshold is what the others restore
+        rows.append(_confidence("PyTorch", found) | {"restoring": DASH, "restored": DASH})
+    for artifact in record.artifacts:
+        if artifact.confidence:
+            rows.append(_confidence(artifact.id, artifact.confidence))
+    return Table(CONFIDENCE, rows)
 
 
-def how(record: dict[str, Any]) -> str:
+def how_to_read_confidence(record: BundleRecord) -> str:
     """The lines under the table of confidences."""
-    asked = ((record.get("reference") or {}).get("confidence") or {}).get("threshold")
-    if not asked:
+    found = record.reference.confidence
+    if found is None or found.threshold is None:
         return HOW
     return (
-        f"{HOW} Answered: images with a probability of at least {number(asked.get('asked'), 4)}; the threshold to "
+        f"{HOW} Answered: images with a probability of at least {number(found.threshold.asked, 4)}; the threshold to "
         "restore lets as many of the validation images pass as with PyTorch."
     )
 
 
-def _over(artifact: dict[str, Any], row: dict[str, Any]) -> str:
-    if row.get("fault"):
-        return f" not measured: {words(row['fault'])}"
-    limit, drop = (artifact.get("limits") or {}).get("max_drop_pp"), row.get("drop_pp")
-    return " over the budget" if limit is not None and drop is not None and drop > limit else ""
-
-
-def proven(record: dict[str, Any]) -> list[Row]:
-    """Rows of ``PROVEN``: each INT8 artifact on every instruction set it was judged on, and where it costs too much."""
-    return [
+def proven_table(record: BundleRecord) -> Table:
+    """Each INT8 artifact on every instruction set that it was evaluated on, and where it costs too much."""
+    rows = [
         {
-            "artifact": words(artifact.get("id")),
-            "isa": words(row.get("isa")) + (f" (capped by {words(row['cap'])})" if row.get("cap") else ""),
-            "accuracy": number(row.get("accuracy"), 2, 100),
-            "drop": interval(row.get("drop_pp"), row.get("drop_ci_pp")) + _over(artifact, row),
-            "agreement": number(row.get("agreement"), 2, 100),
-            "n": number(row.get("n"), 0),
+            "artifact": one_line(artifact.id),
+            "isa": one_line(row.isa) + (f" (capped by {one_line(row.cap)})" if row.cap else ""),
+            "accuracy": number(row.accuracy, 2, 100),
+            "drop": interval(row.drop_pp, row.drop_ci_pp) + _over(artifact, row),
+            "agreement": number(row.agreement, 2, 100),
+            "n": number(row.n, 0),
         }
-        for artifact in record.get("artifacts") or []
-        for row in artifact.get("proven_on") or []
+        for artifact in record.artifacts
+        for row in artifact.proven_on or ()
     ]
+    return Table(PROVEN, rows)
+
+
+def _confidence(name: str, found: ConfidenceRecord) -> Row:
+    threshold = found.threshold
+    return {
+        "artifact": one_line(name),
+        "temperature": number(found.temperature, 3),
+        "ece": f"{number(found.ece_before, 2, 100)} → {number(found.ece, 2, 100)}",
+        "coverage": number(threshold and threshold.coverage, 2, 100),
+        "right": number(threshold and threshold.accuracy, 2, 100),
+        "restoring": number(threshold and threshold.restoring, 4),
+        "restored": number(threshold and threshold.restored_coverage, 2, 100),
+    }
+
+
+def _over(artifact: ArtifactRecord, row: ProvenOn) -> str:
+    if row.fault:
+        return f" not measured: {one_line(row.fault)}"
+    return "" if row.within(artifact.limits.max_drop_pp) else " over the budget"

@@ -1,13 +1,13 @@
-"""The rows of what the INT8 ladder tried: rungs, candidates, layers. Measures nothing and lays out nothing."""
+"""What the INT8 ladder tried as tables of text: rungs, candidates, layers. Measures nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
-from edge_tl.device.format import DASH, interval, number, words
-from edge_tl.host.int8.records import CandidateRecord, LadderRecord, LayerSensitivity
-from edge_tl.host.reports.tables import Column, Row
+from edge_tl.device.format import DASH, interval, number, one_line
+from edge_tl.device.records.bundle import BundleRecord
+from edge_tl.host.int8.records import CandidateRecord, LadderRecord, LayerSensitivity, RungRecord
+from edge_tl.host.reports.table import Column, Row, Table
 
 RUNGS = (
     Column("artifact", "artifact", False),
@@ -29,12 +29,11 @@ LAYERS = (
     Column("macs", "work %"),
 )
 SHOWN = 12
-_FIGURES = ("accuracy", "expected", "drop", "agreement", "latency", "size", "float")
 HOW = (
-    "The best candidate of each rung on the selection images, which neither calibrated nor judge. Expected drop: what "
-    "FP32's own probabilities say of the answers that changed; it decides, because it varies far less than the counted "
-    "one. Latency: the median of a few calls, to tell candidates apart. Work in "
-    "float: multiply-accumulates of layers that were not quantized."
+    "The best candidate of each rung on the selection images, which neither calibrate nor evaluate. Expected drop: "
+    "what FP32's own probabilities say of the answers that changed; it decides, because it varies far less than the "
+    "counted one. Latency: the median of a few calls, to distinguish candidates. Work in float: multiply-accumulates "
+    "of layers that were not quantized."
 )
 HOW_LAYERS = (
     "How far each layer alone in INT8 moves the answers from FP32's, the worst first: the mean Kullback-Leibler "
@@ -42,67 +41,65 @@ HOW_LAYERS = (
 )
 
 
-def rungs(record: dict[str, Any]) -> list[Row]:
-    """Rows of ``RUNGS``, a row a rung of each INT8 artifact; the rung that was kept carries a mark. Raises
-    `BundleError` for a ladder that is not one."""
-    rows = []
-    for artifact, ladder in _ladders(record):
-        for rung in ladder.rungs:
-            best = rung.best
-            mark = "kept" if best == ladder.chosen else "" if best else words(next(iter(rung.faults), None))
-            rows.append(
-                {
-                    "artifact": words(artifact),
-                    "rung": f"{number(rung.rung, 0)} {words(rung.name)}",
-                    "tried": number(len(rung.candidates) + len(rung.faults), 0),
-                    **_figures(best),
-                    "minutes": number(rung.minutes, 1),
-                    "mark": mark,
-                }
-            )
-    return rows
-
-
-def _ladders(record: dict[str, Any]) -> Iterator[tuple[str, LadderRecord]]:
-    """The id and the ladder of each artifact that has one."""
-    for artifact in record.get("artifacts") or []:
-        if artifact.get("ladder"):
-            yield (
-                artifact.get("id"),
-                LadderRecord.from_json(artifact["ladder"], f"{artifact.get('id')}: ladder"),
-            )
-
-
-def _figures(best: CandidateRecord | None) -> Row:
-    """The cells of the best candidate of a rung; dashes where none could be made."""
-    if best is None:
-        return dict.fromkeys(_FIGURES, DASH)
-    low, high = best.accuracy_ci
-    cells = (
-        interval(100 * best.accuracy, [100 * low, 100 * high]),
-        number(best.expected_drop_pp),
-        interval(best.drop_pp, best.drop_ci_pp),
-        number(best.agreement, 1, 100),
-        number(best.latency_ms),
-        number(best.size_mb),
-        number(best.float_macs, 1, 100),
-    )
-    return dict(zip(_FIGURES, cells, strict=True))
-
-
-def sensitive(record: dict[str, Any]) -> Sequence[LayerSensitivity]:
-    """The most sensitive layers as they were measured, where a ladder had to."""
-    found = (ladder.sensitivity for _, ladder in _ladders(record) if ladder.sensitivity)
-    return next(found, ())[:SHOWN]
-
-
-def layers(record: dict[str, Any]) -> list[Row]:
-    """Rows of ``LAYERS``."""
-    return [
-        {
-            "layer": words(row.layer),
-            "divergence": number(row.divergence, 2, 1000),
-            "macs": number(row.macs, 1, 100),
-        }
-        for row in sensitive(record)
+def rung_table(record: BundleRecord) -> Table:
+    """A row for each rung of each INT8 artifact; the rung that was kept has a mark."""
+    rows = [
+        {"artifact": one_line(artifact)} | _rung(rung, kept=rung.best == ladder.chosen)
+        for artifact, ladder in _ladders(record)
+        for rung in ladder.rungs
     ]
+    return Table(RUNGS, rows)
+
+
+def sensitive_layers(record: BundleRecord) -> list[LayerSensitivity]:
+    """The most sensitive layers as they were measured, where a ladder had to."""
+    for _, ladder in _ladders(record):
+        if ladder.sensitivity:
+            return list(ladder.sensitivity[:SHOWN])
+    return []
+
+
+def layer_table(record: BundleRecord) -> Table:
+    """The most sensitive layers."""
+    rows = [
+        {
+            "layer": one_line(one.layer),
+            "divergence": number(one.divergence, 2, 1000),
+            "macs": number(one.macs, 1, 100),
+        }
+        for one in sensitive_layers(record)
+    ]
+    return Table(LAYERS, rows)
+
+
+def _ladders(record: BundleRecord) -> Iterator[tuple[str, LadderRecord]]:
+    for artifact in record.artifacts:
+        if artifact.ladder is not None:
+            yield artifact.id, LadderRecord.from_json(artifact.ladder, f"{artifact.id}: ladder")
+
+
+def _rung(rung: RungRecord, *, kept: bool) -> Row:
+    fault = one_line(rung.faults[0]) if rung.faults else DASH
+    return {
+        "rung": f"{number(rung.rung, 0)} {one_line(rung.name)}",
+        "tried": number(len(rung.candidates) + len(rung.faults), 0),
+        **(_candidate(rung.best) if rung.best else dict.fromkeys(_FIGURES, DASH)),
+        "minutes": number(rung.minutes, 1),
+        "mark": fault if rung.best is None else "kept" if kept else "",
+    }
+
+
+_FIGURES = ("accuracy", "expected", "drop", "agreement", "latency", "size", "float")
+
+
+def _candidate(best: CandidateRecord) -> Row:
+    low, high = best.accuracy_ci
+    return {
+        "accuracy": interval(100 * best.accuracy, (100 * low, 100 * high)),
+        "expected": number(best.expected_drop_pp),
+        "drop": interval(best.drop_pp, best.drop_ci_pp),
+        "agreement": number(best.agreement, 1, 100),
+        "latency": number(best.latency_ms),
+        "size": number(best.size_mb),
+        "float": number(best.float_macs, 1, 100),
+    }

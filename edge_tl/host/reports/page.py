@@ -1,133 +1,119 @@
-"""Write the record of an export or of a run as one HTML file that needs nothing beside it.
-
-Must not format a number (target.tables does) or ask the network for anything.
-"""
+"""The record of a bundle or of a run as one HTML file that needs nothing beside it. Asks the network for nothing."""
 
 from __future__ import annotations
 
 import json
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-from edge_tl.device import metrics as device_metrics
 from edge_tl.device.files import write_atomic
-from edge_tl.device.format import number, words
+from edge_tl.device.format import one_line
+from edge_tl.device.records.bundle import BundleRecord
+from edge_tl.device.records.codec import Json
 from edge_tl.device.text import printable
 from edge_tl.host.reports import (
+    bundle_tables,
     confidence_tables,
     heatmap,
     ladder_tables,
-    markdown,
     plots,
     run_tables,
-    tables,
+    sentences,
 )
+from edge_tl.host.reports.confusion import ConfusionMatrix, class_count, most_confused
+from edge_tl.host.reports.table import Table, named_values
+from edge_tl.host.runs.record import RunRecord
 
 LARGEST_HEATMAP = 30  # classes; beyond that nobody finds the cell that matters
 PAIRS = 30
 LISTED = 200  # changed or skipped images on the page; the record holds all of them
 
 
-def write_page(record: dict[str, Any], path: Path) -> None:
-    """The page of a bundle record (`bundle.json`)."""
-    artifacts = record.get("artifacts") or []
-    shipped = next((a for a in artifacts if a.get("id") == record.get("recommended")), None)
-    matrix = (shipped or {}).get("confusion")
-    owner = shipped["id"] if shipped and matrix else "PyTorch"
-    split = (record.get("reference") or {}).get("split")
-    provenance = record.get("provenance") or {}
+class Confusion(NamedTuple):
+    """The part of a page about a confusion matrix: whose it is, and a drawing or, of many classes, a table."""
+
+    owner: str
+    svg: Markup | None = None
+    pairs: Table | None = None
+
+
+def write_bundle_page(record: BundleRecord, path: Path) -> None:
+    """The page of a bundle."""
+    changed = [(one_line(a.id), bundle_tables.changed_answers(a)) for a in record.artifacts]
     _write(
         path,
-        record,
+        record.name,
         kind="bundle",
-        sentence=markdown.sentence(record),
-        good=shipped is not None,
-        rows=markdown.table(record),
-        notes=markdown.how_to_read(record),
-        measured_on=markdown.measured_on(record),
-        timed_on=markdown.timed_on(record),
+        sentence=sentences.recommendation(record),
+        good=record.recommended is not None,
+        artifacts=bundle_tables.artifact_table(record),
+        notes=sentences.how_to_read(record),
+        measured_on=sentences.measured_on(record),
+        timed_on=sentences.timed_on(record),
         latency=plots.latency(record),
         drop=plots.drop(record),
-        confusion=_confusion(record, matrix or (record.get("reference") or {}).get("confusion")),
-        owner=words(f"{owner} on {split}" if split else owner),
-        ladder=ladder_tables,
-        rungs=ladder_tables.rungs(record),
-        layers=ladder_tables.layers(record),
+        confusion=_bundle_confusion(record),
+        rungs=ladder_tables.rung_table(record),
+        how_rungs=ladder_tables.HOW,
+        layers=ladder_tables.layer_table(record),
+        how_layers=ladder_tables.HOW_LAYERS,
         sensitivity=plots.sensitivity(record),
-        confidence=confidence_tables,
-        confidences=confidence_tables.confidence(record),
-        confidence_notes=confidence_tables.how(record),
-        proven=confidence_tables.proven(record),
-        gates=tables.gates(record),
-        failures=tables.failures(record),
-        changed=[(words(a.get("id")), tables.changed(a)) for a in artifacts],
-        ran=tables.ran(record),
-        machine=tables.facts(provenance.get("host") or {}),
-        provenance=provenance,
+        confidence=confidence_tables.confidence_table(record),
+        how_confidence=confidence_tables.how_to_read_confidence(record),
+        proven=confidence_tables.proven_table(record),
+        how_proven=confidence_tables.HOW_PROVEN,
+        gates=bundle_tables.gate_table(record),
+        failures=bundle_tables.failed_gates(record),
+        changed=[(name, bundle_tables.count_changes(table), table) for name, table in changed],
+        executed=bundle_tables.executed_table(record),
+        machine=named_values(record.provenance.host or {}),
+        provenance=record.provenance.to_json(),
     )
 
 
-def write_run_page(run_record: dict[str, Any], path: Path) -> None:
-    """The page of a fine-tuning run (`run.json`)."""
-    metrics, data = run_record.get("metrics") or {}, run_record.get("data") or {}
-    head, history = run_tables.head(run_record), run_record.get("history") or []
-    facts = tables.facts({key: run_record.get(key) for key in ("model", "weights", "strategy")})
-    lines = (
-        run_tables.strategy(run_record),
-        run_tables.kept(run_record),
-        run_tables.cross_validation(run_record),
-        run_tables.unjudged(run_record),
-        run_tables.passed_over(run_record),
-    )
-    epochs = run_tables.epochs(history)
-    stages = [name for name, _ in groupby(row["stage"] for row in epochs)]
+def write_run_page(record: RunRecord, path: Path) -> None:
+    """The page of a fine-tuning run."""
+    head = run_tables.head(record)
+    named = {"model": record.model, "weights": record.weights, "strategy": record.strategy}
+    stages = [one_line(name) for name, _ in groupby(epoch.stage for epoch in record.history)]
+    best = "Ring: the best epoch, whose weights were kept."
+    split = record.metrics.split
     _write(
         path,
-        run_record,
+        record.name,
         kind="run",
-        sentence=markdown.run_sentence(run_record),
+        sentence=sentences.run_sentence(record),
         good=True,
-        sizes=[(words(split), number(n, 0)) for split, n in (data.get("n") or {}).items()],
-        facts=facts + ([("head", head)] if head else []),
-        lines=[line for line in lines if line],
-        scores=run_tables.scores(run_record),
-        scores_mean=run_tables.SCORES_MEAN if metrics.get("ece") is not None else None,
-        curves=plots.curves(history),
-        best=run_tables.NO_BETTER
-        if run_tables.best_epoch(history) is None
-        else "Ring: the best epoch, whose weights were kept.",
+        facts=[
+            *((name, one_line(value)) for name, value in named.items()),
+            *([("head", head)] if head else []),
+            *run_tables.split_sizes(record),
+        ],
+        lines=sentences.run_lines(record),
+        scores=run_tables.scores(record.metrics),
+        scores_mean=run_tables.SCORES_MEAN,
+        curves=plots.curves(record.history),
+        best=sentences.NO_BETTER if run_tables.best_epoch(record.history) is None else best,
         stages=stages if len(stages) > 1 else [],
-        epochs=epochs,
-        epoch_columns=run_tables.epoch_columns(epochs),
-        split=words(metrics.get("split")),
-        owner=f"PyTorch on {words(metrics.get('split'))}",
-        confusion=_confusion(run_record, metrics.get("confusion")),
-        classes=tables.per_class(run_record),
-        aside=[(key, tables.put_aside(run_record, key)) for key in ("skipped", "duplicates")],
-        tried=run_tables.tried(run_record),
-        seconds=[(words(k), number(v, 1)) for k, v in (run_record.get("seconds") or {}).items()],
-        provenance={"preprocess": run_record.get("preprocess"), **(run_record.get("provenance") or {})},
+        epochs=run_tables.epoch_table(record.history),
+        split=split,
+        confusion=_confusion(record.metrics.confusion, record.labels, f"PyTorch on {split}"),
+        classes=run_tables.class_table(record),
+        left_out=[
+            ("Skipped images", run_tables.skipped_table(record)),
+            ("Duplicate images", run_tables.duplicates_table(record)),
+        ],
+        tried=run_tables.tried_heads(record),
+        seconds=run_tables.seconds(record),
+        provenance={"preprocess": record.preprocess.to_json(), **record.provenance.to_json()},
     )
 
 
-def _confusion(record: dict[str, Any], matrix: device_metrics.Confusion | None) -> dict[str, Any]:
-    labels = record.get("labels") or []
-    if not matrix or device_metrics.classes_of(matrix) != len(labels):
-        return {"svg": None, "pairs": []}
-    if isinstance(matrix, list) and len(labels) <= LARGEST_HEATMAP:
-        return {"svg": heatmap.heatmap(matrix, labels), "pairs": []}
-    return {"svg": None, "pairs": tables.confused(matrix, labels, PAIRS)}
-
-
-def _write(path: Path, record: dict[str, Any], **parts: Any) -> None:
-    shades = [f"up to {end:.0%}" if end else "none" for end in heatmap.SHADES]
-    render("page.html.j2", path, record, t=tables, listed=LISTED, shades=shades, **parts)
-
-
-def render(template: str, path: Path, record: dict[str, Any], **parts: Any) -> None:
+def render(template: str, path: Path, name: str, provenance: Json, **parts: object) -> None:
     """Fill `template`, which extends layout.html.j2, and write it to `path`."""
     # Autoescape for every file, whatever its name: labels and paths are what people typed.
     environment = Environment(
@@ -137,10 +123,31 @@ def render(template: str, path: Path, record: dict[str, Any], **parts: Any) -> N
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    provenance = json.dumps(parts.pop("provenance"), indent=2, ensure_ascii=False)
-    html = environment.get_template(template).render(
-        name=words(record.get("name")), provenance=provenance, **parts
-    )
+    text = json.dumps(provenance, indent=2, ensure_ascii=False)
+    html = environment.get_template(template).render(name=one_line(name), provenance=text, **parts)
     # Whatever way a name took into the page, it does nothing to whoever reads it.
     shown = printable(html.lstrip(), keep="\n\t\u200d")
     write_atomic(path, shown.encode("utf-8", "backslashreplace"))
+
+
+def _write(path: Path, name: str, provenance: Json, **parts: object) -> None:
+    shades = [f"up to {end:.0%}" if end else "none" for end in heatmap.SHADES]
+    render("page.html.j2", path, name, provenance, listed=LISTED, shades=shades, **parts)
+
+
+def _bundle_confusion(record: BundleRecord) -> Confusion:
+    """Of the recommended artifact where its matrix is known, else of PyTorch."""
+    shipped = record.artifact(record.recommended) if record.recommended else None
+    on = f" on {record.reference.split}" if record.reference.split else ""
+    if shipped and shipped.confusion:
+        return _confusion(shipped.confusion, record.labels, shipped.id + on)
+    return _confusion(record.reference.confusion, record.labels, "PyTorch" + on)
+
+
+def _confusion(matrix: ConfusionMatrix | None, labels: tuple[str, ...], owner: str) -> Confusion:
+    owner = one_line(owner)
+    if matrix is None or class_count(matrix) != len(labels):
+        return Confusion(owner)
+    if isinstance(matrix, tuple) and len(labels) <= LARGEST_HEATMAP:
+        return Confusion(owner, svg=heatmap.heatmap(matrix, labels))
+    return Confusion(owner, pairs=most_confused(matrix, labels, PAIRS))

@@ -1,15 +1,14 @@
-"""Turn what is particular to the record of a run (its epochs, figures, folds and head) into rows and lines of text.
-
-Must not measure or lay out; a number that is not in the record becomes a dash, a figure that is not there is left out.
-"""
+"""The record of a run as tables and pairs of text: epochs, figures, classes, heads. Measures nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
-from edge_tl.device.format import DASH, clock, number, words
-from edge_tl.host.reports.tables import Column, Row
+from edge_tl.device.format import DASH, clock, number, one_line
+from edge_tl.host.images.findings import Duplicates, LeftOut
+from edge_tl.host.reports.table import Column, Row, Table
+from edge_tl.host.runs.record import EpochRecord, MetricsRecord, RunRecord, TriedHead
 
 EPOCHS = (
     Column("epoch", "epoch"),
@@ -23,145 +22,145 @@ EPOCHS = (
     Column("seconds", "elapsed"),
     Column("mark", "", False),
 )
-# Key of the metrics, what people read, digits and scale, unit.
-SCORES = (
-    ("accuracy", "accuracy", 2, 100.0, " %"),
-    ("top5", "top-5 accuracy", 2, 100.0, " %"),
-    ("macro_precision", "macro precision", 2, 100.0, " %"),
-    ("macro_recall", "macro recall", 2, 100.0, " %"),
-    ("macro_f1", "macro F1", 2, 100.0, " %"),
-    ("ece", "calibration error (ECE)", 2, 100.0, " %"),
-    ("log_loss", "log loss", 4, 1.0, ""),
+CLASSES = (
+    Column("label", "class", False),
+    Column("precision", "precision %"),
+    Column("recall", "recall %"),
+    Column("f1", "F1 %"),
+    Column("n", "images"),
 )
-# Of a tried head; every other key is a setting that was tried.
-RESULTS = {"accuracy", "log_loss", "iterations", "epochs", "seconds"}
+LEFT_OUT = (Column("path", "image", False), Column("reason", "reason", False))
 
 SCORES_MEAN = (
-    "Macro: the mean over classes, each weighing the same. Calibration error: how far confidence and accuracy are "
-    "apart, averaged over 15 bins of confidence (Guo et al., 2017). Log loss: mean cross entropy in nats."
+    "Macro: the mean over classes, each weighing the same. Calibration error: how far confidence and accuracy "
+    "differ, averaged over 15 bins of confidence (Guo et al., 2017). Log loss: mean cross entropy in nats."
 )
 
-NO_BETTER = "No epoch was better than the start, so the weights of the start were kept."
 
-
-def best_epoch(history: Sequence[dict[str, Any]]) -> int | None:
+def best_epoch(history: Sequence[EpochRecord]) -> int | None:
     """Index of the best epoch: the last one that was better than all before it."""
-    return max((i for i, item in enumerate(history) if item.get("best")), default=None)
+    return max((i for i, epoch in enumerate(history) if epoch.best), default=None)
 
 
-def epochs(history: Sequence[dict[str, Any]]) -> list[Row]:
-    """Rows of ``EPOCHS``; the best epoch carries a mark."""
+def epoch_table(history: Sequence[EpochRecord]) -> Table:
+    """A row for each epoch, without the stage and the image size where all have the same; the best has a mark."""
     best = best_epoch(history)
-    return [
-        {key: number(item.get(key), 0) for key in ("epoch", "image_size", "images_per_s")}
-        | {key: number(item.get(key), 4) for key in ("train_loss", "val_loss")}
-        | {"val_accuracy": number(item.get("val_accuracy"), 2, 100), "seconds": clock(item.get("seconds"))}
-        | {
-            "lr": _rate(item.get("lr")),
-            "stage": words(item.get("stage")),
+    rows = [
+        {
+            "epoch": number(epoch.epoch, 0),
+            "stage": one_line(epoch.stage),
+            "image_size": number(epoch.image_size, 0),
+            "train_loss": number(epoch.train_loss, 4),
+            "val_loss": number(epoch.val_loss, 4),
+            "val_accuracy": number(epoch.val_accuracy, 2, 100),
+            "lr": _rate(epoch.lr),
+            "images_per_s": number(epoch.images_per_s, 0),
+            "seconds": clock(epoch.seconds),
             "mark": "best" if i == best else "",
         }
-        for i, item in enumerate(history)
+        for i, epoch in enumerate(history)
     ]
-
-
-def epoch_columns(rows: Sequence[Row]) -> list[Column]:
-    """``EPOCHS`` without the stage and the image size where all rows have the same."""
     same = {key for key in ("stage", "image_size") if len({row[key] for row in rows}) < 2}
-    return [column for column in EPOCHS if column.key not in same]
+    return Table([column for column in EPOCHS if column.key not in same], rows)
 
 
-def thinned(rows: Sequence[Row], limit: int) -> list[Row]:
-    """About ``limit`` rows of ``epochs``, evenly spaced, always with the first, the best and the last."""
-    step = -(-len(rows) // limit)
-    last = len(rows) - 1
-    return [row for i, row in enumerate(rows) if i % step == 0 or i == last or row["mark"]]
+def thinned(table: Table, limit: int) -> Table:
+    """With about `limit` rows, evenly spaced, always with the first, the marked and the last."""
+    step = -(-len(table.rows) // limit)
+    last = len(table.rows) - 1
+    rows = [row for i, row in enumerate(table.rows) if i % step == 0 or i == last or row["mark"]]
+    return replace(table, rows=rows)
 
 
-def scores(record: dict[str, Any]) -> list[tuple[str, str]]:
-    """(name, text) of each figure of the whole evaluation split that the record has."""
-    metrics = record.get("metrics") or {}
-    texts = [
-        (name, number(metrics.get(key), digits, scale), unit) for key, name, digits, scale, unit in SCORES
+def class_table(record: RunRecord) -> Table:
+    """Precision, recall and F1 of every class."""
+    rows = [
+        {
+            "label": one_line(one.label),
+            "precision": number(one.precision, 2, 100),
+            "recall": number(one.recall, 2, 100),
+            "f1": number(one.f1, 2, 100),
+            "n": number(one.n, 0),
+        }
+        for one in record.metrics.per_class
     ]
-    ends = [number(end, 2, 100) for end in metrics.get("accuracy_ci") or ()]
-    beside = {"accuracy": f" [{ends[0]}, {ends[1]}]"} if len(ends) == 2 else {}
-    return [(name, text + unit + beside.get(name, "")) for name, text, unit in texts if text != DASH]
+    return Table(CLASSES, rows)
 
 
-def strategy(record: dict[str, Any]) -> str | None:
-    """The strategy and why it was chosen, in one line; None where the record does not say why."""
-    reason = record.get("strategy_reason")
-    return f"Strategy {words(record.get('strategy'))}: {words(reason)}" if reason else None
+def skipped_table(record: RunRecord) -> Table:
+    """The images that could not be used, and why."""
+    return Table(LEFT_OUT, [_left_out(one) for one in record.data.skipped])
 
 
-def kept(record: dict[str, Any]) -> str | None:
-    """Which epoch's weights the run holds and why, in one line; None where the record does not say."""
-    reason = (record.get("kept") or {}).get("reason")
-    return f"{words(reason)[:1].upper()}{words(reason)[1:]}." if reason else None
+def duplicates_table(record: RunRecord) -> Table:
+    """The images that are there more than once, and what was done."""
+    return Table(LEFT_OUT, [_left_out(one) for one in record.data.duplicates])
 
 
-def cross_validation(record: dict[str, Any]) -> str | None:
-    """What the folds say, in one line; None where there was no cross-validation."""
-    folds = record.get("folds") or {}
-    if not folds:
-        return None
-    ends = [number(end, 2, 100) for end in folds.get("interval") or ()]
-    each = ", ".join(number(value, 2, 100) for value in folds.get("accuracies") or ())
-    return (
-        f"{number(folds.get('k'), 0)}-fold cross-validation: accuracy {number(folds.get('mean'), 2, 100)} %"
-        f", standard deviation {number(folds.get('std'), 2, 100)} percentage points"
-        + (f", 95 % interval of the mean [{ends[0]}, {ends[1]}] %" if len(ends) == 2 else "")
-        + (f". Folds: {each} %." if each else ".")
-    )
+def scores(metrics: MetricsRecord) -> list[tuple[str, str]]:
+    """(name, text) of each figure of the whole evaluation split that was measured."""
+    percent = {
+        "accuracy": metrics.accuracy,
+        "top-5 accuracy": metrics.top5,
+        "macro precision": metrics.macro_precision,
+        "macro recall": metrics.macro_recall,
+        "macro F1": metrics.macro_f1,
+        "calibration error (ECE)": metrics.ece,
+    }
+    texts = {name: f"{number(value, 2, 100)} %" for name, value in percent.items() if number(value) != DASH}
+    if metrics.accuracy_ci:
+        texts["accuracy"] += f" {bounds(metrics.accuracy_ci)}"
+    return [*texts.items(), ("log loss", number(metrics.log_loss, 4))]
 
 
-def unjudged(record: dict[str, Any]) -> str | None:
-    """Which classes no image judges, in one line; None where every class has some."""
-    rows = (record.get("metrics") or {}).get("per_class") or []
-    absent = [words(row.get("label")) for row in rows if row.get("n") == 0]
-    if not absent:
-        return None
-    more = f" and {len(absent) - 6} more" if len(absent) > 6 else ""
-    return (
-        f"No image of {', '.join(absent[:6])}{more} is among those judged: the figures say nothing of "
-        f"{'it' if len(absent) == 1 else 'them'}, and macro figures, over all {len(rows)} classes, count 0."
-    )
+def bounds(ends: tuple[float, float]) -> str:
+    """An interval of fractions in percent: ``[87.10, 91.20]``."""
+    return f"[{number(ends[0], 2, 100)}, {number(ends[1], 2, 100)}]"
 
 
-def passed_over(record: dict[str, Any]) -> str | None:
-    """How many files of the data are no images, by kind, in one line; None where there are none."""
-    found = (record.get("data") or {}).get("not_images") or []
-    counts = ", ".join(f"{number(entry.get('n'), 0)} {words(entry.get('kind'))}" for entry in found)
-    return f"Files that are no images, passed over: {counts}." if counts else None
+def split_sizes(record: RunRecord) -> list[tuple[str, str]]:
+    """(split, number of images)."""
+    return [(split, number(n, 0)) for split, n in record.data.n.to_json().items()]
 
 
-def head(record: dict[str, Any]) -> str | None:
+def seconds(record: RunRecord) -> list[tuple[str, str]]:
+    """(part of the work, seconds)."""
+    return [(part, number(value, 1)) for part, value in record.seconds.to_json().items()]
+
+
+def head(record: RunRecord) -> str | None:
     """What the classifier on the features is, in a few words; None where the record does not say."""
-    found = record.get("head") or {}
-    if hidden := found.get("hidden"):
-        return f"hidden layers of {', '.join(number(n, 0) for n in hidden)}; dropout {_plain(found.get('dropout'))}"
-    return f"linear, C = {_plain(found['C'])}" if found.get("C") is not None else None
+    found = record.head
+    if found.hidden:
+        sizes = ", ".join(number(n, 0) for n in found.hidden)
+        return f"hidden layers of {sizes}; dropout {_plain(found.dropout)}"
+    return f"linear, C = {_plain(found.C)}" if found.C is not None else None
 
 
-def tried(record: dict[str, Any]) -> list[tuple[str, str]]:
+def tried_heads(record: RunRecord) -> list[tuple[str, str]]:
     """(settings, accuracy) of every head that was tried; the chosen one says so."""
-    found = record.get("head") or {}
     rows = []
-    for item in found.get("grid") or []:
-        settings = {key: value for key, value in item.items() if key not in RESULTS}
-        chosen = bool(settings) and all(found.get(key) == value for key, value in settings.items())
-        name = ", ".join(f"{words(key)} = {_plain(value)}" for key, value in settings.items())
-        rows.append(
-            (f"{name or DASH}{', chosen' if chosen else ''}", f"{number(item.get('accuracy'), 2, 100)} %")
-        )
+    for one in record.head.grid:
+        chosen = (one.C, one.epoch) == (record.head.C, record.head.epoch)
+        name = _settings(one) + (", chosen" if chosen else "")
+        rows.append((name, f"{number(one.accuracy, 2, 100)} %"))
     return rows
 
 
-def _plain(value: object) -> str:
-    return words(f"{value:g}" if isinstance(value, float) else value)
+def _settings(tried: TriedHead) -> str:
+    values = {"C": tried.C, "epoch": tried.epoch}
+    return ", ".join(f"{name} = {_plain(v)}" for name, v in values.items() if v is not None) or DASH
 
 
-def _rate(value: object) -> str:
+def _left_out(one: LeftOut | Duplicates) -> Row:
+    paths = one.paths if isinstance(one, Duplicates) else (one.path,)
+    return {"path": " = ".join(map(one_line, paths)), "reason": one_line(one.reason)}
+
+
+def _plain(value: float | None) -> str:
+    return one_line(f"{value:g}" if isinstance(value, float) else value)
+
+
+def _rate(value: float) -> str:
     # Rates span many orders of magnitude, so significant digits.
     return DASH if number(value) == DASH else f"{value:.2e}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from host.reports.samples import bundle, bundle_markdown, unmeasured
 
 from edge_tl.device.errors import BundleError
 from edge_tl.host.int8.records import LadderRecord
 from edge_tl.host.reports import ladder_tables
-from edge_tl.host.reports.markdown import markdown
 
 BEST: dict[str, Any] = {
     "accuracy": 0.3812,
@@ -70,11 +70,11 @@ def record() -> dict[str, Any]:
         "rungs": rungs,
         "sensitivity": layers,
     }
-    return {"artifacts": [{"id": "onnx-fp32"}, {"id": "onnx-int8", "ladder": ladder}]}
+    return unmeasured({"id": "onnx-fp32"}, {"id": "onnx-int8", "ladder": ladder})
 
 
 def test_each_rung_is_a_row_and_the_kept_one_is_marked():
-    first, failed, kept = ladder_tables.rungs(record())
+    first, failed, kept = ladder_tables.rung_table(bundle(record())).rows
     assert (first["rung"], first["drop"], first["mark"]) == ("1 known-good settings", "3.00 [2.00, 4.00]", "")
     assert (failed["tried"], failed["drop"], failed["mark"]) == ("1", "—", "KeyError: 'a|b'")
     assert kept == {
@@ -86,15 +86,20 @@ def test_each_rung_is_a_row_and_the_kept_one_is_marked():
 
 
 def test_the_most_sensitive_layers_come_first_and_not_all_of_them():
-    rows = ladder_tables.layers(record())
+    rows = ladder_tables.layer_table(bundle(record())).rows
     assert len(rows) == ladder_tables.SHOWN
     assert rows[0] == {"layer": "conv0", "divergence": "10.00", "macs": "5.0"}
 
 
 def test_a_record_without_a_ladder_has_no_such_section():
-    assert ladder_tables.rungs({}) == ladder_tables.layers({"artifacts": [{}]}) == []
-    assert "ladder" not in markdown({"artifacts": [{"id": "onnx-int8"}]})
-    text = markdown(record())
+    without = unmeasured({"id": "onnx-int8"})
+    assert (
+        ladder_tables.rung_table(bundle(without)).rows
+        == ladder_tables.layer_table(bundle(without)).rows
+        == []
+    )
+    assert "ladder" not in bundle_markdown(without)
+    text = bundle_markdown(record())
     assert "## The ladder to INT8" in text
     assert r"KeyError: 'a\|b'" in text
 
@@ -108,4 +113,4 @@ def test_the_ladder_of_a_report_is_read_strictly_and_written_as_it_was():
     ):
         LadderRecord.from_json(ladder)
     with pytest.raises(BundleError, match=r"onnx-int8: ladder: .*divergence"):
-        ladder_tables.rungs({"artifacts": [{"id": "onnx-int8", "ladder": ladder}]})
+        ladder_tables.rung_table(bundle(unmeasured({"id": "onnx-int8", "ladder": ladder})))
