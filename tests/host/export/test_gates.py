@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from host.reports.samples import bundle, unmeasured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from edge_tl.device import metrics
 from edge_tl.device.format import DASH
 from edge_tl.host.export import gates
 from edge_tl.host.recipe.schema import Export
-from edge_tl.host.reports import tables
+from edge_tl.host.reports.bundle_tables import failed_gates
 
 
 def artifact(
@@ -164,7 +165,8 @@ def test_what_could_not_be_made_is_a_failed_gate_and_the_rest_is_judged():
     [failed] = [gate for gate in record["gates"] if not gate["passed"]]
     assert (failed["gate"], failed["artifact"], failed["measured"]) == ("loss", "openvino-int8", None)
     assert failed["reason"] == "not made: no INT8 for openvino: ValueError: broken"
-    assert tables.failures(record)[0][0]["measured"] == DASH
+    shown = bundle(unmeasured({"id": "onnx-fp32"}, gates=record["gates"]))
+    assert failed_gates(shown)[0][0]["measured"] == DASH
     assert concluded(Export())["passed"]
 
 

@@ -122,7 +122,7 @@ def test_a_page_that_cannot_be_drawn_is_an_entry(
     def fails(*there: Any) -> None:
         raise ValueError("no font")
 
-    monkeypatch.setattr(pipeline, "write_page", fails)
+    monkeypatch.setattr(pipeline, "write_bundle_page", fails)
     assert export(tmp_path / "b")["faults"] == {"report.html": "ValueError: no font"}
     read_bundle(tmp_path / "b")
 

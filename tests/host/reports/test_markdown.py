@@ -8,7 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from host.reports.samples import artifact_rows, bundle, bundle_markdown, run, run_markdown, sample, unmeasured
+from host.reports.samples import (
+    artifact_rows,
+    bundle,
+    bundle_markdown,
+    run,
+    run_markdown,
+    sample,
+    unmeasured,
+    with_changed_image,
+)
 
 from edge_tl.device.errors import BundleError
 from edge_tl.device.format import number
