@@ -21,9 +21,9 @@ from edge_tl.device.runtimes.base import (
     OfferedDevices,
     check_input,
     dominant_precision,
+    error_line,
     fallback_note,
     load_error_text,
-    error_line,
     ran_record,
     record_fallback,
 )

@@ -31,9 +31,12 @@ CONFUSED = (
 )
 
 
-def class_count(matrix: ConfusionMatrix) -> int:
-    """How many classes it is of."""
-    return len(matrix) if isinstance(matrix, Sequence) else matrix.classes
+def is_of(matrix: ConfusionMatrix, classes: int) -> bool:
+    """Whether it is a matrix of so many classes: a record may be anybody's."""
+    if isinstance(matrix, Sequence):
+        return len(matrix) == classes and all(len(row) == classes for row in matrix)
+    known = range(classes)
+    return matrix.classes == classes and all(i in known and j in known for i, j, _ in matrix.cells)
 
 
 def most_confused(matrix: ConfusionMatrix, labels: Sequence[str], limit: int) -> Table:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from edge_tl.device.format import DASH, one_line
 from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.host.reports import bundle_tables, confidence_tables, ladder_tables, run_tables, sentences
-from edge_tl.host.reports.confusion import most_confused
+from edge_tl.host.reports.confusion import is_of, most_confused
 from edge_tl.host.reports.table import Table, named_values
 from edge_tl.host.runs.record import RunRecord
 
@@ -46,7 +46,7 @@ def bundle_markdown(record: BundleRecord) -> str:
             count = bundle_tables.count_changes(changed)
             parts += [f"## Images whose answer changed: {_escape(artifact.id)}, {count}"]
             parts += _first_rows(changed, "report.json")
-    machine = named_values(record.provenance.host or {})
+    machine = named_values(record.provenance.host)
     parts += ["## What ran", _table(bundle_tables.executed_table(record))]
     parts += ["## Measured on", _bullets(f"{name}: {text}" for name, text in machine) or DASH]
     return "\n\n".join(parts) + "\n"
@@ -62,8 +62,8 @@ def run_markdown(record: RunRecord) -> str:
     parts += [_escape(line) for line in sentences.run_lines(record)]
     parts += ["## Figures", _bullets(f"{name}: {text}" for name, text in run_tables.scores(record.metrics))]
     parts += [run_tables.SCORES_MEAN, "## Classes", _table(run_tables.class_table(record))]
-    confused = most_confused(record.metrics.confusion, record.labels, SHOWN)
-    if confused.rows:
+    matrix = record.metrics.confusion
+    if is_of(matrix, len(record.labels)) and (confused := most_confused(matrix, record.labels, SHOWN)).rows:
         parts += ["## Most confused", _table(confused)]
     if record.history:
         parts += ["## Epochs", *_epochs(record)]

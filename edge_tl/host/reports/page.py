@@ -24,7 +24,7 @@ from edge_tl.host.reports import (
     run_tables,
     sentences,
 )
-from edge_tl.host.reports.confusion import ConfusionMatrix, class_count, most_confused
+from edge_tl.host.reports.confusion import ConfusionMatrix, is_of, most_confused
 from edge_tl.host.reports.table import Table, named_values
 from edge_tl.host.runs.record import RunRecord
 
@@ -70,7 +70,7 @@ def write_bundle_page(record: BundleRecord, path: Path) -> None:
         failures=bundle_tables.failed_gates(record),
         changed=[(name, bundle_tables.count_changes(table), table) for name, table in changed],
         executed=bundle_tables.executed_table(record),
-        machine=named_values(record.provenance.host or {}),
+        machine=named_values(record.provenance.host),
         provenance=record.provenance.to_json(),
     )
 
@@ -146,7 +146,7 @@ def _bundle_confusion(record: BundleRecord) -> Confusion:
 
 def _confusion(matrix: ConfusionMatrix | None, labels: tuple[str, ...], owner: str) -> Confusion:
     owner = one_line(owner)
-    if matrix is None or class_count(matrix) != len(labels):
+    if matrix is None or not is_of(matrix, len(labels)):
         return Confusion(owner)
     if isinstance(matrix, tuple) and len(labels) <= LARGEST_HEATMAP:
         return Confusion(owner, svg=heatmap.heatmap(matrix, labels))

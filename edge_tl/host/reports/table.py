@@ -42,10 +42,10 @@ class Table:
         return replace(self, rows=self.rows[:count])
 
 
-def named_values(record: Mapping[str, Json], prefix: str = "") -> list[tuple[str, str]]:
-    """A nested JSON object as flat (name, text) pairs: a machine, versions."""
+def named_values(record: Json, prefix: str = "") -> list[tuple[str, str]]:
+    """A nested JSON object as flat (name, text) pairs: a machine, versions; nothing of what is no object."""
     pairs: list[tuple[str, str]] = []
-    for key, value in record.items():
+    for key, value in record.items() if isinstance(record, Mapping) else ():
         if isinstance(value, Mapping):
             pairs += named_values(value, f"{prefix}{key} ")
         else:
