@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from edge_tl import __version__
-from edge_tl.cli import _interrupts, _streams
+from edge_tl.cli import _completion, _interrupts, _streams
 from edge_tl.cli._console import complain, say
 from edge_tl.cli._help import HELP
 from edge_tl.cli._verbs import LazyGroup, add_placeholders
@@ -73,6 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.pop(FACTORY_VARIABLE, None)
     debug = "--debug" in arguments
     _streams.make_patient()
+    _completion.prepare_scripts(arguments)
     with _interrupts.heeded() as interrupt:
         try:
             code = app(arguments, prog_name="edge-tl", standalone_mode=False)

@@ -20,7 +20,7 @@ from edge_tl.device.errors import EdgeTLError
 EXTRAS = ("ort", "openvino")
 # The verbs that need no host part, and what they share.
 CLI = (
-    "__init__", "_bench_text", "_console", "_help", "_interrupts", "_listeners", "_options", "_remote",
+    "__init__", "_bench_text", "_completion", "_console", "_help", "_interrupts", "_listeners", "_options", "_remote",
     "_saved_results", "_saving", "_streams", "_table", "_verbs", "bench", "devices", "predict", "slim", "verify",
 )  # fmt: skip
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can hold
