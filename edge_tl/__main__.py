@@ -1,4 +1,4 @@
-"""`python -m edge_tl` and `edge-tl`: the door, and what happens before it is open."""
+"""`python -m edge_tl` and `edge-tl`: what happens before the command line is imported."""
 
 import os
 import sys
@@ -7,8 +7,8 @@ from edge_tl.own_path import leave_working_folder
 
 
 def main() -> None:
-    """Run one verb, in UTF-8 mode where the locale knows ASCII alone. Importing the door takes a second on a slow
-    board, and can be interrupted too."""
+    """Run one verb, in UTF-8 mode where the locale is ASCII. Importing the command line takes a second on a slow board,
+    and can be interrupted too."""
     leave_working_folder()  # before anything else is imported
     _in_utf8()
     try:
@@ -18,12 +18,12 @@ def main() -> None:
     try:
         cli.main()
     finally:
-        cli._interrupts.ignored()  # an impatient Ctrl-C while Python ends would be another exit code
+        cli._interrupts.ignore()  # Ctrl-C while Python exits would change the exit code
 
 
 def _in_utf8() -> None:
-    """In the C locale Python takes every byte of a name beyond ASCII for damage, and no runtime opens such a path. The
-    encoding of names is set when Python starts, so it starts again; children inherit it."""
+    """Restart Python in UTF-8 mode where the locale is C. It cannot decode file names beyond ASCII there, and no
+    runtime opens such a path. The encoding is set when Python starts; children inherit it."""
     if os.name == "posix" and sys.getfilesystemencoding() == "ascii" and os.environ.get("PYTHONUTF8") != "1":
         words = [sys.executable, *sys.orig_argv[1:]]
         os.execve(sys.executable, words, os.environ | {"PYTHONUTF8": "1"})

@@ -1,15 +1,15 @@
-"""The working folder off the path of modules, before anything else is imported: a `queue.py` there would run in place
-of the real one. It must import nothing that Python has not loaded when it starts, `__future__` included."""
+"""Takes the working folder off the module path before anything else is imported: a `queue.py` there would replace the
+real one. It imports only what Python has loaded when it starts, not even `__future__`."""
 
 import os
 import sys
 
 
 def leave_working_folder() -> None:
-    """Take the working folder off `sys.path`: what `-c` and `-m` put first, and what an empty entry of PYTHONPATH is.
+    """Remove the working folder from `sys.path`: what `-c` and `-m` put first, and an empty entry of PYTHONPATH.
 
-    It stays where PYTHONPATH has it by name, and where Python's own packages are. Where edge-tl lies in it, it comes
-    last, so that nothing beside it stands in for another package.
+    It stays where PYTHONPATH names it, and where it holds Python's own packages. Where it holds edge-tl, it comes last,
+    so that nothing beside edge-tl replaces another package.
     """
     try:
         here = os.path.realpath(os.getcwd())

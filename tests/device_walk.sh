@@ -1,12 +1,12 @@
 #!/bin/sh
-# A bundle from the desk to the device: sh tests/device_walk.sh DESK_EDGE_TL DEVICE_EDGE_TL
-# The first has PyTorch, the second does not. Any verb that exits with another code than expected ends the walk.
+# A bundle from the host to the device: sh tests/device_walk.sh HOST_EDGE_TL DEVICE_EDGE_TL
+# The first has PyTorch, the second does not. It fails where a verb exits with another code than expected.
 set -eu
-desk=$1 device=$2
+host=$1 device=$2
 here=$(mktemp -d)
 trap 'rm -rf "$here"' EXIT
 
-"$desk" demo --out "$here/demo" --json > "$here/demo.json"
+"$host" demo --out "$here/demo" --json > "$here/demo.json"
 cp -r "$here/demo/bundle" "$here/copied"
 
 "$device" verify "$here/copied" --json > "$here/verify.json"
@@ -23,4 +23,4 @@ printf 'damaged' | dd of="$here/copied/model.int8.onnx" bs=1 seek=5000 conv=notr
 code=0
 "$device" verify "$here/copied" 2> "$here/refused" || code=$?
 [ "$code" = 2 ] && grep -q 'model.int8.onnx' "$here/refused"
-echo "device walk: passed"
+echo "bundle on the device: passed"

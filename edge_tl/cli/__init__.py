@@ -1,6 +1,6 @@
-"""The door: `edge-tl VERB`. Verbs parse, call one function and print; they hold no logic.
+"""The command line: `edge-tl VERB`. A verb parses, calls one function and prints.
 
-Importing it must not import PyTorch or a runtime: a verb imports its room when it runs.
+Importing it imports no PyTorch and no runtime: a verb is imported when it runs.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _version(asked: bool) -> None:
 
 add_placeholders(app)
 
-# Packages that only the `host` extra brings; a verb that misses one says so.
+# Packages of the extra `host`: a verb that needs a missing one says so.
 _HOST_MODULES = {
     "torch", "torchvision", "onnx", "onnxscript", "nncf", "safetensors", "pydantic", "yaml", "sklearn",
     "scipy", "matplotlib", "jinja2", "onnxruntime", "openvino", "rich",
@@ -69,12 +69,12 @@ FACTORY_VARIABLE = "EDGE_TL_FACTORY"  # of `host.factories`, which a device's en
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    # What was typed in this command is set again below; what a shell exported would let every file start that code.
+    # Only --factory, typed with this command, may name code to run: not what the shell exported.
     os.environ.pop(FACTORY_VARIABLE, None)
     debug = "--debug" in arguments
-    _streams.make_patient()
+    _streams.survive_closed_readers()
     _completion.prepare_scripts(arguments)
-    with _interrupts.heeded() as interrupt:
+    with _interrupts.handled() as interrupts:
         try:
             code = app(arguments, prog_name="edge-tl", standalone_mode=False)
             sys.stdout.flush()
@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
         except (KeyboardInterrupt, typer.Abort):
             _interrupted(arguments)
         except Exception as error:
-            if interrupt.heard:  # what failed while it cleaned up
+            if interrupts.received:  # what failed while it cleaned up
                 _interrupted(arguments)
             _fail(error, arguments, debug=debug)
 
@@ -99,7 +99,7 @@ def _interrupted(arguments: list[str]) -> NoReturn:
 
 
 def _fail(error: Exception, arguments: list[str], *, debug: bool) -> NoReturn:
-    _streams.settle()
+    _streams.flush_stdout()
     # A usage error's class is click's or Typer's own, by version.
     if show := getattr(error, "show", None):
         if type(error).__name__ == "NoArgsIsHelpError":  # nothing was typed, and this is the help

@@ -1,4 +1,4 @@
-"""A verb's help: options in groups, with words for what they take, with or without Rich; it must not know any verb."""
+"""A verb's help: options in groups, with words for what they take, with or without Rich. Knows no verb."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Standard streams whose other end may be gone: the verb goes on, and its exit code is its own.
+"""Standard streams whose reader may be gone: the verb goes on, and its exit code is its own.
 
-`verify | true`, `2>&1 | head -1`, `>&-` and a closed ssh session take away who listens, not what was found. A full disk
-is another matter: what was redirected to a file and cannot be written there is an error.
+`verify | true`, `2>&1 | head -1`, `>&-` and a closed ssh session take away the reader, not the result. A file that
+cannot be written, as on a full disk, is an error.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import sys
 from typing import Any
 
 
-class _Unheard(io.FileIO):
-    """A descriptor to which anything can be written once nobody reads from it."""
+class _ReaderMayLeave(io.FileIO):
+    """A descriptor that takes and drops what is written once nobody reads from it."""
 
     def write(self, data: Any) -> int:
         try:
@@ -27,9 +27,9 @@ class _Unheard(io.FileIO):
             return memoryview(data).nbytes
 
 
-def make_patient() -> None:
-    """Have `sys.stdout` and `sys.stderr` outlive their readers, and show what they cannot encode as escapes. A closed
-    descriptor is opened on nothing, so that no file of ours gets its number, and with it what is printed."""
+def survive_closed_readers() -> None:
+    """Let `sys.stdout` and `sys.stderr` outlive their readers, and write what they cannot encode as escapes. A closed
+    descriptor is opened on /dev/null, so that no file opened later gets its number, and with it what is printed."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -39,11 +39,11 @@ def make_patient() -> None:
         stream = getattr(sys, name)
         if stream is None:
             stream = open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - it lives as long as we do
-        setattr(sys, name, _patient(stream))
+        setattr(sys, name, _surviving(stream))
 
 
-def settle() -> None:
-    """Write what waits on stdout; what a full disk does not take is given up, or Python's end would fail too."""
+def flush_stdout() -> None:
+    """Flush stdout; what a full disk does not take is dropped, or Python would fail again when it exits."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -52,7 +52,7 @@ def settle() -> None:
         os.close(nothing)
 
 
-def _patient(stream: Any) -> Any:
+def _surviving(stream: Any) -> Any:
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     stream.reconfigure(errors="backslashreplace")
@@ -60,9 +60,9 @@ def _patient(stream: Any) -> Any:
     if type(raw) is not io.FileIO:  # a test's, or a console of Windows
         return stream
     stream.flush()
-    unheard: Any = _Unheard(raw.fileno(), "wb", closefd=False)
+    raw_out: Any = _ReaderMayLeave(raw.fileno(), "wb", closefd=False)
     return io.TextIOWrapper(
-        unheard if raw is stream.buffer else io.BufferedWriter(unheard),
+        raw_out if raw is stream.buffer else io.BufferedWriter(raw_out),
         encoding=stream.encoding,
         errors="backslashreplace",
         line_buffering=stream.line_buffering or raw.fileno() == 2,  # as Python has it

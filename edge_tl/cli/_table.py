@@ -1,4 +1,4 @@
-"""Columns of text as wide as the terminal. It must not format or judge: its cells are ready to be read."""
+"""Columns of text as wide as the terminal. It formats no number: its cells are ready to be read."""
 
 from __future__ import annotations
 

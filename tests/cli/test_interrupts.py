@@ -1,4 +1,4 @@
-"""One way to end for every interrupt: what cleans up is not disturbed, and the code is 130."""
+"""Every interrupt ends a verb alike: cleaning up is not disturbed, and the exit code is 130."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ LOST = """
 import ctypes, sys
 from edge_tl import cli, __main__
 from edge_tl.cli import _interrupts
-_interrupts.PATIENCE_S = 0.5
+_interrupts.CLEANUP_S = 0.5
 @cli.app.command()
 def work() -> int:
     print("at work", flush=True)
@@ -129,8 +129,8 @@ def test_a_forked_childs_signal_does_not_end_its_parent() -> None:
     code = """
 import os, signal, time
 from edge_tl.cli import _interrupts
-_interrupts.PATIENCE_S = 0.2
-with _interrupts.heeded():
+_interrupts.CLEANUP_S = 0.2
+with _interrupts.handled():
     if not (child := os.fork()):
         time.sleep(30)
     time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""Whoever listens may go: the exit code is the verb's own, and nothing of Python's is said."""
+"""A reader may leave: the exit code is the verb's own, and Python prints no error of its own."""
 
 from __future__ import annotations
 

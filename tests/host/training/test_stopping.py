@@ -78,9 +78,9 @@ def test_a_step_that_takes_long_is_not_taken_for_a_call_that_never_returns():
 import os, signal, time
 from edge_tl.cli import _interrupts
 from edge_tl.host.training import stopping
-_interrupts.PATIENCE_S = 0.2
+_interrupts.CLEANUP_S = 0.2
 try:
-    with _interrupts.heeded(), stopping.deferred() as stop:
+    with _interrupts.handled(), stopping.deferred() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)
         print("the step ended", flush=True)
