@@ -47,7 +47,7 @@ if "EDGE_TL_CACHE" not in os.environ:
     os.environ["EDGE_TL_CACHE"] = tempfile.mkdtemp(prefix="edge-tl-cache-")
     atexit.register(shutil.rmtree, os.environ["EDGE_TL_CACHE"], ignore_errors=True)
 
-# Without the desk's packages only the device's tests can run; CI has a job for each.
+# Without the host's packages only the device's tests can run; CI has a job for each.
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["host/*", "cli/*"]
 
 

@@ -45,13 +45,13 @@ def imported(path: Path) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def test_the_walk_found_the_rooms() -> None:
+def test_the_device_and_the_host_were_found() -> None:
     assert len(DEVICE) >= 10
     assert len(HOST) >= 10
     assert {"edge_tl.device.preprocess", "edge_tl.device.gates"} <= set(MODULES)
 
 
-def test_every_device_module_imports_without_the_desk() -> None:
+def test_every_device_module_imports_without_the_host() -> None:
     """A module set to None cannot be imported: `import torch` raises, wherever it stands."""
     code = (
         "import importlib, json, sys\n"
@@ -65,7 +65,7 @@ def test_every_device_module_imports_without_the_desk() -> None:
 
 
 @pytest.mark.parametrize("module", ["edge_tl.cli", *MODULES])
-def test_no_import_pulls_in_the_desk_or_a_runtime(module: str) -> None:
+def test_no_import_loads_the_host_or_a_runtime(module: str) -> None:
     code = "import importlib, sys; importlib.import_module(sys.argv[1]); print(*sys.modules)"
     loaded = set(python(code, module).split())
     allowed = {"pydantic"} if module == "edge_tl.cli" else set()  # Typer brings it in newer versions
@@ -73,7 +73,7 @@ def test_no_import_pulls_in_the_desk_or_a_runtime(module: str) -> None:
     assert not [name for name in loaded if name.startswith("edge_tl.host")]
 
 
-def test_the_door_opens_without_rich_and_without_the_desk() -> None:
+def test_help_works_without_rich_and_without_the_host() -> None:
     code = (
         "import json, sys; sys.modules.update(dict.fromkeys(json.loads(sys.argv[1])))\n"
         "from edge_tl.cli import main\n"
@@ -85,7 +85,7 @@ def test_the_door_opens_without_rich_and_without_the_desk() -> None:
 
 
 @pytest.mark.parametrize("path", DEVICE, ids=lambda p: p.stem)
-def test_target_files_import_only_what_the_device_has(path: Path) -> None:
+def test_device_files_import_only_what_the_device_has(path: Path) -> None:
     for name in imported(path):
         root = name.split(".")[0]
         if root == "edge_tl":
@@ -97,7 +97,7 @@ def test_target_files_import_only_what_the_device_has(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", HOST, ids=lambda p: p.stem)
-def test_host_files_do_not_import_the_door(path: Path) -> None:
+def test_host_files_do_not_import_the_command_line(path: Path) -> None:
     assert not [name for name in imported(path) if name.startswith("edge_tl.cli")]
 
 

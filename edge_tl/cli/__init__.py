@@ -142,8 +142,11 @@ def _words(error: Exception, *, whole: bool = False) -> str:
 def _sentence(error: Exception) -> str:
     if isinstance(error, EdgeTLError):
         return str(error)
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in _HOST_MODULES:
-        return str(MissingExtra(f"{error.name}, which this verb needs,", "host"))
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").split(".")[0]
+        if package in _HOST_MODULES or package == "edge_tl":
+            missing = "the host part of edge-tl" if package == "edge_tl" else error.name
+            return str(MissingExtra(f"{missing}, which this verb needs,", "host"))
     if isinstance(error, MemoryError):
         return (
             "out of memory. Close other programs, or use smaller images, smaller batches or a larger machine."

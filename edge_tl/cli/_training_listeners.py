@@ -37,7 +37,7 @@ WIDE_COLUMNS = {"train_loss", "images_per_s"}  # a narrow terminal has no room f
 
 
 @contextmanager
-def open_listener() -> Iterator[Listener]:
+def open_training_listener() -> Iterator[Listener]:
     """The listener for where stderr leads: a terminal, or a file or pipe."""
     if sys.stderr.isatty():
         with LiveTrainingListener() as live:
@@ -59,7 +59,7 @@ class PlainTrainingListener(PlainListener):
     def section(self, title: str) -> Iterator[Listener]:
         """A new listener below the title: the epochs of two trainings are no one table."""
         say(title)
-        with open_listener() as listener:
+        with open_training_listener() as listener:
             yield listener
 
 

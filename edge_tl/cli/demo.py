@@ -19,11 +19,11 @@ def demo(
     debug: Debug = False,
 ) -> int:
     """Run every step on embedded digits: offline, about two minutes."""
-    from edge_tl.cli._training_listeners import open_listener
+    from edge_tl.cli._training_listeners import open_training_listener
     from edge_tl.device.bundle import read_report
     from edge_tl.host import demo as digits
 
-    with open_listener() as listener:
+    with open_training_listener() as listener:
         record = digits.run(out, listener=listener)
     return finish(
         record,

@@ -97,7 +97,7 @@ def export(
     debug: Debug = False,
 ) -> int:
     """Export a run to ONNX and OpenVINO and check it against PyTorch."""
-    from edge_tl.cli._training_listeners import open_listener
+    from edge_tl.cli._training_listeners import open_training_listener
     from edge_tl.device.bench.latency import QUICK, THOROUGH
     from edge_tl.device.bundle import read_report
     from edge_tl.host.export import pipeline
@@ -118,7 +118,7 @@ def export(
     recipe = _recipe_options.from_run(run).changed(fields, set_).recipe()
     say(_budget(recipe.export.max_drop))
     effort = THOROUGH if thorough else QUICK
-    with open_listener() as listener:
+    with open_training_listener() as listener:
         record = pipeline.export(run, out, recipe, effort=effort, overwrite=overwrite, listener=listener)
     code = 0 if record["passed"] else EXIT_GATE_FAILED
     return finish(

@@ -95,7 +95,7 @@ def finetune(
     debug: Debug = False,
 ) -> int:
     """Fine-tune a classifier on your own images."""
-    from edge_tl.cli._training_listeners import open_listener
+    from edge_tl.cli._training_listeners import open_training_listener
     from edge_tl.host.models import zoo
     from edge_tl.host.training import distributed
     from edge_tl.host.training import finetune as training
@@ -121,7 +121,7 @@ def finetune(
     if not distributed.is_main():  # the main process prints and writes for all
         training.finetune(recipe, out, resumed=resume, overwrite=overwrite)
         return 0
-    with open_listener() as listener:
+    with open_training_listener() as listener:
         result = training.finetune(recipe, out, resumed=resume, overwrite=overwrite, listener=listener)
     then = f"next: edge-tl export {result.run} --int8"
     return finish(result.to_json(), _text(result), as_json=json, then=then)

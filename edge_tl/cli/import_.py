@@ -65,7 +65,7 @@ def import_(
 ) -> int:
     """Make a run of a classifier that was trained elsewhere."""
     from edge_tl.cli._run_text import accuracy_line
-    from edge_tl.cli._training_listeners import open_listener
+    from edge_tl.cli._training_listeners import open_training_listener
     from edge_tl.host.models import importing, zoo
 
     if (model is None) == (factory is None):
@@ -79,7 +79,7 @@ def import_(
         "seed": seed,
     }
     recipe = RecipeInput({}, "options").changed(fields, set_).recipe()
-    with open_listener() as listener:
+    with open_training_listener() as listener:
         options = importing.ImportOptions(labels, reorder, match)
         result = importing.import_classifier(
             weights, recipe, out, options=options, overwrite=overwrite, listener=listener

@@ -12,7 +12,7 @@ import pytest
 
 from edge_tl.cli import _listeners
 from edge_tl.cli._listeners import LiveListener
-from edge_tl.cli._training_listeners import LIVE_EPOCHS, open_listener
+from edge_tl.cli._training_listeners import LIVE_EPOCHS, open_training_listener
 from edge_tl.device.listener import Listener
 from edge_tl.host.listeners import EpochEvent, StepEvent
 from edge_tl.host.runs.record import EpochRecord
@@ -66,7 +66,7 @@ def last_frame(terminal: Terminal) -> str:
 
 
 def test_off_a_terminal_one_line_a_step_and_an_epoch(capsys: pytest.CaptureFixture[str]) -> None:
-    with open_listener() as listener:
+    with open_training_listener() as listener:
         listener.progress("head", 1, 8)
         listener.progress("head", 8, 8)
         listener.progress("nothing", 0, 0)
@@ -90,7 +90,7 @@ def test_a_long_run_never_overflows_the_screen(
     terminal: Callable[[int, int], Terminal], width: int, height: int
 ) -> None:
     terminal(width, height)
-    with open_listener() as listener:
+    with open_training_listener() as listener:
         for what in ("hashing", "features", "head"):
             listener.progress(what, 3, 3)
         for number in range(1, 30):
@@ -114,7 +114,7 @@ def test_a_long_run_never_overflows_the_screen(
 
 def test_the_current_line_says_where_how_fast_and_how_long(terminal: Callable[[int, int], Terminal]) -> None:
     terminal(80, 24)
-    with open_listener() as listener:
+    with open_training_listener() as listener:
         listener.event(step(3, 20))
         (line,) = frame(listener)
         for piece in ("epoch 3/30", "20/92", "loss 0.2500", "123 images/s", "1:02:03 left"):
@@ -125,7 +125,7 @@ def test_the_current_line_says_where_how_fast_and_how_long(terminal: Callable[[i
 
 def test_the_stage_is_named_only_where_there_are_several(terminal: Callable[[int, int], Terminal]) -> None:
     terminal(80, 24)
-    with open_listener() as listener:
+    with open_training_listener() as listener:
         listener.event(epoch(1, stage="head"))
         assert not any("stage" in line for line in frame(listener))
         listener.event(step(2, 1, stage="full"))
@@ -138,7 +138,7 @@ def test_the_end_leaves_every_epoch_and_one_mark(
     terminal: Callable[[int, int], Terminal], capsys: pytest.CaptureFixture[str]
 ) -> None:
     screen = terminal(80, 24)
-    with open_listener() as listener:
+    with open_training_listener() as listener:
         listener.progress("features", 5, 5)
         for number in range(1, 31):
             listener.event(step(number, 92))
@@ -155,7 +155,7 @@ def test_the_end_leaves_every_epoch_and_one_mark(
 
 def test_bars_alone_draw_no_table(terminal: Callable[[int, int], Terminal]) -> None:
     terminal(80, 24)
-    with open_listener() as listener:
+    with open_training_listener() as listener:
         assert frame(listener) in ([], [""])
         listener.progress("images", 1, 4)
         (line,) = frame(listener)
@@ -164,7 +164,7 @@ def test_bars_alone_draw_no_table(terminal: Callable[[int, int], Terminal]) -> N
 
 def test_what_is_done_again_has_one_bar_that_starts_anew(terminal: Callable[[int, int], Terminal]) -> None:
     terminal(80, 24)
-    with open_listener() as listener:
+    with open_training_listener() as listener:
         listener.progress("decoding", 126, 126)
         listener.progress("decoding", 1, 27)
         (line,) = frame(listener)
@@ -178,7 +178,7 @@ def test_something_moves_while_nothing_is_told(
     now = [100.0]
     monkeypatch.setattr(_listeners, "perf_counter", lambda: now[0])
     terminal(80, 24)
-    with open_listener() as listener:
+    with open_training_listener() as listener:
         now[0] += 12
         assert "starting, 0:00:12" in frame(listener)[-1]
         listener.progress("features", 10, 10)
@@ -207,7 +207,7 @@ def test_the_estimate_is_by_whole_epochs_where_one_was_seen(
     now = [100.0]
     monkeypatch.setattr(_listeners, "perf_counter", lambda: now[0])
     terminal(100, 24)
-    with open_listener() as listener:
+    with open_training_listener() as listener:
         listener.event(epoch(1, seconds=50.0, earlier=True))
         listener.event(epoch(2, seconds=110.0))  # 60 s an epoch, of which validation is a part
         now[0] += 10
@@ -220,7 +220,7 @@ def test_no_line_is_wider_than_the_terminal_and_the_time_left_stays(
     terminal: Callable[[int, int], Terminal], width: int
 ) -> None:
     terminal(width, 24)
-    with open_listener() as listener:
+    with open_training_listener() as listener:
         listener.progress("features", 100, 8000)
         listener.progress("a step with a name that is far longer than any terminal is wide", 1, 2)
         listener.event(step(1, 5, stage="last blocks"))

@@ -1,4 +1,4 @@
-"""One writer a folder, through the command line: the second of two trainings into one `--out` is told."""
+"""One writer a folder, through the command line: the second of two trainings into one `--out` is refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRAINING = [*OPTIONS, *"--strategy full --epochs 500 --batch-size 8 --set train.
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT")
-def test_the_second_training_into_one_folder_is_told_and_the_first_goes_on(
+def test_the_second_training_into_one_folder_is_refused_and_the_first_goes_on(
     digits: Path, tmp_path: Path, shell: Callable[..., Any]
 ) -> None:
     run = tmp_path / "run"

@@ -1,4 +1,4 @@
-"""From what a person typed to a recipe: data, recipes and runs told apart, options before `--set`."""
+"""From what a person typed to a recipe: data, recipes and runs are distinguished, options come before `--set`."""
 
 from __future__ import annotations
 
