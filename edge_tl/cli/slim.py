@@ -9,6 +9,7 @@ import typer
 
 from edge_tl.cli._console import finish, say
 from edge_tl.cli._options import BundlePath, Debug, Json
+from edge_tl.device.format import megabytes
 
 
 def slim(
@@ -28,9 +29,7 @@ def slim(
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     was = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
     kept = ", ".join(artifact.id for artifact in record.artifacts)
-    text = (
-        f"kept {kept}: {size / 1e6:.1f} MB of {was / 1e6:.1f} MB; recommended: {record.recommended or 'none'}"
-    )
+    text = f"kept {kept}: {megabytes(size)} of {megabytes(was)}; recommended: {record.recommended or 'none'}"
     if not any(artifact.precision == "fp32" for artifact in record.artifacts):
         say("warning: without an fp32 artifact, verify --data has nothing to compare accuracy with")
     for artifact in record.artifacts:

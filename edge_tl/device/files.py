@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl.device.errors import BadInput
+from edge_tl.device.format import megabytes, number
 from edge_tl.device.images.reading import with_retries
 
 _DEEPEST = 64  # objects and lists in one another
@@ -105,7 +106,7 @@ def read_json(path: Path, *, most: int = 256 << 20) -> dict[str, Any]:
             raise ValueError("it is a pipe or a device, not a file")
         size = found.st_size
         if size > most:
-            raise ValueError(f"it has {size / 1e6:.0f} MB, at most {most / 1e6:.0f} are read")
+            raise ValueError(f"it has {megabytes(size, 0)}, at most {number(most, 0, 1e-6)} are read")
         content = with_retries(str(path), path.read_bytes)
         record = json.loads(content, object_pairs_hook=_once, parse_constant=_no_constant)
         if _depth(record) > _DEEPEST:

@@ -1,6 +1,5 @@
-"""Numbers as people read them: one way to print a number, an interval, a duration and a dash for what is not there.
-
-It must not know what a number is of.
+"""Numbers as people read them: one way to print a number, a size, an interval, a duration and a dash for what is not
+there. Knows no record.
 """
 
 from __future__ import annotations
@@ -19,6 +18,11 @@ def number(value: object, digits: int = 2, scale: float = 1.0) -> str:
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(float(value) * scale):
         return DASH
     return f"{round(float(value) * scale, digits) + 0.0:,.{digits}f}"  # + 0.0: never "-0.00"
+
+
+def megabytes(count: float, digits: int = 1) -> str:
+    """A count of bytes in units of 10^6, e.g. "12.3 MB"."""
+    return f"{number(count, digits, 1e-6)} MB"
 
 
 def one_line(value: object) -> str:

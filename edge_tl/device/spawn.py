@@ -1,7 +1,7 @@
 """Starting a process of our own: the code that runs here, without the working folder on its path.
 
 `python -m edge_tl…` puts the working folder first, where a bundle's `numpy.py` or a person's `queue.py` would run in
-place of the real one. It must not know what a child computes.
+place of the real one. Knows nothing of what a child computes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A process of its own for what may end its process: other people's kernels, converters and compilers.
 
-One process serves many calls, because starting one costs seconds of imports. What it had in memory is gone when it
-dies; the next call starts another. Both ends are this package on this machine: what they pickle comes from nobody else.
+One process serves many calls, because starting one costs seconds of imports. When it dies its memory is lost, and the
+next call starts another. Both ends are this package on this machine, so that neither unpickles what others wrote.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.listener import SILENT, Listener, Silent
 
 T = TypeVar("T")
-_LAST_WORDS_S = 5.0
+_EXIT_S = 5.0
 SILENT_S = 7200.0
 """Seconds without an answer or progress after which a call is given up: more than any step of a large model takes."""
 _DONE, _FAILED, _PROGRESS = "done", "failed", "progress"
@@ -53,25 +53,25 @@ class IsolatedProcess:
         killed; and whatever the function raises.
         """
         question = pickle.dumps((function, arguments, listener is not SILENT))
-        process = self._alive()
+        process = self._running()
         assert process.stdin is not None
         assert process.stdout is not None
         kind = ""
-        silence = _Silence(process, seconds)
+        watchdog = _Watchdog(process, seconds)
         try:
             process.stdin.write(question)
             process.stdin.flush()
             while (message := pickle.load(process.stdout))[0] == _PROGRESS:
-                silence.broken()
+                watchdog.feed()
                 listener.progress(*message[1])
             kind, answer = message
         except (EOFError, OSError, pickle.UnpicklingError):
-            if silence.too_long:
+            if watchdog.expired:
                 raise ProcessDied(f"it gave no answer for {seconds:g} seconds and was ended") from None
-            raise self._death() from None
+            raise self._exit_error() from None
         finally:
-            silence.over()
-            if not kind:  # interrupted: an answer that comes late would be taken for the next one
+            watchdog.stop()
+            if not kind:  # interrupted: a late answer would be taken for that of the next call
                 self.close()
         if kind == _FAILED:
             raise answer
@@ -97,7 +97,7 @@ class IsolatedProcess:
     ) -> None:
         self.close()
 
-    def _alive(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is not None:
             self.close()
         if self._process is None:
@@ -110,10 +110,10 @@ class IsolatedProcess:
             )
         return self._process
 
-    def _death(self) -> ProcessDied:
+    def _exit_error(self) -> ProcessDied:
         assert self._process is not None
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_LAST_WORDS_S)
+            self._process.wait(_EXIT_S)
         code = self._process.poll()
         if code is not None and code < 0:
             said = f"{(signal.strsignal(-code) or 'a signal').lower()}, signal {-code}"
@@ -124,30 +124,30 @@ class IsolatedProcess:
         return ProcessDied(f"it ended its process ({lines[-1][:200] if lines else f'exit code {code}'})")
 
 
-class _Silence:
-    """Kills `process` once nothing was heard of it for `seconds`."""
+class _Watchdog:
+    """Kills `process` once it has sent nothing for `seconds`."""
 
     def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
-        self.too_long = False
+        self.expired = False
         self._process, self._seconds = process, seconds
-        self._heard, self._over = threading.Event(), False
+        self._fed, self._stopped = threading.Event(), False
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def broken(self) -> None:
-        """Something was heard."""
-        self._heard.set()
+    def feed(self) -> None:
+        """The process sent something: the time begins again."""
+        self._fed.set()
 
-    def over(self) -> None:
-        """There is no more to wait for."""
-        self._over = True
-        self._heard.set()
+    def stop(self) -> None:
+        """The call has ended."""
+        self._stopped = True
+        self._fed.set()
 
     def _listen(self) -> None:
-        while self._heard.wait(self._seconds):
-            self._heard.clear()
-            if self._over:
+        while self._fed.wait(self._seconds):
+            self._fed.clear()
+            if self._stopped:
                 return
-        self.too_long = True
+        self.expired = True
         self._process.kill()
 
 
@@ -155,8 +155,9 @@ def _of_memory(number: int) -> str:
     return ": out of memory?" if number == getattr(signal, "SIGKILL", 9) else ""
 
 
-def _carried(error: Exception) -> Exception:
-    """The error itself where it survives the journey, else its words: a library's own would be imported here."""
+def _portable(error: Exception) -> Exception:
+    """The error itself where it is ours or Python's and can be pickled, else its words: unpickling a library's own
+    would import the library here."""
     if type(error).__module__.partition(".")[0] not in ("builtins", "edge_tl"):
         return EdgeTLError(f"{type(error).__name__}: {error}")
     with suppress(Exception):
@@ -194,7 +195,7 @@ def main() -> None:
         try:
             answer = _DONE, function(*arguments, **more)
         except Exception as error:
-            answer = _FAILED, _carried(error)
+            answer = _FAILED, _portable(error)
         say(*answer)
 
 

@@ -19,7 +19,7 @@ from onnx import helper
 
 from edge_tl.device.errors import BadImage, BadInput, EdgeTLError
 from edge_tl.host.int8.ranges import histograms
-from edge_tl.host.isolated import IsolatedProcess, ProcessDied, _carried
+from edge_tl.host.isolated import IsolatedProcess, ProcessDied, _portable
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +123,9 @@ def test_what_gives_no_answer_in_time_is_ended_and_the_next_call_has_another_pro
 
 
 def test_errors_that_do_not_survive_the_journey_keep_their_words():
-    assert _carried(BadInput("why")).args == ("why",)
-    told = _carried(BadImage("a.png", "short"))
+    assert _portable(BadInput("why")).args == ("why",)
+    told = _portable(BadImage("a.png", "short"))
     assert isinstance(told, EdgeTLError)
     assert str(told) == "not a usable image: a.png: short. Replace or remove the file."
     foreign = type("OpenVinoError", (Exception,), {"__module__": "openvino"})
-    assert str(_carried(foreign("no kernel"))) == "OpenVinoError: no kernel"
+    assert str(_portable(foreign("no kernel"))) == "OpenVinoError: no kernel"

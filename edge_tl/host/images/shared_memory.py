@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_tl.device.format import megabytes
+
 FOLDER = Path("/dev/shm")
 AHEAD = 3
 """Batches that each worker makes ahead."""
@@ -42,20 +44,17 @@ def plan_handover(workers: int, batch_bytes: int, *, processes: int = 1) -> Hand
     need = processes * (workers * AHEAD + 2) * batch_bytes
     if have < _LEAST:
         return Handover(
-            0, note=f"{FOLDER} has {_mb(have)} free: no workers, images are augmented in turn. {_ADVICE}"
+            0,
+            note=f"{FOLDER} has {megabytes(have, 0)} free: no workers, images are augmented in turn. {_ADVICE}",
         )
     if need > have // 2:  # others use it as well
         return Handover(
             workers,
             pipes=True,
-            note=f"{FOLDER} has {_mb(have)} free, the batches of {processes * workers} workers take up to "
-            f"{_mb(need)}: they come through pipes, a little slower. {_ADVICE}",
+            note=f"{FOLDER} has {megabytes(have, 0)} free, the batches of {processes * workers} workers take up to "
+            f"{megabytes(need, 0)}: they come through pipes, a little slower. {_ADVICE}",
         )
     return Handover(workers)
 
 
 _ADVICE = "A container gets more with docker run --shm-size=1g."
-
-
-def _mb(count: int) -> str:
-    return f"{count / 1e6:.0f} MB"

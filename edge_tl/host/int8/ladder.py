@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from edge_tl.device.errors import EdgeTLError
+from edge_tl.device.format import megabytes
 from edge_tl.device.listener import Listener
 from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import Candidate, delete_files
@@ -150,5 +151,5 @@ def figures(record: CandidateRecord) -> str:
     return (
         f"drop {record.expected_drop_pp:.2f} pp expected, {record.drop_pp:.2f} [{low:.2f}, {high:.2f}] counted, "
         f"agreement {record.agreement:.1%}, "
-        f"{record.latency_ms:.2f} ms, {record.size_mb:.1f} MB, {work}{minutes}:{seconds:02}"
+        f"{record.latency_ms:.2f} ms, {megabytes(1e6 * record.size_mb)}, {work}{minutes}:{seconds:02}"
     )

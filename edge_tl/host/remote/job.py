@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import IO, Any, Literal
 
 from edge_tl.device.errors import EXIT_GATE_FAILED, EXIT_OK, EdgeTLError
+from edge_tl.device.format import megabytes, number
 from edge_tl.host.remote import errors
 from edge_tl.host.remote.agent.messages import (
     Layout,
@@ -162,12 +163,12 @@ class DeviceJob:
         what = f"{len(missing)} file{'s' if len(missing) > 1 else ''}"
 
         def sent(done: int) -> None:
-            self.on_step("copy", f"{what}, {done / 1e6:.1f} of {size / 1e6:.1f} MB")
+            self.on_step("copy", f"{what}, {number(done, 1, 1e-6)} of {megabytes(size)}")
 
         def feed(stream: IO[bytes]) -> None:
             write_tar(missing, stream, sent)
 
-        self._begin("copy", f"{what}, {size / 1e6:.1f} MB")
+        self._begin("copy", f"{what}, {megabytes(size)}")
         request = ReceiveRequest(self.device.folder)
         self._connection.ask(self._python, request, ReceiveAnswer, on_line=self._note, feed=feed)
 

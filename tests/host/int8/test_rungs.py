@@ -1,0 +1,85 @@
+"""What each rung tries, and what it leaves out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+import pytest
+from host.int8.scripted import FIRST, Scripted
+
+from edge_tl.device.listener import SILENT
+from edge_tl.host.int8 import ladder, nncf_ptq, qdq, rungs
+from edge_tl.host.int8.records import LayerSensitivity
+from edge_tl.host.int8.rungs import LadderLimits
+from edge_tl.host.int8.settings import NNCF, CandidateSettings
+
+
+@pytest.mark.parametrize(("images", "allowed"), [(18, 100 / 18), (200, 0.5), (100_000, 0.5)])
+def test_a_small_set_cannot_fail_a_candidate_by_one_answer(images: int, allowed: float):
+    assert LadderLimits(0.5).allowed(images) == pytest.approx(allowed)
+
+
+def test_where_openvino_may_saturate_seven_bits_and_eight_are_tried():
+    source = Scripted(0.4, 0.1)
+    climbed = ladder.climb(source, "openvino", LadderLimits(0.5), vnni=False, listener=SILENT)
+    assert [settings.storage for settings in source.asked] == [qdq.SEVEN_BITS, qdq.SIGNED]
+    assert climbed.best.record.drop_pp == 0.1
+
+
+def test_costly_layers_leave_room_for_cheap_ones_and_the_least_float_is_tried_first():
+    """The first of the ranking alone was over training's share, so that training never had a start with any float."""
+
+    class Ranked:
+        work: ClassVar = {
+            "costly": 0.08,
+            "gate": 0.01,
+            "first": 0.02,
+            "last": 0.03,
+            "small": 0.015,
+            "idle": 0.5,
+        }
+
+        def __init__(self) -> None:
+            self.layers = self
+
+        def share(self, names: set[str]) -> float:
+            return sum(self.work[name] for name in names)
+
+        def gates(self) -> set[str]:
+            return {"gate"}
+
+        def ends(self) -> set[str]:
+            return {"first", "last"}
+
+        def rank(self, base: CandidateSettings, *, seconds: float) -> list[LayerSensitivity]:
+            return [
+                LayerSensitivity(name, 0.0, 0.0)
+                for name in ("costly", "small", "first", "idle", "last", "gate")
+            ]
+
+    sets = list(rungs.exclusions(Ranked(), FIRST, 0.15))
+    shares = [Ranked().share(names) for names in sets]
+    assert shares == sorted(shares)
+    assert max(shares) <= rungs.FLOAT[-1]
+    assert {"small", "first", "gate"} in sets  # within 5 %, though the most sensitive layer is not
+    assert {"costly", "small"} in sets
+    assert len(sets) == len({frozenset(names) for names in sets})
+    assert not any("idle" in names for names in sets)
+    few = list(rungs.exclusions(Ranked(), FIRST, 0.03))
+    assert few
+    assert all(Ranked().share(names) <= 0.03 for names in few)
+
+
+def test_nncf_sees_no_more_images_than_its_bias_correction_can_hold():
+    variants = list(rungs.variants(replace(FIRST, runtime="openvino", images=1000)))
+    assert {s.images for s in variants if s.method == NNCF} == {nncf_ptq.MOST}
+    few = rungs.variants(replace(FIRST, runtime="openvino", images=30))
+    assert {s.images for s in few if s.method == NNCF} == {30}
+
+
+def test_what_only_another_cpu_shows_is_not_judged_on_this_one():
+    """Eight bits saturate on the CPU that the artifact is for, and not here: they would always look better."""
+    source = Scripted(0.6, 0.1)
+    ladder.climb(source, "openvino", LadderLimits(0.5, 1), vnni=False, listener=SILENT, native=False)
+    assert [settings.storage for settings in source.asked] == [qdq.SEVEN_BITS]
