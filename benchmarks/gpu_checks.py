@@ -64,8 +64,8 @@ def resume(place: Place) -> dict[str, Any]:
     after = _steps(killed)
     timed("finetune", place.images, *TRAINED, "--out", killed, "--resume")
     same = sha256_file(whole / "model.safetensors") == sha256_file(killed / "model.safetensors")
-    apart = _apart(whole, killed)
-    _require(same, f"resumed after {after} steps the weights differ by up to {apart:g}")
+    difference = _largest_difference(whole, killed)
+    _require(same, f"resumed after {after} steps the weights differ by up to {difference:g}")
     return {"accuracy": record["metrics"]["accuracy"], "run_seconds": seconds, "killed_after_steps": after}
 
 
@@ -75,7 +75,7 @@ def _steps(run: Path) -> int:
     return state.steps_done(run / state.STATE) or 0
 
 
-def _apart(one: Path, other: Path) -> float:
+def _largest_difference(one: Path, other: Path) -> float:
     from safetensors.numpy import load_file
 
     a, b = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
@@ -108,9 +108,12 @@ def pixels(place: Place) -> dict[str, Any]:
     drawn = gpu_augment.AugmentParameters(store.shapes(), chosen, [64], contract, 0)
     got = gpu_augment.GpuAugment(store, [64], contract)(torch.stack([drawn[key] for key in keys]))
     _require(got.device.type == place.torch, f"the batch is on {got.device}")
-    apart = (got.cpu().int() - want.int()).abs().float()
-    _require(float(apart.mean()) < 1, f"the images are {float(apart.mean()):.2f} levels apart in the mean")
-    return {"mean_levels_apart": float(apart.mean()), "max_levels_apart": float(apart.max())}
+    difference = (got.cpu().int() - want.int()).abs().float()
+    _require(
+        float(difference.mean()) < 1,
+        f"the images are {float(difference.mean()):.2f} levels different in the mean",
+    )
+    return {"mean_levels_apart": float(difference.mean()), "max_levels_apart": float(difference.max())}
 
 
 def features(place: Place) -> dict[str, Any]:
@@ -278,11 +281,12 @@ def cuda_graph(place: Place) -> dict[str, Any]:
     session.run_with_iobinding(binding)  # captures
     given.update_inplace(inputs)
     session.run_with_iobinding(binding)  # replays
-    apart = float(np.abs(taken.numpy() - want).max())
+    difference = float(np.abs(taken.numpy() - want).max())
     _require(
-        apart < 1e-3 * max(float(np.abs(want).max()), 1.0), f"the replay is {apart:g} from the CPU's logits"
+        difference < 1e-3 * max(float(np.abs(want).max()), 1.0),
+        f"the replay is {difference:g} from the CPU's logits",
     )
-    return {"max_abs_diff": apart}
+    return {"max_abs_diff": difference}
 
 
 def tensorrt(place: Place) -> dict[str, Any]:

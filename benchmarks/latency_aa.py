@@ -1,4 +1,4 @@
-"""How often an artifact is told apart from itself: A/A runs, each as `edge-tl bench --aa` does one.
+"""How often an artifact is distinguished from itself: A/A runs, each as `edge-tl bench --aa` does one.
 
     python benchmarks/latency_aa.py BUNDLE [--runs 10] [--artifact onnx-fp32]
 

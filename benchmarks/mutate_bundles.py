@@ -218,7 +218,7 @@ def _warm() -> None:
             verb(words)
 
 
-def judged(result: dict[str, Any], intact: dict[str, Any]) -> list[str]:
+def faults_of(result: dict[str, Any], intact: dict[str, Any]) -> list[str]:
     """What is wrong with what came of a mutant; empty where nothing is."""
     faults = list(result["faults"])
     for verb, answer in result["verbs"].items():
@@ -268,7 +268,7 @@ def run(count: int, seed: int, minutes: float = 1e9, show: bool = False) -> dict
                 kind, seal = rng.choice(kinds), rng.choice(SEALS)
                 draw = rng.randrange(1 << 60)
                 result = tried(source, image, kind, seal, draw, Path(scratch))
-                faults = judged(result, intact)
+                faults = faults_of(result, intact)
                 codes = {answer["code"] for answer in result["verbs"].values()}
                 outcome = (
                     "faults"

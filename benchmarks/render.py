@@ -31,8 +31,8 @@ def rendered(text: str) -> str:
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
             raise ValueError(f"docs/results.md has no table {name!r}")
-        body = f"\n{make().strip()}\n\n"
-        text = pattern.sub(lambda match, body=body: match[1] + body + match[2], text)
+        body = f"\n{make().strip()}\n\n".replace("\\", r"\\")
+        text = pattern.sub(rf"\g<1>{body}\g<2>", text)
     return text
 
 

@@ -87,11 +87,13 @@ def fields(found: ast.ClassDef) -> list[tuple[str, ast.expr, str, str]]:
     """Name, annotation, default and docstring of each field of a section."""
     rows = []
     for node, after in zip(found.body, [*found.body[1:], None], strict=True):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-            text = str(after.value.value) if said else ""
-            default = "" if node.value is None else ast.unparse(node.value)
-            rows.append((node.target.id, node.annotation, default, text))
+        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
+            continue
+        text = ""
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            text = str(after.value.value)
+        default = "" if node.value is None else ast.unparse(node.value)
+        rows.append((node.target.id, node.annotation, default, text))
     return rows
 
 
@@ -108,7 +110,7 @@ def takes(kind: ast.expr, aliases: dict[str, ast.expr]) -> str:
     name, inner = ast.unparse(kind.value), kind.slice
     parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
     if name == "Literal":
-        return " or ".join(f"`{part.value}`" for part in parts if isinstance(part, ast.Constant))
+        return " or ".join(f"`{part.value!s}`" for part in parts if isinstance(part, ast.Constant))
     if name == "Annotated":
         bounds = [
             f", {SIGNS[word.arg]} {ast.unparse(word.value).replace(' ** ', '^')}"
