@@ -95,7 +95,7 @@ def naive(run: Path, bundle: Path) -> dict[str, Any]:
         got = metrics.top1(batched_logits(folder / "naive.onnx", inputs))
     labels = np.array([s.label for s in test], np.int64)
     drop = metrics.paired_drop(labels, expected, got)
-    return {key: drop[key] for key in ("drop_pp", "drop_ci_pp")} | {
+    return {"drop_pp": drop.drop_pp, "drop_ci_pp": list(drop.drop_ci_pp)} | {
         "agreement": metrics.agreement(expected, got)
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +32,9 @@ from edge_tl.cli._table import explained, grid
 from edge_tl.device.errors import EXIT_GATE_FAILED
 from edge_tl.device.format import DASH
 from edge_tl.device.text import printable
+
+if TYPE_CHECKING:
+    from edge_tl.device.records.verification import VerifyResult
 
 SHOWN = 10  # files left out, in a terminal
 
@@ -77,70 +80,67 @@ def verify(
     for line in _remarks(result):
         say(line)
     text = "\n\n".join(_text(result, loaded.record.recommended))
-    if result["passed"]:
+    if result.passed:
         then = f"next: edge-tl bench {bundle}{options.flags}"
     else:
         then = "next: docs/how-to/failed-gate.md says what each failed gate means and what to do"
-    code = 0 if result["passed"] else EXIT_GATE_FAILED
-    return saved(
-        lambda: save_to(result, out), lambda: finish(result, text, as_json=json, code=code, then=then)
-    )
+    found = result.to_json()
+    code = 0 if result.passed else EXIT_GATE_FAILED
+    return saved(lambda: save_to(found, out), lambda: finish(found, text, as_json=json, code=code, then=then))
 
 
-def _remarks(result: dict[str, Any]) -> Iterator[str]:
+def _remarks(result: VerifyResult) -> Iterator[str]:
     """What is said on stderr before the result."""
-    for warning in result["warnings"]:
+    for warning in result.warnings:
         yield f"warning: {warning}"
-    for entry in result["skipped"]:
-        yield f"skipped {entry['artifact']}: {entry['reason']}"
-    left_out = result["data"]["skipped"] if "data" in result else []
-    for entry in left_out[:SHOWN]:
-        yield f"left out {printable(entry['path'])}: {printable(entry['reason'])}"
+    for entry in result.skipped:
+        yield f"skipped {entry.artifact}: {entry.reason}"
+    left_out = result.data.skipped if result.data else ()
+    for file in left_out[:SHOWN]:
+        yield f"left out {printable(file.path)}: {printable(file.reason)}"
     if len(left_out) > SHOWN:
         yield f"left out {len(left_out) - SHOWN} more; --json has them all"
-    for entry in result["data"]["not_images"] if "data" in result else []:
-        yield f"passed over {entry['n']} {entry['kind']}: no images"
+    for other in result.data.not_images if result.data else ():
+        yield f"passed over {other.n} {other.kind}: no images"
 
 
-def _text(result: dict[str, Any], recommended: str | None) -> Iterator[str]:
+def _text(result: VerifyResult, recommended: str | None) -> Iterator[str]:
     """The table of gates, that of accuracies where there is data, and the last line."""
     rows = [
         [
-            ("pass" if gate["passed"] else "FAIL") if gate["judged"] else "not judged",
-            gate["gate"],
-            gate["artifact"] or "all",
-            DASH if gate["measured"] is None else f"{gate['measured']:.4g}",
-            f"{gate['limit']:.4g} {gate['unit']}",
-            gate["reason"],
+            ("pass" if gate.passed else "FAIL") if gate.decided else "not judged",
+            gate.gate,
+            gate.artifact or "all",
+            DASH if gate.measured is None else f"{gate.measured:.4g}",
+            f"{gate.limit:.4g} {gate.unit}",
+            gate.reason,
         ]
-        for gate in result["gates"]
+        for gate in result.gates
     ]
     yield grid(["", "gate", "artifact", "measured", "limit", "what it says"], rows, left=6, names=3)
-    if "data" in result:
+    if result.data:
         figures = [
             [
-                row["artifact"],
-                f"{row['accuracy']:.4f}",
-                str(row["n"]),
-                f"{row['drop_pp']:+.2f}" if "drop_pp" in row else DASH,
+                row.artifact,
+                f"{row.accuracy:.4f}",
+                str(row.n),
+                DASH if row.drop_pp is None else f"{row.drop_pp:+.2f}",
             ]
-            for row in result["data"]["accuracy"]
+            for row in result.data.accuracy
         ]
         table = explained(grid(["artifact", "accuracy", "images", "drop pp"], figures))
-        yield f"on {result['data']['folder']}:\n{table}"
+        yield f"on {result.data.folder}:\n{table}"
     yield _conclusion(result, recommended)
 
 
-def _conclusion(result: dict[str, Any], recommended: str | None) -> str:
+def _conclusion(result: VerifyResult, recommended: str | None) -> str:
     """The last line of `verify`: what was proven, of how much of the bundle."""
-    lines = [
-        "PASSED: the same model on this machine." if result["passed"] else "FAILED: see the gates above."
-    ]
-    counted = f"{result['verified']} of {result['of']} artifacts verified"
-    if result["recommended_verified"] is False:
+    lines = ["PASSED: the same model on this machine." if result.passed else "FAILED: see the gates above."]
+    counted = f"{result.verified} of {result.of} artifacts verified"
+    if result.recommended_verified is False:
         counted += f"; the recommended one, {printable(str(recommended))}, was not"
-    if result["verified"] != result["of"]:
+    if result.verified != result.of:
         lines.append(f"{counted}.")
-    if undecided := sum(not gate["judged"] for gate in result["gates"]):
+    if undecided := sum(not gate.decided for gate in result.gates):
         lines.append(f"Not judged: {undecided}, see above.")
     return " ".join(lines)

@@ -1,11 +1,12 @@
 """Accuracy of every artifact on a labelled folder, on the images that `finetune` would use of it.
 
-It must not run the gates on the goldens: those need no labels.
+Runs no gate on the goldens: those need no labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from edge_tl.device.images.loader import load_batches
 from edge_tl.device.images.reading import with_retries
 from edge_tl.device.listener import Listener
 from edge_tl.device.names import encodable
+from edge_tl.device.records.accuracy import FolderAccuracy
 from edge_tl.device.records.gate import GateResult
+from edge_tl.device.records.verification import FileKind, FolderResult, SkippedFile
 from edge_tl.device.runtimes.open import Logits, Runtime
 
 TWO_CLASSES = "the same image in two classes"
@@ -36,9 +39,9 @@ def on_folder(
     runtimes: dict[str, Runtime],
     files: LabelledFolder,
     listener: Listener,
-) -> tuple[dict[str, Any], list[GateResult]]:
-    """`{folder, reference, accuracy[], skipped[], not_images[], remarks[]}`, and the gates on the drop from the FP32
-    artifact, which stands in for PyTorch. Raises `BadInput` where no image can be used."""
+) -> tuple[FolderResult, list[GateResult]]:
+    """The accuracies, and the gates on the drop from the FP32 artifact, which stands in for PyTorch. Raises `BadInput`
+    where no image can be used."""
     left_out, first = _left_out(files.paths, files.labels)
     used = [i for i, path in enumerate(files.paths) if path not in left_out | first.keys()]
     paths, labels = [files.paths[i] for i in used], files.labels[used]
@@ -58,53 +61,54 @@ def on_folder(
     # PyTorch is not here; the FP32 artifact stands in for it, whose agreement with PyTorch export has proven.
     stand_in = next((a.id for a in chosen if a.precision == "fp32" and a.id in runtimes), None)
     whole = {name: np.concatenate(parts) for name, parts in logits.items()}
-    rows, gates = _judged(bundle, whole, labels[kept], stand_in)
+    rows, gates = _measured(bundle, whole, labels[kept], stand_in)
     faults = {paths[i]: reason for i, reason in bad.items()}
     copies = {path: faults.get(kept_one, AGAIN) for path, kept_one in first.items()}
-    skipped = [
-        {"path": encodable(str(path)), "reason": reason}
-        for path, reason in (left_out | faults | copies).items()
-    ]
     different = mixed_ranges(remarks.get(i) for i in kept)
     said = warning_lines((encodable(str(paths[i])), remark) for i, remark in remarks.items())
-    return {
-        "folder": files.root,
-        "reference": stand_in,
-        "accuracy": rows,
-        "skipped": files.left_out + skipped,
-        "not_images": files.not_images,
-        "remarks": said + ([different] if different else []),
-    }, gates
+    skipped = [SkippedFile(entry["path"], entry["reason"]) for entry in files.left_out]
+    skipped += [
+        SkippedFile(encodable(str(path)), reason) for path, reason in (left_out | faults | copies).items()
+    ]
+    found = FolderResult(
+        folder=files.root,
+        reference=stand_in,
+        accuracy=tuple(rows),
+        skipped=tuple(skipped),
+        not_images=tuple(FileKind(**entry) for entry in files.not_images),
+        remarks=(*said, different) if different else tuple(said),
+    )
+    return found, gates
 
 
-def _judged(
+def _measured(
     bundle: Bundle, logits: Mapping[str, Logits], labels: NDArray[np.int64], stand_in: str | None
-) -> tuple[list[dict[str, Any]], list[GateResult]]:
+) -> tuple[list[FolderAccuracy], list[GateResult]]:
     answers = {name: _answers(own) for name, own in logits.items()}
     rows, gates = [], []
     for name, got in answers.items():
-        row: dict[str, Any] = {"artifact": name, "accuracy": metrics.accuracy(labels, got), "n": len(labels)}
+        row = FolderAccuracy(name, metrics.accuracy(labels, got), len(labels))
         if bad := metrics.not_numbers(logits[name]):
             reason = f"logits are NaN or infinite on {bad} of {len(labels)} images, which count as wrong"
             gates.append(GateResult("loss", name, float(bad), 0.0, "images", False, reason))
         if stand_in and name != stand_in:
-            row |= metrics.paired_drop(labels, answers[stand_in], got)
-            row["agreement"] = metrics.agreement(answers[stand_in], got)
-            gates.append(_drop_gate(bundle.artifact(name), row, stand_in))
+            drop = metrics.paired_drop(labels, answers[stand_in], got)
+            row = replace(row, **drop.fields(), agreement=metrics.agreement(answers[stand_in], got))
+            gates.append(_drop_gate(bundle.artifact(name), drop, f"against {stand_in} on {row.n} images"))
         rows.append(row)
     return rows, gates
 
 
-def _drop_gate(artifact: Artifact, row: Mapping[str, Any], stand_in: str) -> GateResult:
+def _drop_gate(artifact: Artifact, drop: metrics.PairedDrop, against: str) -> GateResult:
     limit = artifact.limits.max_drop_pp
-    passed = row["drop_pp"] <= limit
-    low, high = row["drop_ci_pp"]
-    reason = f"{row['drop_pp']:+.2f} pp [{low:.2f}, {high:.2f}] against {stand_in} on {row['n']} images"
+    passed = drop.drop_pp <= limit
+    low, high = drop.drop_ci_pp
+    reason = f"{drop.drop_pp:+.2f} pp [{low:.2f}, {high:.2f}] {against}"
     if not passed and low <= limit:
         reason += "; so few cannot tell it from one within the limit: give more images"
-    open_still = not passed and low <= 0 <= limit  # it may be no loss at all, and may be one too many
+    undecided = not passed and low <= 0 <= limit  # it may be no loss at all, and may be one too many
     return GateResult(
-        "loss", artifact.id, row["drop_pp"], limit, "pp", passed or open_still, reason, not open_still
+        "loss", artifact.id, drop.drop_pp, limit, "pp", passed or undecided, reason, not undecided
     )
 
 
@@ -115,7 +119,7 @@ def _answers(logits: Logits) -> NDArray[np.int64]:
 
 
 def _left_out(paths: Sequence[Path], labels: NDArray[np.int64]) -> tuple[dict[Path, str], dict[Path, Path]]:
-    """Which files are not judged, and why: those that may not be read, and those that lie in two classes, byte for
+    """Which files are not used, and why: those that may not be read, and those that lie in two classes, byte for
     byte, whose label nobody knows. And copies within a class with the one that is kept, as `finetune` keeps it."""
     found: dict[Path, str] = {}
     groups: dict[str, list[tuple[Path, int]]] = {}

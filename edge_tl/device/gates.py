@@ -1,17 +1,16 @@
-"""The gates: does this machine give the answers the model was exported with, and if not, which room is at fault?
+"""The gates: does this machine give the answers that the model was exported with, and if not, what differs?
 
     pixels   preprocess.apply(golden image)   against the stored pixels      decoder, resize
     device   this machine's logits          against the host's, same file  CPU, ISA, runtime version
     loss     this machine's logits          against PyTorch's              export, quantization
 
-It must not time anything. The limits travel with the bundle, except that of the pixels gate, which no model moves.
+Times nothing. The limits travel with the bundle, except that of the pixels gate, which no model moves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,8 @@ from edge_tl.device.images.labelled_folder import labelled_folder
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import identity, int8_isa
 from edge_tl.device.records.gate import GateResult
+from edge_tl.device.records.timing import SkippedRecord
+from edge_tl.device.records.verification import VerifyResult as VerifyResult
 from edge_tl.device.runtimes import sandbox
 from edge_tl.device.runtimes.devices import runnable_artifacts
 from edge_tl.device.runtimes.open import Logits, Runtime, notes, open_runtime, ran
@@ -38,7 +39,7 @@ def verify(
     device: str = "CPU",
     allow_fallback: bool = False,
     listener: Listener = SILENT,
-) -> dict[str, Any]:
+) -> VerifyResult:
     """Run the gates here; with `data`, a labelled folder, accuracy on it too.
 
     Artifacts whose runtime is not installed or has no such device are listed under `skipped`; `MissingExtra` or
@@ -61,34 +62,29 @@ def verify(
         gates.append(_device_gate(artifact, logits, host[artifact.id]))
         gates.append(_loss_gate(artifact, logits, host[REFERENCE]))
     listener.progress("gates", len(runtimes), len(runtimes))
-    result: dict[str, Any] = {}
+    folder = None
     if files is not None:
-        result["data"], more = on_folder(bundle, chosen, runtimes, files, listener)
+        folder, more = on_folder(bundle, chosen, runtimes, files, listener)
         gates += more
     what_ran = {name: ran(runtime) for name, runtime in runtimes.items()}
-    return {
-        "passed": all(gate.passed for gate in gates),
-        "gates": [gate.to_json() for gate in gates],
-        **_counted_artifacts(bundle, what_ran),
-        **result,
-        "ran": {name: record.to_json() for name, record in what_ran.items()},
-        "skipped": skipped,
-        "warnings": _failed(bundle, chosen)
-        + _warnings(bundle)
-        + notes(what_ran)
-        + result.get("data", {}).get("remarks", []),
-        "machine": identity(),
-    }
-
-
-def _counted_artifacts(bundle: Bundle, verified: Collection[str]) -> dict[str, Any]:
-    """`{verified, of, recommended_verified}`; the last is None where nothing is recommended."""
     recommended = bundle.record.recommended
-    return {
-        "verified": len(verified),
-        "of": len(bundle.artifacts),
-        "recommended_verified": None if recommended is None else recommended in verified,
-    }
+    return VerifyResult(
+        passed=all(gate.passed for gate in gates),
+        gates=tuple(gates),
+        verified=len(what_ran),
+        of=len(bundle.artifacts),
+        recommended_verified=None if recommended is None else recommended in what_ran,
+        data=folder,
+        ran=what_ran,
+        skipped=tuple(skipped),
+        warnings=(
+            *_failed(bundle, chosen),
+            *_warnings(bundle),
+            *notes(what_ran),
+            *(folder.remarks if folder else ()),
+        ),
+        machine=identity(),
+    )
 
 
 def open_installed(
@@ -97,18 +93,19 @@ def open_installed(
     *,
     size: tuple[int, int] | None = None,
     allow_fallback: bool = False,
-) -> tuple[dict[str, Runtime], list[dict[str, str]]]:
+) -> tuple[dict[str, Runtime], list[SkippedRecord]]:
     """Load every artifact whose runtime is installed and has the device; `size` is the images' (height,
     width). Raises `MissingExtra` when none is installed and `BadInput` when none has it."""
     runtimes: dict[str, Runtime] = {}
     missing = None
-    chosen, skipped = runnable_artifacts(artifacts, device)
+    chosen, left_out = runnable_artifacts(artifacts, device)
+    skipped = [SkippedRecord(artifact=each["artifact"], reason=each["reason"]) for each in left_out]
     for artifact in chosen:
         try:
             sandbox.smoke_test(artifact.path, device, size)
             runtimes[artifact.id] = open_runtime(artifact.path, device=device, allow_fallback=allow_fallback)
         except MissingExtra as error:
-            skipped.append({"artifact": artifact.id, "reason": str(error)})
+            skipped.append(SkippedRecord(artifact=artifact.id, reason=str(error)))
             missing = error
     if missing and not runtimes:
         raise missing

@@ -1,11 +1,12 @@
 """Arrays in, numbers out: how far two sets of logits are apart, and whether the difference means anything.
 
-It must not know files, runtimes or time.
+Knows no file, runtime or time.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,12 +46,28 @@ def agreement(a: Ints, b: Ints) -> float:
     return float(np.mean(a == b))
 
 
-def paired_drop(labels: Ints, reference: Ints, device: Ints) -> dict[str, Any]:
-    """Accuracy lost from `reference` to `device` on the same images, in percentage points, positive = worse.
+@dataclass(frozen=True)
+class PairedDrop:
+    """Accuracy lost on the same images in percentage points, positive = worse, with its 95 % interval; on how many
+    images a right answer was lost and won, and the p-value of McNemar's test."""
 
-    `drop_ci_pp` is the 95 % adjusted Wald interval for a paired difference of proportions (Bonett and Price,
+    drop_pp: float
+    drop_ci_pp: tuple[float, float]
+    lost: int
+    won: int
+    mcnemar_p: float
+
+    def fields(self) -> dict[str, Any]:
+        """By the names that records give them."""
+        return dict(vars(self))
+
+
+def paired_drop(labels: Ints, reference: Ints, device: Ints) -> PairedDrop:
+    """The accuracy lost from `reference` to `device`.
+
+    The interval is the 95 % adjusted Wald interval for a paired difference of proportions (Bonett and Price,
     "Adjusted Wald confidence interval for a difference of binomial proportions based on paired data", 2012);
-    `mcnemar_p` the exact two-sided McNemar test (binomial on the images whose correctness changed).
+    the p-value that of the exact two-sided McNemar test (binomial on the images whose correctness changed).
     """
     n = len(labels)
     lost = int(np.sum((reference == labels) & (device != labels)))
@@ -58,13 +75,8 @@ def paired_drop(labels: Ints, reference: Ints, device: Ints) -> dict[str, Any]:
     p_lost, p_won = (lost + 1) / (n + 2), (won + 1) / (n + 2)
     half = 1.959964 * math.sqrt((p_lost + p_won - (p_lost - p_won) ** 2) / (n + 2))
     low, high = max(p_lost - p_won - half, -1.0), min(p_lost - p_won + half, 1.0)
-    return {
-        "drop_pp": 100 * (lost - won) / n,
-        "drop_ci_pp": [100 * low, 100 * high],
-        "lost": lost,
-        "won": won,
-        "mcnemar_p": _binomial_two_sided(min(lost, won), lost + won),
-    }
+    p_value = _binomial_two_sided(min(lost, won), lost + won)
+    return PairedDrop(100 * (lost - won) / n, (100 * low, 100 * high), lost, won, p_value)
 
 
 def _binomial_two_sided(k: int, n: int) -> float:

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from edge_tl.device import bundle as bundles
+from edge_tl.device import gates
 from edge_tl.device.errors import BundleError
 from edge_tl.device.machine import has_vnni
 from edge_tl.device.metrics import max_abs_diff, top1
@@ -151,6 +152,11 @@ def limits(own: np.ndarray, expected: np.ndarray, precision: str) -> dict[str, f
         difference = max(difference, max_abs_diff(own, expected))
         least = max(0, int(np.sum(top1(own) == top1(expected))) - 1) / len(own)
     return {"device_max_abs_diff": difference, "golden_agreement": least, "max_drop_pp": 100.0}
+
+
+def verify(bundle: bundles.Bundle, **options: Any) -> dict[str, Any]:
+    """What `gates.verify` finds, as `edge-tl verify --json` prints it."""
+    return gates.verify(bundle, **options).to_json()
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from device.conftest import verify
 
 from edge_tl.device import bundle as bundles
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput, BundleError
-from edge_tl.device.gates import verify
 from edge_tl.device.records.accuracy import ChangedAnswer
 from edge_tl.device.records.bundle import BundleRecord
 

@@ -7,11 +7,11 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from device.conftest import verify
 
 from edge_tl.device import bundle as bundles
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BundleError, EdgeTLError
-from edge_tl.device.gates import verify
 
 # Every file of the fixture's bundle; `test_every_file_is_listed_here` keeps this list honest.
 FILES = [

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from device.conftest import ASSETS
+from device.conftest import ASSETS, verify
 
 from edge_tl.device import bundle as bundles
 from edge_tl.device import model_metadata
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput, BundleError
 from edge_tl.device.files import sha256_file
-from edge_tl.device.gates import verify
 from edge_tl.device.model import Model
 from edge_tl.device.model_metadata import metadata_of
 from edge_tl.device.records.timing import RanRecord

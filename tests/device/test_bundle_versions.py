@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from device.conftest import verify
 
 from edge_tl.device.bundle import GOLDEN_LOGITS, GOLDEN_PIXELS, RECORD, read_bundle, read_report
 from edge_tl.device.errors import BundleError
-from edge_tl.device.gates import verify
 from edge_tl.device.predict import best_first
 from edge_tl.device.slim import slim
 

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from device.conftest import CONTRACT, LABELS, tell
+from device.conftest import CONTRACT, LABELS, tell, verify
 from PIL import Image
 
 from edge_tl.device.bundle import GOLDEN_LOGITS, read_bundle
 from edge_tl.device.errors import BadInput, BundleError, MissingExtra
-from edge_tl.device.gates import verify
 from edge_tl.device.records.gate import GateResult
 
 Edit = Callable[..., None]

@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from device.conftest import ARTIFACTS, CONTRACT, tell
+from device.conftest import ARTIFACTS, CONTRACT, tell, verify
 from listening import Listening
 from PIL import Image
 
 from edge_tl.device.bundle import Bundle, read_bundle
 from edge_tl.device.errors import BadInput
-from edge_tl.device.gates import verify
 from edge_tl.device.images.labelled_folder import labelled_folder
 
 Edit = Callable[..., None]

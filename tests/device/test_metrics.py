@@ -53,19 +53,19 @@ def test_mcnemar_is_scipys_binomial_test(lost: int, won: int) -> None:
     stats = pytest.importorskip("scipy.stats")
     got = metrics.paired_drop(*paired(20, lost, won, 7))
     expected = stats.binomtest(lost, lost + won).pvalue if lost + won else 1.0
-    assert got["mcnemar_p"] == pytest.approx(expected, rel=1e-9)
-    assert (got["lost"], got["won"]) == (lost, won)
+    assert got.mcnemar_p == pytest.approx(expected, rel=1e-9)
+    assert (got.lost, got.won) == (lost, won)
 
 
 def test_mcnemar_by_hand() -> None:
     """5 lost, 1 won: 2 (1 + 6) / 64."""
-    assert metrics.paired_drop(*paired(10, 5, 1, 0))["mcnemar_p"] == pytest.approx(14 / 64)
+    assert metrics.paired_drop(*paired(10, 5, 1, 0)).mcnemar_p == pytest.approx(14 / 64)
 
 
 @pytest.mark.parametrize(("lost", "won"), [(1024, 0), (700, 600), (2600, 2500)])
 def test_a_thousand_changed_answers_are_no_overflow(lost: int, won: int) -> None:
     """A broken INT8 model on a large evaluation set: 2**1024 is no float any more."""
-    p = metrics.paired_drop(*paired(0, lost, won, 0))["mcnemar_p"]
+    p = metrics.paired_drop(*paired(0, lost, won, 0)).mcnemar_p
     # The normal approximation with continuity correction is good to a few per cent at these counts.
     z = (abs(lost - won) - 1) / math.sqrt(lost + won)
     assert p == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.05, abs=1e-100)
@@ -76,17 +76,17 @@ def test_the_drop_is_reference_minus_device(lost: int, won: int) -> None:
     labels, reference, device = paired(50, lost, won, 9)
     got = metrics.paired_drop(labels, reference, device)
     drop = metrics.accuracy(labels, reference) - metrics.accuracy(labels, device)
-    assert got["drop_pp"] == pytest.approx(100 * drop)
-    assert math.copysign(1, got["drop_pp"]) == math.copysign(1, lost - won)
-    low, high = got["drop_ci_pp"]
-    assert low <= got["drop_pp"] <= high
+    assert got.drop_pp == pytest.approx(100 * drop)
+    assert math.copysign(1, got.drop_pp) == math.copysign(1, lost - won)
+    low, high = got.drop_ci_pp
+    assert low <= got.drop_pp <= high
 
 
 def test_the_interval_is_the_published_one() -> None:
     """Bentur et al. 2009 as in Fagerland, Lydersen and Laake, Statistics in Medicine 33 (2014), table V: of 21
     children 1 improved and 7 worsened. By hand: p = 2/23 and 8/23, difference -6/23, standard error
     sqrt((10/23 - 36/529) / 23), hence -0.508 to -0.013."""
-    low, high = metrics.paired_drop(*paired(1, 1, 7, 12))["drop_ci_pp"]
+    low, high = metrics.paired_drop(*paired(1, 1, 7, 12)).drop_ci_pp
     assert [round(low, 1), round(high, 1)] == [-50.8, -1.3]
 
 
@@ -95,14 +95,14 @@ def test_the_interval_covers_the_truth(n: int, p_lost: float, p_won: float) -> N
     rng = np.random.default_rng(11)
     truth, hits, trials = 100 * (p_lost - p_won), 0, 1500
     for lost, won, _ in rng.multinomial(n, [p_lost, p_won, 1 - p_lost - p_won], trials):
-        low, high = metrics.paired_drop(*paired(n - lost - won, lost, won, 0))["drop_ci_pp"]
+        low, high = metrics.paired_drop(*paired(n - lost - won, lost, won, 0)).drop_ci_pp
         hits += low <= truth <= high
     assert hits / trials >= 0.93
 
 
 @pytest.mark.parametrize("counts", [(0, 5, 0, 0), (0, 0, 5, 0), (0, 1, 0, 0)])
 def test_the_interval_stays_within_what_can_be(counts: tuple[int, int, int, int]) -> None:
-    low, high = metrics.paired_drop(*paired(*counts))["drop_ci_pp"]
+    low, high = metrics.paired_drop(*paired(*counts)).drop_ci_pp
     assert -100 <= low < high <= 100
 
 
@@ -130,7 +130,7 @@ def test_the_expected_drop_is_what_labels_drawn_from_the_probabilities_lose_on_a
     drops = []
     for _ in range(2000):
         labels = (p.cumsum(axis=1) > rng.random((400, 1))).argmax(axis=1)
-        drops.append(metrics.paired_drop(labels, metrics.top1(reference), answers)["drop_pp"])
+        drops.append(metrics.paired_drop(labels, metrics.top1(reference), answers).drop_pp)
     expected = metrics.expected_drop(reference, answers)
     assert expected == pytest.approx(np.mean(drops), abs=4 * np.std(drops) / len(drops) ** 0.5)
     assert expected > 1

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from device.conftest import verify
 
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput
-from edge_tl.device.gates import verify
 from edge_tl.device.records.bundle import SlimmedRecord
 from edge_tl.device.records.gate import GateResult
 from edge_tl.device.slim import slim

@@ -94,3 +94,11 @@ class ConditionsRecord(Record):
     before: LoadRecord
     after: LoadRecord
     during: UsageRecord | None = written(None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkippedRecord(Record):
+    """What could not run, and why."""
+
+    artifact: str
+    reason: str

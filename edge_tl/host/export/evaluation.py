@@ -116,7 +116,8 @@ def judge(job: ExportJob, artifacts: list[dict[str, Any]]) -> dict[str, Any]:
                         job.listener.note(f"warning: {name} does not run on {row['isa']}: {row['fault']}")
         artifact |= {
             "accuracy": metrics.accuracy(labels, got),
-            **metrics.paired_drop(labels, expected, got),
+            **(drop := metrics.paired_drop(labels, expected, got)).fields(),
+            "drop_ci_pp": list(drop.drop_ci_pp),
             "agreement": metrics.agreement(expected, got),
             "max_abs_diff": metrics.max_abs_diff(gates.in_units_of(name, scaled, temperatures), scaled[name]),
             "confidence": believed(name),
@@ -158,8 +159,8 @@ def _figures(labels: metrics.Ints, expected: metrics.Ints, got: metrics.Ints) ->
     drop = metrics.paired_drop(labels, expected, got)
     return {
         "accuracy": metrics.accuracy(labels, got),
-        "drop_pp": drop["drop_pp"],
-        "drop_ci_pp": drop["drop_ci_pp"],
+        "drop_pp": drop.drop_pp,
+        "drop_ci_pp": list(drop.drop_ci_pp),
         "agreement": metrics.agreement(expected, got),
         "n": len(labels),
     }

@@ -152,7 +152,7 @@ def _finish(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) -
     if job.recipe.export.max_p95_ms is not None:
         effort = effort.supporting(0.95)
     timing = _timed(job, run, record, effort)
-    checked = verify(bundles.read_bundle(job.staging), listener=job.listener)
+    checked = verify(bundles.read_bundle(job.staging), listener=job.listener).to_json()
     gates.conclude(record, timing, checked, job.recipe.export, job.missing)
     _report(job, record, timing, checked)
 

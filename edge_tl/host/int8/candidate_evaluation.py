@@ -48,8 +48,8 @@ def evaluate(
     return CandidateRecord(
         accuracy=metrics.accuracy(selection.labels, answers),
         accuracy_ci=(float(low), float(high)),
-        drop_pp=drop["drop_pp"],
-        drop_ci_pp=(drop["drop_ci_pp"][0], drop["drop_ci_pp"][1]),
+        drop_pp=drop.drop_pp,
+        drop_ci_pp=drop.drop_ci_pp,
         expected_drop_pp=expected_drop(selection.fp32, selection.temperature, answers),
         agreement=metrics.agreement(expected, answers),
         divergence=metrics.divergence(selection.fp32, logits),

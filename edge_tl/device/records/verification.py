@@ -1,0 +1,58 @@
+"""The result of `verify`: the gates on one machine, and what ran there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_tl.device.records.accuracy import FolderAccuracy
+from edge_tl.device.records.codec import Json, Record
+from edge_tl.device.records.gate import GateResult
+from edge_tl.device.records.timing import RanRecord, SkippedRecord
+
+
+@dataclass(frozen=True)
+class SkippedFile(Record):
+    """A file of a labelled folder that was not used, and the reason."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FileKind(Record):
+    """How many files of one kind are no images, with one of them as an example."""
+
+    kind: str
+    n: int
+    example: str
+
+
+@dataclass(frozen=True)
+class FolderResult(Record):
+    """The accuracy of every artifact on a labelled `folder`. `reference` is the FP32 artifact that stands in for
+    PyTorch, None where none ran; `skipped` are the files that were not used, `remarks` what people should know."""
+
+    folder: str
+    reference: str | None
+    accuracy: tuple[FolderAccuracy, ...]
+    skipped: tuple[SkippedFile, ...]
+    not_images: tuple[FileKind, ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VerifyResult(Record):
+    """Whether this machine gives the exported model's answers. `verified` artifacts `of` the bundle's ran;
+    `recommended_verified` is None where none is recommended. `ran` is by artifact, `skipped` names those that cannot
+    run here and the reason, `warnings` are for people."""
+
+    passed: bool
+    gates: tuple[GateResult, ...]
+    verified: int
+    of: int
+    recommended_verified: bool | None
+    ran: dict[str, RanRecord]
+    skipped: tuple[SkippedRecord, ...]
+    warnings: tuple[str, ...]
+    machine: Json
+    data: FolderResult | None = None
