@@ -260,7 +260,7 @@ def test_a_value_that_cannot_be_is_shown_with_its_option(run_cli: RunCli, argume
     assert len(done.err.strip().splitlines()) <= 2
 
 
-def test_an_interrupt_before_the_door_is_open_is_one_too():
+def test_an_interrupt_while_the_command_line_is_imported_is_one_too():
     code = (
         "import sys\n"
         "class Finder:\n"
@@ -301,7 +301,7 @@ def test_labels_reach_a_pipe_that_is_not_utf8(shell: RunCli, bundle: Path):
 
 
 @pytest.mark.parametrize("missing", ["torch", "safetensors", "pydantic", "yaml", "sklearn"])
-def test_a_desk_verb_without_its_packages_says_what_to_install(missing: str, images: Path, tmp_path: Path):
+def test_a_verb_of_the_host_without_its_packages_says_what_to_install(missing: str, images: Path, tmp_path: Path):
     code = "import sys; sys.modules[sys.argv.pop(1)] = None; from edge_tl.cli import main; main()"
     verb = ["demo"] if missing == "sklearn" else ["finetune", str(images), *SMALL]
     done = subprocess.run(
@@ -314,7 +314,7 @@ def test_a_desk_verb_without_its_packages_says_what_to_install(missing: str, ima
     assert "Traceback" not in done.stderr
 
 
-def test_on_a_device_a_fleet_needs_more_and_says_that_it_is_the_fleet(tmp_path: Path):
+def test_running_on_other_machines_needs_the_host_and_says_so(tmp_path: Path):
     code = "import sys; sys.modules['yaml'] = None; from edge_tl.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "bench", str(tmp_path), "--on", "nosuchhost"],
@@ -334,7 +334,7 @@ def test_a_misspelt_model_is_found_before_a_file_is_read(run_cli: RunCli, images
 
 
 @pytest.mark.parametrize("missing", ["openvino", "onnxruntime"])
-def test_a_missing_runtime_at_the_desk_is_named_too(
+def test_a_missing_runtime_on_the_host_is_named_too(
     missing: str, run_cli: RunCli, run: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from edge_tl.host.export import pipeline
