@@ -301,7 +301,9 @@ def test_labels_reach_a_pipe_that_is_not_utf8(shell: RunCli, bundle: Path):
 
 
 @pytest.mark.parametrize("missing", ["torch", "safetensors", "pydantic", "yaml", "sklearn"])
-def test_a_verb_of_the_host_without_its_packages_says_what_to_install(missing: str, images: Path, tmp_path: Path):
+def test_a_verb_of_the_host_without_its_packages_says_what_to_install(
+    missing: str, images: Path, tmp_path: Path
+):
     code = "import sys; sys.modules[sys.argv.pop(1)] = None; from edge_tl.cli import main; main()"
     verb = ["demo"] if missing == "sklearn" else ["finetune", str(images), *SMALL]
     done = subprocess.run(
