@@ -1,4 +1,4 @@
-"""The device that PyTorch computes on: an NVIDIA, AMD, Intel or Apple GPU, else the CPU; it must not know a model.
+"""The device that PyTorch computes on: an NVIDIA, AMD, Intel or Apple GPU, else the CPU. Knows no model.
 
 One place picks it and answers what differs between makers: bfloat16, free memory, fused optimizers, exact arithmetic.
 """

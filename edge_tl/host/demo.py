@@ -1,4 +1,4 @@
-"""The whole chain on data that the package brings: scikit-learn's handwritten digits, offline; it must not print."""
+"""The whole chain on data that the package brings: scikit-learn's handwritten digits, offline. Never prints."""
 
 from __future__ import annotations
 

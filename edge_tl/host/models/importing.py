@@ -121,7 +121,7 @@ def _contract(recipe: Recipe) -> Preprocess:
 
 
 def _check(path: Path, recipe: Recipe, options: ImportOptions) -> None:
-    """Raises `BadInput` for what can be told before a file is read."""
+    """Raises `BadInput` for what is known before a file is read."""
     if not path.is_file():
         raise BadInput(f"{path}: no such file. Give the weights as .safetensors, .pth or .pt.")
     if recipe.model.normalize == "dataset":

@@ -1,4 +1,4 @@
-"""The recipes that come with the package; it must not know what a recipe means."""
+"""The recipes that come with the package. Reads none of their settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a setting that a recipe leaves open will be, in words; it must not open weights or images."""
+"""What a setting that a recipe leaves open will be, in words. Opens no weights and no images."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """YAML to validated settings: an unknown key is refused with the nearest one, a bad value with its field.
 
-It must not read data or models; the fields themselves are in `settings`.
+Reads no data and no models; the fields themselves are in `schema`.
 """
 
 from __future__ import annotations

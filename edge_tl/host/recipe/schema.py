@@ -1,4 +1,4 @@
-"""Every field of a recipe, with its type, range and default; it must not read a file or know PyTorch.
+"""Every field of a recipe, with its type, range and default. Reads no file and knows no PyTorch.
 
 A default of null means that the value is decided by something named in the field's docstring.
 """
@@ -198,7 +198,7 @@ class Augment(_Section):
 
 
 class Export(_Section):
-    """What `export` makes and by what it is judged."""
+    """What `export` makes and which limits it has to keep."""
 
     int8: bool = False
     max_drop: Annotated[float, Field(ge=0, le=100)] = 0.5

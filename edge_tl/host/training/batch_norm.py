@@ -1,4 +1,4 @@
-"""BatchNorm's statistics where a batch is too small for them, and where several processes share one; it must not train.
+"""BatchNorm's statistics where a batch is too small for them, and where several processes share one. Trains nothing.
 
 In training BatchNorm normalizes by the mean and variance of what goes through at once. One value a channel has no
 variance; four images in each of eight processes have eight poor ones.

@@ -1,6 +1,6 @@
 """This process among those of one training: who writes, who waits, what all of them know.
 
-It must not train. `torchrun` and `accelerate launch` start the processes and name them in the environment;
+Trains nothing. `torchrun` and `accelerate launch` start the processes and name them in the environment;
 Hugging Face Accelerate joins them (gloo on CPUs, NCCL on NVIDIA's GPUs). Alone, every function here is a no-op.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-_PATIENCE = timedelta(days=7)
+_LONGEST_WAIT = timedelta(days=7)
 
 
 def _state() -> Any:
@@ -27,18 +27,18 @@ def _state() -> Any:
 
     from edge_tl.host import accelerator
 
-    # Without a GPU it must be told to join processes on CPUs; else each would take itself for the only one.
+    # Without a GPU it joins processes only where that is asked for; else each would take itself for the only one.
     return PartialState(cpu=accelerator.device().type == "cpu")
 
 
 @cache
-def _patient() -> Any:
+def _waiting_group() -> Any:
     """The group that waits while one process reads a data set: by gloo, on CPUs, because NCCL gives up after ten
     minutes and ends everybody. Who dies is noticed all the same: its connections close."""
     from torch import distributed
 
     _state()
-    return distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    return distributed.new_group(backend="gloo", timeout=_LONGEST_WAIT)
 
 
 def many() -> bool:
@@ -86,7 +86,7 @@ def wait() -> None:
     if many():
         from torch import distributed
 
-        distributed.barrier(group=_patient())
+        distributed.barrier(group=_waiting_group())
 
 
 def from_main(make: Callable[[], T]) -> T:
@@ -96,7 +96,7 @@ def from_main(make: Callable[[], T]) -> T:
     from torch import distributed
 
     box: list[Any] = [make() if is_main() else None]
-    distributed.broadcast_object_list(box, src=0, group=_patient())
+    distributed.broadcast_object_list(box, src=0, group=_waiting_group())
     result: T = box[0]
     return result
 
@@ -108,7 +108,7 @@ def gathered(mine: Any) -> list[Any]:
     from torch import distributed
 
     result: list[Any] = [None] * count()
-    distributed.all_gather_object(result, mine, group=_patient())
+    distributed.all_gather_object(result, mine, group=_waiting_group())
     return result
 
 

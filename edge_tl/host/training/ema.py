@@ -1,4 +1,4 @@
-"""The exponential moving average of a model's weights while it trains; it must not train."""
+"""The exponential moving average of a model's weights while it trains."""
 
 from __future__ import annotations
 

@@ -1,11 +1,7 @@
-"""The frozen backbone, run once over the images; a later head or learning rate starts from the cache.
+"""The frozen backbone, run once over the images; a later head or learning rate starts from the cache. Trains nothing.
 
-It must not train. Features are float32 `(n, d)`: what the model's last linear layer reads, in evaluation
-mode, so BatchNorm statistics and dropout stay still.
-
-The cache is a folder named by a key over contract, weights and versions, holding raw rows and one index line
-per image content. Lines are appended after their rows, so a kill loses at most the last batch, and the next
-run goes on from there.
+Features are float32 `(n, d)`: what the model's last linear layer reads, in evaluation mode, so BatchNorm statistics and
+dropout stay still. The cache is a folder named by a key over contract, weights and versions.
 """
 
 from __future__ import annotations
@@ -20,14 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edge_tl.device.files import write_atomic
 from edge_tl.device.images.loader import load_batches
 from edge_tl.device.images.reading import EncodedImage
 from edge_tl.device.listener import SILENT, Listener
@@ -39,6 +33,7 @@ from edge_tl.host.models.reference import TorchRuntime
 from edge_tl.host.models.weights import PretrainedModel
 from edge_tl.host.runs.provenance import OF_PIXELS, installed
 from edge_tl.host.training import distributed
+from edge_tl.host.training.feature_store import FeatureStore, of_digests
 
 FOLDER = "features"
 _BATCH, _GPU_BATCH = 16, 128
@@ -81,11 +76,11 @@ def extract(
     on_gpu = device.type != "cpu"
     key = _key(source, f"{device.type} bf16" if accelerator.has_bf16(device) else device.type)
     if distributed.is_main():
-        _adopt(run / FOLDER / key, width)
+        _recover_parts(run / FOLDER / key, width)
     distributed.wait()
-    own = _Store.open(run / FOLDER / key, width)
+    own = FeatureStore.open(run / FOLDER / key, width)
     stores = [own] + [
-        _Store.open(folder, width)
+        FeatureStore.open(folder, width)
         for folder in sorted(run.parent.glob(f"*/{FOLDER}/{key}"))
         if folder != own.folder
     ]
@@ -106,7 +101,7 @@ def _compute(
     source: PretrainedModel,
     runtime: Runtime,
     todo: list[tuple[str, EncodedImage]],
-    own: _Store,
+    own: FeatureStore,
     size: int,
     listener: Listener,
 ) -> None:
@@ -114,7 +109,9 @@ def _compute(
     rank, count = distributed.rank(), distributed.count()
     chunks = [range(start, min(start + size, len(todo))) for start in range(0, len(todo), size)]
     mine = [i for chunk in chunks[rank::count] for i in chunk]
-    store = own if count == 1 else _Store(own.folder.with_name(f"{own.folder.name}.part{rank}"), own.width)
+    store = (
+        own if count == 1 else FeatureStore(own.folder.with_name(f"{own.folder.name}.part{rank}"), own.width)
+    )
     done = 0
     listener.progress("features", done, len(mine))
     for batch in load_batches(source.contract, [todo[i][1] for i in mine], size=size):
@@ -126,15 +123,19 @@ def _compute(
             {todo[mine[i]][0]: reason for i, reason in batch.bad.items() if i not in batch.not_of_bytes},
             {todo[mine[i]][0]: remark for i, remark in batch.remarks.items()},
         )
-        store.pass_on({todo[mine[i]][0]: batch.bad[i] for i in sorted(batch.not_of_bytes)}, write=count > 1)
+        store.add_transient(
+            {todo[mine[i]][0]: batch.bad[i] for i in sorted(batch.not_of_bytes)}, write=count > 1
+        )
         done += len(batch.indices) + len(batch.bad)
         listener.progress("features", done, len(mine))
     if count == 1:
         return
     distributed.wait()
-    parts = [_Store.open(own.folder.with_name(f"{own.folder.name}.part{i}"), own.width) for i in range(count)]
+    parts = [
+        FeatureStore.open(own.folder.with_name(f"{own.folder.name}.part{i}"), own.width) for i in range(count)
+    ]
     for part in parts:
-        own.passing |= part.passing
+        own.transient |= part.transient
     if distributed.is_main():
         for number, chunk in enumerate(chunks):
             part = parts[number % count]
@@ -143,24 +144,24 @@ def _compute(
             rows = (
                 part.array()[[part.rows[d] for d in good]] if good else np.empty((0, own.width), np.float32)
             )
-            own.append(good, rows, _of(part.bad, digests), _of(part.remarks, good))
+            own.append(good, rows, of_digests(part.bad, digests), of_digests(part.remarks, good))
     distributed.wait()
     if distributed.is_main():
         for part in parts:
             shutil.rmtree(part.folder, ignore_errors=True)
     else:
-        whole = _Store.open(own.folder, own.width)
+        whole = FeatureStore.open(own.folder, own.width)
         own.rows, own.bad, own.remarks = whole.rows, whole.bad, whole.remarks
 
 
-def _adopt(folder: Path, width: int) -> None:
+def _recover_parts(folder: Path, width: int) -> None:
     """Put the rows that processes of a killed run had computed into the store of the run."""
     for leftover in sorted(folder.parent.glob(f"{folder.name}.part*")):
-        own, part = _Store.open(folder, width), _Store.open(leftover, width)
+        own, part = FeatureStore.open(folder, width), FeatureStore.open(leftover, width)
         new = [d for d in part.rows if d not in own.rows]
         bad = {d: reason for d, reason in part.bad.items() if d not in own.bad}
         if new:
-            own.append(new, part.array()[[part.rows[d] for d in new]], bad, _of(part.remarks, new))
+            own.append(new, part.array()[[part.rows[d] for d in new]], bad, of_digests(part.remarks, new))
         elif bad:
             own.append([], np.empty((0, width), np.float32), bad, {})
         shutil.rmtree(leftover)
@@ -173,104 +174,16 @@ def backbone(source: PretrainedModel) -> nn.Module:
     return model
 
 
-@dataclass
-class _Store:
-    folder: Path
-    width: int
-    rows: dict[str, int] = field(default_factory=dict)
-    bad: dict[str, str] = field(default_factory=dict)
-    remarks: dict[str, str] = field(default_factory=dict)
-    passing: dict[str, str] = field(default_factory=dict)
-    """Faults that hold for this run only: a missing file or decoder, a limit. No later run sees them."""
-    torn: bool = False
-    """The index holds lines without a row; they must go before new rows take those places."""
-
-    @classmethod
-    def open(cls, folder: Path, width: int) -> _Store:
-        """Read what is whole: an index line counts only if its row is there."""
-        store = cls(folder, width)
-        index, data = folder / "index.jsonl", folder / "rows.f32"
-        if not index.is_file():
-            return store
-        whole = data.stat().st_size // (4 * width) if data.is_file() else 0
-        *lines, rest = index.read_bytes().split(b"\n")
-        store.torn = bool(rest)  # what follows the last newline was cut off
-        for line in lines:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                store.torn = True
-                continue
-            if "passing" in entry:
-                store.passing[entry["digest"]] = entry["passing"]
-            elif "bad" in entry:
-                store.bad[entry["digest"]] = entry["bad"]
-            elif entry["row"] < whole:
-                store.rows[entry["digest"]] = entry["row"]
-                if "remark" in entry:
-                    store.remarks[entry["digest"]] = entry["remark"]
-            else:
-                store.torn = True
-        return store
-
-    def append(
-        self, digests: list[str], rows: NDArray[np.float32], bad: dict[str, str], remarks: dict[str, str]
-    ) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        data, index = self.folder / "rows.f32", self.folder / "index.jsonl"
-        if self.torn:
-            write_atomic(index, _lines(self.rows, self.bad, self.remarks))
-            self.torn = False
-        whole = data.stat().st_size // (4 * self.width) if data.exists() else 0
-        with data.open("r+b" if data.exists() else "w+b") as file:
-            file.truncate(whole * 4 * self.width)  # a row cut off by a kill
-            file.seek(0, 2)
-            file.write(np.ascontiguousarray(rows, np.float32).tobytes())
-        added = {d: whole + i for i, d in enumerate(digests)}
-        with index.open("ab") as file:
-            file.write(_lines(added, bad, remarks))
-        self.rows |= added
-        self.bad |= bad
-        self.remarks |= remarks
-
-    def pass_on(self, faults: dict[str, str], *, write: bool) -> None:
-        """Faults of this run; written only for the other processes of it to read."""
-        self.passing |= faults
-        if write and faults:
-            with (self.folder / "index.jsonl").open("ab") as file:
-                file.writelines(
-                    json.dumps({"digest": digest, "passing": fault}).encode() + b"\n"
-                    for digest, fault in faults.items()
-                )
-
-    def array(self) -> NDArray[np.float32]:
-        """Memory-mapped `(n, d)`."""
-        return np.memmap(self.folder / "rows.f32", np.float32, "r").reshape(-1, self.width)
-
-
-def _lines(rows: dict[str, int], bad: dict[str, str], remarks: dict[str, str]) -> bytes:
-    entries: list[dict[str, Any]] = [
-        {"digest": digest, "row": row} | ({"remark": remarks[digest]} if digest in remarks else {})
-        for digest, row in rows.items()
-    ]
-    entries += [{"digest": digest, "bad": reason} for digest, reason in bad.items()]
-    return b"".join(json.dumps(entry).encode() + b"\n" for entry in entries)
-
-
-def _of(known: dict[str, str], digests: Sequence[str]) -> dict[str, str]:
-    return {digest: known[digest] for digest in digests if digest in known}
-
-
-def _gather(stores: list[_Store], digests: list[str], computed: int, runtime: str) -> Features:
+def _gather(stores: list[FeatureStore], digests: list[str], computed: int, runtime: str) -> Features:
     remarks = {digest: text for store in stores for digest, text in store.remarks.items()}
-    passing = {digest: fault for store in stores for digest, fault in store.passing.items()}
+    transient = {digest: fault for store in stores for digest, fault in store.transient.items()}
     if len([s for s in stores if s.rows]) == 1:  # the usual case: no copy, the map itself
         store = next(s for s in stores if s.rows)
-        known = passing | {d: r for other in stores for d, r in other.bad.items()}
+        known = transient | {d: r for other in stores for d, r in other.bad.items()}
         bad = {d: r for d, r in known.items() if d not in store.rows}
         return Features(store.array(), store.rows, bad, computed, runtime, remarks)
     rows: dict[str, int] = {}
-    bad = passing
+    bad = transient
     parts = [np.empty((0, stores[0].width), np.float32)]
     count = 0
     for store in stores:
@@ -287,7 +200,7 @@ def _key(source: PretrainedModel, device: str) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(backbone(source).state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
-    facts: dict[str, Any] = {
+    facts = {
         "weights": digest.hexdigest(),
         "contract": source.contract.to_json(),
         "device": device,

@@ -1,5 +1,5 @@
-"""Augmented batches for the loop: by workers from decoded images, or on the device that holds the pixels; it must not
-train."""
+"""Augmented batches for the loop: by workers from decoded images, or on the device that holds the pixels. Trains
+nothing."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def finetune(
 
 
 def _check(recipe: Recipe) -> None:
-    """Raises `BadInput` for what can be told before a file is read."""
+    """Raises `BadInput` for what is known before a file is read."""
     if recipe.data.path is None:
         raise BadInput("no data: the recipe has no data.path. Give a folder, or --set data.path=FOLDER.")
     if recipe.train.batch_size % distributed.count():

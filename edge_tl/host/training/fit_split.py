@@ -152,6 +152,7 @@ def _job(
 
 def _kept_epoch(end: Position, planned: int, n: int, *, solved: bool) -> KeptEpoch:
     """Which epoch's weights `end` leaves in the model, of `planned` ones, by `n` validation images."""
+    assert end.best is not None  # the start was evaluated before the first epoch
     trained = len(end.history)
     start = "solved head" if solved else "new head"
     before = f"{end.start:.2%}" if end.start is not None else "unknown"

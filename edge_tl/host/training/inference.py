@@ -1,6 +1,6 @@
-"""A PyTorch model over stored validation images while it trains; it must not change the model.
+"""A PyTorch model over stored validation images while it trains. Leaves the model as it is.
 
-What leaves the desk is judged elsewhere, from files and through the device's own preprocessing.
+What a run reports is evaluated elsewhere, from files and through the device's own preprocessing.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def logits(
 ) -> torch.Tensor:
     """float32 `(n, classes)` in evaluation mode over `images` as the contract frames them; the processes share it.
 
-    In float32, as the written weights will be judged. Fewer images at once where memory is short; `between` is called
-    between them and may raise.
+    In float32, as the written weights will be evaluated. Fewer images at once where memory is short; `between` is
+    called between them and may raise.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

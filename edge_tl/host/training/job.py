@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -19,6 +18,9 @@ from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs.record import BatchNormMode, EpochRecord
 from edge_tl.host.training.features import Features
 from edge_tl.host.training.strategy import Blocks, Stage
+
+# Accuracy on a small set moves in steps; a loss that is this much lower shows that there is still something to gain.
+_NOTICEABLE = 0.005
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,27 @@ class Position:
     """What the recipe said, 0 for nothing; `micro_batch` shrinks from there when memory runs out."""
     rate: float = 1.0
     """Halved once when the loss is no longer a number."""
-    best: float = -math.inf
+    best: float | None = None
+    """The best validation accuracy; None before the first evaluation."""
     best_epoch: int = 0
     best_sha256: str = ""
     """Of the file with the weights that `best` is the accuracy of."""
     start: float | None = None
     """Validation accuracy before the first epoch."""
-    least_loss: float = math.inf
+    least_loss: float | None = None
     """The lowest validation loss, of those that were noticeably lower than the one before."""
     since_best: int = 0
     """Epochs since accuracy or loss was last better."""
     seconds: float = 0.0
     history: list[EpochRecord] = field(default_factory=list)
+
+    def end_epoch(self, entry: EpochRecord) -> None:
+        """Go to the next epoch after the one that `entry` tells of."""
+        assert entry.val_loss is not None
+        self.history.append(entry)
+        lower = self.least_loss is None or entry.val_loss < self.least_loss * (1 - _NOTICEABLE)
+        self.least_loss = entry.val_loss if lower else self.least_loss
+        self.since_best = 0 if entry.best or lower else self.since_best + 1
+        self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
+        if entry.best:
+            self.best, self.best_epoch = entry.val_accuracy, self.epoch

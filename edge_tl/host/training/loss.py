@@ -1,4 +1,4 @@
-"""What training minimizes: cross entropy of one output or of two; it must not step or judge."""
+"""What training minimizes: cross entropy of one output or of two; moves no weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _AUXILIARY = 0.4
 
 def per_image(
     answer: torch.Tensor | tuple[torch.Tensor, ...],
-    target: torch.Tensor,
+    expected: torch.Tensor,
     class_weights: torch.Tensor | None,
     smoothing: float,
 ) -> torch.Tensor:
@@ -19,7 +19,7 @@ def per_image(
     and targets int64 `(n,)` or float `(n, classes)`."""
     outputs = answer if isinstance(answer, tuple) else (answer,)
     losses = [
-        cross_entropy(each.float(), target, class_weights, reduction="none", label_smoothing=smoothing)
+        cross_entropy(each.float(), expected, class_weights, reduction="none", label_smoothing=smoothing)
         for each in outputs
     ]
     total = losses[0]

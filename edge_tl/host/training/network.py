@@ -1,4 +1,4 @@
-"""What is trained, where it is and one step of it: model, average, optimizer; it must not choose when or on what.
+"""What is trained, where it is and one step of it: model, average, optimizer. Chooses neither when nor on what.
 
 Alone, or as one of several processes that Hugging Face Accelerate joins.
 """
@@ -82,26 +82,26 @@ class Network:
         `at_once`, one more where another process has no more pieces; returns the mean loss, a scalar on the
         device."""
         inputs = augment.model_inputs(pixels, self.job.contract.mean, self.job.contract.std, self.device)
-        target = torch.from_numpy(self.job.labels[images]).to(self.device)
+        expected = torch.from_numpy(self.job.labels[images]).to(self.device)
         if self.mix is not None:
-            inputs, target = self.mix(inputs, target)
+            inputs, expected = self.mix(inputs, expected)
         total = torch.zeros((), device=self.device)
         # Even pieces: BatchNorm cannot estimate statistics from one image that is left over.
         shares = distributed.gathered(len(inputs)) if self._jointly else [len(inputs)]
         pieces = batch_norm.pieces(shares, at_once)
-        parts = zip(inputs.tensor_split(pieces), target.tensor_split(pieces), strict=True)
-        for number, (some, expected) in enumerate(parts, 1):
+        parts = zip(inputs.tensor_split(pieces), expected.tensor_split(pieces), strict=True)
+        for number, (piece, answers) in enumerate(parts, 1):
             with contextlib.nullcontext() if number == pieces else self.joined.no_sync(self.trained):
-                part = self.loss(some, expected).sum() / len(inputs)
+                part = self.loss(piece, answers).sum() / len(inputs)
                 self.joined.backward(part)
             total += part.detach()
         return total
 
-    def loss(self, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def loss(self, inputs: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
         """float32 `(n,)` on normalized `(n, 3, h, w)`."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             answer = self.trained(inputs)
-        return per_image(answer, target, self.class_weights, self.settings.label_smoothing)
+        return per_image(answer, expected, self.class_weights, self.settings.label_smoothing)
 
     def step(self, scale: float) -> torch.Tensor | None:
         """Move the weights, at `scale` of every group's peak rate; returns the gradients' norm where it was clipped."""
@@ -134,16 +134,18 @@ class Network:
         """Over all processes; waits for the device."""
         return float(self.joined.reduce(loss, "mean") if distributed.many() else loss)
 
-    def judged(self) -> nn.Module:
-        """What would be kept: the average, once there is one."""
+    def weights_to_keep(self) -> nn.Module:
+        """The average, once there is one; else the model."""
         return self.model if self.average is None or not int(self.average.n_averaged) else self.average.module
 
     def logits(self, between: Callable[[], None]) -> torch.Tensor:
         """float32 `(n, classes)` of what would be kept, over the validation images."""
-        return inference.logits(self.judged(), self.job.val, self.job.contract, self.device, between=between)
+        return inference.logits(
+            self.weights_to_keep(), self.job.val, self.job.contract, self.device, between=between
+        )
 
     def share_statistics(self) -> None:
-        """Every process has BatchNorm statistics of its own; the main one's are what is written, so they are judged."""
+        """Take the main process's BatchNorm statistics: they are what is written, so they are what is evaluated."""
         for model in (self.model, self.average):
             if model is not None:
                 distributed.share(model.buffers())

@@ -1,4 +1,4 @@
-"""What would end a training late is refused before it starts; it must not decode an image or open weights."""
+"""What would end a training late is refused before it starts. Decodes no image and opens no weights."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What a training goes on from, and what it cannot: numbers that are none, and memory that is not there.
 
-It must not train or touch files.
+Trains nothing and touches no file.
 """
 
 from __future__ import annotations

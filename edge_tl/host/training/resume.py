@@ -1,4 +1,4 @@
-"""The state of an unfinished training, in one file that is whole or absent; it must not train.
+"""The state of an unfinished training, in one file that is whole or absent. Trains nothing.
 
 One safetensors file holds every tensor (model, average, optimizer) and, in its header, the facts beside them, so
 tensors and facts can never be of different moments. Nothing is unpickled.

@@ -1,5 +1,5 @@
-"""An interrupt between two optimizer steps instead of in the middle of one, so that the state can be kept; it must not
-train or write."""
+"""An interrupt between two optimizer steps instead of in the middle of one, so that the state can be kept. Trains and
+writes nothing."""
 
 from __future__ import annotations
 

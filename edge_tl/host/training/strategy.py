@@ -1,4 +1,4 @@
-"""What is trained when: from a strategy's name to stages over the model's blocks; it must not train.
+"""What is trained when: from a strategy's name to stages over the model's blocks. Trains nothing.
 
 `head` trains no block; `partial` the last few; `full` everything from a new head; `lp-ft` everything from a solved
 head (Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022);
@@ -21,6 +21,8 @@ from edge_tl.host.recipe.schema import Train
 from edge_tl.host.runs.record import BatchNormMode
 
 Blocks = Sequence[tuple[nn.Module, ...]]
+ParameterGroup = dict[str, list[nn.Parameter] | float]
+"""`{params, lr, peak, weight_decay}` of an optimizer."""
 # AdamW's rate and lp-ft's epochs were measured on photographs of flowers (benchmarks/strategies.py).
 # AdamW's steps do not depend on the scale of the weights, SGD's do, and files of weights differ in it.
 _LR = {"sgd": 0.004, "adamw": 5e-4}
@@ -63,7 +65,7 @@ def choose(asked: str, *, per_class: int, head_accuracy: float, transferred: boo
         return Choice(asked, "asked for")
     seen = f"{per_class} training images a class, the frozen features alone reach {head_accuracy:.1%}"
     if not transferred:
-        return Choice("full", "the weights are random, so nothing is worth keeping frozen")
+        return Choice("full", "the weights are random, so there is nothing to keep frozen")
     if head_accuracy >= 0.99:
         return Choice("head", f"{seen}: there is little left to gain")
     if per_class < 10:
@@ -145,7 +147,7 @@ def optimizer(
     """
     decay = weight_decay(train)
     decayed = decays(model)
-    groups: list[dict[str, Any]] = []
+    groups: list[ParameterGroup] = []
     in_blocks: set[int] = set()
     for i, block in enumerate(blocks):
         parameters = [p for module in block for p in module.parameters()]
@@ -185,7 +187,7 @@ def decays(model: nn.Module) -> set[int]:
 
 def _groups(
     parameters: list[nn.Parameter], decayed: set[int], lr: float, weight_decay: float
-) -> list[dict[str, Any]]:
+) -> list[ParameterGroup]:
     kinds = (
         ([p for p in parameters if id(p) in decayed], weight_decay),
         ([p for p in parameters if id(p) not in decayed], 0.0),

@@ -1,14 +1,12 @@
-"""The loop: stages, epochs, steps, in the order things happen; it must not choose a strategy or read a recipe's data.
+"""The loop: stages, epochs, steps, in the order things happen. Chooses no strategy and reads no data of a recipe.
 
-Everything random is drawn from (seed, epoch,
-step or image), so the state of a training is its tensors and a few counters: a run killed at any moment and resumed
-ends in the same bytes.
+Everything random is drawn from (seed, epoch, step or image), so the state of a training is its tensors and a few
+counters: a run killed at any moment and resumed ends in the same bytes.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 
@@ -23,30 +21,22 @@ from edge_tl.host.images import batches
 from edge_tl.host.listeners import EpochEvent, StepEvent
 from edge_tl.host.runs.record import EpochRecord
 from edge_tl.host.seeded import derive_seed
-from edge_tl.host.training import batch_norm, distributed, feed, inference, resume, stopping, strategy
+from edge_tl.host.training import batch_norm, distributed, feed, inference, stopping, strategy
 from edge_tl.host.training.ema import reach
 from edge_tl.host.training.job import Job, Position
 from edge_tl.host.training.network import Network
 from edge_tl.host.training.recovery import Diverged, given_up, smaller
-
-# Accuracy on a small set moves in steps; a loss that is this much lower shows that there is still something to gain.
-_NOTICEABLE = 0.005
+from edge_tl.host.training.training_state import TrainingState
 
 
-def fit(
-    job: Job,
-    folder: Path,
-    *,
-    key: str,
-    listener: Listener = SILENT,
-) -> Position:
+def fit(job: Job, folder: Path, *, key: str, listener: Listener = SILENT) -> Position:
     """Train `job.model` in place and leave in it the weights of the epoch with the best validation accuracy.
 
     The state is kept in `folder` and gone on from when it is there and belongs to `key`, a digest of everything
     that the result depends on. Raises `BadInput` when a state of something else is there or one image does not fit
     into memory, `EdgeTLError` when the loss is not a number even at half the rate, `OSError` when the disk is full;
     the last checkpoint is then still whole. An interrupt ends it after a step, with the state of that step kept; in
-    the last step of an epoch, or while that is judged, with the last checkpoint's.
+    the last step of an epoch, or in its evaluation, with the last checkpoint's.
     """
     if len(job.labels) < distributed.count():
         raise BadInput(
@@ -60,61 +50,57 @@ def fit(
 
 
 class _Trainer:
-    def __init__(
-        self,
-        job: Job,
-        folder: Path,
-        key: str,
-        listener: Listener,
-        stop: stopping.Stop,
-    ) -> None:
+    def __init__(self, job: Job, folder: Path, key: str, listener: Listener, stop: stopping.Stop) -> None:
         settings = job.recipe.train
         self.stop = stop
         self.epoch_end_s = 0.0
         """Seconds that the end of an epoch takes: validation, above all."""
-        self.job, self.folder, self.key, self.listener = job, folder, key, listener
+        self.job, self.listener = job, listener
         self.settings, self.seed = settings, job.recipe.seed
         self.patience = strategy.patience(settings.patience, job.stages[-1].epochs)
         self.steps = batches.steps_per_epoch(len(job.labels), settings.batch_size)
         self.ends = np.cumsum([stage.epochs for stage in job.stages]).tolist()
         self.network = Network(job, reach(settings.ema, self.steps * self.ends[-1]))
-        self.at = Position(
+        start = Position(
             steps=self.steps,
             micro_batch=settings.micro_batch or settings.batch_size,
             micro_batch_asked=settings.micro_batch or 0,
         )
-        self.started = self.saved = perf_counter()
+        self.state = TrainingState(start, job, self.network, folder, key, listener)
         self.last: list[batches.SampleKey] = []
         self.means = feed.settle(job, self.network.device)
         if self.means.note:
             listener.note(self.means.note)
 
+    @property
+    def at(self) -> Position:
+        """Where the training is."""
+        return self.state.at
+
     def run(self) -> Position:
         """All stages, from the checkpoint where there is one."""
         self.network.prepare(0)
-        self._tell_small_batches()
+        self._note_small_batches()
         try:
-            if not self.restore():
-                self.judge_start()
-                self.save()
-            for entry in self.at.history:  # so that whoever watches sees the whole run
+            if not self.state.restore():
+                self.evaluate_start()
+                self.state.save()
+            for entry in self.at.history:  # so that the listener sees the whole run
                 self.listener.event(EpochEvent(entry, earlier=True))
             while self.at.stage < len(self.job.stages):
                 try:
                     self.run_stage()
                 except Diverged as diverged:
                     self.back_off(diverged.what)
-            return self.finish()
+            return self.state.finish()
         except RuntimeError as error:
-            if self.stop.asked:  # a worker that was told too
+            if self.stop.asked:  # the interrupt reached the workers too
                 raise KeyboardInterrupt from error
             if self.settings.deterministic and "deterministic" in str(error):
                 raise BadInput(
                     f"train.deterministic: {str(error).splitlines()[0][:150]} Leave it out, or use another model."
                 ) from None
             raise
-
-    # -- one stage --------------------------------------------------------------------------------------------
 
     def run_stage(self) -> None:
         """From where `self.at` says to the end of its stage."""
@@ -145,12 +131,12 @@ class _Trainer:
                 pending = None
             speed = images / (perf_counter() - clock)
             if at.step < self.steps:
-                if self.stop.asked or perf_counter() - self.saved > self.settings.checkpoint_seconds:
+                if self.stop.asked or self.state.is_due():
                     self._check(pending)
                     pending = None
-                    self.save()
+                    self.state.save()
                 self.stop.check()
-                self._tell_step(stage, speed)
+                self._report_step(stage, speed)
                 continue
             ended = perf_counter()
             self._end_epoch(stage, speed)
@@ -171,7 +157,7 @@ class _Trainer:
             at.since_best = 0
             if at.stage < len(self.job.stages):  # the next stage's optimizer is what it goes on with
                 self.network.prepare(at.stage)
-        self.save()
+        self.state.save()
         self.stop.check()
 
     def _step(self, pixels: torch.Tensor, images: list[int], stage: strategy.Stage) -> torch.Tensor:
@@ -196,7 +182,7 @@ class _Trainer:
     def _end_epoch(self, stage: strategy.Stage, speed: float) -> None:
         at, size = self.at, self.job.sizes[self.at.epoch]
         self.network.share_statistics()
-        # What the last step broke is neither judged nor kept.
+        # What the last step broke is neither evaluated nor kept.
         for broken in distributed.gathered(self.network.broken(self.network.state())):
             if broken:
                 raise Diverged(f"{broken} was")
@@ -216,22 +202,15 @@ class _Trainer:
             lr=self.network.lr,
             image_size=size,
             images_per_s=speed,
-            seconds=self._seconds(),
-            best=accuracy > at.best,
+            seconds=self.state.seconds(),
+            best=at.best is None or accuracy > at.best,
         )
-        at.history.append(entry)
-        lower = loss < at.least_loss * (1 - _NOTICEABLE)
-        at.least_loss = loss if lower else at.least_loss
-        at.since_best = 0 if entry.best or lower else at.since_best + 1
-        at.epoch, at.step, at.loss_sum = at.epoch + 1, 0, 0.0
+        at.end_epoch(entry)
         if entry.best:
-            at.best, at.best_epoch = accuracy, at.epoch
-            self._keep_best()
+            self.state.keep_best()
         self.listener.event(EpochEvent(entry))
         if at.epoch < self.ends[at.stage]:
-            self.save()
-
-    # -- what can go wrong ------------------------------------------------------------------------------------
+            self.state.save()
 
     def _check(self, pending: torch.Tensor | None) -> None:
         if pending is None:
@@ -246,9 +225,9 @@ class _Trainer:
         if self.at.rate < 1:
             raise given_up(what, [self.job.names[i] for _, i in self.last])
         epoch, step = self.at.epoch + 1, self.at.step
-        self.restore()
+        self.state.restore()
         self.at.rate = 0.5
-        self.save()
+        self.state.save()
         self.listener.note(
             f"{what} not a number in epoch {epoch} after step {step}: back to the last checkpoint, "
             "at half the learning rate"
@@ -262,56 +241,7 @@ class _Trainer:
             f"still {self.settings.batch_size} a step (gradients are accumulated)"
         )
 
-    # -- state ------------------------------------------------------------------------------------------------
-
-    def save(self) -> None:
-        """Write the checkpoint; every process is at the same step, so one writes for all. What is not finite is never
-        written: it could not be gone on from."""
-        if distributed.is_main():
-            self.at.seconds = self._seconds()
-            tensors = self.network.state()
-            if broken := self.network.broken(tensors):
-                if not distributed.many():
-                    raise Diverged(f"{broken} was")
-                return  # the next step's loss tells all of them
-            facts = {"key": self.key, "at": asdict(self.at), "threads": torch.get_num_threads()}
-            resume.write_tensors(self.folder / resume.STATE, tensors, facts)
-            resume.forget_previous(self.folder)
-        self.started = self.saved = perf_counter()
-
-    def restore(self) -> bool:
-        """Go to the checkpoint, if there is one."""
-        distributed.wait()
-        path = self.folder / resume.STATE
-        if not path.is_file():
-            return False
-        tensors, facts = resume.read_tensors(path)
-        if facts["key"] != self.key:
-            raise BadInput(
-                f"{self.folder}: holds the unfinished training of another recipe, data set or version. "
-                "Resume with what it was started with, or remove the folder."
-            )
-        history = [EpochRecord(**entry) for entry in facts["at"]["history"]]
-        self.at = Position(**(facts["at"] | {"history": history}))
-        if distributed.is_main():
-            resume.settle_best(self.folder, self.at.best_sha256)
-        distributed.wait()
-        asked = self.settings.micro_batch
-        if asked and asked != self.at.micro_batch_asked:
-            self.at.micro_batch = self.at.micro_batch_asked = asked
-            self.listener.note(f"{asked} images at once from here on")
-        if self.network.device.type == "cpu" and facts["threads"] != torch.get_num_threads():
-            # Sums are split among the threads, and floating-point sums depend on the order.
-            self.listener.note(
-                f"trained with {facts['threads']} threads so far, with {torch.get_num_threads()} from here on: the "
-                "weights will differ in their last digits from those of an uninterrupted run"
-            )
-        self.network.prepare(min(self.at.stage, len(self.job.stages) - 1))
-        self.network.load(tensors)
-        self.started = self.saved = perf_counter()
-        return True
-
-    def judge_start(self) -> None:
+    def evaluate_start(self) -> None:
         """A solved head is the first candidate for the best epoch: fine-tuning must beat it to be kept."""
         began, n, seen = perf_counter(), len(self.job.val_labels), 0
 
@@ -327,26 +257,7 @@ class _Trainer:
         expected = torch.from_numpy(self.job.val_labels)
         self.at.best = self.at.start = float((logits.argmax(1) == expected).double().mean())
         self.at.least_loss = float(cross_entropy(logits, expected))
-        self._keep_best()
-
-    def finish(self) -> Position:
-        """Keep the last weights beside the best, and load the best."""
-        if distributed.is_main():
-            resume.write_tensors(
-                self.folder / resume.LAST, self.network.judged().state_dict(), {"epoch": self.at.epoch}
-            )
-            resume.settle_best(self.folder, self.at.best_sha256)
-        distributed.wait()
-        best, _ = resume.read_tensors(self.folder / resume.BEST)
-        self.network.end(best)
-        return self.at
-
-    def _keep_best(self) -> None:
-        if distributed.is_main():
-            weights, facts = self.network.judged().state_dict(), {"epoch": self.at.epoch}
-            self.at.best_sha256 = resume.keep_best(self.folder, weights, facts)
-
-    # -- parts ------------------------------------------------------------------------------------------------
+        self.state.keep_best()
 
     def _first_epoch(self) -> int:
         return int(self.ends[self.at.stage] - self.job.stages[self.at.stage].epochs)
@@ -355,17 +266,14 @@ class _Trainer:
         """Images that one process puts through the model at once."""
         return max(min(self.at.micro_batch, len(self.job.labels)) // distributed.count(), 1)
 
-    def _tell_small_batches(self) -> None:
+    def _note_small_batches(self) -> None:
         if self.at_once() == 1 and batch_norm.trained(self.network.model):
             self.listener.note(
                 "BatchNorm estimates its statistics from one image at a time, and takes the weights' own where "
                 "an image has one position left. --set train.batch_norm=frozen keeps them everywhere."
             )
 
-    def _seconds(self) -> float:
-        return self.at.seconds + perf_counter() - self.started
-
-    def _tell_step(self, stage: strategy.Stage, speed: float) -> None:
+    def _report_step(self, stage: strategy.Stage, speed: float) -> None:
         at = self.at
         left = self.steps * (self.ends[-1] - at.epoch) - at.step
         validating_s = (self.ends[-1] - at.epoch) * self.epoch_end_s

@@ -624,7 +624,7 @@ def test_a_step_on_a_gpu_leaves_nothing_behind(make: Make):
         assert norm is not None
         assert (loss.device.type, norm.device.type) == ("cuda", "cuda")
         assert {value.device.type for value in network.state().values()} == {"cuda"}
-        assert network.judged()(torch.zeros(2, 3, SIDE, SIDE, device="cuda")).device.type == "cuda"
+        assert network.weights_to_keep()(torch.zeros(2, 3, SIDE, SIDE, device="cuda")).device.type == "cuda"
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
