@@ -18,8 +18,8 @@ _FUSED = ("cuda", "xpu")
 def device() -> torch.device:
     """The accelerator that PyTorch sees and can use, made `exact`, else the CPU.
 
-    NVIDIA's TF32 keeps 10 of 23 bits of the mantissa and is on for convolutions unless one switches it off, and figures
-    would be judged by it. What may be computed with fewer bits says bf16.
+    NVIDIA's TF32 keeps 10 of 23 bits of the mantissa and is on for convolutions unless one switches it off, and metrics
+    would depend on it. What may be computed with fewer bits says bf16.
     """
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if found is None or not _module(found).is_available():

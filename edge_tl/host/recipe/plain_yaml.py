@@ -1,4 +1,4 @@
-"""YAML as settings are written: mappings, lists, numbers and text of a bounded size. Knows not what they mean.
+"""YAML as settings are written: mappings, lists, numbers and text of a bounded size. Gives them no meaning.
 
 A settings file may be somebody else's. What YAML has beyond that (aliases, tags, dates, a key twice) is refused with
 its line: aliases multiply a few bytes into gigabytes, and of two equal keys one would be dropped without a word.
