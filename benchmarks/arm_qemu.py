@@ -47,7 +47,7 @@ def main() -> None:
         {
             "what": "edge-tl verify on emulated 64-bit Arm; answers, no times",
             "emulator": f"{version.stdout.splitlines()[0]}, -cpu cortex-a76",
-            "host": identity(),
+            "host": identity().to_json(),
             "bundle": {
                 "model": bundle.record.provenance.model,
                 "input_size": list(bundle.preprocess.input_size),

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_tl.device.files import write_json
-from edge_tl.device.machine import conditions, identity
+from edge_tl.device.machine import current_load, identity
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.convert.fp32 import save_openvino, to_onnx, to_openvino
 from edge_tl.host.convert.model_file import batched_logits
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--images", type=int, default=1000)
     options = parser.parse_args()
-    before = conditions()
+    before = current_load().to_json()
     model, saved = checkpoint.load(options.run)
     dataset, contract, labels = saved.dataset(), saved.preprocess, list(saved.labels)
     rows = []
@@ -62,7 +62,10 @@ def main() -> None:
             rows.append({"calibrator": calibrator, "peak_bytes": peaks, "added": peaks["all"] - peaks["ten"]})
             print(rows[-1], file=sys.stderr)
     facts = {"images": len(images), "input_size": contract.input_size, "model": saved["model"]}
-    machine = {"machine": identity(), "conditions": {"before": before, "after": conditions()}}
+    machine = {
+        "machine": identity().to_json(),
+        "conditions": {"before": before, "after": current_load().to_json()},
+    }
     write_json(RESULT, facts | {"calibrators": rows} | machine)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from verb import timed
 
 from edge_tl.device.files import write_json
-from edge_tl.device.machine import conditions, identity
+from edge_tl.device.machine import current_load, identity
 
 RESULT = Path(__file__).parent / "results" / "chain_flowers.json"
 
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    before = conditions()
+    before = current_load().to_json()
     with tempfile.TemporaryDirectory() as scratch:
         run, bundle = Path(scratch) / "flowers", Path(scratch) / "bundle"
         arguments = [str(options.data), "--model", "mobilenet_v2", "--weights", str(options.weights)]
@@ -41,8 +41,8 @@ def main() -> None:
             "finetune": {k: tuned[k] for k in ("n", "metrics", "seconds")},
             "seconds": {"finetune": finetune_seconds, "export": export_seconds},
             "record": record,
-            "machine": identity(),
-            "conditions": {"before": before, "after": conditions()},
+            "machine": identity().to_json(),
+            "conditions": {"before": before, "after": current_load().to_json()},
         },
     )
     print(record["recommendation"])

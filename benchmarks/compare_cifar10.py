@@ -15,7 +15,7 @@ from pathlib import Path
 from verb import timed
 
 from edge_tl.device.files import write_json
-from edge_tl.device.machine import conditions, identity
+from edge_tl.device.machine import current_load, identity
 
 RESULT = Path(__file__).parent / "results" / "compare_cifar10.json"
 KEYS = "name model strategy lr val_accuracy accuracy n_val n latency_ms seconds front".split()
@@ -42,7 +42,7 @@ def main() -> None:
         "--min-accuracy",
         0.4,
     ]
-    before = conditions()
+    before = current_load().to_json()
     with tempfile.TemporaryDirectory() as scratch:
         record, seconds = timed(*words, "--out", options.out or Path(scratch) / "compared")
     result = {
@@ -52,8 +52,8 @@ def main() -> None:
         "images_per_class": options.images_per_class,
         "epochs": options.epochs,
         "seconds": seconds,
-        "machine": identity(),
-        "conditions": {"before": before, "after": conditions()},
+        "machine": identity().to_json(),
+        "conditions": {"before": before, "after": current_load().to_json()},
     }
     write_json(RESULT, result)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from time import perf_counter
 
 from edge_tl.device.files import write_json
-from edge_tl.device.machine import conditions, identity
+from edge_tl.device.machine import current_load, identity
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "device.json"
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("image", type=Path)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    before = conditions()
+    before = current_load().to_json()
     with tempfile.TemporaryDirectory() as scratch:
         environment = Path(scratch) / "venv"
         python = environment / "bin" / "python"
@@ -66,8 +66,8 @@ def main() -> None:
                 "max": max(seconds),
                 "n": RUNS,
             },
-            "machine": identity(),
-            "conditions": {"before": before, "after": conditions()},
+            "machine": identity().to_json(),
+            "conditions": {"before": before, "after": current_load().to_json()},
         },
     )
     print(f"{whole / 1e6:.0f} MB; one image in {statistics.median(seconds):.2f} s; exit codes {codes}")

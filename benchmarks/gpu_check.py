@@ -31,7 +31,7 @@ import gpu_checks as checks
 from gpu_checks import Place, Skipped
 
 from edge_tl.device.files import write_json
-from edge_tl.device.machine import conditions, identity
+from edge_tl.device.machine import current_load, identity
 
 RESULTS = Path(__file__).parent / "results"
 CHECKS: dict[str, Callable[[Place], dict[str, Any]]] = {
@@ -94,8 +94,8 @@ def main() -> None:
         "device": name,
         "torch": torch.__version__,
         "cuda": torch.version.cuda if where.type == "cuda" else None,
-        "machine": identity(),
-        "conditions": conditions(),
+        "machine": identity().to_json(),
+        "conditions": current_load().to_json(),
         "checks": {},
     }
     with tempfile.TemporaryDirectory() as scratch:

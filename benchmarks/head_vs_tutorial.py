@@ -25,7 +25,7 @@ from torchvision import datasets, transforms
 from verb import timed
 
 from edge_tl.device.files import write_json
-from edge_tl.device.machine import conditions, identity
+from edge_tl.device.machine import current_load, identity
 from edge_tl.host.models import weights as weights_room
 
 RESULT = Path(__file__).parent / "results" / "head_vs_tutorial.json"
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
 
-    before = conditions()
+    before = current_load().to_json()
     ours: list[dict[str, Any]] = []
     epochs: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -68,8 +68,8 @@ def main() -> None:
             "ours_cold_seconds": cold,
             "ours_warm": warm,
             "ratio": loop / cold,
-            "machine": identity(),
-            "conditions": {"before": before, "after": conditions()},
+            "machine": identity().to_json(),
+            "conditions": {"before": before, "after": current_load().to_json()},
             "versions": {"torch": torch.__version__},
         },
     )

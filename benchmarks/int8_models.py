@@ -19,7 +19,7 @@ from yardstick import naive, rows
 
 from edge_tl.device.bundle import RECORD, read_report
 from edge_tl.device.files import read_json, write_json
-from edge_tl.device.machine import conditions, identity
+from edge_tl.device.machine import current_load, identity
 
 RESULT = Path(__file__).parent / "results" / "int8_models.json"
 MAX_DROP = 0.3
@@ -31,14 +31,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="Where bundles go; a temporary folder otherwise.")
     parser.add_argument("--time-budget", help="Of each runtime's ladder.")
     options = parser.parse_args()
-    before = conditions()
+    before = current_load().to_json()
     with tempfile.TemporaryDirectory() as scratch:
         out = options.out or Path(scratch)
         models = [
-            measured(run, out / run.name, options.time_budget) | {"machine": identity()}
+            measured(run, out / run.name, options.time_budget) | {"machine": identity().to_json()}
             for run in options.runs
         ]
-    facts = {"machine": identity(), "conditions": {"before": before, "after": conditions()}}
+    facts = {
+        "machine": identity().to_json(),
+        "conditions": {"before": before, "after": current_load().to_json()},
+    }
     new = {(each["model"], each["data"]): each for each in models}
     old = read_json(RESULT)["models"] if RESULT.is_file() else []
     kept = {(each["model"], each["data"]): each for each in old}

@@ -14,10 +14,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from edge_tl.device.bench import latency
+from edge_tl.device.bench.latency import time_interleaved
+from edge_tl.device.bench.workloads import workloads
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.files import write_json
-from edge_tl.device.machine import conditions, has_vnni, identity
+from edge_tl.device.machine import current_load, has_vnni, identity
 
 RESULT = Path(__file__).parent / "results" / "int8_speed.json"
 KEYS = "id speedup speedup_ci distinguishable steady".split()
@@ -28,12 +29,12 @@ def main() -> None:
     parser.add_argument("bundles", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    before = conditions()
+    before = current_load().to_json()
     models = [measured(path) for path in options.bundles]
     facts = {
         "vnni": has_vnni(),
-        "machine": identity(),
-        "conditions": {"before": before, "after": conditions()},
+        "machine": identity().to_json(),
+        "conditions": {"before": before, "after": current_load().to_json()},
     }
     write_json(options.out, {"models": models} | facts)
 
@@ -42,7 +43,7 @@ def measured(path: Path) -> dict[str, Any]:
     """One bundle's FP32 and INT8 artifacts."""
     bundle = read_bundle(path)
     chosen = [a for a in bundle.artifacts if a.precision in ("fp32", "int8")]
-    result = latency.time_interleaved(latency.workloads(bundle, chosen))
+    result = time_interleaved(workloads(bundle, chosen)).to_json()
     rows = [
         {key: row[key] for key in KEYS} | {"p50_ms": row["latency_ms"]["p50"], "ran": row["ran"]}
         for row in result["artifacts"]

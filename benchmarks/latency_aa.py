@@ -13,7 +13,7 @@ from pathlib import Path
 from verb import timed
 
 from edge_tl.device.files import write_json
-from edge_tl.device.machine import conditions, identity
+from edge_tl.device.machine import current_load, identity
 
 RESULT = Path(__file__).parent / "results" / "latency_aa.json"
 WIDEST = 0.02
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="to see that it works; too short for the record")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    before, runs = conditions(), []
+    before, runs = current_load().to_json(), []
     more = ["--artifact", options.artifact] if options.artifact else []
     more += ["--quick"] if options.quick else []
     for seed in range(options.runs):
@@ -53,8 +53,8 @@ def main() -> None:
             "good": len(good),
             "method": result["method"],
             "harness_floor_us": result["harness_floor_us"],
-            "machine": identity(),
-            "conditions": {"before": before, "after": conditions()},
+            "machine": identity().to_json(),
+            "conditions": {"before": before, "after": current_load().to_json()},
         },
     )
     print(f"{len(good)} of {len(runs)} contain 1 and are at most {100 * WIDEST:.0f} % wide")

@@ -64,7 +64,7 @@ def main() -> None:
     """Run both in turns, compare their medians, write the result."""
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.files import write_json
-    from edge_tl.device.machine import conditions, cores_allowed, identity
+    from edge_tl.device.machine import cores_allowed, current_load, identity
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     bundle = read_bundle(options.bundle)
-    before, turns = conditions(), []
+    before, turns = current_load().to_json(), []
     spec = {
         "path": str(bundle.artifact(options.artifact).path),
         "shape": [1, 3, *bundle.preprocess.input_size],
@@ -117,8 +117,8 @@ def main() -> None:
         "ratio": statistics.median(ratios),
         "ratios": ratios,
         "within_5_percent": abs(statistics.median(ratios) - 1) <= 0.05,
-        "machine": identity(),
-        "conditions": {"before": before, "after": conditions()},
+        "machine": identity().to_json(),
+        "conditions": {"before": before, "after": current_load().to_json()},
     }
     write_json(options.out, result)
     print(f"reported by loop: {result['ratio']:.4f}; within 5 %: {result['within_5_percent']}")

@@ -19,11 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from edge_tl.device.bench import latency
+from edge_tl.device.bench.effort import NOISE, THOROUGH, Effort
+from edge_tl.device.bench.latency import time_interleaved
 from edge_tl.device.bench.worker import serve
+from edge_tl.device.bench.workers import Workload
+from edge_tl.device.bench.workloads import workloads
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.files import write_json
-from edge_tl.device.machine import conditions, identity
+from edge_tl.device.machine import current_load, identity
 from edge_tl.device.runtimes.open import Runtime, open_runtime
 
 RESULT = Path(__file__).parent / "results" / "latency_planted.json"
@@ -70,20 +73,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     bundle = read_bundle(options.bundle)
-    (plain,) = latency.workloads(bundle, [bundle.artifact(options.artifact)])
-    before = conditions()
-    effort = latency.Effort(rounds=4, blocks=6, count=5) if options.quick else latency.NOISE
+    (plain,) = workloads(bundle, [bundle.artifact(options.artifact)])
+    before = current_load().to_json()
+    effort = Effort(rounds=4, blocks=6, count=5) if options.quick else NOISE
     here = str(Path(__file__).parent)
     os.environ["PYTHONPATH"] = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
 
-    def planted(name: str, *, slower: float = 0.0, every: int = 0) -> latency.Workload:
+    def planted(name: str, *, slower: float = 0.0, every: int = 0) -> Workload:
         spec = plain.spec | {"slower": slower, "every": every}
         return replace(plain, id=name, module="latency_planted", spec=spec)
 
     slow = [planted("plain"), planted("5 % slower", slower=0.05)]
     tails = [planted("plain"), planted("1 in 100", every=100), planted("1 in 80", every=80)]
-    found = latency.time_interleaved(slow, effort=effort, baseline="plain")
-    tailed = latency.time_interleaved(tails, effort=latency.THOROUGH, baseline="plain")
+    found = time_interleaved(slow, effort=effort, baseline="plain").to_json()
+    tailed = time_interleaved(tails, effort=THOROUGH, baseline="plain").to_json()
     row = found["artifacts"][1]
     seen = [1 / end for end in reversed(row["speedup_ci"])]
     result = {
@@ -94,8 +97,8 @@ def main() -> None:
         ],
         "method": {"slow_down": found["method"], "tails": tailed["method"]},
         "ran": row["ran"],
-        "machine": identity(),
-        "conditions": {"before": before, "after": conditions()},
+        "machine": identity().to_json(),
+        "conditions": {"before": before, "after": current_load().to_json()},
     }
     write_json(options.out, result)
     print(f"5 % slower: {1 / row['speedup']:.4f} [{seen[0]:.4f}, {seen[1]:.4f}]")

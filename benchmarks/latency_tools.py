@@ -138,11 +138,13 @@ def main() -> None:
     """Both pairs in turns, then ratios."""
     import numpy as np
 
-    from edge_tl.device.bench import latency, ratio
+    from edge_tl.device.bench import ratio
+    from edge_tl.device.bench.harness import floor_us
     from edge_tl.device.bench.workers import WorkerPool, Workload
+    from edge_tl.device.bench.workloads import workloads
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.files import write_json
-    from edge_tl.device.machine import conditions, cores_allowed, identity
+    from edge_tl.device.machine import cores_allowed, current_load, identity
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
@@ -153,18 +155,19 @@ def main() -> None:
     bundle = read_bundle(options.bundle)
     shape, threads = [1, 3, *bundle.preprocess.input_size], cores_allowed()
     chosen = [bundle.artifact(name) for name in ("onnx-fp32", "openvino-fp32")]
-    field = {c.id: c for c in latency.workloads(bundle, chosen)}
+    field = {c.id: c for c in workloads(bundle, chosen)}
     ran: dict[str, Any] = {}
 
     def turn(workload: Workload, tool: list[str]) -> tuple[float, float]:
         with WorkerPool() as pool:
             ready = pool.start(workload, warmup=WARMUP, describe=workload.id not in ran)
-            ran.setdefault(workload.id, ready.get("ran"))
-            count = max(1, round(SLICE_S * 1e9 / ready["call_ns"]))
+            if ready.ran:
+                ran[workload.id] = ready.ran.to_json()
+            count = max(1, round(SLICE_S * 1e9 / ready.call_ns))
             worker = pool.alive[workload.id]
             return side_by_side(tool, lambda: worker.ask(count=count, seconds=60)["samples_ns"])
 
-    before, order = conditions(), random.Random(0)
+    before, order = current_load().to_json(), random.Random(0)
     medians: dict[tuple[str, str], list[tuple[float, float]]] = {pair: [] for pair in PAIRS}
     with tempfile.TemporaryDirectory() as folder:
         files = {artifact.id: str(artifact.path) for artifact in chosen}
@@ -194,12 +197,12 @@ def main() -> None:
                 "ours": f"edge-tl {mine}",
                 "theirs": theirs,
                 "medians_ms": values,  # ours and theirs, by turn
-                "ratio": found["speedup"],  # our time to theirs
-                "ci": found["speedup_ci"],
-                "within_3_percent": abs(found["speedup"] - 1) <= 0.03,
+                "ratio": found.speedup,  # our time to theirs
+                "ci": found.speedup_ci,
+                "within_3_percent": abs(found.speedup - 1) <= 0.03,
             }
         )
-        print(f"{mine} by {theirs}: {found['speedup']:.4f} {found['speedup_ci']}")
+        print(f"{mine} by {theirs}: {found.speedup:.4f} {found.speedup_ci}")
     write_json(
         options.out,
         {
@@ -210,9 +213,9 @@ def main() -> None:
             "turns": options.turns,
             "calls": options.calls,
             "threads": threads,
-            "harness_floor_us": latency.floor_us(),
-            "machine": identity(),
-            "conditions": {"before": before, "after": conditions()},
+            "harness_floor_us": floor_us(),
+            "machine": identity().to_json(),
+            "conditions": {"before": before, "after": current_load().to_json()},
         },
     )
 

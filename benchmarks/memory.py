@@ -63,7 +63,7 @@ def main() -> None:
         "accuracy": record["metrics"]["accuracy"],
         "images_per_s": [entry["images_per_s"] for entry in record["history"]],
         "seconds": perf_counter() - start,
-        "machine": identity(),
+        "machine": identity().to_json(),
     }
     write_json(RESULT, result)
     print(json.dumps({k: v for k, v in result.items() if k != "machine"}, indent=1))

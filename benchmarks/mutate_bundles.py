@@ -325,7 +325,8 @@ def main() -> None:
 
     if options.out:
         write_json(
-            options.out, result | {"minutes": round((time.time() - start) / 60, 1), "machine": identity()}
+            options.out,
+            result | {"minutes": round((time.time() - start) / 60, 1), "machine": identity().to_json()},
         )
     print(json.dumps({key: result[key] for key in ("mutants", "with_faults", "most", "intact")}))
     raise SystemExit(bool(result["with_faults"]))

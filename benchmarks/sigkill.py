@@ -73,7 +73,7 @@ def main() -> None:
                 "killed_with": dict(where),
                 "seconds_uninterrupted": duration,
                 "strategy": options.strategy,
-                "machine": identity(),
+                "machine": identity().to_json(),
             }
             write_json(RESULT, result)  # every round: a benchmark cut short keeps what it measured
     print(json.dumps({k: v for k, v in result.items() if k != "machine"}, indent=1))

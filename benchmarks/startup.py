@@ -39,7 +39,7 @@ def main() -> None:
             if turn:
                 seconds[name].append(used)
     rows = {name: _row(values) for name, values in seconds.items()}
-    write_json(RESULT, {"machine": identity(), "rounds": rounds, "cpu_seconds": rows})
+    write_json(RESULT, {"machine": identity().to_json(), "rounds": rounds, "cpu_seconds": rows})
     for name, row in rows.items():
         print(f"{name}: {row['p50']:.3f} s [{row['ci'][0]:.3f}, {row['ci'][1]:.3f}]")
 

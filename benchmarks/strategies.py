@@ -18,7 +18,7 @@ from typing import Any
 from verb import timed
 
 from edge_tl.device.files import read_json, write_json
-from edge_tl.device.machine import conditions, identity
+from edge_tl.device.machine import current_load, identity
 
 RESULT = Path(__file__).parent / "results" / "strategies.json"
 
@@ -36,7 +36,10 @@ def main() -> None:
         runs = options.runs or Path(scratch)
         for strategy in options.strategies.split(","):
             entry = _finetune(options, strategy, runs / strategy / "run")
-            result["strategies"][strategy] = entry | {"machine": identity(), "conditions": conditions()}
+            result["strategies"][strategy] = entry | {
+                "machine": identity().to_json(),
+                "conditions": current_load().to_json(),
+            }
             write_json(RESULT, result)
             print(strategy, entry["accuracy"], f"{entry['seconds']:.0f} s", flush=True)
 

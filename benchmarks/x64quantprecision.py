@@ -21,7 +21,7 @@ from edge_tl.device.bench.timer import time_calls
 from edge_tl.device.bench.worker import some_inputs
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.files import write_json
-from edge_tl.device.machine import conditions, cores_allowed, has_vnni, identity
+from edge_tl.device.machine import cores_allowed, current_load, has_vnni, identity
 
 RESULT = Path(__file__).parent / "results" / "x64quantprecision.json"
 ROUNDS, CALLS = 30, 20
@@ -31,13 +31,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundles", type=Path, nargs="+")
     options = parser.parse_args()
-    before = conditions()
+    before = current_load().to_json()
     models = [measured(path) for path in options.bundles]
     facts = {
         "vnni": has_vnni(),
         "threads": cores_allowed(),
-        "machine": identity(),
-        "conditions": {"before": before, "after": conditions()},
+        "machine": identity().to_json(),
+        "conditions": {"before": before, "after": current_load().to_json()},
     }
     write_json(RESULT, {"models": models} | facts)
 
@@ -60,7 +60,7 @@ def measured(path: Path) -> dict[str, Any]:
     found = speedup(blocks[True], blocks[False])
     times = {on: float(np.median(np.concatenate(blocks[on]))) / 1e6 for on in blocks}
     print(
-        f"{path.name}: {times[False]:.2f} ms without, {times[True]:.2f} with, {found['speedup']:.2f}",
+        f"{path.name}: {times[False]:.2f} ms without, {times[True]:.2f} with, {found.speedup:.2f}",
         flush=True,
     )
     return {
@@ -68,8 +68,8 @@ def measured(path: Path) -> dict[str, Any]:
         "input_size": bundle.preprocess.input_size,
         "p50_ms": times[False],
         "p50_ms_with": times[True],
-        "slowdown": found["speedup"],
-        "slowdown_ci": found["speedup_ci"],
+        "slowdown": found.speedup,
+        "slowdown_ci": found.speedup_ci,
         "golden_images": len(bundle.golden_pixels()),
         "largest_difference_of_logits": difference,
     }

@@ -20,7 +20,7 @@ from verb import timed
 
 from edge_tl.device import metrics
 from edge_tl.device.files import write_json
-from edge_tl.device.machine import conditions, identity
+from edge_tl.device.machine import current_load, identity
 from edge_tl.host.convert.model_file import batched_logits
 from edge_tl.host.export import image_sets
 from edge_tl.host.runs import checkpoint
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, help="Where run and bundles go; a temporary folder otherwise.")
     options = parser.parse_args()
-    before = conditions()
+    before = current_load().to_json()
     with tempfile.TemporaryDirectory() as scratch:
         out = options.out or Path(scratch)
         words = ["import", options.weights, "--model", "mobilenet_v3_small", "--data", options.data]
@@ -55,8 +55,8 @@ def result(ptq: Any, qat: Any, run: Path, bundle: Path, before: Any) -> dict[str
         "naive": naive(run, bundle),
         "ptq": rows(ptq),
         "qat": rows(qat),
-        "machine": identity(),
-        "conditions": {"before": before, "after": conditions()},
+        "machine": identity().to_json(),
+        "conditions": {"before": before, "after": current_load().to_json()},
     }
 
 

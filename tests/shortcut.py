@@ -20,6 +20,7 @@ from typing import Any
 
 def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> None:
     """Let `pack` copy the model files of `bundle` and read its timings; everything else is the real thing."""
+    from edge_tl.device.records.bench import BenchResult
     from edge_tl.host.convert.fp32 import OnnxVersions
     from edge_tl.host.export import artifacts, pipeline
     from edge_tl.host.int8.records import LadderRecord
@@ -42,11 +43,11 @@ def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> N
             best=SimpleNamespace(record=record.chosen), record=replace(record, passed=True)
         )
 
-    def time_interleaved(field: list[Any], **options: Any) -> dict[str, Any]:
+    def time_interleaved(workloads: list[Any], **options: Any) -> BenchResult:
         options["listener"].progress("latency", 0, 1)
-        names = {workload.id for workload in field}
-        timing: dict[str, Any] = record["bench"]
-        return timing | {"artifacts": [row for row in timing["artifacts"] if row["id"] in names]}
+        names = {workload.id for workload in workloads}
+        timing = BenchResult.from_json(record["bench"])
+        return replace(timing, artifacts=tuple(row for row in timing.artifacts if row.id in names))
 
     patch(artifacts, "to_onnx", to_onnx)
     patch(artifacts, "_to_openvino", lambda job, onnx, xml: give(xml))

@@ -23,6 +23,7 @@ from edge_tl.cli._options import RemoteOptions
 from edge_tl.cli._table import grid
 from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput
 from edge_tl.device.listener import Event, Silent
+from edge_tl.device.records.bench import BenchResult
 from edge_tl.host.listeners import DeviceEvent
 from edge_tl.host.remote import inventory, run_all, upload, wheel
 from edge_tl.host.remote.job import DeviceResult, Job
@@ -111,7 +112,7 @@ def _remarks(device: DeviceResult) -> Iterator[str]:
 
 def _alone(result: dict[str, Any]) -> str:
     if "artifacts" in result:
-        return f"\n{_bench_text.shown(result)}\n"
+        return f"\n{_bench_text.result_text(BenchResult.from_json(result))}\n"
     return ": the result is JSON: give --out DIR or --json."
 
 

@@ -92,7 +92,7 @@ def compare(
 ) -> int:
     """Fine-tune several models, time each, pick the best in a budget."""
     from edge_tl.cli._training_listeners import PlainTrainingListener
-    from edge_tl.device.bench.latency import QUICK, THOROUGH
+    from edge_tl.device.bench.effort import QUICK, THOROUGH
     from edge_tl.host.comparison import pipeline as comparison
     from edge_tl.host.comparison.combinations import Grid
     from edge_tl.host.comparison.pareto import Budget

@@ -36,8 +36,8 @@ def devices(
 
     found = accelerators()
     result = {
-        "machine": machine.identity() | {"vnni": machine.has_vnni()},
-        "conditions": machine.conditions(),
+        "machine": machine.identity().to_json() | {"vnni": machine.has_vnni()},
+        "conditions": machine.current_load().to_json(),
         "runtimes": found.to_json(),
     }
     then = "next: edge-tl verify BUNDLE --device NAME"

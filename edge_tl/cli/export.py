@@ -98,7 +98,7 @@ def export(
 ) -> int:
     """Export a run to ONNX and OpenVINO and check it against PyTorch."""
     from edge_tl.cli._training_listeners import open_training_listener
-    from edge_tl.device.bench.latency import QUICK, THOROUGH
+    from edge_tl.device.bench.effort import QUICK, THOROUGH
     from edge_tl.device.bundle import read_report
     from edge_tl.host.export import pipeline
 

@@ -63,10 +63,10 @@ class ForeignModel(BadInput):
 class FellBack(BadInput):
     """Another device ran than the one asked for; `why` says which, and how much of the model."""
 
+    ADVICE = ". Repair its installation, or accept that with --allow-fallback."
+
     def __init__(self, asked: str, why: str) -> None:
-        super().__init__(
-            f"--device {asked}: {why}. Mend its installation, or accept that with --allow-fallback."
-        )
+        super().__init__(f"--device {asked}: {why}{self.ADVICE}")
         self.why = why
 
 

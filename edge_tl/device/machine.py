@@ -1,7 +1,7 @@
-"""What this machine is, as plain data: CPU, instruction set, cores allowed, load, versions.
+"""This machine: CPU, instruction set, cores allowed, load, versions.
 
-It must never raise on an unknown platform (unknown is None) nor tell whose machine it is: no host name, user,
-serial number or path, because the record travels in reports. `root` is the folder holding `proc` and `sys`.
+Never raises on an unknown platform (unknown is None). Never tells whose machine it is (no host name, user, serial
+number or path), because the record travels in reports. `root` is the folder that holds `proc` and `sys`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from edge_tl.device.records.machine import MachineRecord
+from edge_tl.device.records.timing import LoadRecord
 
 ROOT = Path("/")
 CAP_VARIABLE = "ONEDNN_MAX_CPU_ISA"
@@ -89,37 +92,31 @@ def int8_isa(flags: Collection[str] | None = None) -> str | None:
     return next((kind for kind in kinds if kind in present), None)
 
 
-def identity(root: Path = ROOT) -> dict[str, object]:
-    """What to print beside every number measured here; JSON-able, anonymous. Imports none of the libraries
-    whose versions it gives. `cores` and `memory_mb` (MiB) are the machine's, `cores_allowed` this process's.
-    """
-    return {
-        "os": platform.system() or None,
-        "kernel": platform.release() or None,
-        "arch": platform.machine() or None,
-        "cpu": _cpu_name(root),
-        "cores": os.cpu_count(),
-        "cores_allowed": cores_allowed(root),
-        "isa": list(isa_flags(root)),
-        "governor": _governor(root),
-        "memory_mb": _memory_mb(root),
-        "python": platform.python_version(),
-        "versions": {name: installed(name) for name in _DISTRIBUTIONS},
-    }
+def identity(root: Path = ROOT) -> MachineRecord:
+    """What to print beside every number measured here, anonymous. Imports none of the libraries whose versions it
+    gives."""
+    return MachineRecord(
+        os=platform.system() or None,
+        kernel=platform.release() or None,
+        arch=platform.machine() or None,
+        cpu=_cpu_name(root),
+        cores=os.cpu_count(),
+        cores_allowed=cores_allowed(root),
+        isa=isa_flags(root),
+        governor=_governor(root),
+        memory_mb=_memory_mb(root),
+        python=platform.python_version(),
+        versions={name: installed(name) for name in _DISTRIBUTIONS},
+    )
 
 
-def conditions(root: Path = ROOT) -> dict[str, float | str | None]:
+def current_load(root: Path = ROOT) -> LoadRecord:
     """What may disturb a timing now: `load1` (runnable tasks, one-minute mean), `steal` (fraction of CPU time
     since boot that the hypervisor gave to others), the clock's `governor`, `temperature_c` (hottest zone)."""
     load1: float | None = None
     with suppress(OSError, AttributeError):  # Windows has none
         load1 = os.getloadavg()[0]
-    return {
-        "load1": load1,
-        "steal": _steal(root),
-        "governor": _governor(root),
-        "temperature_c": _temperature_c(root),
-    }
+    return LoadRecord(load1, _steal(root), _governor(root), _temperature_c(root))
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edge_tl.device.bench.latency import QUICK
+from edge_tl.device.bench.effort import QUICK
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import write_atomic
 from edge_tl.device.listener import SILENT, Listener

@@ -168,7 +168,7 @@ def test_a_result_that_cannot_be_saved_after_all_is_printed_first(
 def test_an_option_that_would_be_ignored_is_refused(run_cli: RunCli, tiny: Path):
     for pace in (("--fps", 5), ("--minutes", 1), ("--load", 1)):
         for option in (("--blocks", 3), ("--count", 3), ("--quick",)):
-            refused(run_cli("bench", tiny, *pace, *option), f"{option[0]} has no effect at a pace")
+            refused(run_cli("bench", tiny, *pace, *option), f"{option[0]} has no effect at a rate")
     refused(run_cli("bench", tiny, "--minutes", 1, "--rounds", 3), "--rounds", "one process")
     refused(run_cli("bench", tiny, "--parts", "--blocks", 3), "--blocks has no effect on --parts")
     two = ("--artifact", "onnx-fp32", "--artifact", "onnx-int8")
@@ -183,7 +183,7 @@ def test_a_bundle_that_does_not_name_its_model_is_timed_without_pytorch():
     record = {"labels": ["a"], "preprocess": {}, "provenance": {"seed": 0, "versions": {}, "host": {}}}
     assert torch_workloads(Path("absent"), record) == []
     bundle = SimpleNamespace(root=Path("absent"), record=record)
-    assert verb._with_pytorch(cast(Bundle, bundle), [], "CPU") == []
+    assert list(verb._pytorch(cast(Bundle, bundle), "CPU")) == []
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +320,7 @@ def test_an_interrupt_leaves_no_process(bundle: Path, tmp_path: Path, number: si
             if len(below) >= 3 or process.poll() is not None:
                 break
             time.sleep(0.02)
-        assert len(below) == 3, "a model and two neighbours"
+        assert len(below) == 3, "a model and two busy processes"
         process.send_signal(number)
         assert process.wait(60) == 130
     assert not (tmp_path / "r.json").exists()
@@ -340,6 +340,6 @@ def children_of(pid: int) -> set[int]:
 
 def test_the_help_lists_options_in_groups(run_cli: RunCli):
     done = run_cli("bench", "--help")
-    for title in ("How long:", "At the application's pace:", "In parts:", "Results that keep:"):
+    for title in ("How long:", "At the application's rate:", "In parts:", "Saved results:"):
         assert title in done.out
     assert done.out.count("--fps") == 1

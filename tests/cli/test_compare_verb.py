@@ -115,7 +115,7 @@ def test_the_result_says_everything_a_choice_needs(compared: Compared) -> None:
 
 def test_the_folder_holds_record_page_and_picture(compared: Compared) -> None:
     record = json.loads((compared.out / "compare.json").read_text())
-    assert record["machine"] == identity()
+    assert record["machine"] == identity().to_json()
     assert record["trials"] == compared.results[0]["trials"]
     page = (compared.out / "compare.html").read_text()
     assert GOOD[0] in page

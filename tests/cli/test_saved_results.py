@@ -1,31 +1,38 @@
-"""The text of saved results side by side: what differs, what could not be judged, and what no row shows."""
+"""The text of saved results side by side: what differs, what could not be decided, and what no row shows."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from edge_tl.cli import _saved_results
+from edge_tl.device.records.bench_comparison import ResultsComparison
 
 MS = {"p50": 10.0, "p90": 11.0, "p99": None, "n": 60, "p50_ci": [9.9, 10.1]}
-FILE = {"date": "2026-01-01T00:00:00+00:00", "machine": "m"}
+FILE = {"date": "2026-01-01T00:00:00+00:00", "machine": "m", "kind": "latency", "load1": None}
+RAN = {"device": "CPU", "precision": "fp32", "threads": 2}
+GATE = {"artifact": "x", "figure": "latency", "file": "b", "limit": 0.05}
+
+MISSING = {"artifact": "y", "figure": None, "reason": "y is not in b", "file": "b", "number": 1}
 
 
 def row(number: int, figure: str = "latency", how: str = "back to back", **fields: Any) -> dict[str, Any]:
     made = {
         "artifact": "x", "figure": figure, "how": how, "number": number, "is_base": not number, "in_base": True,
-        "latency_ms": MS, "images_per_s": None, "same_machine": True, "changed": [],
+        "latency_ms": MS, "images_per_s": None, "file": "ab"[number], "ran": RAN, "alike": True,
+        "same_machine": True, "changed": [],
         "slowdown": 1.0 if number else None, "slowdown_ci": [0.9, 1.1] if number else None,
         "distinguishable": False if number else None,
     }  # fmt: skip
     return made | fields
 
 
-def found(*rows: dict[str, Any], gates: tuple[dict[str, Any], ...] = (), **fields: Any) -> dict[str, Any]:
+def found(*rows: dict[str, Any], gates: tuple[dict[str, Any], ...] = (), **fields: Any) -> ResultsComparison:
     files = [FILE | {"file": "a"}, FILE | {"file": "b"}]
-    return {
-        "files": files, "rows": list(rows), "missing": [], "not_compared": [], "limit": 0.05, "gates": list(gates),
-        "passed": all(gate["passed"] for gate in gates),
+    made = {
+        "base": "a", "files": files, "rows": list(rows), "missing": [], "not_compared": [], "limit": 0.05,
+        "gates": [GATE | gate for gate in gates], "passed": all(gate["passed"] for gate in gates),
     } | fields  # fmt: skip
+    return ResultsComparison.from_json(made)
 
 
 def test_back_to_back_alone_needs_no_column_for_it() -> None:
@@ -51,19 +58,19 @@ def test_figures_of_one_artifact_stand_together() -> None:
     assert "not in the base" in text
 
 
-def test_a_pass_says_how_much_was_not_judged() -> None:
-    judged = {"judged": True, "passed": True, "reason": "x is as fast"}
+def test_a_pass_says_how_much_is_undecided() -> None:
+    decided = {"judged": True, "passed": True, "reason": "x is as fast"}
     gone = {"judged": False, "passed": True, "reason": "y is not in b"}
     text = _saved_results.compared_text(
-        found(row(0), row(1), gates=(judged, gone), not_compared=["steps in b"])
+        found(row(0), row(1), gates=(decided, gone), not_compared=["steps in b"])
     )
     assert text.splitlines()[-4:] == [
         "not compared: steps in b",
         "pass: x is as fast",
-        "not judged: y is not in b",
-        "PASSED: no slow-down beyond 5 % is proven. Not judged: 1, see above.",
+        "undecided: y is not in b",
+        "PASSED: no slow-down beyond 5 % is proven. Undecided: 1, see above.",
     ]
-    failed = _saved_results.compared_text(found(row(0), row(1), gates=(judged | {"passed": False}, gone)))
+    failed = _saved_results.compared_text(found(row(0), row(1), gates=(decided | {"passed": False}, gone)))
     assert failed.splitlines()[-1].startswith("FAILED")
-    plain = _saved_results.compared_text(found(row(0), row(1), missing=[{"reason": "y is not in b"}]))
+    plain = _saved_results.compared_text(found(row(0), row(1), missing=[MISSING]))
     assert plain.endswith("\nnot compared: y is not in b")

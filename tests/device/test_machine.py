@@ -115,7 +115,7 @@ def test_macos(
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(subprocess, "run", run)
-    record = machine.identity(tmp_path)
+    record = machine.identity(tmp_path).to_json()
     assert (record["cpu"], record["isa"], record["memory_mb"]) == (cpu, flags, memory)
 
 
@@ -186,7 +186,7 @@ def test_identity_is_json_and_anonymous(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(platform, "node", lambda: secret)
     for variable in ("HOSTNAME", "USER", "LOGNAME", "HOME"):
         monkeypatch.setenv(variable, secret)
-    record = machine.identity(tmp_path)
+    record = machine.identity(tmp_path).to_json()
     text = json.dumps(record)
     assert json.loads(text) == record
     for private in (secret, str(tmp_path), "5ec2e75e21a1"):
@@ -198,7 +198,7 @@ def test_identity_is_json_and_anonymous(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_identity_of_this_machine() -> None:
-    record = machine.identity()
+    record = machine.identity().to_json()
     assert socket.gethostname() not in [value for value in record.values() if isinstance(value, str)]
     assert (record["cores"], record["python"]) == (os.cpu_count(), platform.python_version())
     versions = record["versions"]
@@ -209,7 +209,7 @@ def test_identity_of_this_machine() -> None:
 
 def test_identity_imports_no_runtime() -> None:
     code = (
-        "import sys; from edge_tl.device import machine; machine.identity(); machine.conditions();"
+        "import sys; from edge_tl.device import machine; machine.identity(); machine.current_load();"
         "print(sorted({'onnxruntime', 'openvino', 'torch'} & set(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -225,7 +225,7 @@ def test_version_under_another_distribution_name(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     versions = {"numpy": None, "pillow": None, "onnxruntime": "1.23.0", "openvino": None}
-    assert machine.identity()["versions"] == versions
+    assert machine.identity().to_json()["versions"] == versions
 
 
 def test_nothing_is_known_and_nothing_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,12 +233,12 @@ def test_nothing_is_known_and_nothing_raises(tmp_path: Path, monkeypatch: pytest
     monkeypatch.delattr(os, "getloadavg", raising=False)
     for name in ("system", "release", "machine", "processor"):
         monkeypatch.setattr(platform, name, lambda: "")
-    record = machine.identity(tmp_path)
+    record = machine.identity(tmp_path).to_json()
     unknown = {key for key, value in record.items() if value is None}
     assert unknown == {"os", "kernel", "arch", "cpu", "governor", "memory_mb"}
     assert record["isa"] == []
     assert machine.has_vnni(root=tmp_path) is False
-    assert set(machine.conditions(tmp_path).values()) == {None}
+    assert set(machine.current_load(tmp_path).to_json().values()) == {None}
 
 
 def test_unreadable_files_are_unknown(tmp_path: Path) -> None:
@@ -246,11 +246,11 @@ def test_unreadable_files_are_unknown(tmp_path: Path) -> None:
     plant(tmp_path, {"proc/meminfo": "MemTotal: lots kB\n"})
     (tmp_path / "proc/stat").write_bytes(b"\xff\xfe\x00cpu")
     assert machine.isa_flags(tmp_path) == ()
-    assert machine.identity(tmp_path)["memory_mb"] is None
+    assert machine.identity(tmp_path).to_json()["memory_mb"] is None
     for stat in ("", "cpu 1 2 3\n", "cpu 0 0 0 0 0 0 0 0\n", "intr 1 2 3 4 5 6 7 8 9\n"):
-        assert machine.conditions(tmp_path)["steal"] is None
+        assert machine.current_load(tmp_path).to_json()["steal"] is None
         plant(tmp_path, {"proc/stat": stat})
-    assert machine.conditions(tmp_path)["steal"] is None
+    assert machine.current_load(tmp_path).to_json()["steal"] is None
 
 
 def test_conditions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +261,7 @@ def test_conditions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getloadavg", lambda: (1.5, 1.0, 0.5), raising=False)
     steal = pytest.approx(0.1)
     expected = {"load1": 1.5, "steal": steal, "governor": "powersave", "temperature_c": 56.5}
-    assert machine.conditions(tmp_path) == expected
+    assert machine.current_load(tmp_path).to_json() == expected
 
 
 @pytest.mark.parametrize(

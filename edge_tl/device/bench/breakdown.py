@@ -1,258 +1,239 @@
 """Where the time goes: cold start, each step from file to label, memory, size, batches, threads, streams.
 
-It starts processes and puts what they answer side by side; it must not print.
+Starts processes and puts what they answer side by side.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
-from edge_tl.device.bench import ratio
-from edge_tl.device.bench.latency import Effort, header, time_interleaved, workloads
+from edge_tl.device.bench.breakdown_worker import StepsAnswer, ThroughputAnswer
+from edge_tl.device.bench.effort import Effort
+from edge_tl.device.bench.harness import new_result
+from edge_tl.device.bench.latency import time_interleaved
 from edge_tl.device.bench.percentiles import summarize
 from edge_tl.device.bench.workers import Worker, Workload, reason
+from edge_tl.device.bench.workloads import HERE, Placement, workloads
 from edge_tl.device.bundle import Artifact, Bundle
 from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
 from edge_tl.device.listener import SILENT, Listener
-from edge_tl.device.machine import conditions
+from edge_tl.device.machine import current_load
+from edge_tl.device.records.bench import (
+    ArtifactTiming,
+    BenchResult,
+    ColdStart,
+    MemoryRecord,
+    MethodRecord,
+    StepLatencies,
+    SweepTiming,
+    ThroughputRecord,
+)
+from edge_tl.device.records.timing import LatencyRecord, SkippedRecord
 
 WORKER = "edge_tl.device.bench.breakdown_worker"
 ROUNDS = 5
 CALLS = 140  # of each step and round: 700 in all, enough for a p99
 QUICK_ROUNDS, QUICK_CALLS = 3, 34  # 100 in all: p90
-STREAM_S, QUICK_STREAM_S = 3.0, 1.0
+STREAM_ROUNDS, STREAM_S, QUICK_STREAM_S = 3, 3.0, 1.0
+Answer = TypeVar("Answer", StepsAnswer, ThroughputAnswer)
 STEPS = ("decode", "preprocess", "inference", "postprocess", "whole")
-COLD = ("import", "read", "compile", "first")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The artifacts of a bundle that are timed, and where they run."""
+
+    bundle: Bundle
+    artifacts: Sequence[Artifact]
+    place: Placement = HERE
+
+    def only(self, ids: set[str]) -> Selection:
+        """Those of these names."""
+        return replace(self, artifacts=[artifact for artifact in self.artifacts if artifact.id in ids])
+
+    def workloads(self, **more: object) -> list[Workload]:
+        """Each in a process of `breakdown_worker`, told `more`."""
+        found = workloads(self.bundle, self.artifacts, place=self.place)
+        return [replace(workload, module=WORKER, spec=workload.spec | more) for workload in found]
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """What to measure: the steps, a sweep over batch sizes and numbers of threads, throughput. `rounds` and `calls` are
+    those of the steps; None is the usual number, fewer where `quick`."""
+
+    steps: bool = False
+    batches: tuple[int, ...] = ()
+    threads: tuple[int, ...] = ()
+    throughput: bool = False
+    quick: bool = False
+    rounds: int | None = None
+    calls: int | None = None
 
 
 def time_breakdown(
-    bundle: Bundle,
-    artifacts: Sequence[Artifact],
+    selection: Selection,
+    wanted: Breakdown,
     *,
-    steps: bool,
-    batches: Sequence[int],
-    threads: Sequence[int],
-    streams: bool,
     effort: Effort,
-    quick: bool = False,
-    rounds: int | None = None,
-    calls: int | None = None,
-    device: str = "CPU",
-    allow_fallback: bool = False,
     seed: int = 0,
     listener: Listener = SILENT,
-) -> dict[str, Any]:
-    """Whatever of `parts`, `sweep` (under "sweep") and `throughput` (under "throughput") was asked for, in one result.
-    Without `steps` its `artifacts` are the plain bench's. `rounds` and `calls` are those of the steps; left out, what
-    `quick` says. What cannot run in the first is not tried in the others."""
-    if steps:
-        usual = (QUICK_CALLS, QUICK_ROUNDS) if quick else (CALLS, ROUNDS)
+) -> BenchResult:
+    """Whatever was wanted, in one result. Without the steps its artifacts are the plain bench's. What cannot run in the
+    first is not tried in the others."""
+    if wanted.steps:
         result = time_steps(
-            bundle,
-            artifacts,
-            device=device,
-            allow_fallback=allow_fallback,
-            rounds=rounds or usual[1],
-            calls=calls or usual[0],
+            selection,
+            rounds=wanted.rounds or (QUICK_ROUNDS if wanted.quick else ROUNDS),
+            calls=wanted.calls or (QUICK_CALLS if wanted.quick else CALLS),
             seed=seed,
             listener=listener,
         )
     else:
-        field = workloads(bundle, artifacts, device=device, allow_fallback=allow_fallback)
-        result = time_interleaved(field, effort=effort, seed=seed, lenient=True, listener=listener) | {
-            "kind": "parts"
-        }
-    able = {row["id"] for row in result["artifacts"]}
-    artifacts = [artifact for artifact in artifacts if artifact.id in able]
-    if batches or threads:
-        result["sweep"], skipped = time_sweep(
-            bundle,
-            artifacts,
-            batches=batches,
-            threads=threads,
-            device=device,
-            allow_fallback=allow_fallback,
+        plain = workloads(selection.bundle, selection.artifacts, place=selection.place)
+        timed = time_interleaved(plain, effort=effort, seed=seed, lenient=True, listener=listener)
+        result = replace(timed, kind="parts")
+    able = selection.only({row.id for row in result.artifacts})
+    if wanted.batches or wanted.threads:
+        rows, skipped = time_sweep(
+            able,
+            batches=wanted.batches,
+            threads=wanted.threads,
             effort=effort,
             seed=seed,
             listener=listener,
         )
-        result["skipped"] += skipped
-    if streams:
-        result["throughput"], skipped = measure_throughput(
-            bundle,
-            artifacts,
-            device=device,
-            allow_fallback=allow_fallback,
-            seconds=QUICK_STREAM_S if quick else STREAM_S,
-            listener=listener,
-        )
-        result["skipped"] += [e | {"artifact": f"{e['artifact']} (throughput)"} for e in skipped]
+        result = replace(result, sweep=tuple(rows), skipped=(*result.skipped, *skipped))
+    if wanted.throughput:
+        seconds = QUICK_STREAM_S if wanted.quick else STREAM_S
+        rates, skipped = measure_throughput(able, seconds=seconds, listener=listener)
+        skipped = [replace(entry, artifact=f"{entry.artifact} (throughput)") for entry in skipped]
+        result = replace(result, throughput=tuple(rates), skipped=(*result.skipped, *skipped))
     return result
 
 
 def time_steps(
-    bundle: Bundle,
-    artifacts: Sequence[Artifact],
+    selection: Selection,
     *,
-    device: str = "CPU",
-    allow_fallback: bool = False,
     rounds: int = ROUNDS,
     calls: int = CALLS,
     seed: int = 0,
     listener: Listener = SILENT,
-) -> dict[str, Any]:
-    """Each artifact's `parts{STEP: {p50, p90, p99, n, …}}` in milliseconds over the golden images, `cold_ms{import,
-    read, compile, first}` (medians over `rounds` fresh processes), `memory_mb{start, loaded, peak}` and `size_mb`.
+) -> BenchResult:
+    """Each artifact's steps over the golden images, its cold start (medians over `rounds` fresh processes), its memory
+    and its size.
 
     `latency_ms` is that of inference alone, so that any result can be compared with any other. What cannot run is
     listed under `skipped`. Raises as `time_interleaved`.
     """
-    before, order = conditions(), random.Random(seed)
-    images = max(1, len(bundle.golden_images()))
-    field = [
-        replace(
-            workload,
-            module=WORKER,
-            spec=workload.spec
-            | {"bundle": str(bundle.root), "warm": 1, "repeats": max(1, -(-calls // images))},
-        )
-        for workload in workloads(bundle, artifacts, device=device, allow_fallback=allow_fallback)
-    ]
-    answers, skipped = _answers(
-        field, rounds, progress=lambda done: listener.progress("latency", done, rounds), order=order
+    before, order = current_load(), random.Random(seed)
+    images = max(1, len(selection.bundle.golden_images()))
+    repeats = max(1, -(-calls // images))
+    asked = selection.workloads(bundle=str(selection.bundle.root), warm=1, repeats=repeats)
+    answers, skipped = _ask(
+        asked,
+        rounds,
+        lambda workload: StepsAnswer.from_json(once(workload)),
+        progress=lambda done: listener.progress("latency", done, rounds),
+        order=order,
     )
-    sizes = {a.id: a.record.size_mb for a in artifacts}
-    rows = [_row(name, found, sizes[name]) for name, found in answers.items()]
-    method = {"rounds": rounds, "blocks": 1, "count": calls, "warmup": 1, "batch": 1, "seed": seed}
-    return header("parts", before, method) | {"artifacts": rows, "skipped": skipped}
+    sizes = {a.id: a.record.size_mb for a in selection.artifacts}
+    rows = [_timing(name, found, sizes[name]) for name, found in answers.items()]
+    method = MethodRecord(rounds=rounds, blocks=1, count=calls, warmup=1, batch=1, seed=seed)
+    return new_result("parts", before, method, rows, skipped)
 
 
 def time_sweep(
-    bundle: Bundle,
-    artifacts: Sequence[Artifact],
+    selection: Selection,
     *,
-    batches: Sequence[int],
-    threads: Sequence[int],
-    device: str = "CPU",
-    allow_fallback: bool = False,
+    batches: Sequence[int] = (),
+    threads: Sequence[int] = (),
     effort: Effort,
     seed: int = 0,
     listener: Listener = SILENT,
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """`{artifact, batch, asked_threads, threads, latency_ms{}, ms_per_image, images_per_s, ran}` of every combination,
-    all of one artifact timed in turns, and `{artifact, reason}` for what cannot run. `threads` in a row is what ran;
-    left empty, every core allowed. Raises as `time_interleaved`."""
-    rows: list[dict[str, Any]] = []
-    skipped: list[dict[str, str]] = []
+) -> tuple[list[SweepTiming], list[SkippedRecord]]:
+    """Every combination of batch size and threads, all of one artifact timed in turns, and what cannot run. Without
+    `threads`, every core allowed. Raises as `time_interleaved`."""
+    combinations = [(batch, count) for batch in batches or (1,) for count in threads or (None,)]
+    rows: list[SweepTiming] = []
+    skipped: list[SkippedRecord] = []
     failure: EdgeTLError | None = None
-    for artifact in artifacts:
-        field, asked = [], {}
-        for batch in batches or (1,):
-            for count in threads or (None,):
-                (workload,) = workloads(
-                    bundle,
-                    [artifact],
-                    device=device,
-                    allow_fallback=allow_fallback,
-                    threads=count,
-                    batch=batch,
-                )
-                name = f"{artifact.id}, batch {batch}" + (f", {count} threads" if count else "")
-                field.append(replace(workload, id=name))
-                asked[name] = (batch, count)
+    for artifact in selection.artifacts:
+        asked, of = [], {}
+        for batch, count in combinations:
+            place = replace(selection.place, threads=count)
+            (workload,) = workloads(selection.bundle, [artifact], place=place, batch=batch)
+            name = f"{artifact.id}, batch {batch}" + (f", {count} threads" if count else "")
+            asked.append(replace(workload, id=name))
+            of[name] = (batch, count)
         try:
-            result = time_interleaved(field, effort=effort, seed=seed, lenient=True, listener=listener)
+            result = time_interleaved(asked, effort=effort, seed=seed, lenient=True, listener=listener)
         except FellBack:
             raise
         except EdgeTLError as error:
             failure = error
-            skipped.append({"artifact": f"{artifact.id} (sweep)", "reason": reason(error)})
+            skipped.append(SkippedRecord(artifact=f"{artifact.id} (sweep)", reason=reason(error)))
             continue
-        skipped += result["skipped"]
-        for row in result["artifacts"]:
-            (batch, count), middle = asked[row["id"]], row["latency_ms"]["p50"]
-            rows.append(
-                {
-                    "artifact": artifact.id,
-                    "batch": batch,
-                    "asked_threads": count,
-                    "threads": row["ran"]["threads"],
-                    "latency_ms": row["latency_ms"],
-                    "ms_per_image": middle / batch if middle else None,
-                    "images_per_s": 1e3 * batch / middle if middle else None,
-                    "ran": row["ran"],
-                    "samples_ns": row["samples_ns"],
-                    "block_round": row["block_round"],
-                }
-            )
+        skipped += result.skipped
+        rows += [_sweep_timing(artifact.id, *of[row.id], row) for row in result.artifacts]
     if failure and not rows:
         raise failure
     return rows, skipped
 
 
 def measure_throughput(
-    bundle: Bundle,
-    artifacts: Sequence[Artifact],
+    selection: Selection,
     *,
-    device: str = "CPU",
-    allow_fallback: bool = False,
-    batch: int = 1,
-    rounds: int = 3,
+    rounds: int = STREAM_ROUNDS,
     seconds: float = STREAM_S,
     listener: Listener = SILENT,
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """`{artifact, batch, images_per_s, rounds[], ran}`: the median over fresh processes, each of them in `rounds`; and
-    `{artifact, reason}` for what cannot run. Raises as `time_interleaved`."""
-    field = [
-        replace(workload, module=WORKER, spec=workload.spec | {"throughput_s": seconds})
-        for workload in workloads(
-            bundle, artifacts, device=device, allow_fallback=allow_fallback, batch=batch
-        )
-    ]
-    answers, skipped = _answers(
-        field, rounds, progress=lambda done: listener.progress("throughput", done, rounds)
+) -> tuple[list[ThroughputRecord], list[SkippedRecord]]:
+    """Images a second of each artifact, one image a request, in `rounds` fresh processes; and what cannot run. Raises
+    as `time_interleaved`."""
+    answers, skipped = _ask(
+        selection.workloads(throughput_s=seconds),
+        rounds,
+        lambda workload: ThroughputAnswer.from_json(once(workload)),
+        progress=lambda done: listener.progress("throughput", done, rounds),
     )
-    rates = {name: [one["images"] / one["seconds"] for one in found] for name, found in answers.items()}
-    rows = [
-        {
-            "artifact": name,
-            "batch": batch,
-            "images_per_s": float(np.median(found)),
-            "rounds": found,
-            "ran": answers[name][-1]["ran"],
-        }
-        for name, found in rates.items()
-    ]
+    rows = []
+    for name, found in answers.items():
+        rates = tuple(one.images / one.seconds for one in found)
+        middle = float(np.median(rates))
+        rows.append(
+            ThroughputRecord(artifact=name, batch=1, images_per_s=middle, rounds=rates, ran=found[-1].ran)
+        )
     return rows, skipped
 
 
-def _answers(
-    field: Sequence[Workload],
+def _ask(
+    asked: Sequence[Workload],
     rounds: int,
+    ask: Callable[[Workload], Answer],
     *,
     progress: Callable[[int], None],
     order: random.Random | None = None,
-) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, str]]]:
-    """What a fresh process of everyone answers in each round, in turns drawn from `order`; who cannot run is left out
-    and has an `{artifact, reason}`. Raises what the last one said when nobody can, and always `FellBack`."""
-    answers: dict[str, list[dict[str, Any]]] = {workload.id: [] for workload in field}
-    skipped: list[dict[str, str]] = []
+) -> tuple[dict[str, list[Answer]], list[SkippedRecord]]:
+    """What a fresh process of everyone answers in each round, in turns drawn from `order`; a workload that cannot run
+    is left out, with its reason. Raises what the last one said when none can, and always `FellBack`."""
+    answers: dict[str, list[Answer]] = {workload.id: [] for workload in asked}
+    skipped: list[SkippedRecord] = []
     failure: EdgeTLError = MissingExtra("a runtime for this bundle", "ort")
     for number in range(rounds):
-        racing = [c for c in field if c.id in answers]
-        for workload in order.sample(racing, len(racing)) if order else racing:
+        left = [workload for workload in asked if workload.id in answers]
+        for workload in order.sample(left, len(left)) if order else left:
             try:
-                answers[workload.id].append(once(workload))
+                answers[workload.id].append(ask(workload))
             except FellBack:
                 raise
             except EdgeTLError as error:
                 failure = error
-                skipped.append({"artifact": workload.id, "reason": reason(error)})
+                skipped.append(SkippedRecord(artifact=workload.id, reason=reason(error)))
                 del answers[workload.id]
         progress(number + 1)
     if not answers:
@@ -261,7 +242,7 @@ def _answers(
 
 
 def once(workload: Workload) -> dict[str, Any]:
-    """What one fresh process answers. Raises `EdgeTLError` when it dies."""
+    """What one fresh process answers, as JSON. Raises `EdgeTLError` when it dies."""
     worker = Worker(workload, warmup=0, describe=True)
     try:
         return worker.answer()
@@ -269,33 +250,58 @@ def once(workload: Workload) -> dict[str, Any]:
         worker.kill()
 
 
-def _row(name: str, found: list[dict[str, Any]], size: float) -> dict[str, Any]:
-    steps = {}
-    rounds = np.repeat(np.arange(len(found)), [len(answer["steps"]["whole"]) for answer in found])
-    for step in STEPS:
-        steps[step] = summarize(
-            np.concatenate([np.array(answer["steps"][step], np.int64) for answer in found]), rounds
-        )
-    cold = {}
-    for part in COLD:
-        seen = [answer[f"{part}_ns"] for answer in found]
-        cold[part] = None if None in seen else float(np.median(seen)) / 1e6
-    memory = {}
-    for key in ("start", "loaded", "peak"):
-        sizes = [answer["memory_mb"][key] for answer in found]
-        memory[key] = None if None in sizes else float(np.median(sizes))
-    return {
-        "id": name,
-        "latency_ms": steps["inference"],
-        **ratio.speedup([], []),
-        "ran": found[-1]["ran"],
-        "load_ms": sum(value for key, value in cold.items() if key in ("read", "compile") and value),
-        "first_ms": cold["first"],
-        "parts": steps,
-        "cold_ms": cold,
-        "memory_mb": memory,
-        "size_mb": size,
-        "samples_ns": [answer["steps"]["inference"] for answer in found],
-        "steps_ns": [answer["steps"] for answer in found],
-        "block_round": list(range(len(found))),
-    }
+def _sweep_timing(artifact: str, batch: int, threads: int | None, row: ArtifactTiming) -> SweepTiming:
+    middle = row.latency_ms.p50
+    return SweepTiming(
+        artifact=artifact,
+        batch=batch,
+        asked_threads=threads,
+        threads=row.ran.threads,
+        latency_ms=row.latency_ms,
+        ms_per_image=middle / batch if middle else None,
+        images_per_s=1e3 * batch / middle if middle else None,
+        ran=row.ran,
+        samples_ns=row.samples_ns,
+        block_round=row.block_round,
+    )
+
+
+def _timing(name: str, found: Sequence[StepsAnswer], size_mb: float) -> ArtifactTiming:
+    rounds = np.repeat(np.arange(len(found)), [len(answer.steps.whole) for answer in found])
+
+    def summary(step: str) -> LatencyRecord:
+        samples = [np.array(getattr(answer.steps, step), np.int64) for answer in found]
+        return summarize(np.concatenate(samples), rounds)
+
+    steps = StepLatencies(**{step: summary(step) for step in STEPS})
+    cold = ColdStart(
+        import_=_median([answer.import_ns for answer in found], 1e-6),
+        read_=_median([answer.read_ns for answer in found], 1e-6),
+        compile=_median([answer.compile_ns for answer in found], 1e-6),
+        first=_median([answer.first_ns for answer in found], 1e-6),
+    )
+    memory = MemoryRecord(
+        start=_median([answer.memory_mb.start for answer in found]),
+        loaded=_median([answer.memory_mb.loaded for answer in found]),
+        peak=_median([answer.memory_mb.peak for answer in found]),
+    )
+    return ArtifactTiming(
+        id=name,
+        latency_ms=steps.inference,
+        ran=found[-1].ran,
+        load_ms=(cold.read_ or 0) + (cold.compile or 0),
+        first_ms=cold.first,
+        parts=steps,
+        cold_ms=cold,
+        memory_mb=memory,
+        size_mb=size_mb,
+        samples_ns=tuple(answer.steps.inference for answer in found),
+        steps_ns=tuple(answer.steps for answer in found),
+        block_round=tuple(range(len(found))),
+    )
+
+
+def _median(values: Sequence[float | None], scale: float = 1.0) -> float | None:
+    """None where one of them was not measured."""
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) * scale if known and len(known) == len(values) else None

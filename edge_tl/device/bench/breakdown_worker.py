@@ -1,7 +1,7 @@
-"""One artifact's parts in a fresh process, whose one argument is the SPEC; it prints one JSON object.
+"""One artifact's steps in a fresh process, whose one argument is the SPEC; it prints one JSON object.
 
 Cold start first (import, read, compile, first inference), then each step from encoded image to label, then memory; or,
-with `throughput`, as many images a second as the runtime's own streams give. It must not compare or judge.
+with `throughput_s`, as many images a second as the runtime's own streams give. Compares nothing.
 """
 
 from __future__ import annotations
@@ -12,14 +12,57 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
 from typing import Any
 
 from edge_tl.device import spawn
 from edge_tl.device.bench.worker import some_inputs
+from edge_tl.device.machine import openvino_core
+from edge_tl.device.records.bench import MemoryRecord, StepSamples, StreamsRecord
+from edge_tl.device.records.codec import Record
+from edge_tl.device.records.timing import RanRecord
 from edge_tl.device.runtimes import onnxruntime_, openvino_
-from edge_tl.device.runtimes.open import import_runtime, open_runtime, ran
+from edge_tl.device.runtimes.open import Runtime, import_runtime, open_runtime, ran
+
+
+@dataclass(frozen=True)
+class StepsAnswer(Record):
+    """Nanoseconds of a cold start (`read_ns` is None where the runtime reads and compiles in one) and of each step,
+    image by image; MiB; what ran."""
+
+    document = "answer of a worker"
+
+    import_ns: int
+    read_ns: int | None
+    compile_ns: int
+    first_ns: int
+    steps: StepSamples
+    memory_mb: MemoryRecord
+    ran: RanRecord
+
+
+@dataclass(frozen=True)
+class ThroughputAnswer(Record):
+    """How many images in how many seconds, and what ran."""
+
+    document = "answer of a worker"
+
+    images: int
+    seconds: float
+    ran: StreamsRecord
+
+
+@dataclass
+class Loaded:
+    """A runtime that has answered once, and how long that took."""
+
+    runtime: Runtime
+    import_ns: int
+    read_ns: int | None
+    compile_ns: int
+    first_ns: int
 
 
 def main() -> None:
@@ -27,27 +70,33 @@ def main() -> None:
     answers = spawn.private_stdout()
     spec = json.loads(sys.argv[1])
     result = run_throughput(spec) if "throughput_s" in spec else run_steps(spec)
-    answers.write(json.dumps(result) + "\n")
+    answers.write(json.dumps(result.to_json()) + "\n")
     answers.flush()
 
 
-def run_steps(spec: dict[str, Any]) -> dict[str, Any]:
-    """`{import_ns, read_ns, compile_ns, first_ns, steps{name: [ns]}, memory_mb{start, loaded, peak}, ran}`.
+def run_steps(spec: dict[str, Any]) -> StepsAnswer:
+    """The cold start, then each step: `decode` (bytes to RGB), `preprocess` (resize, crop, normalize: what the whole
+    contract takes less decoding), `inference`, `postprocess` (softmax, best five) and `whole`, timed as one."""
+    start = resident_mb("VmRSS")
+    loaded = _cold_start(spec)
+    after = resident_mb("VmRSS")
+    steps = _steps(loaded.runtime, Path(spec["bundle"]), spec["warm"], spec["repeats"])
+    return StepsAnswer(
+        import_ns=loaded.import_ns,
+        read_ns=loaded.read_ns,
+        compile_ns=loaded.compile_ns,
+        first_ns=loaded.first_ns,
+        steps=steps,
+        memory_mb=MemoryRecord(start=start, loaded=after, peak=resident_mb("VmHWM")),
+        ran=ran(loaded.runtime),
+    )
 
-    `read_ns` is None where the runtime reads and compiles in one (ONNX Runtime). Steps: `decode` (bytes to RGB),
-    `preprocess` (resize, crop, normalize: what the whole contract takes less decoding), `inference`, `postprocess`
-    (softmax, best five) and `whole`, timed as one.
-    """
-    memory = {"start": resident_mb("VmRSS")}
+
+def _cold_start(spec: dict[str, Any]) -> Loaded:
     path = Path(spec["path"])
     start = perf_counter_ns()
     library = import_runtime(path.suffix)
     imported = perf_counter_ns() - start
-    from edge_tl.device.bundle import read_bundle
-    from edge_tl.device.images.decode import decode
-    from edge_tl.device.machine import openvino_core
-    from edge_tl.device.metrics import softmax
-
     read = None
     if library.__name__ == "openvino":
         core = openvino_core()
@@ -68,42 +117,48 @@ def run_steps(spec: dict[str, Any]) -> dict[str, Any]:
     start = perf_counter_ns()
     runtime(inputs)
     first = perf_counter_ns() - start
-    memory["loaded"] = resident_mb("VmRSS")
+    return Loaded(runtime, imported, read, opened - (read or 0), first)
 
-    bundle = read_bundle(Path(spec["bundle"]))
+
+def _steps(runtime: Runtime, folder: Path, warm: int, repeats: int) -> StepSamples:
+    from edge_tl.device.bundle import read_bundle
+    from edge_tl.device.images.decode import decode
+    from edge_tl.device.metrics import softmax
+
+    bundle = read_bundle(folder)
     images = [image.read_bytes() for image in bundle.golden_images()]
 
     def best(logits: Any) -> list[tuple[str, float]]:
         chances = softmax(logits[0])
         return [(bundle.labels[i], float(chances[i])) for i in chances.argsort()[::-1][:5]]
 
-    steps: dict[str, list[int]] = {
-        name: [] for name in ("decode", "preprocess", "inference", "postprocess", "whole")
-    }
-
     def timed(call: Callable[[], Any]) -> tuple[Any, int]:
         begin = perf_counter_ns()
         value = call()
         return value, perf_counter_ns() - begin
 
-    for repeat in range(spec["warm"] + spec["repeats"]):
+    rows: list[tuple[int, int, int, int, int]] = []
+    for repeat in range(warm + repeats):
         for image in images:
             _, decoding = timed(lambda: decode(image))  # noqa: B023 - called at once
             pixels, applied = timed(lambda: bundle.preprocess.apply(image)[None])  # noqa: B023
             logits, inference = timed(lambda: runtime(pixels))  # noqa: B023
             _, after = timed(lambda: best(logits))  # noqa: B023
             _, whole = timed(lambda: best(runtime(bundle.preprocess.apply(image)[None])))  # noqa: B023
-            if repeat >= spec["warm"]:
-                row = (decoding, max(applied - decoding, 1), inference, after, whole)
-                for name, value in zip(steps, row, strict=True):
-                    steps[name].append(value)
-    memory["peak"] = resident_mb("VmHWM")
-    cold = {"import_ns": imported, "read_ns": read, "compile_ns": opened - (read or 0), "first_ns": first}
-    return cold | {"steps": steps, "memory_mb": memory, "ran": ran(runtime).to_json()}
+            if repeat >= warm:
+                rows.append((decoding, max(applied - decoding, 1), inference, after, whole))
+    decode_ns, preprocess_ns, inference_ns, postprocess_ns, whole_ns = zip(*rows, strict=True)
+    return StepSamples(
+        decode=decode_ns,
+        preprocess=preprocess_ns,
+        inference=inference_ns,
+        postprocess=postprocess_ns,
+        whole=whole_ns,
+    )
 
 
-def run_throughput(spec: dict[str, Any]) -> dict[str, Any]:
-    """`{images, seconds, ran}`: as many images as the runtime's own parallelism takes in `throughput_s` seconds.
+def run_throughput(spec: dict[str, Any]) -> ThroughputAnswer:
+    """As many images as the runtime's own parallelism takes in `throughput_s` seconds.
 
     OpenVINO: its THROUGHPUT hint and an `AsyncInferQueue` of the size it asks for. ONNX Runtime has no streams: one
     session with one thread per operator, called from as many threads as there are cores allowed. Devices follow the
@@ -123,29 +178,29 @@ def run_throughput(spec: dict[str, Any]) -> dict[str, Any]:
         queue, counts = compiled.streams(len(inputs))
         done, taken = _through_queue(queue, inputs, seconds)
         facts = ran(compiled).to_json() | counts
-    return {"images": len(inputs) * done, "seconds": taken, "ran": facts}
+    return ThroughputAnswer(len(inputs) * done, taken, StreamsRecord.from_json(facts))
 
 
 def _from_threads(call: Callable[[], Any], threads: int, seconds: float) -> tuple[int, float]:
     """How many calls `threads` threads finish in about `seconds`, and in how many exactly."""
     call()
     counts = [0] * threads
-    gate = threading.Barrier(threads + 1)
+    barrier = threading.Barrier(threads + 1)
 
-    def work(slot: int) -> None:
-        gate.wait()
+    def call_until_stop(slot: int) -> None:
+        barrier.wait()
         while perf_counter() < stop:
             call()
             counts[slot] += 1
 
-    workers = [threading.Thread(target=work, args=(slot,)) for slot in range(threads)]
-    for worker in workers:
-        worker.start()
+    threads_ = [threading.Thread(target=call_until_stop, args=(slot,)) for slot in range(threads)]
+    for each in threads_:
+        each.start()
     start = perf_counter()
     stop = start + seconds
-    gate.wait()
-    for worker in workers:
-        worker.join()
+    barrier.wait()
+    for each in threads_:
+        each.join()
     return sum(counts), perf_counter() - start
 
 

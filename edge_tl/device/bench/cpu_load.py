@@ -1,4 +1,4 @@
-"""Busy processes beside what is measured; they end with the measurement, however it ends. It must not measure."""
+"""Busy processes beside what is measured; they end with the measurement, however it ends. Measures nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import TracebackType
 
 SETTLE_S = 0.3  # until they have started and compete
 
-# Copies four megabytes over and over: it takes a core and, as a real neighbour does, the caches. Its standard input
+# Copies four megabytes over and over: it takes a core and, as a real program does, the caches. Its standard input
 # ends with whoever started it, also where that one was killed, and the copying with it.
 BUSY = """
 import os, sys, threading

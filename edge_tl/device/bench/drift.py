@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,8 @@ from numpy.typing import NDArray
 from edge_tl.device.bench.percentiles import LEVEL
 from edge_tl.device.bench.student_t import student_t
 from edge_tl.device.bench.timer import Samples
+from edge_tl.device.records.bench import DriftRecord, TrendRecord
+from edge_tl.device.records.paced import ChangeRecord
 
 SIGNIFICANT = 0.01
 CHANGE = 0.02  # of the median, over the whole length: below it a trend does not matter
@@ -25,26 +26,22 @@ LEAST = 8  # points; fewer cannot be significant
 WINDOWS = 5  # of which the last is held against the first; the spread of fewer is not known
 
 
-def drift_of(blocks: Sequence[Samples], rounds: Sequence[int]) -> dict[str, Any]:
-    """`{steady, within_process, across_run}` from blocks in the order they were timed; `rounds` names the process.
-
-    Each part is `{change, p}`: the Theil-Sen change over the whole length as a fraction of the median, and the
-    p-value of the Mann-Kendall test; None where there are too few points. `steady` is None when both are.
+def drift_of(blocks: Sequence[Samples], rounds: Sequence[int]) -> DriftRecord:
+    """Whether latencies had settled, from blocks in the order they were timed; `rounds` names the process of each.
+    `steady` is None where neither trend has enough points.
 
     Why a test: many processes never reach a steady state however long they warm up (Barrett et al., "Virtual
     machine warmup blows hot and cold", OOPSLA 2017).
     """
-    parts = {
-        "within_process": trend(_ages(blocks, rounds)),
-        "across_run": trend(np.array([float(np.median(block)) for block in blocks if len(block)])),
-    }
-    known = [part for part in parts.values() if part]
-    moved = [part for part in known if part["p"] < SIGNIFICANT and abs(part["change"]) > CHANGE]
-    return {"steady": not moved if known else None, **parts}
+    within = trend(_ages(blocks, rounds))
+    across = trend(np.array([float(np.median(block)) for block in blocks if len(block)]))
+    known = [found for found in (within, across) if found]
+    moved = [found for found in known if found.p < SIGNIFICANT and abs(found.change) > CHANGE]
+    return DriftRecord(steady=not moved if known else None, within_process=within, across_run=across)
 
 
-def trend(values: NDArray[np.float64]) -> dict[str, float] | None:
-    """`{change, p}` of a series; None below 8 points.
+def trend(values: NDArray[np.float64]) -> TrendRecord | None:
+    """The Theil-Sen change of a series and the p-value of the Mann-Kendall test; None below 8 points.
 
     Mann-Kendall with the variance corrected for ties (Kendall, 1975) and for autocorrelation of the detrended ranks
     (Hamed and Rao, J. Hydrology 204, 1998); the slope is Theil and Sen's (Sen, JASA 63, 1968).
@@ -61,14 +58,12 @@ def trend(values: NDArray[np.float64]) -> dict[str, float] | None:
     variance *= _correction(values - slope * np.arange(n))
     z = (score - math.copysign(1, score)) / math.sqrt(variance) if score and variance > 0 else 0.0
     middle = float(np.median(values))
-    return {
-        "change": slope * (n - 1) / middle if middle else 0.0,
-        "p": math.erfc(abs(z) / math.sqrt(2)),
-    }
+    change = slope * (n - 1) / middle if middle else 0.0
+    return TrendRecord(change=change, p=math.erfc(abs(z) / math.sqrt(2)))
 
 
-def last_by_first(medians: NDArray[np.float64]) -> dict[str, Any]:
-    """`{change, change_ci, change_reason}`: how many times the last window of a run is the first, from the median
+def last_by_first(medians: NDArray[np.float64]) -> ChangeRecord:
+    """How many times the last window of a run is the first, from the median
     latencies of windows of one length in the order of time (NaN: no call).
 
     The 95 % interval asks how much such windows differ by chance: their scatter about a straight line, on a log
@@ -82,17 +77,17 @@ def last_by_first(medians: NDArray[np.float64]) -> dict[str, Any]:
     middle = float(logs[-1] - logs[0])
     if math.isnan(middle):
         reason = "no call was due in the first or in the last window"
-        return {"change": None, "change_ci": None, "change_reason": reason}
+        return ChangeRecord(change_reason=reason)
     at = np.flatnonzero(np.isfinite(logs))
     if len(at) < WINDOWS:
         reason = f"{len(at)} windows are too few to know how much two differ by chance: {WINDOWS} are needed"
-        return {"change": math.exp(middle), "change_ci": None, "change_reason": reason}
+        return ChangeRecord(change=math.exp(middle), change_reason=reason)
     slope, start = np.polyfit(at, logs[at], 1)
     freedom = len(at) - 2
     variance = float(((logs[at] - start - slope * at) ** 2).sum()) / freedom
     half = student_t(LEVEL, freedom) * math.sqrt(2 * variance)
-    ends = [math.exp(middle - half), math.exp(middle + half)]
-    return {"change": math.exp(middle), "change_ci": ends, "change_reason": None}
+    ends = (math.exp(middle - half), math.exp(middle + half))
+    return ChangeRecord(change=math.exp(middle), change_ci=ends)
 
 
 def _correction(detrended: NDArray[np.float64]) -> float:

@@ -1,4 +1,4 @@
-"""How much of this machine others used while something was timed. It must not time or judge what was timed."""
+"""How much of this machine others used while something was timed. Times nothing itself."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edge_tl.device.machine import ROOT
+from edge_tl.device.records.codec import Json
+from edge_tl.device.records.timing import ConditionsRecord, LoadRecord, UsageRecord
 
-WIDEST = 2.0  # an interval whose ends are further apart than this factor says nothing that a person can use
+WIDEST = 2.0  # an interval whose upper end is more than so many times the lower says nothing useful
 MOST = 0.2  # of the cores allowed: beyond that a speed is not this machine's
 
 
@@ -26,15 +27,12 @@ class CpuUsage:
     wall: float
     cores: int
 
-    def until(self, later: CpuUsage) -> dict[str, float]:
-        """`{others, stolen, cores}`: cores that others used and that were stolen, on average, of those allowed."""
+    def until(self, later: CpuUsage) -> UsageRecord:
+        """The cores that others used and that were stolen, on average, of those allowed."""
         seconds = max(later.wall - self.wall, 1e-9)
         others = later.everybody - self.everybody - (later.own - self.own)
-        return {
-            "others": max(0.0, others / seconds),
-            "stolen": max(0.0, (later.stolen - self.stolen) / seconds),
-            "cores": float(self.cores),
-        }
+        stolen = later.stolen - self.stolen
+        return UsageRecord(max(0.0, others / seconds), max(0.0, stolen / seconds), float(self.cores))
 
 
 def cpu_usage(root: Path = ROOT) -> CpuUsage | None:
@@ -63,22 +61,28 @@ def cpu_usage(root: Path = ROOT) -> CpuUsage | None:
     return CpuUsage(busy / tick, spent, stolen / tick, time.monotonic(), cores)
 
 
-def busy_reason(conditions: dict[str, Any] | None) -> str | None:
+def busy_reason(conditions: ConditionsRecord | None) -> str | None:
     """What others took while the result with these `conditions` was timed, for a person; None where that was little or
     is not known."""
-    during = (conditions or {}).get("during") or {}
-    cores = during.get("cores") or 0
-    others, stolen = during.get("others") or 0.0, during.get("stolen") or 0.0
-    if not cores or others + stolen <= MOST * cores:
+    during = conditions.during if conditions else None
+    if during is None or not during.cores or during.others + during.stolen <= MOST * during.cores:
         return None
-    text = f"other programs used {others:.1f} of {cores:.0f} cores"
-    return text + (f", the hypervisor kept {stolen:.1f}" if stolen > 0.05 * cores else "")
+    text = f"other programs used {during.others:.1f} of {during.cores:.0f} cores"
+    return text + (
+        f", the hypervisor kept {during.stolen:.1f}" if during.stolen > 0.05 * during.cores else ""
+    )
 
 
-def unreliable(interval: Sequence[float] | None, conditions: dict[str, Any] | None) -> str | None:
+def unreliable(interval: Sequence[float] | None, conditions: ConditionsRecord | None) -> str | None:
     """Why a speed with this 95 % `interval`, a ratio, says nothing about this machine; None where it does."""
     if taken := busy_reason(conditions):
         return f"this machine is busy ({taken})"
     if interval and interval[1] > WIDEST * interval[0]:
         return f"its interval is [{interval[0]:,.1f}, {interval[1]:,.1f}], this machine is busy or unsteady"
     return None
+
+
+def conditions_of(value: Json) -> ConditionsRecord | None:
+    """The conditions in a record that may be older than these types; None where it has none."""
+    during = value.get("during") if isinstance(value, dict) else None
+    return ConditionsRecord(LoadRecord(), LoadRecord(), UsageRecord.from_json(during)) if during else None

@@ -1,4 +1,4 @@
-"""Percentiles of latencies and what they are worth: counts that support them, intervals. It must not time anything.
+"""Percentiles of latencies and what they are worth: counts that support them, intervals. Times nothing.
 
 No sample is removed, however far out it lies.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device.bench.student_t import student_t
 from edge_tl.device.bench.timer import Samples
+from edge_tl.device.records.timing import LatencyRecord, OpenInterval
 
 CONFIDENCE = 0.99  # of MLPerf's early stopping
 LEVEL = 0.95  # of every interval
@@ -40,22 +40,33 @@ def percentile_ms(samples: Samples, quantile: float) -> float | None:
     return float(np.quantile(samples, quantile, method="inverted_cdf")) / 1e6
 
 
-def summarize(samples: Samples, rounds: Sequence[int] | NDArray[Any] | None = None) -> dict[str, Any]:
-    """`{p50, p90, p95, p99, n}` and the interval of each, `p50_ci` and so on, in milliseconds; None where unsupported.
+def summarize(samples: Samples, rounds: Sequence[int] | NDArray[np.intp] | None = None) -> LatencyRecord:
+    """The percentiles that the count supports, and the interval of each.
 
     `rounds` names the round of each sample (same length); see `interval_ms`.
     """
-    shown: dict[str, Any] = {name: percentile_ms(samples, q) for name, q in QUANTILES.items()}
-    shown["n"] = len(samples)
-    for name, q in QUANTILES.items():
-        shown[f"{name}_ci"] = interval_ms(samples, q, rounds) if shown[name] is not None else None
-    return shown
+    ms = {name: percentile_ms(samples, q) for name, q in QUANTILES.items()}
+    ends = {
+        name: interval_ms(samples, q, rounds) if ms[name] is not None else None
+        for name, q in QUANTILES.items()
+    }
+    return LatencyRecord(
+        p50=ms["p50"],
+        p90=ms["p90"],
+        p95=ms["p95"],
+        p99=ms["p99"],
+        n=len(samples),
+        p50_ci=ends["p50"],
+        p90_ci=ends["p90"],
+        p95_ci=ends["p95"],
+        p99_ci=ends["p99"],
+    )
 
 
 def interval_ms(
-    samples: Samples, quantile: float, rounds: Sequence[int] | NDArray[Any] | None = None
-) -> list[float | None]:
-    """The 95 % interval of a percentile from order statistics, `[low, high]` in milliseconds.
+    samples: Samples, quantile: float, rounds: Sequence[int] | NDArray[np.intp] | None = None
+) -> OpenInterval:
+    """The 95 % interval of a percentile from order statistics, low and high in milliseconds.
 
     For independent calls it is the exact binomial interval (David and Nagaraja, Order Statistics, 2003, 7.1).
     Calls of one process are not independent: their number is divided by the design effect between `rounds` first,
@@ -73,10 +84,10 @@ def interval_ms(
         """How many of all calls lie at or beyond it: `rank` itself where every call is worth one."""
         return -(-(2 * rank - 1) * count // (2 * worth))
 
-    return [
+    return (
         None if low < 1 else float(ordered[inward(low) - 1]) / 1e6,
         None if high > worth else float(ordered[-inward(worth + 1 - high)]) / 1e6,
-    ]
+    )
 
 
 @cache
@@ -101,7 +112,7 @@ def ranks(count: int, quantile: float) -> tuple[int, int]:
 
 
 def design_effect(
-    samples: Samples, quantile: float, rounds: Sequence[int] | NDArray[Any] | None = None
+    samples: Samples, quantile: float, rounds: Sequence[int] | NDArray[np.intp] | None = None
 ) -> float:
     """How many calls are worth one independent call: the variance between rounds of the share of calls at or below
     the quantile, over what it would be if calls were independent, times (t / 1.96)^2 for the number of rounds. At

@@ -1,4 +1,4 @@
-"""How many times faster one thing is than another, and whether that differs from 1. It must not time anything.
+"""How many times faster one thing is than another, and whether that differs from 1. Times nothing.
 
 Rounds are what repeats: a process has its own luck (addresses, pages, threads), which all its blocks share, so an
 interval over blocks alone is too narrow. `tests/device/bench/test_ratio.py` checks the coverage by simulation.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from edge_tl.device.bench.percentiles import LEVEL
 from edge_tl.device.bench.student_t import student_t
 from edge_tl.device.bench.timer import Samples
+from edge_tl.device.records.bench import SpeedupRecord
 
 DRAWS = 2000
 LEAST_ROUNDS = 3
@@ -28,8 +28,8 @@ def speedup(
     rounds: Sequence[int] | None = None,
     *,
     seed: int = 0,
-) -> dict[str, Any]:
-    """`{speedup, speedup_ci, distinguishable}`: how many times faster `other` is, from blocks timed side by side.
+) -> SpeedupRecord:
+    """How many times faster `other` is, from blocks timed side by side.
 
     The estimate is the median over block pairs of the ratio of block medians: a machine that is slow for a while
     slows both sides of a pair (Bulej et al., "Duet benchmarking", ICPE 2020). The 95 % interval is a block bootstrap
@@ -44,14 +44,14 @@ def speedup(
         if len(a) and len(b):
             logs.setdefault(name, []).append(math.log(float(np.median(a)) / float(np.median(b))))
     if not logs:
-        return {"speedup": None, "speedup_ci": None, "distinguishable": None}
+        return SpeedupRecord()
     groups = [np.array(group) for group in logs.values()]
     middle = float(np.median(np.concatenate(groups)))
     error = standard_error(groups, seed)
-    return {"speedup": math.exp(middle)} | _interval(middle, error, len(groups) - 1)
+    return _with_interval(middle, error, len(groups) - 1)
 
 
-def unpaired(baseline: Sequence[Sequence[Samples]], other: Sequence[Sequence[Samples]]) -> dict[str, Any]:
+def unpaired(baseline: Sequence[Sequence[Samples]], other: Sequence[Sequence[Samples]]) -> SpeedupRecord:
     """As `speedup`, for two runs at different times: rounds of blocks each, nothing shared.
 
     Medians of each round, on a log scale; Welch's interval (Biometrika 34, 1947). It knows the noise within each run;
@@ -62,16 +62,16 @@ def unpaired(baseline: Sequence[Sequence[Samples]], other: Sequence[Sequence[Sam
         for side in (baseline, other)
     ]
     if not all(len(side) for side in sides):
-        return {"speedup": None, "speedup_ci": None, "distinguishable": None}
+        return SpeedupRecord()
     middle = float(np.median(sides[0]) - np.median(sides[1]))
     if min(len(side) for side in sides) < LEAST_ROUNDS:
-        return {"speedup": math.exp(middle), "speedup_ci": None, "distinguishable": None}
+        return SpeedupRecord(speedup=math.exp(middle))
     variances = [standard_error([np.array([v]) for v in side], 0) ** 2 for side in sides]
     total = sum(variances)
     freedom = len(sides[0]) + len(sides[1]) - 2
     if total:
         freedom = int(total**2 / sum(v**2 / (len(s) - 1) for v, s in zip(variances, sides, strict=True)))
-    return {"speedup": math.exp(middle)} | _interval(middle, math.sqrt(total), max(freedom, 1))
+    return _with_interval(middle, math.sqrt(total), max(freedom, 1))
 
 
 def standard_error(groups: Sequence[Floats], seed: int) -> float:
@@ -89,9 +89,12 @@ def standard_error(groups: Sequence[Floats], seed: int) -> float:
     return float(medians.std()) * math.sqrt(count / (count - 1))
 
 
-def _interval(middle: float, error: float, freedom: int) -> dict[str, Any]:
+def _with_interval(middle: float, error: float, freedom: int) -> SpeedupRecord:
+    """The ratio whose logarithm is `middle`; without an interval where the standard error is not known."""
     if math.isnan(error):
-        return {"speedup_ci": None, "distinguishable": None}
+        return SpeedupRecord(speedup=math.exp(middle))
     half = student_t(LEVEL, freedom) * error
     low, high = math.exp(middle - half), math.exp(middle + half)
-    return {"speedup_ci": [low, high], "distinguishable": not low <= 1 <= high}
+    return SpeedupRecord(
+        speedup=math.exp(middle), speedup_ci=(low, high), distinguishable=not low <= 1 <= high
+    )

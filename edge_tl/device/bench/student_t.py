@@ -1,4 +1,4 @@
-"""Student's t: how many standard errors an estimate from few rounds needs. It must not know what was measured."""
+"""Student's t: how many standard errors an estimate from few rounds needs."""
 
 from __future__ import annotations
 

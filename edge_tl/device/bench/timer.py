@@ -1,6 +1,6 @@
-"""The timer: a callable in, timings out. It must not know a model, a file or an accuracy, nor judge what it measured.
+"""The timer: a callable in, nanoseconds out. Knows no model, no file and no accuracy.
 
-Nothing is discarded but the warm-up.
+Discards nothing but the warm-up.
 """
 
 from __future__ import annotations

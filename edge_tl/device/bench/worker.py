@@ -1,8 +1,8 @@
 """One model in a process of its own, timed on request; its one argument is the SPEC.
 
 It prints one JSON line when it is warm, then one for each line it is sent, and ends with its standard input, in the
-middle of a run too. A line `{"count", "seconds"}` asks for a block, `{"fps", "seconds"}` for a run at a pace. It must
-not compare or judge; `workers` starts it and reads what it prints.
+middle of a run too. A line `{"count", "seconds"}` asks for a block, `{"fps", "seconds"}` for a run at a rate. Compares
+nothing; `workers` starts it and reads what it prints.
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ from edge_tl.device.bench.schedule import call_at_rate
 from edge_tl.device.bench.timer import time_calls
 from edge_tl.device.runtimes.open import NullRuntime, Runtime, open_runtime, ran
 
-WARM_S = (
-    0.3  # and at least: ten calls of a small model are over before caches, clocks and threads have settled
-)
+# At least: ten calls of a small model are over before caches, clocks and threads have settled.
+WARM_S = 0.3
 # Dropped at the start of every later block, in calls and in seconds, because another process had the caches meanwhile.
 REWARM, REWARM_S = 2, 0.005
-GRACE_S = 0.5  # after the end of standard input, to end cleanly; whoever is busy then is ended
+GRACE_S = 0.5  # after the end of standard input, to end cleanly; a worker that is busy then is ended
 
 
 def serve(
@@ -45,7 +44,7 @@ def serve(
     `describe` adds to what ran. Everything that a library prints goes to stderr.
     """
     answers = spawn.private_stdout()
-    asked_for = questions()
+    requests = read_requests()
     start = perf_counter_ns()
     runtime = open_it()
     load = perf_counter_ns() - start
@@ -57,21 +56,21 @@ def serve(
     if spec["describe"]:
         ready["ran"] = ran(runtime).to_json() | (describe(runtime) if describe else {})
     _say(answers, ready)
-    for number, asked in enumerate(asked_for):
+    for number, asked in enumerate(requests):
         if number and asked.get("fps") is None:
             _warm(call, REWARM, REWARM_S)
         if "fps" in asked:
-            _say(answers, call_at_rate(call, **asked))
+            _say(answers, call_at_rate(call, **asked).to_json())
         else:
             samples = time_calls(call, warmup=0, **asked)
             _say(answers, {"samples_ns": samples.tolist()})
 
 
-def questions() -> Iterator[dict[str, Any]]:
-    """What standard input asks, line by line, until it ends.
+def read_requests() -> Iterator[dict[str, Any]]:
+    """The requests on standard input, line by line, until it ends.
 
-    A thread reads it from now on, also while the model loads or runs: whoever asked may have been killed, and a run
-    at a pace would go on for minutes beside whatever is measured next. The thread sleeps in the kernel, without the
+    A thread reads it from now on, also while the model loads or runs: the parent may have been killed, and a run
+    at a rate would go on for minutes beside whatever is measured next. The thread sleeps in the kernel, without the
     interpreter's lock, so it costs the timed code nothing.
     """
     lines: SimpleQueue[bytes | None] = SimpleQueue()

@@ -1,4 +1,4 @@
-"""Start, ask and end the processes that are timed. It must not compute anything from what they answer."""
+"""Start, ask and end the processes that are timed. Computes nothing from what they answer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from edge_tl.device import spawn
+from edge_tl.device.bench.timer import Samples
 from edge_tl.device.errors import BundleError, EdgeTLError, FellBack, MissingExtra
+from edge_tl.device.records.codec import Record
+from edge_tl.device.records.paced import PacedRun
+from edge_tl.device.records.timing import RanRecord
 from edge_tl.device.runtimes import sandbox
 
-LAST_WORDS_S = 5.0
+EXIT_S = 5.0  # that a process gets to end by itself
+BLOCK_SECONDS = 20.0
 WORKER = "edge_tl.device.bench.worker"
 ADVICE = "Try `edge-tl verify` on the bundle."
 
@@ -32,14 +39,29 @@ class Workload:
     spec: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Ready(Record):
+    """What a worker says once it is warm: the nanoseconds of loading, of the first call and of a warm one, the calls
+    of its warm-up, whether it ends with its parent, and what ran where it was asked to describe that."""
+
+    document = "answer of a worker"
+
+    load_ns: int
+    first_ns: int
+    warmup_calls: int
+    call_ns: int
+    dies_with_parent: bool = False
+    ran: RanRecord | None = None
+
+
 class Worker:
     """A live process of one workload. Between blocks it is stopped where that is safe, and uses no processor:
-    waiting for its standard input alone, ONNX Runtime's threads would spin for some 80 ms after a call, and whoever is
-    timed next would take twice as long until they stop."""
+    waiting for its standard input alone, ONNX Runtime's threads would spin for some 80 ms after a call, and whichever
+    is timed next would take twice as long until they stop."""
 
     def __init__(self, workload: Workload, *, warmup: int, describe: bool) -> None:
         self.workload = workload
-        _admitted(workload)
+        _check_sandboxed(workload)
         self._stops = False
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody empties would block the worker
         spec = workload.spec | {"warmup": warmup, "describe": describe}
@@ -86,7 +108,7 @@ class Worker:
                 with suppress(OSError):
                     self._process.stdin.close()
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(LAST_WORDS_S)
+                self._process.wait(EXIT_S)
         finally:
             self.kill()
 
@@ -107,28 +129,28 @@ class Worker:
     def _death(self) -> EdgeTLError:
         name = self.workload.id
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(LAST_WORDS_S)
+            self._process.wait(EXIT_S)
         code = self._process.poll()
         self._stderr.seek(0)
         lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
         if code == 0 or code is None:
             return EdgeTLError(f"bench: {name} printed no result. {ADVICE}")
         last = lines[-1] if lines else f"exit code {code}"
-        if not (ours := re.match(r"edge_tl\.device\.errors\.(\w+): (.*)", last)):
+        if not (own := re.match(r"edge_tl\.device\.errors\.(\w+): (.*)", last)):
             return EdgeTLError(f"bench: {name} could not run: {last.rstrip('. ')}. {ADVICE}")
-        kind, message = ours.groups()
+        kind, message = own.groups()
         if kind == "MissingExtra" and (
             extra := re.match(r"(.+) is not installed\..*edge-tl\[(.+)\]", message)
         ):
             return MissingExtra(*extra.groups())
         if kind == "FellBack":
             asked, _, why = message.removeprefix("--device ").partition(": ")
-            return FellBack(asked, f"{name}: {why.partition('. Mend ')[0]}")
+            return FellBack(asked, f"{name}: {why.removesuffix(FellBack.ADVICE)}")
         return EdgeTLError(f"bench: {name} could not run: {message}")  # which ends in what to do
 
 
-def _admitted(workload: Workload) -> None:
-    """A model that came from elsewhere has run within limits before it is timed without them."""
+def _check_sandboxed(workload: Workload) -> None:
+    """A model that came from elsewhere runs within limits once before it is timed without them."""
     spec = workload.spec
     if not spec.get("path"):
         return
@@ -139,17 +161,30 @@ def _admitted(workload: Workload) -> None:
         raise EdgeTLError(f"bench: {workload.id} could not run: {error}") from None
 
 
+def time_block(worker: Worker, count: int) -> Samples:
+    """The nanoseconds of `count` calls, or of as many as 20 s take."""
+    return np.array(worker.ask(count=count, seconds=BLOCK_SECONDS)["samples_ns"], np.int64)
+
+
+def run_at_rate(
+    worker: Worker, fps: float | None, seconds: float, deadline_ms: float | None, kept: int | None = None
+) -> PacedRun:
+    """A run of `schedule.call_at_rate` in the worker; `kept` is how many moments it stores, None as many as usual."""
+    more = {} if kept is None else {"kept": kept}
+    return PacedRun.from_json(worker.ask(fps=fps, seconds=seconds, deadline_ms=deadline_ms, **more))
+
+
 class WorkerPool:
     """Live processes of one round, ended together: as a context manager, also when one of them fails."""
 
     def __init__(self) -> None:
         self.alive: dict[str, Worker] = {}
 
-    def start(self, workload: Workload, *, warmup: int, describe: bool = False) -> dict[str, Any]:
+    def start(self, workload: Workload, *, warmup: int, describe: bool = False) -> Ready:
         """Start one, wait until it is warm, and return what it said then."""
         worker = self.alive[workload.id] = Worker(workload, warmup=warmup, describe=describe)
         try:
-            return worker.answer()
+            return Ready.from_json(worker.answer())
         except BaseException:
             self.alive.pop(workload.id).kill()
             raise

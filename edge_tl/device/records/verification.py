@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_tl.device.records.accuracy import FolderAccuracy
-from edge_tl.device.records.codec import Json, Record
+from edge_tl.device.records.codec import Record
 from edge_tl.device.records.gate import GateResult
+from edge_tl.device.records.machine import MachineRecord
 from edge_tl.device.records.timing import RanRecord, SkippedRecord
 
 
@@ -54,5 +55,5 @@ class VerifyResult(Record):
     ran: dict[str, RanRecord]
     skipped: tuple[SkippedRecord, ...]
     warnings: tuple[str, ...]
-    machine: Json
+    machine: MachineRecord
     data: FolderResult | None = None

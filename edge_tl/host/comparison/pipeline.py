@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from edge_tl.device.bench.latency import QUICK, Effort
+from edge_tl.device.bench.effort import QUICK, Effort
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import read_json, write_json
 from edge_tl.device.listener import SILENT, Listener

@@ -11,7 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edge_tl.device.bench.latency import Effort, time_interleaved
+from edge_tl.device.bench.effort import Effort
+from edge_tl.device.bench.latency import time_interleaved
 from edge_tl.device.bench.workers import WORKER, Workload
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.files import read_json, write_json
@@ -51,7 +52,9 @@ def time_models(
     if found is None:
         faults = _export({ids[model]: run for model, run in runs.items()}, out / FOLDER, listener)
         field = [_workload(ids[m], out / FOLDER, shapes[m]) for m in runs if ids[m] not in faults]
-        found = time_interleaved(field, effort=effort, listener=listener) if field else _nothing(method)
+        found = (
+            time_interleaved(field, effort=effort, listener=listener).to_json() if field else _nothing(method)
+        )
         for row in found["artifacts"]:
             row["bytes"] = _file(out / FOLDER, row["id"]).stat().st_size
         found["unmeasured"] = faults
@@ -77,7 +80,10 @@ def _known(path: Path, wanted: set[str], method: dict[str, int]) -> dict[str, An
         return None
     record = read_json(path)
     there = {row["id"] for row in record.get("artifacts", [])} | set(record.get("unmeasured", {}))
-    same = record.get("machine") == identity() and method.items() <= (record.get("method") or {}).items()
+    same = (
+        record.get("machine") == identity().to_json()
+        and method.items() <= (record.get("method") or {}).items()
+    )
     return record if same and wanted <= there else None
 
 
@@ -122,4 +128,4 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _nothing(method: dict[str, int]) -> dict[str, Any]:
-    return {"machine": identity(), "conditions": None, "method": method, "artifacts": []}
+    return {"machine": identity().to_json(), "conditions": None, "method": method, "artifacts": []}

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from edge_tl.device import metrics
 from edge_tl.device.bench import ratio
-from edge_tl.device.bench.machine_use import busy_reason, unreliable
+from edge_tl.device.bench.machine_use import busy_reason, conditions_of, unreliable
 from edge_tl.device.bundle import REFERENCE
+from edge_tl.device.records.bench import SpeedupRecord
 from edge_tl.device.records.gate import GateResult
 from edge_tl.host.export import recommendation
 from edge_tl.host.images.dataset import Sample
@@ -96,9 +97,10 @@ def conclude(
         artifact |= {k: v for k, v in rows[name].items() if k not in _OF_THE_BENCH}
         gates += [gate.to_json() for gate in _drop_gates(artifact, asked)]
         if artifact["precision"] != "fp32":
-            over: dict[str, Any] = {"speedup": None, "speedup_ci": None}
+            over = SpeedupRecord().to_json()
             if fastest is not None:
-                over = ratio.speedup(blocks[fastest], blocks[name], rows[name].get("block_round"))
+                timed = ratio.speedup(blocks[fastest], blocks[name], rows[name].get("block_round"))
+                over = timed.to_json()
             artifact |= {"faster_than_fp32": over["speedup"], "faster_than_fp32_ci": over["speedup_ci"]}
         if artifact["precision"] in ("fp32", "int8"):  # the others are for accelerators and for size
             gates.append(_speed_gate(artifact, conditions).to_json())
@@ -162,7 +164,7 @@ def _drop_gate(name: str, measured: dict[str, Any], max_drop: float, where: str)
 def _speed_gate(artifact: dict[str, Any], conditions: dict[str, Any] | None) -> GateResult:
     """Fails only when the interval shows the artifact slower than PyTorch; not on a machine that others keep busy."""
     ratio, interval = artifact["speedup"], artifact["speedup_ci"]
-    why = unreliable(interval, conditions)
+    why = unreliable(interval, conditions_of(conditions))
     passed = why is not None or (interval[1] if interval else ratio) >= 1.0
     shown = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
     reason = f"{ratio:.2f}{shown} times PyTorch's speed" + ("" if passed else ": slower than PyTorch here")
@@ -202,7 +204,7 @@ def recommend(
     best = min(pool, key=lambda a: float(a["latency_ms"]["p50"] or np.inf))
     words = recommendation.shipping(best, fastest_fp32, conditions)
     slow = [a for a in artifacts if a["precision"] == "int8"]
-    if slow and not quick and fastest_fp32 is not None and busy_reason(conditions):
+    if slow and not quick and fastest_fp32 is not None and busy_reason(conditions_of(conditions)):
         words += ". Whether INT8 is faster was not judged either: export again when the machine is quiet"
     elif slow and not quick and fastest_fp32 is not None:
         seen = "; ".join(f"{a['id']} {_why_not(a, fastest_fp32)}" for a in slow)

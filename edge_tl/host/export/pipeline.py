@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl.device import bundle as bundles
-from edge_tl.device.bench.latency import Effort, startable, time_interleaved, workloads
+from edge_tl.device.bench.effort import Effort
+from edge_tl.device.bench.latency import time_interleaved
 from edge_tl.device.bench.workers import Workload
+from edge_tl.device.bench.workloads import startable, workloads
 from edge_tl.device.bundle import REFERENCE
 from edge_tl.device.errors import EdgeTLError, ForeignModel
 from edge_tl.device.files import write_atomic
@@ -205,9 +207,9 @@ def _timed(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) ->
         try:
             return time_interleaved(
                 field, effort=effort, seed=record["provenance"]["seed"], listener=job.listener
-            )
+            ).to_json()
         except EdgeTLError as error:
-            reasons = {row["artifact"]: row["reason"] for row in startable(field)[1]}
+            reasons = {entry.artifact: entry.reason for entry in startable(field)[1]}
             lost = [artifact for artifact in record["artifacts"] if artifact["id"] in reasons]
             if not lost or len(lost) == len(record["artifacts"]):
                 raise error

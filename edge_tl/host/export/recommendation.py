@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Any
 
-from edge_tl.device.bench.machine_use import unreliable
+from edge_tl.device.bench.machine_use import conditions_of, unreliable
 
 EXTRAS = {"onnxruntime": "ort", "openvino": "openvino"}
 
@@ -46,7 +46,7 @@ def speed(
 ) -> str:
     """ "2.4x [2.2, 2.6] PyTorch's speed"; where the machine was too busy or the interval too wide, that, and no figure;
     `brief` leaves such a remark out, because another one has it."""
-    if why := unreliable(interval, conditions):
+    if why := unreliable(interval, conditions_of(conditions)):
         return "" if brief else f"speed not judged: {why}"
     shown = f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else ""
     return f"{ratio:.1f}x{shown} {of_what}"

@@ -24,6 +24,7 @@ from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.files import write_json
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.own_results import is_result
+from edge_tl.device.records.bench import BenchResult
 from edge_tl.host.listeners import DeviceEvent
 from edge_tl.host.remote.inventory import RemoteDevice, file_name
 from edge_tl.host.remote.job import DeviceJob, DeviceResult, Job
@@ -174,7 +175,9 @@ def _saved(done: DeviceResult, *, out: Path | None, save: bool, listener: Listen
     if result is None:
         return done
     saved, failures = [], []
-    writers: list[Callable[[], Path]] = [lambda: results.save_result(result)] if save else []
+    writers: list[Callable[[], Path]] = (
+        [lambda: results.save_result(BenchResult.from_json(result))] if save else []
+    )
     if out:
         writers.append(partial(_written, out / file_name(done.name), result))
     for write in writers:

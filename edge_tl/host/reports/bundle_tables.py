@@ -156,8 +156,7 @@ def _executed(name: str, ran: RanRecord | None, latency: LatencyRecord | None, n
 def _speedup(artifact: ArtifactRecord, conditions: ConditionsRecord | None) -> str:
     """The figure, or that it says nothing: what was timed beside others must not look like a result."""
     text = interval(artifact.speedup, artifact.speedup_ci)
-    known = None if conditions is None else conditions.to_json()
-    return text if text == DASH or unreliable(artifact.speedup_ci, known) is None else NOT_DECIDED
+    return text if text == DASH or unreliable(artifact.speedup_ci, conditions) is None else NOT_DECIDED
 
 
 def _significant(value: float | None, unit: str) -> str:

@@ -41,7 +41,7 @@ def timed_on(record: BundleRecord) -> str | None:
         known.append(f"{number(during.stolen, 1)} cores were kept by a hypervisor")
     if not known:
         return None
-    busy = " This machine is busy: its speeds decide nothing." if busy_reason(conditions.to_json()) else ""
+    busy = " This machine is busy: its speeds decide nothing." if busy_reason(conditions) else ""
     return f"While the artifacts were timed: {', '.join(known)}.{busy}"
 
 

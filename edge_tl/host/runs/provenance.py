@@ -45,5 +45,5 @@ def provenance(recipe: Recipe) -> Provenance:
         recipe=recipe.model_dump(mode="json"),
         seed=recipe.seed,
         versions={"edge-tl": __version__, "python": platform.python_version()} | installed(*_PACKAGES),
-        host=identity() | {"vnni": has_vnni()},
+        host=identity().to_json() | {"vnni": has_vnni()},
     )

@@ -12,19 +12,39 @@ import numpy as np
 import pytest
 from listening import Listening
 
-from edge_tl.device.bench import latency, workers
-from edge_tl.device.bench.latency import Effort, time_interleaved, workloads
+from edge_tl.device.bench import harness, latency, workers
+from edge_tl.device.bench.effort import QUICK, THOROUGH, Effort
+from edge_tl.device.bench.latency import time_against_itself, time_interleaved
 from edge_tl.device.bench.percentiles import summarize
 from edge_tl.device.bench.workers import WORKER, Workload
+from edge_tl.device.bench.workloads import startable, workloads
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
 from edge_tl.device.machine import cores_allowed
+from edge_tl.device.records.bench import (
+    SCHEMA,
+    ArtifactTiming,
+    StreamsRecord,
+    SweepTiming,
+    ThroughputRecord,
+)
+from edge_tl.device.records.timing import LatencyRecord
 
 onnxruntime = pytest.importorskip("onnxruntime")
 azure = pytest.mark.skipif(
     "AzureExecutionProvider" not in onnxruntime.get_available_providers(),
     reason="this ONNX Runtime has no provider that takes no operator",
 )
+
+
+def timed(*arguments: Any, **options: Any) -> dict[str, Any]:
+    """The result as it is written."""
+    return time_interleaved(*arguments, **options).to_json()
+
+
+def against_itself(*arguments: Any, **options: Any) -> dict[str, Any]:
+    """The result as it is written."""
+    return time_against_itself(*arguments, **options).to_json()
 
 
 def tiny(assets: Path, *names: str) -> list[Workload]:
@@ -38,7 +58,7 @@ def raced() -> tuple[dict[str, Any], list[tuple[str, int, int]]]:
     """Two rounds of two blocks of three real models."""
     calls: list[tuple[str, int, int]] = []
     field = tiny(Path(__file__).parents[1] / "assets", "tiny.int8.onnx", "tiny.onnx", "tiny.xml")
-    result = time_interleaved(
+    result = timed(
         field,
         effort=Effort(rounds=2, blocks=2, count=5),
         seed=3,
@@ -57,7 +77,7 @@ def test_a_real_race(raced: tuple[dict[str, Any], list[tuple[str, int, int]]]) -
         assert 5 <= row["block_calls"] <= 50, "a small model's blocks hold more calls"
         assert row["block_round"] == [0, 0, 1, 1]
         assert all(type(ns) is int and ns > 0 for block in row["samples_ns"] for ns in block)
-        assert row["latency_ms"] == summarize(np.concatenate(row["samples_ns"]))
+        assert row["latency_ms"] == summarize(np.concatenate(row["samples_ns"])).to_json()
         assert len(row["warmup_calls"]) == 2
         assert min(row["warmup_calls"]) >= latency.WARMUP
         assert row["load_ms"] > 0
@@ -89,7 +109,7 @@ def test_the_result_is_json_with_its_method_and_machine(
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     method = {"rounds": 2, "blocks": 2, "count": 5, "warmup": latency.WARMUP, "batch": 1, "seed": 3}
     assert method.items() <= result["method"].items()
-    assert result["schema"] == latency.SCHEMA
+    assert result["schema"] == SCHEMA
     assert result["kind"] == "latency"
     assert result["harness_floor_us"] > 0
     assert set(result["conditions"]) == {"before", "during", "after"}
@@ -155,7 +175,7 @@ def test_the_order_is_drawn_then_mirrored(pretend: Any) -> None:
     orders = []
     for seed in (0, 0, 1):
         asked.clear()
-        time_interleaved(named(*"abcd"), effort=Effort(rounds=6, blocks=4, count=1), seed=seed)
+        timed(named(*"abcd"), effort=Effort(rounds=6, blocks=4, count=1), seed=seed)
         orders.append([tuple(asked[i : i + 4]) for i in range(0, len(asked), 4)])
     assert orders[0] == orders[1] != orders[2]
     assert len(orders[0]) == 24
@@ -167,13 +187,13 @@ def test_the_order_is_drawn_then_mirrored(pretend: Any) -> None:
 
 def test_against_itself(pretend: Any) -> None:
     pretend({"a": 5_000_000, "a (again)": 5_000_000})
-    result = latency.time_against_itself(*named("a"), effort=Effort(rounds=4, blocks=2, count=5))
+    result = against_itself(*named("a"), effort=Effort(rounds=4, blocks=2, count=5))
     assert result["kind"] == "noise"
     assert result["noise"] == {"ratio": 1.0, "ratio_ci": [1.0, 1.0], "width": 0.0, "contains_one": True}
     pretend({"a": 5_000_000, "a (again)": 4_000_000})
-    result = latency.time_against_itself(*named("a"), effort=Effort(rounds=4, blocks=2, count=5))
+    result = against_itself(*named("a"), effort=Effort(rounds=4, blocks=2, count=5))
     assert result["noise"]["contains_one"] is False
-    result = latency.time_against_itself(*named("a"), effort=Effort(rounds=2, blocks=2, count=5))
+    result = against_itself(*named("a"), effort=Effort(rounds=2, blocks=2, count=5))
     assert result["noise"]["width"] is result["noise"]["contains_one"] is None
 
 
@@ -181,21 +201,21 @@ def test_the_same_thing_twice_is_timed_in_blocks_of_one_length(pretend: Any) -> 
     """Each side had its own, by what its warm-up took: with two threads on two cores an A/A found 1.04 [1.02, 1.06],
     because calls become faster along a block."""
     pretend({"a": 5_000_000, "a (again)": 5_000_000}, {"a": 4_100_000, "a (again)": 3_300_000})
-    rows = latency.time_against_itself(*named("a"), effort=Effort(rounds=4, blocks=2, count=3))["artifacts"]
+    rows = against_itself(*named("a"), effort=Effort(rounds=4, blocks=2, count=3))["artifacts"]
     assert rows[0]["block_calls"] == rows[1]["block_calls"] in (5, 7)
     assert [len(block) for row in rows for block in row["samples_ns"]] == [rows[0]["block_calls"]] * 16
     pretend({"a": 5_000_000, "b": 5_000_000}, {"a": 4_100_000, "b": 3_300_000})
-    rows = time_interleaved(named("a", "b"), effort=Effort(rounds=4, blocks=2, count=3))["artifacts"]
+    rows = timed(named("a", "b"), effort=Effort(rounds=4, blocks=2, count=3))["artifacts"]
     assert [row["block_calls"] for row in rows] == [5, 7]  # different things fill the same time
 
 
 def test_the_floor_is_of_this_harness() -> None:
-    assert 0 < latency.floor_us() < 1e6
+    assert 0 < harness.floor_us() < 1e6
 
 
 def test_pytorch_is_the_baseline_where_it_runs(pretend: Any) -> None:
     pretend({"onnx-fp32": 1_000_000, "pytorch": 4_000_000, "onnx-int8": 500_000})
-    result = time_interleaved(named("onnx-fp32", "pytorch", "onnx-int8"), effort=Effort(rounds=4, count=25))
+    result = timed(named("onnx-fp32", "pytorch", "onnx-int8"), effort=Effort(rounds=4, count=25))
     assert result["baseline"] == "pytorch"
     rows = {row["id"]: row for row in result["artifacts"]}
     for name, ratio in {"onnx-fp32": 4, "pytorch": 1, "onnx-int8": 8}.items():
@@ -212,14 +232,14 @@ def test_pytorch_is_the_baseline_where_it_runs(pretend: Any) -> None:
 )
 def test_the_baseline_without_pytorch(pretend: Any, times: dict[str, int], baseline: str) -> None:
     pretend(times)
-    assert time_interleaved(named(*times), effort=Effort(rounds=3, count=5))["baseline"] == baseline
+    assert timed(named(*times), effort=Effort(rounds=3, count=5))["baseline"] == baseline
 
 
 def test_the_shipped_efforts_support_what_they_promise(pretend: Any) -> None:
     pretend({"a": 1_000_000})
     shown = {
-        name: time_interleaved(named("a"), effort=effort)["artifacts"][0]["latency_ms"]
-        for name, effort in (("quick", latency.QUICK), ("thorough", latency.THOROUGH))
+        name: timed(named("a"), effort=effort)["artifacts"][0]["latency_ms"]
+        for name, effort in (("quick", QUICK), ("thorough", THOROUGH))
     }
     assert shown["quick"]["p90"] == 1.0
     assert shown["thorough"]["p99"] == 1.0
@@ -229,7 +249,7 @@ def test_a_model_that_does_not_load_is_named(assets: Path, tmp_path: Path) -> No
     (tmp_path / "broken.onnx").write_bytes(b"garbage")
     field = [*tiny(assets, "tiny.onnx"), *tiny(tmp_path, "broken.onnx")]
     with pytest.raises(EdgeTLError, match=r"broken\.onnx could not run: .*cannot load") as caught:
-        time_interleaved(field, effort=Effort(rounds=1, count=2))
+        timed(field, effort=Effort(rounds=1, count=2))
     assert "Traceback" not in str(caught.value)
 
 
@@ -239,7 +259,7 @@ def test_a_model_that_does_not_load_leaves_the_others_to_be_timed(assets: Path, 
         (tmp_path / name).write_bytes(b"garbage")
     broken = tiny(tmp_path, "broken.onnx", "broken.xml")
     few = Effort(rounds=2, count=3)
-    result = time_interleaved([*broken, *tiny(assets, "tiny.onnx")], effort=few, lenient=True)
+    result = timed([*broken, *tiny(assets, "tiny.onnx")], effort=few, lenient=True)
     assert [row["id"] for row in result["artifacts"]] == ["tiny.onnx"]
     assert sorted(entry["artifact"] for entry in result["skipped"]) == ["broken.onnx", "broken.xml"]
     for entry in result["skipped"]:
@@ -249,54 +269,67 @@ def test_a_model_that_does_not_load_leaves_the_others_to_be_timed(assets: Path, 
             word for word in ("edge_tl.", "could not run", "..", str(tmp_path)) if word in entry["reason"]
         ]
     with pytest.raises(EdgeTLError, match=r"could not run: .* cannot load"):
-        time_interleaved(broken, effort=few, lenient=True)
+        timed(broken, effort=few, lenient=True)
 
 
 def test_pytorch_alone_is_no_bench_of_a_bundle(assets: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"garbage")
     (pytorch,) = (replace(workload, id="pytorch") for workload in tiny(assets, "tiny.onnx"))
     with pytest.raises(EdgeTLError, match=r"broken\.onnx could not run"):
-        time_interleaved(
-            [pytorch, *tiny(tmp_path, "broken.onnx")], effort=Effort(rounds=1, count=3), lenient=True
-        )
+        timed([pytorch, *tiny(tmp_path, "broken.onnx")], effort=Effort(rounds=1, count=3), lenient=True)
 
 
 @azure
 def test_a_silent_fallback_is_never_a_reason_to_skip(assets: Path) -> None:
     here, away = (tiny(assets, name)[0] for name in ("tiny.onnx", "tiny.int8.onnx"))
     away = replace(away, spec=away.spec | {"device": "azure"})
-    with pytest.raises(FellBack, match=r"--device Azure: tiny\.int8\.onnx: every node ran on CPU\. Mend"):
-        time_interleaved([here, away], effort=Effort(rounds=1, count=3), lenient=True)
+    with pytest.raises(FellBack, match=r"--device Azure: tiny\.int8\.onnx: every node ran on CPU\. Repair"):
+        timed([here, away], effort=Effort(rounds=1, count=3), lenient=True)
     with pytest.raises(FellBack):
-        latency.startable([away, here])
+        startable([away, here])
     allowed = replace(away, spec=away.spec | {"allow_fallback": True})
     result = time_interleaved([here, allowed], effort=Effort(rounds=1, count=3), lenient=True)
-    assert latency.warnings(result) == ["tiny.int8.onnx: Azure was asked for, every node ran on CPU"]
+    assert harness.warnings(result) == ["tiny.int8.onnx: Azure was asked for, every node ran on CPU"]
 
 
 def test_the_first_that_starts(assets: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"garbage")
     broken = tiny(tmp_path, "broken.onnx")
     field = [*broken, *tiny(assets, "tiny.onnx", "tiny.int8.onnx")]
-    found, skipped = latency.startable(field, most=1)
+    found, skipped = startable(field, most=1)
     assert [workload.id for workload in found] == ["tiny.onnx"]
-    assert [entry["artifact"] for entry in skipped] == ["broken.onnx"]
-    assert [workload.id for workload in latency.startable(field)[0]] == ["tiny.onnx", "tiny.int8.onnx"]
+    assert [entry.artifact for entry in skipped] == ["broken.onnx"]
+    assert [workload.id for workload in startable(field)[0]] == ["tiny.onnx", "tiny.int8.onnx"]
     with pytest.raises(EdgeTLError, match=r"broken\.onnx could not run"):
-        latency.startable(broken)
+        startable(broken)
 
 
-def test_warnings_are_of_every_row_and_each_is_said_once() -> None:
-    def row(note: str, **more: Any) -> dict[str, Any]:
-        return {"ran": {"notes": [note]}, **more}
+def test_warnings_are_of_every_row_and_each_is_said_once(pretend: Any) -> None:
+    def ran(*notes: str) -> StreamsRecord:
+        return StreamsRecord(device="CPU", precision="fp32", threads=1, notes=notes)
 
-    sweep = [row("x", artifact="a", batch=4, threads=1), row("y", artifact="a", batch=4, threads=2)]
-    result = {
-        "artifacts": [row("x", id="a"), {"id": "b"}],
-        "sweep": [*sweep, row("y", artifact="a", batch=8, threads=2)],
-        "throughput": [row("x", artifact="b"), row("y", artifact="a")],
-    }
-    assert latency.warnings(result) == ["a: x", "a, batch 4, 2 threads: y", "b, throughput: x"]
+    def artifact(name: str, *notes: str) -> ArtifactTiming:
+        return ArtifactTiming(
+            id=name, latency_ms=LatencyRecord(), ran=ran(*notes), samples_ns=(), block_round=()
+        )
+
+    def swept(note: str, batch: int, threads: int) -> SweepTiming:
+        return SweepTiming(
+            artifact="a", batch=batch, asked_threads=threads, threads=threads, latency_ms=LatencyRecord(),
+            ran=ran(note), samples_ns=(), block_round=(),
+        )  # fmt: skip
+
+    def rate(name: str, note: str) -> ThroughputRecord:
+        return ThroughputRecord(artifact=name, batch=1, images_per_s=1.0, rounds=(1.0,), ran=ran(note))
+
+    pretend({"a": 1})
+    result = replace(
+        time_interleaved(named("a"), effort=Effort(rounds=1, count=1)),
+        artifacts=(artifact("a", "x"), artifact("b")),
+        sweep=(swept("x", 4, 1), swept("y", 4, 2), swept("y", 8, 2)),
+        throughput=(rate("b", "x"), rate("a", "y")),
+    )
+    assert harness.warnings(result) == ["a: x", "a, batch 4, 2 threads: y", "b, throughput: x"]
 
 
 @pytest.mark.parametrize(
@@ -315,7 +348,7 @@ def test_a_child_that_dies_is_named(
     (tmp_path / "dying_worker.py").write_text(body, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     with pytest.raises(EdgeTLError, match="the-culprit") as caught:
-        time_interleaved([Workload("the-culprit", "dying_worker", {})], effort=Effort(rounds=1, count=1))
+        timed([Workload("the-culprit", "dying_worker", {})], effort=Effort(rounds=1, count=1))
     assert reason in str(caught.value)
 
 
@@ -327,9 +360,9 @@ def test_a_missing_runtime_is_skipped(assets: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     here, gone = tiny(assets, "tiny.onnx")[0], tiny(assets, "tiny.xml")[0]
     gone = Workload("openvino-fp32", "worker_without_openvino", gone.spec)
-    result = time_interleaved([gone, here], effort=Effort(rounds=2, count=3))
+    result = timed([gone, here], effort=Effort(rounds=2, count=3))
     assert [row["id"] for row in result["artifacts"]] == ["tiny.onnx"]
     assert [entry["artifact"] for entry in result["skipped"]] == ["openvino-fp32"]
     assert 'pip install "edge-tl[openvino]"' in result["skipped"][0]["reason"]
     with pytest.raises(MissingExtra, match="pip install"):
-        time_interleaved([gone], effort=Effort(rounds=1, count=3))
+        timed([gone], effort=Effort(rounds=1, count=3))

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from edge_tl.device.bench.cpu_load import CpuLoad
-from edge_tl.device.bench.machine_use import CpuUsage, busy_reason, cpu_usage
+from edge_tl.device.bench.machine_use import CpuUsage, busy_reason, conditions_of, cpu_usage
+from edge_tl.device.records.timing import ConditionsRecord
 
 pytestmark = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="Linux counts")
 
@@ -29,22 +30,29 @@ def test_counters_of_the_allowed_cores_only(tmp_path: Path) -> None:
 
 def test_own_work_is_not_the_others() -> None:
     before, after = CpuUsage(10, 2, 0, 100, 2), CpuUsage(30, 14, 1, 110, 2)
-    assert before.until(after) == {"others": pytest.approx(0.8), "stolen": pytest.approx(0.1), "cores": 2}
+    assert before.until(after).to_json() == {
+        "others": pytest.approx(0.8),
+        "stolen": pytest.approx(0.1),
+        "cores": 2,
+    }
 
 
 def test_busy_is_a_fifth_of_the_cores() -> None:
-    assert busy_reason({"during": {"others": 0.3, "stolen": 0.0, "cores": 2.0}}) is None
-    assert "0.5 of 2 cores" in str(busy_reason({"during": {"others": 0.5, "stolen": 0.0, "cores": 2.0}}))
-    assert "hypervisor" in str(busy_reason({"during": {"others": 0.0, "stolen": 0.5, "cores": 2.0}}))
-    assert busy_reason({}) is busy_reason(None) is None
+    def used(others: float, stolen: float) -> ConditionsRecord | None:
+        return conditions_of({"during": {"others": others, "stolen": stolen, "cores": 2.0}})
+
+    assert busy_reason(used(0.3, 0.0)) is None
+    assert "0.5 of 2 cores" in str(busy_reason(used(0.5, 0.0)))
+    assert "hypervisor" in str(busy_reason(used(0.0, 0.5)))
+    assert busy_reason(conditions_of({})) is busy_reason(None) is None
 
 
-def test_a_neighbour_of_this_process_is_seen() -> None:
-    """Its own pool count as others only while they live: what is timed has ended when this is asked."""
+def test_a_busy_process_beside_this_one_is_seen() -> None:
+    """Its own child processes count as others only while they live: what is timed has ended when this is asked."""
     with CpuLoad(1):
         before = cpu_usage()
         time.sleep(0.5)
         after = cpu_usage()
     assert before
     assert after
-    assert before.until(after)["others"] > 0.1
+    assert before.until(after).others > 0.1

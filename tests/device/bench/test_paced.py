@@ -11,12 +11,14 @@ import pytest
 from listening import Listening
 
 from edge_tl.device.bench import cpu_load
-from edge_tl.device.bench.latency import SCHEMA
+from edge_tl.device.bench.latency import Timings
 from edge_tl.device.bench.paced import (
+    BACK_TO_BACK,
     COUNT,
     MOST,
-    Mode,
-    _row,
+    Arrivals,
+    Condition,
+    _timing,
     block_calls,
     first_and_last,
     time_paced,
@@ -24,8 +26,24 @@ from edge_tl.device.bench.paced import (
 )
 from edge_tl.device.bench.percentiles import count_needed
 from edge_tl.device.bench.schedule import KEPT
-from edge_tl.device.bench.workers import WORKER, Workload
+from edge_tl.device.bench.workers import WORKER, Ready, Workload
 from edge_tl.device.errors import BadInput, EdgeTLError
+from edge_tl.device.records.bench import SCHEMA
+from edge_tl.device.records.paced import PacedRun
+from edge_tl.device.records.timing import RanRecord
+
+
+def paced_result(
+    workloads: list[Workload], arrivals: Arrivals = BACK_TO_BACK, **options: Any
+) -> dict[str, Any]:
+    """The result as it is written."""
+    return time_paced(workloads, arrivals, **options).to_json()
+
+
+def sustained_row(workload: Workload, arrivals: Arrivals = BACK_TO_BACK, **options: Any) -> dict[str, Any]:
+    """The only artifact's entry as it is written."""
+    (row,) = time_sustained(workload, arrivals, **options).to_json()["artifacts"]
+    return row
 
 
 @pytest.fixture
@@ -49,8 +67,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_at_a_pace_beside_a_neighbour(tiny: Workload, started: list[Any]) -> None:
     calls: list[tuple[str, int, int]] = []
-    result = time_paced(
-        [tiny], fps=50, seconds=0.9, load=1, listener=Listening(progress=lambda *state: calls.append(state))
+    result = paced_result(
+        [tiny], Arrivals(50, 1), seconds=0.9, listener=Listening(progress=lambda *state: calls.append(state))
     )
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     (row,) = result["artifacts"]
@@ -73,7 +91,7 @@ def test_at_a_pace_beside_a_neighbour(tiny: Workload, started: list[Any]) -> Non
 
 def test_load_alone(tiny: Workload) -> None:
     """The blocks of a small model hold what a p99 needs, with the neighbour and without."""
-    (row,) = time_paced([tiny], load=1)["artifacts"]
+    (row,) = paced_result([tiny], Arrivals(load=1))["artifacts"]
     assert "paced" not in row
     loaded = row["loaded"]
     assert set(loaded) == {
@@ -95,7 +113,7 @@ def test_load_alone(tiny: Workload) -> None:
 
 
 def test_a_block_without_neighbours_is_short(tiny: Workload) -> None:
-    (row,) = time_paced([tiny])["artifacts"]
+    (row,) = paced_result([tiny])["artifacts"]
     assert row["latency_ms"]["n"] == 3 * COUNT
     assert (row["block_calls"], row["every"]) == (COUNT, 1)
 
@@ -118,15 +136,14 @@ def test_a_block_beside_a_neighbour_lasts(call_ns: int, calls: int) -> None:
 
 def test_what_a_neighbour_does_to_a_small_model_is_in_the_mean() -> None:
     """Half of the time goes to the neighbour, in slices of four milliseconds, of which one call in forty knows."""
-    quiet, busy = Mode(), Mode()
-    for number in range(3):
-        block = np.full(5000, 100_000, np.int64)
-        quiet.back_to_back.blocks.append(block)
-        busy.back_to_back.blocks.append(block + 4_000_000 * (np.arange(5000) % 40 == 7))
-        for mode in (quiet, busy):
-            mode.back_to_back.started({"load_ns": 1, "first_ns": 1, "warmup_calls": 1})
-            mode.back_to_back.rounds.append(number)
-    row = _row(Workload("x", "", {}), {0: quiet, 1: busy}, 1, None, None, 1000)
+    quiet, busy = Condition(), Condition()
+    ready = Ready(load_ns=1, first_ns=1, warmup_calls=1, call_ns=1, ran=RanRecord("CPU", "fp32", 1))
+    block = np.full(5000, 100_000, np.int64)
+    slower = block + 4_000_000 * (np.arange(5000) % 40 == 7)
+    quiet.back_to_back = Timings([block] * 3, [0, 1, 2], [ready] * 3)
+    busy.back_to_back = Timings([slower] * 3, [0, 1, 2], [ready] * 3)
+    conditions = {0: quiet, 1: busy}
+    row = _timing(Workload("x", "", {}), conditions, Arrivals(load=1), 1000).to_json()
     assert row["loaded"]["slowdown"] == pytest.approx(1)
     assert row["loaded"]["slowdown_mean"] == pytest.approx(2)
     assert row["loaded"]["latency_ms"]["n"] == 15_000
@@ -137,13 +154,13 @@ def test_what_a_neighbour_does_to_a_small_model_is_in_the_mean() -> None:
 def test_neighbours_end_when_the_model_fails(tmp_path: Path, started: list[Any], tiny: Workload) -> None:
     (tmp_path / "dies.py").write_text(
         "import json, sys\n"
-        "print(json.dumps(dict(load_ns=1, first_ns=1, warmup_calls=1, call_ns=1, ran={})), flush=True)\n"
+        "print(json.dumps(dict(load_ns=1, first_ns=1, warmup_calls=1, call_ns=1)), flush=True)\n"
         "sys.stdin.readline(); sys.exit('broken')"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
         with pytest.raises(EdgeTLError, match="broken"):
-            time_paced([Workload("x", "dies", {})], load=2)
+            time_paced([Workload("x", "dies", {})], Arrivals(load=2))
     assert all(process.poll() is not None for process in started)
 
 
@@ -151,7 +168,7 @@ def test_sustained_with_sensors(tiny: Workload, tmp_path: Path) -> None:
     zone = tmp_path / "sys/class/thermal/thermal_zone0/temp"
     zone.parent.mkdir(parents=True)
     zone.write_text("61000")
-    (row,) = time_sustained(tiny, minutes=1.2 / 60, fps=100, root=tmp_path)["artifacts"]
+    row = sustained_row(tiny, Arrivals(100), minutes=1.2 / 60, root=tmp_path)
     lasted = row["sustained"]
     assert lasted["sensors"]["temperature_c"] == {"first": 61, "min": 61, "max": 61, "last": 61}
     assert lasted["sensors"]["clock_mhz"] is None
@@ -160,7 +177,7 @@ def test_sustained_with_sensors(tiny: Workload, tmp_path: Path) -> None:
     assert lasted["first"]["n"] == lasted["last"]["n"] == 60
     assert row["paced"]["n"] == 120
     assert row["paced"]["idle_penalty_ci"] is None, "one process has no interval"
-    (row,) = time_sustained(tiny, minutes=0.5 / 60, root=tmp_path)["artifacts"]
+    row = sustained_row(tiny, minutes=0.5 / 60, root=tmp_path)
     assert "paced" not in row
     assert row["sustained"]["first"]["n"] > 0
     assert row["sustained"]["run"]["calls"] >= len(row["sustained"]["run"]["end_ns"])
@@ -168,7 +185,7 @@ def test_sustained_with_sensors(tiny: Workload, tmp_path: Path) -> None:
 
 def test_sustained_beside_a_neighbour(tiny: Workload, tmp_path: Path, started: list[Any]) -> None:
     """The pace beside the neighbour is compared with back to back beside it, and the quiet number stays."""
-    (row,) = time_sustained(tiny, minutes=0.4 / 60, fps=50, load=1, root=tmp_path)["artifacts"]
+    row = sustained_row(tiny, Arrivals(50, 1), minutes=0.4 / 60, root=tmp_path)
     assert "paced" not in row
     assert row["sustained"]["neighbours"] == 1
     assert row["loaded"]["paced"]["n"] == 20
@@ -176,33 +193,39 @@ def test_sustained_beside_a_neighbour(tiny: Workload, tmp_path: Path, started: l
     assert all(process.poll() is not None for process in started)
 
 
+def run_of(due: list[int], start: list[int], end: list[int]) -> PacedRun:
+    """A run of which every call was kept and on time."""
+    return PacedRun(
+        intended_ns=tuple(due), start_ns=tuple(start), end_ns=tuple(end), every=1, arrivals=len(due),
+        calls=len(end), missed=0, waited_ns=0, longest_ns=0,
+    )  # fmt: skip
+
+
 def test_the_last_minute_by_the_first() -> None:
     """Ten calls a second for ten minutes, 20 ms at first, growing to 25 at last."""
     due = (np.arange(6000) * 1e8).astype(np.int64)
     rng = np.random.default_rng(0)
     takes = 20e6 * np.interp(due / 1e9, [60, 540], [1, 1.25]) * rng.lognormal(0, 0.02, 6000)
-    run = {
-        "intended_ns": due.tolist(),
-        "start_ns": due.tolist(),
-        "end_ns": (due + takes).astype(int).tolist(),
-    }
-    found = first_and_last(run, 600.0, 60.0)
-    assert found["first"]["n"] == found["last"]["n"] == 600
-    assert found["first"]["p50"] == pytest.approx(20, rel=0.01)
-    assert found["last"]["p50"] == pytest.approx(25, rel=0.01)
-    low, high = found["change_ci"]
-    assert 1.2 < low < found["change"] < high < 1.3
-    assert found["change_reason"] is None
+    run = run_of(due.tolist(), due.tolist(), (due + takes).astype(int).tolist())
+    first, last, found = first_and_last(run, 600.0, 60.0)
+    assert first.n == last.n == 600
+    assert first.p50 == pytest.approx(20, rel=0.01)
+    assert last.p50 == pytest.approx(25, rel=0.01)
+    assert found.change is not None
+    assert found.change_ci is not None
+    low, high = found.change_ci
+    assert 1.2 < low < found.change < high < 1.3
+    assert found.change_reason is None
 
 
 def test_latency_of_first_and_last_includes_waiting() -> None:
     due = [0, 100_000_000]
-    run = {"intended_ns": due, "start_ns": [0, 150_000_000], "end_ns": [150_000_000, 170_000_000]}
-    found = first_and_last(run, 0.2, 0.1)
-    assert (found["first"]["n"], found["last"]["n"]) == (1, 1)
-    assert found["change"] == pytest.approx(70 / 150)
-    assert found["change_ci"] is None
-    assert "2 windows" in found["change_reason"]
+    run = run_of(due, [0, 150_000_000], [150_000_000, 170_000_000])
+    first, last, found = first_and_last(run, 0.2, 0.1)
+    assert (first.n, last.n) == (1, 1)
+    assert found.change == pytest.approx(70 / 150)
+    assert found.change_ci is None
+    assert "2 windows" in str(found.change_reason)
 
 
 def test_a_long_fast_run_stays_small() -> None:
@@ -215,4 +238,4 @@ def test_a_long_fast_run_stays_small() -> None:
 @pytest.mark.parametrize("fps", [0, -3, 1e9, float("nan")])
 def test_a_rate_that_cannot_be(tiny: Workload, fps: float) -> None:
     with pytest.raises(BadInput, match="--fps"):
-        time_paced([tiny], fps=fps)
+        time_paced([tiny], Arrivals(fps))

@@ -43,7 +43,7 @@ def test_the_interval_holds_what_it_promises(rounds: int, blocks: int, tail: boo
     for trial in range(trials):
         truth = float(rng.choice([0.5, 1.0, 3.7]))
         base, other, names = simulate(rng, rounds, blocks, truth, tail=tail)
-        low, high = ratio.speedup(base, other, names, seed=trial)["speedup_ci"]
+        low, high = ratio.speedup(base, other, names, seed=trial).speedup_ci
         hits += low <= truth <= high
     assert hits / trials >= 0.9, "95 % nominal; seeded"
 
@@ -63,26 +63,26 @@ def test_a_planted_slow_down_of_5_percent_is_found() -> None:
     for seed in range(10):
         base, other, names = simulate(np.random.default_rng(seed), 10, 20, 1 / 1.05, luck=0.003)
         found = ratio.speedup(base, other, names)
-        assert found["distinguishable"] is True
-        assert found["speedup_ci"][1] < 1
-        assert found["speedup"] == pytest.approx(1 / 1.05, rel=0.02)
+        assert found.distinguishable is True
+        assert found.speedup_ci[1] < 1
+        assert found.speedup == pytest.approx(1 / 1.05, rel=0.02)
 
 
 def test_the_same_thing_is_not_told_apart_from_itself() -> None:
     found = [
         ratio.speedup(*simulate(np.random.default_rng(seed), 10, 20, 1.0, luck=0.003)) for seed in range(10)
     ]
-    assert sum(one["distinguishable"] is False for one in found) >= 9
-    assert all(one["speedup_ci"][1] - one["speedup_ci"][0] < 0.02 for one in found)
+    assert sum(one.distinguishable is False for one in found) >= 9
+    assert all(one.speedup_ci[1] - one.speedup_ci[0] < 0.02 for one in found)
 
 
 def test_speedup_is_seeded_and_directed() -> None:
     slow, fast, names = simulate(np.random.default_rng(1), 5, 3, 4.0)
     assert ratio.speedup(slow, fast, names, seed=3) == ratio.speedup(slow, fast, names, seed=3)
-    assert ratio.speedup(slow, fast, names)["speedup"] > 3
-    assert ratio.speedup(fast, slow, names)["speedup"] < 0.34
+    assert ratio.speedup(slow, fast, names).speedup > 3
+    assert ratio.speedup(fast, slow, names).speedup < 0.34
     same = ratio.speedup(slow, slow, names)
-    assert same == {"speedup": 1.0, "speedup_ci": [1.0, 1.0], "distinguishable": False}
+    assert same.to_json() == {"speedup": 1.0, "speedup_ci": [1.0, 1.0], "distinguishable": False}
 
 
 def test_one_long_pause_does_not_move_the_speedup() -> None:
@@ -97,10 +97,12 @@ def test_one_long_pause_does_not_move_the_speedup() -> None:
 def test_two_rounds_have_no_interval_and_none_have_no_speedup() -> None:
     slow, fast, names = simulate(np.random.default_rng(1), 2, 8, 4.0)
     found = ratio.speedup(slow, fast, names)
-    assert found["speedup"] > 3
-    assert found["speedup_ci"] is found["distinguishable"] is None
-    assert ratio.speedup(slow, fast)["speedup_ci"] is not None, "left out, each block is its own round"
-    assert ratio.speedup([], []) == {"speedup": None, "speedup_ci": None, "distinguishable": None}
+    assert found.speedup > 3
+    assert found.speedup_ci is found.distinguishable is None
+    assert ratio.speedup(slow, fast).speedup_ci is not None, "left out, each block is its own round"
+    assert ratio.speedup([], []).to_json() == {
+        "speedup": None, "speedup_ci": None, "distinguishable": None
+    }  # fmt: skip
     with pytest.raises(ValueError, match="zip"):
         ratio.speedup(slow, fast[:1])
 
@@ -123,17 +125,17 @@ def test_two_runs_at_different_times(truth: float) -> None:
         found = ratio.unpaired(
             [[one[i].astype(np.int64)] for i in names], [[b.astype(np.int64)] for b in two]
         )
-        hits += found["speedup_ci"][0] <= truth <= found["speedup_ci"][1]
+        hits += found.speedup_ci[0] <= truth <= found.speedup_ci[1]
     assert hits / 200 >= 0.92
 
 
 def test_unpaired_without_rounds_enough() -> None:
     slow, fast, names = simulate(np.random.default_rng(1), 2, 8, 4.0)
     found = ratio.unpaired(grouped(slow, names), grouped(fast, names))
-    assert found["speedup"] == pytest.approx(4, rel=0.5)
-    assert found["speedup_ci"] is None
-    assert ratio.unpaired([], [])["speedup"] is None
+    assert found.speedup == pytest.approx(4, rel=0.5)
+    assert found.speedup_ci is None
+    assert ratio.unpaired([], []).speedup is None
     same = grouped([np.full(5, 10, np.int64)] * 4, [0, 1, 2, 3])
-    assert ratio.unpaired(same, same)["speedup_ci"] == pytest.approx([1.0, 1.0])
+    assert ratio.unpaired(same, same).speedup_ci == pytest.approx([1.0, 1.0])
     empty = ratio.unpaired([*same, [np.array([], np.int64)]], same)
-    assert empty["speedup_ci"] == pytest.approx([1.0, 1.0]), "a round without a call is no round"
+    assert empty.speedup_ci == pytest.approx([1.0, 1.0]), "a round without a call is no round"

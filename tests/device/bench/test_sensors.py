@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_tl.device.bench.sensors import SensorLog, read_sensors, sensor_summary
+from edge_tl.device.records.paced import SensorReading
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +23,11 @@ def plant(root: Path, files: dict[str, str]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return root
+
+
+def shown(root: Path) -> set[object]:
+    """The values of a reading, without its time."""
+    return {value for key, value in read_sensors(root).to_json().items() if key != "t"}
 
 
 def vcgencmd(tmp_path: Path, says: str) -> None:
@@ -47,7 +53,8 @@ def test_a_machine_that_shows_everything(tmp_path: Path) -> None:
         },
     )
     vcgencmd(tmp_path, "echo throttled=0x50005")
-    assert read_sensors(root) == {
+    assert read_sensors(root).to_json() == {
+        "t": 0.0,
         "clock_mhz": 1250.0,
         "clock_min_mhz": 1000.0,
         "temperature_c": 71.5,
@@ -59,9 +66,9 @@ def test_a_machine_that_shows_everything(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("says", ["echo nonsense", "exit 1", "echo throttled=zz"])
 def test_a_machine_that_shows_nothing(tmp_path: Path, says: str) -> None:
-    assert set(read_sensors(tmp_path).values()) == {None}
+    assert shown(tmp_path) == {None}
     vcgencmd(tmp_path, says)
-    assert set(read_sensors(tmp_path).values()) == {None}
+    assert shown(tmp_path) == {None}
 
 
 def test_what_cannot_be_read_does_not_count(tmp_path: Path) -> None:
@@ -71,10 +78,10 @@ def test_what_cannot_be_read_does_not_count(tmp_path: Path) -> None:
     (root / "sys/class/powercap/intel-rapl:0/energy_uj").chmod(0)
     if os.geteuid() == 0:
         (root / "sys/class/powercap/intel-rapl:0/energy_uj").unlink()
-    assert set(read_sensors(root).values()) == {None}
+    assert shown(root) == {None}
 
 
-def test_a_watch_reads_until_the_end(tmp_path: Path) -> None:
+def test_a_log_reads_until_the_end(tmp_path: Path) -> None:
     root = plant(tmp_path, {"class/thermal/thermal_zone0/temp": "50000"})
     ticks: list[float] = []
     enough = threading.Event()
@@ -84,20 +91,20 @@ def test_a_watch_reads_until_the_end(tmp_path: Path) -> None:
         if len(ticks) == 3:
             enough.set()
 
-    with SensorLog(root, period=0.01, tick=tick) as watch:
+    with SensorLog(root, period=0.01, tick=tick) as log:
         assert enough.wait(60)
-    taken = len(watch.readings)
+    taken = len(log.readings)
     assert taken >= 3
-    assert [reading["t"] for reading in watch.readings] == sorted(reading["t"] for reading in watch.readings)
-    assert watch.readings[0]["temperature_c"] == 50
-    assert len(watch.readings) == taken, "it has stopped"
+    assert [reading.t for reading in log.readings] == sorted(reading.t for reading in log.readings)
+    assert log.readings[0].temperature_c == 50
+    assert len(log.readings) == taken, "it has stopped"
 
 
-def reading(t: float, **shown: object) -> dict[str, object]:
+def reading(t: float, **shown: object) -> SensorReading:
     nothing = dict.fromkeys(
         ("clock_mhz", "clock_min_mhz", "temperature_c", "throttled", "throttle_count", "energy_uj")
     )
-    return {"t": t, **nothing, **shown}
+    return SensorReading.from_json({"t": t, **nothing, **shown})
 
 
 def test_a_summary() -> None:
@@ -115,7 +122,7 @@ def test_a_summary() -> None:
             reading(2, clock_mhz=1800, temperature_c=70, throttled=[], throttle_count=4, energy_uj=50),
             reading(3, clock_mhz=1700, temperature_c=75, throttled=[], throttle_count=4, energy_uj=3_000_050),
         ]
-    )
+    ).to_json()
     assert found["clock_mhz"] == {"first": 2000, "min": 1500, "max": 2000, "last": 1700}
     assert found["temperature_c"]["max"] == 80
     assert found["throttled"] == ["throttled"]
@@ -123,5 +130,5 @@ def test_a_summary() -> None:
     assert found["power_w"] == pytest.approx(4.0), (
         "5 J and 3 J in two seconds; where the counter wrapped is left out"
     )
-    assert set(sensor_summary([reading(0), reading(1)]).values()) == {None}
-    assert set(sensor_summary([]).values()) == {None}
+    assert set(sensor_summary([reading(0), reading(1)]).to_json().values()) == {None}
+    assert set(sensor_summary([]).to_json().values()) == {None}

@@ -45,9 +45,10 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> Worklo
 def test_a_child_is_warm_then_answers_as_often_as_it_is_asked(assets: Path) -> None:
     with WorkerPool() as pool:
         ready = pool.start(tiny(assets), warmup=4, describe=True)
-        assert ready["ran"]["threads"] == 1
-        assert ready["warmup_calls"] >= 4
-        assert min(ready["load_ns"], ready["first_ns"], ready["call_ns"]) > 0
+        assert ready.ran is not None
+        assert ready.ran.threads == 1
+        assert ready.warmup_calls >= 4
+        assert min(ready.load_ns, ready.first_ns, ready.call_ns) > 0
         worker = pool.alive["tiny"]
         for count in (3, 7):
             assert len(worker.ask(count=count, seconds=60)["samples_ns"]) == count
@@ -59,7 +60,7 @@ def test_a_child_is_warm_then_answers_as_often_as_it_is_asked(assets: Path) -> N
 
 def test_the_null_runtime_is_a_contestant_too() -> None:
     with WorkerPool() as pool:
-        assert "ran" not in pool.start(null(), warmup=1)
+        assert pool.start(null(), warmup=1).ran is None
         assert len(pool.alive["null"].ask(count=5, seconds=1)["samples_ns"]) == 5
 
 

@@ -12,7 +12,7 @@ import pytest
 from device.conftest import CONTRACT, LABELS, tell
 
 from edge_tl.device import files, gates, predict
-from edge_tl.device.bench.latency import startable, workloads
+from edge_tl.device.bench.workloads import startable, workloads
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput, BundleError, EdgeTLError
 from edge_tl.device.runtimes import sandbox

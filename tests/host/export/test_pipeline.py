@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import shortcut
 
-from edge_tl.device.bench.latency import QUICK
+from edge_tl.device.bench.effort import QUICK
 from edge_tl.device.bundle import read_bundle, read_report
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.host.export import artifacts, evaluation, pipeline, publish

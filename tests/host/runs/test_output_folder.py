@@ -14,7 +14,7 @@ import shortcut
 from host.records import RECORD
 from listening import Listening
 
-from edge_tl.device.bench.latency import QUICK
+from edge_tl.device.bench.effort import QUICK
 from edge_tl.device.errors import BadInput
 from edge_tl.device.listener import SILENT
 from edge_tl.host.export import pipeline

@@ -1,0 +1,72 @@
+"""What is timed: a bundle's artifacts as workloads, and which of them can run here. Times nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from edge_tl.device.bench.workers import WORKER, WorkerPool, Workload, reason
+from edge_tl.device.bundle import Artifact, Bundle
+from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
+from edge_tl.device.machine import cores_allowed
+from edge_tl.device.records.timing import SkippedRecord
+
+AGAIN = " (again)"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a workload runs: the device, whether another may stand in for it, and on how many threads (None: every
+    core allowed)."""
+
+    device: str = "CPU"
+    allow_fallback: bool = False
+    threads: int | None = None
+
+
+HERE = Placement()
+
+
+def workloads(
+    bundle: Bundle, artifacts: Sequence[Artifact], *, place: Placement = HERE, batch: int = 1
+) -> list[Workload]:
+    """The bundle's artifacts as workloads, `batch` images a call."""
+    spec = {
+        "device": place.device,
+        "allow_fallback": place.allow_fallback,
+        "shape": [batch, 3, *bundle.preprocess.input_size],
+        "threads": place.threads or cores_allowed(),
+    }
+    return [
+        Workload(a.id, WORKER, {"path": str(a.path), "precision": a.precision, **spec}) for a in artifacts
+    ]
+
+
+def startable(
+    asked: Sequence[Workload], *, most: int | None = None
+) -> tuple[list[Workload], list[SkippedRecord]]:
+    """Those that load and infer here, each tried in a process of its own before anything is timed, and the reason of
+    each of the others. With `most`, no more are tried once so many can. Raises as `time_interleaved`."""
+    found: list[Workload] = []
+    skipped: list[SkippedRecord] = []
+    failure: EdgeTLError | None = None
+    for workload in asked:
+        if len(found) == most:
+            break
+        try:
+            with WorkerPool() as pool:
+                pool.start(workload, warmup=1, describe=True)
+            found.append(workload)
+        except FellBack:
+            raise
+        except EdgeTLError as error:
+            failure = error
+            skipped.append(SkippedRecord(artifact=workload.id, reason=reason(error)))
+    if not found:
+        raise failure or MissingExtra("a runtime for this bundle", "ort")
+    return found, skipped
+
+
+def twice(workload: Workload) -> list[Workload]:
+    """The same thing under two names: whatever a bench finds between them is the noise of this machine."""
+    return [workload, replace(workload, id=workload.id + AGAIN)]
