@@ -18,11 +18,11 @@ import edge_tl
 from edge_tl.device.errors import EdgeTLError
 
 EXTRAS = ("ort", "openvino")
-# The verbs that need no host part, and what they share.
-CLI = (
-    "__init__", "_bench_text", "_completion", "_console", "_help", "_interrupts", "_listeners", "_options", "_remote",
-    "_saved_results", "_saving", "_streams", "_table", "_verbs", "bench", "devices", "predict", "slim", "verify",
-)  # fmt: skip
+# Verbs that need the host part, and what they alone share.
+HOST_CLI = {
+    "_bundle_text", "_recipe_options", "_remote_run", "_run_text", "_training_listeners", "compare", "demo", "export",
+    "finetune", "import_", "models", "recipes", "report",
+}  # fmt: skip
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can hold
 
 
@@ -73,7 +73,7 @@ def build(package: Path | None = None) -> Wheel:
 def _sources(package: Path) -> list[str]:
     """The device's modules, its verbs, and what lies at the top of the package."""
     found = [*package.glob("*.py"), *package.glob("py.typed"), *(package / "device").rglob("*.py")]
-    found += [package / "cli" / f"{name}.py" for name in CLI]
+    found += [path for path in (package / "cli").glob("*.py") if path.stem not in HOST_CLI]
     return sorted(path.relative_to(package).as_posix() for path in found)
 
 
