@@ -121,8 +121,9 @@ class Train(_Section):
     strategy: Literal["auto", "head", "partial", "full", "lp-ft", "gradual"] = "auto"
     epochs: Count | None = None
     """Passes over the images; what the strategy needs when null. The head is solved to convergence and takes none."""
-    blocks: Count = 4
-    """How many of the last blocks `partial`, and the first stage of `gradual`, train."""
+    blocks: Annotated[int, Field(ge=0)] = 4
+    """How many of the last blocks `partial`, and the first stage of `gradual`, train; 0 trains the head alone, on
+    augmented images, with the backbone frozen."""
     batch_size: Count = 32
     """Images per step, over all processes."""
     micro_batch: Count | None = None

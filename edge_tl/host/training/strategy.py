@@ -1,10 +1,10 @@
 """What is trained when: from a strategy's name to stages over the model's blocks. Trains nothing.
 
-`head` trains no block; `partial` the last few; `full` everything from a new head; `lp-ft` everything from a solved
-head (Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022);
-`gradual` the last blocks first, then everything at rates that decay from the last block to the first (Howard and
-Ruder, "Universal Language Model Fine-tuning", 2018). Blocks that are not trained keep weights and BatchNorm
-statistics bit for bit.
+`head` trains no block; `partial` the last few, or with `train.blocks: 0` the head alone, on augmented images; `full`
+everything from a new head; `lp-ft` everything from a solved head (Kumar et al., "Fine-Tuning can Distort Pretrained
+Features and Underperform Out-of-Distribution", ICLR 2022); `gradual` the last blocks first, then everything at rates
+that decay from the last block to the first (Howard and Ruder, "Universal Language Model Fine-tuning", 2018). Blocks
+that are not trained keep weights and BatchNorm statistics bit for bit.
 """
 
 from __future__ import annotations
@@ -100,13 +100,14 @@ def stages(strategy: str, blocks: int, train: Train) -> list[Stage]:
     head_lr = train.head_lr or (2.5 * lr if train.optimizer == "sgd" else lr)
     decay = train.layer_decay if train.layer_decay is not None else _LAYER_DECAY[strategy]
     last = max(blocks - train.blocks, 0)
+    name = "last blocks" if train.blocks else "head"
     if strategy == "partial":
-        return [Stage("last blocks", epochs, last, lr, head_lr, decay)]
+        return [Stage(name, epochs, last, lr, head_lr, decay)]
     if strategy == "gradual" and epochs > 1:
         first = max(epochs // 3, 1)
         # The second stage is the gentler one: by then every layer feeds ones that are already adapted.
         return [
-            Stage("last blocks", first, last, lr, head_lr, decay),
+            Stage(name, first, last, lr, head_lr, decay),
             Stage("all blocks", epochs - first, 0, lr / 2, head_lr / 2, decay),
         ]
     return [Stage("all blocks", epochs, 0, lr, head_lr, decay)]

@@ -216,7 +216,7 @@ def test_a_shipped_recipe_validates_and_tells_how_to_run_it(path: Path):
     line = next(line for line in text.splitlines() if line.startswith("#     edge-tl "))
     commands = [shlex.split(part) for part in line.removeprefix("#").split("&&")]
     assert all(words[0] == "edge-tl" for words in commands)
-    assert commands[0][1] in ("finetune", "demo", "recipes")
+    assert commands[0][1] in ("finetune", "compare", "demo", "recipes")
     assert path.stem in commands[0]
     for words in commands:
         for option, value in pairwise(words):
