@@ -91,7 +91,7 @@ def fallback_note(fallback: FallbackRecord) -> str:
 
 
 def ran_record(runtime: Runtime) -> RanRecord:
-    """What every runtime tells of what ran."""
+    """What every runtime reports of what ran."""
     return RanRecord(
         device=runtime.device,
         precision=runtime.precision,
@@ -113,7 +113,8 @@ def load_error_text(error: Exception, path: Path) -> str:
 
 
 def dominant_precision(found: list[str]) -> str:
-    """One precision for the matrix layers; the first and last are often left in float, hence nine tenths."""
+    """The precision of nine tenths of the matrix layers, since the first and the last are often left in float; else
+    "mixed", and "unknown" where there are none."""
     for kind in set(found):
         if found.count(kind) >= 0.9 * len(found):
             return kind

@@ -64,7 +64,7 @@ def open_runtime(
 
 
 def ran(runtime: Runtime) -> RanRecord:
-    """What really ran, with all that this runtime tells. Raises `FellBack` when another device ran than asked for and
+    """What really ran, with all that this runtime reports. Raises `FellBack` when another device ran than asked for and
     that was not allowed."""
     if isinstance(runtime, OnnxRuntime | OpenVinoRuntime):
         return runtime.details()

@@ -38,7 +38,7 @@ _BASE_S, _S_PER_MB, _MOST_S, _COMPILER_S = 60.0, 1.0, 1800.0, 1200.0
 # Weights are held as the file's bytes, as parsed and as packed for the kernels; the base holds activations.
 _BASE_MB, _TIMES_SIZE = 1024.0, 8.0
 _MB = 1 << 20
-_INPUTS = 2  # raised where a first run tries other inputs, so that what ran before is tried again
+_INPUTS = 2  # raised when the smoke test tries other inputs, so that every model is tested again
 _MOST_KEPT = 1000  # models that are remembered
 
 _ran: set[str] = set()
@@ -66,7 +66,7 @@ class SandboxAnswer(Record):
 
 
 class SandboxLimits(NamedTuple):
-    """What a first run may take: seconds in all, and MiB beside what the runtime itself needs."""
+    """What a smoke test may take: seconds in all, and MiB beside what the runtime itself needs."""
 
     seconds: float
     megabytes: float
@@ -108,7 +108,7 @@ def mark_tested(path: Path, device: str = "CPU", size: tuple[int, int] | None = 
 
 
 def cache_folder() -> Path | None:
-    """Where edge-tl keeps what it remembers between runs, `EDGE_TL_CACHE` or `edge-tl` in the person's cache; None
+    """The folder of edge-tl's cache, `EDGE_TL_CACHE` or `edge-tl` in the user's cache folder; None
     where the variable is empty or "off", or others own the folder or can write to it."""
     given = os.environ.get(CACHE_VARIABLE)
     if given is not None and given.strip().lower() in ("", "off"):
@@ -181,7 +181,7 @@ def _bytes(path: Path) -> int:
 
 def _key(path: Path, device: str, size: tuple[int, int] | None) -> str | None:
     """What was run, with what, where, and at which size (a model may loop by its input's); None where it cannot be
-    read, which whoever opens it says better."""
+    read: opening it gives the reason."""
     library = "onnxruntime" if path.suffix == ".onnx" else "openvino"
     try:
         contents = [sha256_known(part) for part in _parts(path)]

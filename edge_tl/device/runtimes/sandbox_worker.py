@@ -23,7 +23,7 @@ from edge_tl.device.runtimes.open import KINDS, import_runtime
 from edge_tl.device.runtimes.sandbox import SandboxAnswer, SandboxSpec
 
 _FAR, _BRIGHT = 10.0, 3.0  # white is 2.64 by ImageNet's mean and deviation, black -2.12
-_USUAL = 224  # of a model that leaves its size open, where nobody says
+_USUAL = 224  # the size of a model that leaves it open, where none is given
 _STACK = 16 << 20  # of each thread that a runtime starts
 _FILES = 64 << 20  # written by a runtime; none should be
 # Of a library that has no exception of its own for it.
@@ -33,7 +33,7 @@ _OUT_OF_MEMORY = (
 
 
 def main() -> None:
-    """Limit this process, run the model, say why not."""
+    """Limit this process, run the model, and print why that fails."""
     answers = spawn.private_stdout()
     spec = SandboxSpec.from_json(json.loads(sys.argv[1]))
     path = Path(spec.path)
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _run(path: Path, device: str, size: tuple[int, int] | None) -> SandboxAnswer:
-    """Zeros, noise, and what lies beyond: the reason is None where all give logits. Raises as the constructor.
+    """Run zeros, noise and extremes; the reason is None where all give logits. Raises as opening the model does.
 
     A loop may run for ever for some inputs alone, and no test finds them all: these are the ends of what pixels become.
     """

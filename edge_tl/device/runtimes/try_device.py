@@ -52,7 +52,7 @@ def try_device(runtime: str, device: str) -> TrialRecord:
     return TrialRecord(device, reason is None, reason)
 
 
-def run(runtime: str, device: str) -> str | None:
+def trial_fault(runtime: str, device: str) -> str | None:
     """Why the convolution does not work on `device`, None when it does."""
     inputs = np.linspace(0, 1, 12).astype(np.float32).reshape(1, 3, 2, 2)
     try:
@@ -73,4 +73,4 @@ def run(runtime: str, device: str) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n" + json.dumps({"reason": run(*sys.argv[1:3])}))
+    sys.stdout.write("\n" + json.dumps({"reason": trial_fault(*sys.argv[1:3])}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,7 @@ class IsolatedRuntime:
         self.path = path
         self._process = process
         facts = process.call(_facts, path, seconds=_SILENT_S)
-        self.version, self.device = facts["version"], facts["device"]
-        self.threads, self.precision = facts["threads"], facts["precision"]
+        self.version, self.device, self.threads, self.precision = facts
 
     def __call__(self, inputs: NDArray[np.float32]) -> Logits:
         return self._process.call(_infer, self.path, np.ascontiguousarray(inputs), seconds=_SILENT_S)
@@ -42,14 +41,16 @@ def _runtime(path: Path) -> Runtime:
     return _OPENED[key]
 
 
-def _facts(path: Path) -> dict[str, Any]:
+class _Facts(NamedTuple):
+    version: str
+    device: str
+    threads: int
+    precision: str
+
+
+def _facts(path: Path) -> _Facts:
     runtime = _runtime(path)
-    return {
-        "version": runtime.version,
-        "device": runtime.device,
-        "threads": runtime.threads,
-        "precision": runtime.precision,
-    }
+    return _Facts(runtime.version, runtime.device, runtime.threads, runtime.precision)
 
 
 def _infer(path: Path, inputs: NDArray[np.float32]) -> Logits:

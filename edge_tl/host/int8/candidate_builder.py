@@ -21,7 +21,7 @@ from edge_tl.device.runtimes.open import Logits
 from edge_tl.host.convert.fp32 import save_openvino
 from edge_tl.host.convert.model_file import Inputs, batched_logits
 from edge_tl.host.int8 import nncf_ptq, qdq
-from edge_tl.host.int8.candidate_evaluation import SelectionSet, evaluate
+from edge_tl.host.int8.candidate_evaluation import SelectionSet, evaluate_candidate
 from edge_tl.host.int8.candidates import Candidate
 from edge_tl.host.int8.equalize import equalize, smooth
 from edge_tl.host.int8.layers import Layers
@@ -136,7 +136,7 @@ class CandidateBuilder:
             )
             qdq.quantize(self.base_graph(settings), graph, self.ranges(settings), options)
             self._write_corrected(graph, out, settings)
-        record = evaluate(
+        record = evaluate_candidate(
             out,
             SelectionSet(self.selection, self.answers, self.expected, job.temperature),
             settings=settings.record(job.trained.epochs if job.trained else 0.0),

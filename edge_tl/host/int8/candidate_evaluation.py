@@ -28,7 +28,7 @@ class SelectionSet:
     temperature: float
 
 
-def evaluate(
+def evaluate_candidate(
     path: Path,
     selection: SelectionSet,
     *,
@@ -50,7 +50,7 @@ def evaluate(
         accuracy_ci=(float(low), float(high)),
         drop_pp=drop.drop_pp,
         drop_ci_pp=drop.drop_ci_pp,
-        expected_drop_pp=expected_drop(selection.fp32, selection.temperature, answers),
+        expected_drop_pp=calibrated_expected_drop(selection.fp32, selection.temperature, answers),
         agreement=metrics.agreement(expected, answers),
         divergence=metrics.divergence(selection.fp32, logits),
         latency_ms=_median_ms(path, np.asarray(selection.images[:1])),
@@ -61,7 +61,7 @@ def evaluate(
     )
 
 
-def expected_drop(fp32: Logits, temperature: float, answers: metrics.Ints) -> float:
+def calibrated_expected_drop(fp32: Logits, temperature: float, answers: metrics.Ints) -> float:
     """Percentage points that `answers` `(n,)` are expected to lose by FP32's calibrated probabilities, see
     `metrics.expected_drop`; `fp32` are its logits `(n, classes)`."""
     return metrics.expected_drop(fp32 / np.float32(temperature), answers)

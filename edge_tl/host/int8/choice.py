@@ -28,7 +28,7 @@ def best(candidates: Sequence[Candidate], allowed: float) -> Candidate:
     return min((each for each in good if each.record.latency_ms <= limit), key=_divergence)
 
 
-def nearest(candidates: Sequence[Candidate], most_float: float = 1.0) -> Candidate | None:
+def nearest_to_fp32(candidates: Sequence[Candidate], most_float: float = 1.0) -> Candidate | None:
     """The Q/DQ candidate whose answers are nearest to FP32's, with at most such a fraction of the multiply-accumulates
     in float: what later rungs build on."""
     usable = (each for each in candidates if each.qdq and each.float_macs <= most_float)
@@ -38,7 +38,7 @@ def nearest(candidates: Sequence[Candidate], most_float: float = 1.0) -> Candida
 def training_start(candidates: Sequence[Candidate]) -> Candidate | None:
     """Where training goes on from: with little in float the nearest, and of those that are about as near the one with
     the most in float. What is rounded less is trained to more."""
-    closest = nearest(candidates, TRAINING_START_FLOAT)
+    closest = nearest_to_fp32(candidates, TRAINING_START_FLOAT)
     if closest is None:
         return None
     limit = _ALIKE * _divergence(closest)

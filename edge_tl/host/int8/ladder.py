@@ -21,7 +21,7 @@ from edge_tl.device.format import megabytes
 from edge_tl.device.listener import Listener
 from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import Candidate, delete_files
-from edge_tl.host.int8.choice import best, keeps_budget, nearest, training_start
+from edge_tl.host.int8.choice import best, keeps_budget, nearest_to_fp32, training_start
 from edge_tl.host.int8.qdq import weight_storage
 from edge_tl.host.int8.ranges import ESTIMATORS
 from edge_tl.host.int8.records import CandidateRecord, LadderRecord, RungRecord
@@ -64,7 +64,7 @@ def climb(
         began = perf_counter()
         built, faults = _try_rung(number, job, tried, allowed)
         tried += built
-        needed = (best(tried, allowed), nearest(tried), training_start(tried)) if tried else ()
+        needed = (best(tried, allowed), nearest_to_fp32(tried), training_start(tried)) if tried else ()
         for each in tried:
             if each not in needed:
                 delete_files(each)
@@ -72,7 +72,7 @@ def climb(
             continue
         top = best(built, allowed) if built else None
         rungs.append(_rung_record(number, perf_counter() - began, built, faults, top))
-        said = figures(top.record) if top else faults[0]
+        said = _figures(top.record) if top else faults[0]
         listener.note(f"{runtime}-int8, rung {number}, {RUNGS[number]}: {said}")
         if top and keeps_budget(top, allowed):
             reason = f"rung {number}, {RUNGS[number]}, keeps the budget on the selection images"
@@ -143,7 +143,7 @@ def _over_budget(top: CandidateRecord, limits: LadderLimits, rungs: Sequence[Run
     )
 
 
-def figures(record: CandidateRecord) -> str:
+def _figures(record: CandidateRecord) -> str:
     """A candidate in one line."""
     low, high = record.drop_ci_pp
     minutes, seconds = divmod(round(record.seconds), 60)

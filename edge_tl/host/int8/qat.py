@@ -32,7 +32,9 @@ BATCH = 64
 LEAST_STEPS = 300
 """Steps that are planned at least, whatever the epochs."""
 TOO_FEW_STEPS = 100
-"""Fewer lead away from FP32: Adam's first steps move every weight by the whole rate, whatever its gradient."""
+"""Fewer lead away from FP32, because Adam's first steps move every weight by the whole rate, whatever its gradient. Of
+the tests' MobileNetV3-Small, 0.0006 nats from FP32, 12 steps made 0.0035, 50 made 0.0055, 100 made 0.0016, and 200 were
+back at 0.0006."""
 _PACE_STEPS = 6  # then the steps that the time allows are known; the first, which is slower, does not count
 _LR = 2e-4
 _SCALE_LR = 1e-3

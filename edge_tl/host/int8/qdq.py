@@ -23,7 +23,7 @@ from edge_tl.host.convert.model_file import Inputs, quiet
 from edge_tl.host.int8.ranges import Range
 
 ABSORBED = ("Relu", "Clip")
-"""What a range does anyway: the quantizer drops them where their input is quantized."""
+"""Operators that a range replaces: the quantizer removes them where their input is quantized."""
 _SHIFT = "logits_shift"
 SIGNED, UNSIGNED, SEVEN_BITS = "int8", "uint8, zero point 128", "7 bits"
 
@@ -75,7 +75,7 @@ def quantize(prepared: Path, out: Path, ranges: Mapping[str, Range], options: Qd
         quantize_static(
             str(prepared),
             str(out),
-            _Nothing(_shape(prepared)),
+            _OneBlackImage(_shape(prepared)),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=options.storage == SEVEN_BITS,
@@ -88,7 +88,7 @@ def quantize(prepared: Path, out: Path, ranges: Mapping[str, Range], options: Qd
                 "OpTypesToExcludeOutputQuantization": list(MATRIX_OPERATORS) if options.fused else ["Gemm"],
             },
         )
-    _free_logits(out)
+    _leave_logits_in_float(out)
 
 
 def write_artifact(
@@ -99,7 +99,7 @@ def write_artifact(
     if storage == UNSIGNED:
         _store_weights_unsigned(graph)
     if out.suffix == ".onnx":
-        _keep_float(graph)
+        _leave_float_layers_alone(graph)
         graph.ir_version = ir_version
         add_metadata(graph, contract, labels)
         onnx.checker.check_model(graph, full_check=True)
@@ -156,8 +156,8 @@ def _after_the_last_layer(path: Path) -> list[str]:
     return after
 
 
-def _free_logits(path: Path) -> None:
-    """Take the rounding of the last layer's output away, in place: the quantizer knows no exception for one layer."""
+def _leave_logits_in_float(path: Path) -> None:
+    """Remove the rounding of the last layer's output, in place: the quantizer has no option for one layer."""
     model = onnx.load(str(path))
     nodes = list(model.graph.node)
     makers = graphs.producers(model.graph)
@@ -177,7 +177,7 @@ def _free_logits(path: Path) -> None:
             unrounded[name] = source.output[0]
     if not unrounded:
         return
-    # A graph's output keeps its name: what was rounded to it is called so instead.
+    # A graph's output has the same name as before: what was rounded to it takes that name.
     renamed = {unrounded[name]: name for name in outputs if name in unrounded}
     names = {name: renamed.get(source, source) for name, source in unrounded.items()} | renamed
     kept = [node for node in nodes if not set(node.output) & set(unrounded)]
@@ -204,7 +204,7 @@ def _store_weights_unsigned(graph: onnx.ModelProto) -> None:
             shifted.add(name)
 
 
-def _keep_float(graph: onnx.ModelProto) -> None:
+def _leave_float_layers_alone(graph: onnx.ModelProto) -> None:
     """Let ONNX Runtime leave in float what the graph leaves in float.
 
     Where a float layer stands between dequantized images and a QuantizeLinear, newer versions quantize its weights too,
@@ -246,8 +246,8 @@ def _shape(path: Path) -> list[int]:
     return [d.dim_value or 1 for d in graph.graph.input[0].type.tensor_type.shape.dim]
 
 
-class _Nothing:
-    """One black image: every range is given, but the quantizer insists on calibrating."""
+class _OneBlackImage:
+    """A calibration set: every range is given, but the quantizer asks for one all the same."""
 
     def __init__(self, shape: list[int]) -> None:
         self._rest = iter([{INPUT: np.zeros(shape, np.float32)}])

@@ -28,7 +28,7 @@ _LEVELS = 255
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts over `BINS` equal bins of [low, high]; the layers that follow do not tell values beyond `bounds` apart."""
+    """Counts over `BINS` equal bins of [low, high]; values beyond `bounds` are all one to the next layer."""
 
     low: float
     high: float

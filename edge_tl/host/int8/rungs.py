@@ -1,4 +1,4 @@
-"""What each rung of the ladder tries, in order. Makes no candidate before it is asked for, and judges none."""
+"""What each rung of the ladder tries, in order. Evaluates no candidate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from time import perf_counter
 from edge_tl.host.int8 import nncf_ptq
 from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import Candidate
-from edge_tl.host.int8.choice import TRAINING_START_FLOAT, nearest, training_start
+from edge_tl.host.int8.choice import TRAINING_START_FLOAT, nearest_to_fp32, training_start
 from edge_tl.host.int8.qdq import SEVEN_BITS, SIGNED
 from edge_tl.host.int8.ranges import ESTIMATORS
 from edge_tl.host.int8.settings import (
@@ -72,7 +72,7 @@ class LadderJob:
 def attempts(rung: int, job: LadderJob, tried: Sequence[Candidate]) -> Iterator[Attempt]:
     """What `rung` tries after the candidates `tried`; each is built when it is called. Raises what measuring the layers
     raises."""
-    first, make, closest = job.first, job.source.make, nearest(tried)
+    first, make, closest = job.first, job.source.make, nearest_to_fp32(tried)
     if rung == 1:
         yield partial(make, first)
         if first.storage == SEVEN_BITS and job.native:

@@ -1,4 +1,4 @@
-"""What tells one INT8 candidate from another. Makes none."""
+"""The settings of an INT8 candidate: all in which two of them differ. Makes none."""
 
 from __future__ import annotations
 

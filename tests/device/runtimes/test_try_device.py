@@ -49,7 +49,7 @@ def test_a_wrong_answer_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
     kind = try_device.KINDS["onnxruntime"]
     monkeypatch.setattr(kind, "__call__", lambda self, inputs: inputs[:, :1] * 0)
-    reason = try_device.run("onnxruntime", "CPU")
+    reason = try_device.trial_fault("onnxruntime", "CPU")
     assert reason is not None
     assert reason.startswith("it computes wrongly: off by ")
 
@@ -86,7 +86,7 @@ def test_a_reason_tells_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
     monkeypatch.setitem(try_device.KINDS, "openvino", refuse)
-    reason = try_device.run("openvino", "GPU")
+    reason = try_device.trial_fault("openvino", "GPU")
     assert reason is not None
     assert "b0b" not in reason
     assert "plugin.so" in reason

@@ -12,7 +12,7 @@ from edge_tl.device import metrics
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.host.export import calibration as calibrations
 from edge_tl.host.int8 import candidate_evaluation
-from edge_tl.host.int8.candidate_evaluation import SelectionSet, evaluate, expected_drop
+from edge_tl.host.int8.candidate_evaluation import SelectionSet, calibrated_expected_drop, evaluate_candidate
 
 
 def test_what_under_confident_probabilities_expect_is_near_the_truth_once_they_are_calibrated(tmp_path: Path):
@@ -24,12 +24,14 @@ def test_what_under_confident_probabilities_expect_is_near_the_truth_once_they_a
     flat = true / np.float32(2.7)
     rounded = flat + rng.normal(0, 0.19, flat.shape).astype(np.float32)
     truth = metrics.expected_drop(true, metrics.top1(rounded))
-    believed = expected_drop(flat, 1.0, metrics.top1(rounded))
+    believed = calibrated_expected_drop(flat, 1.0, metrics.top1(rounded))
     assert truth == pytest.approx(1.62, abs=0.15)
     assert believed == pytest.approx(0.57, abs=0.15)
     temperature = calibrations.temperature(labels, flat)
     assert temperature == pytest.approx(1 / 2.7, rel=0.05)
-    assert expected_drop(flat, temperature, metrics.top1(rounded)) == pytest.approx(truth, rel=0.05)
+    assert calibrated_expected_drop(flat, temperature, metrics.top1(rounded)) == pytest.approx(
+        truth, rel=0.05
+    )
 
 
 def test_logits_that_are_not_numbers_are_refused(monkeypatch: pytest.MonkeyPatch):
@@ -40,4 +42,4 @@ def test_logits_that_are_not_numbers_are_refused(monkeypatch: pytest.MonkeyPatch
     images = np.zeros((3, 3, 4, 4), np.float32)
     selection = SelectionSet(images, np.zeros(3, np.int64), fp32, 1.0)
     with pytest.raises(EdgeTLError, match="not numbers on 2 of 3 selection images"):
-        evaluate(Path("a.onnx"), selection, settings=FIRST.record(0.0), float_macs=None, began=0.0)
+        evaluate_candidate(Path("a.onnx"), selection, settings=FIRST.record(0.0), float_macs=None, began=0.0)

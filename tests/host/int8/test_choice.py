@@ -17,7 +17,7 @@ def test_within_the_budget_the_fastest_is_kept_and_of_equals_the_nearest():
 
 def test_training_starts_from_the_nearest_that_has_little_in_float():
     first, some, most = built(3, 0.03), built(2, 0.02, float_macs=0.04), built(1, 0.01, float_macs=0.14)
-    assert choice.nearest([first, some, most]) is most
+    assert choice.nearest_to_fp32([first, some, most]) is most
     assert choice.training_start([first, some, most]) is some
     assert choice.training_start([first, most]) is first
     less = built(2, 0.0195, float_macs=0.02)  # about as near as the one with more in float
