@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,21 +17,30 @@ from typing import Any
 import typer
 
 from edge_tl.cli import _bench_text
-from edge_tl.cli._console import finish, milliseconds, say
+from edge_tl.cli._console import finish, say
+from edge_tl.cli._latency_text import percentiles
 from edge_tl.cli._options import RemoteOptions
 from edge_tl.cli._table import grid
 from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput
 from edge_tl.device.listener import Event, Silent
-from edge_tl.device.records.bench import BenchResult
+from edge_tl.device.records.bench import ArtifactTiming, BenchResult
+from edge_tl.device.records.devices import DevicesResult
+from edge_tl.device.records.verification import VerifyResult
 from edge_tl.host.listeners import DeviceEvent
 from edge_tl.host.remote import inventory, run_all, upload, wheel
 from edge_tl.host.remote.job import DeviceResult, Job
 from edge_tl.host.remote.run_all import RemoteResult
 from edge_tl.host.remote.upload import Tree
 
+VerbResult = BenchResult | VerifyResult | DevicesResult
 _OWN = {"on", "targets", "wheels", "ssh", "out", "save", "json", "debug", "bundle"}
 _HERE = {"compare", "plot", "fail_if_slower"}  # what is done with results on the host
 _ENDED = ("done", "failed")
+_HEADINGS = {
+    "bench": ["artifact", "p50 ms", "p90 ms", "p99 ms", "calls", "ran on"],
+    "verify": ["artifact", "gates", "what they say"],
+    "devices": ["CPU", "cores", "ISA", "runtimes"],
+}
 
 
 def run_on_devices(ctx: typer.Context, options: RemoteOptions) -> int:
@@ -83,65 +91,78 @@ def forwarded(ctx: typer.Context) -> list[str | Tree]:
 
 def summary(result: RemoteResult) -> str:
     """The results of every device side by side; below them what was skipped, warned of or failed."""
-    rows: list[list[str]] = []
-    headings, rows_of = _TABLES[result.verb]
-    for device in result.devices:
-        if device.result and device.result.get("kind", "latency") == "latency":
-            with suppress(KeyError, TypeError):  # a result of another version is not for this table
-                rows += [[device.name, *cells] for cells in rows_of(device.result)]
-    left, names = (len(headings) + 1, 3) if result.verb == "devices" else (2, 2)
-    parts = [grid(["device", *headings], rows, left=left, names=names) + "\n"] if rows else []
-    parts += [line for device in result.devices for line in _remarks(device)]
-    if not rows and result.verb == "bench":  # at a pace, in parts: no two of these make one table
-        parts += [f"{device.name}{_alone(device.result)}" for device in result.devices if device.result]
+    records = {device.name: _record(result.verb, device) for device in result.devices}
+    rows = [[name, *cells] for name, record in records.items() for cells in _rows(record)]
+    left, names = (len(_HEADINGS[result.verb]) + 1, 3) if result.verb == "devices" else (2, 2)
+    parts = []
+    if rows:
+        parts.append(grid(["device", *_HEADINGS[result.verb]], rows, left=left, names=names) + "\n")
+    parts += [line for device in result.devices for line in _remarks(device, records[device.name])]
+    if not rows and result.verb == "bench":  # at a rate, in parts: no two of these make one table
+        parts += [
+            f"{device.name}{_alone(records[device.name])}" for device in result.devices if device.result
+        ]
     arrived = sum(device.result is not None for device in result.devices)
     return "\n".join([*parts, f"{arrived} of {len(result.devices)} devices returned a result."])
 
 
-def _remarks(device: DeviceResult) -> Iterator[str]:
-    result = device.result or {}
-    for skipped in result.get("skipped", []):
-        yield f"{device.name}: skipped {skipped['artifact']}: {skipped['reason']}"
-    for warning in result.get("warnings", []):
-        yield f"{device.name}: warning: {warning}"
+def _record(verb: str, device: DeviceResult) -> VerbResult | None:
+    """None where there is no result, or one of another version."""
+    if device.result is None:
+        return None
+    try:
+        if verb == "bench":
+            return BenchResult.from_json(device.result)
+        if verb == "verify":
+            return VerifyResult.from_json(device.result)
+        return DevicesResult.from_json(device.result)
+    except BadInput:
+        return None
+
+
+def _remarks(device: DeviceResult, record: VerbResult | None) -> Iterator[str]:
+    if isinstance(record, BenchResult | VerifyResult):
+        for skipped in record.skipped:
+            yield f"{device.name}: skipped {skipped.artifact}: {skipped.reason}"
+        for warning in record.warnings:
+            yield f"{device.name}: warning: {warning}"
     if device.status == "error":
         yield f"{device.name}: FAILED at {device.step}: {device.error}"
     elif device.status == "failed":
         yield f"{device.name}: FAILED a gate or budget; its result was returned."
 
 
-def _alone(result: dict[str, Any]) -> str:
-    if "artifacts" in result:
-        return f"\n{_bench_text.result_text(BenchResult.from_json(result))}\n"
+def _alone(record: VerbResult | None) -> str:
+    if isinstance(record, BenchResult):
+        return f"\n{_bench_text.result_text(record)}\n"
     return ": the result is JSON: give --out DIR or --json."
 
 
-def _bench(result: dict[str, Any]) -> Iterator[list[str]]:
-    for row in result["artifacts"]:
-        ms, ran = row["latency_ms"], row["ran"]
-        figures = [milliseconds(ms[p]) for p in ("p50", "p90", "p99")]
-        yield [row["id"], *figures, str(ms["n"]), f"{ran['device']} {ran['precision']} x{ran['threads']}"]
+def _rows(record: VerbResult | None) -> Iterator[list[str]]:
+    """The cells of the table that compares devices, without the device's name."""
+    if isinstance(record, BenchResult):
+        if record.kind == "latency":
+            yield from map(_bench_row, record.artifacts)
+    elif isinstance(record, VerifyResult):
+        yield from _verify_rows(record)
+    elif record is not None:
+        runtimes = {"onnxruntime": record.runtimes.onnxruntime, "openvino": record.runtimes.openvino}
+        found = [f"{name} {offer.version}" for name, offer in runtimes.items() if offer]
+        here = record.machine
+        cores = f"{here.cores_allowed} of {here.cores}"
+        yield [str(here.cpu), cores, " ".join(here.isa), ", ".join(found) or "no runtime"]
 
 
-def _verify(result: dict[str, Any]) -> Iterator[list[str]]:
-    for artifact in dict.fromkeys(gate["artifact"] or "all" for gate in result["gates"]):
-        gates = [gate for gate in result["gates"] if (gate["artifact"] or "all") == artifact]
-        failed = [f"{gate['gate']}: {gate['reason']}" for gate in gates if not gate["passed"]]
+def _bench_row(row: ArtifactTiming) -> list[str]:
+    ms, ran = row.latency_ms, row.ran
+    return [row.id, *percentiles(ms), str(ms.n), f"{ran.device} {ran.precision} x{ran.threads}"]
+
+
+def _verify_rows(record: VerifyResult) -> Iterator[list[str]]:
+    for artifact in dict.fromkeys(gate.artifact or "all" for gate in record.gates):
+        gates = [gate for gate in record.gates if (gate.artifact or "all") == artifact]
+        failed = [f"{gate.gate}: {gate.reason}" for gate in gates if not gate.passed]
         yield [artifact, f"{len(gates) - len(failed)} of {len(gates)}", failed[0] if failed else "pass"]
-
-
-def _devices(result: dict[str, Any]) -> Iterator[list[str]]:
-    machine = result["machine"]
-    found = [f"{name} {entry['version']}" for name, entry in result["runtimes"].items() if entry]
-    cores = f"{machine['cores_allowed']} of {machine['cores']}"
-    yield [machine["cpu"], cores, " ".join(machine["isa"]), ", ".join(found) or "no runtime"]
-
-
-_TABLES = {
-    "bench": (["artifact", "p50 ms", "p90 ms", "p99 ms", "calls", "ran on"], _bench),
-    "verify": (["artifact", "gates", "what they say"], _verify),
-    "devices": (["CPU", "cores", "ISA", "runtimes"], _devices),
-}
 
 
 class DeviceLines(Silent):

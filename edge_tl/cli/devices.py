@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import typer
 
@@ -11,7 +11,7 @@ from edge_tl.cli._options import Debug, Json, On, OutFile, RemoteOptions, Ssh, T
 from edge_tl.cli._remote import run_remotely
 from edge_tl.cli._saving import check_out, save_to, saved
 from edge_tl.cli._table import grid
-from edge_tl.device.records.devices import AcceleratorsRecord, OpenVinoDevice, TrialRecord
+from edge_tl.device.records.devices import DevicesResult, OpenVinoDevice, TrialRecord
 
 _EXTRAS = {"onnxruntime": "ort", "openvino": "openvino"}
 
@@ -34,28 +34,23 @@ def devices(
     from edge_tl.device import machine
     from edge_tl.device.runtimes.devices import accelerators
 
-    found = accelerators()
-    result = {
-        "machine": machine.identity().to_json() | {"vnni": machine.has_vnni()},
-        "conditions": machine.current_load().to_json(),
-        "runtimes": found.to_json(),
-    }
+    here = replace(machine.identity(), vnni=machine.has_vnni())
+    result = DevicesResult(here, machine.current_load(), accelerators())
+    found, text = result.to_json(), _text(result)
     then = "next: edge-tl verify BUNDLE --device NAME"
-    return saved(
-        lambda: save_to(result, out), lambda: finish(result, _text(result, found), as_json=json, then=then)
-    )
+    return saved(lambda: save_to(found, out), lambda: finish(found, text, as_json=json, then=then))
 
 
-def _text(result: dict[str, Any], found: AcceleratorsRecord) -> str:
-    identity = result["machine"]
+def _text(result: DevicesResult) -> str:
+    here = result.machine
     lines = [
-        f"CPU        {identity['cpu']}, {identity['cores_allowed']} of {identity['cores']} cores allowed",
-        f"ISA        {' '.join(identity['isa']) or 'unknown'}"
-        + ("" if identity["vnni"] else "  (no VNNI: INT8 is rarely faster than FP32 here)"),
+        f"CPU        {here.cpu}, {here.cores_allowed} of {here.cores} cores allowed",
+        f"ISA        {' '.join(here.isa) or 'unknown'}"
+        + ("" if here.vnni else "  (no VNNI: INT8 is rarely faster than FP32 here)"),
     ]
     rows = []
     for name, extra in _EXTRAS.items():
-        offer = found.onnxruntime if name == "onnxruntime" else found.openvino
+        offer = result.runtimes.onnxruntime if name == "onnxruntime" else result.runtimes.openvino
         if offer is None:
             lines.append(f'{name:<10} not installed: pip install "edge-tl[{extra}]"')
         elif offer.fault is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import io
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from edge_tl.host.remote.run_all import RemoteResult
 from edge_tl.host.remote.upload import Tree
 
 RunCli = Callable[..., Any]
+RECORDS = Path(__file__).parents[1] / "records/version-1"
 
 
 class Kind(enum.Enum):
@@ -109,11 +111,16 @@ def test_where_no_result_came_home_no_folder_is_left(run_cli: RunCli):
     assert not Path("home").exists()
 
 
+def bench_result() -> dict[str, Any]:
+    """A result of one artifact, of which one more was skipped."""
+    found: dict[str, Any] = json.loads((RECORDS / "bench.json").read_text(encoding="utf-8"))
+    [kept] = [row for row in found["artifacts"] if row["id"] == "onnx-fp32"]
+    skipped = [{"artifact": "b", "reason": "no openvino"}]
+    return found | {"artifacts": [kept | {"id": "a", "latency_ms": MS, "ran": RAN}], "skipped": skipped}
+
+
 def test_a_summary_names_every_device():
-    shed = DeviceResult("shed", "pi@shed", "passed", exit_code=0, result={
-        "artifacts": [{"id": "a", "latency_ms": MS, "ran": RAN}],
-        "skipped": [{"artifact": "b", "reason": "no openvino"}],
-    })  # fmt: skip
+    shed = DeviceResult("shed", "pi@shed", "passed", exit_code=0, result=bench_result())
     loft = DeviceResult("loft", "pi@loft", "error", step="copy", error="its disk is full.")
     text = _remote_run.summary(RemoteResult("bench", (shed, loft)))
     assert "shed    a           1.23    2.00       —    100  CPU fp32 x4" in text
@@ -124,6 +131,13 @@ def test_a_summary_names_every_device():
     assert "--out DIR" in _remote_run.summary(RemoteResult("bench", (other,)))
     only = _remote_run.summary(RemoteResult("devices", (loft,)))
     assert only.startswith("loft: FAILED")
+
+
+def test_a_summary_of_devices_has_a_line_each(run_cli: RunCli):
+    here = DeviceResult("shed", "pi@shed", "passed", exit_code=0, result=run_cli("devices", "--json").json)
+    text = _remote_run.summary(RemoteResult("devices", (here,)))
+    assert re.search(r"^shed +\S.* \d+ of \d+ .*onnxruntime \d", text, re.MULTILINE)
+    assert text.endswith("1 of 1 devices returned a result.")
 
 
 def test_what_is_done_with_results_is_not_forwarded():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_tl.device.records.codec import Record, json_key
+from edge_tl.device.records.machine import MachineRecord
+from edge_tl.device.records.timing import LoadRecord
 
 
 @dataclass(frozen=True)
@@ -43,3 +45,12 @@ class AcceleratorsRecord(Record):
 
     onnxruntime: RuntimeOffer | None
     openvino: RuntimeOffer | None
+
+
+@dataclass(frozen=True)
+class DevicesResult(Record):
+    """What `edge-tl devices` prints: the machine, what may disturb a timing on it now, and what its runtimes offer."""
+
+    machine: MachineRecord
+    conditions: LoadRecord
+    runtimes: AcceleratorsRecord
