@@ -61,7 +61,7 @@ def main() -> None:
                 peaks[name] = json.loads(done.stdout.splitlines()[-1])
             rows.append({"calibrator": calibrator, "peak_bytes": peaks, "added": peaks["all"] - peaks["ten"]})
             print(rows[-1], file=sys.stderr)
-    facts = {"images": len(images), "input_size": contract.input_size, "model": saved["model"]}
+    facts = {"images": len(images), "input_size": contract.input_size, "model": saved.model}
     machine = {
         "machine": identity().to_json(),
         "conditions": {"before": before, "after": current_load().to_json()},

@@ -166,9 +166,11 @@ def int8(place: Place) -> dict[str, Any]:
     ranges = {name: histogram.range("99.9") for name, histogram in seen.items()}
     paths = scratch / "prepared.onnx", scratch / "qdq.onnx", scratch / "trained.onnx"
     qdq.quantize(paths[0], paths[1], ranges, qdq.QdqOptions(qdq.SIGNED))
-    epochs = qat.distill(
-        model, *paths, framed, contract, epochs=3, seed=0, flip=False, seconds=60, listener=SILENT
-    )
+    job = qat.DistillationJob(model, framed, contract, epochs=3, seed=0, flip=False)
+    try:
+        epochs = qat.distill(job, *paths, seconds=60, listener=SILENT)
+    except qat.TooFewSteps as error:
+        raise Skipped(str(error)) from None
     with torch.inference_mode():
         want = torch.from_numpy(inputs)
         # By the files that were written: weights and scales of both are what a device would get.

@@ -153,8 +153,8 @@ def _called(verb: str, root: Path, image: Path) -> dict[str, Any]:
             read_bundle(root)
         elif verb == "verify":
             found = verify(read_bundle(root, contract_unproven=True))
-            json.dumps(found, allow_nan=False)
-            return {"code": 0 if found["passed"] else 1, "said": ""}
+            json.dumps(found.to_json(), allow_nan=False)
+            return {"code": 0 if found.passed else 1, "said": ""}
         else:
             bundle = read_bundle(root)
             bundle.open().predict(image)

@@ -42,6 +42,10 @@ _TEMPERATURE = 2.0
 _DIVERGED = "training in INT8: the loss is not a number. Stop below: --ladder up-to=4."
 
 
+class TooFewSteps(EdgeTLError):
+    """The time allows fewer steps than `TOO_FEW_STEPS`."""
+
+
 @dataclass(frozen=True)
 class DistillationJob:
     """What a training in INT8 learns from: the answers of `teacher` on `images`, the training images as the contract
@@ -73,15 +77,15 @@ def distill(
     time allowed.
 
     Where `seconds` run out first there are fewer steps, at a rate that has fallen accordingly. Raises `BadInput` for a
-    graph that cannot be simulated, `EdgeTLError` when the loss is not a number, and when the time allows fewer steps
-    than `TOO_FEW_STEPS`, as soon as that shows.
+    graph that cannot be simulated, `EdgeTLError` when the loss is not a number, and `TooFewSteps` as soon as it is
+    known.
     """
     device = accelerator.device()
     model = FakeQuantModel(prepared, qdq).to(device)
     with _lent(job.teacher, device):
         taken = _train(model, job, device, seconds, listener)
     if taken < min(TOO_FEW_STEPS, job.steps):
-        raise EdgeTLError(_too_few(taken, seconds))
+        raise TooFewSteps(_too_few(taken, seconds))
     if resume.not_finite(model.state_dict()):
         raise EdgeTLError(_DIVERGED)
     model.write(out)
@@ -112,7 +116,7 @@ def _train(
                 else steps
             )
             if allowed < min(TOO_FEW_STEPS, steps):
-                raise EdgeTLError(_too_few(allowed, seconds))
+                raise TooFewSteps(_too_few(allowed, seconds))
         # By the steps, or by the time where that runs out first: the rate must end at 0.
         done = max(taken / steps, elapsed / seconds)
         for group in optimizer.param_groups:

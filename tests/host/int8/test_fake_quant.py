@@ -16,7 +16,7 @@ from listening import Listening
 from onnx import numpy_helper
 
 from edge_tl.device import metrics
-from edge_tl.device.errors import BadInput, EdgeTLError
+from edge_tl.device.errors import BadInput
 from edge_tl.device.files import read_json
 from edge_tl.device.listener import SILENT
 from edge_tl.device.preprocess import Preprocess
@@ -262,7 +262,7 @@ def test_a_training_with_too_few_steps_is_refused_before_its_time_is_spent(
     monkeypatch.setattr(qat, "perf_counter", lambda: next(now))
     steps: list[int] = []
     with pytest.raises(
-        EdgeTLError, match=f"training in INT8: {words}, and fewer than 100 lead away from FP32"
+        qat.TooFewSteps, match=f"training in INT8: {words}, and fewer than 100 lead away from FP32"
     ):
         qat.distill(
             job,

@@ -20,10 +20,12 @@ from edge_tl.device.machine import has_vnni
 from edge_tl.host.convert.fp32 import to_onnx, to_openvino
 from edge_tl.host.convert.model_file import batched_logits
 from edge_tl.host.export import image_sets
-from edge_tl.host.int8 import ladder
+from edge_tl.host.int8 import ladder, qat
 from edge_tl.host.int8.candidate_source import CandidateSource
+from edge_tl.host.int8.candidates import Candidate
 from edge_tl.host.int8.ranges import ESTIMATORS
 from edge_tl.host.int8.rungs import LadderLimits
+from edge_tl.host.int8.settings import CandidateSettings
 from edge_tl.host.runs import checkpoint
 
 
@@ -89,6 +91,23 @@ def test_a_ranking_that_fails_is_an_entry_too():
     assert climbed.best.record.drop_pp == 2.0
     assert climbed.record.rungs[2].faults == ("RuntimeError: no shapes",)
     assert climbed.record.reason.startswith("no rung up to 3 keeps the budget")
+
+
+def test_a_training_with_too_few_steps_is_one_sentence_of_the_record():
+    said = "training in INT8: 9 s allow 12 steps, and fewer than 100 lead away from FP32"
+
+    class Hurried(Scripted):
+        def make(self, settings: CandidateSettings, **more: Any) -> Candidate:
+            if settings.epochs:
+                raise qat.TooFewSteps(said)
+            return super().make(settings, **more)
+
+    climbed, notes = climb(Hurried(3.0, 2.0))
+    assert not climbed.record.passed
+    assert climbed.best.record.drop_pp == 2.0
+    training = climbed.record.rungs[-1]
+    assert (training.rung, training.candidates, training.faults) == (5, (), (said,))
+    assert notes[-1] == f"onnx-int8, rung 5, training in INT8: {said}"
 
 
 def test_a_spent_time_budget_ends_the_climb_after_the_candidate_at_hand():
