@@ -94,3 +94,10 @@ def test_a_run_and_a_bundle_made_here_are_valid(run: Path, bundle: Path) -> None
         (bundle / "report.json", "bundle"),
     ):
         jsonschema.validate(json.loads(path.read_text("utf-8")), schema_of(documents()[name], path.name))
+
+
+def test_a_bench_result_is_valid() -> None:
+    """One of version 1, read and written again: what this version writes has all of its keys."""
+    stored = json.loads((REPOSITORY / "tests" / "records" / "version-1" / "bench.json").read_text("utf-8"))
+    result = documents()["bench"].from_json(stored).to_json()
+    jsonschema.validate(json.loads(json.dumps(result)), schema_of(documents()["bench"], "bench.json"))
