@@ -7,8 +7,9 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
+from edge_tl.device.format import DASH
+
 GAP = "  "
-DASH = "—"
 MEANS = "not measured, does not apply, or too few calls for this percentile"
 SENTENCE = 24  # the last column is wrapped rather than moved while it has so many characters
 

@@ -44,6 +44,9 @@ def test_help_imports_no_other_verb(words: list[str]) -> None:
     assert "edge_tl.cli._verbs" in loaded
     found = {name for name, verb in VERBS.items() if f"edge_tl.cli.{verb.module}" in loaded}
     assert found == set(words) & set(VERBS)
+    # What costs more than all of Typer: --help is to take less than 0.2 s of CPU.
+    heavy = {"numpy", "PIL", "rich", "pydantic", "torch", "importlib.metadata"}
+    assert loaded & heavy == set()
 
 
 def test_a_verb_that_is_misspelled_is_answered_with_the_nearest(run_cli: RunCli) -> None:
