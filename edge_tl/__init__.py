@@ -1,9 +1,48 @@
-"""edge-tl: fine-tune an image classifier, export it, and prove that the device gives PyTorch's answers."""
+"""edge-tl: fine-tune an image classifier, export it, and prove that the device gives PyTorch's answers.
 
+The functions below are the verbs of the command line; see docs/api.md. They are imported when they are first used.
+"""
+
+import importlib
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_tl.api import bench, load_bundle, predict, verify
+    from edge_tl.device.bench.options import BenchOptions
+    from edge_tl.device.bundle import Artifact, Bundle
+    from edge_tl.device.errors import BadImage, BadInput, BundleError, EdgeTLError, FellBack, MissingExtra
+    from edge_tl.device.listener import Event, Listener, Silent
+    from edge_tl.device.model import Model, Prediction, Score
+    from edge_tl.device.records.bench import BenchResult
+    from edge_tl.device.records.gate import GateResult
+    from edge_tl.device.records.verification import VerifyResult
+    from edge_tl.host.api import export, finetune
+    from edge_tl.host.runs.result import RunResult
 
 __version__ = "0.1.0"
+
+_MODULES = {
+    "edge_tl.api": "bench load_bundle predict verify",
+    "edge_tl.device.bench.options": "BenchOptions",
+    "edge_tl.device.bundle": "Artifact Bundle",
+    "edge_tl.device.errors": "BadImage BadInput BundleError EdgeTLError FellBack MissingExtra",
+    "edge_tl.device.listener": "Event Listener Silent",
+    "edge_tl.device.model": "Model Prediction Score",
+    "edge_tl.device.records.bench": "BenchResult",
+    "edge_tl.device.records.gate": "GateResult",
+    "edge_tl.device.records.verification": "VerifyResult",
+    "edge_tl.host.api": "export finetune",
+    "edge_tl.host.runs.result": "RunResult",
+}
+_WHERE = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+__all__ = [
+    "Artifact", "BadImage", "BadInput", "BenchOptions", "BenchResult", "Bundle", "BundleError", "EdgeTLError", "Event",
+    "FellBack", "GateResult", "Listener", "MissingExtra", "Model", "Prediction", "RunResult", "Score", "Silent",
+    "VerifyResult", "__version__", "bench", "export", "finetune", "load_bundle", "predict", "verify",
+]  # fmt: skip
 
 # OpenVINO reports its import, and NNCF every call, to their makers, unasked, through this package. It is set as one
 # that cannot be imported, for which both have a stub: nothing leaves the machine.
@@ -11,3 +50,23 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 # ONNX Runtime, from 1.29 on Linux too, reports imports and sessions with the model's file name and hashes. It looks at
 # this variable when it is first imported, and nothing later undoes what it sent by then.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+
+def __getattr__(name: str) -> object:
+    """A public name, imported when it is first asked for: `import edge_tl` alone costs nothing."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value = getattr(importlib.import_module(_WHERE[name]), name)
+    except ModuleNotFoundError as error:
+        if not _WHERE[name].startswith("edge_tl.host"):
+            raise
+        from edge_tl.device.errors import MissingExtra
+
+        raise MissingExtra(f"{error.name}, which edge_tl.{name} needs,", "host") from None
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_tl.device.errors import BadInput
 
 if TYPE_CHECKING:
-    from edge_tl.host.recipe.schema import Recipe
+    from edge_tl.host.recipe.recipe_input import RecipeInput
 
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The folder that the result becomes.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is finished in that folder.")]
@@ -74,40 +72,6 @@ def permit_factory(factory: str | None) -> None:
     factories.permit_factory(f"{FACTORY}{factory}")
 
 
-@dataclass(frozen=True)
-class RecipeInput:
-    """The settings of a recipe before they are validated.
-
-    `source` names them in an error, and `typed` each field that was typed. `run` is the run's folder that they are
-    from, if they are.
-    """
-
-    settings: dict[str, Any]
-    source: str
-    run: Path | None = None
-    typed: dict[str, str] = field(default_factory=dict)
-
-    def changed(self, options: Mapping[str, Any], assignments: Sequence[str] | None) -> RecipeInput:
-        """With the `options` that are not None, by recipe field, then the `--set` assignments. Raises `BadInput`."""
-        from edge_tl.host.recipe import load as recipes
-
-        settings, typed = deepcopy(self.settings), dict(self.typed)
-        for key, value in options.items():
-            if value is not None:
-                recipes.assign(settings, key, value)
-                typed[key] = _OPTIONS.get(key) or f"--{key.rpartition('.')[2].replace('_', '-')}"
-        for assignment in assignments or ():
-            key = recipes.override(settings, assignment)
-            typed[key] = f"--set {key}"
-        return replace(self, settings=settings, typed=typed)
-
-    def recipe(self) -> Recipe:
-        """Validated. Raises `BadInput` that names the option or the field."""
-        from edge_tl.host.recipe import load as recipes
-
-        return recipes.parse(self.settings, source=self.source, typed=self.typed)
-
-
 def ladder_rung(text: str | None) -> int | None:
     """3 for `--ladder up-to=3`. Raises `BadInput`."""
     if text is None:
@@ -130,22 +94,20 @@ def time_budget_s(text: str | None) -> float | None:
 
 def from_data(data_or_recipe: str) -> RecipeInput:
     """The settings of a recipe by file or name, of a run by its folder, or for a path of data. Raises `BadInput`."""
-    from edge_tl.host.recipe import load as recipes
-    from edge_tl.host.recipe.builtin import find
-    from edge_tl.host.runs import checkpoint
+    from edge_tl.host.recipe import recipe_input
 
-    path = Path(data_or_recipe)
-    if path.suffix in (".yaml", ".yml"):
-        return RecipeInput(recipes.load(path), str(path))
-    if (path / checkpoint.RECIPE).is_file():
-        return RecipeInput(recipes.load(path / checkpoint.RECIPE), str(path / checkpoint.RECIPE), path)
-    if not path.exists() and (recipe := find(data_or_recipe)) is not None:
-        return RecipeInput(recipes.load(recipe), recipe.name)
-    return RecipeInput({"data": {"path": data_or_recipe}}, "options")
+    given = recipe_input.from_data(data_or_recipe)
+    source = "options" if given.source == recipe_input.SETTINGS else given.source
+    return replace(given, source=source, name_of=_option)
 
 
 def from_run(run: Path) -> RecipeInput:
     """The settings that a finished run was made with. Raises `BadInput`."""
-    from edge_tl.host.runs import checkpoint
+    from edge_tl.host.recipe import recipe_input
 
-    return RecipeInput(checkpoint.read(run).provenance.recipe, "--set", run)
+    return replace(recipe_input.from_run(run), source="--set", name_of=_option)
+
+
+def _option(field: str) -> str:
+    """The option that sets a recipe field."""
+    return _OPTIONS.get(field) or f"--{field.rpartition('.')[2].replace('_', '-')}"
