@@ -92,6 +92,13 @@ def time_budget_s(text: str | None) -> float | None:
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
+def typed_settings(settings: dict[str, Any], source: str = "options") -> RecipeInput:
+    """Settings whose fields an error calls by their options."""
+    from edge_tl.host.recipe.recipe_input import RecipeInput
+
+    return RecipeInput(settings, source, name_of=_option)
+
+
 def from_data(data_or_recipe: str) -> RecipeInput:
     """The settings of a recipe by file or name, of a run by its folder, or for a path of data. Raises `BadInput`."""
     from edge_tl.host.recipe import recipe_input

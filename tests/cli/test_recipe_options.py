@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edge_tl.cli import _recipe_options, _verbs
-from edge_tl.cli._recipe_options import RecipeInput
+from edge_tl.cli._recipe_options import typed_settings
 from edge_tl.device.errors import BadInput
 from edge_tl.host.runs import checkpoint
 
@@ -69,7 +69,7 @@ def test_what_was_not_typed_stays_unsaid():
 def test_a_time_budget_without_end_is_refused_by_the_recipe():
     endless = _recipe_options.time_budget_s("9" * 400)
     with pytest.raises(BadInput, match=r"^--time-budget=inf"):
-        RecipeInput({}, "options").changed({"export.time_budget_s": endless}, None).recipe()
+        typed_settings({}, "options").changed({"export.time_budget_s": endless}, None).recipe()
 
 
 def test_a_folder_and_a_list_are_data(here: Path):
@@ -127,7 +127,7 @@ def test_a_finished_run_gives_the_settings_it_was_made_with(run: Path, tmp_path:
 
 def test_options_of_none_leave_a_setting_and_false_and_0_do_not():
     settings = {"seed": 3, "export": {"int8": True, "max_drop": 0.5}}
-    kept = RecipeInput(settings, "options").changed(
+    kept = typed_settings(settings, "options").changed(
         {"seed": None, "export.int8": None, "model.name": None}, None
     )
     assert kept.settings == {"seed": 3, "export": {"int8": True, "max_drop": 0.5}}
@@ -139,7 +139,7 @@ def test_options_of_none_leave_a_setting_and_false_and_0_do_not():
 def test_assignments_come_after_options_and_the_last_one_counts():
     flags = {"model.name": "resnet18", "train.epochs": 2}
     sets = ["train.epochs=3", "train.epochs=4", "model.mean=[0, 0.5, 1]", "name=null"]
-    recipe = RecipeInput({"name": "x"}, "options").changed(flags, sets).recipe()
+    recipe = typed_settings({"name": "x"}, "options").changed(flags, sets).recipe()
     assert (recipe.model.name, recipe.train.epochs, recipe.name) == ("resnet18", 4, None)
     assert recipe.model.mean == (0, 0.5, 1)
 
@@ -156,16 +156,16 @@ def test_assignments_come_after_options_and_the_last_one_counts():
 )
 def test_a_value_that_cannot_be_is_named_by_the_option_that_was_typed(flags: dict[str, Any], match: str):
     with pytest.raises(BadInput, match=match):
-        RecipeInput({}, "--set").changed(flags, None).recipe()
+        typed_settings({}, "--set").changed(flags, None).recipe()
 
 
 def test_what_was_not_typed_is_named_by_its_source_and_what_was_assigned_last_by_that():
     with pytest.raises(BadInput, match=r"^flowers\.yaml: train\.epochs = 0: "):
-        RecipeInput({"train": {"epochs": 0}}, "flowers.yaml").changed(
+        typed_settings({"train": {"epochs": 0}}, "flowers.yaml").changed(
             {"seed": 1}, ["head.max_iter=3"]
         ).recipe()
     with pytest.raises(BadInput, match=r"^--set train\.epochs=0: "):
-        RecipeInput({}, "options").changed({"train.epochs": 3}, ["train.epochs=0"]).recipe()
+        typed_settings({}, "options").changed({"train.epochs": 3}, ["train.epochs=0"]).recipe()
 
 
 def test_every_option_is_spelled_as_the_verbs_spell_it():
@@ -178,7 +178,7 @@ def _options_of(verb: str) -> list[str]:
 
 
 def test_an_empty_section_is_made_one():
-    recipe = RecipeInput({"train": None}, "options").changed({"train.epochs": 2}, None).recipe()
+    recipe = typed_settings({"train": None}, "options").changed({"train.epochs": 2}, None).recipe()
     assert recipe.train.epochs == 2
 
 
@@ -196,4 +196,4 @@ def test_an_empty_section_is_made_one():
 )
 def test_assignments_that_cannot_be_are_refused(settings: dict[str, Any], sets: list[str], match: str):
     with pytest.raises(BadInput, match=match):
-        RecipeInput(settings, "options").changed({}, sets).recipe()
+        typed_settings(settings, "options").changed({}, sets).recipe()
