@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_tl.device.errors import BadInput
+from edge_tl.device.records.codec import Json
 
 if TYPE_CHECKING:
     from edge_tl.host.recipe.recipe_input import RecipeInput
@@ -92,7 +93,7 @@ def time_budget_s(text: str | None) -> float | None:
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
-def typed_settings(settings: dict[str, Any], source: str = "options") -> RecipeInput:
+def typed_settings(settings: Json, source: str = "options") -> RecipeInput:
     """Settings whose fields an error calls by their options."""
     from edge_tl.host.recipe.recipe_input import RecipeInput
 
