@@ -62,14 +62,14 @@ def verify(
     if remote.given:
         return run_remotely(ctx, remote)
     check_out(out, read=[bundle])
-    from edge_tl.device import gates
+    from edge_tl import api
     from edge_tl.device.bundle import read_bundle
 
     options = DeviceOptions(tuple(artifact or ()), device, allow_fallback)
     # Unproven: the pixels gate says what is wrong with the contract.
     loaded = read_bundle(bundle, contract_unproven=True).reading(max_pixels)
     with open_listener() as listener:
-        result = gates.verify(
+        result = api.verify(
             loaded,
             data=data,
             artifacts=options.artifacts,
