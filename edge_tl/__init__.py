@@ -9,11 +9,13 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edge_tl.api import load_bundle, predict, verify
+    from edge_tl.api import bench, load_bundle, predict, verify
+    from edge_tl.device.bench.options import BenchOptions
     from edge_tl.device.bundle import Artifact, Bundle
     from edge_tl.device.errors import BadImage, BadInput, BundleError, EdgeTLError, FellBack, MissingExtra
     from edge_tl.device.listener import Event, Listener, Silent
     from edge_tl.device.model import Model, Prediction, Score
+    from edge_tl.device.records.bench import BenchResult
     from edge_tl.device.records.gate import GateResult
     from edge_tl.device.records.verification import VerifyResult
     from edge_tl.host.api import export, finetune
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
-    "edge_tl.api": "load_bundle predict verify",
+    "edge_tl.api": "bench load_bundle predict verify",
+    "edge_tl.device.bench.options": "BenchOptions",
     "edge_tl.device.bundle": "Artifact Bundle",
     "edge_tl.device.errors": "BadImage BadInput BundleError EdgeTLError FellBack MissingExtra",
     "edge_tl.device.listener": "Event Listener Silent",
     "edge_tl.device.model": "Model Prediction Score",
+    "edge_tl.device.records.bench": "BenchResult",
     "edge_tl.device.records.gate": "GateResult",
     "edge_tl.device.records.verification": "VerifyResult",
     "edge_tl.host.api": "export finetune",
@@ -35,9 +39,9 @@ _MODULES = {
 _WHERE = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 __all__ = [
-    "Artifact", "BadImage", "BadInput", "Bundle", "BundleError", "EdgeTLError", "Event",
+    "Artifact", "BadImage", "BadInput", "BenchOptions", "BenchResult", "Bundle", "BundleError", "EdgeTLError", "Event",
     "FellBack", "GateResult", "Listener", "MissingExtra", "Model", "Prediction", "RunResult", "Score", "Silent",
-    "VerifyResult", "__version__", "export", "finetune", "load_bundle", "predict", "verify",
+    "VerifyResult", "__version__", "bench", "export", "finetune", "load_bundle", "predict", "verify",
 ]  # fmt: skip
 
 # OpenVINO reports its import, and NNCF every call, to their makers, unasked, through this package. It is set as one

@@ -1,21 +1,34 @@
 """The functions behind the device's verbs, which take a bundle or its folder; `import edge_tl` has them.
 
-Prints nothing and needs no PyTorch.
+Prints nothing and needs no PyTorch; where that is installed, `bench` times it too.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_tl.device import gates
+from edge_tl.device.bench import run as bench_run
+from edge_tl.device.bench.options import BenchOptions
 from edge_tl.device.bundle import Bundle, read_bundle
+from edge_tl.device.errors import BadInput, ForeignModel
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.model import Picture, Prediction
+from edge_tl.device.records.bench import BenchResult
+from edge_tl.device.records.timing import SkippedRecord
 from edge_tl.device.records.verification import VerifyResult
 
+if TYPE_CHECKING:
+    from edge_tl.device.bench.workers import Workload
+
 AnyPath = str | os.PathLike[str]
+_USUAL = BenchOptions()
+_HOST = ("edge_tl.host", "torch", "torchvision", "safetensors", "pydantic")
 
 
 def load_bundle(path: AnyPath, *, max_pixels: int | None = None) -> Bundle:
@@ -66,5 +79,56 @@ def verify(
     )
 
 
+def bench(
+    bundle: AnyPath | Bundle,
+    options: BenchOptions = _USUAL,
+    *,
+    run: AnyPath | None = None,
+    listener: Listener = SILENT,
+) -> BenchResult:
+    """Measure latency on this machine as `options` ask, beside PyTorch where it is installed.
+
+    PyTorch is timed with the model of `run`, or with the same architecture untrained: time does not depend on weights.
+    For the errors see `edge_tl.device.bench.run.bench`.
+    """
+    bundle = _bundle(bundle)
+    reference: Sequence[Workload] = ()
+    refused: tuple[SkippedRecord, ...] = ()
+    if options.kind == "latency":
+        try:
+            reference = _pytorch(bundle, options.device, None if run is None else Path(run))
+        except ForeignModel as error:
+            refused = (SkippedRecord(artifact="pytorch", reason=str(error)),)
+    elif run is not None:
+        raise BadInput("--run has no effect here: PyTorch is timed beside the artifacts only. Leave it out.")
+    result = bench_run.bench(bundle, options, reference=reference, listener=listener)
+    return replace(result, skipped=(*refused, *result.skipped))
+
+
 def _bundle(bundle: AnyPath | Bundle) -> Bundle:
     return bundle if isinstance(bundle, Bundle) else read_bundle(Path(bundle))
+
+
+def _has_host() -> bool:
+    return all(importlib.util.find_spec(name) for name in _HOST)
+
+
+def _pytorch(bundle: Bundle, device: str, run: Path | None) -> Sequence[Workload]:
+    """PyTorch's side, where it is installed. A run is only ever the caller's: a bundle may be anybody's, and names no
+    code and no path. Raises `BadInput`, `ForeignModel`."""
+    if not _has_host():
+        if run:
+            raise BadInput(
+                f'--run {run}: PyTorch is not installed here. Leave it out, or: pip install "edge-tl[host]"'
+            )
+        return ()
+    from edge_tl.host.export.pipeline import torch_workloads
+    from edge_tl.host.models import factories
+    from edge_tl.host.runs import checkpoint
+
+    record = checkpoint.read(run) if run else None
+    if record:
+        factories.check_permitted(record.model, f"{run}/{checkpoint.RECORD}")
+    if record and list(record.labels) != bundle.labels:
+        raise BadInput(f"--run {run}: its classes are not the bundle's. Give the run it was exported from.")
+    return torch_workloads(run, bundle.record, device=device)

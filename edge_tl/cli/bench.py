@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,13 +26,10 @@ from edge_tl.cli._options import (
 )
 from edge_tl.cli._remote import run_remotely
 from edge_tl.cli._saving import check_out, save_to, saved
-from edge_tl.device.errors import BadInput, ForeignModel
-from edge_tl.device.records.timing import SkippedRecord
+from edge_tl.device.errors import BadInput
 
 if TYPE_CHECKING:
     from edge_tl.device.bench.options import BenchOptions
-    from edge_tl.device.bench.workers import Workload
-    from edge_tl.device.bundle import Bundle
     from edge_tl.device.records.bench import BenchResult
 
 
@@ -112,30 +107,20 @@ def _asked(ctx: typer.Context) -> BenchOptions:
 def _measure(
     path: Path, asked: BenchOptions, *, run: Path | None, factory: str | None, save: bool
 ) -> BenchResult:
-    from dataclasses import replace
-
+    from edge_tl import api
     from edge_tl.device.bench import results
-    from edge_tl.device.bench.run import bench as bench_bundle
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.machine import identity
 
     if save:
         check_out(results.FOLDER / results.machine_slug(identity()) / "result.json", "--save")
     bundle = read_bundle(path)
-    reference: Sequence[Workload] = ()
-    skipped: list[SkippedRecord] = []
-    with open_listener() as listener:
-        if asked.kind == "latency":
-            try:
-                if factory is not None:
-                    from edge_tl.cli._recipe_options import permit_factory
+    if factory is not None:
+        from edge_tl.cli._recipe_options import permit_factory
 
-                    permit_factory(factory)
-                reference = _pytorch(bundle, asked.device, run)
-            except ForeignModel as error:
-                skipped.append(SkippedRecord(artifact="pytorch", reason=str(error)))
-        result = bench_bundle(bundle, asked, reference=reference, listener=listener)
-    return replace(result, skipped=(*skipped, *result.skipped))
+        permit_factory(factory)
+    with open_listener() as listener:
+        return api.bench(bundle, asked, run=run, listener=listener)
 
 
 def _save(result: BenchResult, out: Path | None, save: bool) -> None:
@@ -153,25 +138,3 @@ def _show(result: BenchResult, bundle: Path, *, as_json: bool) -> int:
         say(f"skipped {entry.artifact}: {entry.reason}")
     then = _bench_text.next_command(result, bundle)
     return finish(result.to_json(), _bench_text.result_text(result), as_json=as_json, then=then)
-
-
-def _pytorch(bundle: Bundle, device: str, run: Path | None = None) -> Sequence[Workload]:
-    """PyTorch's side, where it is installed. A run is only ever the one given on the command line: a bundle may be
-    anybody's, and names no code and no path. Raises `BadInput`, `ForeignModel`."""
-    packages = ("edge_tl.host", "torch", "torchvision", "safetensors", "pydantic")
-    if not all(importlib.util.find_spec(name) for name in packages):
-        if run:
-            raise BadInput(
-                f'--run {run}: PyTorch is not installed here. Leave it out, or: pip install "edge-tl[host]"'
-            )
-        return ()
-    from edge_tl.host.export.pipeline import torch_workloads
-    from edge_tl.host.models import factories
-    from edge_tl.host.runs import checkpoint
-
-    record = checkpoint.read(run) if run else None
-    if record:
-        factories.check_permitted(record.model, f"{run}/{checkpoint.RECORD}")
-    if record and list(record.labels) != bundle.labels:
-        raise BadInput(f"--run {run}: its classes are not the bundle's. Give the run it was exported from.")
-    return torch_workloads(run, bundle.record, device=device)

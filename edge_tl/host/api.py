@@ -70,7 +70,7 @@ def export(
     enough for a p99. Raises `BadInput`, and `MissingExtra` without the extra `host`.
     """
     _need_pytorch("export")
-    from edge_tl.device.bench.latency import QUICK, THOROUGH
+    from edge_tl.device.bench.effort import QUICK, THOROUGH
     from edge_tl.host.export import pipeline
     from edge_tl.host.recipe.recipe_input import from_run
 

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import pytest
 
-from edge_tl.cli import bench as verb
+from edge_tl import api
 from edge_tl.device import files
 from edge_tl.device.bench import workers
 from edge_tl.device.bundle import Bundle, file_record, write_sealed
@@ -183,7 +183,7 @@ def test_a_bundle_that_does_not_name_its_model_is_timed_without_pytorch():
     record = {"labels": ["a"], "preprocess": {}, "provenance": {"seed": 0, "versions": {}, "host": {}}}
     assert torch_workloads(Path("absent"), record) == []
     bundle = SimpleNamespace(root=Path("absent"), record=record)
-    assert list(verb._pytorch(cast(Bundle, bundle), "CPU")) == []
+    assert list(api._pytorch(cast(Bundle, bundle), "CPU", None)) == []
 
 
 @pytest.fixture(scope="module")
