@@ -22,6 +22,7 @@ from edge_tl import api
 from edge_tl.device import files
 from edge_tl.device.bench import workers
 from edge_tl.device.bundle import Bundle, file_record, write_sealed
+from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord
 from edge_tl.host.export.pipeline import torch_workloads
 from tests.device.conftest import CONTRACT, LABELS, tell
 
@@ -180,8 +181,9 @@ def test_an_option_that_would_be_ignored_is_refused(run_cli: RunCli, tiny: Path)
 
 def test_a_bundle_that_does_not_name_its_model_is_timed_without_pytorch():
     """A bundle's record promises recipe, seed, versions and host as its provenance, and no more."""
-    record = {"labels": ["a"], "preprocess": {}, "provenance": {"seed": 0, "versions": {}, "host": {}}}
-    assert torch_workloads(Path("absent"), record) == []
+    provenance = ProvenanceRecord(seed=0, versions={}, host={})
+    record = SimpleNamespace(labels=("a",), provenance=provenance)
+    assert torch_workloads(Path("absent"), cast(BundleRecord, record)) == []
     bundle = SimpleNamespace(root=Path("absent"), record=record)
     assert list(api._pytorch(cast(Bundle, bundle), "CPU", None)) == []
 
