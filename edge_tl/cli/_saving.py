@@ -9,7 +9,6 @@ from typing import Any
 
 from edge_tl.cli._console import say
 from edge_tl.device.errors import BadInput, EdgeTLError
-from edge_tl.device.own_results import is_result
 
 
 def check_out(out: Path | None, option: str = "--out", *, read: Sequence[Path] = ()) -> None:
@@ -17,6 +16,8 @@ def check_out(out: Path | None, option: str = "--out", *, read: Sequence[Path] =
     a bundle, or a result to compare. It leaves nothing behind."""
     if out is None:
         return
+    from edge_tl.device.own_results import is_result
+
     try:
         place = out.resolve()
         for source in map(Path.resolve, read):
