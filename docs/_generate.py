@@ -1,6 +1,6 @@
 """MkDocs hook: the command line and the recipe fields are documented by the program itself.
 
-A page with `<!-- generated: verbs -->` or `<!-- generated: recipe -->` gets the text there when the site is built.
+A page with `<!-- generated: NAME -->` (verbs, recipes, recipe) gets the text there when the site is built.
 Nothing is written to the repository, so nothing can be out of date. It imports no PyTorch.
 """
 
@@ -15,6 +15,7 @@ import typer
 from edge_tl.cli import app
 
 SCHEMA = Path(__file__).resolve().parents[1] / "edge_tl" / "host" / "recipe" / "schema.py"
+RECIPES = SCHEMA.parents[3] / "recipes"
 SECTIONS = ("Data", "Model", "Head", "Train", "Augment", "Export")
 WORDS = {"int": "integer", "float": "number", "str": "text", "bool": "true or false"}
 SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
@@ -22,7 +23,7 @@ SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """What MkDocs calls with every page's text."""
-    for name, make in {"verbs": verbs, "recipe": recipe}.items():
+    for name, make in {"verbs": verbs, "recipes": recipes, "recipe": recipe}.items():
         marker = f"<!-- generated: {name} -->"
         if marker in markdown:
             markdown = markdown.replace(marker, make())
@@ -59,6 +60,15 @@ def _command(command: Any, path: str, parent: Any, *, level: int) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def recipes() -> str:
+    """Every recipe of the package with the first sentence of its file."""
+    lines = ["| recipe | for |", "|---|---|"]
+    for path in sorted(RECIPES.glob("*.yaml")):
+        first = path.read_text("utf-8").partition("\n")[0].removeprefix("#").strip()
+        lines.append(f"| `{path.stem}` | {_cell(first)} |")
+    return "\n".join(lines)
 
 
 def recipe() -> str:

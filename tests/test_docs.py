@@ -128,6 +128,7 @@ def test_the_site_builds_and_no_link_or_anchor_is_dead(tmp_path: Path) -> None:
         assert f"edge-tl {name}" in cli
     assert "--fail-if-slower" in cli
     assert "train.layer_decay" in recipe
+    assert all(path.stem in recipe for path in (ROOT / "recipes").glob("*.yaml"))
     assert "generated:" not in cli + recipe
     scripts = re.findall(r'(?:src|href)="(https?://[^"]+)"', cli)
     assert all("squidfunk.github.io" in url for url in scripts), "a page loads nothing from another host"
