@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     options = parser.parse_args()
     before = current_load().to_json()
-    model, saved = checkpoint.load(options.run)
+    model, saved = checkpoint.load_run(options.run)
     dataset, contract, labels = saved.dataset(), saved.preprocess, list(saved.labels)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:

@@ -156,7 +156,7 @@ def int8(place: Place) -> dict[str, Any]:
     bundle, run = _bundle(place), place.folder / "features" / "run"
     scratch = place.folder / "int8"
     scratch.mkdir(exist_ok=True)
-    model, record = checkpoint.load(run)
+    model, record = checkpoint.load_run(run)
     contract = record.preprocess
     files = sorted(place.images.rglob("*.png"))[::4]
     framed = [torch.from_numpy(contract.pixels(file).copy()).permute(2, 0, 1) for file in files]

@@ -82,7 +82,7 @@ def rows(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def naive(run: Path, bundle: Path) -> dict[str, Any]:
     """ONNX Runtime's quantize_static with its defaults: per tensor, min-max."""
-    record = checkpoint.read(run)
+    record = checkpoint.read_run(run)
     dataset, contract = record.dataset(), record.preprocess
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -24,7 +24,7 @@ def demo(
     from edge_tl.host import demo as digits
 
     with open_training_listener() as listener:
-        record = digits.run(out, listener=listener)
+        record = digits.run_demo(out, listener=listener)
     return finish(
         record,
         f"{bundle_text(read_report(Path(record['bundle'])))}\nreport: {record['report']}",

@@ -58,7 +58,7 @@ def copy(
     """Copy a recipe, to change it."""
     from edge_tl.host.recipe import builtin
 
-    written = builtin.copy(builtin.get(name), to)
+    written = builtin.copy_recipe(builtin.get(name), to)
     then = f"next: edit {written}, then: edge-tl recipes check {written}"
     return finish({"path": str(written)}, f"wrote {written}", as_json=json, then=then)
 
@@ -75,7 +75,7 @@ def check(
     from edge_tl.host.recipe.effective import effective
 
     path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else builtin.get(recipe)
-    parsed = recipes.parse(recipes.load(path), source=str(path))
+    parsed = recipes.parse(recipes.read_settings(path), source=str(path))
     settings, open_ones = parsed.model_dump(mode="json"), effective(parsed)
     flat = {
         f"{section}.{key}": value

@@ -41,7 +41,7 @@ def report(
         content = text.encode()
         write_bundle_page(bundle, page)
     else:
-        run = checkpoint.read(run_or_bundle)
+        run = checkpoint.read_run(run_or_bundle)
         text, said = run_markdown(run), run_sentence(run)
         content = text.encode()
         write_run_page(run, page)

@@ -14,7 +14,7 @@ from edge_tl.device.files import write_atomic
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.host.export.pipeline import export
 from edge_tl.host.recipe import builtin
-from edge_tl.host.recipe.load import load, parse
+from edge_tl.host.recipe.load import parse, read_settings
 from edge_tl.host.runs import checkpoint
 from edge_tl.host.training.finetune import finetune
 
@@ -38,7 +38,7 @@ def write_digits(folder: Path) -> Path:
     return folder
 
 
-def run(out: Path, *, listener: Listener = SILENT) -> dict[str, Any]:
+def run_demo(out: Path, *, listener: Listener = SILENT) -> dict[str, Any]:
     """Fine-tune, export, quantize, time and verify on the digits, below `out`.
 
     Returns the bundle's record with `bundle` and `report`, the paths of the folder and of the page. In a folder that
@@ -49,7 +49,7 @@ def run(out: Path, *, listener: Listener = SILENT) -> dict[str, Any]:
     if not again and ((out / RUN).exists() or (out / BUNDLE).exists()):
         raise BadInput(f"--out {out}: holds a run or a bundle that is not the demo's. Choose another folder.")
     write_atomic(out / MARK, b"edge-tl demo made this folder and writes over what is in it.\n")
-    settings = load(builtin.get("demo"))
+    settings = read_settings(builtin.get("demo"))
     settings["data"]["path"] = str(write_digits(out / DIGITS))
     recipe = parse(settings, source="recipe demo")
     finetune(recipe, out / RUN, overwrite=again, listener=listener)

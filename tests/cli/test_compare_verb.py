@@ -158,7 +158,7 @@ def test_a_trial_left_behind_is_reported_and_resumed_when_asked(
     images: Path, copied: list[str], run_cli: Callable[..., Any]
 ) -> None:
     out, grid = Path(copied[-1]), Grid(("mobilenet_v3_small",), ("head",))
-    recipe = recipes.parse(recipes.load(out / "trials" / GOOD[0] / "recipe.yaml"))
+    recipe = recipes.parse(recipes.read_settings(out / "trials" / GOOD[0] / "recipe.yaml"))
     grid_study = study.open_study(grid, {GOOD[0]: recipe}, out, name="killed")
     study.queue_trials(grid_study, resumed=False)
     taken = study.next_trial(grid_study)

@@ -105,20 +105,20 @@ def test_a_runs_folder_gives_the_recipe_it_was_asked_for(run: Path, images: Path
     found = _recipe_options.from_data(str(run))
     assert (found.run, found.source) == (run, str(run / checkpoint.RECIPE))
     assert found.recipe().data.path == str(images)
-    assert found.recipe().model_dump(mode="json") == checkpoint.read(run).provenance.recipe
+    assert found.recipe().model_dump(mode="json") == checkpoint.read_run(run).provenance.recipe
 
 
 def test_a_finished_run_gives_the_settings_it_was_made_with(run: Path, tmp_path: Path):
     found = _recipe_options.from_run(run).changed(
         {"export.int8": True, "export.max_drop": None}, ["export.ladder=2"]
     )
-    before = checkpoint.read(run).provenance.recipe
+    before = checkpoint.read_run(run).provenance.recipe
     recipe = found.recipe()
     assert found.run == run
     assert (recipe.export.int8, recipe.export.ladder) == (True, 2)
     assert recipe.export.max_drop == before["export"]["max_drop"]
     assert recipe.model.name == before["model"]["name"]
-    assert checkpoint.read(run).provenance.recipe == before
+    assert checkpoint.read_run(run).provenance.recipe == before
     with pytest.raises(BadInput, match="no such run"):
         _recipe_options.from_run(tmp_path / "absent")
     with pytest.raises(BadInput, match="not a finished run"):

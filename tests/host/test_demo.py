@@ -43,7 +43,7 @@ def test_the_chain_is_finetune_then_export_of_the_shipped_recipe(
         demo, "export", lambda run, out, recipe, **rest: calls.append((recipe, out)) or {"passed": True}
     )
     out = tmp_path / "demo"
-    result = demo.run(out)
+    result = demo.run_demo(out)
     assert result == {"passed": True, "report": str(out / "bundle" / "report.html")}
     assert [folder for _, folder in calls] == [out / "run", out / "bundle"]
     recipe = calls[0][0]
@@ -55,7 +55,7 @@ def test_the_chain_is_finetune_then_export_of_the_shipped_recipe(
 def test_a_folder_of_something_else_is_refused(tmp_path: Path):
     (tmp_path / "thesis.tex").write_text("years")
     with pytest.raises(BadInput, match=r"thesis\.tex"):
-        demo.run(tmp_path)
+        demo.run_demo(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -84,9 +84,9 @@ def test_the_demo_writes_over_its_own_folder_and_over_no_other(
     asked: list[bool] = []
     monkeypatch.setattr(demo, "finetune", lambda recipe, out, **how: out.mkdir(exist_ok=True))
     monkeypatch.setattr(demo, "export", lambda run, out, recipe, **how: asked.append(how["overwrite"]) or {})
-    demo.run(tmp_path / "demo")
-    demo.run(tmp_path / "demo")
+    demo.run_demo(tmp_path / "demo")
+    demo.run_demo(tmp_path / "demo")
     assert asked == [False, True]
     (tmp_path / "mine" / "run").mkdir(parents=True)
     with pytest.raises(BadInput, match="not the demo's"):
-        demo.run(tmp_path / "mine")
+        demo.run_demo(tmp_path / "mine")

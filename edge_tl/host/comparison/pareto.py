@@ -90,14 +90,6 @@ def as_good_and_faster(points: Sequence[Point], best: Point) -> Point | None:
     return min(rivals, key=lambda p: (p.time, -p.accuracy), default=None)
 
 
-def wilson_interval(right: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of the fraction `right` / `n` (Wilson, 1927)."""
-    from scipy.stats import binomtest
-
-    found = binomtest(right, n).proportion_ci(0.95, method="wilson")
-    return float(found.low), float(found.high)
-
-
 def p_value(a: Point, b: Point) -> float:
     """Fisher's exact test, two-sided, that both answer equally well.
 

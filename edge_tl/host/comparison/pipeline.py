@@ -26,6 +26,7 @@ from edge_tl.host.recipe import load as recipes
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint, provenance
 from edge_tl.host.training import distributed
+from edge_tl.host.training.metrics import wilson_interval
 
 RECORD, PAGE, PLOT = "compare.json", "compare.html", "compare.svg"
 FILES = (study.TRIALS, timing.FOLDER, RECORD, PAGE, PLOT)
@@ -138,7 +139,7 @@ def _record(
         done = row["state"] == "complete"
         row["latency_ms"] = model.get("latency_ms") if done else None
         row["size_mb"] = model.get("size_mb") if done else None
-        row["interval"] = list(pareto.wilson_interval(_point(row).right, row["n_val"])) if done else None
+        row["interval"] = list(wilson_interval(_point(row).right, row["n_val"])) if done else None
     judged = judge(rows, plan.budget)
     for row in rows:
         row["front"] = row["name"] in judged["front"]

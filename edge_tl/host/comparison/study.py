@@ -217,7 +217,7 @@ def _same_settings(run: Path, recipe: Recipe) -> None:
     """Raise `BadInput` when the folder holds a training, finished or not, of another recipe."""
     if not any((run / kept).is_file() for kept in (checkpoint.RECORD, resume.STATE)):
         return
-    there = recipes.parse(recipes.load(run / checkpoint.RECIPE), source=str(run / checkpoint.RECIPE))
+    there = recipes.parse(recipes.read_settings(run / checkpoint.RECIPE), source=str(run / checkpoint.RECIPE))
     before, now = (_flat(some.model_dump(mode="json")) for some in (there, recipe))
     for key, value in now.items():
         if key == "train.epochs" and recipe.train.strategy == there.train.strategy == HEAD:

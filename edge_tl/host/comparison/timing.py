@@ -42,7 +42,7 @@ def time_models(
     reason.
     """
     runs = {row["model"]: grid_study.run(row["name"]) for row in reversed(finished)}
-    records = {model: checkpoint.read(run) for model, run in runs.items()}
+    records = {model: checkpoint.read_run(run) for model, run in runs.items()}
     shapes = {model: [1, 3, *record.preprocess.input_size] for model, record in records.items()}
     ids = {
         model: f"{re.sub(ODD, '-', model)}-{height}x{width}" for model, (*_, height, width) in shapes.items()
@@ -99,7 +99,7 @@ def _export(runs: dict[str, Path], folder: Path, listener: Listener) -> dict[str
             continue
         scratch = folder / f".{name}.onnx"  # a kill leaves no half file to be timed later
         try:
-            model, record = checkpoint.load(run)
+            model, record = checkpoint.load_run(run)
             contract = record.preprocess
             to_onnx(model, scratch, contract, list(record.labels))
             os.replace(scratch, _file(folder, name))

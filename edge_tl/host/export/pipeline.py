@@ -68,7 +68,7 @@ def export(
     saved. Raises `BadInput` when the run or its images are not as they were, and, without `overwrite`, when `out` is a
     bundle already; `out` is then unchanged.
     """
-    model, saved = checkpoint.load(run)
+    model, saved = checkpoint.load_run(run)
     dataset = saved.dataset()
     contract = replace(saved.preprocess, max_pixels=recipe.data.max_pixels)
     for said in classifier.check_classifier(

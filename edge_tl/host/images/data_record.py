@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from edge_tl.device.errors import BadInput
 from edge_tl.device.records.codec import Fault, shown, written
 from edge_tl.host.images.dataset import SPLITS, Dataset, Sample
-from edge_tl.host.images.findings import Duplicates, Leak, LeftOut, OtherFiles
+from edge_tl.host.images.findings import Duplicates, Leak, LeftOutFile, OtherFiles
 from edge_tl.host.images.shards import SUFFIX
 from edge_tl.host.runs.run_part import RunPart, Whole
 
@@ -64,7 +64,7 @@ class DataRecord(RunPart):
 
     path: str
     n: SplitSizes
-    skipped: tuple[LeftOut, ...]
+    skipped: tuple[LeftOutFile, ...]
     not_images: tuple[OtherFiles, ...] = written(())
     duplicates: tuple[Duplicates, ...]
     leaks: tuple[Leak, ...] = written(())
@@ -76,7 +76,7 @@ class DataRecord(RunPart):
         return cls(
             path=str(dataset.root),
             n=SplitSizes(**dataset.counts()),
-            skipped=tuple(LeftOut(**entry) for entry in dataset.skipped),
+            skipped=tuple(LeftOutFile(**entry) for entry in dataset.skipped),
             not_images=tuple(OtherFiles(**entry) for entry in dataset.not_images),
             duplicates=tuple(Duplicates(tuple(e["paths"]), e["reason"]) for e in dataset.duplicates),
             leaks=tuple(Leak(e["group"], tuple(e["splits"]), e["n"]) for e in dataset.leaks),

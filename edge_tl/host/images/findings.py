@@ -11,7 +11,7 @@ SplitName = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)
-class LeftOut(RunPart):
+class LeftOutFile(RunPart):
     """A file that takes no part, relative to the data's folder, and why."""
 
     path: str

@@ -11,7 +11,7 @@ from edge_tl.device.preprocess import INTERPOLATIONS, Preprocess
 from edge_tl.host.models import timm_models
 from edge_tl.host.models.timm_models import TIMM
 from edge_tl.host.models.zoo import FACTORY, zoo_entry
-from edge_tl.host.recipe.schema import Model
+from edge_tl.host.recipe.schema import ModelSettings
 
 # Trained at 64 px without a resize; bicubic because small images (digits, icons) are enlarged to it.
 EMBEDDED_CONTRACT = Preprocess(resize="shorter", resize_size=(64, 64), interpolation="bicubic", crop=(64, 64))
@@ -29,7 +29,7 @@ class ContractChanges:
     std: tuple[float, float, float] | None = None
 
     @classmethod
-    def of(cls, model: Model) -> ContractChanges:
+    def of(cls, model: ModelSettings) -> ContractChanges:
         """The changes that the recipe's section asks for."""
         return cls(**model.model_dump(include={each.name for each in fields(cls)}))
 

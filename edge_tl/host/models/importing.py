@@ -105,7 +105,7 @@ def import_classifier(
     note_dataset(dataset, seen.remarks, listener)
     _note_contract(contract, path, listener)
     _save(run, source, record, recipe, overwrite=overwrite, listener=listener)
-    return RunResult(run, checkpoint.read(run))
+    return RunResult(run, checkpoint.read_run(run))
 
 
 def _contract(recipe: Recipe) -> Preprocess:

@@ -134,7 +134,7 @@ def main() -> None:
 
     def open_it() -> TorchRuntime:
         model = (
-            checkpoint.load(Path(spec["run"]))[0]
+            checkpoint.load_run(Path(spec["run"]))[0]
             if spec["run"]
             else architecture.build(
                 spec["model"], spec["classes"], pooled=spec["pooled"], hidden=spec["hidden"]

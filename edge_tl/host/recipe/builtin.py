@@ -34,7 +34,7 @@ def get(name: str) -> Path:
     return path
 
 
-def copy(recipe: Path, to: Path) -> Path:
+def copy_recipe(recipe: Path, to: Path) -> Path:
     """Copy to a new file. Raises `BadInput` rather than overwrite one."""
     if to.is_dir():
         to = to / recipe.name

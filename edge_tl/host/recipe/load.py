@@ -33,11 +33,11 @@ def parse(
         raise BadInput(_sentence(source, first, typed)) from None
 
 
-def load(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
     """The raw settings of a YAML file, not yet validated. Raises `BadInput`."""
     if not path.exists():
         raise BadInput(f"no such recipe: {printable(str(path))}. See `edge-tl recipes ls`.")
-    settings = plain_yaml.read(path, "recipe")
+    settings = plain_yaml.read_yaml(path, "recipe")
     if settings is None:
         return {}
     if not isinstance(settings, dict):
@@ -52,7 +52,7 @@ def override(settings: dict[str, Any], assignment: str) -> str:
     if not equals or not key.strip():
         raise BadInput(f"--set {assignment}: write it as section.field=value, e.g. --set head.max_iter=100.")
     try:
-        assign(settings, key.strip(), plain_yaml.parse(value, f"{value!r}"))
+        assign(settings, key.strip(), plain_yaml.parse_yaml(value, f"{value!r}"))
     except plain_yaml.NotYaml:
         raise BadInput(f"--set {assignment}: {value!r} is not a YAML value.") from None
     except BadInput as error:

@@ -23,7 +23,7 @@ class NotYaml(BadInput):
     """Text that does not parse."""
 
 
-def read(path: Path, what: str) -> Any:
+def read_yaml(path: Path, what: str) -> Any:
     """The content of a file, at most 256 KB. Raises `BadInput` that calls the file `what` and names the line."""
     if not path.exists():
         raise BadInput(f"cannot read {printable(str(path))}: no such file. Give a {what}, as a .yaml file.")
@@ -41,10 +41,10 @@ def read(path: Path, what: str) -> Any:
         raise BadInput(
             f"{printable(str(path))} is not YAML: {error.reason} at byte {error.start}, so not UTF-8."
         ) from None
-    return parse(text, printable(str(path)))
+    return parse_yaml(text, printable(str(path)))
 
 
-def parse(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
     """The value that `text` says. Raises `BadInput` that begins with `where`."""
     if len(text) > LARGEST:
         raise BadInput(f"{where}: more than {LARGEST >> 10} KB. Settings are a page or two; give those.")

@@ -69,7 +69,7 @@ class Data(_Section):
         return value
 
 
-class Model(_Section):
+class ModelSettings(_Section):
     """What is fine-tuned, from where."""
 
     name: str = "mobilenet_v2"
@@ -237,7 +237,7 @@ class Recipe(_Section):
     """Of the run and its bundle, which become folders of that name; from data, model and strategy when null."""
     seed: Annotated[int, Field(ge=0)] = 0
     data: Data = Data()
-    model: Model = Model()
+    model: ModelSettings = ModelSettings()
     head: Head = Head()
     train: Train = Train()
     augment: Augment = Augment()

@@ -76,7 +76,7 @@ def file_name(name: str) -> str:
 
 
 def _load(path: Path) -> dict[str, RemoteDevice]:
-    entries = plain_yaml.read(path, "list of devices")
+    entries = plain_yaml.read_yaml(path, "list of devices")
     if not isinstance(entries, dict) or not entries:
         raise BadInput(f"{path}: names no device. Write one as `shed: {{host: pi@shed.local}}`.")
     return {str(name): _valid(str(path), str(name), fields) for name, fields in entries.items()}

@@ -125,7 +125,7 @@ def unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return whole
 
 
-def read(run: Path) -> RunRecord:
+def read_run(run: Path) -> RunRecord:
     """The record of a finished run. Raises `BadInput`."""
     if not run.is_dir():
         raise BadInput(f"no such run: {run}. Give the folder that `edge-tl finetune` printed.")
@@ -144,10 +144,10 @@ def _unfinished(run: Path) -> str:
     return "Give the folder that `edge-tl finetune` printed."
 
 
-def load(run: Path) -> tuple[nn.Module, RunRecord]:
+def load_run(run: Path) -> tuple[nn.Module, RunRecord]:
     """The fine-tuned model in evaluation mode, and the record. Raises `BadInput` when a file was altered, and for a
     model of a factory that nobody named: see `factories`."""
-    record = read(run)
+    record = read_run(run)
     path = run / WEIGHTS
     if _waiting(run, record.sha256).is_file():  # `save` was killed before they were in place
         path = _waiting(run, record.sha256)

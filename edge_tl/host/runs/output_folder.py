@@ -162,9 +162,9 @@ def _changes(run: Path, asked: Settings) -> list[str] | None:
     """How `asked` differs from what the run was made with; None where that cannot be read."""
     with suppress(BadInput, KeyError):
         if _is_finished(run):
-            made = checkpoint.read(run).provenance.recipe
+            made = checkpoint.read_run(run).provenance.recipe
         else:
-            made = recipes.parse(recipes.load(run / checkpoint.RECIPE)).model_dump(mode="json")
+            made = recipes.parse(recipes.read_settings(run / checkpoint.RECIPE)).model_dump(mode="json")
         return differences(made, asked)
     return None
 
@@ -181,7 +181,7 @@ def _bundle_changes(folder: Path, made_of: Settings) -> list[str] | None:
 
 def _in_the_way(run: Path, changes: list[str] | None) -> str:
     with suppress(BadInput):
-        record = checkpoint.read(run)
+        record = checkpoint.read_run(run)
         right = f"{100 * record.metrics.accuracy:.2f} % right on {record.metrics.split}"
         described = f"{record.model}, {record.strategy}, {right}"
         if changes == []:

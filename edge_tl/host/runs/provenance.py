@@ -28,7 +28,7 @@ _PACKAGES = (
 )
 
 
-def installed(*packages: str) -> dict[str, str]:
+def package_versions(*packages: str) -> dict[str, str]:
     """The version of each of `packages` that is here; "edge-tl" is the one that runs."""
     versions: dict[str, str] = {}
     for package in packages:
@@ -44,6 +44,6 @@ def provenance(recipe: Recipe) -> Provenance:
     return Provenance(
         recipe=recipe.model_dump(mode="json"),
         seed=recipe.seed,
-        versions={"edge-tl": __version__, "python": platform.python_version()} | installed(*_PACKAGES),
+        versions={"edge-tl": __version__, "python": platform.python_version()} | package_versions(*_PACKAGES),
         host=identity().to_json() | {"vnni": has_vnni()},
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from edge_tl.device.errors import BadInput
 from edge_tl.device.names import check_label, check_name
 from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.records.accuracy import Confusion, Interval
 from edge_tl.device.records.codec import Bounds, Count, Fault, Fraction, Json, Pattern, shown, written
 from edge_tl.host.images.data_record import DataRecord
 from edge_tl.host.images.dataset import Dataset
@@ -18,8 +19,6 @@ SCHEMA_VERSION = 1
 WEIGHTS = "model.safetensors"
 
 BatchNormMode = Literal["frozen", "train"]
-Interval = tuple[float, float]
-"""The ends of a 95 % interval, low and high."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +51,6 @@ class ClassMetrics(RunPart):
     recall: Fraction
     f1: Fraction
     n: Whole
-
-
-@dataclass(frozen=True)
-class SparseConfusion(RunPart):
-    """A confusion matrix that is mostly zeros: `(label, answer, count)` of the other cells."""
-
-    classes: Whole
-    cells: tuple[tuple[Whole, Whole, Whole], ...]
-
-
-Confusion = tuple[tuple[Whole, ...], ...] | SparseConfusion
-"""Counts `[label][answer]`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images import augment, pixel_cache
 from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.recipe.schema import Recipe
-from edge_tl.host.runs.provenance import OF_PIXELS, installed
+from edge_tl.host.runs.provenance import OF_PIXELS, package_versions
 from edge_tl.host.training import distributed
 
 DECODED = "decoded"
@@ -43,7 +43,7 @@ def decode_images(
     The folder is named by what is in it: images that a killed run of another recipe left there are not these.
     """
     sources = dataset.sources(samples)
-    how = type(read).__name__, sorted(map(str, vars(read).items())), installed("edge-tl", *OF_PIXELS)
+    how = type(read).__name__, sorted(map(str, vars(read).items())), package_versions("edge-tl", *OF_PIXELS)
     facts = [s.digest for s in samples], how
     folder = folder.with_name(f"{folder.name}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}")
     if distributed.is_main():

@@ -31,7 +31,7 @@ from edge_tl.host.images.dataset import Sample
 from edge_tl.host.models import architecture
 from edge_tl.host.models.reference import TorchRuntime
 from edge_tl.host.models.weights import PretrainedModel
-from edge_tl.host.runs.provenance import OF_PIXELS, installed
+from edge_tl.host.runs.provenance import OF_PIXELS, package_versions
 from edge_tl.host.training import distributed
 from edge_tl.host.training.feature_store import FeatureStore, of_digests
 
@@ -206,7 +206,7 @@ def _key(source: PretrainedModel, device: str) -> str:
         "device": device,
         "model": source.name,  # the same weights in another network give other features
         "versions": {name: version(name) for name in ("torch", "torchvision", "numpy")}
-        | installed("edge-tl", "timm", *OF_PIXELS),
+        | package_versions("edge-tl", "timm", *OF_PIXELS),
         "runtime": "pytorch" if device != "cpu" else f"onnxruntime {version('onnxruntime')}",
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -65,11 +65,11 @@ def finetune(
     )
     if resumed and not overwrite and output_folder.is_same(run, recipe):
         listener.note(f"{run} is finished")
-        return RunResult(run, checkpoint.read(run))
+        return RunResult(run, checkpoint.read_run(run))
     images = distributed.from_main(
         lambda: listing.list_images(str(recipe.data.path), group_by=recipe.data.group_by, listener=listener)
     )
-    preflight.check(recipe, images)
+    preflight.check_listing(recipe, images)
     source = _open_model(recipe, listener)
     with sole_writer(run, recipe, resumed=resumed, overwrite=overwrite):  # bad data leave no folder behind
         setup = _prepare(recipe, source, images, run, listener)
@@ -91,7 +91,7 @@ def finetune(
             )
             _save(run, setup, fitted, evaluation)
         distributed.wait()
-        return RunResult(run, checkpoint.read(run))
+        return RunResult(run, checkpoint.read_run(run))
 
 
 def _check(recipe: Recipe) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from edge_tl.host.runs.provenance import OF_PIXELS, installed
+from edge_tl.host.runs.provenance import OF_PIXELS, package_versions
 from edge_tl.host.training import resume
 from edge_tl.host.training.job import SplitSamples, TrainingSetup
 
@@ -25,7 +25,7 @@ def fingerprint(setup: TrainingSetup, split: SplitSamples) -> str:
         "recipe": settings,
         "contract": setup.source.contract.to_json(),
         "images": [[(s.digest, s.label) for s in samples] for samples in split],
-        "versions": installed("edge-tl", "torch", "torchvision", "timm", "numpy", *OF_PIXELS),
+        "versions": package_versions("edge-tl", "torch", "torchvision", "timm", "numpy", *OF_PIXELS),
         "state": resume.FORMAT,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

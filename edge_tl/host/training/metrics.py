@@ -9,15 +9,9 @@ from numpy.typing import NDArray
 
 from edge_tl.device import metrics as device_metrics
 from edge_tl.device.errors import BadInput
+from edge_tl.device.records.accuracy import Confusion, Interval, SparseConfusion
 from edge_tl.host.images.findings import SplitName
-from edge_tl.host.runs.record import (
-    ClassMetrics,
-    Confusion,
-    FoldsRecord,
-    Interval,
-    MetricsRecord,
-    SparseConfusion,
-)
+from edge_tl.host.runs.record import ClassMetrics, FoldsRecord, MetricsRecord
 
 BINS = 15  # of the calibration error, as in Guo et al.
 

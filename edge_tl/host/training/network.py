@@ -70,7 +70,7 @@ class Network:
         """Make ready to train the stage of that number: its parameters, its modes and, once, its optimizer."""
         stage = self.job.stages[number]
         if self._stage != number:
-            strategy.prepare(self.model, self.job.blocks, stage.first)
+            strategy.freeze_blocks(self.model, self.job.blocks, stage.first)
             plain = strategy.optimizer(self.model, self.job.blocks, stage, self.settings, fused=self.fused)
             network = torch.compile(self.model) if self.settings.compile else self.model
             self.trained, self.optimizer = self.joined.prepare(network, plain)

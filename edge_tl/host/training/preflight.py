@@ -13,7 +13,7 @@ from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.training import distributed, folds
 
 
-def check(recipe: Recipe, listing: Listing) -> None:
+def check_listing(recipe: Recipe, listing: Listing) -> None:
     """Everything that is known before the first image is decoded: undecodable images only make it worse. Raises
     `BadInput`, `MissingExtra`."""
     train = recipe.train
@@ -27,7 +27,7 @@ def check(recipe: Recipe, listing: Listing) -> None:
 
 
 def check_dataset(recipe: Recipe, dataset: Dataset) -> None:
-    """As `check`, once it is known which images can be decoded."""
+    """As `check_listing`, once it is known which images can be decoded."""
     images = len(dataset.split("train"))
     if recipe.train.strategy != "head" and images < distributed.count():
         raise BadInput(

@@ -118,7 +118,7 @@ def weight_decay(train: Train) -> float:
     return train.weight_decay if train.weight_decay is not None else _WEIGHT_DECAY[train.optimizer]
 
 
-def prepare(model: nn.Module, blocks: Blocks, first: int) -> None:
+def freeze_blocks(model: nn.Module, blocks: Blocks, first: int) -> None:
     """Let gradients flow to the head and the blocks from `first` on only."""
     model.requires_grad_(True)
     for block in blocks[:first]:

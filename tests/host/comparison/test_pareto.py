@@ -9,6 +9,7 @@ from scipy.stats import binomtest, fisher_exact
 
 from edge_tl.host.comparison import pareto
 from edge_tl.host.comparison.pareto import Budget, Point
+from edge_tl.host.training.metrics import wilson_interval
 
 N = 20
 # Few values, so that ties of both kinds are common.
@@ -100,7 +101,7 @@ def test_the_interval_is_wilsons(right: int, n: int) -> None:
     z, p = 1.959963984540054, right / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    low, high = pareto.wilson_interval(right, n)
+    low, high = wilson_interval(right, n)
     assert (low, high) == pytest.approx((max(centre - half, 0), min(centre + half, 1)), abs=1e-9)
     assert low <= binomtest(right, n).statistic <= high
 

@@ -96,7 +96,7 @@ def test_opset_and_ir_version_are_as_recorded(exported: dict[str, Any], bundle: 
 
 @pytest.mark.parametrize("artifact", ["onnx-fp32", "openvino-fp32"])
 def test_fp32_logits_are_pytorchs(bundle: Path, run: Path, artifact: str):
-    model, _ = checkpoint.load(run)
+    model, _ = checkpoint.load_run(run)
     pixels = np.concatenate([read_bundle(bundle).golden_pixels(), batch(4)])
     with torch.inference_mode():
         want = model(torch.from_numpy(pixels)).numpy()

@@ -30,12 +30,12 @@ from edge_tl.host.runs import checkpoint
 
 @pytest.fixture
 def dataset(run: Path) -> Dataset:
-    return checkpoint.read(run).dataset()
+    return checkpoint.read_run(run).dataset()
 
 
 @pytest.fixture
 def contract(run: Path) -> Preprocess:
-    return checkpoint.read(run).preprocess
+    return checkpoint.read_run(run).preprocess
 
 
 @pytest.fixture

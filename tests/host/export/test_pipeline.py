@@ -30,7 +30,7 @@ def export(bundle: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
     shortcut.install(bundle, monkeypatch.setattr)
 
     def call(out: Path, source: Path = run, **changes: Any) -> dict[str, Any]:
-        chosen = checkpoint.read(run).provenance.recipe
+        chosen = checkpoint.read_run(run).provenance.recipe
         chosen["export"] |= {"int8": True} | changes
         return pipeline.export(source, out, load.parse(chosen), effort=QUICK)
 

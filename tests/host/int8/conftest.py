@@ -17,13 +17,13 @@ from edge_tl.host.runs import checkpoint
 
 @pytest.fixture(scope="session")
 def dataset(run: Path) -> Dataset:
-    return checkpoint.read(run).dataset()
+    return checkpoint.read_run(run).dataset()
 
 
 @pytest.fixture(scope="session")
 def calibration(run: Path, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Twelve of the run's training images."""
-    contract = checkpoint.read(run).preprocess
+    contract = checkpoint.read_run(run).preprocess
     chosen = image_sets.calibration_set(dataset, 12, 0)
     return image_sets.inputs(contract, dataset, chosen, tmp_path_factory.mktemp("calibration") / "x.npy")
 

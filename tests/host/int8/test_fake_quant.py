@@ -115,7 +115,7 @@ def test_on_a_gpu_nothing_is_left_behind(
     student = FakeQuantModel(prepared, without_a_pair(graph, tmp_path / "float.onnx"))
     with torch.no_grad():
         assert torch.isfinite(student(torch.zeros(2, 3, 64, 64))).all()
-    teacher, _ = checkpoint.load(run)
+    teacher, _ = checkpoint.load_run(run)
     with pretend.gpu():
         inputs = model_inputs(
             torch.zeros(2, 3, 64, 64, dtype=torch.uint8), (0.5,) * 3, (0.5,) * 3, pretend.CUDA
@@ -127,7 +127,7 @@ def test_on_a_gpu_nothing_is_left_behind(
 def test_the_teacher_comes_back_whatever_happens(
     pair: Callable[[str], Pair], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    teacher, record = checkpoint.load(run)
+    teacher, record = checkpoint.load_run(run)
     where: list[torch.device] = []
     move = teacher.to
 
@@ -218,7 +218,7 @@ def test_training_brings_the_answers_nearer_to_fp32s(
 ):
     """Weights in four bits' worth of noise are repaired in a few steps of distillation."""
     prepared, graph = pair(qdq.SIGNED)
-    model, _ = checkpoint.load(run)
+    model, _ = checkpoint.load_run(run)
     contract = Preprocess.from_json(read_json(run / "run.json")["preprocess"])
     rng = np.random.default_rng(0)
     floats = onnx.load(prepared)
@@ -255,7 +255,7 @@ def test_a_training_with_too_few_steps_is_refused_before_its_time_is_spent(
     words: str,
 ):
     """A dozen steps led away from FP32: the divergence rose from 0.033 to 0.169."""
-    teacher, record = checkpoint.load(run)
+    teacher, record = checkpoint.load_run(run)
     images = [torch.zeros(3, 64, 64, dtype=torch.uint8)] * 4
     job = qat.DistillationJob(teacher, images, record.preprocess, epochs=1, seed=0, flip=False)
     now = itertools.count(step=0.05)  # the time of a step, whatever this machine

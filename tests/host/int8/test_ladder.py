@@ -125,7 +125,7 @@ def test_a_spent_time_budget_ends_the_climb_after_the_candidate_at_hand():
 @pytest.fixture(scope="module")
 def opened(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., CandidateSource]:
     """A source of the shared run: all its images but those that calibrate select, since they are few."""
-    model, record = checkpoint.load(run)
+    model, record = checkpoint.load_run(run)
     contract, dataset = record.preprocess, record.dataset()
     folder = tmp_path_factory.mktemp("source")
     calibrating = image_sets.calibration_set(dataset, 30, 0)

@@ -235,7 +235,7 @@ def test_ranges_end_where_the_activation_saturates(bundle: Path):
 
 def test_the_mean_of_the_logits_is_fp32s(whole: Bundle, exported: dict[str, Any], run: Path, tmp_path: Path):
     """On the calibration images that the export itself used; an integer bias moves in steps."""
-    dataset = checkpoint.read(run).dataset()
+    dataset = checkpoint.read_run(run).dataset()
     chosen = image_sets.calibration_set(dataset, exported["provenance"]["sets"]["calibration"], 0)
     images = image_sets.inputs(whole.preprocess, dataset, chosen, tmp_path / "x.npy")
     logits = {a.id: batched_logits(a.path, images) for a in whole.artifacts}

@@ -41,17 +41,17 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_run_starts_no_code_that_nobody_typed(foreign: Path):
     with pytest.raises(BadInput, match="code that a file may not start") as caught:
-        checkpoint.load(foreign)
+        checkpoint.load_run(foreign)
     assert "--factory evil_here:run" in str(caught.value)
     factories.permit_factory("factory:another:one")
     with pytest.raises(BadInput, match="code that a file may not start"):
-        checkpoint.load(foreign)
+        checkpoint.load_run(foreign)
     assert not Path("ran").exists()
 
 
 def test_the_factory_that_was_typed_is_started(foreign: Path):
     factories.permit_factory("factory:evil_here:run")
-    model, _ = checkpoint.load(foreign)
+    model, _ = checkpoint.load_run(foreign)
     assert isinstance(model, torch.nn.Sequential)
     assert Path("ran").exists()
 
@@ -77,4 +77,4 @@ def test_export_asks_for_the_factory_again(foreign: Path, run_cli: Callable[...,
 
 def test_a_run_of_the_zoo_needs_no_word(foreign: Path):
     checkpoint.save(foreign, architecture.build("mobilenet_v3_small", 2, pooled=True), RECORD)
-    assert checkpoint.load(foreign)[1].model == "mobilenet_v3_small"
+    assert checkpoint.load_run(foreign)[1].model == "mobilenet_v3_small"

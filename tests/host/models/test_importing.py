@@ -102,7 +102,7 @@ def refused(path: Path, recipe: Recipe, match: str, **options: Any) -> str:
 def logits(run: Path, seed: int = 0) -> torch.Tensor:
     pixels = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
     with torch.inference_mode():
-        answers: torch.Tensor = checkpoint.load(run)[0](pixels)
+        answers: torch.Tensor = checkpoint.load_run(run)[0](pixels)
     return answers
 
 
@@ -164,7 +164,7 @@ def test_weights_of_a_run_imported_again_give_the_same_run(
         assert result[key] == finetuned[key]
     for key in ("split", "n", "accuracy", "confusion"):
         assert result["metrics"][key] == finetuned["metrics"][key]
-    before, after = checkpoint.read(run), checkpoint.read(tmp_path / "again")
+    before, after = checkpoint.read_run(run), checkpoint.read_run(tmp_path / "again")
     assert after.preprocess == before.preprocess
     assert after.data.samples == before.data.samples
     assert torch.equal(logits(tmp_path / "again"), logits(run))
@@ -177,7 +177,7 @@ def test_weights_of_a_run_whose_images_went_through_something_else_are_named(
     recipe = asked(images, interpolation="nearest")
     imported(run / WEIGHTS, recipe, tmp_path / "other", listener=Listening(note=said.append))
     (warning,) = [line for line in said if line.startswith("warning")]
-    trained = checkpoint.read(run).preprocess
+    trained = checkpoint.read_run(run).preprocess
     assert f"trained with: {trained.resize} side" in warning
     assert trained.interpolation in warning
 
@@ -196,7 +196,7 @@ def test_weights_of_a_run_whose_images_went_through_something_else_are_named(
 def test_weights_of_a_run_are_taken_under_the_name_of_its_model(run: Path, images: Path, tmp_path: Path):
     result = imported(run / WEIGHTS, asked(images), tmp_path / "again")
     assert torch.equal(logits(tmp_path / "again"), logits(run))
-    assert result["labels"] == list(checkpoint.read(run).labels)
+    assert result["labels"] == list(checkpoint.read_run(run).labels)
 
 
 def test_a_whole_classifier_answers_as_before(
@@ -222,7 +222,7 @@ def test_the_figures_are_those_of_scikit_learn(state: dict[str, torch.Tensor], i
     model = torchvision.models.mobilenet_v3_small(num_classes=3).eval()
     model.load_state_dict(worse)
     transform = ImageClassification(crop_size=64, resize_size=64, interpolation=InterpolationMode.BICUBIC)
-    record = checkpoint.read(tmp_path / "run")
+    record = checkpoint.read_run(tmp_path / "run")
     samples = [entry for entry in record.data.samples.rows if entry[0] == "test"]
     answers = [sorted(result["labels"]).index(Path(entry[3]).parent.name) for entry in samples]
     batch = torch.stack([transform(Image.open(images / entry[3]).convert("RGB")) for entry in samples])
@@ -258,7 +258,7 @@ def test_without_a_folder_the_run_is_called_after_the_file(
 ):
     monkeypatch.chdir(tmp_path)
     assert imported(whole, asked(images))["run"] == str(Path("runs", "whole"))
-    assert checkpoint.read(tmp_path / "runs" / "whole").weights == "whole.safetensors"
+    assert checkpoint.read_run(tmp_path / "runs" / "whole").weights == "whole.safetensors"
 
 
 def test_an_unfinished_training_is_replaced_only_for_who_asks(
@@ -290,7 +290,7 @@ def test_what_another_finished_meanwhile_is_not_replaced(
     monkeypatch.setattr(importing, "evaluate", slowly)
     with pytest.raises(BadInput, match="another finished run"):
         imported(whole, asked(images), tmp_path / "run")
-    assert checkpoint.read(tmp_path / "run") == checkpoint.read(run)
+    assert checkpoint.read_run(tmp_path / "run") == checkpoint.read_run(run)
 
 
 def test_a_full_disk_leaves_the_run_that_was_to_be_replaced(
@@ -306,7 +306,7 @@ def test_a_full_disk_leaves_the_run_that_was_to_be_replaced(
         patch.setattr(os, "fsync", full)
         with pytest.raises(EdgeTLError, match="No space left"):
             imported(whole, asked(images), tmp_path / "run", overwrite=True)
-    assert checkpoint.load(tmp_path / "run")[1] == checkpoint.read(run)
+    assert checkpoint.load_run(tmp_path / "run")[1] == checkpoint.read_run(run)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == names
 
 
@@ -405,7 +405,7 @@ def test_labels_in_another_order_are_matched_by_name_when_asked(
     assert result["metrics"]["accuracy"] == finetuned["metrics"]["accuracy"]
     confusion = np.array(finetuned["metrics"]["confusion"])[np.ix_(order, order)]
     assert result["metrics"]["confusion"] == confusion.tolist()
-    _, record = checkpoint.load(tmp_path / "run")
+    _, record = checkpoint.load_run(tmp_path / "run")
     assert list(record.labels) == labels
     assert all(Path(entry[3]).parent.name == labels[entry[1]] for entry in record.data.samples.rows)
     # Without the file every answer is one class off, and the figures say so.
@@ -515,7 +515,7 @@ def test_the_image_size_alone_means_no_margin(whole: Path, images: Path, tmp_pat
         ({"resize": "exact"}, ("exact", [64, 64], None)),
     ):
         imported(whole, asked(images, **model), tmp_path / "run", overwrite=True)
-        got = checkpoint.read(tmp_path / "run").preprocess.to_json()
+        got = checkpoint.read_run(tmp_path / "run").preprocess.to_json()
         assert (got["resize"], got["resize_size"], got["crop"]) == want
 
 
@@ -523,7 +523,7 @@ def test_without_an_image_size_the_published_transforms_are_taken(whole: Path, i
     recipe = asked(images, image_size=None, interpolation=None)
     notes: list[str] = []
     imported(whole, recipe, tmp_path / "run", listener=Listening(note=notes.append))
-    got = checkpoint.read(tmp_path / "run").preprocess
+    got = checkpoint.read_run(tmp_path / "run").preprocess
     assert got == weights.default_contract(SMALL)
     picture = Image.open(next(p for p in sorted(images.rglob("*.png")) if p.name != "broken.png"))
     transforms = zoo.zoo_entry(SMALL).contract.transforms()
@@ -539,7 +539,7 @@ def test_the_data_sets_own_normalization_is_obeyed_or_refused(whole: Path, image
         imported(whole, asked(images, normalize="dataset"), tmp_path / "run")
     except BadInput:
         return
-    assert checkpoint.read(tmp_path / "run").preprocess.to_json()["mean"] != list(Preprocess().mean)
+    assert checkpoint.read_run(tmp_path / "run").preprocess.to_json()["mean"] != list(Preprocess().mean)
 
 
 def test_changed_replaces_what_is_given_and_keeps_the_rest():
@@ -597,7 +597,7 @@ def test_a_factory_of_the_working_folder_is_found_and_needed_again(
         del sys.modules[known]
     (tmp_path / "beside" / "nets.py").unlink()
     with pytest.raises(BadInput, match=r"beside\.nets:model: ModuleNotFoundError"):
-        checkpoint.load(tmp_path / "run")
+        checkpoint.load_run(tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -685,7 +685,7 @@ def test_a_model_with_shared_tensors_becomes_a_run_or_is_refused(images: Path, m
     path = saved(architecture.build(f"factory:{name}:Tied", 3).state_dict(), tmp_path / "w.pth")
     try:
         imported(path, recipe, tmp_path / "run")
-        checkpoint.load(tmp_path / "run")
+        checkpoint.load_run(tmp_path / "run")
     except BadInput:
         assert not (tmp_path / "run").exists()
 
@@ -710,7 +710,7 @@ def test_the_verb_prints_the_object_of_finetune(
     assert set(done.json["seconds"]) == set(finetuned["seconds"])
     assert done.json["run"] == "r"
     assert "next: edge-tl export r --int8" in done.err
-    _, record = checkpoint.load(tmp_path / "r")
+    _, record = checkpoint.load_run(tmp_path / "r")
     got = record.preprocess
     assert (got.interpolation, got.mean, got.std) == ("bicubic", (0.4, 0.5, 0.6), (0.1, 0.2, 0.3))
     assert record.provenance.recipe["seed"] == 3
@@ -721,7 +721,7 @@ def test_the_verb_without_json_prints_the_figures(run_cli: RunCli, whole: Path, 
     options = ["--model", SMALL, "--image-size", 64, "--set", "model.interpolation=bicubic"]
     done = run_cli("import", whole, "--data", images, *options)
     assert done.code == 0, done.err
-    metrics = checkpoint.read(tmp_path / "runs" / "whole").metrics
+    metrics = checkpoint.read_run(tmp_path / "runs" / "whole").metrics
     assert f"accuracy {metrics.accuracy:.4f}" in done.out
     assert "on the 18 images of test" in done.out
     reported = run_cli("report", "runs/whole", "--json")
@@ -734,7 +734,7 @@ def test_the_verb_takes_a_factory(run_cli: RunCli, linear: tuple[str, Path], ima
     done = run_cli("import", path, "--data", images, "--factory", name.removeprefix("factory:"), "--json")
     assert done.code == 0, done.err
     assert done.json["model"] == name
-    assert checkpoint.read(tmp_path / "runs/linear").preprocess.to_json()["crop"] == [224, 224]
+    assert checkpoint.read_run(tmp_path / "runs/linear").preprocess.to_json()["crop"] == [224, 224]
 
 
 @pytest.mark.parametrize("options", [[], ["--model", SMALL, "--factory", "nets:model"]])
@@ -797,7 +797,7 @@ def test_the_shared_classifier_of_200_classes_is_as_good_as_it_was(tmp_path: Pat
     assert (result["classes"], result["metrics"]["split"]) == (200, "val")
     assert result["metrics"]["accuracy"] > 0.25
     assert result["metrics"]["top5"] > result["metrics"]["accuracy"]
-    model, record = checkpoint.load(tmp_path / "run")
+    model, record = checkpoint.load_run(tmp_path / "run")
     assert list(record.labels) == sorted(record.labels)
     assert nn.utils.parameters_to_vector(model.parameters()).isfinite().all()
 
@@ -827,7 +827,7 @@ def test_names_of_another_implementation_are_matched_by_order_when_asked(
     imported(whole, asked(images), tmp_path / "named")
     assert torch.equal(logits(tmp_path / "run"), logits(tmp_path / "named"))
     assert any("_blocks.0 is features.0.0.weight" in line and "compare the accuracy" in line for line in said)
-    assert checkpoint.read(tmp_path / "run").matched["_blocks.0"] == "features.0.0.weight"
+    assert checkpoint.read_run(tmp_path / "run").matched["_blocks.0"] == "features.0.0.weight"
 
     turned = saved(dict(reversed(theirs.items())), tmp_path / "turned.pth")
     for given, how, words in (

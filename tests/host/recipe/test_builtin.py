@@ -34,13 +34,13 @@ def test_an_unknown_name_is_refused_with_the_names_there_are():
 
 def test_a_copy_is_exact_and_overwrites_nothing(tmp_path: Path):
     recipe = builtin.get("demo")
-    assert builtin.copy(recipe, tmp_path) == tmp_path / "demo.yaml"
-    written = builtin.copy(recipe, tmp_path / "new" / "mine.yaml")
+    assert builtin.copy_recipe(recipe, tmp_path) == tmp_path / "demo.yaml"
+    written = builtin.copy_recipe(recipe, tmp_path / "new" / "mine.yaml")
     assert written.read_bytes() == recipe.read_bytes()
     written.write_text("mine")
     for target in (written, tmp_path):
         with pytest.raises(BadInput, match="exists"):
-            builtin.copy(recipe, target)
+            builtin.copy_recipe(recipe, target)
     assert written.read_text() == "mine"
 
 

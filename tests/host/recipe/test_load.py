@@ -188,15 +188,15 @@ def test_a_file_that_holds_no_mapping_is_refused(tmp_path: Path, content: bytes,
     path = tmp_path / "bad.yaml"
     path.write_bytes(content)
     with pytest.raises(BadInput, match=words) as caught:
-        recipes.load(path)
+        recipes.read_settings(path)
     assert str(path) in str(caught.value)
 
 
 def test_an_absent_file_is_refused_and_an_empty_one_is_all_defaults(tmp_path: Path):
     with pytest.raises(BadInput, match="no such recipe"):
-        recipes.load(tmp_path / "absent.yaml")
+        recipes.read_settings(tmp_path / "absent.yaml")
     (tmp_path / "empty.yaml").write_text("# nothing\n")
-    assert recipes.parse(recipes.load(tmp_path / "empty.yaml")) == recipes.Recipe()
+    assert recipes.parse(recipes.read_settings(tmp_path / "empty.yaml")) == recipes.Recipe()
 
 
 def test_there_are_recipes():
@@ -210,7 +210,7 @@ def test_a_shipped_recipe_validates_and_tells_how_to_run_it(path: Path):
     assert first.startswith("# ")
     assert len(first) > 20
     assert second == "#"
-    recipe = recipes.parse(recipes.load(path), source=path.name)
+    recipe = recipes.parse(recipes.read_settings(path), source=path.name)
     assert recipe.model_dump()
     # The command under the purpose: verbs and names must be real, and it must start with this very recipe.
     line = next(line for line in text.splitlines() if line.startswith("#     edge-tl "))
@@ -221,7 +221,7 @@ def test_a_shipped_recipe_validates_and_tells_how_to_run_it(path: Path):
     for words in commands:
         for option, value in pairwise(words):
             if option == "--set":
-                changed = recipes.load(path)
+                changed = recipes.read_settings(path)
                 recipes.override(changed, value)
                 assert recipes.parse(changed) != recipe
 
@@ -241,7 +241,7 @@ def test_a_recipes_name_is_one_folders(name: str, tmp_path: Path):
 def test_a_file_names_no_code(text: str, tmp_path: Path):
     (tmp_path / "my.yaml").write_text(text)
     with pytest.raises(BadInput, match="names code") as caught:
-        recipes.load(tmp_path / "my.yaml")
+        recipes.read_settings(tmp_path / "my.yaml")
     assert "--factory" in str(caught.value)
 
 

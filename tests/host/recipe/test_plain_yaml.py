@@ -22,7 +22,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 def refused(text: str) -> str:
     with pytest.raises(BadInput) as caught:
-        plain_yaml.parse(text, "x.yaml")
+        plain_yaml.parse_yaml(text, "x.yaml")
     assert str(caught.value).startswith("x.yaml")
     assert str(caught.value).isprintable()
     return str(caught.value)
@@ -62,13 +62,13 @@ def test_what_settings_do_not_have_is_refused_with_its_line(text: str, parts: li
 def test_a_pipe_is_not_waited_for_and_a_long_file_not_read_to_its_end(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.yaml")
     with pytest.raises(BadInput, match="not a file"):
-        recipes.load(tmp_path / "pipe.yaml")
+        recipes.read_settings(tmp_path / "pipe.yaml")
     with pytest.raises(BadInput, match="not a file"):
-        recipes.load(tmp_path)
+        recipes.read_settings(tmp_path)
     with (tmp_path / "long.yaml").open("wb") as file:
         file.truncate(1 << 40)  # a terabyte, and sparse
     with pytest.raises(BadInput, match="more than 256 KB"):
-        recipes.load(tmp_path / "long.yaml")
+        recipes.read_settings(tmp_path / "long.yaml")
 
 
 def test_the_same_holds_for_one_value(tmp_path: Path):
@@ -99,7 +99,7 @@ class _NoAliases(yaml.SafeDumper):
 @given(st.dictionaries(st.text(min_size=1, max_size=6), PLAIN, max_size=5))
 def test_plain_settings_are_read_as_yaml_reads_them(value: dict[str, Any]):
     text = yaml.dump(value, Dumper=_NoAliases, allow_unicode=True)
-    assert plain_yaml.parse(text, "x") == yaml.safe_load(text)
+    assert plain_yaml.parse_yaml(text, "x") == yaml.safe_load(text)
 
 
 @settings(deadline=None, max_examples=300)
@@ -107,7 +107,7 @@ def test_plain_settings_are_read_as_yaml_reads_them(value: dict[str, Any]):
 def test_any_text_is_a_value_or_a_sentence(text: str):
     said = ""
     try:
-        value = plain_yaml.parse(text, "x")
+        value = plain_yaml.parse_yaml(text, "x")
     except BadInput as error:
         said = str(error)
     if said:

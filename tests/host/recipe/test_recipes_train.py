@@ -74,7 +74,7 @@ def test_resnet18_on_cifar10_with_a_frozen_backbone_and_sgd(train: Callable[...,
     assert [epoch["stage"] for epoch in record["history"]] == ["head"]
     torch.manual_seed(recipe.seed)
     before = open_pretrained("resnet18", "none").model.state_dict()
-    after = checkpoint.load(tmp_path / "run")[0].state_dict()
+    after = checkpoint.load_run(tmp_path / "run")[0].state_dict()
     same = {
         key
         for key in before
@@ -89,7 +89,7 @@ def test_resnet50_with_a_hidden_layer_of_128(train: Callable[..., Any], tmp_path
     assert of("resnet50-dense128").head.hidden == [128]
     record = train("resnet50-dense128", "head.epochs=1")
     assert (record["model"], record["strategy"], record["hidden"]) == ("resnet50", "head", [128])
-    head = architecture.get_head(checkpoint.load(tmp_path / "run")[0], "fc")
+    head = architecture.get_head(checkpoint.load_run(tmp_path / "run")[0], "fc")
     assert [
         (layer.in_features, layer.out_features) for layer in head if isinstance(layer, torch.nn.Linear)
     ] == [

@@ -44,7 +44,7 @@ def test_what_was_saved_is_loaded(saved: Path):
     torch.manual_seed(0)
     model = architecture.build("mobilenet_v3_small", 3, pooled=True)
     checkpoint.save(saved, model, RECORD)
-    loaded, record = checkpoint.load(saved)
+    loaded, record = checkpoint.load_run(saved)
     assert not loaded.training
     assert record.labels == RECORD.labels
     state = loaded.state_dict()
@@ -77,12 +77,12 @@ def test_killed_at_any_step_it_is_the_old_run_or_the_new_one(tmp_path: Path, mon
     assert len(moments) >= 10
     seen = []
     for moment in moments:
-        model, record = checkpoint.load(moment)
+        model, record = checkpoint.load_run(moment)
         weights = {"old": old, "new": new}[record.name].state_dict()
         assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
         seen.append(record.name)
         checkpoint.settle(moment)  # the next writer
-        assert sha256_file(moment / "model.safetensors") == checkpoint.read(moment).sha256
+        assert sha256_file(moment / "model.safetensors") == checkpoint.read_run(moment).sha256
         assert sorted(path.name for path in moment.iterdir()) == ["model.safetensors", "run.json"]
     assert seen == sorted(seen, reverse=True)
     assert {"old", "new"} == set(seen)
@@ -105,7 +105,7 @@ def test_a_full_disk_at_any_step_leaves_a_whole_run_and_nothing_beside_it(
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="space") if step < 5 else nullcontext():
             checkpoint.save(saved, architecture.build("mobilenet_v3_small", 3, pooled=True), RECORD)
-    checkpoint.load(saved)
+    checkpoint.load_run(saved)
     assert sorted(path.name for path in saved.iterdir()) == ["model.safetensors", "run.json"]
     assert ((saved / "run.json").read_bytes() == before) == (step < 3)
 
@@ -119,7 +119,7 @@ def test_what_a_person_hid_in_a_run_stays(saved: Path):
 
 
 def test_the_shared_run_gives_the_answers_it_reported(run: Path, finetuned: dict[str, Any]):
-    model, record = checkpoint.load(run)
+    model, record = checkpoint.load_run(run)
     dataset = record.dataset()
     contract, judged = record.preprocess, dataset.split("test")
     with torch.inference_mode():
@@ -138,9 +138,9 @@ def test_weights_are_plain_safetensors_that_name_their_model(run: Path):
 def test_a_folder_without_its_record_is_no_run(saved: Path, tmp_path: Path):
     (saved / "run.json").unlink()
     with pytest.raises(BadInput, match="not a finished run"):
-        checkpoint.load(saved)
+        checkpoint.load_run(saved)
     with pytest.raises(BadInput, match="no such run"):
-        checkpoint.load(tmp_path / "absent")
+        checkpoint.load_run(tmp_path / "absent")
 
 
 @pytest.mark.parametrize("at", [0, 100, -1])
@@ -149,33 +149,33 @@ def test_altered_weights_are_refused(saved: Path, at: int):
     content[at] ^= 1
     (saved / "model.safetensors").write_bytes(content)
     with pytest.raises(BadInput, match=r"damaged run: .*model\.safetensors"):
-        checkpoint.load(saved)
+        checkpoint.load_run(saved)
 
 
 def test_absent_weights_are_refused(saved: Path):
     (saved / "model.safetensors").unlink()
     with pytest.raises(BadInput, match=r"damaged run: .*model\.safetensors"):
-        checkpoint.load(saved)
+        checkpoint.load_run(saved)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "\x00", '{"schema_version": 1}', '{"kind": "run"}'])
 def test_a_record_that_is_none_is_refused(saved: Path, content: str):
     (saved / "run.json").write_text(content)
     with pytest.raises(BadInput, match=r"run\.json"):
-        checkpoint.read(saved)
+        checkpoint.read_run(saved)
 
 
 def test_a_run_of_another_version_is_refused(saved: Path):
     change(saved, lambda record: record.update(schema_version=2))
     with pytest.raises(BadInput, match="not a run of this edge-tl version"):
-        checkpoint.load(saved)
+        checkpoint.load_run(saved)
 
 
 @pytest.mark.parametrize("key", [key for key in RECORD.to_json() if key not in ("kept", "batch_norm")])
 def test_a_record_with_a_lost_key_is_refused(saved: Path, key: str):
     change(saved, lambda record: record.pop(key))
     with pytest.raises(BadInput, match=r"run\.json: "):
-        checkpoint.load(saved)
+        checkpoint.load_run(saved)
 
 
 @pytest.mark.parametrize(
@@ -204,13 +204,13 @@ def test_a_record_with_a_lost_key_is_refused(saved: Path, key: str):
 def test_a_record_with_a_value_of_another_type_is_refused_in_a_sentence(saved: Path, edit: dict[str, Any]):
     change(saved, lambda record: record.update(edit))
     with pytest.raises(BadInput, match=r"run\.json"):
-        checkpoint.load(saved)
+        checkpoint.load_run(saved)
 
 
 def test_a_record_with_other_labels_than_the_weights_is_refused(saved: Path):
     change(saved, lambda record: record["labels"].append("new"))
     with pytest.raises(BadInput):
-        checkpoint.load(saved)
+        checkpoint.load_run(saved)
 
 
 def test_the_record_is_written_last(tmp_path: Path, saved: Path, monkeypatch: pytest.MonkeyPatch):
@@ -223,10 +223,10 @@ def test_the_record_is_written_last(tmp_path: Path, saved: Path, monkeypatch: py
     for run in (saved, fresh):
         with pytest.raises(OSError, match="No space"):
             checkpoint.save(run, architecture.build("mobilenet_v3_small", 3, pooled=True), RECORD)
-    checkpoint.load(saved)  # the run that was there
+    checkpoint.load_run(saved)  # the run that was there
     assert list(fresh.iterdir()) == []
     with pytest.raises(BadInput, match="not a finished run"):
-        checkpoint.read(fresh)
+        checkpoint.read_run(fresh)
 
 
 def test_weights_that_cannot_be_written_leave_what_was_there(
@@ -240,7 +240,7 @@ def test_weights_that_cannot_be_written_leave_what_was_there(
     for run in (saved, tmp_path / "fresh"):
         with pytest.raises(KeyboardInterrupt):
             checkpoint.save(run, architecture.build("mobilenet_v3_small", 3, pooled=True), RECORD)
-    checkpoint.load(saved)
+    checkpoint.load_run(saved)
     assert not (tmp_path / "fresh" / "run.json").exists()
 
 
@@ -263,7 +263,7 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path):
 
 def test_a_run_can_be_moved(saved: Path, tmp_path: Path):
     shutil.move(saved, tmp_path / "elsewhere")
-    assert checkpoint.load(tmp_path / "elsewhere")[1].name == "x"
+    assert checkpoint.load_run(tmp_path / "elsewhere")[1].name == "x"
 
 
 @pytest.mark.parametrize("name", ["../../../x", "/tmp/x", "..", "a\x1b]0;x\x07", "NUL", "", None, 3, ["x"]])
@@ -271,7 +271,7 @@ def test_a_run_whose_name_leads_elsewhere_is_refused(saved: Path, name: Any):
     """`export` makes exported/NAME of it."""
     change(saved, lambda record: record.update(name=name))
     with pytest.raises(BadInput, match=r"run\.json: name: ") as caught:
-        checkpoint.read(saved)
+        checkpoint.read_run(saved)
     assert str(caught.value).isprintable()
 
 
@@ -282,7 +282,7 @@ def test_a_run_has_no_files_but_its_own(saved: Path, files: Any):
     """With an empty list no hash would be compared."""
     change(saved, lambda record: record.update(files=files))
     with pytest.raises(BadInput, match=r"run\.json: files"):
-        checkpoint.load(saved)
+        checkpoint.load_run(saved)
 
 
 @pytest.mark.parametrize("name", ["recipe.yaml", "features", "folds", "decoded", "model.safetensors"])

@@ -28,7 +28,7 @@ RunCli = Callable[..., Any]
 
 def asked(run: Path, **train: Any) -> load.Recipe:
     """What the shared run was made with, and `train` changed."""
-    settings = json.loads(json.dumps(checkpoint.read(run).provenance.recipe))
+    settings = json.loads(json.dumps(checkpoint.read_run(run).provenance.recipe))
     settings["train"] |= train
     return load.parse(settings)
 
@@ -142,7 +142,7 @@ def test_a_bundle_is_kept_or_numbered(
 ) -> None:
     shortcut.install(bundle, monkeypatch.setattr)
     monkeypatch.chdir(tmp_path)
-    wanted = checkpoint.read(run).provenance.recipe
+    wanted = checkpoint.read_run(run).provenance.recipe
     wanted["export"] |= {"int8": True}
     notes: list[str] = []
 

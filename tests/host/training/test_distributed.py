@@ -189,7 +189,7 @@ def test_what_two_processes_record_is_what_they_write(sixty: Path, tmp_path: Pat
     ]
     run = tmp_path / "run"
     result = finish(start(TORCHRUN, "finetune", sixty, *OPTIONS, *options, "--out", run))
-    model, record = checkpoint.load(run)
+    model, record = checkpoint.load_run(run)
     contract, dataset = record.preprocess, record.dataset()
     val = dataset.split("val")
     last, _ = resume.read_tensors(run / resume.LAST)

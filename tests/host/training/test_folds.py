@@ -211,6 +211,6 @@ def test_a_refused_resume_changes_nothing_that_can_be_resumed(folder: Path, tmp_
         finetune(settings(0.01), tmp_path / "run", listener=Listening(event=die))
     with pytest.raises(BadInput, match=r"another recipe; asked for: train\.lr 0\.02 \(there 0\.01\)"):
         finetune(settings(0.02), tmp_path / "run", resumed=True)
-    written = recipes.parse(recipes.load(tmp_path / "run" / "recipe.yaml"))
+    written = recipes.parse(recipes.read_settings(tmp_path / "run" / "recipe.yaml"))
     assert written.train.lr == 0.01
     assert finetune(written, tmp_path / "run", resumed=True).record.strategy == "partial"

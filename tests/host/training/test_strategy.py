@@ -115,7 +115,7 @@ def test_frozen_blocks_keep_every_bit_and_the_others_move(
     inputs, labels = torch.randn(8, 3, 32, 32), torch.arange(8) % 3
     for stage in stages(kind, len(blocks), settings):
         before = {key: value.clone() for key, value in model.state_dict().items()}
-        strategy.prepare(model, blocks, stage.first)
+        strategy.freeze_blocks(model, blocks, stage.first)
         optimizer = strategy.optimizer(model, blocks, stage, settings)
         for _ in range(2):
             strategy.train_mode(model, blocks, stage.first, batch_norm)
@@ -157,7 +157,7 @@ def test_every_trained_parameter_has_one_rate_and_one_decay(name: str, first: in
         model = architecture.build(name, 3)
     blocks = backbone_blocks(model, architecture.head_path(name))
     stage = Stage("x", 1, first, lr=0.1, head_lr=0.9, layer_decay=0.5)
-    strategy.prepare(model, blocks, first)
+    strategy.freeze_blocks(model, blocks, first)
     optimizer = strategy.optimizer(
         model, blocks, stage, Train(optimizer="sgd", weight_decay=0.03, momentum=0.8)
     )
