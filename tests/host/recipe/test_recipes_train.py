@@ -63,7 +63,7 @@ def train(run_cli: Callable[..., Any], images: Path, tmp_path: Path) -> Callable
 def of(name: str) -> Recipe:
     """The recipe as written; it opens with the command that runs it."""
     assert f"#     edge-tl finetune {name} --set data.path=FOLDER\n" in builtin.get(name).read_text("utf-8")
-    return load.parse(load.load(builtin.get(name)))
+    return load.parse(load.read_settings(builtin.get(name)))
 
 
 def test_resnet18_on_cifar10_with_a_frozen_backbone_and_sgd(train: Callable[..., Any], tmp_path: Path):
