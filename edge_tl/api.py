@@ -126,7 +126,7 @@ def _pytorch(bundle: Bundle, device: str, run: Path | None) -> Sequence[Workload
     from edge_tl.host.models import factories
     from edge_tl.host.runs import checkpoint
 
-    record = checkpoint.read(run) if run else None
+    record = checkpoint.read_run(run) if run else None
     if record:
         factories.check_permitted(record.model, f"{run}/{checkpoint.RECORD}")
     if record and list(record.labels) != bundle.labels:

@@ -53,14 +53,16 @@ def from_data(data_or_recipe: str | os.PathLike[str]) -> RecipeInput:
     text = os.fspath(data_or_recipe)
     path = Path(text)
     if path.suffix in (".yaml", ".yml"):
-        return RecipeInput(recipes.load(path), str(path))
+        return RecipeInput(recipes.read_settings(path), str(path))
     if (path / checkpoint.RECIPE).is_file():
-        return RecipeInput(recipes.load(path / checkpoint.RECIPE), str(path / checkpoint.RECIPE), path)
+        return RecipeInput(
+            recipes.read_settings(path / checkpoint.RECIPE), str(path / checkpoint.RECIPE), path
+        )
     if not path.exists() and (recipe := find(text)) is not None:
-        return RecipeInput(recipes.load(recipe), recipe.name)
+        return RecipeInput(recipes.read_settings(recipe), recipe.name)
     return RecipeInput({"data": {"path": text}}, SETTINGS)
 
 
 def from_run(run: Path) -> RecipeInput:
     """The settings that a finished run was made with. Raises `BadInput`."""
-    return RecipeInput(checkpoint.read(run).provenance.recipe, SETTINGS, run)
+    return RecipeInput(checkpoint.read_run(run).provenance.recipe, SETTINGS, run)
