@@ -225,9 +225,8 @@ def test_an_opset_that_fails_at_another_batch_size_is_told_in_its_reason_alone(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
     faults: dict[str, str] = {}
-    example = np.ones((3, 3, 2, 2), np.float32)
-    answer = np.ones((3, 12), np.float32)
-    assert fp32._lowest(model, tmp_path / "x.onnx", Preprocess(), ["a"], example, answer, faults) is None
+    check = fp32._Check(np.ones((3, 3, 2, 2), np.float32), np.ones((3, 12), np.float32))
+    assert fp32._write_lowest(model, tmp_path / "x.onnx", (Preprocess(), ["a"]), check, faults) is None
     assert len(faults) == 6
     assert "while running Add node" in faults["opset 18"]
     assert "onnxruntime" not in capfd.readouterr().err
