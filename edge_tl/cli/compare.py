@@ -4,88 +4,36 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
-
+from edge_tl.cli import _compare_options as options
 from edge_tl.cli._console import finish
 from edge_tl.cli._options import Debug, Json
-from edge_tl.cli._recipe_options import DEFAULTS, Settings, from_data
+from edge_tl.cli._recipe_options import Settings, from_data
 from edge_tl.cli._table import explained, grid
 from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput
 
+if TYPE_CHECKING:
+    from edge_tl.host.comparison.pipeline import Comparison
+
 
 def compare(
-    data_or_recipe: Annotated[
-        str,
-        typer.Argument(
-            help="A folder of images, a .csv list, .tar shards, a .yaml recipe, or a recipe's name."
-        ),
-    ],
-    models: Annotated[
-        str | None,
-        typer.Option(
-            show_default=DEFAULTS["model.name"], help="Names with commas between; see `edge-tl models`."
-        ),
-    ] = None,
-    strategies: Annotated[
-        str, typer.Option(help="Of auto, head, partial, full, lp-ft, gradual; with commas between.")
-    ] = "head,lp-ft",
-    lrs: Annotated[
-        str | None,
-        typer.Option(
-            show_default=DEFAULTS["train.lr"],
-            help="Peak learning rates, e.g. 1e-3,4e-3,1e-2; a head needs none.",
-        ),
-    ] = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            show_default=DEFAULTS["model.weights"],
-            help="imagenet, embedded, none or a path; MODEL=SOURCE for one model; repeatable.",
-        ),
-    ] = None,
-    max_latency_ms: Annotated[
-        float | None,
-        typer.Option(show_default=DEFAULTS["none"], help="Budget: largest median milliseconds per image."),
-    ] = None,
-    min_accuracy: Annotated[
-        float | None,
-        typer.Option(show_default=DEFAULTS["none"], help="Budget: smallest validation accuracy, e.g. 0.9."),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(show_default=DEFAULTS["train.epochs"], help="For strategies that pass over the images."),
-    ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            show_default=DEFAULTS["model.image_size"], help="Side of every model's input in pixels."
-        ),
-    ] = None,
-    trials: Annotated[
-        int | None,
-        typer.Option(show_default=DEFAULTS["all"], help="Try only so many combinations, chosen by Optuna."),
-    ] = None,
-    thorough: Annotated[
-        bool, typer.Option("--thorough", help="Time long enough for a p99 (minutes).")
-    ] = False,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna's database URL; default a journal in --out.")
-    ] = None,
-    study: Annotated[
-        str | None, typer.Option(help="The study's name; default from --out and the grid.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(show_default=DEFAULTS["seed"], help="Draws everything that is random.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="The folder of all trials; several processes may share it."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with trials that a kill left behind.")
-    ] = False,
+    data_or_recipe: options.DataOrRecipe,
+    models: options.Models = None,
+    strategies: options.Strategies = "head,lp-ft",
+    lrs: options.Lrs = None,
+    weights: options.Weights = None,
+    max_latency_ms: options.MaxLatencyMs = None,
+    min_accuracy: options.MinAccuracy = None,
+    epochs: options.Epochs = None,
+    image_size: options.ImageSize = None,
+    trials: options.Trials = None,
+    thorough: options.Thorough = False,
+    storage: options.Storage = None,
+    study: options.Study = None,
+    seed: options.Seed = None,
+    out: options.Out = None,
+    resume: options.Resume = False,
     set_: Settings = None,
     json: Json = False,
     debug: Debug = False,
@@ -115,27 +63,35 @@ def compare(
         effort=THOROUGH if thorough else QUICK,
     )
     folder = out or Path("compared") / (base.name or Path(base.data.path or "data").resolve().name)
-    record = comparison.compare(plan, folder, resumed=resume, listener=PlainTrainingListener())
-    if record["pick"]:
-        then = f"next: edge-tl export {folder / 'trials' / record['pick']} --int8"
+    done = comparison.compare(plan, folder, resumed=resume, listener=PlainTrainingListener())
+    return _show(done, as_json=json)
+
+
+_KEYS = "study trials front pick runner_up faster nearest budget".split()
+
+
+def _show(done: Comparison, *, as_json: bool) -> int:
+    record = done.record
+    if record.pick:
+        then = f"next: edge-tl export {done.out / 'trials' / record.pick} --int8"
     else:
-        then = f"next: look at {record['page']}, then choose another budget, models or strategies"
-    failed = any(row["state"] != "complete" for row in record["trials"])
+        then = f"next: look at {done.page}, then choose another budget, models or strategies"
+    failed = not all(trial.complete for trial in record.trials)
+    whole = record.to_json()
+    paths = {"out": str(done.out), "page": str(done.page), "plot": str(done.plot) if done.plot else None}
     return finish(
-        {key: record[key] for key in _KEYS},
-        _text(record),
-        as_json=json,
-        code=0 if record["pick"] and not failed else EXIT_GATE_FAILED,
+        {key: whole[key] for key in _KEYS} | paths,
+        _text(done),
+        as_json=as_json,
+        code=0 if record.pick and not failed else EXIT_GATE_FAILED,
         then=then,
     )
 
 
-_KEYS = "study out trials front pick runner_up faster nearest budget page plot".split()
-
-
-def _text(record: dict[str, Any]) -> str:
+def _text(done: Comparison) -> str:
     from edge_tl.host.comparison import page
 
+    record = done.record
     whole = page.trial_table(record)
     table = replace(whole, columns=[column for column in whole.columns if column.key != "interval"])
     faults: dict[tuple[str, str], list[str]] = {}
@@ -143,7 +99,7 @@ def _text(record: dict[str, Any]) -> str:
         faults.setdefault((row["state"], row["reason"]), []).append(row["name"])
     parts = [explained(grid(table.headings, table.cells, left=2))]
     parts += [f"{state}: {', '.join(names)}: {reason}" for (state, reason), names in faults.items()]
-    return "\n".join([*parts, "", page.sentence(record), *page.remarks(record), f"page: {record['page']}"])
+    return "\n".join([*parts, "", page.sentence(record), *page.remarks(record), f"page: {done.page}"])
 
 
 def _list(option: str, text: str) -> list[str]:

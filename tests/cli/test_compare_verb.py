@@ -10,7 +10,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,16 @@ import pytest
 from edge_tl.cli import compare
 from edge_tl.device.errors import BadInput
 from edge_tl.device.machine import identity
+from edge_tl.device.records.bench import MethodRecord
+from edge_tl.device.records.timing import LatencyRecord
 from edge_tl.host.comparison import page as pages
 from edge_tl.host.comparison import pipeline as comparison
 from edge_tl.host.comparison import plot, study
 from edge_tl.host.comparison.combinations import Grid
-from edge_tl.host.comparison.pareto import Budget, interval
+from edge_tl.host.comparison.pareto import Budget
+from edge_tl.host.comparison.record import ComparisonRecord, GridRecord, TimingRecord, TrialRecord
 from edge_tl.host.recipe import load as recipes
+from edge_tl.host.training.metrics import wilson_interval
 
 REPOSITORY = Path(__file__).parents[2]
 MODELS = "mobilenet_v3_small,resnet18"  # the embedded weights are the first one's
@@ -159,7 +163,7 @@ def test_a_trial_left_behind_is_reported_and_resumed_when_asked(
 ) -> None:
     out, grid = Path(copied[-1]), Grid(("mobilenet_v3_small",), ("head",))
     recipe = recipes.parse(recipes.read_settings(out / "trials" / GOOD[0] / "recipe.yaml"))
-    grid_study = study.open_study(grid, {GOOD[0]: recipe}, out, name="killed")
+    grid_study = study.open_study(grid, {GOOD[0]: recipe}, out, study.StudyOptions(name="killed"))
     study.queue_trials(grid_study, resumed=False)
     taken = study.next_trial(grid_study)
     assert taken is not None
@@ -243,22 +247,35 @@ def test_weights_are_for_one_model_or_for_all(tmp_path: Path) -> None:
         compare._weights(["vgg=none"], models)
 
 
-def trial(name: str, model: str, right: int, latency: float | None, n: int = 200) -> dict[str, Any]:
-    ms = None if latency is None else {"p50": latency, "p90": latency, "p99": None, "n": 100}
-    return {
-        "name": name, "model": model, "strategy": "full", "lr": 0.1, "state": "complete", "reason": None,
-        "trained": "full", "epochs": 3, "accuracy": right / n, "split": "val", "n": n,
-        "val_accuracy": right / n, "n_val": n, "seconds": 1.0, "latency_ms": ms, "size_mb": 1.0,
-        "interval": list(interval(right, n)),
-    }  # fmt: skip
+def trial(name: str, model: str, right: int, latency: float | None, n: int = 200) -> TrialRecord:
+    ms = None if latency is None else LatencyRecord(p50=latency, p90=latency, n=100)
+    return TrialRecord(
+        name=name, model=model, strategy="full", lr=0.1, state="complete", reason=None,
+        trained="full", epochs=3, accuracy=right / n, split="val", n=n,
+        val_accuracy=right / n, n_val=n, seconds=1.0, latency_ms=ms, size_mb=1.0,
+        interval=wilson_interval(right, n),
+    )  # fmt: skip
 
 
-def record(rows: list[dict[str, Any]], budget: Budget) -> dict[str, Any]:
-    judged = comparison.judge(rows, budget)
-    for row in rows:
-        row["front"] = row["name"] in judged["front"]
-    limits = {"max_latency_ms": budget.max_latency_ms, "min_accuracy": budget.min_accuracy}
-    return {"trials": rows, "budget": limits, "timing": {"unmeasured": {}}, **judged}
+def record(rows: list[TrialRecord], budget: Budget) -> ComparisonRecord:
+    choice = comparison.choose(rows, budget)
+    return ComparisonRecord(
+        name="c", study="s", trials=tuple(replace(row, front=row.name in choice.front) for row in rows),
+        front=choice.front, pick=choice.pick, runner_up=choice.runner_up, faster=choice.faster,
+        nearest=choice.nearest, budget=budget, weights={}, versions={}, seed=0, recipe={},
+        grid=GridRecord(models=(), strategies=(), lrs=(), trials=1),
+        machine=identity(),
+        timing=TimingRecord(method=MethodRecord(), conditions=None, ran={}, unmeasured={}),
+    )  # fmt: skip
+
+
+def test_a_record_is_read_as_it_was_written() -> None:
+    found = record([trial("a", "a", 181, 1.0), trial("b", "b", 182, None)], Budget(5.0))
+    assert ComparisonRecord.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
+    damaged = found.to_json()
+    damaged["trials"][1]["val_accuracy"] = 1.5
+    with pytest.raises(BadInput, match=r"compare\.json: trials\[1\]\.val_accuracy: 1\.5"):
+        ComparisonRecord.from_json(damaged)
 
 
 def test_a_miss_names_the_nearest_on_each_side() -> None:
@@ -269,8 +286,8 @@ def test_a_miss_names_the_nearest_on_each_side() -> None:
         trial("d", "d", 195, 20.0),
     ]
     found = record(rows, Budget(5.0, 0.9))
-    assert found["pick"] is None
-    assert found["nearest"] == ["c", "b"]
+    assert found.pick is None
+    assert found.nearest == ("c", "b")
     text = pages.sentence(found)
     assert text == (
         "No trial keeps the budget (at most 5 ms, at least 90 %). "
@@ -280,15 +297,15 @@ def test_a_miss_names_the_nearest_on_each_side() -> None:
 
 def test_noise_is_called_noise() -> None:
     close = record([trial("a", "a", 181, 1.0), trial("b", "b", 182, 4.0)], Budget())
-    assert close["pick"] == "b"
+    assert close.pick == "b"
     assert "not significantly better than the runner-up, a" in " ".join(pages.remarks(close))
-    apart = record([trial("a", "a", 120, 1.0), trial("b", "b", 190, 4.0)], Budget())
-    assert pages.remarks(apart) == []
+    distinct = record([trial("a", "a", 120, 1.0), trial("b", "b", 190, 4.0)], Budget())
+    assert pages.remarks(distinct) == []
 
 
 def test_only_the_best_trial_of_a_model_is_named_and_no_two_names_meet() -> None:
     rows = [trial(f"m{m}-{i}", f"m{m}", 150 + 5 * m + i, 4.0 + 0.05 * m) for m in range(5) for i in range(6)]
-    drawn = plot.draw(record(rows, Budget(5.0, 0.8)))
+    drawn = plot.draw_comparison(record(rows, Budget(5.0, 0.8)))
     assert drawn is not None
     texts = re.findall(r'<text[^>]*?x="([\d.]+)" y="([\d.]+)"[^>]*>(m\d[^<]*)</text>', drawn)
     assert sorted(name for *_, name in texts) == ["m0", "m1", "m2", "m3", "m4-5"]
@@ -302,7 +319,7 @@ def test_only_the_best_trial_of_a_model_is_named_and_no_two_names_meet() -> None
 
 def test_without_a_latency_there_is_no_picture(tmp_path: Path) -> None:
     found = record([trial("a", "a", 120, None)], Budget())
-    assert found["pick"] == "a"
+    assert found.pick == "a"
     (tmp_path / "compare.svg").write_text("old")
-    assert not pages.write_plot(found, tmp_path / "compare.svg")
+    assert not pages.write_comparison_plot(found, tmp_path / "compare.svg")
     assert not (tmp_path / "compare.svg").exists()

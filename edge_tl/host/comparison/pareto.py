@@ -1,6 +1,6 @@
 """Which trials are worth having: the front, the pick under a budget, the nearest miss, and what is only noise.
 
-Pure arithmetic: it must not know a model, read a file or format a number.
+Pure arithmetic: knows no model, reads no file.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from edge_tl.device.records.codec import Record, written
 
 SIGNIFICANT = 0.05
 
@@ -33,11 +35,11 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Budget:
+class Budget(Record):
     """What the pick must keep: milliseconds per image (median) and a fraction of right answers; None for any."""
 
-    max_latency_ms: float | None = None
-    min_accuracy: float | None = None
+    max_latency_ms: float | None = written(None)
+    min_accuracy: float | None = written(None)
 
     def fast(self, point: Point) -> bool:
         """Whether the point is measured and fast enough."""
@@ -93,8 +95,8 @@ def as_good_and_faster(points: Sequence[Point], best: Point) -> Point | None:
 def p_value(a: Point, b: Point) -> float:
     """Fisher's exact test, two-sided, that both answer equally well.
 
-    It takes the images of both as drawn apart. They are the same, so a paired test could see smaller differences;
-    this one errs towards "no difference shown".
+    It takes the images of both as drawn independently. They are the same, so a paired test could see smaller
+    differences; this one errs towards "no difference shown".
     """
     from scipy.stats import fisher_exact
 

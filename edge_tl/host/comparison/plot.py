@@ -1,6 +1,6 @@
 """Draw a comparison, accuracy against latency, as inline SVG or as a file of its own.
 
-Must not judge or write a file: front, pick and budget come from the record.
+Chooses nothing and writes no file: front, pick and budget come from the record.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from matplotlib.transforms import Bbox, ScaledTranslation
 
 from edge_tl.device.format import one_line
+from edge_tl.host.comparison.pareto import Budget
+from edge_tl.host.comparison.record import ComparisonRecord, TrialRecord
 from edge_tl.host.reports.svg import ACCENT, BAD, BOTTOM, GRID, INK, MUTED, bare, inline
 
 # SVG user units, as in `plots`.
@@ -57,31 +59,31 @@ PLACES = (
 NEAR = 20  # points; a name farther away gets a line
 
 
-def draw(record: dict[str, Any]) -> Markup | None:
+def draw_comparison(record: ComparisonRecord) -> Markup | None:
     """Every finished trial whose latency is known; None if there is none."""
-    trials = [trial for trial in record["trials"] if (trial["latency_ms"] or {}).get("p50") is not None]
+    trials = [trial for trial in record.trials if trial.p50_ms is not None]
     if not trials:
         return None
     figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
     box = (LEFT / WIDTH, BOTTOM / HEIGHT, 1 - (LEFT + RIGHT) / WIDTH, 1 - (BOTTOM + TOP) / HEIGHT)
     axes = figure.add_axes(box)
     bare(figure, axes)
-    _scales(axes, trials, record["budget"])
-    _budget(axes, record["budget"])
-    bars = _steps(axes, [trial for trial in trials if trial["front"]])
+    _scales(axes, trials, record.budget)
+    _budget(axes, record.budget)
+    bars = _steps(axes, [trial for trial in trials if trial.front])
     marks: list[Bbox] = []
-    best: dict[str, tuple[dict[str, Any], float, float]] = {}
-    for model, group in groupby(sorted(trials, key=lambda t: str(t["model"])), key=lambda t: t["model"]):
+    best: dict[str, tuple[TrialRecord, float, float]] = {}
+    for model, group in groupby(sorted(trials, key=lambda t: t.model), key=lambda t: t.model):
         beside = list(group)
         gap = min(BESIDE, SPREAD / max(len(beside) - 1, 1))
         for i, trial in enumerate(beside):
             shift = (i - (len(beside) - 1) / 2) * gap
-            bar, x, y = _trial(figure, axes, trial, shift, picked=trial["name"] == record["pick"])
+            bar, x, y = _trial(figure, axes, trial, shift, picked=trial.name == record.pick)
             bars.append(bar)
             marks.append(Bbox.from_bounds(x - 6, y - 6, 12, 12))
-            if model not in best or trial["val_accuracy"] > best[model][0]["val_accuracy"]:
+            if model not in best or (trial.val_accuracy or 0.0) > (best[model][0].val_accuracy or 0.0):
                 best[model] = trial, x, y
-    _names(figure, axes, list(best.values()), record["pick"], marks, bars)
+    _names(figure, axes, list(best.values()), record.pick, marks, bars)
     _legend(axes, trials)
     label = "Validation accuracy against latency of every trial; the table has the same numbers"
     drawn = inline(figure, "compare", label)
@@ -106,14 +108,14 @@ def standalone(drawn: Markup) -> str:
     return text[:at] + style + text[at:] + "\n"
 
 
-def _scales(axes: Any, trials: Sequence[dict[str, Any]], budget: dict[str, Any]) -> None:
-    times = [trial["latency_ms"]["p50"] for trial in trials]
-    low = min([trial["interval"][0] for trial in trials])
-    high = max([trial["interval"][1] for trial in trials])
-    if budget["min_accuracy"] is not None:
-        low, high = min(low, budget["min_accuracy"]), max(high, budget["min_accuracy"])
-    if budget["max_latency_ms"] is not None:
-        times.append(budget["max_latency_ms"])
+def _scales(axes: Any, trials: Sequence[TrialRecord], budget: Budget) -> None:
+    times = [(trial.p50_ms or 0.0) for trial in trials]
+    low = min(trial.interval[0] for trial in trials if trial.interval)
+    high = max(trial.interval[1] for trial in trials if trial.interval)
+    if budget.min_accuracy is not None:
+        low, high = min(low, budget.min_accuracy), max(high, budget.min_accuracy)
+    if budget.max_latency_ms is not None:
+        times.append(budget.max_latency_ms)
     margin = 100 * max(high - low, 0.01) * 0.06
     axes.set_ylim(100 * low - margin, min(100 * high + margin, 101.5))
     if max(times) > LOG_FROM * min(times):
@@ -133,8 +135,8 @@ def _scales(axes: Any, trials: Sequence[dict[str, Any]], budget: dict[str, Any])
     axes.text(0, 1 + 24 / (HEIGHT - BOTTOM - TOP), "validation accuracy, %", **place)
 
 
-def _budget(axes: Any, budget: dict[str, Any]) -> None:
-    limit, least = budget["max_latency_ms"], budget["min_accuracy"]
+def _budget(axes: Any, budget: Budget) -> None:
+    limit, least = budget.max_latency_ms, budget.min_accuracy
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     if limit is None and least is None:
         return
@@ -150,9 +152,9 @@ def _budget(axes: Any, budget: dict[str, Any]) -> None:
     axes.annotate(f"budget {', '.join(words_of)}", (1, 1), (0, 24), **place, color=BAD, fontsize=12)
 
 
-def _steps(axes: Any, front: Sequence[dict[str, Any]]) -> list[Bbox]:
+def _steps(axes: Any, front: Sequence[TrialRecord]) -> list[Bbox]:
     """The best accuracy at each latency; where its lines are, in points."""
-    points = sorted((trial["latency_ms"]["p50"], 100 * trial["val_accuracy"]) for trial in front)
+    points = sorted(((trial.p50_ms or 0.0), 100 * (trial.val_accuracy or 0.0)) for trial in front)
     if not points:
         return []
     xs, ys = zip(*points, strict=True)
@@ -168,17 +170,17 @@ def _steps(axes: Any, front: Sequence[dict[str, Any]]) -> list[Bbox]:
 
 
 def _trial(
-    figure: Figure, axes: Any, trial: dict[str, Any], shift: float, *, picked: bool
+    figure: Figure, axes: Any, trial: TrialRecord, shift: float, *, picked: bool
 ) -> tuple[Bbox, float, float]:
     """One marker and its interval, `shift` points to the right; where they are, in points."""
     place = axes.transData + ScaledTranslation(shift / 72, 0, figure.dpi_scale_trans)
-    x, y = trial["latency_ms"]["p50"], 100 * trial["val_accuracy"]
-    ends = [100 * end for end in trial["interval"]]
-    colour = ACCENT if trial["front"] else MUTED
+    x, y = (trial.p50_ms or 0.0), 100 * (trial.val_accuracy or 0.0)
+    ends = [100 * end for end in trial.interval or (0.0, 0.0)]
+    colour = ACCENT if trial.front else MUTED
     axes.plot([x, x], ends, color=colour, lw=1, alpha=0.55, transform=place, zorder=2)
-    style = {"marker": MARKERS.get(trial["strategy"], "X"), "ms": 7.5, "mec": colour, "mew": 1.6}
+    style = {"marker": MARKERS.get(trial.strategy, "X"), "ms": 7.5, "mec": colour, "mew": 1.6}
     axes.plot(
-        [x], [y], color=colour, mfc=colour if trial["front"] else "none", **style, transform=place, zorder=4
+        [x], [y], color=colour, mfc=colour if trial.front else "none", **style, transform=place, zorder=4
     )
     if picked:
         axes.plot([x], [y], "o", ms=16, mfc="none", mec=INK, mew=1.6, transform=place, zorder=5)
@@ -189,7 +191,7 @@ def _trial(
 def _names(
     figure: Figure,
     axes: Any,
-    best: Sequence[tuple[dict[str, Any], float, float]],
+    best: Sequence[tuple[TrialRecord, float, float]],
     pick: str | None,
     marks: list[Bbox],
     bars: list[Bbox],
@@ -197,9 +199,9 @@ def _names(
     """The name of each model where it covers nothing, or least; the pick's in bold, placed first."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     inside, taken = axes.get_window_extent(renderer), list(marks)
-    for trial, x, y in sorted(best, key=lambda b: (b[0]["name"] != pick, -b[0]["val_accuracy"])):
-        picked = trial["name"] == pick
-        text = one_line(trial["name"] if picked else trial["model"])
+    for trial, x, y in sorted(best, key=lambda b: (b[0].name != pick, -(b[0].val_accuracy or 0.0))):
+        picked = trial.name == pick
+        text = one_line(trial.name if picked else trial.model)
         tried: list[tuple[float, int, Any, Bbox]] = []
         for dx, dy, across, along in PLACES:
             far = max(abs(dx), abs(dy)) > NEAR
@@ -237,8 +239,8 @@ def _shared(a: Bbox, b: Bbox) -> float:
     return 0.0 if both is None else float(both.width * both.height)
 
 
-def _legend(axes: Any, trials: Sequence[dict[str, Any]]) -> None:
-    there = dict.fromkeys(str(trial["strategy"]) for trial in trials)
+def _legend(axes: Any, trials: Sequence[TrialRecord]) -> None:
+    there = dict.fromkeys(trial.strategy for trial in trials)
     shapes = [
         Line2D([], [], ls="", marker=MARKERS.get(s, "X"), ms=7, mec=MUTED, mfc="none", mew=1.5, label=s)
         for s in there

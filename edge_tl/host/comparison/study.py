@@ -1,8 +1,8 @@
 """The study of a comparison: which combinations there are, which are queued, tried or running, and which is next.
 
-It must not train. Optuna keeps the trials, so several processes, and machines that share the folder, can work on
-one study; a lock per trial, which the system frees when its process dies, tells a trial that runs from one that was
-left behind.
+Trains nothing. Optuna keeps the trials, so several processes, and machines that share the folder, can work on
+one study; a lock per trial, which the system frees when its process dies, tells a trial that runs from one whose
+process is gone.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from edge_tl.device.errors import BadInput
+from edge_tl.device.records.codec import Json
 from edge_tl.host.comparison.combinations import HEAD, Combination, Grid
 from edge_tl.host.recipe import load as recipes
 from edge_tl.host.recipe.schema import Recipe
@@ -59,28 +60,33 @@ class GridStudy:
         return FileLock(self.out / TRIALS / ".queue.lock")
 
 
-def open_study(
-    grid: Grid,
-    wanted: dict[str, Recipe],
-    out: Path,
-    *,
-    name: str | None = None,
-    storage: str | None = None,
-    budget: int | None = None,
-    seed: int = 0,
-) -> GridStudy:
-    """Open or make the study `name` (default: the folder's, and a digest of the grid) in `storage` (an Optuna URL;
-    default a journal in `out`). `wanted` has the recipe of every combination, by its name.
+@dataclass(frozen=True)
+class StudyOptions:
+    """The study's name (None: the folder's, and a digest of the grid), its storage (an Optuna URL; None: a journal in
+    the folder), how many combinations are tried (None: all), and the seed."""
+
+    name: str | None = None
+    storage: str | None = None
+    budget: int | None = None
+    seed: int = 0
+
+
+USUAL = StudyOptions()
+
+
+def open_study(grid: Grid, wanted: dict[str, Recipe], out: Path, options: StudyOptions = USUAL) -> GridStudy:
+    """Open or make the study of `grid` in the folder `out`. `wanted` has the recipe of every combination, by its name.
 
     Raises `BadInput` for a storage that cannot be opened, and where `out` holds trials of other settings.
     """
+    budget, seed = options.budget, options.seed
     if budget is not None and budget < 1:
         raise BadInput(f"--trials {budget}: try at least 1 of the {len(wanted)} combinations.")
     for trial, recipe in wanted.items():
         _same_settings(out / TRIALS / trial, recipe)
     (out / TRIALS).mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = _open(name or f"{out.resolve().name}-{grid.key()}", storage, out, seed)
+    study = _open(options.name or f"{out.resolve().name}-{grid.key()}", options.storage, out, seed)
     grid_study = GridStudy(study, grid, wanted, out, min(budget or len(wanted), len(wanted)), seed)
     if foreign := [trial for trial in latest(grid_study) if trial not in wanted]:
         raise BadInput(
@@ -90,7 +96,7 @@ def open_study(
     return grid_study
 
 
-def latest(grid_study: GridStudy) -> dict[str, Any]:
+def latest(grid_study: GridStudy) -> dict[str, FrozenTrial]:
     """Each combination's last trial, by name: one that failed may have been tried again."""
     trials = grid_study.study.get_trials(deepcopy=False)
     return {trial.user_attrs[NAME]: trial for trial in trials if NAME in trial.user_attrs}
@@ -167,7 +173,7 @@ def _open(name: str, storage: str | None, out: Path, seed: int) -> Any:
         ) from None
 
 
-def _proposed(grid_study: GridStudy, known: dict[str, Any]) -> Combination:
+def _proposed(grid_study: GridStudy, known: dict[str, FrozenTrial]) -> Combination:
     """A combination not tried yet, as TPE (Bergstra et al., 2011) suggests from the finished trials.
 
     Drawn in a scratch study: TPE may well propose what is known, and the real study shall hold no repeats.
@@ -193,7 +199,7 @@ def _suggest(trial: Any, grid: Grid) -> Combination:
 
 
 def _queue(study: Any, combination: Combination) -> None:
-    values: dict[str, Any] = {"model": combination.model, "strategy": combination.strategy}
+    values: dict[str, str | float] = {"model": combination.model, "strategy": combination.strategy}
     if combination.lr is not None:
         values["lr"] = combination.lr
     study.enqueue_trial(values, user_attrs={NAME: combination.name})
@@ -229,8 +235,8 @@ def _same_settings(run: Path, recipe: Recipe) -> None:
             )
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(settings: dict[str, Json], prefix: str = "") -> dict[str, Json]:
+    flat: dict[str, Json] = {}
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat

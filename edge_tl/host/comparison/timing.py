@@ -1,24 +1,28 @@
 """Time every model of a comparison as it would be deployed: exported, in fresh processes, all in one run.
 
-It must not train or judge. Latency does not depend on weights, so one finished trial of each model stands for all.
+Trains nothing. Latency does not depend on weights, so one finished trial of each model stands for all.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from edge_tl.device.bench.effort import Effort
 from edge_tl.device.bench.latency import time_interleaved
 from edge_tl.device.bench.workers import WORKER, Workload
-from edge_tl.device.errors import EdgeTLError
+from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.files import read_json, write_json
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import cores_allowed, identity
+from edge_tl.device.records.bench import MethodRecord
+from edge_tl.device.records.machine import MachineRecord
+from edge_tl.device.records.timing import LatencyRecord
 from edge_tl.device.runtimes import sandbox
+from edge_tl.host.comparison.record import TimedModels, TimingRecord, TrialRecord
 from edge_tl.host.comparison.study import GridStudy
 from edge_tl.host.runs import checkpoint
 
@@ -26,65 +30,76 @@ FOLDER, RECORD = "timed", "bench.json"
 ODD = re.compile(r"[^\w.-]+")  # what a file's name should not hold
 
 
+@dataclass(frozen=True)
+class ModelTimings:
+    """By model: latency and size of its FP32 ONNX file (megabytes), one image a call; and how they were timed."""
+
+    latency_ms: dict[str, LatencyRecord]
+    size_mb: dict[str, float]
+    machine: MachineRecord
+    timing: TimingRecord
+
+
 def time_models(
     grid_study: GridStudy,
-    finished: list[dict[str, Any]],
+    finished: Sequence[TrialRecord],
     out: Path,
     effort: Effort,
     *,
     listener: Listener = SILENT,
-) -> dict[str, Any]:
-    """`{models: {MODEL: {latency_ms, size_mb}}, machine, method, conditions, ran, unmeasured}` of the FP32 ONNX file
-    of each model of the `finished` trials, one image a call.
+) -> ModelTimings:
+    """Time the FP32 ONNX file of each model of the `finished` trials.
 
     Models are timed together, in interleaved rounds; what an earlier call measured on this machine is used again
     only if it measured all of them, as thoroughly. A model that cannot be exported is under `unmeasured`, with its
     reason.
     """
-    runs = {row["model"]: grid_study.run(row["name"]) for row in reversed(finished)}
+    runs = {trial.model: grid_study.run(trial.name) for trial in reversed(finished)}
     records = {model: checkpoint.read_run(run) for model, run in runs.items()}
     shapes = {model: [1, 3, *record.preprocess.input_size] for model, record in records.items()}
     ids = {
         model: f"{re.sub(ODD, '-', model)}-{height}x{width}" for model, (*_, height, width) in shapes.items()
     }
-    method = asdict(effort)
-    found = _known(out / FOLDER / RECORD, set(ids.values()), method)
+    found = _known(out / FOLDER / RECORD, set(ids.values()), effort)
     if found is None:
         faults = _export({ids[model]: run for model, run in runs.items()}, out / FOLDER, listener)
-        field = [_workload(ids[m], out / FOLDER, shapes[m]) for m in runs if ids[m] not in faults]
-        found = (
-            time_interleaved(field, effort=effort, listener=listener).to_json() if field else _nothing(method)
+        timed = [_workload(ids[m], out / FOLDER, shapes[m]) for m in runs if ids[m] not in faults]
+        bench = time_interleaved(timed, effort=effort, listener=listener) if timed else None
+        found = TimedModels(
+            machine=bench.machine if bench else identity(),
+            method=bench.method if bench else MethodRecord(**asdict(effort)),
+            bench=bench,
+            bytes={workload.id: _file(out / FOLDER, workload.id).stat().st_size for workload in timed},
+            unmeasured=faults,
         )
-        for row in found["artifacts"]:
-            row["bytes"] = _file(out / FOLDER, row["id"]).stat().st_size
-        found["unmeasured"] = faults
-        write_json(out / FOLDER / RECORD, found)
-    rows = {row["id"]: row for row in found["artifacts"]}
-    return {
-        "models": {
-            model: {"latency_ms": rows[i]["latency_ms"], "size_mb": rows[i]["bytes"] / 1e6}
-            for model, i in ids.items()
-            if i in rows
-        },
-        "machine": found["machine"],
-        "method": found["method"],
-        "conditions": found["conditions"],
-        "ran": {model: rows[i]["ran"] for model, i in ids.items() if i in rows},
-        "unmeasured": {model: found["unmeasured"][i] for model, i in ids.items() if i in found["unmeasured"]},
-    }
+        write_json(out / FOLDER / RECORD, found.to_json())
+    rows = {row.id: row for row in found.bench.artifacts} if found.bench else {}
+    measured = {model: rows[name] for model, name in ids.items() if name in rows}
+    return ModelTimings(
+        latency_ms={model: row.latency_ms for model, row in measured.items()},
+        size_mb={model: found.bytes[row.id] / 1e6 for model, row in measured.items()},
+        machine=found.machine,
+        timing=TimingRecord(
+            method=found.method,
+            conditions=found.bench.conditions if found.bench else None,
+            ran={model: row.ran for model, row in measured.items()},
+            unmeasured={m: found.unmeasured[name] for m, name in ids.items() if name in found.unmeasured},
+        ),
+    )
 
 
-def _known(path: Path, wanted: set[str], method: dict[str, int]) -> dict[str, Any] | None:
-    """An earlier measurement, if it is of this machine, as thorough, and of everything wanted."""
+def _known(path: Path, wanted: set[str], effort: Effort) -> TimedModels | None:
+    """An earlier measurement, if it is of this machine, as thorough, and of everything wanted; a file that an older
+    edge-tl wrote is measured again."""
     if not path.is_file():
         return None
-    record = read_json(path)
-    there = {row["id"] for row in record.get("artifacts", [])} | set(record.get("unmeasured", {}))
-    same = (
-        record.get("machine") == identity().to_json()
-        and method.items() <= (record.get("method") or {}).items()
-    )
-    return record if same and wanted <= there else None
+    try:
+        found = TimedModels.from_json(read_json(path))
+    except BadInput:
+        return None
+    thorough = (found.method.rounds, found.method.count, found.method.blocks)
+    same = found.machine == identity() and thorough == (effort.rounds, effort.count, effort.blocks)
+    return found if same and wanted <= found.bytes.keys() | found.unmeasured.keys() else None
 
 
 def _export(runs: dict[str, Path], folder: Path, listener: Listener) -> dict[str, str]:
@@ -125,7 +140,3 @@ def _workload(name: str, folder: Path, shape: list[int]) -> Workload:
 
 def _file(folder: Path, name: str) -> Path:
     return folder / f"{name}.onnx"
-
-
-def _nothing(method: dict[str, int]) -> dict[str, Any]:
-    return {"machine": identity().to_json(), "conditions": None, "method": method, "artifacts": []}

@@ -1,6 +1,6 @@
 """Train the trials of a comparison one after the other, and tell the study what came of each.
 
-It must not measure a latency, judge or print.
+Measures no latency and prints nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.host.comparison import study
+from edge_tl.host.comparison.record import State, TrialFacts, TrialRecord
 from edge_tl.host.comparison.study import GridStudy
 from edge_tl.host.runs import checkpoint
 from edge_tl.host.runs.record import RunRecord
@@ -24,10 +25,10 @@ POLL_SECONDS = 1.0
 
 def run_trials(
     grid_study: GridStudy, *, resumed: bool = False, listener: Listener = SILENT
-) -> list[dict[str, Any]]:
+) -> list[TrialRecord]:
     """Train until nothing is left, here or in the processes beside this one; the `outcomes` of the grid.
 
-    A trial that fails is told as failed, with its reason, and the others go on.
+    A trial that fails is a failed one in the study, with its reason, and the others go on.
     """
     for name in study.queue_trials(grid_study, resumed=resumed):
         listener.note(
@@ -55,12 +56,8 @@ def run_trials(
         time.sleep(POLL_SECONDS)
 
 
-def outcomes(grid_study: GridStudy) -> list[dict[str, Any]]:
-    """What is known of every combination that was tried, in the grid's order:
-    `{name, model, strategy, lr, state, reason, trained, epochs, accuracy, split, n, val_accuracy, n_val, seconds}`.
-
-    `state` is complete, failed, or left behind (its process is gone; no figures yet). Accuracies are fractions.
-    """
+def outcomes(grid_study: GridStudy) -> list[TrialRecord]:
+    """What is known of every combination that was tried, in the grid's order; no latency yet."""
     known = study.latest(grid_study)
     gone = study.stale(grid_study)
     rows = []
@@ -68,24 +65,27 @@ def outcomes(grid_study: GridStudy) -> list[dict[str, Any]]:
         trial = known.get(combination.name)
         if trial is None:
             continue
-        state = "complete" if trial.state == TrialState.COMPLETE else "failed"
-        if combination.name in gone:
-            state = "left behind"
+        state: State = "complete" if trial.state == TrialState.COMPLETE else "failed"
+        facts = TrialFacts.from_json(trial.user_attrs.get(RESULT) or {}, where=f"trial {combination.name}")
         rows.append(
-            {
-                "name": combination.name,
-                "model": combination.model,
-                "strategy": combination.strategy,
-                "lr": combination.lr,
-                "state": state,
-                "reason": trial.user_attrs.get(REASON),
-                **(trial.user_attrs.get(RESULT) or dict.fromkeys(_FACTS)),
-            }
+            TrialRecord(
+                name=combination.name,
+                model=combination.model,
+                strategy=combination.strategy,
+                lr=combination.lr,
+                state="left behind" if combination.name in gone else state,
+                reason=trial.user_attrs.get(REASON),
+                trained=facts.trained,
+                epochs=facts.epochs,
+                accuracy=facts.accuracy,
+                split=facts.split,
+                n=facts.n,
+                val_accuracy=facts.val_accuracy,
+                n_val=facts.n_val,
+                seconds=facts.seconds,
+            )
         )
     return rows
-
-
-_FACTS = ("trained", "epochs", "accuracy", "split", "n", "val_accuracy", "n_val", "seconds")
 
 
 def _train(grid_study: GridStudy, trial: Any, name: str, listener: Listener, resumed: bool) -> None:
@@ -105,20 +105,20 @@ def _train(grid_study: GridStudy, trial: Any, name: str, listener: Listener, res
         listener.note(f"{name} failed: {reason}")
         return
     facts = _facts(result.record)
-    trial.set_user_attr(RESULT, facts)
-    grid_study.study.tell(trial, facts["val_accuracy"])
-    listener.note(f"{name}: validation accuracy {facts['val_accuracy']:.2%}")
+    trial.set_user_attr(RESULT, facts.to_json())
+    grid_study.study.tell(trial, facts.val_accuracy)
+    listener.note(f"{name}: validation accuracy {facts.val_accuracy:.2%}")
 
 
-def _facts(record: RunRecord) -> dict[str, Any]:
+def _facts(record: RunRecord) -> TrialFacts:
     metrics, chosen = record.metrics, record.val_accuracy
-    return {
-        "trained": record.strategy,
-        "epochs": len(record.history) or None,
-        "accuracy": metrics.accuracy,
-        "split": metrics.split,
-        "n": metrics.n,
-        "val_accuracy": metrics.accuracy if chosen is None else chosen,
-        "n_val": metrics.n if chosen is None else record.data.n.val,
-        "seconds": record.seconds.total,
-    }
+    return TrialFacts(
+        trained=record.strategy,
+        epochs=len(record.history) or None,
+        accuracy=metrics.accuracy,
+        split=metrics.split,
+        n=metrics.n,
+        val_accuracy=metrics.accuracy if chosen is None else chosen,
+        n_val=metrics.n if chosen is None else record.data.n.val,
+        seconds=record.seconds.total,
+    )

@@ -48,7 +48,7 @@ def wanted(grid: Grid = GRID, **train: object) -> dict[str, Recipe]:
 
 
 def opened(out: Path, **options: object) -> GridStudy:
-    return study.open_study(GRID, wanted(), out, **options)  # type: ignore[arg-type]
+    return study.open_study(GRID, wanted(), out, study.StudyOptions(**options))  # type: ignore[arg-type]
 
 
 def elsewhere(out: Path, body: str) -> subprocess.Popen[str]:
@@ -195,7 +195,7 @@ def test_a_study_of_another_grid_is_refused(tmp_path: Path) -> None:
     study.queue_trials(opened(tmp_path, name="mine"), resumed=False)
     small = Grid(("resnet50",), ("head",))
     with pytest.raises(BadInput, match="another --study"):
-        study.open_study(small, wanted(small), tmp_path, name="mine")
+        study.open_study(small, wanted(small), tmp_path, study.StudyOptions(name="mine"))
     study.open_study(small, wanted(small), tmp_path)  # by default a grid has a study of its own
 
 
