@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
 
 from edge_tl.host.images.augment import knobs
 from edge_tl.host.models import zoo
@@ -92,7 +92,7 @@ def _contract(recipe: Recipe) -> dict[str, str]:
     }
 
 
-def _by(values: dict[str, Any]) -> str:
+def _by(values: Mapping[str, float]) -> str:
     """ "10" where all strategies agree, else "6 partial, 10 full"."""
     if len(set(values.values())) == 1:
         return f"{next(iter(values.values())):g}"

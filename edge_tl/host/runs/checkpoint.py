@@ -77,7 +77,7 @@ def save(run: Path, model: nn.Module, record: RunRecord) -> None:
     """Make `run` the run of these weights: they are written beside the old ones, the record with their hash replaces
     the old record, then they take their place. Killed in between, it is the old run or the new one, whole; so it is
     after an `OSError`."""
-    settle(run)
+    finish_save(run)
     state = unshared(model.state_dict())
     content = safetensors.torch.save(state, metadata={"model": record.model})
     sha256 = hashlib.sha256(content).hexdigest()
@@ -86,10 +86,10 @@ def save(run: Path, model: nn.Module, record: RunRecord) -> None:
         write_atomic(_waiting(run, sha256), content)
         write_json(run / RECORD, record.to_json())
     finally:
-        settle(run)
+        finish_save(run)
 
 
-def settle(run: Path) -> None:
+def finish_save(run: Path) -> None:
     """Where `save` was stopped: weights that the record names take their place, others that wait for one go."""
     left = [path for path in run.glob(".*") if _LEFT.fullmatch(path.name)]
     if not left:

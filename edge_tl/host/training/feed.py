@@ -13,12 +13,12 @@ from edge_tl.host.images import augment, batches, gpu_augment
 from edge_tl.host.images.pixel_cache import PixelCache
 from edge_tl.host.images.shared_memory import Handover, plan_handover
 from edge_tl.host.training import distributed
-from edge_tl.host.training.job import Job
+from edge_tl.host.training.job import TrainingJob
 
 MOST = 16  # workers, where nobody asks for more
 
 
-def settle(job: Job, device: torch.device) -> Handover:
+def plan_feed(job: TrainingJob, device: torch.device) -> Handover:
     """Keep the training pixels on `device` where they fit and are augmented in batches, and decide on the workers."""
     free = accelerator.free_bytes(device)
     fits = free is not None and isinstance(job.train, PixelCache) and job.train.bytes < free // 2
@@ -37,7 +37,7 @@ def workers(asked: int | None) -> int:
     return min(distributed.threads(), MOST) if asked is None else asked
 
 
-def made(job: Job, keys: batches.BatchPlan, means: Handover) -> Iterable[torch.Tensor]:
+def make_batches(job: TrainingJob, keys: batches.BatchPlan, means: Handover) -> Iterable[torch.Tensor]:
     """uint8 `(n, 3, size, size)` for each batch of `keys`."""
     seed, store = job.recipe.seed, job.train
     if isinstance(store, PixelCache) and store.resident:
@@ -53,5 +53,5 @@ def made(job: Job, keys: batches.BatchPlan, means: Handover) -> Iterable[torch.T
     return batches.augmented_batches(dataset, keys, means.workers, pipes=means.pipes)
 
 
-def _resident(job: Job) -> bool:
+def _resident(job: TrainingJob) -> bool:
     return isinstance(job.train, PixelCache) and job.train.resident

@@ -26,7 +26,7 @@ from edge_tl.host.training import distributed, strategy, train
 from edge_tl.host.training.decoded import DECODED, decode_images, train_sizes, training_reader
 from edge_tl.host.training.evaluate import FittedModel
 from edge_tl.host.training.fingerprint import fingerprint
-from edge_tl.host.training.job import Job, Position, SplitSamples, TrainingSetup, labels_of
+from edge_tl.host.training.job import Position, SplitSamples, TrainingJob, TrainingSetup, labels_of
 from edge_tl.host.training.solve_head import SolvedHead, solve_head, with_hidden_layers
 
 
@@ -78,7 +78,7 @@ def _choose(
 ) -> strategy.Choice:
     asked = setup.recipe.train.strategy
     counts = np.bincount(labels_of(split.train), minlength=len(setup.dataset.labels))
-    choice = strategy.choose(
+    choice = strategy.choose_strategy(
         asked,
         per_class=int(median(counts)),
         head_accuracy=solved.val_accuracy if solved else 0.0,
@@ -121,7 +121,7 @@ def _job(
     split: SplitSamples,
     folder: Path,
     listener: Listener,
-) -> Job:
+) -> TrainingJob:
     """What `train.fit` is given, its images decoded."""
     recipe, source, dataset = setup.recipe, setup.source, setup.dataset
     blocks = backbone_blocks(model, source.head)
@@ -131,7 +131,7 @@ def _job(
     sizes = train_sizes(recipe, source.contract, sum(stage.epochs for stage in stages))
     reader = training_reader(recipe, source.contract, max(sizes))
     val_reader = pixel_cache.ContractPixels(source.contract)
-    return Job(
+    return TrainingJob(
         model=model,
         blocks=blocks,
         stages=stages,

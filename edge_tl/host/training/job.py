@@ -47,7 +47,7 @@ def labels_of(samples: Sequence[Sample]) -> Labels:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """What is trained on what. `train` and `val` give uint8 `(3, h, w)`, `val` as the contract frames it; `names`
     are the training files, for messages; `sizes` the training resolution of each epoch in pixels; `batch_norm` is
     "frozen" or "train"."""

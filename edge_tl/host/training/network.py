@@ -18,14 +18,14 @@ from edge_tl.host import accelerator
 from edge_tl.host.images import augment, batches
 from edge_tl.host.training import batch_norm, distributed, inference, resume, strategy
 from edge_tl.host.training.ema import averaged
-from edge_tl.host.training.job import Job
+from edge_tl.host.training.job import TrainingJob
 from edge_tl.host.training.loss import per_image
 
 
 class Network:
     """`job.model` on the device, in place. `decay` is the average's; there is none where it is not positive."""
 
-    def __init__(self, job: Job, decay: float) -> None:
+    def __init__(self, job: TrainingJob, decay: float) -> None:
         settings = job.recipe.train
         self.job, self.settings = job, settings
         self.joined = Accelerator(cpu=accelerator.device().type == "cpu")

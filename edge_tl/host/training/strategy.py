@@ -54,7 +54,7 @@ class Choice:
     reason: str
 
 
-def choose(asked: str, *, per_class: int, head_accuracy: float, transferred: bool) -> Choice:
+def choose_strategy(asked: str, *, per_class: int, head_accuracy: float, transferred: bool) -> Choice:
     """What `auto` becomes, from the median training images per class and the validation accuracy of the solved head.
 
     Few images cannot move millions of weights without losing what they knew; where frozen features already separate

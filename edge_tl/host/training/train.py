@@ -23,13 +23,13 @@ from edge_tl.host.runs.record import EpochRecord
 from edge_tl.host.seeded import derive_seed
 from edge_tl.host.training import batch_norm, distributed, feed, inference, stopping, strategy
 from edge_tl.host.training.ema import reach
-from edge_tl.host.training.job import Job, Position
+from edge_tl.host.training.job import Position, TrainingJob
 from edge_tl.host.training.network import Network
 from edge_tl.host.training.recovery import Diverged, given_up, smaller
 from edge_tl.host.training.training_state import TrainingState
 
 
-def fit(job: Job, folder: Path, *, key: str, listener: Listener = SILENT) -> Position:
+def fit(job: TrainingJob, folder: Path, *, key: str, listener: Listener = SILENT) -> Position:
     """Train `job.model` in place and leave in it the weights of the epoch with the best validation accuracy.
 
     The state is kept in `folder` and gone on from when it is there and belongs to `key`, a digest of everything
@@ -50,7 +50,9 @@ def fit(job: Job, folder: Path, *, key: str, listener: Listener = SILENT) -> Pos
 
 
 class _Trainer:
-    def __init__(self, job: Job, folder: Path, key: str, listener: Listener, stop: stopping.Stop) -> None:
+    def __init__(
+        self, job: TrainingJob, folder: Path, key: str, listener: Listener, stop: stopping.Stop
+    ) -> None:
         settings = job.recipe.train
         self.stop = stop
         self.epoch_end_s = 0.0
@@ -68,7 +70,7 @@ class _Trainer:
         )
         self.state = TrainingState(start, job, self.network, folder, key, listener)
         self.last: list[batches.SampleKey] = []
-        self.means = feed.settle(job, self.network.device)
+        self.means = feed.plan_feed(job, self.network.device)
         if self.means.note:
             listener.note(self.means.note)
 
@@ -115,7 +117,7 @@ class _Trainer:
             (distributed.rank(), distributed.count()),
             skip=at.step,
         )
-        loader = feed.made(self.job, keys, self.means)
+        loader = feed.make_batches(self.job, keys, self.means)
         pending: torch.Tensor | None = None
         clock, images = perf_counter(), 0
         for keys_of_batch, pixels in zip(keys, loader, strict=True):

@@ -12,7 +12,7 @@ from edge_tl.device.errors import BadInput
 from edge_tl.device.listener import Listener
 from edge_tl.host.runs.record import EpochRecord
 from edge_tl.host.training import distributed, resume
-from edge_tl.host.training.job import Job, Position
+from edge_tl.host.training.job import Position, TrainingJob
 from edge_tl.host.training.network import Network
 from edge_tl.host.training.recovery import Diverged
 
@@ -22,7 +22,7 @@ class TrainingState:
     depends on."""
 
     def __init__(
-        self, at: Position, job: Job, network: Network, folder: Path, key: str, listener: Listener
+        self, at: Position, job: TrainingJob, network: Network, folder: Path, key: str, listener: Listener
     ) -> None:
         self.at, self.job, self.network = at, job, network
         self.folder, self.key, self.listener = folder, key, listener

@@ -81,7 +81,7 @@ def test_killed_at_any_step_it_is_the_old_run_or_the_new_one(tmp_path: Path, mon
         weights = {"old": old, "new": new}[record.name].state_dict()
         assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
         seen.append(record.name)
-        checkpoint.settle(moment)  # the next writer
+        checkpoint.finish_save(moment)  # the next writer
         assert sha256_file(moment / "model.safetensors") == checkpoint.read_run(moment).sha256
         assert sorted(path.name for path in moment.iterdir()) == ["model.safetensors", "run.json"]
     assert seen == sorted(seen, reverse=True)

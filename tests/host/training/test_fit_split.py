@@ -20,21 +20,21 @@ from edge_tl.host.runs.new_record import TrainingFacts
 from edge_tl.host.training import fit_split
 from edge_tl.host.training.evaluate import FittedModel, predict_logits
 from edge_tl.host.training.finetune import finetune
-from edge_tl.host.training.job import Job, Position, TrainingSetup
+from edge_tl.host.training.job import Position, TrainingJob, TrainingSetup
 
 
 class Given(Exception):
     """Ends the run where training would begin."""
 
 
-def given(images: Path, out: Path, monkeypatch: pytest.MonkeyPatch, preset: str, size: int) -> Job:
+def given(images: Path, out: Path, monkeypatch: pytest.MonkeyPatch, preset: str, size: int) -> TrainingJob:
     """The job of a run with that preset."""
 
-    def fit(job: Job, *_: Any, **__: Any) -> None:
+    def fit(job: TrainingJob, *_: Any, **__: Any) -> None:
         jobs.append(job)
         raise Given
 
-    jobs: list[Job] = []
+    jobs: list[TrainingJob] = []
     monkeypatch.setattr(fit_split.train, "fit", fit)
     recipe = recipes.parse(
         {

@@ -17,7 +17,7 @@ from edge_tl.host.models import architecture
 from edge_tl.host.models.blocks import backbone_blocks
 from edge_tl.host.recipe.schema import Train
 from edge_tl.host.training import strategy
-from edge_tl.host.training.strategy import Stage, choose, factor, stages
+from edge_tl.host.training.strategy import Stage, choose_strategy, factor, stages
 
 STRATEGIES = ["partial", "full", "lp-ft", "gradual"]
 
@@ -40,7 +40,7 @@ STRATEGIES = ["partial", "full", "lp-ft", "gradual"]
 def test_auto_is_decided_by_images_and_what_the_head_reaches(
     per_class: int, accuracy: float, transferred: bool, expected: str, words: str
 ):
-    choice = choose("auto", per_class=per_class, head_accuracy=accuracy, transferred=transferred)
+    choice = choose_strategy("auto", per_class=per_class, head_accuracy=accuracy, transferred=transferred)
     assert choice.strategy == expected
     assert words in choice.reason
     if transferred:
@@ -50,7 +50,7 @@ def test_auto_is_decided_by_images_and_what_the_head_reaches(
 
 @pytest.mark.parametrize("asked", ["head", *STRATEGIES])
 def test_what_is_asked_for_is_not_second_guessed(asked: str):
-    choice = choose(asked, per_class=1, head_accuracy=1.0, transferred=False)
+    choice = choose_strategy(asked, per_class=1, head_accuracy=1.0, transferred=False)
     assert (choice.strategy, choice.reason) == (asked, "asked for")
 
 

@@ -38,7 +38,7 @@ from edge_tl.host.seeded import derive_seed
 from edge_tl.host.training import inference, resume, strategy
 from edge_tl.host.training.ema import reach
 from edge_tl.host.training.network import Network
-from edge_tl.host.training.train import Job, fit
+from edge_tl.host.training.train import TrainingJob, fit
 
 SIDE, CLASSES, TRAIN, VAL = 32, 3, 40, 12
 Tensors = dict[str, torch.Tensor]
@@ -63,7 +63,7 @@ def files(digits: Path) -> list[tuple[Path, int]]:
     return [(of[i % CLASSES][i // CLASSES], i % CLASSES) for i in range(TRAIN + VAL)]
 
 
-Make = Callable[..., Job]
+Make = Callable[..., TrainingJob]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def make(source: PretrainedModel, files: list[tuple[Path, int]]) -> Make:
 
     def job(
         name: str = "full", *, n: int = TRAIN, augment: Any = None, sizes: Any = None, **settings: Any
-    ) -> Job:
+    ) -> TrainingJob:
         plain = {"epochs": 2, "batch_size": 8, "workers": 0, "ema": 0.0, "batch_norm": "frozen"}
         plain |= {"optimizer": "sgd", "schedule": "cosine"}
         settings = plain | {"strategy": name} | settings
@@ -87,7 +87,7 @@ def make(source: PretrainedModel, files: list[tuple[Path, int]]) -> Make:
         blocks = backbone_blocks(model, source.head)
         stages = strategy.stages(name, len(blocks), recipe.train)
         seen, unseen = files[:n], files[TRAIN:]
-        return Job(
+        return TrainingJob(
             model=model,
             blocks=blocks,
             stages=stages,
@@ -123,7 +123,7 @@ def same(a: Tensors, b: Tensors) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-def whole_set(job: Job) -> tuple[torch.Tensor, torch.Tensor]:
+def whole_set(job: TrainingJob) -> tuple[torch.Tensor, torch.Tensor]:
     pixels = torch.stack([job.train[i] for i in range(len(job.labels))])
     inputs = model_inputs(
         nn.functional.interpolate(pixels, SIDE), job.contract.mean, job.contract.std, torch.device("cpu")
@@ -798,7 +798,7 @@ def test_the_best_weights_are_those_of_the_state(make: Make, tmp_path: Path):
     settings: dict[str, Any] = {"n": 24, "epochs": 2, "lr": 0.05}
     write = resume.write_tensors
 
-    def wrong() -> Job:
+    def wrong() -> TrainingJob:
         """All that the start answers is wrong, so that the first epoch is better."""
         job = make("full", **settings)
         answers = inference.logits(job.model, job.val, job.contract, torch.device("cpu")).argmax(1).numpy()
