@@ -34,9 +34,9 @@ def predict(
     debug: Debug = False,
 ) -> int:
     """Classify images with a bundle."""
+    from edge_tl.device.artifact_choice import image_files, stand_in_note
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.images.decode_warnings import warning_lines
-    from edge_tl.device.predict import image_files, instead
     from edge_tl.device.runtimes.open import notes, ran
 
     options = DeviceOptions((artifact,) if artifact else (), device, allow_fallback)
@@ -51,7 +51,7 @@ def predict(
     remarks = ((printable(str(one.image)), one.remark) for one in answered if one.remark)
     for warning in [*warning_lines(remarks), *warnings]:
         say(f"warning: {warning}")
-    if artifact is None and (other := instead(loaded, chosen)):
+    if artifact is None and (other := stand_in_note(loaded, chosen)):
         say(f"note: {other}")
     for entry in failed:
         complain(f"not a usable image: {printable(entry['image'])}: {printable(entry['reason'])}")

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edge_tl.device.artifact_choice import open_best
 from edge_tl.device.bundle import Artifact, Bundle
 from edge_tl.device.errors import BadImage, BadInput, BundleError, EdgeTLError, ReadError
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.metrics import not_numbers, softmax
-from edge_tl.device.predict import open_best
 from edge_tl.device.records.codec import Record
 from edge_tl.device.runtimes.open import Logits, Runtime
 from edge_tl.device.text import printable

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from device.conftest import verify
 
+from edge_tl.device.artifact_choice import best_first
 from edge_tl.device.bundle import GOLDEN_LOGITS, GOLDEN_PIXELS, RECORD, read_bundle, read_report
 from edge_tl.device.errors import BundleError
-from edge_tl.device.predict import best_first
 from edge_tl.device.slim import slim
 
 STORED = Path(__file__).parents[1] / "records" / "bundle-of-version-1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from edge_tl.device.artifact_choice import best_first, stand_in_note
 from edge_tl.device.bench.breakdown import Selection, time_breakdown
 from edge_tl.device.bench.harness import warnings
 from edge_tl.device.bench.latency import time_against_itself, time_interleaved
@@ -16,7 +17,6 @@ from edge_tl.device.bench.workloads import startable, workloads
 from edge_tl.device.bundle import Artifact, Bundle
 from edge_tl.device.errors import BadInput
 from edge_tl.device.listener import SILENT, Listener
-from edge_tl.device.predict import best_first, instead
 from edge_tl.device.records.bench import BenchResult
 from edge_tl.device.records.timing import SkippedRecord
 from edge_tl.device.runtimes.devices import runnable_artifacts
@@ -71,7 +71,7 @@ def _startable(
         raise BadInput("every artifact that can run here failed its gates. Name one with --artifact.")
     most = None if options.artifacts else 1
     chosen, skipped = startable(workloads(bundle, order, place=options.place), most=most)
-    if not options.artifacts and (note := instead(bundle, bundle.artifact(chosen[0].id))):
+    if not options.artifacts and (note := stand_in_note(bundle, bundle.artifact(chosen[0].id))):
         listener.note(f"note: {note}")
     return chosen, skipped
 

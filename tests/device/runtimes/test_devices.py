@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 from device.conftest import verify
 
+from edge_tl.device.artifact_choice import open_best
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput, MissingExtra
-from edge_tl.device.predict import open_best
 from edge_tl.device.runtimes import devices, openvino_
 from edge_tl.device.runtimes.base import OfferedDevices, did_you_mean
 

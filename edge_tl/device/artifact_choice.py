@@ -18,8 +18,8 @@ from edge_tl.device.text import printable
 def open_best(
     bundle: Bundle, artifact: str | None = None, device: str = "CPU", *, allow_fallback: bool = False
 ) -> tuple[Artifact, Runtime]:
-    """The artifact asked for, else the first of `best_first` whose runtime is installed and has `device`; `instead`
-    says why it is not the recommended one.
+    """The artifact asked for, else the first of `best_first` whose runtime is installed and has `device`. For why it is
+    not the recommended one see `stand_in_note`.
 
     Raises `FellBack` when another device ran, unless `allow_fallback`, and `BadInput` where all that could run here
     failed its gates at export.
@@ -47,8 +47,8 @@ def open_best(
 
 
 def best_first(bundle: Bundle, artifacts: Iterable[Artifact]) -> list[Artifact]:
-    """The recommended one, then those that passed, the fastest at export first, then those without a verdict. What
-    failed is left out: whoever wants it names it."""
+    """The recommended one, then those that passed, the fastest at export first, then those that were not checked.
+    What failed is left out: whoever wants it names it."""
 
     def place(artifact: Artifact) -> tuple[bool, bool, float]:
         median = artifact.record.median_ms
@@ -61,13 +61,13 @@ def best_first(bundle: Bundle, artifacts: Iterable[Artifact]) -> list[Artifact]:
     return sorted((a for a in artifacts if a.record.passed is not False), key=place)
 
 
-def instead(bundle: Bundle, chosen: Artifact) -> str | None:
+def stand_in_note(bundle: Bundle, chosen: Artifact) -> str | None:
     """A sentence for a person where `chosen` stands in for the recommended artifact; None where it is that, or where
     nothing is recommended."""
     recommended = bundle.record.recommended
     if recommended is None or chosen.id == recommended:
         return None
-    passed = "which passed too" if chosen.record.passed else "which has no verdict"
+    passed = "which passed too" if chosen.record.passed else "which was not checked"
     return f"{recommended} is recommended and cannot run here; {chosen.id} answers instead, {passed}"
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from edge_tl.device.artifact_choice import best_first, image_files, open_best, stand_in_note
 from edge_tl.device.bundle import Bundle, read_bundle
 from edge_tl.device.errors import BadInput, MissingExtra
-from edge_tl.device.predict import best_first, image_files, instead, open_best
 from edge_tl.device.records.timing import LatencyRecord
 
 
@@ -71,11 +71,11 @@ def test_the_fallback_is_the_fastest_that_passed(bundle: Bundle, monkeypatch: py
     assert [a.id for a in best_first(bundle, bundle.artifacts)] == [
         "openvino-fp32", "openvino-int8", "onnx-int8", "onnx-fp32",
     ]  # fmt: skip
-    assert instead(bundle, open_best(bundle)[0]) is None
+    assert stand_in_note(bundle, open_best(bundle)[0]) is None
     monkeypatch.setitem(sys.modules, "openvino", None)
     chosen = open_best(bundle)[0]
     assert chosen.id == "onnx-int8"
-    assert "openvino-fp32 is recommended and cannot run here; onnx-int8" in str(instead(bundle, chosen))
+    assert "openvino-fp32 is recommended and cannot run here; onnx-int8" in str(stand_in_note(bundle, chosen))
 
 
 def test_what_failed_its_gates_is_used_by_name_only(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
