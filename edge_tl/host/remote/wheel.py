@@ -20,8 +20,8 @@ from edge_tl.device.errors import EdgeTLError
 EXTRAS = ("ort", "openvino")
 # Verbs that need the host part, and what they alone share.
 HOST_CLI = {
-    "_bundle_text", "_recipe_options", "_remote_run", "_run_text", "_training_listeners", "compare", "demo", "export",
-    "finetune", "import_", "models", "recipes", "report",
+    "_bundle_text", "_compare_options", "_recipe_options", "_remote_run", "_run_text", "_training_listeners",
+    "compare", "demo", "export", "finetune", "import_", "models", "recipes", "report",
 }  # fmt: skip
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can hold
 
