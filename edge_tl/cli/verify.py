@@ -108,7 +108,7 @@ def _text(result: VerifyResult, recommended: str | None) -> Iterator[str]:
     """The table of gates, that of accuracies where there is data, and the last line."""
     rows = [
         [
-            ("pass" if gate.passed else "FAIL") if gate.decided else "not judged",
+            ("pass" if gate.passed else "FAIL") if gate.decided else "undecided",
             gate.gate,
             gate.artifact or "all",
             DASH if gate.measured is None else f"{gate.measured:.4g}",
@@ -142,5 +142,5 @@ def _conclusion(result: VerifyResult, recommended: str | None) -> str:
     if result.verified != result.of:
         lines.append(f"{counted}.")
     if undecided := sum(not gate.decided for gate in result.gates):
-        lines.append(f"Not judged: {undecided}, see above.")
+        lines.append(f"Undecided: {undecided}, see above.")
     return " ".join(lines)
