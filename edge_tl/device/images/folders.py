@@ -33,7 +33,6 @@ _CYCLE = "a link to a folder that it lies in"
 _SYSTEMS_OWN = frozenset(
     ["thumbs.db", "desktop.ini", ".ds_store", "ehthumbs.db", "picasa.ini", ".picasa.ini"]
 )
-_NO_CLASS = frozenset(["__MACOSX", "__pycache__"])
 FIRST_BYTES = 32
 _MAGIC = re.compile(
     rb"\xff\xd8\xff"  # JPEG, MPO
@@ -83,12 +82,6 @@ def class_folders(root: Path) -> list[Path]:
             f"cannot read the folder {printable(str(root))}: {error.strerror}. Give one that you may read."
         ) from None
     return [root / name for name in sorted(found)]
-
-
-def dunder_folders(root: Path) -> list[Path]:
-    """Sub-folders of `root` that are no class for their name alone, as Python's are, and might be meant as one."""
-    found = [p for p in root.iterdir() if p.name.startswith("__") and p.name not in _NO_CLASS and p.is_dir()]
-    return sorted(found)
 
 
 def images_in(folder: Path, *, below: bool = True) -> FolderListing:

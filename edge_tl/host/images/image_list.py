@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.images.folder_layout import folder_layout
-from edge_tl.device.images.folders import FolderListing, class_folders, dunder_folders, images_in, kinds
+from edge_tl.device.images.folders import FolderListing, class_folders, images_in, kinds
 from edge_tl.device.names import encodable, same, spelled
 from edge_tl.device.text import printable
 
 _BESIDE_SPLITS = "a folder beside the splits, so in none"
 _UNDERSCORES = "a folder whose name begins with __, so no class: rename it if it is one"
+_NO_CLASS = frozenset(["__MACOSX", "__pycache__"])
 _IN_NO_CLASS = "an image beside the class folders, so in none"
 
 
@@ -55,7 +56,7 @@ def list_class_folders(root: Path) -> ImageList:
         strays = images_in(folder, below=False)
         beside += [{"path": _below(root, p), "reason": _IN_NO_CLASS} for p in strays.images]
         beside += [{"path": _below(root, one.path), "reason": one.reason} for one in strays.left_out]
-        beside += [{"path": _below(root, p), "reason": _UNDERSCORES} for p in dunder_folders(folder)]
+        beside += [{"path": _below(root, p), "reason": _UNDERSCORES} for p in _dunder_folders(folder)]
         for class_folder, name in _one_spelling(folder):
             label = spelling.setdefault(same(name), name)
             listed = images_in(class_folder)
@@ -84,6 +85,12 @@ def check_spellings(labels: Iterable[str], where: str) -> None:
                 f"two class names in {printable(where)} differ only in their Unicode form: {spelled(other)} and "
                 f"{spelled(label)}. Give both the same form."
             )
+
+
+def _dunder_folders(root: Path) -> list[Path]:
+    """Sub-folders of `root` that are no class for their name alone, as Python's are, and might be meant as one."""
+    found = [p for p in root.iterdir() if p.name.startswith("__") and p.name not in _NO_CLASS and p.is_dir()]
+    return sorted(found)
 
 
 def _one_spelling(folder: Path) -> list[tuple[Path, str]]:
