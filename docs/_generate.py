@@ -16,7 +16,6 @@ from edge_tl.cli import app
 
 SCHEMA = Path(__file__).resolve().parents[1] / "edge_tl" / "host" / "recipe" / "schema.py"
 RECIPES = SCHEMA.parents[3] / "recipes"
-SECTIONS = ("Data", "Model", "Head", "Train", "Augment", "Export")
 WORDS = {"int": "integer", "float": "number", "str": "text", "bool": "true or false"}
 SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
@@ -81,13 +80,15 @@ def recipe() -> str:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
     lines: list[str] = []
-    for name in SECTIONS:
-        found = classes[name]
-        lines += [f"## {name.lower()}", "", _cell(ast.get_docstring(found) or ""), ""]
+    for name, kind, _, _ in fields(classes["Recipe"]):
+        if not (isinstance(kind, ast.Name) and kind.id in classes):
+            continue  # name and seed, which the page describes
+        found = classes[kind.id]
+        lines += [f"## {name}", "", _cell(ast.get_docstring(found) or ""), ""]
         lines += ["| field | takes | default | meaning |", "|---|---|---|---|"]
         lines += [
-            f"| `{name.lower()}.{field}` | {_cell(takes(kind, aliases))} | {_yaml(default)} | {_cell(text)} |"
-            for field, kind, default, text in fields(found)
+            f"| `{name}.{field}` | {_cell(takes(given, aliases))} | {_yaml(default)} | {_cell(text)} |"
+            for field, given, default, text in fields(found)
         ]
         lines.append("")
     return "\n".join(lines)
