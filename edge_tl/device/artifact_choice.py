@@ -81,7 +81,7 @@ def image_files(paths: Iterable[Path]) -> tuple[list[Path], list[dict[str, str]]
             found.append(path)
             continue
         listed = images_in(path)
-        failed += [{"image": str(one.path), "reason": one.reason} for one in listed.left_out]
+        failed += [{"image": str(one.path), "reason": one.reason} for one in listed.skipped]
         if not listed.images:
             raise BadInput(
                 f"no image below the folder {printable(str(path))}. Give images, or a folder of them."

@@ -26,7 +26,8 @@ from edge_tl.device.listener import Listener
 from edge_tl.device.names import encodable
 from edge_tl.device.records.accuracy import FolderAccuracy
 from edge_tl.device.records.gate import GateResult
-from edge_tl.device.records.verification import FileKind, FolderResult, SkippedFile
+from edge_tl.device.records.image_files import SkippedFile
+from edge_tl.device.records.verification import FolderResult
 from edge_tl.device.runtimes.open import Logits, Runtime
 
 TWO_CLASSES = "the same image in two classes"
@@ -66,7 +67,7 @@ def on_folder(
     copies = {path: faults.get(kept_one, AGAIN) for path, kept_one in first.items()}
     different = mixed_ranges(remarks.get(i) for i in kept)
     said = warning_lines((encodable(str(paths[i])), remark) for i, remark in remarks.items())
-    skipped = [SkippedFile(entry["path"], entry["reason"]) for entry in files.left_out]
+    skipped = list(files.skipped)
     skipped += [
         SkippedFile(encodable(str(path)), reason) for path, reason in (left_out | faults | copies).items()
     ]
@@ -75,7 +76,7 @@ def on_folder(
         reference=stand_in,
         accuracy=tuple(rows),
         skipped=tuple(skipped),
-        not_images=tuple(FileKind(**entry) for entry in files.not_images),
+        not_images=tuple(files.not_images),
         remarks=(*said, different) if different else tuple(said),
     )
     return found, gates

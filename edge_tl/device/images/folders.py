@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.names import encodable
+from edge_tl.device.records.image_files import FileKind
 from edge_tl.device.text import printable
 
 IMAGE_SUFFIXES = frozenset(
@@ -51,7 +52,7 @@ _OF_THE_ENTRY = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ELOOP, errno.ENO
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class SkippedPath:
     """A file or folder that might have held an image and is not used."""
 
     path: Path
@@ -60,10 +61,10 @@ class LeftOut:
 
 @dataclass
 class FolderListing:
-    """The `images` of a folder, sorted; what is `left_out` of it and why; `others`, files that are no images."""
+    """The `images` of a folder, sorted; what is `skipped` and why; `others`, files that are no images."""
 
     images: list[Path] = field(default_factory=list)
-    left_out: list[LeftOut] = field(default_factory=list)
+    skipped: list[SkippedPath] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
 
 
@@ -95,7 +96,7 @@ def images_in(folder: Path, *, below: bool = True) -> FolderListing:
         here = plain.pop() if plain else heapq.heappop(linked)
         identity = _identity(here)
         if identity and (identity in above or identity in seen):
-            found.left_out.append(LeftOut(here, _CYCLE if identity in above else _AGAIN))
+            found.skipped.append(SkippedPath(here, _CYCLE if identity in above else _AGAIN))
         else:
             seen.add(identity)
             for path, is_link in _list_one(here, found, below):
@@ -104,22 +105,20 @@ def images_in(folder: Path, *, below: bool = True) -> FolderListing:
                 else:
                     plain.append(path)
     found.images.sort()
-    found.left_out.sort(key=lambda one: one.path)
+    found.skipped.sort(key=lambda one: one.path)
     found.others.sort()
     return found
 
 
-def kinds(others: Iterable[Path]) -> list[dict[str, object]]:
-    """`{kind, n, example}` of files that are no images, the most frequent kind first."""
+def count_kinds(others: Iterable[Path]) -> list[FileKind]:
+    """Files that are no images by their kind, the most frequent first."""
     count: Counter[str] = Counter()
     example: dict[str, Path] = {}
     for path in others:
         kind = _kind(path)
         count[kind] += 1
         example.setdefault(kind, path)
-    return [
-        {"kind": kind, "n": n, "example": encodable(str(example[kind]))} for kind, n in count.most_common()
-    ]
+    return [FileKind(kind, n, encodable(str(example[kind]))) for kind, n in count.most_common()]
 
 
 def _list_one(folder: Path, found: FolderListing, below: bool) -> list[tuple[Path, bool]]:
@@ -129,7 +128,7 @@ def _list_one(folder: Path, found: FolderListing, below: bool) -> list[tuple[Pat
         with os.scandir(folder) as entries:
             held = list(entries)
     except OSError as error:
-        found.left_out.append(LeftOut(folder, _reason(error, folder)))
+        found.skipped.append(SkippedPath(folder, _reason(error, folder)))
         return []
     for entry in held:
         path = folder / entry.name
@@ -143,9 +142,9 @@ def _list_one(folder: Path, found: FolderListing, below: bool) -> list[tuple[Pat
                 _place(path, found)
             else:
                 dangling = entry.is_symlink() and not os.path.exists(path)
-                found.left_out.append(LeftOut(path, "a link to nothing" if dangling else _SPECIAL))
+                found.skipped.append(SkippedPath(path, "a link to nothing" if dangling else _SPECIAL))
         except OSError as error:
-            found.left_out.append(LeftOut(path, _reason(error, path)))
+            found.skipped.append(SkippedPath(path, _reason(error, path)))
     return folders
 
 
@@ -153,7 +152,7 @@ def _place(path: Path, found: FolderListing) -> None:
     """A regular file: an image by its suffix or its first bytes, or not. Raises `OSError`."""
     suffix = path.suffix.lower()
     if suffix in _RAW_SUFFIXES:
-        found.left_out.append(LeftOut(path, _RAW))
+        found.skipped.append(SkippedPath(path, _RAW))
     elif suffix in IMAGE_SUFFIXES:  # what its bytes say, its decoder tells
         found.images.append(path)
     else:
@@ -168,7 +167,7 @@ def _reason(error: OSError, path: Path) -> str:
     if error.errno in _OF_THE_ENTRY:
         return f"cannot be read: {error.strerror}"
     raise BadInput(
-        f"cannot read {printable(str(path))}: {error.strerror or error}. Mend that, then run again."
+        f"cannot read {printable(str(path))}: {error.strerror or error}. Repair that, then run again."
     ) from None
 
 

@@ -1,6 +1,6 @@
-"""A labelled folder as a bundle's classes: which files are judged, and which are named and left out.
+"""A labelled folder as a bundle's classes: the images that count, and the files that do not.
 
-It must not decode an image or run a model.
+Decodes no image and runs no model.
 """
 
 from __future__ import annotations
@@ -8,28 +8,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.images.folder_layout import folder_layout
-from edge_tl.device.images.folders import class_folders, images_in, kinds
+from edge_tl.device.images.folders import class_folders, count_kinds, images_in
 from edge_tl.device.names import encodable, same
+from edge_tl.device.records.image_files import FileKind, SkippedFile
 from edge_tl.device.text import printable
 
 
 @dataclass(frozen=True)
 class LabelledFolder:
     """`paths` and `labels`, int64 `(n,)`, the class of each in the bundle's order; `root` is the folder that holds the
-    classes. `left_out` is `{path, reason}` of what is not used, `not_images` counts other files by kind."""
+    classes. `skipped` are files that are not used, `not_images` counts those that are no images."""
 
     paths: list[Path]
     labels: NDArray[np.int64]
     root: str
-    left_out: list[dict[str, str]] = field(default_factory=list)
-    not_images: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+    not_images: list[FileKind] = field(default_factory=list)
 
 
 def labelled_folder(labels: Sequence[str], data: Path) -> LabelledFolder:
@@ -58,16 +58,16 @@ def labelled_folder(labels: Sequence[str], data: Path) -> LabelledFolder:
     paths: list[Path] = []
     classes: list[int] = []
     others: list[Path] = []
-    left_out: list[dict[str, str]] = []
+    skipped: list[SkippedFile] = []
     for folder in folders:
         listed = images_in(folder)
         paths += listed.images
         classes += [number[same(folder.name)]] * len(listed.images)
-        left_out += [{"path": encodable(str(one.path)), "reason": one.reason} for one in listed.left_out]
+        skipped += [SkippedFile(encodable(str(one.path)), one.reason) for one in listed.skipped]
         others += listed.others
     if not paths:
-        first = f" ({left_out[0]['path']}: {left_out[0]['reason']})" if left_out else ""
+        first = f" ({skipped[0].path}: {skipped[0].reason})" if skipped else ""
         raise BadInput(
             f"no images below {printable(str(root))}{first}. Put each class's images into its sub-folder."
         )
-    return LabelledFolder(paths, np.array(classes, np.int64), str(root), left_out, kinds(others))
+    return LabelledFolder(paths, np.array(classes, np.int64), str(root), skipped, count_kinds(others))

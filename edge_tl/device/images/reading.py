@@ -64,7 +64,7 @@ def with_retries(name: str, action: Callable[[], T]) -> T:
             number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
             if pause is None or number in _LASTING:
                 reason = os.strerror(errno.ENOMEM if number is None else number)
-                advice = _ADVICE.get(number or 0, "Mend that and run again.")
+                advice = _ADVICE.get(number or 0, "Repair that and run again.")
                 raise ReadError(name, reason, advice) from None
             time.sleep(pause)
     raise AssertionError("unreachable")

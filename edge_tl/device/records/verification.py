@@ -7,25 +7,9 @@ from dataclasses import dataclass
 from edge_tl.device.records.accuracy import FolderAccuracy
 from edge_tl.device.records.codec import Record
 from edge_tl.device.records.gate import GateResult
+from edge_tl.device.records.image_files import FileKind, SkippedFile
 from edge_tl.device.records.machine import MachineRecord
 from edge_tl.device.records.timing import RanRecord, SkippedRecord
-
-
-@dataclass(frozen=True)
-class SkippedFile(Record):
-    """A file of a labelled folder that was not used, and the reason."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class FileKind(Record):
-    """How many files of one kind are no images, with one of them as an example."""
-
-    kind: str
-    n: int
-    example: str
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.records.codec import Fault, shown, written
+from edge_tl.device.records.image_files import FileKind, SkippedFile
 from edge_tl.host.images.dataset import SPLITS, Dataset, Sample
-from edge_tl.host.images.findings import Duplicates, Leak, LeftOutFile, OtherFiles
+from edge_tl.host.images.findings import Duplicates, Leak
 from edge_tl.host.images.shards import SUFFIX
 from edge_tl.host.runs.run_part import RunPart, Whole
 
@@ -64,8 +65,8 @@ class DataRecord(RunPart):
 
     path: str
     n: SplitSizes
-    skipped: tuple[LeftOutFile, ...]
-    not_images: tuple[OtherFiles, ...] = written(())
+    skipped: tuple[SkippedFile, ...]
+    not_images: tuple[FileKind, ...] = written(())
     duplicates: tuple[Duplicates, ...]
     leaks: tuple[Leak, ...] = written(())
     samples: SampleRows
@@ -76,10 +77,10 @@ class DataRecord(RunPart):
         return cls(
             path=str(dataset.root),
             n=SplitSizes(**dataset.counts()),
-            skipped=tuple(LeftOutFile(**entry) for entry in dataset.skipped),
-            not_images=tuple(OtherFiles(**entry) for entry in dataset.not_images),
-            duplicates=tuple(Duplicates(tuple(e["paths"]), e["reason"]) for e in dataset.duplicates),
-            leaks=tuple(Leak(e["group"], tuple(e["splits"]), e["n"]) for e in dataset.leaks),
+            skipped=tuple(dataset.skipped),
+            not_images=tuple(dataset.not_images),
+            duplicates=tuple(dataset.duplicates),
+            leaks=tuple(dataset.leaks),
             samples=SampleRows.of(dataset.samples),
         )
 
@@ -94,10 +95,10 @@ class DataRecord(RunPart):
             Path(self.path),
             list(labels),
             self.samples.samples(len(labels)),
-            skipped=[entry.to_json() for entry in self.skipped],
-            duplicates=[entry.to_json() for entry in self.duplicates],
-            leaks=[entry.to_json() for entry in self.leaks],
-            not_images=[entry.to_json() for entry in self.not_images],
+            skipped=list(self.skipped),
+            duplicates=list(self.duplicates),
+            leaks=list(self.leaks),
+            not_images=list(self.not_images),
         )
 
 

@@ -10,14 +10,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from edge_tl.device.errors import BadInput
+from edge_tl.device.records.image_files import FileKind, SkippedFile
 from edge_tl.host.images import split as splits
+from edge_tl.host.images.findings import Duplicates, Leak, SplitName
 from edge_tl.host.images.shards import SUFFIX, Member
 from edge_tl.host.seeded import seeded_order
 
-SPLITS = ("train", "val", "test")
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +50,15 @@ class Sample:
 class Listing:
     """Every image found, before any was decoded.
 
-    `left_out` is `{path, reason}` of what lies in a class and is not used, `beside` of what lies in none; `not_images`
-    counts other files, `{kind, n, example}`.
+    Not used are `skipped` files, which lie in a class, those `beside` the classes, and `not_images`.
     """
 
     root: Path
     labels: list[str]
     samples: list[Sample]
-    left_out: list[dict[str, str]] = field(default_factory=list)
-    beside: list[dict[str, str]] = field(default_factory=list)
-    not_images: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+    beside: list[SkippedFile] = field(default_factory=list)
+    not_images: list[FileKind] = field(default_factory=list)
 
     def sources(self) -> list[Path | Member]:
         """Where the encoded image of each sample is."""
@@ -69,17 +69,16 @@ class Listing:
 class Dataset:
     """The samples that take part, each in one split, and what was left out and why.
 
-    `leaks` are groups that the data's own splits tear apart: `{group, splits, n}`; `not_images` counts files that are
-    none: `{kind, n, example}`.
+    `leaks` are groups with images in several of the data's own splits.
     """
 
     root: Path
     labels: list[str]
     samples: list[Sample]
-    skipped: list[dict[str, str]] = field(default_factory=list)
-    duplicates: list[dict[str, Any]] = field(default_factory=list)
-    leaks: list[dict[str, Any]] = field(default_factory=list)
-    not_images: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+    duplicates: list[Duplicates] = field(default_factory=list)
+    leaks: list[Leak] = field(default_factory=list)
+    not_images: list[FileKind] = field(default_factory=list)
 
     def split(self, name: str) -> list[Sample]:
         """The samples of "train", "val" or "test"."""
@@ -125,12 +124,12 @@ def build_dataset(
     "fail" and one is bad.
     """
     skipped = [
-        *listing.left_out,
-        *({"path": s.path, "reason": bad[s.digest]} for s in listing.samples if s.digest in bad),
+        *listing.skipped,
+        *(SkippedFile(s.path, bad[s.digest]) for s in listing.samples if s.digest in bad),
     ]
     if skipped and on_bad_image == "fail":
         raise BadInput(
-            f"bad image: {listing.root / skipped[0]['path']}: {skipped[0]['reason']}. "
+            f"bad image: {listing.root / skipped[0].path}: {skipped[0].reason}. "
             f"{len(skipped)} in all; remove them, or use data.on_bad_image=skip."
         )
     good = [s for s in listing.samples if s.digest not in bad]
@@ -216,7 +215,7 @@ def _too_few(listing: Listing, label: int, name: str, left: int, bad: dict[str, 
     )
 
 
-def _without_duplicates(samples: list[Sample]) -> tuple[list[Sample], list[dict[str, Any]], set[str]]:
+def _without_duplicates(samples: list[Sample]) -> tuple[list[Sample], list[Duplicates], set[str]]:
     """One copy of every image, a report of the others, and the units that must stay in train.
 
     The same content in two classes has no known label: no copy takes part. In two splits of the data: the
@@ -244,7 +243,7 @@ def _without_duplicates(samples: list[Sample]) -> tuple[list[Sample], list[dict[
             kept.append(stays)
             if len(units := {s.unit for s in group}) > 1 or not stays.group:
                 pinned |= units
-        reports.append({"paths": [s.path for s in group], "reason": reason})
+        reports.append(Duplicates(tuple(s.path for s in group), reason))
     return kept, reports, pinned
 
 
@@ -286,13 +285,13 @@ def _limited(samples: list[Sample], limit: int, seed: int) -> list[Sample]:
     return [s for s in samples if s.split != "train" or s.digest in kept]
 
 
-def _leaks(samples: list[Sample]) -> list[dict[str, Any]]:
+def _leaks(samples: list[Sample]) -> list[Leak]:
     spread: dict[str, Counter[str]] = defaultdict(Counter)
     for s in samples:
         if s.group and s.split:
             spread[s.group][s.split] += 1
     return [
-        {"group": group, "splits": [name for name in SPLITS if counts[name]], "n": counts.total()}
+        Leak(group, tuple(name for name in SPLITS if counts[name]), counts.total())
         for group, counts in spread.items()
         if len(counts) > 1
     ]

@@ -1,13 +1,13 @@
-"""What a person is told of the images: which are left out and why, counted by kind. It must not decide anything."""
+"""What a person reads of the images: which are left out and why, counted by kind. Decides nothing."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from edge_tl.device.images.decode_warnings import mixed_ranges, warning_lines
 from edge_tl.device.listener import Listener
+from edge_tl.device.records.image_files import FileKind
 from edge_tl.device.text import printable
 from edge_tl.host.images.dataset import Dataset
 
@@ -29,7 +29,7 @@ def note_dataset(dataset: Dataset, remarks: Mapping[str, str], listener: Listene
         say(f"warning: {sentence_of_all}")
     by_reason: dict[str, list[str]] = defaultdict(list)
     for entry in dataset.skipped:
-        by_reason[entry["reason"]].append(entry["path"])
+        by_reason[entry.reason].append(entry.path)
     for reason, paths in by_reason.items():
         for path in paths[:SHOWN]:
             say(f"left out: {path}: {reason}")
@@ -40,21 +40,19 @@ def note_dataset(dataset: Dataset, remarks: Mapping[str, str], listener: Listene
         say(f"left out {len(dataset.skipped):,} in all: {counts}")
     if line := not_images_line(dataset.not_images):
         say(line)
-    for entry in dataset.duplicates[:SHOWN]:
-        say(f"duplicate: {' = '.join(entry['paths'])}: {entry['reason']}")
+    for copies in dataset.duplicates[:SHOWN]:
+        say(f"duplicate: {' = '.join(copies.paths)}: {copies.reason}")
     if len(dataset.duplicates) > SHOWN:
         say(f"duplicate: {len(dataset.duplicates) - SHOWN:,} more; run.json names them")
     for leak in dataset.leaks:
-        say(
-            f"group {leak['group']!r} is in {' and '.join(leak['splits'])} ({leak['n']} images): figures flatter"
-        )
+        say(f"group {leak.group!r} is in {' and '.join(leak.splits)} ({leak.n} images): figures flatter")
     if line := untested_classes_warning(dataset):
         say(line)
 
 
-def not_images_line(found: Iterable[dict[str, Any]]) -> str | None:
+def not_images_line(found: Iterable[FileKind]) -> str | None:
     """ "no images, passed over: 3 .txt, 1 Thumbs.db"; None where there are none."""
-    counts = ", ".join(f"{entry['n']:,} {entry['kind']}" for entry in found)
+    counts = ", ".join(f"{entry.n:,} {entry.kind}" for entry in found)
     return f"no images, passed over: {counts}" if counts else None
 
 

@@ -1,4 +1,4 @@
-"""What was found beside the images that take part, as a run records it: files left out and why, duplicates, leaks."""
+"""Duplicate images and groups in several splits, as a run records them. Reads no image."""
 
 from __future__ import annotations
 
@@ -8,23 +8,6 @@ from typing import Literal
 from edge_tl.host.runs.run_part import RunPart, Whole
 
 SplitName = Literal["train", "val", "test"]
-
-
-@dataclass(frozen=True)
-class LeftOutFile(RunPart):
-    """A file that takes no part, relative to the data's folder, and why."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class OtherFiles(RunPart):
-    """How many files of one kind are no images (".txt", "Thumbs.db"), and one of them."""
-
-    kind: str
-    n: Whole
-    example: str
 
 
 @dataclass(frozen=True)

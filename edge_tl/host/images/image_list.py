@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.images.folder_layout import folder_layout
-from edge_tl.device.images.folders import FolderListing, class_folders, images_in, kinds
+from edge_tl.device.images.folders import FolderListing, class_folders, count_kinds, images_in
 from edge_tl.device.names import encodable, same, spelled
+from edge_tl.device.records.image_files import FileKind, SkippedFile
 from edge_tl.device.text import printable
 
 _BESIDE_SPLITS = "a folder beside the splits, so in none"
@@ -31,15 +32,17 @@ class ListedImage(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageList:
-    """What a source holds: its labels in order, its images; `left_out` and `beside` are `{path, reason}` of what lies
-    in a class, or in none, and is not used; `not_images` are counts by kind."""
+    """What a source holds: its labels in order and its images.
+
+    Not used are `skipped` files, which lie in a class, those `beside` the classes, and `not_images`.
+    """
 
     root: Path
     labels: list[str]
     rows: list[ListedImage]
-    left_out: list[dict[str, str]] = field(default_factory=list)
-    beside: list[dict[str, str]] = field(default_factory=list)
-    not_images: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+    beside: list[SkippedFile] = field(default_factory=list)
+    not_images: list[FileKind] = field(default_factory=list)
 
 
 def list_class_folders(root: Path) -> ImageList:
@@ -48,22 +51,22 @@ def list_class_folders(root: Path) -> ImageList:
     way = folder_layout(root)
     spelling: dict[str, str] = {}  # by its composed form, which Unicode says is the same name
     rows: list[ListedImage] = []
-    left_out: list[dict[str, str]] = []
+    skipped: list[SkippedFile] = []
     others: list[Path] = []
     here: dict[str, set[str]] = {}
-    beside = [{"path": _below(root, f), "reason": _BESIDE_SPLITS} for f in way.beside]
+    beside = [SkippedFile(_below(root, f), _BESIDE_SPLITS) for f in way.beside]
     for split, folder in way.splits.items():
         strays = images_in(folder, below=False)
-        beside += [{"path": _below(root, p), "reason": _IN_NO_CLASS} for p in strays.images]
-        beside += [{"path": _below(root, one.path), "reason": one.reason} for one in strays.left_out]
-        beside += [{"path": _below(root, p), "reason": _UNDERSCORES} for p in _dunder_folders(folder)]
+        beside += [SkippedFile(_below(root, p), _IN_NO_CLASS) for p in strays.images]
+        beside += [SkippedFile(_below(root, one.path), one.reason) for one in strays.skipped]
+        beside += [SkippedFile(_below(root, p), _UNDERSCORES) for p in _dunder_folders(folder)]
         for class_folder, name in _one_spelling(folder):
             label = spelling.setdefault(same(name), name)
             listed = images_in(class_folder)
             if not listed.images:
                 raise BadInput(_empty(class_folder, listed))
             rows += [ListedImage(str(p.relative_to(root)), label, split or None) for p in listed.images]
-            left_out += [{"path": _below(root, one.path), "reason": one.reason} for one in listed.left_out]
+            skipped += [SkippedFile(_below(root, one.path), one.reason) for one in listed.skipped]
             others += [p.relative_to(root) for p in listed.others]
             here.setdefault(split, set()).add(label)
     labels = sorted(set().union(*here.values()))
@@ -73,7 +76,7 @@ def list_class_folders(root: Path) -> ImageList:
                 f"classes of {split}: {', '.join(sorted(here.get(split, ())))}; of all splits: "
                 f"{', '.join(labels)}. Give every split the same classes."
             )
-    return ImageList(root, labels, rows, left_out, beside, kinds(others))
+    return ImageList(root, labels, rows, skipped, beside, count_kinds(others))
 
 
 def check_spellings(labels: Iterable[str], where: str) -> None:
@@ -101,14 +104,14 @@ def _one_spelling(folder: Path) -> list[tuple[Path, str]]:
 
 def _empty(folder: Path, listed: FolderListing) -> str:
     name, where = printable(folder.name), printable(str(folder))
-    if listed.left_out:
-        first = listed.left_out[0]
-        more = f", and {len(listed.left_out) - 1} more" if len(listed.left_out) > 1 else ""
+    if listed.skipped:
+        first = listed.skipped[0]
+        more = f", and {len(listed.skipped) - 1} more" if len(listed.skipped) > 1 else ""
         return (
             f"class {name!r} has no image that can be used: {printable(str(first.path))}: {first.reason}{more}. "
-            "Mend that, or remove the folder."
+            "Repair that, or remove the folder."
         )
-    held = ", ".join(f"{entry['n']} {entry['kind']}" for entry in kinds(listed.others)[:6])
+    held = ", ".join(f"{entry.n} {entry.kind}" for entry in count_kinds(listed.others)[:6])
     return f"class {name!r} is empty: {where} holds no image{f', but {held}' if held else ''}. Add images."
 
 

@@ -17,11 +17,12 @@ from pathlib import Path
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import sha256_file
 from edge_tl.device.images.folder_layout import split_of, split_words
-from edge_tl.device.images.folders import class_folders, kinds
+from edge_tl.device.images.folders import class_folders, count_kinds
 from edge_tl.device.images.reading import with_retries
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.names import check_label, encodable
+from edge_tl.device.records.image_files import SkippedFile
 from edge_tl.device.text import printable
 from edge_tl.host.images import list_file, shards
 from edge_tl.host.images.dataset import Listing, Sample, check_two_images_a_class, sources
@@ -67,10 +68,10 @@ def list_images(
     samples, unread = [], []
     for sample, digest in zip(blank, _digests(sources(found.root, blank), listener), strict=True):
         if isinstance(digest, PermissionError | FileNotFoundError):
-            unread.append({"path": encodable(sample.path), "reason": f"cannot be read: {digest.strerror}"})
+            unread.append(SkippedFile(encodable(sample.path), f"cannot be read: {digest.strerror}"))
         else:
             samples.append(replace(sample, digest=digest))
-    return Listing(found.root, found.labels, samples, found.left_out + unread, found.beside, found.not_images)
+    return Listing(found.root, found.labels, samples, found.skipped + unread, found.beside, found.not_images)
 
 
 def _find(text: str) -> ImageList:
@@ -151,12 +152,12 @@ def _from_shards(paths: Iterable[Path]) -> ImageList:
             pool.map(lambda file: with_retries(str(file), partial(shards.index_shard, file)), files)
         )
     rows: list[ListedImage] = []
-    left_out: list[dict[str, str]] = []
+    skipped: list[SkippedFile] = []
     others: list[Path] = []
     for file, indexed in zip(files, indices, strict=True):
         path = file.relative_to(root) if file.is_relative_to(root) else file.absolute()
         split = _split_of_shard(path)
-        left_out += [{"path": encodable(f"{path}!{name}"), "reason": _NO_BYTES} for name in indexed.closed]
+        skipped += [SkippedFile(encodable(f"{path}!{name}"), _NO_BYTES) for name in indexed.closed]
         others += [Path(f"{path}!", name.lstrip("/")) for name in indexed.others]
         for member, label in indexed.images:
             label = shards.class_name(label, names, member)
@@ -166,7 +167,7 @@ def _from_shards(paths: Iterable[Path]) -> ImageList:
     present = {row.label for row in rows}
     order = [name for name in names or () if name in present]
     labels = order + _in_order(present.difference(order))
-    return ImageList(root, labels, rows, left_out, not_images=kinds(others))
+    return ImageList(root, labels, rows, skipped, not_images=count_kinds(others))
 
 
 def _split_of_shard(path: Path) -> str | None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edge_tl.device.format import DASH, clock, number, one_line
-from edge_tl.host.images.findings import Duplicates, LeftOutFile
+from edge_tl.device.records.image_files import SkippedFile
+from edge_tl.host.images.findings import Duplicates
 from edge_tl.host.reports.table import Column, Row, Table
 from edge_tl.host.runs.record import EpochRecord, MetricsRecord, RunRecord, TriedHead
 
@@ -152,7 +153,7 @@ def _settings(tried: TriedHead) -> str:
     return ", ".join(f"{name} = {_plain(v)}" for name, v in values.items() if v is not None) or DASH
 
 
-def _left_out(one: LeftOutFile | Duplicates) -> Row:
+def _left_out(one: SkippedFile | Duplicates) -> Row:
     paths = one.paths if isinstance(one, Duplicates) else (one.path,)
     return {"path": " = ".join(map(one_line, paths)), "reason": one_line(one.reason)}
 

@@ -57,7 +57,7 @@ def encoded(kind: str) -> bytes:
 
 
 def told(found: folders.FolderListing, root: Path) -> dict[str, str]:
-    return {str(one.path.relative_to(root)): one.reason for one in found.left_out}
+    return {str(one.path.relative_to(root)): one.reason for one in found.skipped}
 
 
 KINDS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM", "MPO", "JPEG2000", "WEBP", "AVIF"]
@@ -94,12 +94,12 @@ def test_what_is_no_image_is_counted_by_kind(tmp_path: Path) -> None:
     )
     found = folders.images_in(tmp_path)
     assert [p.name for p in found.images] == ["a.png"]
-    assert found.left_out == []
-    kinds = folders.kinds(found.others)
-    assert {entry["kind"]: entry["n"] for entry in kinds} == {
+    assert found.skipped == []
+    kinds = folders.count_kinds(found.others)
+    assert {entry.kind: entry.n for entry in kinds} == {
         ".txt": 2, "Thumbs.db": 1, "desktop.ini": 1, ".json": 1, "no suffix": 1, ".DS_Store": 1, "hidden": 1,
     }  # fmt: skip
-    assert kinds[0] == {"kind": ".txt", "n": 2, "example": str(tmp_path / "a.txt")}
+    assert kinds[0].to_json() == {"kind": ".txt", "n": 2, "example": str(tmp_path / "a.txt")}
 
 
 def test_a_raw_photograph_is_named_rather_than_its_thumbnail_used(tmp_path: Path) -> None:
@@ -214,9 +214,9 @@ def test_names_that_are_not_utf8_are_listed_and_counted(tmp_path: Path) -> None:
         (tmp_path / os.fsdecode(b"\xff.t\xfft")).write_bytes(b"x")
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    (entry,) = folders.kinds(folders.images_in(tmp_path).others)
-    assert (entry["kind"], entry["n"]) == (".t\\xfft", 1)
-    str(entry["example"]).encode()
+    (entry,) = folders.count_kinds(folders.images_in(tmp_path).others)
+    assert (entry.kind, entry.n) == (".t\\xfft", 1)
+    str(entry.example).encode()
 
 
 @pytest.mark.skipif(
@@ -228,7 +228,7 @@ def test_what_a_person_may_not_read_is_named() -> None:
         "import os, sys; from pathlib import Path; from edge_tl.device.images import folders\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "found = folders.images_in(Path(sys.argv[1]))\n"
-        "print([p.name for p in found.images], sorted((o.path.name, o.reason) for o in found.left_out))\n"
+        "print([p.name for p in found.images], sorted((o.path.name, o.reason) for o in found.skipped))\n"
         "try: folders.class_folders(Path(sys.argv[1]) / 'shut')\n"
         "except folders.BadInput as error: print(error)\n"
     )

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
 
 from edge_tl.device.errors import BadInput
+from edge_tl.device.records.image_files import SkippedFile
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images.data_record import DataRecord
+from edge_tl.host.images.findings import Leak
 from edge_tl.host.images.listing import list_images
 
 SHARES = {"val": 0.25, "test": 0.25}
@@ -136,7 +138,7 @@ def test_a_copy_in_the_same_class_is_kept_once_in_train(tmp_path: Path):
     dataset = settled(tmp_path)
     kept = [s for s in dataset.samples if "copy" in s.path]
     assert [(s.path, s.split) for s in kept] == [("a/copy1.png", "train")]
-    assert dataset.duplicates == [
+    assert [entry.to_json() for entry in dataset.duplicates] == [
         {
             "paths": ["a/copy1.png", "a/copy2.png"],
             "reason": "the same image twice in one class: one copy kept",
@@ -149,7 +151,7 @@ def test_a_copy_in_two_classes_takes_no_part(tmp_path: Path):
     write(tmp_path, "a/x.png", "b/y.png", content="rose or tulip")
     dataset = settled(tmp_path)
     assert len(dataset.samples) == 18
-    assert [(d["paths"], "two classes" in d["reason"]) for d in dataset.duplicates] == [
+    assert [(list(d.paths), "two classes" in d.reason) for d in dataset.duplicates] == [
         (["a/x.png", "b/y.png"], True)
     ]
 
@@ -164,7 +166,7 @@ def test_a_copy_in_two_splits_never_leaks(tmp_path: Path, pair: tuple[str, str],
     dataset = settled(tmp_path)
     kept = [s for s in dataset.samples if s.path.endswith(("x.png", "y.png"))]
     assert [s.split for s in kept] == ["train"] * stays
-    assert "two splits" in dataset.duplicates[0]["reason"]
+    assert "two splits" in dataset.duplicates[0].reason
 
 
 def test_a_class_that_its_duplicates_empty_is_refused(tmp_path: Path):
@@ -177,7 +179,7 @@ def test_bad_images_are_skipped_or_fail_as_asked(tmp_path: Path):
     tree(tmp_path, {"a": 5, "b": 5})
     digest = hashlib.sha256((tmp_path / "a/003.png").read_bytes()).hexdigest()
     dataset = settled(tmp_path, bad={digest: "cut off"})
-    assert dataset.skipped == [{"path": "a/003.png", "reason": "cut off"}]
+    assert dataset.skipped == [SkippedFile("a/003.png", "cut off")]
     assert digest not in placed(dataset)
     with pytest.raises(BadInput, match=r"bad image: .*003\.png: cut off\. 1 in all"):
         settled(tmp_path, bad={digest: "cut off"}, on_bad_image="fail")
@@ -315,7 +317,7 @@ def test_groups_torn_by_the_datas_own_splits_are_reported_not_moved():
     listing = replace(listing, samples=samples)
     dataset = datasets.build_dataset(listing, {}, seed=0, **SHARES)
     assert placed(dataset) == {s.digest: s.split for s in samples}
-    assert dataset.leaks == [{"group": "g4", "splits": ["val", "test"], "n": 4}]
+    assert dataset.leaks == [Leak("g4", ("val", "test"), 4)]
     again = read_back(dataset)
     assert again == dataset
 

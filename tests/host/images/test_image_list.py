@@ -15,6 +15,7 @@ from PIL import Image
 
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.images import folders
+from edge_tl.device.records.image_files import SkippedFile
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import dataset_notes, listing
 from edge_tl.host.images.data_record import DataRecord
@@ -85,7 +86,7 @@ def test_a_folder_that_is_no_class_for_its_name_alone_is_told(tmp_path: Path):
     classes(tmp_path, {"a": 6, "b": 6, "__background__": 3, "__MACOSX": 2})
     dataset = datasets.build_dataset(list_images(tmp_path), {}, seed=0, **SHARES)
     assert dataset.labels == ["a", "b"]
-    assert [entry["path"] for entry in dataset.skipped] == ["__background__"]
+    assert [entry.path for entry in dataset.skipped] == ["__background__"]
 
 
 def test_many_files_of_one_reason_are_named_in_part_and_counted(tmp_path: Path):
@@ -102,7 +103,7 @@ def test_file_names_that_steer_a_terminal_are_told_by_their_escape(tmp_path: Pat
     classes(tmp_path, {"a": 8, "b": 8})
     (tmp_path / "a" / "x\x1b[2J\u202e.png").symlink_to(tmp_path / "absent")
     dataset = datasets.build_dataset(list_images(tmp_path), {}, seed=0, **SHARES)
-    assert "a/x\x1b[2J\u202e.png" in {entry["path"] for entry in dataset.skipped}
+    assert "a/x\x1b[2J\u202e.png" in {entry.path for entry in dataset.skipped}
     assert all(line.isprintable() for line in lines(dataset))
 
 
@@ -117,7 +118,7 @@ def test_a_closed_file_is_named_and_the_rest_is_used(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(listing, "sha256_file", closed)
     found = list_images(tmp_path)
-    assert found.left_out == [{"path": "a/003.png", "reason": "cannot be read: Permission denied"}]
+    assert found.skipped == [SkippedFile("a/003.png", "cannot be read: Permission denied")]
     assert len(found.samples) == 15
     with pytest.raises(BadInput, match=r"a/003\.png: cannot be read"):
         datasets.build_dataset(found, {}, seed=0, on_bad_image="fail", **SHARES)

@@ -478,9 +478,9 @@ def test_images_under_other_names_are_used_and_what_is_passed_over_is_counted(tm
         ("a.tar!2.jpg_large", "b"),
         ("a.tar!3.png", "a"),
     ]
-    assert [each["path"] for each in listing.left_out] == ["a.tar!4.png"]
-    assert sum(each["n"] for each in listing.not_images) == 4
-    assert {each["example"] for each in listing.not_images} >= {
+    assert [each.path for each in listing.skipped] == ["a.tar!4.png"]
+    assert sum(each.n for each in listing.not_images) == 4
+    assert {each.example for each in listing.not_images} >= {
         "a.tar!/3.npy",
         "a.tar!/1.mask",
         "a.tar!/README",

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_tl.device.format import clock
-from edge_tl.host.images.findings import OtherFiles
+from edge_tl.device.records.image_files import FileKind
 from edge_tl.host.reports import run_tables, sentences
 from edge_tl.host.reports.table import Table
 from edge_tl.host.runs.record import ClassMetrics, EpochRecord, HeadRecord, RunRecord, TriedHead
@@ -108,7 +108,7 @@ def test_what_no_image_evaluates_and_what_is_no_image_are_lines() -> None:
     record = replace(
         whole,
         metrics=replace(whole.metrics, per_class=rows),
-        data=replace(whole.data, not_images=(OtherFiles(".xml", 1200, "a/0.xml"),)),
+        data=replace(whole.data, not_images=(FileKind(".xml", 1200, "a/0.xml"),)),
     )
     line = sentences.classes_without_images(record)
     assert line is not None
