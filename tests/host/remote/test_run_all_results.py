@@ -19,14 +19,11 @@ from edge_tl.host.remote.job import DeviceJob, DeviceResult, Job
 from edge_tl.host.remote.wheel import Wheel
 
 LONG = "x" * 300  # longer than a file's name may be
-MACHINE = {"cpu": "A", "arch": "x", "os": "Linux", "cores_allowed": 2}
-RESULT = {
-    "schema": "edge-tl bench 1",
-    "date": "2026-01-02T03:04:05+00:00",
-    "name": "tiny",
-    "kind": "latency",
-    "machine": MACHINE,
-}
+STORED: dict[str, Any] = json.loads(
+    (Path(__file__).parents[2] / "records/version-1/bench.json").read_text(encoding="utf-8")
+)
+MACHINE = STORED["machine"] | {"cpu": "A", "arch": "x", "os": "Linux", "cores_allowed": 2}
+RESULT = STORED | {"date": "2026-01-02T03:04:05+00:00", "name": "tiny", "kind": "latency", "machine": MACHINE}
 JOB = Job("bench", (), Wheel("w", b"", (), {}))
 
 
@@ -119,7 +116,7 @@ def test_a_result_of_another_shape_is_named_and_the_others_are_saved(
 
     monkeypatch.setattr(DeviceJob, "run", odd)
     shed, nuc = go("shed", "nuc", save=True)["devices"]
-    assert "unexpected KeyError" in shed["error"]
+    assert "its result could not be saved: result of edge-tl bench: kind: 'new'" in shed["error"]
     assert len(nuc["saved"]) == 1
 
 
