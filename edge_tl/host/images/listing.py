@@ -24,7 +24,7 @@ from edge_tl.device.machine import cores_allowed
 from edge_tl.device.names import check_label, encodable
 from edge_tl.device.records.image_files import SkippedFile
 from edge_tl.device.text import printable
-from edge_tl.host.images import list_file, shards
+from edge_tl.host.images import list_file, shard_patterns, shards
 from edge_tl.host.images.dataset import Listing, Sample, check_two_images_a_class, sources
 from edge_tl.host.images.image_list import ImageList, ListedImage, check_spellings, list_class_folders
 
@@ -77,12 +77,12 @@ def list_images(
 def _find(text: str) -> ImageList:
     path = Path(text)
     if path.is_dir():
-        if not class_folders(path) and (here := shards.shards_in_folder(path)):
+        if not class_folders(path) and (here := shard_patterns.shards_in_folder(path)):
             return _from_shards(here)
         return list_class_folders(path)
     if path.suffix.lower() in list_file.DIALECTS:
         return _from_list(path)
-    shards.refuse_compressed(path)
+    shard_patterns.refuse_compressed(path)
     if path.suffix == shards.SUFFIX or "::" in text or "{" in text:
         return _from_shards(list(_expanded(text)))
     if path.exists():
@@ -128,11 +128,11 @@ def _expanded(text: str) -> Iterator[Path]:
         if not part:
             raise BadInput(f"an empty pattern beside '::' in {text!r}. Remove the colons.")
         if Path(part).is_dir():
-            yield from shards.shards_in_folder(Path(part))
+            yield from shard_patterns.shards_in_folder(Path(part))
             continue
-        for name in [part] if Path(part).is_file() else shards.expand_braces(part):
+        for name in [part] if Path(part).is_file() else shard_patterns.expand_braces(part):
             path = Path(name)
-            shards.refuse_compressed(path)
+            shard_patterns.refuse_compressed(path)
             if path.suffix != shards.SUFFIX or f"{shards.SUFFIX}!" in name:
                 raise BadInput(f"not a shard: {name!r}. Give .tar files.")
             if not path.is_file():

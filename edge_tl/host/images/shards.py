@@ -1,6 +1,6 @@
 """Labelled images in WebDataset tar shards, found by their headers and read in place.
 
-It must not unpack, write or decode anything, or know what a split is. The convention is the WebDataset format:
+Unpacks, writes and decodes nothing. The convention is the WebDataset format:
 members of a tar file that differ only after the first dot of their base name are one sample.
 """
 
@@ -12,9 +12,7 @@ import re
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import product
-from math import prod
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -23,14 +21,11 @@ from edge_tl.device.images.folders import FIRST_BYTES, IMAGE_SUFFIXES, looks_lik
 from edge_tl.device.images.reading import is_transient
 from edge_tl.device.names import LONGEST_LABEL
 from edge_tl.device.text import printable
+from edge_tl.host.images.shard_patterns import SUFFIX as SUFFIX
 
-SUFFIX = ".tar"
 CLASSES = "classes.txt"
-_COMPRESSED = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 _KEY = re.compile(r"((?:.*/)?[^/.]+)\.([^/]+)", re.DOTALL)
-_RANGE = re.compile(r"([0-9]{1,9})\.\.([0-9]{1,9})")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
-_MOST_SHARDS = 1_000_000
 _BLOCK = 512
 LARGEST_TEXT = 1 << 20  # bytes of a .cls or .json, and of a header's own text (a long name)
 LARGEST_IMAGE = 1 << 30
@@ -88,54 +83,6 @@ class _Bounded(tarfile.TarInfo):
         return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
 
 
-def expand_braces(pattern: str) -> list[str]:
-    """Braces written out as a shell does, the first varying slowest: `{000..041}` keeps its zeros, `{a,b}` is a
-    list; braces around anything else stay. Raises `BadInput` when they are nested or not closed."""
-    parts = re.split(r"\{([^{}]*)\}", pattern)
-    if any(brace in literal for literal in parts[::2] for brace in "{}"):
-        raise BadInput(
-            f"braces do not match: {pattern!r}. Write them as {{000..041}} or {{a,b}}, not nested."
-        )
-    if (count := prod(_count(body) for body in parts[1::2])) > _MOST_SHARDS:
-        raise BadInput(f"too many shards: {pattern!r} stands for {count}. Check the range.")
-    choices = [[part] if i % 2 == 0 else _choices(part) for i, part in enumerate(parts)]
-    return ["".join(chosen) for chosen in product(*choices)]
-
-
-def _count(body: str) -> int:
-    found = _RANGE.fullmatch(body)
-    return abs(int(found[2]) - int(found[1])) + 1 if found else body.count(",") + 1
-
-
-def _choices(body: str) -> list[str]:
-    if found := _RANGE.fullmatch(body):
-        first, last = int(found[1]), int(found[2])
-        padded = any(len(text) > 1 and text.startswith("0") for text in found.groups())
-        width = max(map(len, found.groups())) if padded else 0
-        step = 1 if first <= last else -1
-        return [f"{i:0{width}d}" for i in range(first, last + step, step)]
-    return body.split(",") if "," in body else [f"{{{body}}}"]
-
-
-def shards_in_folder(folder: Path) -> list[Path]:
-    """The visible shards of `folder`, sorted. Raises `BadInput` when there are only compressed ones."""
-    files = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.is_file())
-    found = [p for p in files if p.suffix == SUFFIX]
-    if not found:
-        for path in files:
-            refuse_compressed(path)
-    return found
-
-
-def refuse_compressed(path: Path) -> None:
-    """Raises `BadInput` for a tar file that cannot be read at random."""
-    if _COMPRESSED.search(path.name):
-        raise BadInput(
-            f"compressed shard: {path}. Images are read in place, which compression rules out (they are compressed "
-            "themselves). Decompress it to .tar."
-        )
-
-
 @dataclass(frozen=True)
 class ShardIndex:
     """The `images` of a shard with their labels, in the order of the tar; names of what was not used: `closed`, members
@@ -149,48 +96,15 @@ class ShardIndex:
 def index_shard(shard: Path) -> ShardIndex:
     """Every image of `shard` with its label; one pass over the headers.
 
-    The label is the text of the sample's .cls, or `label`, `class` or `cls` of its .json. The image is told by its
+    The label is the text of the sample's .cls, or `label`, `class` or `cls` of its .json. An image is known by its
     name; in a sample with a label and no such name, by its first bytes. Hidden members are passed over. Raises
     `BadInput` naming shard and sample, `OSError` when the shard cannot be read now.
     """
-    images: dict[str, dict[str, Member]] = defaultdict(dict)
-    unnamed: dict[str, dict[str, Member]] = defaultdict(dict)
-    closed: list[str] = []
-    others: list[str] = []
-    texts: dict[str, dict[str, str]] = defaultdict(dict)
+    members = _Members()
     try:
         with shard.open("rb") as file:
             for info in _headers(shard, file):
-                if info.isdir() or _hidden(info.name):
-                    continue
-                if not info.isreg() or info.issparse():
-                    closed.append(info.name)
-                    continue
-                if not (parts := _KEY.fullmatch(info.name)):
-                    others.append(info.name)
-                    continue
-                key, extension = parts[1], parts[2].lower()
-                text = extension in ("cls", "json")
-                image = not text and f".{extension.rpartition('.')[2]}" in IMAGE_SUFFIXES
-                limit = LARGEST_TEXT if text else LARGEST_IMAGE
-                if (text or image) and info.size > limit:
-                    raise BadInput(
-                        f"{shard}: {printable(info.name)!r} has {info.size:,} bytes; at most {limit:,} are read. Write "
-                        "it again without that member."
-                    )
-                if image:
-                    if extension in images[key]:
-                        raise BadInput(f"{shard} holds {info.name!r} twice. Write the shard again.")
-                    images[key][extension] = Member(shard, info.offset_data, info.size, info.name)
-                elif text:
-                    file.seek(info.offset_data)
-                    label = _label(shard, info.name, file.read(info.size), extension)
-                    if label is not None:
-                        texts[key][extension] = label
-                elif info.size <= LARGEST_IMAGE and _is_image(file, info):
-                    unnamed[key][extension] = Member(shard, info.offset_data, info.size, info.name)
-                else:
-                    others.append(info.name)
+                members.add(shard, file, info)
     except (
         tarfile.TarError,
         OSError,
@@ -201,22 +115,75 @@ def index_shard(shard: Path) -> ShardIndex:
         if is_transient(error):
             raise
         raise BadInput(f"cannot read shard {shard}: {error}. Copy or write it again, uncompressed.") from None
-    for key, found in unnamed.items():
-        if key in texts and key not in images:
-            images[key] = found
+    return members.indexed(shard)
+
+
+@dataclass
+class _Members:
+    """What the headers of one shard name, by the sample's key and the extension: `images`, `unnamed` members that begin
+    like an image, labels in `texts`; `closed` and `others` as in `ShardIndex`."""
+
+    images: dict[str, dict[str, Member]] = field(default_factory=lambda: defaultdict(dict))
+    unnamed: dict[str, dict[str, Member]] = field(default_factory=lambda: defaultdict(dict))
+    texts: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    closed: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+    def add(self, shard: Path, file: BinaryIO, info: tarfile.TarInfo) -> None:
+        """Place the member of one header. Raises `BadInput`, `OSError`."""
+        if info.isdir() or _hidden(info.name):
+            return
+        if not info.isreg() or info.issparse():
+            self.closed.append(info.name)
+            return
+        if not (parts := _KEY.fullmatch(info.name)):
+            self.others.append(info.name)
+            return
+        key, extension = parts[1], parts[2].lower()
+        text = extension in ("cls", "json")
+        image = not text and f".{extension.rpartition('.')[2]}" in IMAGE_SUFFIXES
+        limit = LARGEST_TEXT if text else LARGEST_IMAGE
+        if (text or image) and info.size > limit:
+            raise BadInput(
+                f"{shard}: {printable(info.name)!r} has {info.size:,} bytes; at most {limit:,} are read. Write "
+                "it again without that member."
+            )
+        member = Member(shard, info.offset_data, info.size, info.name)
+        if image:
+            if extension in self.images[key]:
+                raise BadInput(f"{shard} holds {info.name!r} twice. Write the shard again.")
+            self.images[key][extension] = member
+        elif text:
+            file.seek(info.offset_data)
+            label = _label(shard, info.name, file.read(info.size), extension)
+            if label is not None:
+                self.texts[key][extension] = label
+        elif info.size <= LARGEST_IMAGE and _is_image(file, info):
+            self.unnamed[key][extension] = member
         else:
-            others += [member.name for member in found.values()]
-    if unlabelled := [key for key in images if key not in texts]:
-        raise BadInput(
-            f"{shard}: {unlabelled[0]!r} has an image but no label. Add a .cls, or a .json with the key label."
-        )
-    if empty := [key for key in texts if key not in images]:
-        raise BadInput(f"{shard}: {empty[0]!r} has a label but no image. Add an image, or remove the label.")
-    labelled = [
-        (_one_image(shard, key, found), texts[key].get("cls") or texts[key]["json"])
-        for key, found in images.items()
-    ]
-    return ShardIndex(sorted(labelled, key=lambda pair: pair[0].offset), closed, others)
+            self.others.append(info.name)
+
+    def indexed(self, shard: Path) -> ShardIndex:
+        """Every image with its label, in the order of the tar. Raises `BadInput` for one without the other."""
+        images, texts, others = self.images, self.texts, self.others
+        for key, found in self.unnamed.items():
+            if key in texts and key not in images:
+                images[key] = found
+            else:
+                others += [member.name for member in found.values()]
+        if unlabelled := [key for key in images if key not in texts]:
+            raise BadInput(
+                f"{shard}: {unlabelled[0]!r} has an image but no label. Add a .cls, or a .json with the key label."
+            )
+        if empty := [key for key in texts if key not in images]:
+            raise BadInput(
+                f"{shard}: {empty[0]!r} has a label but no image. Add an image, or remove the label."
+            )
+        labelled = [
+            (_one_image(shard, key, found), texts[key].get("cls") or texts[key]["json"])
+            for key, found in images.items()
+        ]
+        return ShardIndex(sorted(labelled, key=lambda pair: pair[0].offset), self.closed, others)
 
 
 def _is_image(file: BinaryIO, info: tarfile.TarInfo) -> bool:

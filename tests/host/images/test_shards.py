@@ -22,7 +22,7 @@ from edge_tl.device.errors import BadInput
 from edge_tl.device.images.loader import load_batches
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images import dataset as datasets
-from edge_tl.host.images import shards
+from edge_tl.host.images import shard_patterns, shards
 from edge_tl.host.images.data_record import DataRecord
 from edge_tl.host.images.listing import list_images
 
@@ -74,7 +74,7 @@ def refused(path: Path | str) -> str:
     ],
 )
 def test_braces_are_written_out_as_a_shell_does(pattern: str, want: list[str]):
-    assert shards.expand_braces(pattern) == want
+    assert shard_patterns.expand_braces(pattern) == want
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_braces_are_written_out_as_a_shell_does(pattern: str, want: list[str]):
 )
 def test_braces_that_do_not_match_or_explode_are_refused(pattern: str):
     with pytest.raises(BadInput, match=r"braces do not match|too many shards"):
-        shards.expand_braces(pattern)
+        shard_patterns.expand_braces(pattern)
 
 
 @settings(deadline=None)
@@ -106,7 +106,7 @@ def test_braces_expand_as_the_reference_does(parts: list[str | tuple[int, int, i
         else f"{{{','.join(part)}}}"
         for part in parts
     )
-    assert shards.expand_braces(pattern) == list(braceexpand.braceexpand(pattern))
+    assert shard_patterns.expand_braces(pattern) == list(braceexpand.braceexpand(pattern))
 
 
 def test_a_folder_of_shards_is_read_in_place(tmp_path: Path):
