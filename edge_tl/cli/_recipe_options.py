@@ -100,7 +100,7 @@ def typed_settings(settings: Json, source: str = "options") -> RecipeInput:
     return RecipeInput(settings, source, name_of=_option)
 
 
-def from_data(data_or_recipe: str) -> RecipeInput:
+def data_settings(data_or_recipe: str) -> RecipeInput:
     """The settings of a recipe by file or name, of a run by its folder, or for a path of data. Raises `BadInput`."""
     from edge_tl.host.recipe import recipe_input
 
@@ -109,7 +109,7 @@ def from_data(data_or_recipe: str) -> RecipeInput:
     return replace(given, source=source, name_of=_option)
 
 
-def from_run(run: Path) -> RecipeInput:
+def run_settings(run: Path) -> RecipeInput:
     """The settings that a finished run was made with. Raises `BadInput`."""
     from edge_tl.host.recipe import recipe_input
 

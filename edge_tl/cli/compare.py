@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edge_tl.cli import _compare_options as options
 from edge_tl.cli._console import finish
 from edge_tl.cli._options import Debug, Json
-from edge_tl.cli._recipe_options import Settings, from_data
+from edge_tl.cli._recipe_options import Settings, data_settings
 from edge_tl.cli._table import explained, grid
 from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput
 
@@ -46,7 +46,7 @@ def compare(
     from edge_tl.host.comparison.pareto import Budget
 
     flags = {"train.epochs": epochs, "model.image_size": image_size, "seed": seed}
-    asked = from_data(data_or_recipe).changed(flags, set_)
+    asked = data_settings(data_or_recipe).changed(flags, set_)
     base = asked.recipe()
     names = _list("--models", models) if models else [base.model.name]
     own, shared = _weights(weights or [], names)

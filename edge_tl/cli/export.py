@@ -115,7 +115,7 @@ def export(
         "export.max_size_mb": max_size,
     }
     _recipe_options.permit_factory(factory)
-    recipe = _recipe_options.from_run(run).changed(fields, set_).recipe()
+    recipe = _recipe_options.run_settings(run).changed(fields, set_).recipe()
     say(_budget(recipe.export.max_drop))
     effort = THOROUGH if thorough else QUICK
     with open_training_listener() as listener:

@@ -115,7 +115,7 @@ def finetune(
         "data.max_pixels": max_pixels,
         "seed": seed,
     }
-    given = _recipe_options.from_data(data_or_recipe).changed(fields, set_)
+    given = _recipe_options.data_settings(data_or_recipe).changed(fields, set_)
     recipe, out = given.recipe(), out or given.run
     zoo.check_name(recipe.model.name)  # before a file is read
     if not distributed.is_main():  # the main process prints and writes for all

@@ -125,18 +125,6 @@ def compact(matrix: list[list[int]]) -> Confusion:
     return {"classes": len(matrix), "cells": cells}
 
 
-def cells(confusion: Confusion) -> list[tuple[int, int, int]]:
-    """`(label, answer, count)` wherever there is a count."""
-    if isinstance(confusion, dict):
-        return [(i, j, n) for i, j, n in confusion["cells"]]
-    return [(i, j, n) for i, row in enumerate(confusion) for j, n in enumerate(row) if n]
-
-
-def classes_of(confusion: Confusion) -> int:
-    """How many classes it is of."""
-    return int(confusion["classes"]) if isinstance(confusion, dict) else len(confusion)
-
-
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Probabilities along the last axis, in float64, computed from the largest logit down so that none overflows."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)

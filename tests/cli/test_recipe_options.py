@@ -74,7 +74,7 @@ def test_a_time_budget_without_end_is_refused_by_the_recipe():
 
 def test_a_folder_and_a_list_are_data(here: Path):
     for name in ("photos", "photos/list.csv", "data-{000..003}.tar", "absent"):
-        found = _recipe_options.from_data(name)
+        found = _recipe_options.data_settings(name)
         assert (found.settings, found.source, found.run) == ({"data": {"path": name}}, "options", None)
         assert found.recipe().data.path == name
 
@@ -82,34 +82,34 @@ def test_a_folder_and_a_list_are_data(here: Path):
 @pytest.mark.parametrize("suffix", [".yaml", ".yml"])
 def test_a_recipe_file_is_read_and_named_in_errors(suffix: str, here: Path):
     Path(f"my{suffix}").write_text("data: {path: photos}\ntrain: {epochs: 3}\n")
-    found = _recipe_options.from_data(f"my{suffix}")
+    found = _recipe_options.data_settings(f"my{suffix}")
     assert (found.source, found.run) == (f"my{suffix}", None)
     assert (found.recipe().data.path, found.recipe().train.epochs) == ("photos", 3)
     Path(f"my{suffix}").write_text("train: {epoch: 3}\n")
     with pytest.raises(BadInput, match=rf"my{suffix}: unknown key 'train\.epoch'"):
-        _recipe_options.from_data(f"my{suffix}").recipe()
+        _recipe_options.data_settings(f"my{suffix}").recipe()
     Path(f"my{suffix}").unlink()
     with pytest.raises(BadInput, match="no such recipe"):
-        _recipe_options.from_data(f"my{suffix}")
+        _recipe_options.data_settings(f"my{suffix}")
 
 
 def test_a_recipe_of_the_package_is_found_by_name_unless_a_folder_has_it(here: Path):
-    found = _recipe_options.from_data("demo")
+    found = _recipe_options.data_settings("demo")
     assert (found.source, found.run) == ("demo.yaml", None)
     assert found.recipe().model.weights == "embedded"
     (here / "demo").mkdir()
-    assert _recipe_options.from_data("demo").settings == {"data": {"path": "demo"}}
+    assert _recipe_options.data_settings("demo").settings == {"data": {"path": "demo"}}
 
 
 def test_a_runs_folder_gives_the_recipe_it_was_asked_for(run: Path, images: Path):
-    found = _recipe_options.from_data(str(run))
+    found = _recipe_options.data_settings(str(run))
     assert (found.run, found.source) == (run, str(run / checkpoint.RECIPE))
     assert found.recipe().data.path == str(images)
     assert found.recipe().model_dump(mode="json") == checkpoint.read_run(run).provenance.recipe
 
 
 def test_a_finished_run_gives_the_settings_it_was_made_with(run: Path, tmp_path: Path):
-    found = _recipe_options.from_run(run).changed(
+    found = _recipe_options.run_settings(run).changed(
         {"export.int8": True, "export.max_drop": None}, ["export.ladder=2"]
     )
     before = checkpoint.read_run(run).provenance.recipe
@@ -120,9 +120,9 @@ def test_a_finished_run_gives_the_settings_it_was_made_with(run: Path, tmp_path:
     assert recipe.model.name == before["model"]["name"]
     assert checkpoint.read_run(run).provenance.recipe == before
     with pytest.raises(BadInput, match="no such run"):
-        _recipe_options.from_run(tmp_path / "absent")
+        _recipe_options.run_settings(tmp_path / "absent")
     with pytest.raises(BadInput, match="not a finished run"):
-        _recipe_options.from_run(tmp_path)
+        _recipe_options.run_settings(tmp_path)
 
 
 def test_options_of_none_leave_a_setting_and_false_and_0_do_not():
