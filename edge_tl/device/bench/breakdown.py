@@ -17,9 +17,9 @@ from edge_tl.device.bench.effort import Effort
 from edge_tl.device.bench.harness import new_result
 from edge_tl.device.bench.latency import time_interleaved
 from edge_tl.device.bench.percentiles import summarize
+from edge_tl.device.bench.sweep import time_sweep
 from edge_tl.device.bench.workers import Worker, Workload, reason
-from edge_tl.device.bench.workloads import HERE, Placement, workloads
-from edge_tl.device.bundle import Artifact, Bundle
+from edge_tl.device.bench.workloads import Selection, workloads
 from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import current_load
@@ -30,7 +30,6 @@ from edge_tl.device.records.bench import (
     MemoryRecord,
     MethodRecord,
     StepLatencies,
-    SweepTiming,
     ThroughputRecord,
 )
 from edge_tl.device.records.timing import LatencyRecord, SkippedRecord
@@ -42,24 +41,6 @@ QUICK_ROUNDS, QUICK_CALLS = 3, 34  # 100 in all: p90
 STREAM_ROUNDS, STREAM_S, QUICK_STREAM_S = 3, 3.0, 1.0
 Answer = TypeVar("Answer", StepsAnswer, ThroughputAnswer)
 STEPS = ("decode", "preprocess", "inference", "postprocess", "whole")
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The artifacts of a bundle that are timed, and where they run."""
-
-    bundle: Bundle
-    artifacts: Sequence[Artifact]
-    place: Placement = HERE
-
-    def only(self, ids: set[str]) -> Selection:
-        """Those of these names."""
-        return replace(self, artifacts=[artifact for artifact in self.artifacts if artifact.id in ids])
-
-    def workloads(self, **more: object) -> list[Workload]:
-        """Each in a process of `breakdown_worker`, told `more`."""
-        found = workloads(self.bundle, self.artifacts, place=self.place)
-        return [replace(workload, module=WORKER, spec=workload.spec | more) for workload in found]
 
 
 @dataclass(frozen=True)
@@ -134,7 +115,7 @@ def time_steps(
     before, order = current_load(), random.Random(seed)
     images = max(1, len(selection.bundle.golden_images()))
     repeats = max(1, -(-calls // images))
-    asked = selection.workloads(bundle=str(selection.bundle.root), warm=1, repeats=repeats)
+    asked = _workloads(selection, bundle=str(selection.bundle.root), warm=1, repeats=repeats)
     answers, skipped = _ask(
         asked,
         rounds,
@@ -148,44 +129,6 @@ def time_steps(
     return new_result("parts", before, method, rows, skipped)
 
 
-def time_sweep(
-    selection: Selection,
-    *,
-    batches: Sequence[int] = (),
-    threads: Sequence[int] = (),
-    effort: Effort,
-    seed: int = 0,
-    listener: Listener = SILENT,
-) -> tuple[list[SweepTiming], list[SkippedRecord]]:
-    """Every combination of batch size and threads, all of one artifact timed in turns, and what cannot run. Without
-    `threads`, every core allowed. Raises as `time_interleaved`."""
-    combinations = [(batch, count) for batch in batches or (1,) for count in threads or (None,)]
-    rows: list[SweepTiming] = []
-    skipped: list[SkippedRecord] = []
-    failure: EdgeTLError | None = None
-    for artifact in selection.artifacts:
-        asked, of = [], {}
-        for batch, count in combinations:
-            place = replace(selection.place, threads=count)
-            (workload,) = workloads(selection.bundle, [artifact], place=place, batch=batch)
-            name = f"{artifact.id}, batch {batch}" + (f", {count} threads" if count else "")
-            asked.append(replace(workload, id=name))
-            of[name] = (batch, count)
-        try:
-            result = time_interleaved(asked, effort=effort, seed=seed, lenient=True, listener=listener)
-        except FellBack:
-            raise
-        except EdgeTLError as error:
-            failure = error
-            skipped.append(SkippedRecord(artifact=f"{artifact.id} (sweep)", reason=reason(error)))
-            continue
-        skipped += result.skipped
-        rows += [_sweep_timing(artifact.id, *of[row.id], row) for row in result.artifacts]
-    if failure and not rows:
-        raise failure
-    return rows, skipped
-
-
 def measure_throughput(
     selection: Selection,
     *,
@@ -196,7 +139,7 @@ def measure_throughput(
     """Images a second of each artifact, one image a request, in `rounds` fresh processes; and what cannot run. Raises
     as `time_interleaved`."""
     answers, skipped = _ask(
-        selection.workloads(throughput_s=seconds),
+        _workloads(selection, throughput_s=seconds),
         rounds,
         lambda workload: ThroughputAnswer.from_json(once(workload)),
         progress=lambda done: listener.progress("throughput", done, rounds),
@@ -211,6 +154,12 @@ def measure_throughput(
     return rows, skipped
 
 
+def _workloads(selection: Selection, **more: object) -> list[Workload]:
+    """Each in a process of `breakdown_worker`, with `more` in its specification."""
+    found = workloads(selection.bundle, selection.artifacts, place=selection.place)
+    return [replace(workload, module=WORKER, spec=workload.spec | more) for workload in found]
+
+
 def _ask(
     asked: Sequence[Workload],
     rounds: int,
@@ -220,7 +169,7 @@ def _ask(
     order: random.Random | None = None,
 ) -> tuple[dict[str, list[Answer]], list[SkippedRecord]]:
     """What a fresh process of everyone answers in each round, in turns drawn from `order`; a workload that cannot run
-    is left out, with its reason. Raises what the last one said when none can, and always `FellBack`."""
+    is left out, with its reason. Raises the last one's error when none can, and always `FellBack`."""
     answers: dict[str, list[Answer]] = {workload.id: [] for workload in asked}
     skipped: list[SkippedRecord] = []
     failure: EdgeTLError = MissingExtra("a runtime for this bundle", "ort")
@@ -248,22 +197,6 @@ def once(workload: Workload) -> dict[str, Any]:
         return worker.answer()
     finally:
         worker.kill()
-
-
-def _sweep_timing(artifact: str, batch: int, threads: int | None, row: ArtifactTiming) -> SweepTiming:
-    middle = row.latency_ms.p50
-    return SweepTiming(
-        artifact=artifact,
-        batch=batch,
-        asked_threads=threads,
-        threads=row.ran.threads,
-        latency_ms=row.latency_ms,
-        ms_per_image=middle / batch if middle else None,
-        images_per_s=1e3 * batch / middle if middle else None,
-        ran=row.ran,
-        samples_ns=row.samples_ns,
-        block_round=row.block_round,
-    )
 
 
 def _timing(name: str, found: Sequence[StepsAnswer], size_mb: float) -> ArtifactTiming:

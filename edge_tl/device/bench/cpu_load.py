@@ -11,7 +11,7 @@ from types import TracebackType
 SETTLE_S = 0.3  # until they have started and compete
 
 # Copies four megabytes over and over: it takes a core and, as a real program does, the caches. Its standard input
-# ends with whoever started it, also where that one was killed, and the copying with it.
+# ends with its parent, also where that one was killed, and the copying with it.
 BUSY = """
 import os, sys, threading
 def watch():

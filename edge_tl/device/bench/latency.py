@@ -49,7 +49,7 @@ class Timings:
 
     @property
     def ran(self) -> RanRecord:
-        """What ran, as the last process that described it said."""
+        """What ran, as the last process described it."""
         return next(each.ran for each in reversed(self.ready) if each.ran)
 
     def set_count(self, least: int, ready: Ready) -> None:
@@ -133,8 +133,8 @@ class Interleaving:
         self.timings[workload.id].set_count(self.effort.count, ready)
 
     def _same_length(self, workloads: Sequence[Workload]) -> None:
-        """Blocks of one length for the same thing under two names: calls become faster along a block where whoever had
-        the processors before still spins, so that the side with the longer blocks would look faster."""
+        """Blocks of one length for the same thing under two names: calls become faster along a block where the
+        process that had the processors before still spins: the side with the longer blocks would look faster."""
         for workload in workloads:
             first = next(w for w in workloads if (w.module, w.spec) == (workload.module, workload.spec))
             self.timings[workload.id].count = self.timings[first.id].count
@@ -155,7 +155,7 @@ def time_interleaved(
     Speed-ups are against `baseline`, else PyTorch where it runs, else the fastest FP32 workload; `baseline` says
     which. A workload whose runtime is missing is listed under `skipped`; where `lenient`, also one that does not
     load. Raises `EdgeTLError` when a worker process dies, when no artifact can run `MissingExtra` or what the last one
-    said, and always `FellBack`. The keys are in docs/reference/bench.md.
+    raised, and always `FellBack`. The keys are in docs/reference/bench.md.
     """
     timings = {workload.id: Timings() for workload in workloads}
     rounds = Interleaving(workloads, effort, random.Random(seed), lenient, timings)

@@ -43,7 +43,7 @@ ROUNDS = 3  # parts of a paced run, each in a fresh process
 SECONDS = 30.0
 COUNT = 25  # calls of a back-to-back block, at least
 # Beside a busy process a block must outlast many of the scheduler's slices of some milliseconds: a short one runs
-# between two of them and meets nobody. It holds enough calls for a p99, too, where those take no longer than `P99_S`.
+# between two of them and is not interrupted. It holds enough calls for a p99, too, where those take at most `P99_S`.
 LOADED_S, P99_S, MOST = 0.5, 5.0, 500_000
 STRETCHES = 20  # of a long run, to test it for a trend
 CHUNKS = 10  # of the first and the last minute: the rounds of their percentiles

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edge_tl.device.artifact_choice import best_first, stand_in_note
-from edge_tl.device.bench.breakdown import Selection, time_breakdown
+from edge_tl.device.bench.breakdown import time_breakdown
 from edge_tl.device.bench.harness import warnings
 from edge_tl.device.bench.latency import time_against_itself, time_interleaved
 from edge_tl.device.bench.options import BenchOptions
 from edge_tl.device.bench.paced import ROUNDS, SECONDS, time_paced, time_sustained
 from edge_tl.device.bench.results import with_bundle
 from edge_tl.device.bench.workers import Workload
-from edge_tl.device.bench.workloads import startable, workloads
+from edge_tl.device.bench.workloads import Selection, startable, workloads
 from edge_tl.device.bundle import Artifact, Bundle
 from edge_tl.device.errors import BadInput
 from edge_tl.device.listener import SILENT, Listener

@@ -100,7 +100,7 @@ def _back_to_back(call: Callable[[], object], begin: int, stop: int, kept: int, 
         end = clock.now()
         if calls % every == 0:
             if len(starts) >= kept:
-                # How many there will be nobody knows: drop every second one, and keep half as many from now on.
+                # How many calls are still to come is unknown: drop every second one, and keep half as many from now on.
                 del starts[1::2], ends[1::2]
                 every *= 2
             if calls % every == 0:

@@ -111,7 +111,7 @@ def _prepared(runtime: Runtime, shape: tuple[int, ...]) -> tuple[Callable[[], ob
 
 
 def _warm(call: Callable[[], object], least: int, seconds: float) -> list[int]:
-    """Call it `least` times and for `seconds`; the nanoseconds of each, which nobody counts as a sample."""
+    """Call it `least` times and for `seconds`; the nanoseconds of each, which are no samples."""
     taken: list[int] = []
     stop = perf_counter_ns() + int(seconds * 1e9)
     while len(taken) < max(least, 1) or perf_counter_ns() < stop:

@@ -63,7 +63,7 @@ class Worker:
         self.workload = workload
         _check_sandboxed(workload)
         self._stops = False
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody empties would block the worker
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that is never read would block the worker
         spec = workload.spec | {"warmup": warmup, "describe": describe}
         command = spawn.command(workload.module, json.dumps(spec))
         self._process = subprocess.Popen(
@@ -181,7 +181,7 @@ class WorkerPool:
         self.alive: dict[str, Worker] = {}
 
     def start(self, workload: Workload, *, warmup: int, describe: bool = False) -> Ready:
-        """Start one, wait until it is warm, and return what it said then."""
+        """Start one, wait until it is warm, and return its answer."""
         worker = self.alive[workload.id] = Worker(workload, warmup=warmup, describe=describe)
         try:
             return Ready.from_json(worker.answer())
@@ -201,8 +201,8 @@ class WorkerPool:
 def reason(error: EdgeTLError) -> str:
     """Why a process ended, for a list that names it beside: without the name, and without folders, because what was
     skipped travels in results."""
-    said = re.sub(r"^bench: .*? could not run: ", "", str(error)).removesuffix(f" {ADVICE}")
-    return re.sub(r"(?<![\w./])(/[^\s/\"':]+)+/", "", said)
+    text = re.sub(r"^bench: .*? could not run: ", "", str(error)).removesuffix(f" {ADVICE}")
+    return re.sub(r"(?<![\w./])(/[^\s/\"':]+)+/", "", text)
 
 
 def _each(pool: Iterable[Worker], *, gently: bool) -> None:

@@ -27,6 +27,19 @@ class Placement:
 HERE = Placement()
 
 
+@dataclass(frozen=True)
+class Selection:
+    """The artifacts of a bundle that are timed, and where they run."""
+
+    bundle: Bundle
+    artifacts: Sequence[Artifact]
+    place: Placement = HERE
+
+    def only(self, ids: set[str]) -> Selection:
+        """Those of these names."""
+        return replace(self, artifacts=[artifact for artifact in self.artifacts if artifact.id in ids])
+
+
 def workloads(
     bundle: Bundle, artifacts: Sequence[Artifact], *, place: Placement = HERE, batch: int = 1
 ) -> list[Workload]:

@@ -58,7 +58,7 @@ class MissingMeasurement(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class SlowdownGate(Record):
-    """Whether a slow-down beyond `limit` is proven; without `decided` nothing could be said, and `reason` says why."""
+    """Whether a slow-down beyond `limit` is proven; without `decided` there is no outcome, and `reason` says why."""
 
     artifact: str
     figure: str | None

@@ -1,4 +1,4 @@
-"""Which combinations of model, strategy and learning rate a comparison is of; it must not know a study or a run."""
+"""Which combinations of model, strategy and learning rate a comparison is of. Knows no study and no run."""
 
 from __future__ import annotations
 

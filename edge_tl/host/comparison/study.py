@@ -52,7 +52,7 @@ class GridStudy:
         return self.out / TRIALS / name
 
     def lock(self, name: str) -> FileLock:
-        """Held by whoever works on the trial `name`; freed by the system when that process ends."""
+        """Held by the process that works on the trial `name`; freed by the system when that process ends."""
         return FileLock(self.out / TRIALS / f".{name}.lock")
 
     def queue_lock(self) -> FileLock:
@@ -103,13 +103,13 @@ def latest(grid_study: GridStudy) -> dict[str, FrozenTrial]:
 
 
 def stale(grid_study: GridStudy) -> list[str]:
-    """Trials that are said to run and whose process is gone."""
+    """Trials that are marked as running and whose process is gone."""
     return [name for name in _running(grid_study) if _free(grid_study, name)]
 
 
 def running_elsewhere(grid_study: GridStudy) -> list[str]:
     """Trials that another process is working on now."""
-    with grid_study.queue_lock():  # nobody is between taking a trial and locking it
+    with grid_study.queue_lock():  # no process is between taking a trial and locking it
         return [name for name in _running(grid_study) if not _free(grid_study, name)]
 
 

@@ -13,14 +13,13 @@ from edge_tl.device.bench import breakdown_worker
 from edge_tl.device.bench.breakdown import (
     STEPS,
     Breakdown,
-    Selection,
     measure_throughput,
     time_breakdown,
     time_steps,
-    time_sweep,
 )
 from edge_tl.device.bench.effort import QUICK, Effort
-from edge_tl.device.bench.workloads import Placement
+from edge_tl.device.bench.sweep import time_sweep
+from edge_tl.device.bench.workloads import Placement, Selection
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
 

@@ -24,25 +24,25 @@ def gone(pid: int) -> bool:
 
 
 def test_they_run_and_end() -> None:
-    with CpuLoad(2) as neighbours:
-        pids = [process.pid for process in neighbours.processes]
+    with CpuLoad(2) as load:
+        pids = [process.pid for process in load.processes]
         assert len(set(pids)) == 2
-        assert all(process.poll() is None for process in neighbours.processes)
+        assert all(process.poll() is None for process in load.processes)
     assert all(gone(pid) for pid in pids)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_they_end_with_an_error(error: type[BaseException]) -> None:
     pids = []
-    with pytest.raises(error), CpuLoad(1) as neighbours:  # noqa: PT012
-        pids.append(neighbours.processes[0].pid)
+    with pytest.raises(error), CpuLoad(1) as load:  # noqa: PT012
+        pids.append(load.processes[0].pid)
         raise error
     assert gone(pids[0])
 
 
 def test_none() -> None:
-    with CpuLoad(0) as neighbours:
-        assert neighbours.processes == []
+    with CpuLoad(0) as load:
+        assert load.processes == []
 
 
 def test_they_end_when_whoever_started_them_is_killed() -> None:

@@ -37,7 +37,7 @@ def test_what_has_settled_is_steady() -> None:
         assert abs(found["within_process"]["change"]) < 0.02
 
 
-def test_the_mood_of_a_machine_is_rarely_taken_for_a_trend() -> None:
+def test_noise_of_the_machine_is_rarely_taken_for_a_trend() -> None:
     """Autocorrelated noise fools an uncorrected test in most runs."""
     wrong = sum(not drift(*blocks(seed, shared=0.02))["steady"] for seed in range(60))
     assert wrong <= 6
@@ -104,7 +104,7 @@ def windows(rng: np.random.Generator, *, minutes: int, lasts: float, planted: fl
 
 
 @pytest.mark.parametrize(("minutes", "lasts"), [(5, 20), (10, 0.1), (10, 5), (10, 20), (30, 20)])
-def test_the_mood_of_a_machine_is_rarely_taken_for_a_slow_down(minutes: int, lasts: float) -> None:
+def test_noise_of_the_machine_is_rarely_taken_for_a_slow_down(minutes: int, lasts: float) -> None:
     """Tenths of a minute as independent rounds excluded 1 in a third of such runs."""
     rng = np.random.default_rng(7)
     wrong = 0

@@ -1,4 +1,4 @@
-"""What others used of this machine's cores, from planted counters and beside a real neighbour."""
+"""What others used of this machine's cores, from planted counters and beside a real busy process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real tiny model at a pace, beside a neighbour, and for a while; and the arithmetic of first and last minutes."""
+"""A real tiny model at a rate, beside load, and for a while; and the arithmetic of first and last minutes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def tiny(assets: Path) -> Workload:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Every neighbour that was started."""
+    """Every busy process that was started."""
     real, seen = cpu_load.subprocess.Popen, []
 
     def popen(*arguments: Any, **options: Any) -> Any:
@@ -65,7 +65,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-def test_at_a_pace_beside_a_neighbour(tiny: Workload, started: list[Any]) -> None:
+def test_at_a_rate_beside_a_busy_process(tiny: Workload, started: list[Any]) -> None:
     calls: list[tuple[str, int, int]] = []
     result = paced_result(
         [tiny], Arrivals(50, 1), seconds=0.9, listener=Listening(progress=lambda *state: calls.append(state))
@@ -90,7 +90,7 @@ def test_at_a_pace_beside_a_neighbour(tiny: Workload, started: list[Any]) -> Non
 
 
 def test_load_alone(tiny: Workload) -> None:
-    """The blocks of a small model hold what a p99 needs, with the neighbour and without."""
+    """The blocks of a small model hold what a p99 needs, with the load and without."""
     (row,) = paced_result([tiny], Arrivals(load=1))["artifacts"]
     assert "paced" not in row
     loaded = row["loaded"]
@@ -112,7 +112,7 @@ def test_load_alone(tiny: Workload) -> None:
     assert low <= loaded["slowdown_mean"] <= high
 
 
-def test_a_block_without_neighbours_is_short(tiny: Workload) -> None:
+def test_a_block_without_load_is_short(tiny: Workload) -> None:
     (row,) = paced_result([tiny])["artifacts"]
     assert row["latency_ms"]["n"] == 3 * COUNT
     assert (row["block_calls"], row["every"]) == (COUNT, 1)
@@ -129,13 +129,13 @@ def test_a_block_without_neighbours_is_short(tiny: Workload) -> None:
         (0, MOST),
     ],
 )
-def test_a_block_beside_a_neighbour_lasts(call_ns: int, calls: int) -> None:
+def test_a_block_beside_load_lasts(call_ns: int, calls: int) -> None:
     assert block_calls(call_ns, 3, load=1) == calls
     assert block_calls(call_ns, 3, load=0) == COUNT
 
 
-def test_what_a_neighbour_does_to_a_small_model_is_in_the_mean() -> None:
-    """Half of the time goes to the neighbour, in slices of four milliseconds, of which one call in forty knows."""
+def test_what_load_does_to_a_small_model_is_in_the_mean() -> None:
+    """Half of the time goes to the busy process, in slices of four milliseconds, which one call in forty meets."""
     quiet, busy = Condition(), Condition()
     ready = Ready(load_ns=1, first_ns=1, warmup_calls=1, call_ns=1, ran=RanRecord("CPU", "fp32", 1))
     block = np.full(5000, 100_000, np.int64)
@@ -151,7 +151,7 @@ def test_what_a_neighbour_does_to_a_small_model_is_in_the_mean() -> None:
     assert row["every"] == row["loaded"]["every"] == 5
 
 
-def test_neighbours_end_when_the_model_fails(tmp_path: Path, started: list[Any], tiny: Workload) -> None:
+def test_busy_processes_end_when_the_model_fails(tmp_path: Path, started: list[Any], tiny: Workload) -> None:
     (tmp_path / "dies.py").write_text(
         "import json, sys\n"
         "print(json.dumps(dict(load_ns=1, first_ns=1, warmup_calls=1, call_ns=1)), flush=True)\n"
@@ -183,8 +183,8 @@ def test_sustained_with_sensors(tiny: Workload, tmp_path: Path) -> None:
     assert row["sustained"]["run"]["calls"] >= len(row["sustained"]["run"]["end_ns"])
 
 
-def test_sustained_beside_a_neighbour(tiny: Workload, tmp_path: Path, started: list[Any]) -> None:
-    """The pace beside the neighbour is compared with back to back beside it, and the quiet number stays."""
+def test_sustained_beside_load(tiny: Workload, tmp_path: Path, started: list[Any]) -> None:
+    """The rate beside the load is compared with back to back beside it, and the quiet number stays."""
     row = sustained_row(tiny, Arrivals(50, 1), minutes=0.4 / 60, root=tmp_path)
     assert "paced" not in row
     assert row["sustained"]["neighbours"] == 1

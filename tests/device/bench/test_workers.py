@@ -58,7 +58,7 @@ def test_a_child_is_warm_then_answers_as_often_as_it_is_asked(assets: Path) -> N
     assert gone(pid)
 
 
-def test_the_null_runtime_is_a_contestant_too() -> None:
+def test_the_null_runtime_is_a_workload_too() -> None:
     with WorkerPool() as pool:
         assert pool.start(null(), warmup=1).ran is None
         assert len(pool.alive["null"].ask(count=5, seconds=1)["samples_ns"]) == 5
