@@ -6,6 +6,7 @@ import json
 import sys
 from typing import Any
 
+from edge_tl.device.format import DASH
 from edge_tl.device.text import printable
 
 KEPT = "\n\u200d"  # lines are ours; the joiner of emoji changes nothing around it
@@ -39,4 +40,4 @@ def finish(
 
 def milliseconds(value: float | None) -> str:
     """A latency, or a dash where the count does not support the percentile."""
-    return "—" if value is None else f"{value:.2f}"
+    return DASH if value is None else f"{value:.2f}"
