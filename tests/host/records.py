@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.records.machine import MachineRecord
 from edge_tl.host.images.data_record import DataRecord, SampleRows, SplitSizes
 from edge_tl.host.runs.record import HeadRecord, RunProvenance, RunRecord, SecondsRecord
 from edge_tl.host.training.metrics import classification_metrics
 
+MACHINE = MachineRecord(os="Linux", arch="x86_64", cpu=None, cores_allowed=1, isa=())
 RECORD = RunRecord(
     name="x",
     model="mobilenet_v3_small",
@@ -30,6 +32,6 @@ RECORD = RunRecord(
     best_epoch=None,
     micro_batch=None,
     seconds=SecondsRecord(0.0, 0.0, 0.0),
-    provenance=RunProvenance({}, 0, {}, {}, None, 0, 1),
+    provenance=RunProvenance({}, 0, {}, MACHINE, None, 0, 1),
     files=(),
 )

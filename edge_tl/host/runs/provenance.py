@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 from edge_tl import __version__
@@ -45,5 +46,5 @@ def provenance(recipe: Recipe) -> Provenance:
         recipe=recipe.model_dump(mode="json"),
         seed=recipe.seed,
         versions={"edge-tl": __version__, "python": platform.python_version()} | package_versions(*_PACKAGES),
-        host=identity().to_json() | {"vnni": has_vnni()},
+        host=replace(identity(), vnni=has_vnni()),
     )

@@ -10,6 +10,7 @@ from edge_tl.device.names import check_label, check_name
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.accuracy import Confusion, Interval
 from edge_tl.device.records.codec import Bounds, Count, Fault, Fraction, Json, Pattern, shown, written
+from edge_tl.device.records.machine import MachineRecord
 from edge_tl.host.images.data_record import DataRecord
 from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.images.findings import SplitName
@@ -142,7 +143,7 @@ class Provenance(RunPart):
     recipe: dict[str, Json]
     seed: int
     versions: dict[str, str]
-    host: Json
+    host: MachineRecord
 
 
 @dataclass(frozen=True)

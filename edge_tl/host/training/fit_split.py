@@ -75,7 +75,7 @@ def fit_split(setup: TrainingSetup, split: SplitSamples, folder: Path, *, listen
 
 def _choose(
     setup: TrainingSetup, split: SplitSamples, solved: SolvedHead | None, listener: Listener
-) -> strategy.Choice:
+) -> strategy.StrategyChoice:
     asked = setup.recipe.train.strategy
     counts = np.bincount(labels_of(split.train), minlength=len(setup.dataset.labels))
     choice = strategy.choose_strategy(

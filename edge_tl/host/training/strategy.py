@@ -47,14 +47,14 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Choice:
+class StrategyChoice:
     """A strategy and the sentence why."""
 
     strategy: str
     reason: str
 
 
-def choose_strategy(asked: str, *, per_class: int, head_accuracy: float, transferred: bool) -> Choice:
+def choose_strategy(asked: str, *, per_class: int, head_accuracy: float, transferred: bool) -> StrategyChoice:
     """What `auto` becomes, from the median training images per class and the validation accuracy of the solved head.
 
     Few images cannot move millions of weights without losing what they knew; where frozen features already separate
@@ -62,19 +62,19 @@ def choose_strategy(asked: str, *, per_class: int, head_accuracy: float, transfe
     images a class from a new one, which on photographs of flowers came out ahead (benchmarks/strategies.py).
     """
     if asked != "auto":
-        return Choice(asked, "asked for")
+        return StrategyChoice(asked, "asked for")
     seen = f"{per_class} training images a class, the frozen features alone reach {head_accuracy:.1%}"
     if not transferred:
-        return Choice("full", "the weights are random, so there is nothing to keep frozen")
+        return StrategyChoice("full", "the weights are random, so there is nothing to keep frozen")
     if head_accuracy >= 0.99:
-        return Choice("head", f"{seen}: there is little left to gain")
+        return StrategyChoice("head", f"{seen}: there is little left to gain")
     if per_class < 10:
-        return Choice("head", f"{seen}: too few images to move the backbone")
+        return StrategyChoice("head", f"{seen}: too few images to move the backbone")
     if per_class < 40:
-        return Choice("partial", f"{seen}: enough images to move the last blocks, not all")
+        return StrategyChoice("partial", f"{seen}: enough images to move the last blocks, not all")
     if per_class < 200:
-        return Choice("lp-ft", f"{seen}: fine-tuning everything from the solved head gains most")
-    return Choice("full", f"{seen}: enough images to learn head and backbone together")
+        return StrategyChoice("lp-ft", f"{seen}: fine-tuning everything from the solved head gains most")
+    return StrategyChoice("full", f"{seen}: enough images to learn head and backbone together")
 
 
 def batch_norm(asked: Literal["auto", "frozen", "train"], *, images: int, transferred: bool) -> BatchNormMode:
