@@ -1,4 +1,4 @@
-"""What happens to training images between epochs, through torchvision.transforms.v2; it must not read files.
+"""What happens to training images between epochs, through torchvision.transforms.v2. Reads no file.
 
 Geometry and colour act on one uint8 image `(3, h, w)`; MixUp and CutMix on a normalized batch. Everything random
 comes from PyTorch's global generator, which the caller seeds per image: the same image of the same epoch looks the
@@ -7,8 +7,8 @@ same whichever worker makes it, which is what makes a resumed run the run it wou
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torchvision.transforms import v2
@@ -16,41 +16,48 @@ from torchvision.transforms import v2
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.recipe.schema import Augment
 
-_OFF: dict[str, Any] = {
-    "crop": 1.0,
-    "flip": 0.0,
-    "vertical_flip": 0.0,
-    "rotation": 0.0,
-    "shear": 0.0,
-    "zoom": 0.0,
-    "brightness": 0.0,
-    "contrast": 0.0,
-    "saturation": 0.0,
-    "hue": 0.0,
-    "policy": "none",
-    "erasing": 0.0,
-    "mixup": 0.0,
-    "cutmix": 0.0,
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """Every setting of `schema.Augment`, by its names and with its units; the defaults change nothing."""
+
+    crop: float = 1.0
+    flip: float = 0.0
+    vertical_flip: float = 0.0
+    rotation: float = 0.0
+    shear: float = 0.0
+    zoom: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
+    erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+
+PRESETS = {
+    "none": AugmentSettings(),
+    "light": AugmentSettings(crop=0.35, flip=0.5),
+    "medium": AugmentSettings(
+        crop=0.25, flip=0.5, rotation=10.0, brightness=0.2, contrast=0.2, saturation=0.2
+    ),
+    "strong": AugmentSettings(
+        crop=0.15, flip=0.5, policy="trivialaugment", erasing=0.1, mixup=0.2, cutmix=1.0
+    ),
 }
-_COLOUR = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2}
-PRESETS: dict[str, dict[str, Any]] = {
-    "none": _OFF,
-    "light": _OFF | {"crop": 0.35, "flip": 0.5},
-    "medium": _OFF | {"crop": 0.25, "flip": 0.5, "rotation": 10.0, **_COLOUR},
-    "strong": _OFF | {"crop": 0.15, "flip": 0.5, "policy": "trivialaugment", "erasing": 0.1}
-    | {"mixup": 0.2, "cutmix": 1.0},
-}  # fmt: skip
 
 
-def knobs(augment: Augment) -> dict[str, Any]:
-    """Every knob's value: the preset's, where the recipe does not say otherwise."""
-    asked = augment.model_dump(exclude={"preset"})
-    return PRESETS[augment.preset] | {name: value for name, value in asked.items() if value is not None}
+def augment_settings(augment: Augment) -> AugmentSettings:
+    """The preset's settings, where the recipe does not say otherwise."""
+    asked = augment.model_dump(exclude={"preset"}, exclude_none=True)
+    return replace(PRESETS[augment.preset], **asked)
 
 
 def crops_at_random(augment: Augment) -> bool:
     """Whether a part of the image is cropped at random; otherwise it is framed as the contract does it."""
-    return bool(knobs(augment)["crop"] < 1)
+    return augment_settings(augment).crop < 1
 
 
 def contract_at_size(contract: Preprocess, size: int) -> Preprocess:
@@ -72,37 +79,43 @@ def image_transform(augment: Augment, size: int, contract: Preprocess) -> v2.Tra
     Where nothing is cropped at random, framed as `contract` frames it too, because the device will: of an image that
     `Preprocess.resized` gave, its pixels exactly.
     """
-    k = knobs(augment)
+    settings = augment_settings(augment)
     interpolation = contract.interpolation
     mode = v2.InterpolationMode(interpolation)
     # Rotations have no area average; the nearest thing to the contract's filter is bilinear.
     bent = v2.InterpolationMode.NEAREST if interpolation == "nearest" else v2.InterpolationMode.BILINEAR
     steps: list[v2.Transform] = []
-    if k["policy"] == "randaugment":
+    if settings.policy == "randaugment":
         steps.append(v2.RandAugment(interpolation=bent))
-    elif k["policy"] == "trivialaugment":
+    elif settings.policy == "trivialaugment":
         steps.append(v2.TrivialAugmentWide(interpolation=bent))
-    if k["rotation"] or k["shear"] or k["zoom"]:
+    if settings.rotation or settings.shear or settings.zoom:
         steps.append(
             v2.RandomAffine(
-                k["rotation"],
-                scale=(1 - k["zoom"], 1 + k["zoom"]) if k["zoom"] else None,
-                shear=(-k["shear"], k["shear"], -k["shear"], k["shear"]) if k["shear"] else None,
+                settings.rotation,
+                scale=(1 - settings.zoom, 1 + settings.zoom) if settings.zoom else None,
+                shear=(-settings.shear, settings.shear, -settings.shear, settings.shear)
+                if settings.shear
+                else None,
                 interpolation=bent,
             )
         )
-    if k["crop"] < 1:
-        steps.append(v2.RandomResizedCrop(size, scale=(k["crop"], 1.0), interpolation=mode, antialias=True))
+    if settings.crop < 1:
+        steps.append(
+            v2.RandomResizedCrop(size, scale=(settings.crop, 1.0), interpolation=mode, antialias=True)
+        )
     else:
         steps += _framed(contract, size, mode)
-    if k["flip"]:
-        steps.append(v2.RandomHorizontalFlip(k["flip"]))
-    if k["vertical_flip"]:
-        steps.append(v2.RandomVerticalFlip(k["vertical_flip"]))
-    if k["brightness"] or k["contrast"] or k["saturation"] or k["hue"]:
-        steps.append(v2.ColorJitter(k["brightness"], k["contrast"], k["saturation"], k["hue"]))
-    if k["erasing"]:
-        steps.append(v2.RandomErasing(k["erasing"]))
+    if settings.flip:
+        steps.append(v2.RandomHorizontalFlip(settings.flip))
+    if settings.vertical_flip:
+        steps.append(v2.RandomVerticalFlip(settings.vertical_flip))
+    if settings.brightness or settings.contrast or settings.saturation or settings.hue:
+        steps.append(
+            v2.ColorJitter(settings.brightness, settings.contrast, settings.saturation, settings.hue)
+        )
+    if settings.erasing:
+        steps.append(v2.RandomErasing(settings.erasing))
     return v2.Compose(steps)
 
 
@@ -121,12 +134,12 @@ def batch_transform(augment: Augment, classes: int) -> v2.Transform | None:
 
     Zhang et al., "mixup", 2018; Yun et al., "CutMix", 2019. With both, a coin decides for each batch.
     """
-    k = knobs(augment)
+    settings = augment_settings(augment)
     mixes: list[v2.Transform] = []
-    if k["mixup"]:
-        mixes.append(v2.MixUp(alpha=k["mixup"], num_classes=classes))
-    if k["cutmix"]:
-        mixes.append(v2.CutMix(alpha=k["cutmix"], num_classes=classes))
+    if settings.mixup:
+        mixes.append(v2.MixUp(alpha=settings.mixup, num_classes=classes))
+    if settings.cutmix:
+        mixes.append(v2.CutMix(alpha=settings.cutmix, num_classes=classes))
     return v2.RandomChoice(mixes) if len(mixes) > 1 else mixes[0] if mixes else None
 
 

@@ -40,8 +40,8 @@ _GREY = (0.2989, 0.587, 0.114)  # torchvision's weights of R, G, B
 
 def is_supported(settings: Augment) -> bool:
     """Whether batches can be made together: policies and hue are augmented by workers, image by image."""
-    knobs = augment.knobs(settings)
-    return knobs["policy"] == "none" and not knobs["hue"]
+    asked = augment.augment_settings(settings)
+    return asked.policy == "none" and not asked.hue
 
 
 class AugmentParameters(Dataset[torch.Tensor]):

@@ -1,5 +1,6 @@
-"""A file's tensors in the places of an architecture: by their names, or, where asked, by their order. It must not guess
-silently: what does not fit is refused with what would.
+"""A file's tensors in the places of an architecture: by their names, or, where asked, by their order.
+
+Guesses nothing silently: what does not fit is refused, with what would.
 """
 
 from __future__ import annotations
@@ -56,11 +57,27 @@ def load_whole_classifier(
             f"--match {ORDER}: the tensors of {path} are not those of {name} in the same order, or have its names "
             "already. Leave it out, and see what differs."
         )
+    _refuse_misfit(name, state, wanted, path)
+    refuse_foreign_numbers(state, wanted, str(path))
+    model.load_state_dict(
+        {key: state[key].to(wanted[key].dtype) for key in wanted if key in state}, strict=False
+    )
+    if matched:
+        listener.note(
+            f"{len(matched)} tensors matched by their order: {_pairs(matched)}. Layers of one shape may differ in "
+            "padding, strides or epsilon: compare the accuracy with the one you know"
+        )
+    return model.eval(), pooled, matched
+
+
+def _refuse_misfit(name: str, state: State, wanted: State, path: Path) -> None:
+    """Raises `BadInput` that names the first tensor of `wanted` that `state` has not, or has in another shape, or that
+    only `state` has."""
     optional = [
         k for k in wanted if k.endswith("num_batches_tracked") or k.startswith(architecture.AUXILIARY)
     ]
     faults = [f"it lacks {key}" for key in wanted if key not in state and key not in optional]
-    # Counters of averaging and the like, which no layer reads, are not held against the file.
+    # Counters of averaging and the like, which no layer reads, are no fault of the file.
     faults += [
         f"it has {k}, which the architecture has not" for k in state if k not in wanted and state[k].ndim
     ]
@@ -74,16 +91,6 @@ def load_whole_classifier(
         guess = weights.fitting_model(state, other_than=name)
         advice = f"It fits --model {guess}." if guess else "Give the architecture it was saved from."
         raise BadInput(f"{path}: not {name}: {faults[0]}{more}. {advice}")
-    refuse_foreign_numbers(state, wanted, str(path))
-    model.load_state_dict(
-        {key: state[key].to(wanted[key].dtype) for key in wanted if key in state}, strict=False
-    )
-    if matched:
-        listener.note(
-            f"{len(matched)} tensors matched by their order: {_pairs(matched)}. Layers of one shape may differ in "
-            "padding, strides or epsilon: compare the accuracy with the one you know"
-        )
-    return model.eval(), pooled, matched
 
 
 def match_by_order(state: State, model: nn.Module) -> dict[str, str]:

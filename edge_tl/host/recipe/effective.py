@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from edge_tl.host.images.augment import knobs
+from edge_tl.host.images.augment import augment_settings
 from edge_tl.host.models import zoo
 from edge_tl.host.models.contracts import ContractChanges, changed_contract, known_contract
 from edge_tl.host.recipe.schema import Recipe, Train
@@ -31,7 +31,7 @@ def effective(recipe: Recipe) -> dict[str, str]:
     known = {**_NOT_ASKED, **_training(recipe), **_contract(recipe)}
     known |= {
         f"augment.{name}": f"{value} ({recipe.augment.preset})"
-        for name, value in knobs(recipe.augment).items()
+        for name, value in dataclasses.asdict(augment_settings(recipe.augment)).items()
     }
     found: dict[str, str] = (
         {"name": "from the data, the model and the strategy"} if recipe.name is None else {}
