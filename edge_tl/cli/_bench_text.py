@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_tl.cli._console import milliseconds
-from edge_tl.cli._latency_text import UNKNOWN, interval, p50_with_interval
+from edge_tl.cli._latency_text import UNKNOWN, in_brackets, p50_with_interval
 from edge_tl.cli._paced_text import paced_text, sustained_text
 from edge_tl.cli._table import grid
 from edge_tl.device.bench.drift import SIGNIFICANT
@@ -71,7 +71,7 @@ def _speedup(row: ArtifactTiming, baseline: str | None) -> str:
         return "1"
     if row.speedup is None:
         return DASH
-    words = f"{row.speedup:.2f}{interval(row.speedup_ci)}"
+    words = f"{row.speedup:.2f}{in_brackets(row.speedup_ci)}"
     return words + (" not distinguishable" if row.distinguishable is False else "")
 
 
@@ -111,7 +111,7 @@ def _noise(noise: NoiseRecord) -> str:
     )
     return (
         f"noise of this machine now: the same file against itself {noise.ratio:.4f}"
-        f"{interval(noise.ratio_ci, 4)}, {100 * noise.width:.1f} % wide; it {contains}."
+        f"{in_brackets(noise.ratio_ci, 4)}, {100 * noise.width:.1f} % wide; it {contains}."
     )
 
 

@@ -25,11 +25,11 @@ def p50_with_interval(ms: LatencyRecord) -> str:
     return f"{milliseconds(ms.p50)} [{milliseconds(ms.p50_ci[0])}, {milliseconds(ms.p50_ci[1])}]"
 
 
-def interval(ends: Interval | None, digits: int = 2) -> str:
+def in_brackets(ends: Interval | None, digits: int = 2) -> str:
     """An interval behind its estimate; nothing where there is none."""
     return "" if not ends else f" [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
 
 
 def ratio(value: float | None, ends: Interval | None, digits: int = 2) -> str:
     """A ratio with its interval; a dash where it is not known."""
-    return DASH if value is None else f"{value:.{digits}f}{interval(ends, digits)}"
+    return DASH if value is None else f"{value:.{digits}f}{in_brackets(ends, digits)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_tl.cli._console import milliseconds
-from edge_tl.cli._latency_text import interval, percentiles, ratio
+from edge_tl.cli._latency_text import in_brackets, percentiles, ratio
 from edge_tl.cli._table import grid
 from edge_tl.device.records.bench import ArtifactTiming
 from edge_tl.device.records.paced import PacedRecord, SensorSummary, SpanRecord, SustainedRecord
@@ -82,7 +82,7 @@ def sustained_text(name: str, lasted: SustainedRecord) -> str:
     beside = f", beside {lasted.load} busy" if lasted.load else ""
     text = grid([f"{name}, {lasted.minutes:g} min{beside}", "p50 ms", "p90 ms", "p99 ms"], rows)
     if lasted.change is not None:
-        text += f"\nlast by first: {lasted.change:.3f}{interval(lasted.change_ci, 3)}"
+        text += f"\nlast by first: {lasted.change:.3f}{in_brackets(lasted.change_ci, 3)}"
         text += f" ({lasted.change_reason})" if lasted.change_reason else ""
     sensors = lasted.sensors
     text += f"\nclock: {_span(sensors.clock_mhz, 'MHz')}"

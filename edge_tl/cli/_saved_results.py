@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_tl.cli._console import finish, milliseconds, say
-from edge_tl.cli._latency_text import interval, p50_with_interval
+from edge_tl.cli._latency_text import in_brackets, p50_with_interval
 from edge_tl.cli._saving import save_to, saved
 from edge_tl.cli._table import grid
 from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput
@@ -74,7 +74,7 @@ def _cells(row: ComparedRow) -> list[str]:
     elif row.slowdown is None:
         ratio = "not in the base" if not row.in_base else DASH
     else:
-        ratio = f"{row.slowdown:.3f}{interval(row.slowdown_ci, 3)}"
+        ratio = f"{row.slowdown:.3f}{in_brackets(row.slowdown_ci, 3)}"
     remarks = [] if row.images_per_s is None else [f"{row.images_per_s:.1f} images/s"]
     remarks += [] if row.same_machine else ["another machine"]
     remarks += row.changed

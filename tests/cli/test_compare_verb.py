@@ -26,7 +26,7 @@ from edge_tl.host.comparison import pipeline as comparison
 from edge_tl.host.comparison import plot, study
 from edge_tl.host.comparison.combinations import Grid
 from edge_tl.host.comparison.pareto import Budget
-from edge_tl.host.comparison.record import ComparisonRecord, GridRecord, TimingRecord, TrialRecord
+from edge_tl.host.comparison.record import ComparedTrial, ComparisonRecord, GridRecord, TimingRecord
 from edge_tl.host.recipe import load as recipes
 from edge_tl.host.training.metrics import wilson_interval
 
@@ -247,9 +247,9 @@ def test_weights_are_for_one_model_or_for_all(tmp_path: Path) -> None:
         compare._weights(["vgg=none"], models)
 
 
-def trial(name: str, model: str, right: int, latency: float | None, n: int = 200) -> TrialRecord:
+def trial(name: str, model: str, right: int, latency: float | None, n: int = 200) -> ComparedTrial:
     ms = None if latency is None else LatencyRecord(p50=latency, p90=latency, n=100)
-    return TrialRecord(
+    return ComparedTrial(
         name=name, model=model, strategy="full", lr=0.1, state="complete", reason=None,
         trained="full", epochs=3, accuracy=right / n, split="val", n=n,
         val_accuracy=right / n, n_val=n, seconds=1.0, latency_ms=ms, size_mb=1.0,
@@ -257,8 +257,8 @@ def trial(name: str, model: str, right: int, latency: float | None, n: int = 200
     )  # fmt: skip
 
 
-def record(rows: list[TrialRecord], budget: Budget) -> ComparisonRecord:
-    choice = comparison.choose(rows, budget)
+def record(rows: list[ComparedTrial], budget: Budget) -> ComparisonRecord:
+    choice = comparison.choose_trial(rows, budget)
     return ComparisonRecord(
         name="c", study="s", trials=tuple(replace(row, front=row.name in choice.front) for row in rows),
         front=choice.front, pick=choice.pick, runner_up=choice.runner_up, faster=choice.faster,

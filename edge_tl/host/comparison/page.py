@@ -11,7 +11,7 @@ from edge_tl.device.files import write_atomic
 from edge_tl.device.format import DASH, number, one_line
 from edge_tl.host.comparison import plot
 from edge_tl.host.comparison.pareto import SIGNIFICANT, Budget
-from edge_tl.host.comparison.record import ComparisonRecord, TrialRecord
+from edge_tl.host.comparison.record import ComparedTrial, ComparisonRecord
 from edge_tl.host.reports.page import render
 from edge_tl.host.reports.table import Column, Row, Table, named_values
 
@@ -135,7 +135,7 @@ def write_comparison_plot(record: ComparisonRecord, path: Path) -> bool:
     return True
 
 
-def _row(record: ComparisonRecord, trial: TrialRecord) -> Row:
+def _row(record: ComparisonRecord, trial: ComparedTrial) -> Row:
     latency, (low, high) = trial.latency_ms, trial.interval or (None, None)
     p50, p90 = number(trial.p50_ms), number(latency.p90 if latency else None)
     picked = trial.name == record.pick
@@ -156,13 +156,13 @@ def _row(record: ComparisonRecord, trial: TrialRecord) -> Row:
     }
 
 
-def _rate(trial: TrialRecord) -> str:
+def _rate(trial: ComparedTrial) -> str:
     if trial.lr is not None:
         return f"{trial.lr:g}"
     return DASH if trial.trained == "head" else "default"
 
 
-def _figures(trial: TrialRecord) -> str:
+def _figures(trial: ComparedTrial) -> str:
     p50 = number(trial.p50_ms)
     accuracy = f"{one_line(trial.name)}: {number(trial.val_accuracy, 2, 100)} %"
     return accuracy + ("" if p50 == DASH else f" at {p50} ms")

@@ -24,11 +24,11 @@ from edge_tl.host.comparison.combinations import Combination, Grid
 from edge_tl.host.comparison.pareto import Budget, Point
 from edge_tl.host.comparison.record import (
     KIND,
-    Choice,
+    ComparedTrial,
     ComparisonRecord,
     GridRecord,
     Rival,
-    TrialRecord,
+    TrialChoice,
 )
 from edge_tl.host.models import zoo
 from edge_tl.host.recipe import load as recipes
@@ -119,7 +119,7 @@ def _is_ours(out: Path) -> bool:
     return begun or any(out.glob(f"{study.JOURNAL}*")) or any(map(checkpoint.is_ours, trial_folders))
 
 
-def choose(trials: Sequence[TrialRecord], budget: Budget) -> Choice:
+def choose_trial(trials: Sequence[ComparedTrial], budget: Budget) -> TrialChoice:
     """Which of the trials that are complete are worth having. `faster` is the fastest that is not significantly less
     accurate than the pick; `nearest` is filled only when nothing is picked."""
     points = [_point(trial) for trial in trials if trial.complete]
@@ -131,7 +131,7 @@ def choose(trials: Sequence[TrialRecord], budget: Budget) -> Choice:
         return Rival(name=rival.name, p_value=pareto.p_value(rival, best)) if rival and best else None
 
     misses = () if best else pareto.nearest(points, budget)
-    return Choice(
+    return TrialChoice(
         front=tuple(point.name for point in pareto.pareto_front(points)),
         pick=best.name if best else None,
         runner_up=against(second),
@@ -143,12 +143,12 @@ def choose(trials: Sequence[TrialRecord], budget: Budget) -> Choice:
 def _record(
     plan: Plan,
     grid_study: study.GridStudy,
-    rows: Sequence[TrialRecord],
+    rows: Sequence[ComparedTrial],
     timed: timing.ModelTimings,
     recipe: Recipe,
 ) -> ComparisonRecord:
     measured = [_with_timing(row, timed) for row in rows]
-    choice = choose(measured, plan.budget)
+    choice = choose_trial(measured, plan.budget)
     facts = provenance.provenance(recipe)
     return ComparisonRecord(
         name=grid_study.out.resolve().name,
@@ -175,7 +175,7 @@ def _record(
     )
 
 
-def _with_timing(trial: TrialRecord, timed: timing.ModelTimings) -> TrialRecord:
+def _with_timing(trial: ComparedTrial, timed: timing.ModelTimings) -> ComparedTrial:
     if not trial.complete:
         return trial
     point = _point(trial)
@@ -187,7 +187,7 @@ def _with_timing(trial: TrialRecord, timed: timing.ModelTimings) -> TrialRecord:
     )
 
 
-def _point(trial: TrialRecord) -> Point:
+def _point(trial: ComparedTrial) -> Point:
     assert trial.val_accuracy is not None
     assert trial.n_val is not None
     return Point(trial.name, round(trial.val_accuracy * trial.n_val), trial.n_val, trial.p50_ms)
@@ -215,7 +215,7 @@ def _check(budget: Budget) -> None:
         raise BadInput(f"--min-accuracy {least}: a fraction in (0, 1]; for 90 % give 0.9.")
 
 
-def _nothing(rows: Sequence[TrialRecord]) -> str:
+def _nothing(rows: Sequence[ComparedTrial]) -> str:
     failed = [row for row in rows if row.reason]
     if failed:
         return f"no trial succeeded; the first, {failed[0].name}: {failed[0].reason}"

@@ -18,7 +18,7 @@ from matplotlib.transforms import Bbox, ScaledTranslation
 
 from edge_tl.device.format import one_line
 from edge_tl.host.comparison.pareto import Budget
-from edge_tl.host.comparison.record import ComparisonRecord, TrialRecord
+from edge_tl.host.comparison.record import ComparedTrial, ComparisonRecord
 from edge_tl.host.reports.svg import ACCENT, BAD, BOTTOM, GRID, INK, MUTED, bare, inline
 
 # SVG user units, as in `plots`.
@@ -72,7 +72,7 @@ def draw_comparison(record: ComparisonRecord) -> Markup | None:
     _budget(axes, record.budget)
     bars = _steps(axes, [trial for trial in trials if trial.front])
     marks: list[Bbox] = []
-    best: dict[str, tuple[TrialRecord, float, float]] = {}
+    best: dict[str, tuple[ComparedTrial, float, float]] = {}
     for model, group in groupby(sorted(trials, key=lambda t: t.model), key=lambda t: t.model):
         beside = list(group)
         gap = min(BESIDE, SPREAD / max(len(beside) - 1, 1))
@@ -108,7 +108,7 @@ def standalone(drawn: Markup) -> str:
     return text[:at] + style + text[at:] + "\n"
 
 
-def _scales(axes: Any, trials: Sequence[TrialRecord], budget: Budget) -> None:
+def _scales(axes: Any, trials: Sequence[ComparedTrial], budget: Budget) -> None:
     times = [(trial.p50_ms or 0.0) for trial in trials]
     low = min(trial.interval[0] for trial in trials if trial.interval)
     high = max(trial.interval[1] for trial in trials if trial.interval)
@@ -152,7 +152,7 @@ def _budget(axes: Any, budget: Budget) -> None:
     axes.annotate(f"budget {', '.join(words_of)}", (1, 1), (0, 24), **place, color=BAD, fontsize=12)
 
 
-def _steps(axes: Any, front: Sequence[TrialRecord]) -> list[Bbox]:
+def _steps(axes: Any, front: Sequence[ComparedTrial]) -> list[Bbox]:
     """The best accuracy at each latency; where its lines are, in points."""
     points = sorted(((trial.p50_ms or 0.0), 100 * (trial.val_accuracy or 0.0)) for trial in front)
     if not points:
@@ -170,7 +170,7 @@ def _steps(axes: Any, front: Sequence[TrialRecord]) -> list[Bbox]:
 
 
 def _trial(
-    figure: Figure, axes: Any, trial: TrialRecord, shift: float, *, picked: bool
+    figure: Figure, axes: Any, trial: ComparedTrial, shift: float, *, picked: bool
 ) -> tuple[Bbox, float, float]:
     """One marker and its interval, `shift` points to the right; where they are, in points."""
     place = axes.transData + ScaledTranslation(shift / 72, 0, figure.dpi_scale_trans)
@@ -191,7 +191,7 @@ def _trial(
 def _names(
     figure: Figure,
     axes: Any,
-    best: Sequence[tuple[TrialRecord, float, float]],
+    best: Sequence[tuple[ComparedTrial, float, float]],
     pick: str | None,
     marks: list[Bbox],
     bars: list[Bbox],
@@ -239,7 +239,7 @@ def _shared(a: Bbox, b: Bbox) -> float:
     return 0.0 if both is None else float(both.width * both.height)
 
 
-def _legend(axes: Any, trials: Sequence[TrialRecord]) -> None:
+def _legend(axes: Any, trials: Sequence[ComparedTrial]) -> None:
     there = dict.fromkeys(trial.strategy for trial in trials)
     shapes = [
         Line2D([], [], ls="", marker=MARKERS.get(s, "X"), ms=7, mec=MUTED, mfc="none", mew=1.5, label=s)

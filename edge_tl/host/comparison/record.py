@@ -31,7 +31,7 @@ class TrialFacts(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialRecord(TrialFacts):
+class ComparedTrial(TrialFacts):
     """A combination that was tried. `state` "left behind": its process is gone. None is what is not known, e.g. of one
     that failed; `interval` is of the validation accuracy."""
 
@@ -66,7 +66,7 @@ class Rival(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice(Record):
+class TrialChoice(Record):
     """Names of trials: the front, the pick within the budget, the runner-up, the fastest that is not significantly less
     accurate; without a pick the nearest misses."""
 
@@ -98,7 +98,7 @@ class TimingRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComparisonRecord(Choice):
+class ComparisonRecord(TrialChoice):
     """A comparison."""
 
     document = "compare.json"
@@ -109,7 +109,7 @@ class ComparisonRecord(Choice):
     kind: Literal["comparison"] = written("comparison")
     name: str
     study: str
-    trials: tuple[TrialRecord, ...]
+    trials: tuple[ComparedTrial, ...]
     budget: Budget
     grid: GridRecord
     weights: dict[str, str]
@@ -119,7 +119,7 @@ class ComparisonRecord(Choice):
     seed: int
     recipe: Json
 
-    def trial(self, name: str) -> TrialRecord:
+    def trial(self, name: str) -> ComparedTrial:
         """The trial of that name."""
         return next(trial for trial in self.trials if trial.name == name)
 

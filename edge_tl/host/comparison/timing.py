@@ -22,7 +22,7 @@ from edge_tl.device.records.bench import MethodRecord
 from edge_tl.device.records.machine import MachineRecord
 from edge_tl.device.records.timing import LatencyRecord
 from edge_tl.device.runtimes import sandbox
-from edge_tl.host.comparison.record import TimedModels, TimingRecord, TrialRecord
+from edge_tl.host.comparison.record import ComparedTrial, TimedModels, TimingRecord
 from edge_tl.host.comparison.study import GridStudy
 from edge_tl.host.runs import checkpoint
 
@@ -42,7 +42,7 @@ class ModelTimings:
 
 def time_models(
     grid_study: GridStudy,
-    finished: Sequence[TrialRecord],
+    finished: Sequence[ComparedTrial],
     out: Path,
     effort: Effort,
     *,

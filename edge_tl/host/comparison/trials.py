@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.host.comparison import study
-from edge_tl.host.comparison.record import State, TrialFacts, TrialRecord
+from edge_tl.host.comparison.record import ComparedTrial, State, TrialFacts
 from edge_tl.host.comparison.study import GridStudy
 from edge_tl.host.runs import checkpoint
 from edge_tl.host.runs.record import RunRecord
@@ -25,7 +25,7 @@ POLL_SECONDS = 1.0
 
 def run_trials(
     grid_study: GridStudy, *, resumed: bool = False, listener: Listener = SILENT
-) -> list[TrialRecord]:
+) -> list[ComparedTrial]:
     """Train until nothing is left, here or in the processes beside this one; the `outcomes` of the grid.
 
     A trial that fails is a failed one in the study, with its reason, and the others go on.
@@ -56,7 +56,7 @@ def run_trials(
         time.sleep(POLL_SECONDS)
 
 
-def outcomes(grid_study: GridStudy) -> list[TrialRecord]:
+def outcomes(grid_study: GridStudy) -> list[ComparedTrial]:
     """What is known of every combination that was tried, in the grid's order; no latency yet."""
     known = study.latest(grid_study)
     gone = study.stale(grid_study)
@@ -68,7 +68,7 @@ def outcomes(grid_study: GridStudy) -> list[TrialRecord]:
         state: State = "complete" if trial.state == TrialState.COMPLETE else "failed"
         facts = TrialFacts.from_json(trial.user_attrs.get(RESULT) or {}, where=f"trial {combination.name}")
         rows.append(
-            TrialRecord(
+            ComparedTrial(
                 name=combination.name,
                 model=combination.model,
                 strategy=combination.strategy,
