@@ -118,27 +118,29 @@ class Preprocess:
     def _whole(self, source: ImageSource) -> Framed:
         decoded = examine(source, max_pixels=self.max_pixels)
         name = "image in memory" if isinstance(source, Image.Image | bytes) else str(source)
-        target = self._target(decoded.image.size, name)
-        return with_retries(name, lambda: self._shrunk(decoded.image, target, decoded.remark))
+        new_size = self._size_after_resize(decoded.image.size, name)
+        return with_retries(name, lambda: self._shrunk(decoded.image, new_size, decoded.remark))
 
-    def _target(self, size: tuple[int, int], name: str) -> tuple[int, int]:
+    def _size_after_resize(self, size: tuple[int, int], name: str) -> tuple[int, int]:
         """`(width, height)` after the resize. Raises `BadImage` for a sliver that would become a bomb."""
-        width, height = target = size
+        width, height = new_size = size
         if self.resize == "exact":
-            target = (self.resize_size[1], self.resize_size[0])
+            new_size = (self.resize_size[1], self.resize_size[0])
         elif self.resize == "shorter":
             side = self.resize_size[0]
             # torchvision truncates the longer side, it does not round it.
-            target = (
+            new_size = (
                 (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
             )
-        if target[0] * target[1] > pixel_limit(self.max_pixels):
-            reason = f"{width} x {height} is too narrow: resized it would be {target[0]} x {target[1]}"
+        if new_size[0] * new_size[1] > pixel_limit(self.max_pixels):
+            reason = f"{width} x {height} is too narrow: resized it would be {new_size[0]} x {new_size[1]}"
             raise BadImage(name, reason, of_bytes=False)
-        return target
+        return new_size
 
-    def _shrunk(self, image: Image.Image, target: tuple[int, int], remark: str | None) -> Framed:
-        resized = image if target == image.size else image.resize(target, INTERPOLATIONS[self.interpolation])
+    def _shrunk(self, image: Image.Image, new_size: tuple[int, int], remark: str | None) -> Framed:
+        resized = (
+            image if new_size == image.size else image.resize(new_size, INTERPOLATIONS[self.interpolation])
+        )
         if _alike(resized) and _alike(image):  # the whole image only where the small one says nothing
             remark = ALIKE if remark is None else f"{ALIKE}: {remark}"
         return Framed(np.asarray(resized), remark)
@@ -194,7 +196,7 @@ class Preprocess:
 
 
 def _alike(image: Image.Image) -> bool:
-    """Whether an RGB image is of one colour; a level apart is noise."""
+    """Whether an RGB image is of one colour; a difference of one level is noise."""
     bands: Any = image.getextrema()
     return all(high - low <= 1 for low, high in bands)
 

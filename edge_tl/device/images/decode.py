@@ -1,4 +1,4 @@
-"""An encoded image of any kind to upright 8-bit RGB, or a named fault; it must not resize or normalize.
+"""An encoded image of any kind to upright 8-bit RGB, or a named fault. Neither resizes nor normalizes.
 
 Training, calibration, goldens and the device all decode here, so that all see the same pixels.
 """

@@ -1,4 +1,4 @@
-"""An image's orientation from its metadata, however damaged that is; it must not touch pixels or write metadata.
+"""An image's orientation from its metadata, however damaged that is. Touches no pixels and writes no metadata.
 
 Pillow's own rotation writes the whole EXIF block anew, and raises anything on values that it cannot write.
 """

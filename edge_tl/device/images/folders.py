@@ -1,6 +1,6 @@
 """What lies in a folder of images: which files are images, by their first bytes; everything else by name and reason.
 
-Links are followed, each folder once. It must not decode an image, or open what is no regular file.
+Links are followed, each folder once. Decodes no image and opens nothing but regular files.
 """
 
 from __future__ import annotations

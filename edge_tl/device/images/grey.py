@@ -1,4 +1,4 @@
-"""Grey levels beyond 8 bits to 8 bits, by the range that an image's values keep to; it must not read files.
+"""Grey levels beyond 8 bits to 8 bits, by the range that an image's values keep to. Reads no file.
 
 A file says how wide its numbers are, not what is black and what is white: floats are mostly 0 to 1, and 16-bit files
 often hold 8-bit values. The same image always comes out the same, here and on the device.

@@ -1,6 +1,6 @@
 """Files of images as batches of model inputs, decoded ahead on the allowed cores.
 
-It must not know what a label or a model is; a file that cannot be decoded is named, never half-read.
+Knows no label and no model; a file that cannot be decoded is named, never half-read.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def load_batches(
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
-        finally:  # an interrupted caller must not wait for what was queued
+        finally:  # an interrupted caller does not wait for what was queued
             for future in ahead:
                 future.cancel()
 

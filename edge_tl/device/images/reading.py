@@ -1,7 +1,7 @@
-"""Reading files with patience: a fault that says nothing about a file's bytes is tried again, then it is an error.
+"""Reading files with retries: a fault that says nothing about a file's bytes is tried again, then it is an error.
 
 "Too many open files" or a full memory pass; if they were taken for facts about an image, it would be left out, and a
-cache would leave it out for ever. It must not know what the bytes mean.
+cache would leave it out for ever. Knows nothing of what the bytes mean.
 """
 
 from __future__ import annotations

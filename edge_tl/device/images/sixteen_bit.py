@@ -1,4 +1,4 @@
-"""Colour of 16 bits a channel, of which Pillow keeps the high bytes alone; it must not decode anything itself."""
+"""Colour of 16 bits a channel, of which Pillow keeps the high bytes alone. Decodes nothing itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which training images come when, and the augmented batches of them; it must not know a model or a loss.
+"""Which training images come when, and the augmented batches of them. Knows no model and no loss.
 
 Everything random is a function of (seed, epoch, image): not of what came before, how many workers there are or how
 many processes share the work. So a run that goes on from a checkpoint sees what it would have seen.

@@ -1,4 +1,4 @@
-"""Labelled, split samples from a listing; it must not read a file, decode an image or know a model.
+"""Labelled, split samples from a listing. Reads no file and knows no model.
 
 Content hashes decide everything: the split does not change when files are renamed or moved within a class,
 and an image can never be in two splits. Images of one group (a scene, a patient) are drawn together.

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches where their pixels are, on a GPU above all; it must not read files.
+"""Augmentation of whole batches where their pixels are, on a GPU above all. Reads no file.
 
 Workers that touch no pixel draw the random numbers image by image, from the seeds and by the torchvision transforms of
 `augment.image_transform`; the pixels of a batch are then computed together. So an image of an epoch looks the same

@@ -1,4 +1,4 @@
-"""The labelled images of a folder: a sub-folder per class, or splits that hold them. It must not hash or decode."""
+"""The labelled images of a folder: a sub-folder per class, or splits that hold them. Hashes and decodes nothing."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def list_class_folders(root: Path) -> ImageList:
 
 
 def check_spellings(labels: Iterable[str], where: str) -> None:
-    """Raises `BadInput` for two labels that Unicode says are one name, which no reader could tell apart."""
+    """Raises `BadInput` for two labels that Unicode says are one name, which look alike."""
     first: dict[str, str] = {}
     for label in labels:
         if (other := first.setdefault(same(label), label)) != label:

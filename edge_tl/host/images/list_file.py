@@ -1,4 +1,4 @@
-"""The rows of a .csv or .tsv list of images; it must not look at the files that the list names."""
+"""The rows of a .csv or .tsv list of images. Opens none of the files that the list names."""
 
 from __future__ import annotations
 

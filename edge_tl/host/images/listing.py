@@ -1,6 +1,6 @@
 """Finds the labelled images of a folder, a .csv or .tsv list, or tar shards, and hashes them.
 
-It must not decode an image or decide who is in which split: it passes on what the source says itself.
+Decodes no image and draws no split: it passes on what the source says.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ def _digests(images: Sequence[Path | shards.Member], listener: Listener) -> list
                 for digest in chunk:
                     digests.append(digest)
                     listener.progress("hashing", len(digests), len(images))
-        except BaseException:  # an interrupted person must not wait for what was queued
+        except BaseException:  # Ctrl-C does not wait for what was queued
             pool.shutdown(cancel_futures=True)
             raise
     return digests

@@ -1,4 +1,4 @@
-"""Images decoded once and kept as uint8 on disk, or on the GPU, for the epochs that follow; it must not augment.
+"""Images decoded once and kept as uint8 on disk, or on the GPU, for the epochs that follow. Augments nothing.
 
 Images keep their own height and width; one file holds them end to end, a second, written last, where each begins.
 They are read by position (`pread`), not mapped, so a data set larger than memory costs no memory.
@@ -111,8 +111,8 @@ class ShrinkShorterSide:
         width, height = image.size
         shorter = min(width, height)
         if shorter > self.side:
-            target = (round(width * self.side / shorter), round(height * self.side / shorter))
-            image = image.resize(target, INTERPOLATIONS[self.interpolation])
+            new_size = (round(width * self.side / shorter), round(height * self.side / shorter))
+            image = image.resize(new_size, INTERPOLATIONS[self.interpolation])
         return np.asarray(image)
 
 

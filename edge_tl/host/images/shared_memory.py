@@ -1,4 +1,4 @@
-"""How batches come from the workers to the training where shared memory is scarce; it must not read an image.
+"""How batches come from the workers to the training where shared memory is scarce. Reads no image.
 
 PyTorch's workers hand over tensors in /dev/shm. A container often has 64 MB of it, and where it runs out the worker's
 batch is lost and the training waits for it for ever (pytorch #5040). What is too much for it goes through pipes, which

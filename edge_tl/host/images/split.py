@@ -1,4 +1,4 @@
-"""Which groups of images validate and test: stratified, repeatable, whole groups; it must not know what an image is.
+"""Which groups of images validate and test: stratified, repeatable, whole groups. Knows nothing of images.
 
 A single image is a group of one.
 """

@@ -1,4 +1,4 @@
-"""What a network calls while it runs, and from which line of its code; it must not judge.
+"""What a network calls while it runs, and from which line of its code. Judges nothing.
 
 Only a network that failed a check is traced: two traces side by side show where they part.
 """

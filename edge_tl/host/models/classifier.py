@@ -1,6 +1,6 @@
 """What a classifier must keep before anything is proven of it: the same answers every time, whatever the batch.
 
-One image and a batch, twice each, against single rows. It must not train, export or judge accuracy.
+One image and a batch, twice each, against single rows. Trains and exports nothing, measures no accuracy.
 """
 
 from __future__ import annotations
@@ -216,8 +216,8 @@ def _notes(together: torch.Tensor, name: str) -> list[str]:
         notes.append(f"{name}: gives {_dtype(together)} logits; they are taken, and exported, as float32")
     if bool((together >= 0).all()) and bool(((together.sum(1) - 1).abs() < 1e-3).all()):
         notes.append(
-            f"warning: {name} seems to end in a softmax, since its answers sum to 1: confidence and INT8 are judged on "
-            "logits. Leave the softmax out"
+            f"warning: {name} seems to end in a softmax, since its answers sum to 1: confidence and INT8 are evaluated "
+            "on logits. Leave the softmax out"
         )
     return notes
 

@@ -1,6 +1,6 @@
 """The PyTorch model in the shape of a `Runtime`: what every artifact is compared with, in answers and in time.
 
-It must not train. Run as a module it is the PyTorch side of `bench`: blocks timed on request in a fresh process, on the
+Trains nothing. Run as a module it is the PyTorch side of `bench`: blocks timed on request in a fresh process, on the
 CPU or on an NVIDIA GPU, there eager or as a CUDA graph. A call's time holds both copies, and it ends when the answer is
 back in memory, so the GPU is waited for; `gpu_ms` in what ran is the network alone, by CUDA events.
 """

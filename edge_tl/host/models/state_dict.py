@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint, whoever wrote it, read without running code from it; it must not know architectures.
+"""The tensors of a checkpoint, whoever wrote it, read without running code from it. Knows no architectures.
 
 Read are plain state dicts and what usual trainers wrap them in: Lightning's `state_dict` with `model.` before every
 name, torchvision's references (`model` beside the arguments), timm's, `net`, DistributedDataParallel's `module.`.

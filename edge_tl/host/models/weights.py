@@ -1,6 +1,6 @@
 """Weights of a model and the preprocessing they were trained with: published, in the package, or in a file.
 
-It must not build architectures of its own or train; files are read without running code from them.
+Defines no architecture and trains nothing; files are read without running code from them.
 """
 
 from __future__ import annotations
