@@ -12,7 +12,7 @@ import os
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from edge_tl.device.records.bundle import BundleRecord
 if TYPE_CHECKING:
     from edge_tl.device.model import Model
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: Literal[2] = 2
 _READ = (
     1,
     SCHEMA_VERSION,

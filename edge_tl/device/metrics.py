@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl.device.records.accuracy import Confusion, SparseConfusion
+
 Ints = NDArray[np.integer[Any]]
-Confusion = list[list[int]] | dict[str, Any]
 
 _WHOLE = 50
 
@@ -118,11 +119,11 @@ def confusion(labels: Ints, answers: Ints, classes: int) -> list[list[int]]:
 
 def compact(matrix: list[list[int]]) -> Confusion:
     """A confusion matrix as records hold it: whole up to 50 classes; beyond, where nearly all of it is zeros, its other
-    cells: `{classes, cells[[label, answer, count]]}`."""
+    cells."""
     if len(matrix) <= _WHOLE:
-        return matrix
-    cells = [[i, j, n] for i, row in enumerate(matrix) for j, n in enumerate(row) if n]
-    return {"classes": len(matrix), "cells": cells}
+        return tuple(tuple(row) for row in matrix)
+    cells = ((i, j, n) for i, row in enumerate(matrix) for j, n in enumerate(row) if n)
+    return SparseConfusion(len(matrix), tuple(cells))
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

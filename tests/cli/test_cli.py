@@ -252,14 +252,14 @@ def test_a_failed_budget_exits_1_with_everything_saved(
     values = onnx.numpy_helper.to_array(bias).copy()
     values[0] += 100  # one class for every image
     bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
-    copied = artifacts.keep
+    copied = artifacts.move_files
 
     def keep(best: Any, to: Path) -> None:
         copied(best, to)
         if to.suffix == ".onnx":
             onnx.save(graph, to)
 
-    monkeypatch.setattr(artifacts, "keep", keep)
+    monkeypatch.setattr(artifacts, "move_files", keep)
     done = run_cli("export", run, "--int8", "--max-drop", "0", "--out", "b", "--json")
     assert done.code == 1
     assert done.json["passed"] is False

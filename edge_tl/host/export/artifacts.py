@@ -1,9 +1,9 @@
-"""The model files of a bundle: FP32, INT8 by the ladder, FP16, 8-bit weights; it must not judge them for shipping."""
+"""The model files of a bundle: FP32, INT8 by the ladder, FP16, 8-bit weights; chooses none of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from edge_tl.device import bundle as bundles
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.machine import has_vnni
 from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.records.artifact import ArtifactRecord, LimitsRecord
 from edge_tl.host.convert.compress import FP16, W8, compress
 from edge_tl.host.convert.fp32 import to_onnx, to_openvino
 from edge_tl.host.export import calibration as calibrations
@@ -25,6 +26,7 @@ from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.int8 import ladder
 from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import move_files
+from edge_tl.host.int8.records import LadderRecord, QuantizationRecord
 from edge_tl.host.int8.rungs import LadderLimits
 from edge_tl.host.recipe.schema import Recipe
 
@@ -38,9 +40,9 @@ def sets_of(dataset: Dataset, contract: Preprocess, recipe: Recipe) -> dict[str,
     """The images of each purpose: "evaluation"; for INT8 "calibration" and "selection", all three disjoint; and
     "confidence", which fits temperatures: validation images, the evaluation's own where there is no test split."""
     sets = {"evaluation": image_sets.evaluation_set(dataset)[1]}
-    apart = dataset.split("test") and dataset.split("val")
+    separate = dataset.split("test") and dataset.split("val")
     sets["confidence"] = (
-        image_sets.selection_set(dataset, 0, _MOST_SELECTED, recipe.seed) if apart else sets["evaluation"]
+        image_sets.selection_set(dataset, 0, _MOST_SELECTED, recipe.seed) if separate else sets["evaluation"]
     )
     if recipe.export.int8:
         height, width = contract.input_size
@@ -66,82 +68,103 @@ def training_set(dataset: Dataset, selection: Sequence[Sample]) -> list[Sample]:
     return rest if 2 * len(rest) >= len(whole) else whole
 
 
-def write_artifacts(job: ExportJob) -> list[dict[str, Any]]:
-    """Write the model files; one record each, not yet judged. What cannot be made is an entry of `job.missing`. Raises
-    `EdgeTLError` where nothing can."""
-    labels, staging, settings = job.dataset.labels, job.staging, job.recipe.export
-    extra = tuple(dict.fromkeys(settings.precisions))
-    steps = 2 + 2 * settings.int8 + 2 * len(extra)
-    fp32 = {"onnx": staging / "model.fp32.onnx", "openvino": staging / "model.fp32.xml"}
-    job.listener.progress("export", 0, steps)
-    # Everything else is made of this file: where it cannot be had, there is no artifact at all.
-    floor = to_onnx(job.reference.model, fp32["onnx"], job.contract, labels)
-    facts = {"onnx": floor.to_json(), "openvino": {"runtime_floor": "openvino>=2022.1 (IR 11)"}}
-    made = [_Made("onnx", "fp32", facts["onnx"])]
-    job.listener.progress("export", 1, steps)
-    try:
-        _to_openvino(job, fp32["onnx"], fp32["openvino"])
-        made.append(_Made("openvino", "fp32", facts["openvino"]))
-    except OSError:
-        raise
-    except Exception as error:  # the converter raises anything
-        job.lacks("openvino-fp32", error)
-    job.listener.progress("export", 2, steps)
-    there = [each.runtime for each in made]
-    if settings.int8:
-        made += _quantized(job, there, facts, steps)
-    for precision in extra:
-        for runtime in ("onnx", "openvino"):
-            more = facts[runtime] | ({"runtime_floor": _HALF_FLOOR} if runtime == "onnx" else {})
-            one = _Made(runtime, precision, more)
-            try:
-                if runtime not in there:
-                    raise EdgeTLError(f"not made: there is no {runtime}-fp32 to make it of")
-                job.isolated.call(
-                    compress, precision, fp32[runtime], staging / one.files[0], job.contract, labels
-                )
-                made.append(one)
-            except OSError:
-                raise
-            except Exception as error:
-                job.lacks(one.id, error)
-            job.listener.progress("export", len(made), steps)
-    return [each.record(staging) for each in made]
-
-
 @dataclass(frozen=True)
-class _Made:
-    runtime: str
+class ModelFiles:
+    """The files of an artifact that was made and not measured yet, below the staging folder. `family` is "onnx" or
+    "openvino"."""
+
+    family: str
     precision: str
-    facts: dict[str, Any]
+    opset: int | None = None
+    ir_version: int | None = None
+    runtime_floor: str | None = None
+    quantization: QuantizationRecord | None = None
+    ladder: LadderRecord | None = None
 
     @property
     def id(self) -> str:
-        return f"{self.runtime}-{self.precision}"
+        """The artifact's."""
+        return f"{self.family}-{self.precision}"
 
     @property
     def files(self) -> list[str]:
-        kinds = ("onnx",) if self.runtime == "onnx" else ("xml", "bin")
+        """Names, the file that a runtime opens first."""
+        kinds = ("onnx",) if self.family == "onnx" else ("xml", "bin")
         return [f"model.{self.precision}.{kind}" for kind in kinds]
 
-    def record(self, staging: Path) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "runtime": "onnxruntime" if self.runtime == "onnx" else self.runtime,
-            "precision": self.precision,
-            "install": f"edge-tl[{'ort' if self.runtime == 'onnx' else self.runtime}]",
-            "files": [bundles.file_record(staging, name).to_json() for name in self.files],
-            **self.facts,
-        }
+    def record(self, staging: Path, limits: LimitsRecord, **measured: Any) -> ArtifactRecord:
+        """The artifact's record with the files as they are now and what was `measured`, by field."""
+        onnx = self.family == "onnx"
+        return ArtifactRecord(
+            id=self.id,
+            runtime="onnxruntime" if onnx else "openvino",
+            precision=self.precision,
+            files=tuple(bundles.file_record(staging, name) for name in self.files),
+            limits=limits,
+            install=f"edge-tl[{'ort' if onnx else 'openvino'}]",
+            opset=self.opset,
+            ir_version=self.ir_version,
+            runtime_floor=self.runtime_floor,
+            quantization=self.quantization and self.quantization.to_json(),
+            ladder=self.ladder and self.ladder.to_json(),
+            **measured,
+        )
+
+
+def write_artifacts(job: ExportJob) -> list[ModelFiles]:
+    """Write the model files. What cannot be made is an entry of `job.missing`. Raises `EdgeTLError` where nothing
+    can."""
+    settings = job.recipe.export
+    extra = tuple(dict.fromkeys(settings.precisions))
+    steps = 2 + 2 * settings.int8 + 2 * len(extra)
+    job.listener.progress("export", 0, steps)
+    # Everything else is made of this file: where it cannot be had, there is no artifact at all.
+    made = [_fp32_onnx(job)]
+    job.listener.progress("export", 1, steps)
+    openvino = ModelFiles("openvino", "fp32", runtime_floor="openvino>=2022.1 (IR 11)")
+    with job.entering(openvino.id):
+        _to_openvino(job, job.staging / made[0].files[0], job.staging / openvino.files[0])
+        made.append(openvino)
+    job.listener.progress("export", 2, steps)
+    whole = {each.family: each for each in made}
+    if settings.int8:
+        made += _quantized(job, whole, steps)
+    for precision in extra:
+        for family in ("onnx", "openvino"):
+            with job.entering(f"{family}-{precision}"):
+                made.append(_compressed(job, _fp32_of(whole, family), precision))
+            job.listener.progress("export", len(made), steps)
+    return made
+
+
+def _fp32_of(whole: Mapping[str, ModelFiles], family: str) -> ModelFiles:
+    """Raises `EdgeTLError` where it could not be made."""
+    if family not in whole:
+        raise EdgeTLError(f"not made: there is no {family}-fp32 to make it of")
+    return whole[family]
+
+
+def _fp32_onnx(job: ExportJob) -> ModelFiles:
+    path = job.staging / "model.fp32.onnx"
+    versions = to_onnx(job.reference.model, path, job.contract, job.dataset.labels)
+    return ModelFiles("onnx", "fp32", versions.opset, versions.ir_version, versions.runtime_floor)
 
 
 def _to_openvino(job: ExportJob, onnx: Path, xml: Path) -> None:
     job.isolated.call(to_openvino, onnx, xml, job.contract, job.dataset.labels)
 
 
-def _quantized(
-    job: ExportJob, there: Sequence[str], facts: dict[str, dict[str, Any]], steps: int
-) -> list[_Made]:
+def _compressed(job: ExportJob, whole: ModelFiles, precision: str) -> ModelFiles:
+    """FP16 or 8-bit weights of an FP32 artifact."""
+    made = replace(whole, precision=precision)
+    if whole.family == "onnx":
+        made = replace(made, runtime_floor=_HALF_FLOOR)
+    source, out = job.staging / whole.files[0], job.staging / made.files[0]
+    job.isolated.call(compress, precision, source, out, job.contract, job.dataset.labels)
+    return made
+
+
+def _quantized(job: ExportJob, whole: Mapping[str, ModelFiles], steps: int) -> list[ModelFiles]:
     """INT8 for each runtime that has an FP32 file."""
     settings = job.recipe.export
     source = _candidate_source(job)
@@ -153,27 +176,21 @@ def _quantized(
             f"INT8 for {settings.target_cpu} cannot be proven on this CPU, whose OpenVINO kernels saturate: judge "
             "it there, with edge-tl verify --data"
         )
-    made = []
-    for runtime in ("onnx", "openvino"):
-        name = f"{runtime}-int8"
-        try:
-            if runtime not in there:
-                raise EdgeTLError(f"not made: there is no {runtime}-fp32 to make it of")
-            climbed = ladder.climb(
-                source, runtime, limits, vnni=vnni, listener=job.listener, native=vnni == has_vnni()
+    made: list[ModelFiles] = []
+    for family in ("onnx", "openvino"):
+        with job.entering(f"{family}-int8"):
+            fp32 = _fp32_of(whole, family)
+            result = ladder.climb(
+                source, family, limits, vnni=vnni, listener=job.listener, native=vnni == has_vnni()
             )
-        except OSError:
-            raise
-        except Exception as error:
-            job.lacks(name, error)
-            continue
-        if not climbed.record.passed:
-            job.listener.note(f"{name}: {climbed.record.reason}")
-        move_files(climbed.best, job.staging / _Made(runtime, "int8", {}).files[0])
-        chosen = replace(climbed.record.chosen.settings, target_cpu=settings.target_cpu)
-        more = {"quantization": chosen.to_json(), "ladder": climbed.record.to_json()}
-        made.append(_Made(runtime, "int8", facts[runtime] | more))
-        job.listener.progress("export", len(there) + len(made), steps)
+            record = result.record
+            chosen = replace(record.chosen.settings, target_cpu=settings.target_cpu)
+            int8 = replace(fp32, precision="int8", quantization=chosen, ladder=record)
+            if not record.passed:
+                job.listener.note(f"{int8.id}: {record.reason}")
+            move_files(result.best, job.staging / int8.files[0])
+            made.append(int8)
+            job.listener.progress("export", len(whole) + len(made), steps)
     return made
 
 

@@ -2,13 +2,13 @@
 
 A temperature divides all logits by one number, fitted so that the probabilities come true on validation images (Guo et
 al., "On Calibration of Modern Neural Networks", 2017, section 4.2). Each artifact gets its own, folded into its file,
-because quantization shifts confidences too. It must not choose what is shipped.
+because quantization shifts confidences too. Chooses nothing.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -18,6 +18,7 @@ from onnx.numpy_helper import from_array
 from edge_tl.device.machine import openvino_core
 from edge_tl.device.metrics import softmax
 from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.records.accuracy import ConfidenceRecord
 from edge_tl.device.runtimes.open import Logits
 from edge_tl.host.convert.fp32 import OUTPUT, save_openvino
 from edge_tl.host.training.metrics import calibration_error
@@ -44,7 +45,7 @@ def temperature(labels: Labels, logits: Logits, seed: int = 0) -> float:
 
 
 def held_out(labels: Labels, logits: Logits, seed: int = 0) -> NDArray[np.float64]:
-    """Each half of the logits divided by the other half's temperature: what to judge calibration on where the images
+    """Each half of the logits divided by the other half's temperature: what to measure calibration on where the images
     that fitted it are all there are."""
     result = logits.astype(np.float64)
     first = _half(labels, seed)
@@ -69,15 +70,22 @@ def log_loss(labels: Labels, logits: NDArray[Any]) -> float:
     return float(-np.mean(np.log(np.maximum(own, np.finfo(np.float64).tiny))))
 
 
-def figures(labels: Labels, raw: Logits, calibrated: NDArray[Any], divided_by: float) -> dict[str, Any]:
-    """`{temperature, ece, ece_before, log_loss, log_loss_before}` on one set of images."""
-    return {
-        "temperature": divided_by,
-        "ece": calibration_error(labels, softmax(calibrated)),
-        "ece_before": calibration_error(labels, softmax(raw)),
-        "log_loss": log_loss(labels, calibrated),
-        "log_loss_before": log_loss(labels, raw),
-    }
+def figures(labels: Labels, raw: Logits, calibrated: NDArray[Any], divided_by: float) -> ConfidenceRecord:
+    """Calibration error and log loss on one set of images, before and after the division."""
+    return ConfidenceRecord(
+        temperature=divided_by,
+        ece=calibration_error(labels, softmax(calibrated)),
+        ece_before=calibration_error(labels, softmax(raw)),
+        log_loss=log_loss(labels, calibrated),
+        log_loss_before=log_loss(labels, raw),
+    )
+
+
+class Coverage(NamedTuple):
+    """The share of images that are answered, and the share of those that is right; None where that is not known."""
+
+    coverage: float | None
+    accuracy: float | None
 
 
 def confident(logits: NDArray[Any]) -> NDArray[np.float64]:
@@ -93,18 +101,18 @@ def restoring(threshold: float, reference: NDArray[np.float64], own: NDArray[np.
     return float(ordered[count - 1] if count else np.nextafter(ordered[0], 2.0))
 
 
-def coverage(labels: Labels, logits: NDArray[Any], threshold: float) -> dict[str, float | None]:
+def coverage(labels: Labels, logits: NDArray[Any], threshold: float) -> Coverage:
     """The share of images answered with at least `threshold`, and how many of those answers are right."""
     return _answered(labels, logits, confident(logits) >= threshold)
 
 
 def held_out_coverage(
     threshold: float, labels: Labels, reference: NDArray[Any], own: NDArray[Any], seed: int = 0
-) -> dict[str, float | None]:
+) -> Coverage:
     """As `coverage`, each half of the images by the threshold that the other half restores: what to judge a restored
     threshold by where the images that restored it are all there are. None for both of fewer than two images."""
     if len(labels) < 2:
-        return {"coverage": None, "accuracy": None}
+        return Coverage(None, None)
     asked, mine = confident(reference), confident(own)
     sure, first = np.zeros(len(labels), np.bool_), _half(labels, seed)
     for half in (first, ~first):
@@ -112,9 +120,9 @@ def held_out_coverage(
     return _answered(labels, own, sure)
 
 
-def _answered(labels: Labels, logits: NDArray[Any], sure: NDArray[np.bool_]) -> dict[str, float | None]:
+def _answered(labels: Labels, logits: NDArray[Any], sure: NDArray[np.bool_]) -> Coverage:
     right = logits.argmax(axis=1)[sure] == labels[sure]
-    return {"coverage": float(np.mean(sure)), "accuracy": float(np.mean(right)) if sure.any() else None}
+    return Coverage(float(np.mean(sure)), float(np.mean(right)) if sure.any() else None)
 
 
 def fold(path: Path, divided_by: float, contract: Preprocess, labels: list[str]) -> None:

@@ -1,6 +1,6 @@
 """The images a bundle is proven with: calibration from train, evaluation on what training never saw, goldens.
 
-It must not decide whether a result is good enough. That the sets are disjoint is checked by content hash.
+That the sets are disjoint is checked by content hash. Decides nothing about a result.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import hashlib
 import io
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from edge_tl.device.images.loader import Batch, load_batches
 from edge_tl.device.images.reading import with_retries
 from edge_tl.device.listener import Listener
 from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.records.bundle import GoldenRecord
 from edge_tl.device.runtimes.open import Logits, Runtime
 from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.images.shards import Member
@@ -62,7 +64,7 @@ def selection_set(dataset: Dataset, calibration: int, count: int, seed: int) -> 
 
 
 def evaluation_set(dataset: Dataset) -> tuple[str, list[Sample]]:
-    """What artifacts are judged on: the test images, or the validation images where there are none."""
+    """What artifacts are evaluated on: the test images, or the validation images where there are none."""
     split = "test" if dataset.split("test") else "val"
     return split, dataset.split(split)
 
@@ -90,12 +92,12 @@ def inputs(
 
 
 def blend(store: Path, seed: int) -> None:
-    """Mix a random share, at most half, of its neighbour into each of the images `(n, 3, H, W)` in the file `store`.
+    """Mix a random share, at most half, of the next image into each of the images `(n, 3, H, W)` in the file `store`.
 
     A model is certain of images it was trained on, so that quantization changes hardly an answer there, whatever it
     does to others. Blends (Zhang et al., "mixup", 2018) it has not seen: MobileNetV2 on photographs was as certain of
-    them as of validation images, and INT8 lost as much on them. Neighbours are of different classes where the images
-    come classes in turn; a blend keeps the label of its larger part.
+    them as of validation images, and INT8 lost as much on them. Where the images come classes in turn, two that follow
+    each other are of different classes; a blend keeps the label of its larger part.
     """
     images = np.load(store, mmap_mode="r+")
     shares = np.random.default_rng(seed).uniform(0.5, 1.0, len(images)).astype(np.float32)
@@ -133,21 +135,29 @@ def evaluate(
     return {name: np.concatenate(logits) for name, logits in parts.items()}
 
 
+@dataclass(frozen=True)
+class GoldenImages:
+    """At most `count` goldens are made, of `samples` of the `dataset`."""
+
+    dataset: Dataset
+    samples: Sequence[Sample]
+    count: int
+
+
 def write_goldens(
     folder: Path,
     runtimes: Mapping[str, Runtime],
     contract: Preprocess,
-    dataset: Dataset,
-    samples: Sequence[Sample],
-    count: int,
+    images: GoldenImages,
     lost: Callable[[str, Exception], None] | None = None,
-) -> dict[str, Any]:
-    """Encoded images, their contract pixels and every runtime's logits, below `folder/golden`.
+) -> tuple[GoldenRecord, dict[str, Logits]]:
+    """Encoded images, their contract pixels and every runtime's logits, below `folder/golden`; returns their record and
+    the logits.
 
     Beside real evaluation images, classes in turn, there are variants of one that name a decoder's usual faults:
-    an EXIF rotation, grey levels, a palette with transparency. `lost` as in `evaluate`. Returns
-    `{images, files, logits}`.
+    an EXIF rotation, grey levels, a palette with transparency. `lost` as in `evaluate`.
     """
+    dataset, samples, count = images.dataset, images.samples, images.count
     chosen = sorted(dataset.sources(_in_turn(samples, 0)), key=lambda source: _bytes(source) > _GOLDEN_BYTES)
     encoded = [_portable(source, contract) for source in chosen[: count - 3]]
     encoded += _variants(decode(encoded[0][1]))
@@ -168,11 +178,9 @@ def write_goldens(
             lost(name, error)
     np.savez_compressed(folder / bundles.GOLDEN_PIXELS, pixels=pixels)
     np.savez(folder / bundles.GOLDEN_LOGITS, allow_pickle=False, **logits)
-    files = [
-        bundles.file_record(folder, name).to_json()
-        for name in (*names, bundles.GOLDEN_PIXELS, bundles.GOLDEN_LOGITS)
-    ]
-    return {"images": names, "files": files, "logits": logits}
+    stored = (*names, bundles.GOLDEN_PIXELS, bundles.GOLDEN_LOGITS)
+    files = tuple(bundles.file_record(folder, name) for name in stored)
+    return GoldenRecord(tuple(names), files), logits
 
 
 def _portable(source: Path | Member, contract: Preprocess) -> tuple[str, bytes]:
@@ -194,13 +202,13 @@ def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def without(folder: Path, files: list[dict[str, Any]], names: set[str]) -> list[dict[str, Any]]:
-    """The goldens' `files` after the logits of artifacts that are gone were taken out of them."""
+def without_logits(folder: Path, golden: GoldenRecord, names: Collection[str]) -> GoldenRecord:
+    """The goldens after the logits of the artifacts `names`, which are gone, were taken out of them."""
     path = folder / bundles.GOLDEN_LOGITS
     with np.load(path, allow_pickle=False) as found:
         kept = {name: found[name] for name in found.files if name not in names}
     np.savez(path, allow_pickle=False, **kept)
-    return [bundles.file_record(folder, file["path"]).to_json() for file in files]
+    return replace(golden, files=tuple(bundles.file_record(folder, file.path) for file in golden.files))
 
 
 def _variants(image: Image.Image) -> list[tuple[str, bytes]]:

@@ -1,7 +1,9 @@
-"""What one export works with; it must not do any of it."""
+"""What one export works with."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +39,16 @@ class ExportJob:
         """Enter why there is no such artifact, and say it."""
         self.missing[artifact] = said(error) if isinstance(error, BaseException) else error
         self.listener.note(f"{artifact}: {self.missing[artifact]}")
+
+    @contextmanager
+    def entering(self, artifact: str) -> Iterator[None]:
+        """What fails inside is an entry of the artifact, but for a disk that is full or a folder that is gone."""
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:  # converters, the ladder and runtimes raise anything
+            self.lacks(artifact, error)
 
     def failed(self, what: str, error: BaseException) -> None:
         """Enter why something beside the artifacts could not be had, and say it."""

@@ -1,12 +1,11 @@
 """A run to a proven bundle: export, quantize, compare, time, verify; nothing leaves unverified.
 
-It must not print. The folder becomes a bundle when its last file, `bundle.json`, is moved into it; until then
+Prints nothing. The folder becomes a bundle when its last file, `bundle.json`, is moved into it; until then
 everything lies in a hidden sub-folder that no verb takes for a bundle.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,11 +24,14 @@ from edge_tl.device.files import write_atomic
 from edge_tl.device.gates import verify
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import cores_allowed
+from edge_tl.device.records.bench import BenchResult
 from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord
+from edge_tl.device.records.verification import VerifyResult
 from edge_tl.device.runtimes import sandbox
 from edge_tl.host.export import gates, image_sets
 from edge_tl.host.export.artifacts import PRECISIONS, sets_of, write_artifacts
-from edge_tl.host.export.evaluation import anonymous, drop_missing, judge
+from edge_tl.host.export.bundle_provenance import made_of, provenance_record
+from edge_tl.host.export.evaluation import evaluate_artifacts, remove_files
 from edge_tl.host.export.job import ExportJob
 from edge_tl.host.export.publish import discard, is_interrupted, make_marked, marked, named, publish, recover
 from edge_tl.host.isolated import IsolatedProcess
@@ -40,7 +42,6 @@ from edge_tl.host.reports.markdown import bundle_markdown
 from edge_tl.host.reports.page import write_bundle_page
 from edge_tl.host.runs import checkpoint, output_folder
 from edge_tl.host.runs.folder_lock import one_writer
-from edge_tl.host.runs.provenance import provenance
 
 _STAGING = ".partial-"
 REPORTS = ("report.json", "report.md", "report.html")
@@ -77,13 +78,11 @@ def export(
         listener.note(said)
     sets = sets_of(dataset, contract, recipe)
     image_sets.check_images(dataset, [sample for samples in sets.values() for sample in samples])
-    made_of = {
-        "recipe": anonymous(provenance(recipe).to_json())["recipe"],
-        "weights_sha256": saved.sha256,
-    }
     base = Path("exported") / saved.name
     _recover([out] if out else _numbered(base))
-    out = output_folder.bundle_folder(base, made_of, out, overwrite=overwrite, listener=listener)
+    out = output_folder.bundle_folder(
+        base, made_of(recipe, saved), out, overwrite=overwrite, listener=listener
+    )
     if out.exists():  # else whoever locks it makes it, and takes it away again where nothing came of it
         checkpoint.claim(out, BUNDLE_FILES, _is_ours)
     try:
@@ -99,20 +98,18 @@ def export(
                 isolated=isolated,
                 listener=listener,
             )
-            record = judge(job, write_artifacts(job))
+            record = evaluate_artifacts(job, write_artifacts(job), provenance_record(job, run, out), out.name)
             isolated.close()  # before anything is timed
-            record["name"] = out.name
-            record["provenance"] |= made_of | {"run": os.path.relpath(run.resolve(), out.resolve())}
-            _finish(job, run, record, effort)
+            record = _finish(job, run, record, effort)
             publish(staging, out, BUNDLE_FILES)
     except OSError as error:
         raise named(out, error) from error
     if not bundles.read_bundle(out).artifacts:
         raise EdgeTLError(f"{out}: the written bundle does not read back. Export again.")
-    for gate in record["gates"]:
-        if not gate["passed"]:
-            listener.note(f"gate {gate['gate']} failed for {gate['artifact']}: {gate['reason']}")
-    return record | {"bundle": str(out)}
+    for gate in record.gates:
+        if not gate.passed:
+            listener.note(f"gate {gate.gate} failed for {gate.artifact}: {gate.reason}")
+    return record.to_json() | {"bundle": str(out)}
 
 
 @contextmanager
@@ -134,29 +131,29 @@ def _is_ours(out: Path) -> bool:
 
 
 def _numbered(base: Path) -> list[Path]:
-    """`base` and its numbered neighbours, and nothing else that begins with the name."""
+    """`base` and the numbered folders beside it, and nothing else that begins with the name."""
     of_its_name = re.compile(rf"{re.escape(base.name)}(-\d+)?")
     there = base.parent.iterdir() if base.parent.is_dir() else ()
     return sorted(path for path in there if of_its_name.fullmatch(path.name))
 
 
 def _recover(folders: Iterable[Path]) -> None:
-    """Mend what an export that was killed while it published has left: the old bundle is put back."""
+    """Repair what an export that was killed while it published has left: the old bundle is put back."""
     for folder in folders:
         if folder.is_dir() and is_interrupted(folder):
             with one_writer(folder):
                 recover(folder, BUNDLE_FILES)
 
 
-def _finish(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) -> None:
+def _finish(job: ExportJob, run: Path, record: BundleRecord, effort: Effort) -> BundleRecord:
     """Time, verify and conclude what `record` holds, and write it with its reports."""
-    bundles.write_record(job.staging, BundleRecord.from_json(record))
+    bundles.write_record(job.staging, record)
     if job.recipe.export.max_p95_ms is not None:
         effort = effort.supporting(0.95)
-    timing = _timed(job, run, record, effort)
-    checked = verify(bundles.read_bundle(job.staging), listener=job.listener).to_json()
-    gates.conclude(record, timing, checked, job.recipe.export, job.missing)
-    _report(job, record, timing, checked)
+    record, timing = _timed(job, run, record, effort)
+    checked = verify(bundles.read_bundle(job.staging), listener=job.listener)
+    record = gates.conclude(record, timing, checked, job.recipe.export, job.missing)
+    return _report(job, record, timing, checked)
 
 
 def torch_workloads(run: Path | None, record: BundleRecord, *, device: str = "CPU") -> list[Workload]:
@@ -196,36 +193,44 @@ def _of_the_zoo(provenance: ProvenanceRecord) -> dict[str, Any]:
     return {"model": name, "pooled": bool(provenance.pooled), "hidden": list(hidden)}
 
 
-def _timed(job: ExportJob, run: Path, record: dict[str, Any], effort: Effort) -> dict[str, Any]:
+def _timed(
+    job: ExportJob, run: Path, record: BundleRecord, effort: Effort
+) -> tuple[BundleRecord, BenchResult]:
     """The bench of all that can be timed; an artifact that cannot is an entry, and leaves the record."""
     while True:
         sealed = bundles.read_bundle(job.staging)
         for artifact in sealed.artifacts:
-            # Made here, and judged on every image.
+            # Made here, and run on every image.
             sandbox.mark_tested(artifact.path, size=sealed.preprocess.input_size)
         field = [*torch_workloads(run, sealed.record), *workloads(sealed, sealed.artifacts)]
         try:
-            return time_interleaved(
-                field, effort=effort, seed=record["provenance"]["seed"], listener=job.listener
-            ).to_json()
+            return record, time_interleaved(field, effort=effort, seed=job.recipe.seed, listener=job.listener)
         except EdgeTLError as error:
             reasons = {entry.artifact: entry.reason for entry in startable(field)[1]}
-            lost = [artifact for artifact in record["artifacts"] if artifact["id"] in reasons]
-            if not lost or len(lost) == len(record["artifacts"]):
+            lost = [artifact for artifact in record.artifacts if artifact.id in reasons]
+            if not lost or len(lost) == len(record.artifacts):
                 raise error
-        for artifact in lost:
-            job.lacks(artifact["id"], reasons[artifact["id"]])
-        drop_missing(job, record["artifacts"])
-        record["golden"]["files"] = image_sets.without(
-            job.staging, record["golden"]["files"], {artifact["id"] for artifact in lost}
-        )
-        bundles.write_record(job.staging, BundleRecord.from_json(record))
+        record = _without(job, record, {artifact.id: reasons[artifact.id] for artifact in lost})
+        bundles.write_record(job.staging, record)
 
 
-def _report(job: ExportJob, record: dict[str, Any], timing: dict[str, Any], checked: dict[str, Any]) -> None:
-    """Write the record and the reports; a page that cannot be drawn is an entry."""
-    staging, more = job.staging, {"bench": timing, "verify": checked}
-    whole = BundleRecord.from_json(record | more)
+def _without(job: ExportJob, record: BundleRecord, reasons: dict[str, str]) -> BundleRecord:
+    """The record without the artifacts that cannot be timed, whose files and golden logits go; `reasons` says why."""
+    for artifact in record.artifacts:
+        if artifact.id in reasons:
+            job.lacks(artifact.id, reasons[artifact.id])
+            remove_files(job.staging, [file.path for file in artifact.files])
+    return replace(
+        record,
+        artifacts=tuple(artifact for artifact in record.artifacts if artifact.id not in reasons),
+        golden=image_sets.without_logits(job.staging, record.golden, reasons),
+    )
+
+
+def _report(job: ExportJob, record: BundleRecord, timing: BenchResult, checked: VerifyResult) -> BundleRecord:
+    """Write the record and the reports, and return it; a page that cannot be drawn is an entry."""
+    staging = job.staging
+    whole = replace(record, bench=timing.to_json(), verify=checked.to_json())
     bundles.write_record(staging, whole)
     try:
         write_bundle_page(whole, staging / "report.html")
@@ -233,7 +238,8 @@ def _report(job: ExportJob, record: dict[str, Any], timing: dict[str, Any], chec
         raise
     except Exception as error:  # the plots' library raises anything
         job.failed("report.html", error)
-        record["faults"] = dict(job.faults)
-        whole = BundleRecord.from_json(record | more)
+        record = replace(record, faults=dict(job.faults))
+        whole = replace(whole, faults=record.faults)
         bundles.write_record(staging, whole)
     write_atomic(staging / "report.md", bundle_markdown(whole).encode())
+    return record

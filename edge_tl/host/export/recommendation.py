@@ -1,34 +1,129 @@
-"""The sentence at the top of an export: what to ship, at what cost, how fast, which files, where not.
+"""What an export recommends, and the sentence that says so: at what cost, how fast, which files, where not.
 
-It must not judge: `verdict` chose, this says it.
+Gates nothing: it chooses among the artifacts that passed.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import NamedTuple
 
-from edge_tl.device.bench.machine_use import conditions_of, unreliable
+from edge_tl.device.bench.machine_use import busy_reason, unreliable
+from edge_tl.device.records.artifact import ArtifactRecord, BudgetRecord
+from edge_tl.device.records.timing import ConditionsRecord
 
 EXTRAS = {"onnxruntime": "ort", "openvino": "openvino"}
+Interval = tuple[float, float]
 
 
-def shipping(best: dict[str, Any], fastest_fp32: str | None, conditions: dict[str, Any] | None) -> str:
+class Choice(NamedTuple):
+    """The id of the artifact to ship, None for none of them, and the sentence that says why."""
+
+    artifact: str | None
+    sentence: str
+
+
+def recommend(
+    artifacts: Sequence[ArtifactRecord],
+    fastest_fp32: str | None,
+    conditions: ConditionsRecord | None = None,
+) -> Choice:
+    """The fastest artifact that passed its gates and keeps the budgets. INT8 that is not provably faster than the
+    fastest FP32 artifact is never recommended: it costs answers and buys nothing. FP16 and 8-bit weights are, where a
+    budget leaves no FP32."""
+    passed = [artifact for artifact in artifacts if artifact.passed]
+    within = [artifact for artifact in passed if all(budget.kept for budget in artifact.budgets or ())]
+    if not passed:
+        return Choice(
+            None, "ship none of these: no artifact passed its gates; see the failed gates for what differs."
+        )
+    if not within:
+        least = "; ".join(_nearest_to(passed, i) for i in range(len(passed[0].budgets or ())))
+        return Choice(
+            None, f"ship none of these: no artifact that passed its gates keeps the budgets ({least})."
+        )
+    # Without an FP32 artifact there is nothing that INT8 must be faster than.
+    quick = [a for a in within if a.precision == "int8" and (fastest_fp32 is None or _least_ratio(a) > 1.0)]
+    full = [a for a in within if a.precision == "fp32"]
+    small = [a for a in within if a.precision not in ("fp32", "int8")]
+    pool = quick or full or small
+    if not pool:
+        what = "keeps the budgets" if any(a.precision == "fp32" for a in passed) else "passed its gates"
+        return Choice(
+            None,
+            f"ship none of these: only INT8 {what}, and it is not faster than {fastest_fp32} on this CPU.",
+        )
+    best = min(pool, key=lambda artifact: artifact.median_ms or math.inf)
+    words = shipping(best, fastest_fp32, conditions)
+    if not quick and fastest_fp32 is not None:
+        words += _about_int8(artifacts, fastest_fp32, conditions)
+    return Choice(best.id, f"{words}.{files(best)}{not_everywhere(best)}")
+
+
+def _about_int8(
+    artifacts: Sequence[ArtifactRecord], fastest_fp32: str, conditions: ConditionsRecord | None
+) -> str:
+    """Why no INT8 artifact is shipped; "" where there is none."""
+    int8 = [artifact for artifact in artifacts if artifact.precision == "int8"]
+    if not int8:
+        return ""
+    if busy_reason(conditions):
+        return ". Whether INT8 is faster was not judged either: export again when the machine is quiet"
+    seen = "; ".join(f"{artifact.id} {_why_not(artifact, fastest_fp32)}" for artifact in int8)
+    return f". INT8 is not worth its answers on this CPU: {seen}"
+
+
+def _least_ratio(artifact: ArtifactRecord) -> float:
+    """The low end of how many times faster than FP32 it is."""
+    if artifact.faster_than_fp32_ci is not None:
+        return artifact.faster_than_fp32_ci[0]
+    return artifact.faster_than_fp32 or 0.0
+
+
+def _why_not(artifact: ArtifactRecord, fastest_fp32: str) -> str:
+    ratio, interval = artifact.faster_than_fp32 or 0.0, artifact.faster_than_fp32_ci
+    shown = f"{ratio:.2f}x" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
+    if not artifact.passed:
+        return f"failed its gates ({shown} {fastest_fp32}'s speed)"
+    if over := [budget for budget in artifact.budgets or () if not budget.kept]:
+        return f"is over the budget of {over[0].limit:g} {over[0].unit}"
+    if why := unreliable(interval, None):
+        return f"is not provably faster than {fastest_fp32}: {why}"
+    if interval and interval[0] <= 1.0 <= interval[1]:
+        return f"is not distinguishable from {fastest_fp32} in speed ({shown})"
+    return f"runs at {shown} {fastest_fp32}'s speed"
+
+
+def _nearest_to(passed: Sequence[ArtifactRecord], index: int) -> str:
+    """How near the best artifact comes to a budget."""
+    budgets = [((artifact.budgets or ())[index], artifact.id) for artifact in passed]
+    rows = [(budget.measured, budget, name) for budget, name in budgets if budget.measured is not None]
+    if not rows:
+        return f"{budgets[0][0].budget} was not measured: too few calls, export with --thorough"
+    measured, best, name = min(rows, key=lambda row: row[0])
+    return f"{best.budget}: at best {measured:.3g} {best.unit}, {name}; budget {best.limit:g}"
+
+
+def shipping(best: ArtifactRecord, fastest_fp32: str | None, conditions: ConditionsRecord | None) -> str:
     """ "ship openvino-int8: accuracy drop 0.14 pp [-1.02, 1.29], 10.6x [9.9, 11.4] PyTorch's speed", and how it keeps
     its budgets; of INT8 also how it compares with the fastest FP32 artifact."""
-    parts = [change(best), speed(best["speedup"], best.get("speedup_ci"), "PyTorch's speed", conditions)]
-    parts += [_kept(budget) for budget in best["budgets"]]
-    if best["precision"] == "int8" and fastest_fp32 is not None:
+    parts = [change(best.drop_pp, best.drop_ci_pp)]
+    parts.append(speed(best.speedup, best.speedup_ci, "PyTorch's speed", conditions))
+    parts += [_kept(budget) for budget in best.budgets or ()]
+    if best.precision == "int8" and fastest_fp32 is not None:
         against = f"the fastest FP32 artifact ({fastest_fp32})"
-        parts.append(
-            speed(best["faster_than_fp32"], best.get("faster_than_fp32_ci"), against, conditions, brief=True)
-        )
-    return f"ship {best['id']}: {', '.join(part for part in parts if part)}"
+        ratio, interval = best.faster_than_fp32, best.faster_than_fp32_ci
+        parts.append(speed(ratio, interval, against, conditions, brief=True))
+    return f"ship {best.id}: {', '.join(part for part in parts if part)}"
 
 
-def change(measured: dict[str, Any]) -> str:
+def change(drop: float | None, interval: Interval | None) -> str:
     """The accuracy against PyTorch's: "accuracy drop 0.14 pp [-1.02, 1.29]", or that nothing was lost."""
-    drop, (low, high) = measured["drop_pp"], measured["drop_ci_pp"]
+    if drop is None or interval is None:
+        return ""
+    low, high = interval
     if round(drop, 2) > 0:
         return f"accuracy drop {drop:.2f} pp [{low:.2f}, {high:.2f}]"
     if round(drop, 2) == 0:
@@ -37,53 +132,48 @@ def change(measured: dict[str, Any]) -> str:
 
 
 def speed(
-    ratio: float,
-    interval: list[float] | None,
+    ratio: float | None,
+    interval: Interval | None,
     of_what: str,
-    conditions: dict[str, Any] | None = None,
+    conditions: ConditionsRecord | None = None,
     *,
     brief: bool = False,
 ) -> str:
     """ "2.4x [2.2, 2.6] PyTorch's speed"; where the machine was too busy or the interval too wide, that, and no figure;
-    `brief` leaves such a remark out, because another one has it."""
-    if why := unreliable(interval, conditions_of(conditions)):
+    `brief` leaves such a remark out, because another one has it. "" where it was not timed."""
+    if ratio is None:
+        return ""
+    if why := unreliable(interval, conditions):
         return "" if brief else f"speed not judged: {why}"
     shown = f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else ""
     return f"{ratio:.1f}x{shown} {of_what}"
 
 
-def files(artifact: dict[str, Any]) -> str:
+def files(artifact: ArtifactRecord) -> str:
     """What of the bundle an application opens, and which runtime opens it."""
-    held = artifact.get("files") or []
-    names = " + ".join(PurePosixPath(file["path"]).name for file in held if "path" in file)
-    runtime = artifact.get("runtime")
-    if not names or runtime not in EXTRAS:
-        return ""
-    who = "Its files: {}; they need" if len(held) > 1 else "Its file: {}; it needs"
+    names = " + ".join(PurePosixPath(file.path).name for file in artifact.files)
+    who = "Its files: {}; they need" if len(artifact.files) > 1 else "Its file: {}; it needs"
+    runtime = artifact.runtime
     return f" {who.format(names)} {runtime}, which the extra [{EXTRAS[runtime]}] of edge-tl installs."
 
 
-def not_everywhere(artifact: dict[str, Any]) -> str:
+def not_everywhere(artifact: ArtifactRecord) -> str:
     """The lesser instruction sets on which the drop was over the budget, or could not be measured; "" where there are
     none."""
-    limit = (artifact.get("limits") or {}).get("max_drop_pp")
-    rows = [row for row in artifact.get("proven_on") or [] if row.get("cap")]
-    over = [
-        f"{row['isa']} (drop {row['drop_pp']:.2f} pp)"
-        for row in rows
-        if limit is not None and (row.get("drop_pp") or 0) > limit
-    ]
+    limit = artifact.limits.max_drop_pp
+    rows = [row for row in artifact.proven_on or () if row.cap]
+    over = [f"{row.isa} (drop {row.drop_pp:.2f} pp)" for row in rows if (row.drop_pp or 0.0) > limit]
     words = ""
     if over:
         words = (
             f" Not on CPUs that compute INT8 with {' or '.join(over)}: over the budget of {limit:g} pp there; "
             "for those export with --target-cpu avx2, or ship FP32."
         )
-    if unproven := [row["isa"] for row in rows if "fault" in row]:
+    if unproven := [row.isa or "another instruction set" for row in rows if row.fault is not None]:
         words += f" Not on CPUs that compute INT8 with {' or '.join(unproven)} either: it did not run there."
     return words if over else words.replace(" either:", ":")
 
 
-def _kept(budget: dict[str, Any]) -> str:
-    unit = budget["unit"]
-    return f"{budget['budget']} {budget['measured']:.3g} {unit} of at most {budget['limit']:g} {unit}"
+def _kept(budget: BudgetRecord) -> str:
+    unit, measured = budget.unit, budget.measured or 0.0
+    return f"{budget.budget} {measured:.3g} {unit} of at most {budget.limit:g} {unit}"

@@ -77,9 +77,7 @@ def classification_metrics(
 def _confusion(matrix: list[list[int]]) -> Confusion:
     """The matrix, or its cells where it is mostly zeros."""
     compact = device_metrics.compact(matrix)
-    if isinstance(compact, dict):
-        return SparseConfusion(compact["classes"], tuple((i, j, n) for i, j, n in compact["cells"]))
-    return tuple(map(tuple, compact))
+    return compact if isinstance(compact, tuple) else SparseConfusion(compact.classes, compact.cells)
 
 
 def wilson_interval(right: int, n: int) -> Interval:

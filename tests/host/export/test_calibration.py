@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.metrics import softmax, top1
 from edge_tl.device.runtimes.open import open_runtime
-from edge_tl.host.export import calibration, evaluation
+from edge_tl.host.export import calibration
+from edge_tl.host.export.threshold import ThresholdData, threshold_record
 
 
 def drawn(n: int, sharpness: float, seed: int = 0) -> tuple[Any, Any]:
@@ -30,8 +32,8 @@ def test_the_temperature_undoes_what_made_the_model_too_certain(sharpness: float
     labels, logits = drawn(20_000, sharpness)
     assert calibration.temperature(labels, logits) == pytest.approx(sharpness, rel=0.05)
     found = calibration.figures(labels, logits, calibration.held_out(labels, logits), sharpness)
-    assert found["ece"] < 0.02 < found["ece_before"]
-    assert found["log_loss"] < found["log_loss_before"]
+    assert found.ece < 0.02 < found.ece_before
+    assert found.log_loss < found.log_loss_before
 
 
 def test_the_optimum_is_scikit_learns_log_loss_at_its_least():
@@ -118,8 +120,8 @@ def test_the_restored_threshold_lets_as_many_pass(n: int, factor: float, thresho
     restored = calibration.restoring(threshold, reference, own)
     assert np.sum(own >= restored) == np.sum(reference >= threshold)
     passing = calibration.coverage(labels, logits * np.float32(factor), restored)
-    assert passing["coverage"] == np.mean(reference >= threshold)
-    assert (passing["accuracy"] is None) == (passing["coverage"] == 0)
+    assert passing.coverage == np.mean(reference >= threshold)
+    assert (passing.accuracy is None) == (passing.coverage == 0)
 
 
 @pytest.mark.parametrize("threshold", [0.6, 0.8, 0.95])
@@ -129,32 +131,29 @@ def test_a_threshold_is_judged_on_images_that_did_not_restore_it(threshold: floa
     noisy = logits + np.random.default_rng(0).normal(0, 1.0, logits.shape).astype(np.float32)
     alike = np.mean(calibration.confident(logits) >= threshold)
     rows = [calibration.held_out_coverage(threshold, labels, logits, noisy, seed) for seed in range(20)]
-    assert any(row["coverage"] != alike for row in rows)
-    found = evaluation._coverage(
-        threshold, "x", labels, noisy, {"x": noisy}, {"pytorch": logits, "x": noisy}, held_out_by=4
-    )
-    assert (found["restored_coverage"], found["restored_accuracy"]) == tuple(rows[4].values())
-    assert np.mean(calibration.confident(noisy) >= found["restoring"]) == alike
+    assert any(row.coverage != alike for row in rows)
+    data = ThresholdData(labels, logits, noisy, noisy, held_out_by=4)
+    found = threshold_record(threshold, data, noisy)
+    assert (found.restored_coverage, found.restored_accuracy) == tuple(rows[4])
+    assert np.mean(calibration.confident(noisy) >= found.restoring) == alike
     first = calibration._half(labels, 4)
     own, reference = calibration.confident(noisy), calibration.confident(logits)
     passing = [
         own[half] >= calibration.restoring(threshold, reference[~half], own[~half])
         for half in (first, ~first)
     ]
-    assert found["restored_coverage"] == np.concatenate(passing).mean()
-    apart = evaluation._coverage(
-        threshold, "x", labels, noisy, {"x": noisy}, {"pytorch": logits, "x": noisy}, held_out_by=None
-    )
-    assert apart["restored_coverage"] == alike
+    assert found.restored_coverage == np.concatenate(passing).mean()
+    separate = threshold_record(threshold, replace(data, held_out_by=None), noisy)
+    assert separate.restored_coverage == alike
 
 
 @given(st.integers(0, 30), st.floats(0.01, 0.99), st.integers(0, 99))
 def test_however_few_images_a_held_out_threshold_is_a_share_or_nothing(n: int, threshold: float, seed: int):
     labels, logits = drawn(n, 1.0, seed)
     found = calibration.held_out_coverage(threshold, labels, logits, logits * np.float32(0.7), seed)
-    assert (found["coverage"] is None) == (n < 2)
-    assert found["coverage"] is None or 0 <= found["coverage"] <= 1
-    assert found["accuracy"] is None or 0 <= found["accuracy"] <= 1
+    assert (found.coverage is None) == (n < 2)
+    assert found.coverage is None or 0 <= found.coverage <= 1
+    assert found.accuracy is None or 0 <= found.accuracy <= 1
 
 
 @pytest.mark.parametrize("name", ["onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-int8"])
@@ -184,10 +183,10 @@ def test_an_export_says_how_far_confidences_can_be_believed(exported: dict[str, 
     rows = {a["id"]: a["confidence"] for a in exported["artifacts"]}
     rows["pytorch"] = exported["reference"]["confidence"]
     for row in rows.values():
-        assert 0.2 <= row["temperature"] <= 10
-        assert 0 <= row["ece"] <= 1
-        assert 0 <= row["ece_before"] <= 1
-        assert (row["temperature"] == 1.0) == (row["log_loss"] == row["log_loss_before"])
+        assert 0.2 <= row.temperature <= 10
+        assert 0 <= row.ece <= 1
+        assert 0 <= row.ece_before <= 1
+        assert (row.temperature == 1.0) == (row.log_loss == row.log_loss_before)
     assert rows["onnx-fp32"]["temperature"] == rows["pytorch"]["temperature"]
     np.testing.assert_allclose(golden["onnx-fp32"], golden["pytorch"], atol=1e-3)
     assert (top1(golden["onnx-fp32"]) == top1(golden["pytorch"])).all()
@@ -197,9 +196,9 @@ def test_an_exports_device_limit_is_what_quantization_moved(exported: dict[str, 
     golden = read_bundle(bundle).golden_logits()
     divided = exported["reference"]["confidence"]["temperature"]
     for row in exported["artifacts"]:
-        own, raw = golden[row["id"]], golden["pytorch"] * divided
-        cost = np.abs(own - raw / row["confidence"]["temperature"]).max()
+        own, raw = golden[row.id], golden["pytorch"] * divided
+        cost = np.abs(own - raw / row.confidence["temperature"]).max()
         least = 1e-3 * max(1.0, np.abs(own).max())
-        assert row["limits"]["device_max_abs_diff"] == pytest.approx(
-            least if row["precision"] == "fp32" else max(least, cost), rel=1e-3
+        assert row.limits["device_max_abs_diff"] == pytest.approx(
+            least if row.precision == "fp32" else max(least, cost), rel=1e-3
         )

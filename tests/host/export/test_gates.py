@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from host.reports.samples import bundle, unmeasured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_tl.device import metrics
 from edge_tl.device.format import DASH
+from edge_tl.device.records.accuracy import ProvenOn
+from edge_tl.device.records.artifact import ArtifactRecord, BudgetRecord
+from edge_tl.device.records.bench import ArtifactTiming, BenchResult
+from edge_tl.device.records.bundle import BundleRecord
+from edge_tl.device.records.verification import VerifyResult
 from edge_tl.host.export import gates
+from edge_tl.host.export.recommendation import recommend
 from edge_tl.host.recipe.schema import Export
 from edge_tl.host.reports.bundle_tables import failed_gates
 
 
 def artifact(
     name: str, passed: bool, p50: float, faster: float, interval: list[float] | None
-) -> dict[str, Any]:
+) -> ArtifactRecord:
     row: dict[str, Any] = {
-        "id": name, "precision": name.split("-")[1], "passed": passed, "latency_ms": {"p50": p50},
-        "budgets": [], "drop_pp": 0.25, "drop_ci_pp": [-0.5, 1.0], "speedup": 3.0,
+        "id": name, "runtime": "onnxruntime" if name.startswith("onnx") else "openvino",
+        "precision": name.split("-")[1], "passed": passed, "latency_ms": {"p50": p50}, "files": files(name),
+        "limits": LIMITS, "budgets": [], "drop_pp": 0.25, "drop_ci_pp": [-0.5, 1.0], "speedup": 3.0,
     }  # fmt: skip
-    return row | ({"faster_than_fp32": faster, "faster_than_fp32_ci": interval} if "int8" in name else {})
+    more = {"faster_than_fp32": faster, "faster_than_fp32_ci": interval} if "int8" in name else {}
+    return ArtifactRecord.from_json(row | more)
+
+
+STORED = Path(__file__).parents[2] / "records" / "bundle-of-version-2"
+LIMITS = {"device_max_abs_diff": 0.01, "golden_agreement": 1.0, "max_drop_pp": 0.5}
+
+
+def files(name: str, size: int = 1000) -> list[dict[str, Any]]:
+    family, precision = name.split("-")
+    kinds = ["onnx"] if family == "onnx" else ["xml", "bin"]
+    return [{"path": f"model.{precision}.{kind}", "sha256": "0" * 64, "bytes": size} for kind in kinds]
 
 
 @given(st.integers(1, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))))
@@ -34,14 +54,13 @@ def test_a_device_may_answer_one_golden_image_more_wrongly_than_the_host(counts:
     expected = np.tile(np.array([0.0, 1.0], np.float32), (n, 1))
     own = expected.copy()
     own[:wrong] = own[:wrong, ::-1]
-    host = {"x": own, "pytorch": expected}
-    limits = gates.limits({"id": "x", "precision": "int8"}, host, {"x": 1.0, "pytorch": 1.0}, 1.0)
+    limits = gates.limits("int8", own, expected, 1.0)
     device = expected.copy()
     device[: wrong + 1] = device[: wrong + 1, ::-1]
     reached = metrics.agreement(metrics.top1(device), metrics.top1(expected))
-    assert reached >= limits["golden_agreement"]
+    assert reached >= limits.golden_agreement
     if wrong + 1 < n:
-        assert reached - 1 / n < limits["golden_agreement"]
+        assert reached - 1 / n < limits.golden_agreement
 
 
 TEMPERATURE = st.floats(0.2, 10)
@@ -57,24 +76,22 @@ def test_what_a_device_may_differ_by_does_not_depend_on_pytorchs_temperature(
     reference = rng.normal(0, 1.2, (60, 3)).astype(np.float32)
     quantized = reference + rng.normal(0, 0.1, reference.shape).astype(np.float32)
     host = {"x": quantized / np.float32(own), "pytorch": reference / np.float32(pytorch)}
-    row = {"id": "x", "precision": precision}
-    limits = gates.limits(row, host, {"x": own, "pytorch": pytorch}, 1.0)
+    expected = gates.in_units_of("x", host["pytorch"], {"x": own, "pytorch": pytorch})
+    limits = gates.limits(precision, host["x"], expected, 1.0)
     cost = metrics.max_abs_diff(quantized, reference) / own
     noise = 2e-2 if precision == "fp16" else 1e-3
     highest = float(np.abs(host["x"]).max())
-    np.testing.assert_allclose(limits["device_max_abs_diff"], max(cost, noise * max(1, highest)), rtol=1e-4)
-    assert limits["device_max_abs_diff"] < highest
-    apart = metrics.max_abs_diff(gates.in_units_of("x", host, {"x": own, "pytorch": pytorch}), host["x"])
-    np.testing.assert_allclose(apart, cost, rtol=1e-4)
+    np.testing.assert_allclose(limits.device_max_abs_diff, max(cost, noise * max(1, highest)), rtol=1e-4)
+    assert limits.device_max_abs_diff < highest
+    np.testing.assert_allclose(metrics.max_abs_diff(expected, host["x"]), cost, rtol=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "w8", "int8"])
 def test_a_device_that_answers_zeros_passes_no_limit_whatever_quantization_cost(precision: str):
     rng = np.random.default_rng(0)
     host = {name: rng.normal(0, 3, (12, 4)).astype(np.float32) for name in ("x", "pytorch")}
-    row = {"id": "x", "precision": precision}
-    limits = gates.limits(row, host, {"x": 1.0, "pytorch": 1.0}, 1.0)
-    assert metrics.max_abs_diff(np.zeros_like(host["x"]), host["x"]) > limits["device_max_abs_diff"]
+    limits = gates.limits(precision, host["x"], host["pytorch"], 1.0)
+    assert metrics.max_abs_diff(np.zeros_like(host["x"]), host["x"]) > limits.device_max_abs_diff
 
 
 IDS = ["onnx-fp32", "openvino-fp32", "onnx-int8", "openvino-int8"]
@@ -92,117 +109,122 @@ ROWS = st.lists(
 @given(ROWS, st.booleans())
 def test_int8_that_is_not_provably_faster_is_never_recommended(rows: list[Any], int8: bool):
     artifacts = [artifact(name, *row) for name, row in zip(IDS[: 4 if int8 else 2], rows, strict=False)]
-    best, words = gates.recommend(artifacts, "onnx-fp32")
+    best, words = recommend(artifacts, "onnx-fp32")
     quick = [
         a for a in artifacts
-        if a["passed"] and a["precision"] == "int8" and (a["faster_than_fp32_ci"] or [a["faster_than_fp32"]])[0] > 1
+        if a.passed and a.precision == "int8" and (a.faster_than_fp32_ci or (a.faster_than_fp32 or 0,))[0] > 1
     ]  # fmt: skip
-    pool = quick or [a for a in artifacts if a["passed"] and a["precision"] == "fp32"]
+    pool = quick or [a for a in artifacts if a.passed and a.precision == "fp32"]
     if not pool:
         assert best is None
         assert words.startswith("ship none of these")
         return
-    assert best in {a["id"] for a in pool}
-    assert (
-        min(a["latency_ms"]["p50"] for a in pool)
-        == next(a for a in pool if a["id"] == best)["latency_ms"]["p50"]
-    )
+    assert best in {a.id for a in pool}
+    assert min(a.median_ms or 0 for a in pool) == next(a for a in pool if a.id == best).median_ms
     assert words.startswith(f"ship {best}: accuracy drop 0.25 pp [-0.50, 1.00], 3.0x PyTorch's speed")
     assert ("INT8 is not worth" in words) == (int8 and not quick)
 
 
 def test_the_reason_for_recommending_nothing_is_named():
     failed = [artifact(name, False, 1, 9, [8, 10]) for name in IDS]
-    assert "no artifact passed its gates" in gates.recommend(failed, "onnx-fp32")[1]
+    assert "no artifact passed its gates" in recommend(failed, "onnx-fp32")[1]
     only = [artifact(name, "int8" in name, 1, 0.9, [0.8, 1.1]) for name in IDS]
-    assert "only INT8 passed" in gates.recommend(only, "onnx-fp32")[1]
+    assert "only INT8 passed" in recommend(only, "onnx-fp32")[1]
 
 
-def over(row: dict[str, Any], measured: float | None, limit: float, unit: str = "ms") -> dict[str, Any]:
+def over(row: ArtifactRecord, measured: float | None, limit: float, unit: str = "ms") -> ArtifactRecord:
     kept = measured is not None and measured <= limit
-    budget = {"budget": "p95", "measured": measured, "limit": limit, "unit": unit, "kept": kept}
-    return row | {"budgets": [budget]}
+    return replace(row, budgets=(BudgetRecord("p95", measured, limit, unit, kept),))
 
 
 def test_what_is_over_a_budget_is_not_shipped():
     full, int8 = artifact("onnx-fp32", True, 2, 1, None), artifact("onnx-int8", True, 1, 2, [1.5, 2.5])
-    assert gates.recommend([over(full, 4, 5), over(int8, 2, 5)], "onnx-fp32")[0] == "onnx-int8"
-    assert gates.recommend([over(full, 4, 5), over(int8, 6, 5)], "onnx-fp32")[0] == "onnx-fp32"
-    best, words = gates.recommend([over(full, 4, 1), over(int8, 2, 1)], "onnx-fp32")
+    assert recommend([over(full, 4, 5), over(int8, 2, 5)], "onnx-fp32")[0] == "onnx-int8"
+    assert recommend([over(full, 4, 5), over(int8, 6, 5)], "onnx-fp32")[0] == "onnx-fp32"
+    best, words = recommend([over(full, 4, 1), over(int8, 2, 1)], "onnx-fp32")
     assert best is None
     assert "keeps the budgets (p95: at best 2 ms, onnx-int8; budget 1)" in words
-    assert "too few calls" in gates.recommend([over(full, None, 1)], "onnx-fp32")[1]
+    assert "too few calls" in recommend([over(full, None, 1)], "onnx-fp32")[1]
 
 
 def test_the_recommendation_says_how_it_keeps_its_budgets():
-    words = gates.recommend([over(artifact("onnx-fp32", True, 2, 1, None), 4, 5)], "onnx-fp32")[1]
+    words = recommend([over(artifact("onnx-fp32", True, 2, 1, None), 4, 5)], "onnx-fp32")[1]
     assert "3.0x PyTorch's speed, p95 4 ms of at most 5 ms." in words
 
 
-def concluded(asked: Export, missing: dict[str, str] | None = None, **int8: Any) -> dict[str, Any]:
+def concluded(asked: Export, missing: dict[str, str] | None = None, **int8: Any) -> BundleRecord:
     """A record of three artifacts timed at 4, 2 and 1 ms, with whatever `int8` says of the last."""
     names = ["pytorch", "onnx-fp32", "onnx-int8"]
-    figures: dict[str, Any] = {"drop_pp": 0.0, "drop_ci_pp": [-1.0, 1.0], "files": [{"bytes": 1_000_000}]}
-    artifacts = [figures | {"id": name, "precision": name.split("-")[1]} for name in names[1:]]
-    artifacts[1] |= int8
+    artifacts = [
+        ArtifactRecord.from_json(
+            {
+                "id": name, "runtime": "onnxruntime", "precision": name.split("-")[1], "limits": LIMITS,
+                "files": files(name, 1_000_000), "drop_pp": 0.0, "drop_ci_pp": [-1.0, 1.0],
+            }
+        )
+        for name in names[1:]
+    ]  # fmt: skip
+    artifacts[1] = replace(artifacts[1], **int8)
     rows = [
         {
             "id": name, "samples_ns": [[ms * 1_000_000] * 5] * 6, "block_round": [0, 0, 1, 1, 2, 2], "speedup": 4 / ms,
-            "speedup_ci": [4 / ms, 4 / ms], "latency_ms": {"p50": ms, "p95": None}, "ran": {}, "load_ms": 1.0,
-            "first_ms": 1.0,
+            "speedup_ci": [4 / ms, 4 / ms], "latency_ms": {"p50": ms, "p95": None},
+            "ran": {"device": "CPU", "precision": "fp32", "threads": 1}, "load_ms": 1.0, "first_ms": 1.0,
         }
         for name, ms in zip(names, (4, 2, 1), strict=True)
     ]  # fmt: skip
-    record: dict[str, Any] = {"reference": {}, "artifacts": artifacts}
-    gates.conclude(record, {"artifacts": rows}, {"gates": []}, asked, missing)
-    return record
+    stored = json.loads((STORED / "bundle.json").read_text("utf-8"))
+    record = replace(BundleRecord.from_json(stored), artifacts=tuple(artifacts), gates=(), recommended=None)
+    checked = VerifyResult(True, (), 2, 2, None, {}, (), (), {})
+    bench = BenchResult.from_json(json.loads((STORED / "report.json").read_text("utf-8"))["bench"])
+    timing = replace(bench, artifacts=tuple(ArtifactTiming.from_json(row) for row in rows), conditions=None)
+    return gates.conclude(record, timing, checked, asked, missing)
 
 
 def test_what_could_not_be_made_is_a_failed_gate_and_the_rest_is_judged():
     record = concluded(Export(), {"openvino-int8": "no INT8 for openvino: ValueError: broken"})
-    assert record["recommended"] == "onnx-int8"
-    assert not record["passed"]
-    [failed] = [gate for gate in record["gates"] if not gate["passed"]]
-    assert (failed["gate"], failed["artifact"], failed["measured"]) == ("loss", "openvino-int8", None)
-    assert failed["reason"] == "not made: no INT8 for openvino: ValueError: broken"
-    shown = bundle(unmeasured({"id": "onnx-fp32"}, gates=record["gates"]))
-    assert failed_gates(shown)[0][0]["measured"] == DASH
-    assert concluded(Export())["passed"]
+    assert record.recommended == "onnx-int8"
+    assert not record.passed
+    [failed] = [gate for gate in record.gates if not gate.passed]
+    assert (failed.gate, failed.artifact, failed.measured) == ("loss", "openvino-int8", None)
+    assert failed.reason == "not made: no INT8 for openvino: ValueError: broken"
+    assert failed_gates(record)[0][0]["measured"] == DASH
+    assert concluded(Export()).passed
 
 
 def test_nothing_to_ship_is_not_a_success():
     record = concluded(Export(max_size_mb=0.5))
-    assert record["recommended"] is None
-    assert not record["passed"]
-    assert all(gate["passed"] for gate in record["gates"])
+    assert record.recommended is None
+    assert not record.passed
+    assert all(gate.passed for gate in record.gates)
 
 
 def test_an_artifact_for_lesser_cpus_is_judged_as_they_compute_it():
-    lesser = {"cap": "AVX2", "isa": "avx2", "drop_pp": 7.0, "drop_ci_pp": [6.0, 8.0]}
-    rows = [{"cap": None, "isa": "avx512_vnni", "drop_pp": 0.0, "drop_ci_pp": [-1.0, 1.0]}, lesser]
-    assert concluded(Export(), proven_on=rows)["passed"]
+    lesser = ProvenOn("avx2", "AVX2", drop_pp=7.0, drop_ci_pp=(6.0, 8.0))
+    rows = (ProvenOn("avx512_vnni", drop_pp=0.0, drop_ci_pp=(-1.0, 1.0)), lesser)
+    assert concluded(Export(), proven_on=rows).passed
     record = concluded(Export(target_cpu="avx2"), proven_on=rows)
-    assert not record["passed"]
-    assert record["recommended"] == "onnx-fp32"
-    assert "accuracy drop with no more than AVX2 +7.00" in record["artifacts"][1]["reasons"][0]
+    assert not record.passed
+    assert record.recommended == "onnx-fp32"
+    assert "accuracy drop with no more than AVX2 +7.00" in (record.artifacts[1].reasons or ())[0]
 
 
 def test_a_drop_that_few_images_cannot_tell_from_none_is_said_so():
     """It fails all the same: a budget is not kept by measuring less."""
-    row = {"drop_pp": 2.67, "drop_ci_pp": [-2.46, 7.66]}
+    row = ProvenOn(drop_pp=2.67, drop_ci_pp=(-2.46, 7.66))
     gate = gates._drop_gate("onnx-int8", row, 0.5, "")
     assert (gate.passed, gate.decided) == (False, True)
     assert "so few images cannot tell it from no loss" in gate.reason
-    sure = gates._drop_gate("onnx-int8", row | {"drop_ci_pp": [0.4, 7.66]}, 0.5, "")
+    sure = gates._drop_gate("onnx-int8", replace(row, drop_ci_pp=(0.4, 7.66)), 0.5, "")
     assert "so few" not in sure.reason
 
 
 def test_smaller_artifacts_are_shipped_where_a_budget_leaves_no_fp32():
     full, half = artifact("onnx-fp32", True, 2, 1, None), artifact("onnx-fp16", True, 3, 1, None)
-    assert gates.recommend([over(full, 4, 5), over(half, 2, 5)], "onnx-fp32")[0] == "onnx-fp32"
-    assert gates.recommend([over(full, 14, 5), over(half, 2, 5)], "onnx-fp32")[0] == "onnx-fp16"
+    assert recommend([over(full, 4, 5), over(half, 2, 5)], "onnx-fp32")[0] == "onnx-fp32"
+    assert recommend([over(full, 14, 5), over(half, 2, 5)], "onnx-fp32")[0] == "onnx-fp16"
     slow = artifact("onnx-int8", True, 2, 0.9, [0.8, 1.1])
-    best, words = gates.recommend([over(full, 14, 5), over(slow, 2, 5)], "onnx-fp32")
+    best, words = recommend([over(full, 14, 5), over(slow, 2, 5)], "onnx-fp32")
     assert best is None
     assert "only INT8 keeps the budgets, and it is not faster" in words
 
@@ -213,7 +235,7 @@ def test_int8_that_cannot_be_told_from_fp32_in_speed_is_said_so():
         artifact("onnx-int8", True, 2, 1.02, [0.9, 1.1]),
         artifact("openvino-int8", True, 4, 0.5, [0.4, 0.6]),
     )
-    words = gates.recommend([full, alike, slow], "onnx-fp32")[1]
+    words = recommend([full, alike, slow], "onnx-fp32")[1]
     assert "onnx-int8 is not distinguishable from onnx-fp32 in speed (1.02x [0.90, 1.10])" in words
     assert "openvino-int8 runs at 0.50x [0.40, 0.60] onnx-fp32's speed" in words
 

@@ -208,11 +208,10 @@ def test_images_in_shards_prove_a_bundle_as_files_do(sharded: Dataset, tmp_path:
     image_sets.check_images(sharded, judged)
     logits = image_sets.evaluate({"null": NullRuntime(2)}, contract, sharded, judged, SILENT)
     assert logits["null"].shape == (len(judged), 2)
-    golden = image_sets.write_goldens(
-        tmp_path / "out", {"null": NullRuntime(2)}, contract, sharded, judged, count=len(judged) + 3
-    )
+    images = image_sets.GoldenImages(sharded, judged, len(judged) + 3)
+    golden, _ = image_sets.write_goldens(tmp_path / "out", {"null": NullRuntime(2)}, contract, images)
     encoded = {source.read_bytes(): source for source in sharded.sources(judged)}
-    written = [tmp_path / "out" / name for name in golden["images"]][: len(judged)]
+    written = [tmp_path / "out" / name for name in golden.images][: len(judged)]
     assert [path.suffix for path in written] == [
         encoded[path.read_bytes()].suffix.lower() for path in written
     ]
@@ -258,11 +257,12 @@ def test_goldens_are_named_by_their_format_and_never_by_the_users_suffix(
         samples.append(Sample(name, i % 2, str(i), "test"))
     contract = Preprocess(resize="shorter", resize_size=(32, 32), crop=(32, 32))
     data = Dataset(tmp_path / "data", ["x", "y"], samples)
-    golden = image_sets.write_goldens(
-        tmp_path / "out", {"null": NullRuntime(2)}, contract, data, samples, len(samples) + 3
-    )
-    assert golden["images"][: len(samples)] == [f"golden/images/{i:02d}{suffix}" for i in range(len(samples))]
-    assert {(tmp_path / "out" / name).read_bytes() for name in golden["images"][: len(samples)]} == {
+    images = image_sets.GoldenImages(data, samples, len(samples) + 3)
+    golden, _ = image_sets.write_goldens(tmp_path / "out", {"null": NullRuntime(2)}, contract, images)
+    assert list(golden.images[: len(samples)]) == [
+        f"golden/images/{i:02d}{suffix}" for i in range(len(samples))
+    ]
+    assert {(tmp_path / "out" / name).read_bytes() for name in golden.images[: len(samples)]} == {
         path.read_bytes() for path in (tmp_path / "data").iterdir()
     }
 
@@ -318,8 +318,7 @@ def test_a_recipe_gets_as_many_goldens_as_it_asks_for(
         load.parse({"export": {"golden_images": count}})
     except BadInput:
         return
-    golden = image_sets.write_goldens(
-        tmp_path, {"null": NullRuntime(3)}, contract, dataset, dataset.split("test"), count
-    )
-    assert len(golden["images"]) == count
-    assert all((tmp_path / name).is_file() for name in golden["images"])
+    images = image_sets.GoldenImages(dataset, dataset.split("test"), count)
+    golden, _ = image_sets.write_goldens(tmp_path, {"null": NullRuntime(3)}, contract, images)
+    assert len(golden.images) == count
+    assert all((tmp_path / name).is_file() for name in golden.images)

@@ -16,7 +16,7 @@ import shortcut
 from edge_tl.device.bench.effort import QUICK
 from edge_tl.device.bundle import read_bundle, read_report
 from edge_tl.device.errors import BadInput, EdgeTLError
-from edge_tl.host.export import artifacts, evaluation, pipeline, publish
+from edge_tl.host.export import artifacts, isa_caps, pipeline, publish
 from edge_tl.host.recipe import load
 from edge_tl.host.runs import checkpoint
 from edge_tl.host.runs.folder_lock import one_writer
@@ -103,8 +103,8 @@ def test_an_artifact_that_does_not_run_is_an_entry_and_the_rest_is_a_bundle(
         raise EdgeTLError("model.int8.xml under AVX2: Segmentation fault")
 
     monkeypatch.setattr(artifacts, "move_files", keep)
-    monkeypatch.setattr(evaluation.isa_caps, "caps", caps)
-    monkeypatch.setattr(evaluation.isa_caps, "logits_under", dies)
+    monkeypatch.setattr(isa_caps, "caps", caps)
+    monkeypatch.setattr(isa_caps, "logits_under", dies)
     record = export(tmp_path / "b")
     assert [a["id"] for a in record["artifacts"]] == ["onnx-fp32", "openvino-fp32", "openvino-int8"]
     [gate] = [g for g in record["gates"] if g["artifact"] == "onnx-int8"]

@@ -2,33 +2,56 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge_tl.device.bench import machine_use
+from edge_tl.device.records.artifact import ArtifactRecord
+from edge_tl.device.records.bundle import BundleRecord
+from edge_tl.device.records.timing import ConditionsRecord, LoadRecord, UsageRecord
 from edge_tl.host.export import gates
-from edge_tl.host.reports import markdown
+from edge_tl.host.export.recommendation import recommend
+from edge_tl.host.reports.markdown import bundle_markdown
+from edge_tl.host.reports.sentences import timed_on
 
-QUIET = {"before": {"load1": 0.4}, "during": {"others": 0.05, "stolen": 0.0, "cores": 2.0}}
-BUSY = {"before": {"load1": 9.0}, "during": {"others": 1.3, "stolen": 0.2, "cores": 2.0}}
+STORED = Path(__file__).parents[2] / "records" / "bundle-of-version-2"
 
 
-def artifact(**changes: Any) -> dict[str, Any]:
-    return {
+def measured(load1: float, others: float, stolen: float) -> ConditionsRecord:
+    before = LoadRecord(load1=load1)
+    return ConditionsRecord(before, before, UsageRecord(others, stolen, 2.0))
+
+
+QUIET, BUSY = measured(0.4, 0.05, 0.0), measured(9.0, 1.3, 0.2)
+
+
+def artifact(**changes: Any) -> ArtifactRecord:
+    files = [{"path": f"model.int8.{kind}", "sha256": "0" * 64, "bytes": 1000} for kind in ("xml", "bin")]
+    limits = {"device_max_abs_diff": 0.01, "golden_agreement": 1.0, "max_drop_pp": 0.5}
+    return ArtifactRecord.from_json({
         "id": "openvino-int8", "runtime": "openvino", "precision": "int8", "passed": True, "budgets": [],
-        "files": [{"path": "model.int8.xml"}, {"path": "model.int8.bin"}], "latency_ms": {"p50": 1.0},
+        "files": files, "latency_ms": {"p50": 1.0},
         "drop_pp": 0.25, "drop_ci_pp": [-0.5, 1.0], "speedup": 10.6, "speedup_ci": [9.9, 11.4],
-        "faster_than_fp32": 2.4, "faster_than_fp32_ci": [2.2, 2.6], "limits": {"max_drop_pp": 0.5},
-    } | changes  # fmt: skip
+        "faster_than_fp32": 2.4, "faster_than_fp32_ci": [2.2, 2.6], "limits": limits,
+    } | changes)  # fmt: skip
 
 
-FP32 = artifact(id="onnx-fp32", runtime="onnxruntime", precision="fp32", latency_ms={"p50": 2.0})
+FP32 = artifact(
+    id="onnx-fp32",
+    runtime="onnxruntime",
+    precision="fp32",
+    latency_ms={"p50": 2.0},
+    files=[{"path": "model.fp32.onnx", "sha256": "0" * 64, "bytes": 1000}],
+)
 
 
-def words(best: dict[str, Any], conditions: dict[str, Any] | None = QUIET) -> str:
-    chosen, text = gates.recommend([FP32, best], "onnx-fp32", conditions)
-    assert chosen == best["id"]
+def words(best: ArtifactRecord, conditions: ConditionsRecord | None = QUIET) -> str:
+    chosen, text = recommend([FP32, best], "onnx-fp32", conditions)
+    assert chosen == best.id
     return text
 
 
@@ -70,12 +93,12 @@ def test_a_busy_machine_and_an_absurd_interval_are_no_speed():
 
 def test_int8_on_a_busy_machine_is_not_called_worthless():
     slow = artifact(faster_than_fp32=1.1, faster_than_fp32_ci=[0.9, 1.3])
-    best, text = gates.recommend([FP32, slow], "onnx-fp32", BUSY)
+    best, text = recommend([FP32, slow], "onnx-fp32", BUSY)
     assert best == "onnx-fp32"
     assert "not worth" not in text
     assert "Whether INT8 is faster was not judged either" in text
     assert text.count("busy") == 1
-    assert "INT8 is not worth" in gates.recommend([FP32, slow], "onnx-fp32", QUIET)[1]
+    assert "INT8 is not worth" in recommend([FP32, slow], "onnx-fp32", QUIET)[1]
 
 
 def test_where_its_own_table_says_over_the_budget_the_sentence_does_too():
@@ -91,11 +114,14 @@ def test_where_its_own_table_says_over_the_budget_the_sentence_does_too():
 
 
 def test_the_load_is_in_the_report():
-    assert "other programs used 1.3 of 2 cores" in str(markdown.timed_on({"conditions": BUSY}))
-    assert "not judged" in str(markdown.timed_on({"conditions": BUSY}))
-    assert "not judged" not in str(markdown.timed_on({"conditions": QUIET}))
-    assert markdown.timed_on({}) is None
-    assert "load 9.0" in markdown.markdown({"conditions": BUSY})
+    stored = json.loads((STORED / "bundle.json").read_text("utf-8"))
+    record = BundleRecord.from_json(stored)
+    busy, quiet = (str(timed_on(replace(record, conditions=known))) for known in (BUSY, QUIET))
+    assert "other programs used 1.3 of 2 cores" in busy
+    assert "decide nothing" in busy
+    assert "decide nothing" not in quiet
+    assert timed_on(replace(record, conditions=None)) is None
+    assert "load 9.0" in bundle_markdown(replace(record, conditions=BUSY))
 
 
 def test_a_machine_that_does_not_tell_is_not_called_busy():

@@ -1,0 +1,76 @@
+"""INT8 on this CPU's instruction set, and the same file under those of lesser CPUs. Concludes nothing."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.device import metrics
+from edge_tl.device.errors import EdgeTLError
+from edge_tl.device.machine import CAP_VARIABLE, int8_isa
+from edge_tl.device.records.accuracy import ProvenOn
+from edge_tl.host.export import image_sets, isa_caps
+from edge_tl.host.export.job import ExportJob, said
+from edge_tl.host.images.dataset import Sample
+
+_MOST_BYTES = 500_000_000  # of inputs, for an evaluation in another process
+Answers = NDArray[np.int64]
+
+
+def on_this_cpu(labels: Answers, expected: metrics.Ints, answers: metrics.Ints) -> ProvenOn:
+    """What INT8 `answers` lose of PyTorch's (`expected`) with the instruction set that computed them here."""
+    return _row(int8_isa(), os.environ.get(CAP_VARIABLE), None, (labels, expected, answers))
+
+
+def under_caps(
+    job: ExportJob, path: Path, samples: Sequence[Sample], expected: metrics.Ints
+) -> list[ProvenOn]:
+    """The OpenVINO model at `path` under the instruction sets of lesser CPUs, on as many of the evaluation images
+    `samples` as the disk should hold; `expected` are PyTorch's answers to them. What does not run is a row with its
+    `fault`."""
+    if not (lesser := isa_caps.caps()):
+        return []
+    height, width = job.contract.input_size
+    most = max(1, _MOST_BYTES // (12 * height * width))
+    answer_to = {sample.digest: int(answer) for sample, answer in zip(samples, expected, strict=True)}
+    some = image_sets.in_proportion(samples, job.recipe.seed)[:most]
+    labels = np.array([sample.label for sample in some], np.int64)
+    reference = np.array([answer_to[sample.digest] for sample in some], np.int64)
+    rows = []
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        inputs = Path(folder) / "inputs.npy"
+        image_sets.inputs(job.contract, job.dataset, some, inputs)
+        for cap in lesser:
+            name = isa_caps.NAMES[cap]
+            try:
+                logits, kernels = isa_caps.logits_under(cap, path, inputs, Path(folder))
+            except EdgeTLError as error:
+                rows.append(ProvenOn(name, cap, fault=said(error)))
+                continue
+            rows.append(_row(name, cap, kernels, (labels, reference, metrics.top1(logits))))
+    return rows
+
+
+def _row(
+    isa: str | None,
+    cap: str | None,
+    kernels: dict[str, int] | None,
+    answers: tuple[Answers, metrics.Ints, metrics.Ints],
+) -> ProvenOn:
+    labels, expected, got = answers
+    drop = metrics.paired_drop(labels, expected, got)
+    return ProvenOn(
+        isa=isa,
+        cap=cap,
+        kernels=kernels,
+        accuracy=metrics.accuracy(labels, got),
+        drop_pp=drop.drop_pp,
+        drop_ci_pp=drop.drop_ci_pp,
+        agreement=metrics.agreement(expected, got),
+        n=len(labels),
+    )
