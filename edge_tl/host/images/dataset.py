@@ -16,6 +16,7 @@ from edge_tl.device.records.image_files import FileKind, SkippedFile
 from edge_tl.host.images import split as splits
 from edge_tl.host.images.findings import Duplicates, Leak, SplitName
 from edge_tl.host.images.shards import SUFFIX, Member
+from edge_tl.host.recipe.schema import Data
 from edge_tl.host.seeded import seeded_order
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
@@ -105,19 +106,10 @@ def sources(root: Path, samples: Iterable[Sample]) -> list[Path | Member]:
     return found
 
 
-def build_dataset(
-    listing: Listing,
-    bad: dict[str, str],
-    *,
-    val: float,
-    test: float,
-    seed: int,
-    on_bad_image: str = "skip",
-    limit: int | None = None,
-) -> Dataset:
+def build_dataset(listing: Listing, bad: dict[str, str], data: Data, *, seed: int) -> Dataset:
     """Leave out what cannot be used, then split what the data has not split itself.
 
-    `bad` maps the digest of an undecodable image to the reason. `val` and `test` are fractions of each class;
+    `bad` maps the digest of an undecodable image to the reason. `data.val` and `data.test` are fractions of each class;
     where the data has its own val (or test), only what is missing is drawn, from train. Whole groups are drawn, so
     a fraction is met within the size of one. `limit` is the most training images a class that are kept. Raises
     `BadInput` when a class is left with fewer than two images or lies in one group, or when `on_bad_image` is
@@ -127,7 +119,7 @@ def build_dataset(
         *listing.skipped,
         *(SkippedFile(s.path, bad[s.digest]) for s in listing.samples if s.digest in bad),
     ]
-    if skipped and on_bad_image == "fail":
+    if skipped and data.on_bad_image == "fail":
         raise BadInput(
             f"bad image: {listing.root / skipped[0].path}: {skipped[0].reason}. "
             f"{len(skipped)} in all; remove them, or use data.on_bad_image=skip."
@@ -142,10 +134,10 @@ def build_dataset(
     if "val" in held:
         good = [s if s.split else replace(s, split="train") for s in good]
     else:
-        shares = {"val": val} if held else {"val": val, "test": test}
+        shares = {"val": data.val} if held else {"val": data.val, "test": data.test}
         good = _drawn(good, shares, seed, pinned, listing.labels)
-    if limit is not None:
-        good = _limited(good, limit, seed)
+    if data.limit is not None:
+        good = _limited(good, data.limit, seed)
     skipped += listing.beside
     dataset = Dataset(
         listing.root, listing.labels, good, skipped, duplicates, _leaks(good), listing.not_images

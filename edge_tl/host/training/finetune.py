@@ -128,18 +128,17 @@ def _prepare(
         recipe.train.strategy == "auto" and source.origin == "none"
     )
     encoded = images.sources()
-    split = recipe.data.model_dump(include={"val", "test", "on_bad_image", "limit"})
     seen = None
     if recipe.model.normalize == "dataset" or not needs_features:
         seen = survey_images(source.contract, images.samples, encoded, listener)
     if seen and recipe.model.normalize == "dataset":
-        measured = datasets.build_dataset(images, seen.bad, seed=recipe.seed, **split)
+        measured = datasets.build_dataset(images, seen.bad, recipe.data, seed=recipe.seed)
         source = replace(source, contract=seen.normalized(source.contract, measured.split("train")))
     found = None
     if needs_features:
         found = features.extract(source, images.samples, encoded, run, listener=listener)
     bad = found.bad if found else seen.bad if seen else {}
-    dataset = datasets.build_dataset(images, bad, seed=recipe.seed, **split)
+    dataset = datasets.build_dataset(images, bad, recipe.data, seed=recipe.seed)
     note_dataset(dataset, found.remarks if found else seen.remarks if seen else {}, listener)
     preflight.check_dataset(recipe, dataset)
     return TrainingSetup(recipe, source, dataset, found)

@@ -22,8 +22,7 @@ def check_listing(recipe: Recipe, listing: Listing) -> None:
         check_size(recipe.model.name, min(train.image_sizes))
     if train.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise MissingExtra("tensorboard", "tensorboard")
-    split = recipe.data.model_dump(include={"val", "test", "on_bad_image", "limit"})
-    check_dataset(recipe, datasets.build_dataset(listing, {}, seed=recipe.seed, **split))
+    check_dataset(recipe, datasets.build_dataset(listing, {}, recipe.data, seed=recipe.seed))
 
 
 def check_dataset(recipe: Recipe, dataset: Dataset) -> None:

@@ -25,6 +25,7 @@ from edge_tl.host.export.artifacts import training_set
 from edge_tl.host.images.dataset import Dataset, Sample, build_dataset
 from edge_tl.host.images.listing import list_images
 from edge_tl.host.recipe import load
+from edge_tl.host.recipe.schema import Data
 from edge_tl.host.runs import checkpoint
 
 
@@ -197,7 +198,7 @@ def sharded(tmp_path: Path) -> Dataset:
                     info = tarfile.TarInfo(name)
                     info.size = len(content)
                     tar.addfile(info, io.BytesIO(content))
-    return build_dataset(list_images(tmp_path), {}, val=0.2, test=0.5, seed=0)
+    return build_dataset(list_images(tmp_path), {}, Data(val=0.2, test=0.5), seed=0)
 
 
 def test_images_in_shards_prove_a_bundle_as_files_do(sharded: Dataset, tmp_path: Path):

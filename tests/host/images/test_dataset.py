@@ -20,6 +20,7 @@ from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images.data_record import DataRecord
 from edge_tl.host.images.findings import Leak
 from edge_tl.host.images.listing import list_images
+from edge_tl.host.recipe.schema import Data
 
 SHARES = {"val": 0.25, "test": 0.25}
 
@@ -40,7 +41,7 @@ def tree(root: Path, classes: dict[str, int]) -> Path:
 
 
 def settled(root: Path, seed: int = 0, bad: dict[str, str] | None = None, **options: str) -> datasets.Dataset:
-    return datasets.build_dataset(list_images(root), bad or {}, seed=seed, **SHARES, **options)
+    return datasets.build_dataset(list_images(root), bad or {}, Data(**SHARES, **options), seed=seed)
 
 
 def placed(dataset: datasets.Dataset) -> dict[str, str | None]:
@@ -201,7 +202,7 @@ def test_every_class_has_an_image_to_learn_from_and_one_to_check_with(
 ):
     samples = [datasets.Sample(f"{c}/{i}", c, f"{c}-{i}") for c, n in enumerate(sizes) for i in range(n)]
     listing = datasets.Listing(Path("."), [str(c) for c in range(len(sizes))], samples)
-    dataset = datasets.build_dataset(listing, {}, val=val, test=test, seed=seed)
+    dataset = datasets.build_dataset(listing, {}, Data(val=val, test=test), seed=seed)
     assert sorted(s.digest for s in dataset.samples) == sorted(s.digest for s in samples)
     for label, size in enumerate(sizes):
         counts = Counter(s.split for s in dataset.samples if s.label == label)
@@ -239,7 +240,7 @@ def test_a_group_is_never_split(rows: list[tuple[int, int]], val: float, test: f
     """Groups may hold several classes; 0 stands for no group."""
     listing = listing_of([(label, f"g{group}" if group else None) for label, group in rows])
     try:
-        dataset = datasets.build_dataset(listing, {}, val=val, test=test, seed=seed)
+        dataset = datasets.build_dataset(listing, {}, Data(val=val, test=test), seed=seed)
     except BadInput:  # test_draw shows that only what cannot be is refused
         return
     assert sorted(s.digest for s in dataset.samples) == sorted(s.digest for s in listing.samples)
@@ -262,7 +263,7 @@ def test_fractions_are_met_within_the_size_of_a_group(sizes: list[list[int]], sh
         for i, n in enumerate(groups)
         for _ in range(n)
     ]
-    dataset = datasets.build_dataset(listing_of(rows), {}, val=share, test=0, seed=seed)
+    dataset = datasets.build_dataset(listing_of(rows), {}, Data(val=share, test=0), seed=seed)
     for label, groups in enumerate(sizes):
         counts = Counter(s.split for s in dataset.samples if s.label == label)
         assert counts["train"] >= 1
@@ -272,11 +273,11 @@ def test_fractions_are_met_within_the_size_of_a_group(sizes: list[list[int]], sh
 
 def test_groups_are_drawn_by_name_and_seed_not_by_file(tmp_path: Path):
     rows = [(i % 2, f"g{i // 4}") for i in range(80)]
-    first = datasets.build_dataset(listing_of(rows), {}, seed=0, **SHARES)
+    first = datasets.build_dataset(listing_of(rows), {}, Data(**SHARES), seed=0)
     turned = listing_of(rows)
     turned = replace(turned, samples=[replace(s, path=f"renamed/{s.digest}") for s in turned.samples[::-1]])
-    assert placed(datasets.build_dataset(turned, {}, seed=0, **SHARES)) == placed(first)
-    assert placed(datasets.build_dataset(turned, {}, seed=1, **SHARES)) != placed(first)
+    assert placed(datasets.build_dataset(turned, {}, Data(**SHARES), seed=0)) == placed(first)
+    assert placed(datasets.build_dataset(turned, {}, Data(**SHARES), seed=1)) != placed(first)
     assert first.counts() == {"train": 40, "val": 20, "test": 20}
 
 
@@ -285,8 +286,11 @@ def test_a_class_in_one_group_is_refused():
     with pytest.raises(
         BadInput, match=r"every image of class '0' is in one group, 'scene 1'.*data\.group_by"
     ):
-        datasets.build_dataset(listing_of(rows), {}, seed=0, **SHARES)
-    assert datasets.build_dataset(listing_of([*rows, (0, None)]), {}, seed=0, **SHARES).counts()["val"] >= 2
+        datasets.build_dataset(listing_of(rows), {}, Data(**SHARES), seed=0)
+    assert (
+        datasets.build_dataset(listing_of([*rows, (0, None)]), {}, Data(**SHARES), seed=0).counts()["val"]
+        >= 2
+    )
 
 
 def test_groups_that_share_an_image_stay_in_train_and_a_still_scene_does_not():
@@ -299,7 +303,7 @@ def test_groups_that_share_an_image_stay_in_train_and_a_still_scene_does_not():
     listing = replace(listing, samples=[*listing.samples, *still])
     seen = defaultdict(set)
     for seed in range(20):
-        dataset = datasets.build_dataset(listing, {}, seed=seed, **SHARES)
+        dataset = datasets.build_dataset(listing, {}, Data(**SHARES), seed=seed)
         for group, splits in splits_of_groups(dataset.samples).items():
             seen[group] |= splits
         assert len(dataset.samples) == 64
@@ -315,7 +319,7 @@ def test_groups_torn_by_the_datas_own_splits_are_reported_not_moved():
         for i, s in enumerate(listing.samples)
     ]
     listing = replace(listing, samples=samples)
-    dataset = datasets.build_dataset(listing, {}, seed=0, **SHARES)
+    dataset = datasets.build_dataset(listing, {}, Data(**SHARES), seed=0)
     assert placed(dataset) == {s.digest: s.split for s in samples}
     assert dataset.leaks == [Leak("g4", ("val", "test"), 4)]
     again = read_back(dataset)
@@ -334,16 +338,16 @@ def test_images_without_a_split_beside_others_train(tmp_path: Path):
             replace(s, split=given_splits[i // 10]) if i // 10 < len(given_splits) else s
             for i, s in enumerate(listing.samples)
         ]
-        dataset = datasets.build_dataset(replace(listing, samples=samples), {}, seed=0, **SHARES)
+        dataset = datasets.build_dataset(replace(listing, samples=samples), {}, Data(**SHARES), seed=0)
         assert dataset.counts() == want, given_splits
 
 
 def test_a_limit_keeps_val_and_test_whole_and_grows_by_adding():
     listing = listing_of([(min(i % 4, 2), None) for i in range(200)])
-    whole = datasets.build_dataset(listing, {}, seed=0, **SHARES)
+    whole = datasets.build_dataset(listing, {}, Data(**SHARES), seed=0)
     before: set[str] = set()
     for limit in (1, 5, 20, 1000):
-        small = datasets.build_dataset(listing, {}, seed=0, limit=limit, **SHARES)
+        small = datasets.build_dataset(listing, {}, Data(limit=limit, **SHARES), seed=0)
         assert (small.split("val"), small.split("test")) == (whole.split("val"), whole.split("test"))
         counts = Counter(s.label for s in small.split("train"))
         assert counts == {
@@ -353,9 +357,11 @@ def test_a_limit_keeps_val_and_test_whole_and_grows_by_adding():
         assert before <= kept
         before = kept
     assert small == whole
-    other = {s.digest for s in datasets.build_dataset(listing, {}, seed=1, limit=5, **SHARES).split("train")}
+    other = {
+        s.digest for s in datasets.build_dataset(listing, {}, Data(limit=5, **SHARES), seed=1).split("train")
+    }
     assert other != {
-        s.digest for s in datasets.build_dataset(listing, {}, seed=0, limit=5, **SHARES).split("train")
+        s.digest for s in datasets.build_dataset(listing, {}, Data(limit=5, **SHARES), seed=0).split("train")
     }
 
 
@@ -415,7 +421,7 @@ def test_a_record_that_is_none_of_ours_is_refused(edit: dict[str, object]):
 
 def test_folds_are_scikit_learns_and_leave_test_alone():
     dataset = datasets.build_dataset(
-        listing_of([(min(i % 5, 2), None) for i in range(150)]), {}, seed=3, **SHARES
+        listing_of([(min(i % 5, 2), None) for i in range(150)]), {}, Data(**SHARES), seed=3
     )
     turned = replace(dataset, samples=[replace(s, path=f"x{s.path}") for s in dataset.samples[::-1]])
     pool = sorted((s for s in dataset.samples if s.split != "test"), key=lambda s: s.digest)
@@ -438,7 +444,7 @@ def test_folds_are_scikit_learns_and_leave_test_alone():
 def test_folds_keep_groups_whole_and_classes_in_proportion():
     rows: list[tuple[int, str | None]] = [(i % 3, f"{i % 3}-{i // 9}") for i in range(270)]
     rows += [(i % 3, None) for i in range(30)]
-    dataset = datasets.build_dataset(listing_of(rows), {}, seed=0, val=0.2, test=0.1)
+    dataset = datasets.build_dataset(listing_of(rows), {}, Data(val=0.2, test=0.1), seed=0)
     shares = Counter(s.label for s in dataset.samples if s.split != "test")
     seen: list[str] = []
     for train, val in datasets.folds(dataset, 5, 0):
@@ -451,12 +457,12 @@ def test_folds_keep_groups_whole_and_classes_in_proportion():
 
 def test_folds_need_enough_images_or_groups_of_every_class():
     dataset = datasets.build_dataset(
-        listing_of([(int(i < 5), None) for i in range(40)]), {}, seed=0, val=0.2, test=0.0
+        listing_of([(int(i < 5), None) for i in range(40)]), {}, Data(val=0.2, test=0.0), seed=0
     )
     with pytest.raises(BadInput, match="class '1' has 5 images outside test; 6 folds need 6"):
         list(datasets.folds(dataset, 6, 0))
     assert len(list(datasets.folds(dataset, 5, 0))) == 5
     rows: list[tuple[int, str | None]] = [(i % 2, f"{i % 2}{i // 20}") for i in range(60)]
-    grouped = datasets.build_dataset(listing_of(rows), {}, seed=0, val=0.2, test=0.0)
+    grouped = datasets.build_dataset(listing_of(rows), {}, Data(val=0.2, test=0.0), seed=0)
     with pytest.raises(BadInput, match="class '0' has 3 groups outside test; 4 folds need 4"):
         list(datasets.folds(grouped, 4, 0))

@@ -20,6 +20,7 @@ from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import dataset_notes, listing
 from edge_tl.host.images.data_record import DataRecord
 from edge_tl.host.images.listing import list_images
+from edge_tl.host.recipe.schema import Data
 
 SHARES = {"val": 0.2, "test": 0.2}
 
@@ -68,7 +69,7 @@ def test_nothing_in_a_class_folder_vanishes(tmp_path: Path):
     for name in ("notes.txt", "a.xml", "b.xml", "Thumbs.db", ".DS_Store"):
         (red / name).write_text("no image")
     fill(tmp_path / "data", "stray.png")
-    dataset = datasets.build_dataset(list_images(tmp_path / "data"), {}, seed=0, **SHARES)
+    dataset = datasets.build_dataset(list_images(tmp_path / "data"), {}, Data(**SHARES), seed=0)
     used = {s.path for s in dataset.samples}
     assert {f"red/{n}" for n in ("IMG_0.HEIC", "IMG_1", "IMG_2.jpg_large", "IMG_3.mpo", "IMG_4.JPG")} < used
     assert {"red/wrong.txt", "red/more/0.png", "red/more/1.png"} < used
@@ -84,7 +85,7 @@ def test_nothing_in_a_class_folder_vanishes(tmp_path: Path):
 
 def test_a_folder_that_is_no_class_for_its_name_alone_is_told(tmp_path: Path):
     classes(tmp_path, {"a": 6, "b": 6, "__background__": 3, "__MACOSX": 2})
-    dataset = datasets.build_dataset(list_images(tmp_path), {}, seed=0, **SHARES)
+    dataset = datasets.build_dataset(list_images(tmp_path), {}, Data(**SHARES), seed=0)
     assert dataset.labels == ["a", "b"]
     assert [entry.path for entry in dataset.skipped] == ["__background__"]
 
@@ -93,7 +94,7 @@ def test_many_files_of_one_reason_are_named_in_part_and_counted(tmp_path: Path):
     classes(tmp_path, {"a": 50, "b": 9})
     found = list_images(tmp_path)
     bad = {s.digest: "not an image" for s in found.samples if s.label == 0 and s.path >= "a/010.png"}
-    said = lines(datasets.build_dataset(found, bad, seed=0, **SHARES))
+    said = lines(datasets.build_dataset(found, bad, Data(**SHARES), seed=0))
     assert sum(line.startswith("left out: a/") for line in said) == dataset_notes.SHOWN
     assert "left out: 20 more: not an image; run.json names them" in said
     assert "left out 40 in all: 40 not an image" in said
@@ -102,7 +103,7 @@ def test_many_files_of_one_reason_are_named_in_part_and_counted(tmp_path: Path):
 def test_file_names_that_steer_a_terminal_are_told_by_their_escape(tmp_path: Path):
     classes(tmp_path, {"a": 8, "b": 8})
     (tmp_path / "a" / "x\x1b[2J\u202e.png").symlink_to(tmp_path / "absent")
-    dataset = datasets.build_dataset(list_images(tmp_path), {}, seed=0, **SHARES)
+    dataset = datasets.build_dataset(list_images(tmp_path), {}, Data(**SHARES), seed=0)
     assert "a/x\x1b[2J\u202e.png" in {entry.path for entry in dataset.skipped}
     assert all(line.isprintable() for line in lines(dataset))
 
@@ -121,7 +122,7 @@ def test_a_closed_file_is_named_and_the_rest_is_used(tmp_path: Path, monkeypatch
     assert found.skipped == [SkippedFile("a/003.png", "cannot be read: Permission denied")]
     assert len(found.samples) == 15
     with pytest.raises(BadInput, match=r"a/003\.png: cannot be read"):
-        datasets.build_dataset(found, {}, seed=0, on_bad_image="fail", **SHARES)
+        datasets.build_dataset(found, {}, Data(on_bad_image="fail", **SHARES), seed=0)
 
     def exhausted(path: Path) -> str:
         raise OSError(errno.EMFILE, "Too many open files", str(path))
@@ -184,7 +185,7 @@ def test_test_images_alone_are_refused(tmp_path: Path):
 
 def test_train_alone_is_split_as_a_plain_folder_is(tmp_path: Path):
     classes(tmp_path / "train", {"a": 20, "b": 20})
-    counts = datasets.build_dataset(list_images(tmp_path), {}, seed=0, **SHARES).counts()
+    counts = datasets.build_dataset(list_images(tmp_path), {}, Data(**SHARES), seed=0).counts()
     assert counts == {"train": 24, "val": 8, "test": 8}
 
 
@@ -224,12 +225,12 @@ def test_class_folders_that_steer_a_terminal_are_refused(tmp_path: Path, label: 
 
 def test_a_class_without_a_test_image_is_told(tmp_path: Path):
     classes(tmp_path, {"many": 60, "few": 2})
-    dataset = datasets.build_dataset(list_images(tmp_path), {}, seed=0, val=0.15, test=0.15)
+    dataset = datasets.build_dataset(list_images(tmp_path), {}, Data(val=0.15, test=0.15), seed=0)
     (line,) = [line for line in lines(dataset) if "test" in line]
     assert "no test image of few" in line
     assert "over all 2 classes" in line
     even = datasets.build_dataset(
-        list_images(classes(tmp_path / "even", {"a": 20, "b": 20})), {}, seed=0, **SHARES
+        list_images(classes(tmp_path / "even", {"a": 20, "b": 20})), {}, Data(**SHARES), seed=0
     )
     assert lines(even) == []
 
@@ -239,7 +240,7 @@ def test_classes_of_the_same_images_say_so_and_not_to_add_images(tmp_path: Path)
         for i in range(4):
             fill_one(tmp_path / label / f"{i}.png", i)
     with pytest.raises(BadInput, match="the same image in two classes") as caught:
-        datasets.build_dataset(list_images(tmp_path), {}, seed=0, **SHARES)
+        datasets.build_dataset(list_images(tmp_path), {}, Data(**SHARES), seed=0)
     assert "Add images" not in str(caught.value)
 
 
@@ -253,11 +254,11 @@ def test_a_class_of_one_image_many_times_says_so(tmp_path: Path):
     for i in range(5):
         fill_one(tmp_path / "b" / f"{i}.png", 1)
     with pytest.raises(BadInput, match=r"class 'b' has 1 usable image.*the same image"):
-        datasets.build_dataset(list_images(tmp_path), {}, seed=0, **SHARES)
+        datasets.build_dataset(list_images(tmp_path), {}, Data(**SHARES), seed=0)
 
 
 def test_a_class_whose_images_cannot_be_decoded_says_why(tmp_path: Path):
     found = list_images(classes(tmp_path, {"a": 6, "b": 4}))
     bad = {s.digest: "truncated" for s in found.samples if s.label == 1}
     with pytest.raises(BadInput, match=r"class 'b' has 0 usable images.*truncated"):
-        datasets.build_dataset(found, bad, seed=0, **SHARES)
+        datasets.build_dataset(found, bad, Data(**SHARES), seed=0)

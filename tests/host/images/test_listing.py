@@ -20,6 +20,7 @@ from edge_tl.device.errors import BadInput
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images.data_record import DataRecord
 from edge_tl.host.images.listing import list_images
+from edge_tl.host.recipe.schema import Data
 
 
 def write(root: Path, *names: str) -> Path:
@@ -267,7 +268,9 @@ def test_a_list_of_real_images_becomes_a_dataset(tmp_path: Path):
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / f"{i}.jpg")
         rows.append(f"{i}.jpg,{'xy'[i % 2]},g{i // 3}")
     (tmp_path / "list.csv").write_text("\n".join(rows))
-    dataset = datasets.build_dataset(list_images(tmp_path / "list.csv"), {}, val=0.25, test=0.25, seed=0)
+    dataset = datasets.build_dataset(
+        list_images(tmp_path / "list.csv"), {}, Data(val=0.25, test=0.25), seed=0
+    )
     again = DataRecord.from_json(DataRecord.of(dataset).to_json()).dataset(dataset.labels)
     assert again == dataset
     for source in again.sources(again.samples):

@@ -25,6 +25,7 @@ from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import shard_patterns, shards
 from edge_tl.host.images.data_record import DataRecord
 from edge_tl.host.images.listing import list_images
+from edge_tl.host.recipe.schema import Data
 
 Parts = list[tuple[str, bytes]]
 
@@ -128,7 +129,7 @@ def test_a_folder_of_shards_is_read_in_place(tmp_path: Path):
         assert pickle.loads(pickle.dumps(source)) == source
         assert sample.digest == hashlib.sha256(picture(i)).hexdigest()
         assert sample.label == i % 2
-    dataset = datasets.build_dataset(listing, {}, val=0.2, test=0.2, seed=0)
+    dataset = datasets.build_dataset(listing, {}, Data(val=0.2, test=0.2), seed=0)
     assert dataset.counts() == {"train": 12, "val": 4, "test": 4}
     again = DataRecord.from_json(json.loads(json.dumps(DataRecord.of(dataset).to_json()))).dataset(
         dataset.labels

@@ -22,7 +22,7 @@ from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.models.contracts import ContractChanges
 from edge_tl.host.models.weights import PretrainedModel, open_pretrained
 from edge_tl.host.recipe import load as recipes
-from edge_tl.host.recipe.schema import Recipe
+from edge_tl.host.recipe.schema import Data, Recipe
 from edge_tl.host.training import features, folds
 from edge_tl.host.training.finetune import finetune
 from edge_tl.host.training.job import TrainingSetup, labels_of
@@ -61,7 +61,7 @@ def found(
     scanned = listing.list_images(folder)
     run = tmp_path_factory.mktemp("runs") / "run"
     cached = features.extract(source, scanned.samples, scanned.sources(), run)
-    return datasets.build_dataset(scanned, cached.bad, val=0.15, test=0.2, seed=0), cached
+    return datasets.build_dataset(scanned, cached.bad, Data(val=0.15, test=0.2), seed=0), cached
 
 
 def recipe(k: int = 4, **train: Any) -> Recipe:
