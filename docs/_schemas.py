@@ -1,6 +1,6 @@
 """JSON Schemas of the documents that other programs read, generated from the types of the records.
 
-`python -m edge_tl.host.schemas docs/schema` writes them; it writes nothing else. JSON Schema: draft 2020-12.
+`python docs/_schemas.py docs/schema` writes them; it writes nothing else. JSON Schema: draft 2020-12.
 """
 
 from __future__ import annotations
