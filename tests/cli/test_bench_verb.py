@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from device.conftest import CONTRACT, LABELS, tell
 
 from edge_tl import api
 from edge_tl.device import files
@@ -24,7 +25,6 @@ from edge_tl.device.bench import workers
 from edge_tl.device.bundle import Bundle, file_record, write_sealed
 from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord
 from edge_tl.host.export.pipeline import torch_workloads
-from tests.device.conftest import CONTRACT, LABELS, tell
 
 RunCli = Callable[..., Any]
 FEW = ["--artifact", "onnx-int8", "--rounds", 3, "--blocks", 2, "--count", 6]

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import OPTIONS, Done
+from device.conftest import build
 from PIL import Image
 
 from edge_tl.device.images import grey, reading
 from edge_tl.device.images.decode import ALIKE, format_anywhere
-from tests.conftest import OPTIONS, Done
-from tests.device.conftest import build
 
 RunCli = Callable[..., Done]
 LIMIT, LARGE = 10_000, 12_000

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from device.conftest import build
 
 from edge_tl.device.bundle import write_sealed
-from tests.device.conftest import build
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from device.conftest import CONTRACT, LABELS, tell
 
-from edge_tl.device import files, gates, predict
+from edge_tl.device import artifact_choice, files, gates
 from edge_tl.device.bench.workloads import startable, workloads
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput, BundleError, EdgeTLError
@@ -302,6 +302,6 @@ def test_every_verb_refuses_it(foreign: Path) -> None:
     with pytest.raises(BundleError, match="took more than 6 s"):
         gates.verify(read, artifacts=[name])
     with pytest.raises(BundleError, match="took more than 6 s"):
-        predict.open_best(read, name)
+        artifact_choice.open_best(read, name)
     with pytest.raises(EdgeTLError, match=f"bench: {name} could not run: .*took more than 6 s"):
         startable(workloads(read, [read.artifact(name)]))

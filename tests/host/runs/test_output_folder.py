@@ -21,7 +21,7 @@ from edge_tl.host.export import pipeline
 from edge_tl.host.recipe import load
 from edge_tl.host.runs import checkpoint, output_folder
 from edge_tl.host.runs.record import WeightsFile
-from edge_tl.host.training import resume
+from edge_tl.host.training import resume, run_folder
 
 RunCli = Callable[..., Any]
 
@@ -115,8 +115,6 @@ def test_the_verbs_keep_a_finished_run(run_cli: RunCli, run: Path, images: Path,
 
 
 def test_overwrite_starts_an_unfinished_training_anew(run: Path, tmp_path: Path) -> None:
-    from edge_tl.host.training import run_folder
-
     (tmp_path / resume.STATE).write_bytes(b"half")
     with pytest.raises(BadInput, match="--overwrite"):
         run_folder._claim(tmp_path, asked(run), False, False)
@@ -125,10 +123,10 @@ def test_overwrite_starts_an_unfinished_training_anew(run: Path, tmp_path: Path)
 
 
 def test_a_name_holds_the_size_where_it_is_not_the_weights_own(tmp_path: Path) -> None:
-    from edge_tl.host.training.finetune import _name
-
     def name(**model: Any) -> str:
-        return _name(load.parse({"data": {"path": str(tmp_path / "photos")}, "model": model}))
+        return run_folder.default_run_name(
+            load.parse({"data": {"path": str(tmp_path / "photos")}, "model": model})
+        )
 
     small = {"name": "mobilenet_v3_small", "weights": "embedded"}
     assert name(image_size=64, **small) == "photos-mobilenet_v3_small"
