@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from listening import Listening
 from PIL import Image
 
 from edge_tl.device.bundle import read_bundle
@@ -170,7 +171,11 @@ def test_evaluation_keeps_the_order_and_gives_every_runtime_the_same_inputs(
     calls: list[tuple[str, int, int]] = []
     judged = dataset.split("train")[::-1]
     got = image_sets.evaluate(
-        {"a": Echo(2), "b": Echo(2)}, contract, dataset, judged, lambda *call: calls.append(call)
+        {"a": Echo(2), "b": Echo(2)},
+        contract,
+        dataset,
+        judged,
+        Listening(progress=lambda *call: calls.append(call)),
     )
     want = np.stack([contract.apply(path)[0, 30:32, 30] for path in dataset.sources(judged)])
     np.testing.assert_array_equal(got["a"], want)

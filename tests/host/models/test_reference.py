@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from edge_tl.device.bench.workers import WorkerPool, Workload
+from edge_tl.device.bench.workers import Ready, WorkerPool, Workload
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord
 from edge_tl.device.runtimes.open import ran
 from edge_tl.host.models import architecture, reference
+
+STORED = Path(__file__).parents[2] / "records" / "bundle-of-version-2"
 
 
 @pytest.fixture
@@ -45,7 +50,7 @@ def test_it_says_what_ran():
     assert reference.TorchRuntime(architecture.build("mobilenet_v3_small", 2)).threads == cores_allowed()
 
 
-def served(run: Path | None = None, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def served(run: Path | None = None, **changes: Any) -> tuple[Ready, dict[str, Any]]:
     """What a process of its own says when it is warm, and a block of three calls."""
     spec = {
         "run": str(run) if run else None, "model": "mobilenet_v3_small", "classes": 3, "pooled": True, "hidden": [],
@@ -60,9 +65,10 @@ def served(run: Path | None = None, **changes: Any) -> tuple[dict[str, Any], dic
 def test_a_run_is_timed_with_its_own_weights_and_without_one_its_architecture(run: Path):
     for source, weights in ((run, "the run's"), (None, "architecture only")):
         ready, block = served(source)
-        assert ready["ran"]["weights"] == weights
-        assert ready["ran"]["threads"] == 1
-        assert ready["first_ns"] > 0 < ready["load_ns"]
+        assert ready.ran is not None
+        assert ready.ran.weights == weights
+        assert ready.ran.threads == 1
+        assert ready.first_ns > 0 < ready.load_ns
         assert len(block["samples_ns"]) == 3
         assert all(isinstance(ns, int) and ns > 0 for ns in block["samples_ns"])
 
@@ -86,8 +92,10 @@ def test_a_gpu_gives_the_cpus_answers_and_its_own_time(mode: str, inputs: Any):
         np.testing.assert_allclose(runtime(inputs[:1]), want, atol=1e-3 * max(1.0, float(abs(want).max())))
         runtime(inputs[1:2])
     ready, _ = served(device=mode)
-    assert ready["ran"]["gpu_ms"] > 0
-    assert ready["ran"]["device"] == torch.cuda.get_device_name()
+    assert ready.ran is not None
+    assert ready.ran.gpu_ms is not None
+    assert ready.ran.gpu_ms > 0
+    assert ready.ran.device == torch.cuda.get_device_name()
 
 
 def test_logits_are_divided_by_the_temperature(inputs: Any):
@@ -100,11 +108,13 @@ def test_logits_are_divided_by_the_temperature(inputs: Any):
 def test_a_gpu_adds_contestants_for_a_device_that_is_one(run: Path, monkeypatch: pytest.MonkeyPatch):
     from edge_tl.host.export import pipeline
 
-    record = {
-        "labels": ["a", "b"],
-        "preprocess": Preprocess(resize_size=(64, 64), crop=(64, 64)).to_json(),
-        "provenance": {"model": "mobilenet_v3_small", "pooled": True},
-    }
+    stored = BundleRecord.from_json(json.loads((STORED / "bundle.json").read_text("utf-8")))
+    record = replace(
+        stored,
+        labels=("a", "b"),
+        preprocess=Preprocess(resize_size=(64, 64), crop=(64, 64)),
+        provenance=ProvenanceRecord(model="mobilenet_v3_small", pooled=True),
+    )
 
     def names(device: str) -> list[str]:
         return [workload.id for workload in pipeline.torch_workloads(run, record, device=device)]
