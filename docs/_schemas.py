@@ -40,7 +40,6 @@ def _object(record: type, definitions: dict[str, Any]) -> dict[str, Any]:
         "type": "object",
         "properties": properties,
         "required": required,
-        "additionalProperties": False,
     }
 
 

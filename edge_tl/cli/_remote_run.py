@@ -112,10 +112,10 @@ def _record(verb: str, device: DeviceResult) -> VerbResult | None:
         return None
     try:
         if verb == "bench":
-            return BenchResult.from_json(device.result)
+            return BenchResult.from_json(device.result, newer_keys=True)
         if verb == "verify":
-            return VerifyResult.from_json(device.result)
-        return DevicesResult.from_json(device.result)
+            return VerifyResult.from_json(device.result, newer_keys=True)
+        return DevicesResult.from_json(device.result, newer_keys=True)
     except BadInput:
         return None
 

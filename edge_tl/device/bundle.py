@@ -206,7 +206,7 @@ def read_bundle(root: Path, *, contract_unproven: bool = False) -> Bundle:
     """
     content = _content(root)
     where = str(root / RECORD)
-    record = BundleRecord.from_json(content, where)
+    record = BundleRecord.from_json(content, where, newer_keys=True)
     _check_files(root, record)
     if record.seal != seal(content):
         raise BundleError(f"{where} was altered after export. {_AGAIN}")
@@ -233,7 +233,7 @@ def read_report(root: Path) -> BundleRecord:
     if record.report is None or not os.path.lexists(root / record.report.path):
         return record
     path = check_file(root, record.report)
-    return BundleRecord.from_json(read_json(path), str(path))
+    return BundleRecord.from_json(read_json(path), str(path), newer_keys=True)
 
 
 def check_file(root: Path, file: FileRecord) -> Path:

@@ -96,7 +96,7 @@ def read_result(path: Path) -> BenchResult:
         raise BadInput(f"{path}: no result of edge-tl bench. {_AGAIN}")
     if schema != SCHEMA:
         raise BadInput(f"{path}: schema {schema!r}, this edge-tl reads {SCHEMA!r}. {_AGAIN}")
-    return BenchResult.from_json(record, where=str(path))
+    return BenchResult.from_json(record, str(path), newer_keys=True)
 
 
 def rounds_of(blocks: Sequence[Sequence[int]], numbers: Sequence[int]) -> list[list[Samples]]:

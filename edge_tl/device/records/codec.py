@@ -17,11 +17,13 @@ Knows no record. A record is a class of typed fields:
   what is only passed on. `Annotated` adds `Bounds`, `Pattern` or `Count`.
 - `check` is called with what was read, for what types cannot say.
 
-A key that is missing, of another type or value, or not the record's own is refused by name.
+A key that is missing, of another type or value, or not the record's own is refused by name. Files are read with
+`newer_keys=True`: keys may be added without another schema version, and a device outlives the host's versions.
 """
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import MISSING, Field, field, fields
 from functools import cache
 from typing import Any, ClassVar, TypeVar, get_type_hints
@@ -39,6 +41,7 @@ Json = Any
 """A JSON value that is passed on as it is."""
 
 R = TypeVar("R", bound="Record")
+_passes_newer_keys: ContextVar[bool] = ContextVar("passes_newer_keys", default=False)
 
 
 def written(default: Any) -> Any:
@@ -68,16 +71,20 @@ class Record:
         return found
 
     @classmethod
-    def from_json(cls: type[R], value: object, where: str = "") -> R:
+    def from_json(cls: type[R], value: object, where: str = "", *, newer_keys: bool = False) -> R:
         """The record in a JSON object, which may be anybody's; `where` names its file in messages. Raises `cls.error`
-        that names the first key that is missing, not as it should be, or none of the record's."""
+        that names the first key that is missing, not as it should be, or, without `newer_keys`, none of the record's,
+        here and in every record below."""
         where = where or cls.document
+        mode = _passes_newer_keys.set(newer_keys)
         try:
             return cls.read(value)
         except Fault as fault:
             place = f"{where}: {fault.path}: " if fault.path else f"{where}: "
             said = f"{fault.value}. It should be {fault.should}" if fault.should else fault.value
             raise cls.error(f"{place}{said}; {cls.advice}.") from None
+        finally:
+            _passes_newer_keys.reset(mode)
 
     @classmethod
     def read(cls: type[R], value: object) -> R:
@@ -97,7 +104,7 @@ class Record:
             except Fault as fault:
                 raise fault.below(key) from None
         for key in value:
-            if key not in known:
+            if key not in known and not _passes_newer_keys.get():
                 name = shown(key).strip("'")
                 raise Fault(name, "an unknown key, which a newer edge-tl may have written")
         record = cls(**found)

@@ -176,7 +176,7 @@ def _saved(done: DeviceResult, *, out: Path | None, save: bool, listener: Listen
         return done
     saved, failures = [], []
     writers: list[Callable[[], Path]] = (
-        [lambda: results.save_result(BenchResult.from_json(result))] if save else []
+        [lambda: results.save_result(BenchResult.from_json(result, newer_keys=True))] if save else []
     )
     if out:
         writers.append(partial(_written, out / file_name(done.name), result))

@@ -134,7 +134,7 @@ def read_run(run: Path) -> RunRecord:
     record = read_json(run / RECORD, most=_MOST)
     if record.get("schema_version") != SCHEMA_VERSION or record.get("kind") != "run":
         raise BadInput(f"{run / RECORD}: not a run of this edge-tl version. Fine-tune again.")
-    return RunRecord.from_json(record, str(run / RECORD))
+    return RunRecord.from_json(record, str(run / RECORD), newer_keys=True)
 
 
 def _unfinished(run: Path) -> str:

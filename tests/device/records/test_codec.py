@@ -125,6 +125,14 @@ def test_a_missing_key_is_named(key: str) -> None:
         Whole.from_json(value)
 
 
+def test_a_file_may_hold_keys_that_a_newer_version_added() -> None:
+    value = whole().to_json() | {"newer": 1}
+    value["parts"] = [value["parts"][0] | {"size": 3}]
+    assert Whole.from_json(value, newer_keys=True) == whole(parts=(Part("a", "0123"),))
+    with pytest.raises(BundleError, match=r"parts\[0\]\.size: an unknown key"):
+        Whole.from_json(value)
+
+
 def test_the_records_own_error_and_advice_are_used() -> None:
     @dataclass(frozen=True)
     class Run(Record):
