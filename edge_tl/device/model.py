@@ -17,6 +17,7 @@ from PIL import Image
 from edge_tl.device.artifact_choice import open_best
 from edge_tl.device.bundle import Artifact, Bundle
 from edge_tl.device.errors import BadImage, BadInput, BundleError, EdgeTLError, ReadError
+from edge_tl.device.images.decode import Decoded, examine
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.metrics import not_numbers, softmax
 from edge_tl.device.records.codec import Record
@@ -98,6 +99,10 @@ class Model:
         """One prediction for each image, in order, as they are asked for: `batch_size` images at a time go through the
         model, while threads decode the next ones. An image that cannot be read is a prediction with a `failure`.
 
+        At most `batch_size` images, and one for each allowed core, are taken before their answers are given. Pixels,
+        Pillow images and encoded bytes are copied when they are taken: the caller may then change or close them. A
+        path is read later: its file must stay as it is until its answer is given.
+
         Raises `BadInput` for one image alone or for what is no image, and `BundleError` as `predict` does.
         """
         if isinstance(images, Image.Image | np.ndarray | str | bytes | bytearray | memoryview | os.PathLike):
@@ -121,7 +126,7 @@ class Model:
     def _predictions(
         self, images: Iterable[Picture], top: int, size: int
     ) -> Generator[Prediction, None, None]:
-        decoded = self._decoded(images, ahead=2 * size)
+        decoded = self._decoded(images)
         try:
             while batch := list(islice(decoded, size)):
                 answers = iter(self._answers([one for one in batch if not isinstance(one, Prediction)], top))
@@ -130,14 +135,15 @@ class Model:
         finally:
             decoded.close()
 
-    def _decoded(self, images: Iterable[Picture], ahead: int) -> Generator[_Decoded | Prediction, None, None]:
-        """Every image as the model's input, `ahead` images early; Pillow decodes outside the interpreter's lock."""
-        with ThreadPoolExecutor(cores_allowed(), thread_name_prefix="decode") as pool:
+    def _decoded(self, images: Iterable[Picture]) -> Generator[_Decoded | Prediction, None, None]:
+        """Every image as the model's input, one a thread early; Pillow decodes outside the interpreter's lock."""
+        threads = cores_allowed()
+        with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
             pending: deque[Future[_Decoded | Prediction]] = deque()
             try:
                 for image in images:
-                    pending.append(pool.submit(self._decode, _encoded(image), _path(image)))
-                    if len(pending) > ahead:
+                    pending.append(pool.submit(self._decode, self._copied(image), _path(image)))
+                    if len(pending) > threads:
                         yield pending.popleft().result()
                 while pending:
                     yield pending.popleft().result()
@@ -145,15 +151,27 @@ class Model:
                 for future in pending:
                     future.cancel()
 
-    def _decode(self, image: _Encoded, path: str | None) -> _Decoded | Prediction:
+    def _copied(self, image: Picture) -> _Copied:
+        """What a thread may decode whatever the caller does next, or why the image has no pixels. Raises `BadInput`."""
+        encoded = _encoded(image)
+        if not isinstance(encoded, Image.Image):
+            return encoded
+        try:  # it may share an array's memory, read its file lazily, or be given twice: threads must not load it
+            return examine(encoded, max_pixels=self.bundle.preprocess.max_pixels)
+        except (BadImage, ReadError) as error:
+            return error
+
+    def _decode(self, image: _Copied, path: str | None) -> _Decoded | Prediction:
         try:
+            if isinstance(image, Exception):
+                raise image
             return path, *self._pixels(image)
         except BadImage as error:
             return Prediction(path, (), failure=error.reason)
         except ReadError as error:
             return Prediction(path, (), failure=f"cannot be read now: {error.reason}")
 
-    def _pixels(self, image: _Encoded) -> tuple[NDArray[np.float32], str | None]:
+    def _pixels(self, image: _Encoded | Decoded) -> tuple[NDArray[np.float32], str | None]:
         """The model's input, float32 `(3, H, W)`, and what had to be assumed."""
         framed = self.bundle.preprocess.framed(image)
         return self.bundle.preprocess.normalize(framed.pixels), framed.remark
@@ -185,6 +203,7 @@ class Model:
 
 
 _Encoded = Image.Image | str | os.PathLike[str] | bytes
+_Copied = str | os.PathLike[str] | bytes | Decoded | BadImage | ReadError
 _Decoded = tuple[str | None, NDArray[np.float32], str | None]
 """Path, the model's input `(3, H, W)`, what had to be assumed."""
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_tl.device.errors import BadImage, BundleError
-from edge_tl.device.images.decode import ALIKE, ImageSource, examine, pixel_limit
+from edge_tl.device.images.decode import ALIKE, Decoded, ImageSource, examine, pixel_limit
 from edge_tl.device.images.decode import decode as decode
 from edge_tl.device.images.reading import with_retries
 
@@ -106,8 +106,9 @@ class Preprocess:
         """Upright, resized and cropped: uint8 `(H, W, 3)`. Raises `BadImage`, `ReadError`."""
         return self.framed(source).pixels
 
-    def framed(self, source: ImageSource) -> Framed:
-        """`pixels`, and what had to be assumed to get there. Raises `BadImage`, `ReadError`."""
+    def framed(self, source: ImageSource | Decoded) -> Framed:
+        """`pixels`, and what had to be assumed to get there; `source` may be decoded already, by `examine`. Raises
+        `BadImage`, `ReadError`."""
         whole = self._whole(source)
         return replace(whole, pixels=_center_crop(whole.pixels, self.crop)) if self.crop else whole
 
@@ -115,9 +116,9 @@ class Preprocess:
         """`pixels` before the crop: upright and resized, uint8 `(h, w, 3)`. Raises `BadImage`, `ReadError`."""
         return self._whole(source).pixels
 
-    def _whole(self, source: ImageSource) -> Framed:
-        decoded = examine(source, max_pixels=self.max_pixels)
-        name = "image in memory" if isinstance(source, Image.Image | bytes) else str(source)
+    def _whole(self, source: ImageSource | Decoded) -> Framed:
+        decoded = source if isinstance(source, Decoded) else examine(source, max_pixels=self.max_pixels)
+        name = "image in memory" if isinstance(source, Image.Image | bytes | Decoded) else str(source)
         new_size = self._size_after_resize(decoded.image.size, name)
         return with_retries(name, lambda: self._shrunk(decoded.image, new_size, decoded.remark))
 
