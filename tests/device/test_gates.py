@@ -228,8 +228,11 @@ def test_unknown_artifact_and_device(bundle_root: Path) -> None:
 LOSS = GateResult("loss", "onnx-int8", 3.0, 1.0, "pp", False, "").to_json()
 
 
-@pytest.mark.parametrize("gates", [[LOSS], []])
-def test_what_failed_at_export_is_a_warning(bundle_root: Path, reseal: Edit, gates: Any) -> None:
+@pytest.mark.parametrize(
+    ("gates", "where"),
+    [([LOSS], " (loss)"), ([], ""), ([LOSS | {"gate": "a-newer-one"}, LOSS], " (loss, a-newer-one)")],
+)
+def test_what_failed_at_export_is_a_warning(bundle_root: Path, reseal: Edit, gates: Any, where: str) -> None:
     def change(record: dict[str, Any]) -> None:
         record["gates"] = gates
         next(a for a in record["artifacts"] if a["id"] == "onnx-int8")["passed"] = False
@@ -238,7 +241,6 @@ def test_what_failed_at_export_is_a_warning(bundle_root: Path, reseal: Edit, gat
     bundle = read_bundle(bundle_root)
     result = verify(bundle, artifacts=["onnx-int8"])
     assert result["passed"]
-    where = " (loss)" if gates else ""
     assert result["warnings"][0].startswith(f"onnx-int8 failed its gates at export{where}:")
     assert verify(bundle, artifacts=["onnx-fp32"])["warnings"] == []
 

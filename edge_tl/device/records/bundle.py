@@ -185,7 +185,7 @@ class BundleRecord(Record):
         if artifact.passed is not False:
             return None
         mine = {g.gate for g in self.gates if g.artifact in (artifact.id, None) and g.passed is False}
-        names = [name for name in GATES if name in mine]
+        names = [*(name for name in GATES if name in mine), *sorted(mine - GATES.keys())]
         at = f" ({', '.join(names)})" if names else ""
         return (
             f"{printable(artifact.id)} failed its gates at export{at}: passing here does not make up for it."

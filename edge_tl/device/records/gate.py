@@ -1,22 +1,31 @@
-"""The result of one gate: what was measured, against which limit, and whether it passed."""
+"""The result of one gate: what was measured, against which limit, and whether it passed; and the gates by name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated
 
-from edge_tl.device.records.codec import Record
+from edge_tl.device.records.codec import Pattern, Record
 
-GATES = ("pixels", "device", "loss", "speed")
+# In the order in which they are listed, each with what its failure isolates: without that people retrain when a
+# decoder changed.
+GATES = {
+    "pixels": "the file becomes other pixels here: look at the image decoder and the resize, not the model",
+    "device": "the same file gives other answers here: look at the CPU, its instruction set and the runtime",
+    "loss": "export or quantization changed the answers: try the fp32 artifact or other calibration images",
+    "speed": "the answers are right but late: look at threads, other load and which device really ran",
+}
+_UNKNOWN = "a gate that this edge-tl does not know: read its reason, or install the edge-tl that exported"
 
 
 @dataclass(frozen=True)
 class GateResult(Record):
-    """`measured` and `limit` are in `unit`; `artifact` is None for the pixels gate, which belongs to all of them.
-    `measured` is None where nothing could be measured, `passed` where nothing was checked. A gate that is not `decided`
-    had too few images or too busy a machine to tell, and does not fail."""
+    """`gate` is one of `GATES`, or one of a newer edge-tl. `measured` and `limit` are in `unit`; `artifact` is None for
+    the pixels gate, which belongs to all of them. `measured` is None where nothing could be measured, `passed` where
+    nothing was checked. A gate that is not `decided` had too few images or too busy a machine to tell, and does not
+    fail."""
 
-    gate: Literal["pixels", "device", "loss", "speed"]
+    gate: Annotated[str, Pattern("[a-z0-9_-]{1,32}", "a gate's name: a short word such as pixels")]
     artifact: str | None
     measured: float | None
     limit: float
@@ -24,3 +33,8 @@ class GateResult(Record):
     passed: bool | None
     reason: str
     decided: bool = field(default=True, metadata={"key": "judged", "written": True})
+
+    @property
+    def meaning(self) -> str:
+        """What a failure of this gate isolates."""
+        return GATES.get(self.gate, _UNKNOWN)

@@ -50,14 +50,6 @@ EXECUTED = (
     Column("needs", "needs", False),
 )
 
-# What a failed gate isolates: without this line people retrain when a decoder changed.
-MEANING = {
-    "pixels": "the file becomes other pixels here: look at the image decoder and the resize, not the model",
-    "device": "the same file gives other answers here: look at the CPU, its instruction set and the runtime",
-    "loss": "export or quantization changed the answers: try the fp32 artifact or other calibration images",
-    "speed": "the answers are right but late: look at threads, other load and which device really ran",
-}
-
 
 def artifact_table(record: BundleRecord) -> Table:
     """PyTorch first, then every artifact in the record's order."""
@@ -99,7 +91,8 @@ def gate_table(record: BundleRecord) -> Table:
 
 def failed_gates(record: BundleRecord) -> list[tuple[Row, str]]:
     """The rows of gates that failed, each with what its failure means."""
-    return [(row, MEANING[row["gate"]]) for row in gate_table(record).rows if row["result"] == "FAIL"]
+    rows = zip(gate_table(record).rows, record.gates, strict=True)
+    return [(row, gate.meaning) for row, gate in rows if row["result"] == "FAIL"]
 
 
 def changed_answers(artifact: ArtifactRecord) -> Table:

@@ -21,6 +21,7 @@ from host.reports.samples import (
 
 from edge_tl.device.errors import BundleError
 from edge_tl.device.format import number
+from edge_tl.device.records.gate import GATES
 from edge_tl.host.reports import bundle_tables
 from edge_tl.host.reports import markdown as texts
 from edge_tl.host.reports.confusion import most_confused
@@ -123,14 +124,18 @@ def test_markdown_tables_have_equal_columns_aligned_right(record: dict[str, Any]
 def test_markdown_says_what_to_ship_first_and_what_failed(record: dict[str, Any]) -> None:
     text = bundle_markdown(record)
     assert text.splitlines()[2] == f"**{record['recommendation']}**"
-    assert (
-        f"- **loss**, openvino-int8: measured 4.348 pp, limit 1 pp. Means: {bundle_tables.MEANING['loss']}"
-        in text
-    )
+    assert f"- **loss**, openvino-int8: measured 4.348 pp, limit 1 pp. Means: {GATES['loss']}" in text
     assert "train 2,934, calibration 300, evaluation 736" in text
     assert "cpu: Example CPU @ 2.00GHz" in text
     record["gates"][0]["passed"] = False
-    assert bundle_tables.MEANING["pixels"] in bundle_markdown(record)
+    assert GATES["pixels"] in bundle_markdown(record)
+
+
+def test_a_failed_gate_of_a_newer_version_is_reported_with_its_reason(record: dict[str, Any]) -> None:
+    record["gates"][0] |= {"gate": "power", "passed": False, "reason": "it draws too much"}
+    text = bundle_markdown(record)
+    assert "- **power**, all: " in text
+    assert "a gate that this edge-tl does not know" in text
 
 
 def test_changed_answers_are_listed_up_to_twenty(record: dict[str, Any]) -> None:
