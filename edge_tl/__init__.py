@@ -4,6 +4,7 @@ The functions below are the verbs of the command line; see docs/api.md. They are
 """
 
 import importlib
+import importlib.util
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -43,6 +44,9 @@ __all__ = [
     "FellBack", "GateResult", "Listener", "MissingExtra", "Model", "Prediction", "RunResult", "Score", "Silent",
     "VerifyResult", "__version__", "bench", "export", "finetune", "load_bundle", "predict", "verify",
 ]  # fmt: skip
+_OF_HOST = {name for name, module in _WHERE.items() if module.startswith("edge_tl.host.")}
+if importlib.util.find_spec("edge_tl.host") is None:  # only the device's part is installed
+    __all__[:] = [name for name in __all__ if name not in _OF_HOST]
 
 # OpenVINO reports its import, and NNCF every call, to their makers, unasked, through this package. It is set as one
 # that cannot be imported, for which both have a stub: nothing leaves the machine.
@@ -53,20 +57,24 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 def __getattr__(name: str) -> object:
-    """A public name, imported when it is first asked for: `import edge_tl` alone costs nothing."""
+    """A public name, imported when it is first asked for: `import edge_tl` alone costs nothing. Raises `MissingExtra`,
+    which is an `AttributeError` too, for a name of the host where that is not installed."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         value = getattr(importlib.import_module(_WHERE[name]), name)
     except ModuleNotFoundError as error:
-        if not _WHERE[name].startswith("edge_tl.host"):
+        if name not in _OF_HOST:
             raise
-        from edge_tl.device.errors import MissingExtra
+        from edge_tl.device.errors import MissingExtra, MissingName
 
-        raise MissingExtra(f"{error.name}, which edge_tl.{name} needs,", "host") from None
+        # `from edge_tl import finetune` would put "cannot import name" in an AttributeError's place.
+        from_import = sys._getframe(1).f_code.co_name == "_handle_fromlist"
+        missing = MissingExtra if from_import else MissingName
+        raise missing(f"{error.name}, which edge_tl.{name} needs,", "host") from None
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_WHERE})
+    return sorted({*globals(), *__all__})

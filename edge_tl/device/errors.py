@@ -8,6 +8,7 @@
     │   └── FellBack             another device ran than the one asked for
     ├── ReadError                a file cannot be read now, whatever it holds
     └── MissingExtra             an optional dependency is not installed
+        └── MissingName          a name of the package needs one
 
 A failed gate is a result, not an error: verbs return it and exit with `EXIT_GATE_FAILED`.
 """
@@ -88,3 +89,7 @@ class MissingExtra(EdgeTLError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f'{what} is not installed. Run: pip install "edge-tl[{extra}]"')
         self.extra = extra
+
+
+class MissingName(MissingExtra, AttributeError):
+    """A name of the package needs an optional dependency: to `hasattr` and `inspect` it is not there."""

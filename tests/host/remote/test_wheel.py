@@ -165,6 +165,29 @@ def test_a_verb_of_the_host_says_what_it_needs(unpacked: Path, tmp_path: Path, v
     assert done.stderr == f'error: {needs}. Run: pip install "edge-tl[host]"\n'
 
 
+def test_the_package_on_a_device_has_no_names_of_the_host(unpacked: Path, tmp_path: Path):
+    code = (
+        "import inspect, edge_tl\n"
+        "from edge_tl import *\n"
+        "assert load_bundle and predict and 'finetune' not in globals()\n"
+        "found = {name for name, _ in inspect.getmembers(edge_tl)}\n"
+        "assert set(edge_tl.__all__) <= found\n"
+        "for name in ('export', 'finetune', 'RunResult'):\n"
+        "    assert not hasattr(edge_tl, name) and name not in {*found, *dir(edge_tl), *edge_tl.__all__}\n"
+        "print(len(edge_tl.__all__))\n"
+    )
+    done = bare(unpacked, tmp_path, "-c", code)
+    assert (done.returncode, done.stdout) == (0, f"{len(edge_tl.__all__) - 3}\n"), done.stderr
+
+
+@pytest.mark.parametrize("code", ["import edge_tl; edge_tl.finetune", "from edge_tl import finetune"])
+def test_a_function_of_the_host_says_what_it_needs(unpacked: Path, tmp_path: Path, code: str):
+    done = bare(unpacked, tmp_path, "-c", code)
+    assert done.returncode == 1
+    needs = "edge_tl.host, which edge_tl.finetune needs, is not installed"
+    assert done.stderr.rstrip().endswith(f'{needs}. Run: pip install "edge-tl[host]"'), done.stderr
+
+
 def test_the_help_on_a_device_names_its_own_verbs(unpacked: Path, tmp_path: Path):
     shown = bare(unpacked, tmp_path, "-m", "edge_tl", "--help").stdout
     assert {name for name in VERBS if f"\n  {name} " in shown} == {
