@@ -27,6 +27,7 @@ check: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy --implicit-reexport tests
 	$(VENV)/bin/pytest -n logical --maxprocesses 4 --dist loadfile --durations=25
 
 # The wheel, not the checkout, with the device's dependencies only; then a real bundle goes the way it will go:

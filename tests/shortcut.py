@@ -78,8 +78,8 @@ def _strike(wanted: str, number: signal.Signals) -> None:
             moved[0] += 1
         replace(source, target)
 
-    PlainTrainingListener.progress = watched  # type: ignore[method-assign]
-    os.replace = counted
+    PlainTrainingListener.progress = watched  # type: ignore[method-assign, assignment]
+    os.replace = counted  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

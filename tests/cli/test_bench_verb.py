@@ -142,8 +142,8 @@ def test_where_nothing_can_be_saved_is_said_before_anything_is_measured(
         ):
             refused(run_cli(name, tiny, "-o", path), f"--out {path}", why)
         refused(run_cli(name, tiny, "-o", "n" * 250), "File name too long")
-        for path in (tiny / "model.fp32.onnx", tiny / "new" / "r.json"):
-            refused(run_cli(name, tiny, "-o", path), f"--out {path}: that is inside {tiny.name}")
+        for inside in (tiny / "model.fp32.onnx", tiny / "new" / "r.json"):
+            refused(run_cli(name, tiny, "-o", inside), f"--out {inside}: that is inside {tiny.name}")
     (tmp_path / "benchmarks").touch()
     refused(run_cli("bench", tiny, "--save"), "--save benchmarks", "Not a directory")
     (tmp_path / "benchmarks").unlink()

@@ -65,11 +65,12 @@ def test_a_device_that_nothing_offers(run_cli: RunCli, bundle: Path, verb: str) 
 @azure
 @pytest.mark.parametrize("verb", ["verify", "bench", "predict"])
 def test_a_silent_fallback_is_an_error_unless_allowed(run_cli: RunCli, bundle: Path, verb: str) -> None:
-    more = {
+    arguments: dict[str, list[Any]] = {
         "verify": [],
         "bench": ["--artifact", "onnx-fp32", "--rounds", 1, "--count", 2],
         "predict": [next((bundle / "golden/images").iterdir())],
-    }[verb]
+    }
+    more = arguments[verb]
     done = run_cli(verb, bundle, *more, "--device", "azure")
     assert done.code == 2
     assert re.search(r"--device Azure: (onnx-fp32: )?every node ran on CPU\. ", done.err), done.err

@@ -79,7 +79,7 @@ RUN: dict[str, Any] = {
         {"folds": 3},
         {"provenance": {"recipe": {}, "host": [1]}},
         {"strategy_reason": "\ud800"},
-        *({key: value} for key in RUN for value in (None, [], {}, "x", 5)),
+        *({key: value} for key in RUN for value in list[Any]((None, [], {}, "x", 5))),
     ],
     ids=ascii,
 )

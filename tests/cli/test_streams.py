@@ -28,9 +28,10 @@ def unread() -> int:
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_pipe_that_nobody_reads(verb: list[str], code: int, what: str, unbuffered: str) -> None:
     pipe, environment = unread(), ENVIRONMENT | {"PYTHONUNBUFFERED": unbuffered}
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    streams |= {name: pipe for name in streams if what in (name, "both")}
-    done = subprocess.run([sys.executable, "-m", "edge_tl", *verb], env=environment, text=True, **streams)
+    out, err = (pipe if what in (name, "both") else subprocess.PIPE for name in ("stdout", "stderr"))
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_tl", *verb], env=environment, text=True, stdout=out, stderr=err
+    )
     os.close(pipe)
     assert done.returncode == code, done.stderr
     for said in (done.stdout, done.stderr):
@@ -42,10 +43,15 @@ def test_a_pipe_that_nobody_reads(verb: list[str], code: int, what: str, unbuffe
 @pytest.mark.parametrize("numbers", [(1,), (2,), (0, 1, 2)])
 def test_closed_descriptors(verb: list[str], code: int, numbers: tuple[int, ...], tmp_path: Path) -> None:
     """Nor does a file that is opened later get their numbers."""
+
+    def close() -> None:
+        for number in numbers:
+            os.close(number)
+
     done = subprocess.run(
         [sys.executable, "-m", "edge_tl", *verb],
         env=ENVIRONMENT, capture_output=True, text=True, check=False,
-        preexec_fn=lambda: [os.close(number) for number in numbers],
+        preexec_fn=close,
     )  # fmt: skip
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr

@@ -59,7 +59,8 @@ def build(seed: int, gemm_bias: np.ndarray) -> onnx.ModelProto:
 def logits(model: onnx.ModelProto) -> np.ndarray:
     """What ONNX Runtime answers on `images(64)`."""
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"input": images(64)})[0]
+    answers: np.ndarray = session.run(None, {"input": images(64)})[0]
+    return answers
 
 
 def balanced(seed: int) -> onnx.ModelProto:
@@ -71,7 +72,7 @@ def onnx_int8(fp32: Path, int8: Path) -> None:
     """Static QDQ."""
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
-    class Reader(CalibrationDataReader):
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
         rest = iter(images(64))
 
         def get_next(self) -> dict[str, np.ndarray] | None:

@@ -8,6 +8,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from edge_tl.device.arrays import MOST_BYTES, read_arrays, shapes_of
 from edge_tl.device.errors import BundleError
 
 WANTED = {"a": (2, 3), "b": (4,)}
-ARRAYS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(4, np.float32)}
+ARRAYS: dict[str, Any] = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(4, np.float32)}
 
 
 def header(text: str, version: bytes = b"\x01\x00") -> bytes:

@@ -7,11 +7,13 @@ import io
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from edge_tl.device.errors import BadImage
@@ -23,7 +25,7 @@ NOISE = RNG.integers(0, 256, (40, 30, 3), dtype=np.uint8)
 DEEP = RNG.integers(0, 65536, (40, 30), dtype=np.uint16)
 SMALL = Preprocess(resize_size=(20, 20), crop=(16, 16))
 # EXIF 2.3, tag 274: how the stored rows and columns must be turned to be seen upright.
-UPRIGHT = {
+UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     1: lambda a: a,
     2: np.fliplr,
     3: lambda a: np.rot90(a, 2),
@@ -98,8 +100,10 @@ def test_alpha_is_dropped_and_colours_stay() -> None:
 @pytest.mark.parametrize("transparency", [None, 0, 5])
 def test_palette(transparency: int | None) -> None:
     image = Image.fromarray(NOISE).quantize(16)
+    colours = image.getpalette()
+    assert colours is not None
     options = {} if transparency is None else {"transparency": transparency}
-    expected = np.reshape(image.getpalette(), (-1, 3))[np.asarray(image)]
+    expected = np.reshape(colours, (-1, 3))[np.asarray(image)]
     assert np.array_equal(np.asarray(decode(encode(image, "PNG", **options))), expected)
     assert np.array_equal(np.asarray(decode(encode(image, "GIF", **options))), expected)
 
@@ -107,7 +111,9 @@ def test_palette(transparency: int | None) -> None:
 def test_palette_with_an_alpha_table_is_quiet() -> None:
     """An everyday PNG; Pillow's warning about it belongs on nobody's terminal."""
     image = Image.fromarray(NOISE).quantize(16)
-    expected = np.reshape(image.getpalette(), (-1, 3))[np.asarray(image)]
+    colours = image.getpalette()
+    assert colours is not None
+    expected = np.reshape(colours, (-1, 3))[np.asarray(image)]
     content = encode(image, "PNG", transparency=bytes(range(0, 256, 16)))
     assert np.array_equal(np.asarray(decode(content)), expected)
 

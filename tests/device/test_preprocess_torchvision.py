@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -45,8 +47,10 @@ def gradient(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.stack(planes, axis=-1).astype(np.uint8))
 
 
-def same_bits(contract: Preprocess, transform: object, image: Image.Image) -> bool:
-    got, expected = contract.apply(image), transform(image).numpy()  # type: ignore[operator]
+def same_bits(
+    contract: Preprocess, transform: Callable[[Image.Image], torch.Tensor], image: Image.Image
+) -> bool:
+    got, expected = contract.apply(image), transform(image).numpy()
     return got.dtype == expected.dtype and got.shape == expected.shape and got.tobytes() == expected.tobytes()
 
 

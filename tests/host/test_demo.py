@@ -39,9 +39,12 @@ def test_the_chain_is_finetune_then_export_of_the_shipped_recipe(
 ):
     calls: list[tuple[Recipe, Path]] = []
     monkeypatch.setattr(demo, "finetune", lambda recipe, out, **rest: calls.append((recipe, out)))
-    monkeypatch.setattr(
-        demo, "export", lambda run, out, recipe, **rest: calls.append((recipe, out)) or {"passed": True}
-    )
+
+    def export(run: Path, out: Path, recipe: Recipe, **rest: Any) -> dict[str, bool]:
+        calls.append((recipe, out))
+        return {"passed": True}
+
+    monkeypatch.setattr(demo, "export", export)
     out = tmp_path / "demo"
     result = demo.run_demo(out)
     assert result == {"passed": True, "report": str(out / "bundle" / "report.html")}
@@ -83,7 +86,12 @@ def test_the_demo_writes_over_its_own_folder_and_over_no_other(
 ):
     asked: list[bool] = []
     monkeypatch.setattr(demo, "finetune", lambda recipe, out, **how: out.mkdir(exist_ok=True))
-    monkeypatch.setattr(demo, "export", lambda run, out, recipe, **how: asked.append(how["overwrite"]) or {})
+
+    def export(run: Path, out: Path, recipe: Recipe, *, overwrite: bool, **rest: Any) -> dict[str, bool]:
+        asked.append(overwrite)
+        return {}
+
+    monkeypatch.setattr(demo, "export", export)
     demo.run_demo(tmp_path / "demo")
     demo.run_demo(tmp_path / "demo")
     assert asked == [False, True]

@@ -56,6 +56,7 @@ def test_a_sweep_times_every_combination(bundle_root: Path) -> None:
     for row in rows:
         assert row.threads == row.ran.threads
         assert row.latency_ms.p50 is not None
+        assert row.ms_per_image is not None
         assert row.ms_per_image == pytest.approx(row.latency_ms.p50 / row.batch)
         assert row.images_per_s == pytest.approx(1000 / row.ms_per_image)
 

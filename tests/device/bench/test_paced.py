@@ -42,7 +42,8 @@ def paced_result(
 
 def sustained_row(workload: Workload, arrivals: Arrivals = BACK_TO_BACK, **options: Any) -> dict[str, Any]:
     """The only artifact's entry as it is written."""
-    (row,) = time_sustained(workload, arrivals, **options).to_json()["artifacts"]
+    rows: list[dict[str, Any]] = time_sustained(workload, arrivals, **options).to_json()["artifacts"]
+    (row,) = rows
     return row
 
 

@@ -35,6 +35,7 @@ def test_a_percentile_needs_its_count(quantile: float) -> None:
 def test_percentiles_are_nearest_rank(n: int, quantile: str) -> None:
     samples = np.random.default_rng(n).permutation(n).astype(np.int64) * 1_000_000
     got = percentiles.percentile_ms(samples, float(quantile))
+    assert got is not None
     assert got == sorted(samples.tolist())[math.ceil(Fraction(quantile) * n) - 1] / 1e6
     low, high = (np.percentile(samples, 100 * float(quantile), method=m) / 1e6 for m in ("lower", "higher"))
     assert low - 1 <= got <= high + 1
@@ -96,6 +97,8 @@ def test_independent_calls_cover(quantile: float) -> None:
     for _ in range(400):
         samples = rng.exponential(1e6, 200).astype(np.int64)
         low, high = percentiles.interval_ms(samples, quantile)
+        assert low is not None
+        assert high is not None
         hits += low * 1e6 <= truth <= high * 1e6
     assert 0.93 <= hits / 400 <= 0.99
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from edge_tl.device.images import loader
+from edge_tl.device.images.loader import EncodedImage
 from edge_tl.device.preprocess import Framed, Preprocess
 
 SMALL = Preprocess(resize_size=(12, 12), crop=(8, 8))
@@ -69,7 +71,7 @@ def test_encoded_images_that_are_no_files_are_read_alike(tmp_path: Path) -> None
 
     paths = pictures(tmp_path, 4)
     lost = FileNotFoundError(2, "No such file or directory")
-    sources = [
+    sources: list[Path | EncodedImage] = [
         paths[0], Held(paths[1].read_bytes()), Held(b"not an image"), Held(lost), Held(OSError("cut off")),
         Held(paths[2].read_bytes()), paths[3],
     ]  # fmt: skip
@@ -101,6 +103,7 @@ def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_caller_that_stops_early_leaves_no_threads(tmp_path: Path) -> None:
     stream = loader.load_batches(SMALL, pictures(tmp_path, 30), size=1)
+    assert isinstance(stream, Generator)
     next(stream)
     stream.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("decode")]

@@ -188,8 +188,14 @@ def test_a_cache_that_cannot_be_written_costs_nothing_else(
 ) -> None:
     (tmp_path / "file").touch(0o600)
     monkeypatch.setenv(sandbox.CACHE_VARIABLE, str(tmp_path / "file"))
-    ran, first = [], sandbox._run_worker
-    monkeypatch.setattr(sandbox, "_run_worker", lambda *given: ran.append(given[0].name) or first(*given))
+    ran: list[str] = []
+    first = sandbox._run_worker
+
+    def counted(*given: Any) -> Any:
+        ran.append(given[0].name)
+        return first(*given)
+
+    monkeypatch.setattr(sandbox, "_run_worker", counted)
     path = honest(tmp_path / "m.onnx")
     sandbox.smoke_test(path)
     sandbox.smoke_test(path)
@@ -241,8 +247,14 @@ def test_what_was_checked_with_the_bundle_is_not_hashed_again(
     bundle_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = read_bundle(bundle_root).artifacts[0]
-    hashed, whole = [], files.sha256_file
-    monkeypatch.setattr(files, "sha256_file", lambda path, **more: hashed.append(path) or whole(path, **more))
+    hashed: list[Path] = []
+    whole = files.sha256_file
+
+    def counted(path: Path, **more: Any) -> str:
+        hashed.append(path)
+        return whole(path, **more)
+
+    monkeypatch.setattr(files, "sha256_file", counted)
     sandbox.mark_tested(artifact.path)
     sandbox.smoke_test(artifact.path)
     assert hashed == []

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from host.records import MACHINE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -175,7 +176,7 @@ def concluded(asked: Export, missing: dict[str, str] | None = None, **int8: Any)
     ]  # fmt: skip
     stored = json.loads((STORED / "bundle.json").read_text("utf-8"))
     record = replace(BundleRecord.from_json(stored), artifacts=tuple(artifacts), gates=(), recommended=None)
-    checked = VerifyResult(True, (), 2, 2, None, {}, (), (), {})
+    checked = VerifyResult(True, (), 2, 2, None, {}, (), (), MACHINE)
     bench = BenchResult.from_json(json.loads((STORED / "report.json").read_text("utf-8"))["bench"])
     timing = replace(bench, artifacts=tuple(ArtifactTiming.from_json(row) for row in rows), conditions=None)
     return gates.conclude(record, timing, checked, asked, missing)

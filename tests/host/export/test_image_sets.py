@@ -25,6 +25,7 @@ from edge_tl.host.export import image_sets
 from edge_tl.host.export.artifacts import training_set
 from edge_tl.host.images.dataset import Dataset, Sample, build_dataset
 from edge_tl.host.images.listing import list_images
+from edge_tl.host.images.shards import Member
 from edge_tl.host.recipe import load
 from edge_tl.host.recipe.schema import Data
 from edge_tl.host.runs import checkpoint
@@ -230,6 +231,7 @@ def test_a_changed_or_lost_shard_is_refused(sharded: Dataset, tmp_path: Path):
     contract = Preprocess(resize="shorter", resize_size=(32, 32), crop=(32, 32))
     sample = sharded.split("test")[0]
     (member,) = sharded.sources([sample])
+    assert isinstance(member, Member)
     whole = member.shard.read_bytes()
     member.shard.write_bytes(whole[: member.offset] + b"junk" + whole[member.offset + 4 :])
     with pytest.raises(BadInput, match=r"has changed: .*data-\d\.tar!\d\d\."):

@@ -198,8 +198,14 @@ def test_published_files_are_the_new_ones_and_the_record_comes_last(
 ):
     staging, out = places
     (out / "golden" / "left-over.png").write_text("from an older export")
-    replace, moved = os.replace, []
-    monkeypatch.setattr(publish.os, "replace", lambda a, b: (moved.append(Path(b)), replace(a, b)))
+    replace = os.replace
+    moved: list[Path] = []
+
+    def counted(source: Path, target: Path) -> None:
+        moved.append(Path(target))
+        replace(source, target)
+
+    monkeypatch.setattr(publish.os, "replace", counted)
     publish.publish(staging, out, pipeline.BUNDLE_FILES)
     up = [path.name for path in moved if path.parent == out and not path.name.startswith(".")]
     assert len(up) == STEPS

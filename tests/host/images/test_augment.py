@@ -56,7 +56,7 @@ def test_none_is_the_image_itself():
 
 
 def test_presets_are_known_and_each_is_stronger():
-    values = [asked_for(Augment(preset=name)) for name in ("none", "light", "medium", "strong")]  # type: ignore[arg-type]
+    values = [asked_for(Augment(preset=name)) for name in ("none", "light", "medium", "strong")]
     assert all(sorted(v) == KNOBS for v in values)
     assert [v["crop"] for v in values] == sorted((v["crop"] for v in values), reverse=True)
     assert len({str(v) for v in values}) == 4
@@ -74,7 +74,7 @@ def test_a_knob_overrides_its_preset_and_no_other(preset: Any):
     before = asked_for(Augment(preset=preset))
     for name, value in own.items():
         assert asked_for(Augment(preset=preset, **{name: value})) == before | {name: value}
-    off = {name: "none" if name == "policy" else 1 if name == "crop" else 0 for name in own}
+    off: dict[str, Any] = {name: "none" if name == "policy" else 1 if name == "crop" else 0 for name in own}
     assert asked_for(Augment(preset=preset, **off)) == asked_for(plain())  # 0 is not null
 
 

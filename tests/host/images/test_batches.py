@@ -145,12 +145,19 @@ def test_an_image_that_went_bad_is_named_by_whoever_reads_it(
     assert "Traceback" not in str(caught.value)
 
 
+def decoded(dataset: AugmentedImages, key: tuple[int, int]) -> torch.Tensor:
+    image = dataset[key]
+    assert isinstance(image, torch.Tensor)
+    return image
+
+
 def test_an_image_looks_the_same_in_whatever_order_it_is_asked_for(dataset: AugmentedImages):
     wanted = [(epoch, i) for epoch in range(2) for i in range(12)]
-    forward = {key: dataset[key] for key in wanted}
-    backward = {key: dataset[key] for key in reversed(wanted)}
+    forward = {key: decoded(dataset, key) for key in wanted}
+    backward = {key: decoded(dataset, key) for key in reversed(wanted)}
     assert all(torch.equal(forward[key], backward[key]) for key in wanted)
-    later = dataset[(2, 0)]  # sizes end; epochs after the last have its transform, and draws of their own
+    # Sizes end; epochs after the last have its transform, and draws of their own.
+    later = decoded(dataset, (2, 0))
     assert tuple(later.shape) == (3, 24, 24)
     assert not torch.equal(later, forward[(1, 0)])
 

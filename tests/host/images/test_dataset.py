@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +23,7 @@ from edge_tl.host.images.findings import Leak
 from edge_tl.host.images.listing import list_images
 from edge_tl.host.recipe.schema import Data
 
-SHARES = {"val": 0.25, "test": 0.25}
+SHARES: dict[str, Any] = {"val": 0.25, "test": 0.25}
 
 
 def write(root: Path, *names: str, content: str | None = None) -> Path:
@@ -40,7 +41,7 @@ def tree(root: Path, classes: dict[str, int]) -> Path:
     return root
 
 
-def settled(root: Path, seed: int = 0, bad: dict[str, str] | None = None, **options: str) -> datasets.Dataset:
+def settled(root: Path, seed: int = 0, bad: dict[str, str] | None = None, **options: Any) -> datasets.Dataset:
     return datasets.build_dataset(list_images(root), bad or {}, Data(**SHARES, **options), seed=seed)
 
 
@@ -68,7 +69,7 @@ def test_labels_keep_their_unicode(tmp_path: Path):
     assert dataset.labels == sorted(labels)
     again = read_back(dataset)
     assert again == dataset
-    assert all(path.is_file() for path in again.sources(again.samples))
+    assert all(Path(str(source)).is_file() for source in again.sources(again.samples))
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation"])
@@ -257,7 +258,7 @@ def test_a_group_is_never_split(rows: list[tuple[int, int]], val: float, test: f
     seed=st.integers(0, 99),
 )
 def test_fractions_are_met_within_the_size_of_a_group(sizes: list[list[int]], share: float, seed: int):
-    rows = [
+    rows: list[tuple[int, str | None]] = [
         (label, f"{label}-{i}")
         for label, groups in enumerate(sizes)
         for i, n in enumerate(groups)
@@ -272,7 +273,7 @@ def test_fractions_are_met_within_the_size_of_a_group(sizes: list[list[int]], sh
 
 
 def test_groups_are_drawn_by_name_and_seed_not_by_file(tmp_path: Path):
-    rows = [(i % 2, f"g{i // 4}") for i in range(80)]
+    rows: list[tuple[int, str | None]] = [(i % 2, f"g{i // 4}") for i in range(80)]
     first = datasets.build_dataset(listing_of(rows), {}, Data(**SHARES), seed=0)
     turned = listing_of(rows)
     turned = replace(turned, samples=[replace(s, path=f"renamed/{s.digest}") for s in turned.samples[::-1]])
@@ -282,7 +283,7 @@ def test_groups_are_drawn_by_name_and_seed_not_by_file(tmp_path: Path):
 
 
 def test_a_class_in_one_group_is_refused():
-    rows: list[tuple[int, str | None]] = [(0, "scene 1")] * 5 + [(1, "a"), (1, "b"), (1, "c")]
+    rows: list[tuple[int, str | None]] = [*((0, "scene 1") for _ in range(5)), (1, "a"), (1, "b"), (1, "c")]
     with pytest.raises(
         BadInput, match=r"every image of class '0' is in one group, 'scene 1'.*data\.group_by"
     ):
@@ -301,7 +302,7 @@ def test_groups_that_share_an_image_stay_in_train_and_a_still_scene_does_not():
     listing = replace(listing, samples=[*samples, twice["0-3"]])
     still = [replace(s, path=f"still-{s.path}") for s in samples if s.group == "1-5"]
     listing = replace(listing, samples=[*listing.samples, *still])
-    seen = defaultdict(set)
+    seen: defaultdict[str, set[str | None]] = defaultdict(set)
     for seed in range(20):
         dataset = datasets.build_dataset(listing, {}, Data(**SHARES), seed=seed)
         for group, splits in splits_of_groups(dataset.samples).items():
@@ -382,13 +383,13 @@ def test_records_from_before_groups_are_read():
 @pytest.mark.parametrize(
     "edit",
     [
-        *({"path": value} for value in (None, 5, "a\0b", [])),
+        *({"path": value} for value in list[Any]((None, 5, "a\0b", []))),
         *(
             {key: value}
             for key in ("skipped", "duplicates", "leaks", "not_images")
-            for value in (None, 5, "x", {}, [5])
+            for value in list[Any]((None, 5, "x", {}, [5]))
         ),
-        *({"samples": value} for value in (None, 5, "x", {}, [5], ["abcd"], [[]], [{}])),
+        *({"samples": value} for value in list[Any]((None, 5, "x", {}, [5], ["abcd"], [[]], [{}]))),
         *(
             {"samples": [["train", 0, "ab", "a/1.png"], entry]}
             for entry in (

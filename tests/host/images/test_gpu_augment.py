@@ -49,7 +49,9 @@ def both(
     fill_cache(files, read, folder, SILENT)
     store = PixelCache(folder)
     one = AugmentedImages(store, [augment.image_transform(settings, size, contract)], 7)
-    want = torch.stack([one[key] for key in KEYS])
+    images = [one[key] for key in KEYS]
+    want = torch.stack([image for image in images if isinstance(image, torch.Tensor)])
+    assert len(want) == len(KEYS)
     store.to(torch.device("cpu"))
     drawn = gpu_augment.AugmentParameters(store.shapes(), settings, [size], contract, 7)
     made = gpu_augment.GpuAugment(store, [size], contract)

@@ -7,6 +7,7 @@ import io
 import os
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from edge_tl.host.images.data_record import DataRecord
 from edge_tl.host.images.listing import list_images
 from edge_tl.host.recipe.schema import Data
 
-SHARES = {"val": 0.2, "test": 0.2}
+SHARES: dict[str, Any] = {"val": 0.2, "test": 0.2}
 
 
 def picture(seed: int, kind: str = "JPEG") -> bytes:
@@ -198,7 +199,7 @@ def test_unicode_forms_of_a_class_are_one_class_between_splits(tmp_path: Path):
     found = list_images(tmp_path)
     assert found.labels == sorted([composed, "thé"])
     assert {s.label for s in found.samples if s.split == "val"} == {0, 1}
-    assert all(source.is_file() for source in found.sources())
+    assert all(Path(str(source)).is_file() for source in found.sources())
 
 
 def test_two_unicode_forms_side_by_side_are_refused_with_their_code_points(tmp_path: Path):

@@ -8,6 +8,7 @@ import os
 import tempfile
 import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -44,9 +45,9 @@ def listed(root: Path, text: str, name: str = "list.csv", **encoding: str) -> Pa
     return root / name
 
 
-def refused(path: Path | str, **options: str) -> str:
+def refused(path: Path | str, *, group_by: str | None = None) -> str:
     with pytest.raises(BadInput) as caught:
-        list_images(path, **options)
+        list_images(path, group_by=group_by)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -220,7 +221,7 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cf", "Zl
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
 )
 def test_what_csv_writes_is_read_back(
-    names: list[str], words: list[str], group: str, tabs: bool, quoting: int
+    names: list[str], words: list[str], group: str, tabs: bool, quoting: Literal[0, 1]
 ):
     """Commas, quotes, semicolons, tabs and any alphabet, in names and labels."""
     with tempfile.TemporaryDirectory() as folder:
@@ -274,6 +275,7 @@ def test_a_list_of_real_images_becomes_a_dataset(tmp_path: Path):
     again = DataRecord.from_json(DataRecord.of(dataset).to_json()).dataset(dataset.labels)
     assert again == dataset
     for source in again.sources(again.samples):
+        assert isinstance(source, Path)
         with Image.open(source) as image:
             assert image.size == (8, 8)
 

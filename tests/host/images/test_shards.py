@@ -11,6 +11,7 @@ import tarfile
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def picture(seed: int, kind: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
-def pack(path: Path, parts: Parts, **options: int) -> Path:
+def pack(path: Path, parts: Parts, **options: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w", **options) as tar:
         for name, content in parts:

@@ -32,7 +32,8 @@ def test_fp32_answers_once_for_every_process(files: CandidateFiles, monkeypatch:
 
     def logits(path: Path, images: Inputs) -> Logits:
         asked.append(len(images))
-        return np.asarray(images).mean((2, 3))[:, :2]
+        answers: Logits = np.asarray(images).mean((2, 3))[:, :2]
+        return answers
 
     monkeypatch.setattr(candidate_builder, "batched_logits", logits)
     first, second = (

@@ -38,6 +38,7 @@ def graph(tmp_path: Path) -> Path:
     net = Net().eval()
     with torch.no_grad():
         net.a.weight[0] *= 500
+        assert net.a.bias is not None
         net.a.bias[0] *= 500
         net.b.weight[:, 0] /= 500
     to_onnx(net, tmp_path / "m.onnx", Preprocess(crop=(32, 32)), ["a", "b"])

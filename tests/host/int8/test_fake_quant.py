@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -23,6 +23,7 @@ from edge_tl.device.preprocess import Preprocess
 from edge_tl.host import accelerator
 from edge_tl.host.convert.fp32 import to_onnx
 from edge_tl.host.images.augment import model_inputs
+from edge_tl.host.images.pixel_cache import Images
 from edge_tl.host.int8 import qat, qdq
 from edge_tl.host.int8.fake_quant import FakeQuantModel
 from edge_tl.host.int8.ranges import histograms
@@ -142,7 +143,7 @@ def test_the_teacher_comes_back_whatever_happens(
         raise RuntimeError("CUDA out of memory")
 
     monkeypatch.setattr(qat, "distillation_loss", torn)
-    images = [torch.zeros(3, 64, 64, dtype=torch.uint8)] * 4
+    images = cast(Images, [torch.zeros(3, 64, 64, dtype=torch.uint8)] * 4)
     job = qat.DistillationJob(teacher, images, record.preprocess, epochs=1, seed=0, flip=False)
     with pytest.raises(RuntimeError, match="out of memory"):
         qat.distill(job, *pair(qdq.SIGNED), tmp_path / "out.onnx", listener=SILENT)
@@ -231,7 +232,9 @@ def test_training_brings_the_answers_nearer_to_fp32s(
     before = FakeQuantModel(tmp_path / "noisy.onnx", graph)
     before.write(tmp_path / "before.onnx")
     levels = contract.levels(np.array(calibration))
-    images = [torch.from_numpy(np.rint(image).clip(0, 255).astype(np.uint8)) for image in levels]
+    images = cast(
+        Images, [torch.from_numpy(np.rint(image).clip(0, 255).astype(np.uint8)) for image in levels]
+    )
     monkeypatch.setattr(qat, "TOO_FEW_STEPS", 1)  # so much noise is less after any step
     job = qat.DistillationJob(model, images, contract, epochs=1, seed=0, flip=False)
     graphs = (tmp_path / f"{name}.onnx" for name in ("noisy", "before", "after"))
@@ -256,7 +259,7 @@ def test_a_training_with_too_few_steps_is_refused_before_its_time_is_spent(
 ):
     """A dozen steps led away from FP32: the divergence rose from 0.033 to 0.169."""
     teacher, record = checkpoint.load_run(run)
-    images = [torch.zeros(3, 64, 64, dtype=torch.uint8)] * 4
+    images = cast(Images, [torch.zeros(3, 64, 64, dtype=torch.uint8)] * 4)
     job = qat.DistillationJob(teacher, images, record.preprocess, epochs=1, seed=0, flip=False)
     now = itertools.count(step=0.05)  # the time of a step, whatever this machine
     monkeypatch.setattr(qat, "perf_counter", lambda: next(now))

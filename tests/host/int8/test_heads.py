@@ -27,7 +27,7 @@ class Excite(nn.Module):
         self.down, self.up = nn.Linear(8, 4), nn.Linear(4, 8)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        gate = self.up(torch.relu(self.down(x.mean((2, 3))))).sigmoid()
+        gate: torch.Tensor = self.up(torch.relu(self.down(x.mean((2, 3))))).sigmoid()
         return x * gate[:, :, None, None]
 
 
@@ -39,7 +39,8 @@ class Scaled(nn.Module):
         self.head = head
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(x) * 4.0
+        logits: torch.Tensor = self.head(x)
+        return logits * 4.0
 
 
 def layers() -> list[nn.Module]:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from edge_tl.device.machine import has_vnni
 from edge_tl.host.convert.fp32 import to_onnx, to_openvino
 from edge_tl.host.convert.model_file import batched_logits
 from edge_tl.host.export import image_sets
+from edge_tl.host.images.pixel_cache import Images
 from edge_tl.host.int8 import ladder, qat
 from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import Candidate
@@ -142,7 +143,7 @@ def opened(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
         to_openvino(scratch / "m.onnx", scratch / "m.xml", contract, dataset.labels)
         return CandidateSource(
             changed, scratch / "m.onnx", scratch / "m.xml", scratch, contract, dataset.labels, calibration, selection,
-            np.array([s.label for s in selecting], np.int64), training=list, seed=0, flip=False,
+            np.array([s.label for s in selecting], np.int64), training=lambda: cast(Images, []), seed=0, flip=False,
         )  # fmt: skip
 
     return make

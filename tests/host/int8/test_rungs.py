@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import pytest
 from host.int8.scripted import FIRST, Scripted
 
 from edge_tl.device.listener import SILENT
 from edge_tl.host.int8 import ladder, nncf_ptq, qdq, rungs
+from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.records import LayerSensitivity
 from edge_tl.host.int8.rungs import LadderLimits
 from edge_tl.host.int8.settings import NNCF, CandidateSettings
@@ -22,7 +23,9 @@ def test_a_small_set_cannot_fail_a_candidate_by_one_answer(images: int, allowed:
 
 def test_where_openvino_may_saturate_seven_bits_and_eight_are_tried():
     source = Scripted(0.4, 0.1)
-    climbed = ladder.climb(source, "openvino", LadderLimits(0.5), vnni=False, listener=SILENT)
+    climbed = ladder.climb(
+        cast(CandidateSource, source), "openvino", LadderLimits(0.5), vnni=False, listener=SILENT
+    )
     assert [settings.storage for settings in source.asked] == [qdq.SEVEN_BITS, qdq.SIGNED]
     assert climbed.best.record.drop_pp == 0.1
 
@@ -58,7 +61,7 @@ def test_costly_layers_leave_room_for_cheap_ones_and_the_least_float_is_tried_fi
                 for name in ("costly", "small", "first", "idle", "last", "gate")
             ]
 
-    sets = list(rungs.exclusions(Ranked(), FIRST, 0.15))
+    sets = list(rungs.exclusions(cast(CandidateSource, Ranked()), FIRST, 0.15))
     shares = [Ranked().share(names) for names in sets]
     assert shares == sorted(shares)
     assert max(shares) <= rungs.FLOAT[-1]
@@ -66,7 +69,7 @@ def test_costly_layers_leave_room_for_cheap_ones_and_the_least_float_is_tried_fi
     assert {"costly", "small"} in sets
     assert len(sets) == len({frozenset(names) for names in sets})
     assert not any("idle" in names for names in sets)
-    few = list(rungs.exclusions(Ranked(), FIRST, 0.03))
+    few = list(rungs.exclusions(cast(CandidateSource, Ranked()), FIRST, 0.03))
     assert few
     assert all(Ranked().share(names) <= 0.03 for names in few)
 
@@ -81,5 +84,12 @@ def test_nncf_sees_no_more_images_than_its_bias_correction_can_hold():
 def test_what_only_another_cpu_shows_is_not_judged_on_this_one():
     """Eight bits saturate on the CPU that the artifact is for, and not here: they would always look better."""
     source = Scripted(0.6, 0.1)
-    ladder.climb(source, "openvino", LadderLimits(0.5, 1), vnni=False, listener=SILENT, native=False)
+    ladder.climb(
+        cast(CandidateSource, source),
+        "openvino",
+        LadderLimits(0.5, 1),
+        vnni=False,
+        listener=SILENT,
+        native=False,
+    )
     assert [settings.storage for settings in source.asked] == [qdq.SEVEN_BITS]

@@ -21,6 +21,8 @@ SIZE = (32, 32)
 
 
 class Base(nn.Module):
+    scale: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)

@@ -246,7 +246,8 @@ def test_files_as_they_were_saved_are_read(
     given: Any = {f"{kind if kind.endswith('.') else ''}{key}": value for key, value in state.items()}
     if kind == "half":
         given = {key: value.half() if value.is_floating_point() else value for key, value in given.items()}
-    path = saved({"state_dict": given, "epoch": 3} if kind == "state_dict" else given, tmp_path / "w.pth")
+    content: Any = {"state_dict": given, "epoch": 3} if kind == "state_dict" else given
+    path = saved(content, tmp_path / "w.pth")
     assert imported(path, asked(images), tmp_path / "run")["metrics"]["accuracy"] > 0.9
     close = 0.2 if kind == "half" else 1e-3
     torch.testing.assert_close(logits(tmp_path / "run"), logits(run), rtol=close, atol=close)
@@ -343,8 +344,8 @@ def test_labels_that_do_not_fit_are_refused(
         if "outputs" in match:  # both lists
             assert f"Classes of the folder: {first}, {second}, {third}." in sentence
     for reorder in (False, True):
-        given = lines(tmp_path / "labels.txt", [first, "neun", third])
-        sentence = refused(whole, asked(images), "is not among the labels", labels=given, reorder=reorder)
+        path = lines(tmp_path / "labels.txt", [first, "neun", third])
+        sentence = refused(whole, asked(images), "is not among the labels", labels=path, reorder=reorder)
         assert f"{first}, neun, {third}" in sentence
         assert ", ".join(finetuned["labels"]) in sentence
 
@@ -568,7 +569,8 @@ def test_changed_replaces_what_is_given_and_keeps_the_rest():
 
 def test_assumed_is_the_first_published_transforms_or_the_usual_ones():
     for name in ("resnet50", SMALL, "efficientnet_b1"):
-        first = next(iter(type(zoo.zoo_entry(name).imagenet))).transforms()
+        published: Any = type(zoo.zoo_entry(name).imagenet)
+        first = next(iter(published)).transforms()
         got = contracts.default_contract(name)
         assert (got.resize_size[0], got.input_size[0]) == (first.resize_size[0], first.crop_size[0])
         assert (got.interpolation, list(got.mean)) == (first.interpolation.value, first.mean)
@@ -827,7 +829,9 @@ def test_names_of_another_implementation_are_matched_by_order_when_asked(
     imported(whole, asked(images), tmp_path / "named")
     assert torch.equal(logits(tmp_path / "run"), logits(tmp_path / "named"))
     assert any("_blocks.0 is features.0.0.weight" in line and "compare the accuracy" in line for line in said)
-    assert checkpoint.read_run(tmp_path / "run").matched["_blocks.0"] == "features.0.0.weight"
+    matched = checkpoint.read_run(tmp_path / "run").matched
+    assert matched is not None
+    assert matched["_blocks.0"] == "features.0.0.weight"
 
     turned = saved(dict(reversed(theirs.items())), tmp_path / "turned.pth")
     for given, how, words in (

@@ -33,9 +33,11 @@ SECTIONS = sorted({name.split(".")[0] for name in FIELDS if "." in name})
 
 
 def nested(name: str, value: Any) -> dict[str, Any]:
-    for part in reversed(name.split(".")):
-        value = {part: value}
-    return value
+    *sections, last = name.split(".")
+    found: dict[str, Any] = {last: value}
+    for part in reversed(sections):
+        found = {part: found}
+    return found
 
 
 def test_the_fields_are_those_of_the_design():

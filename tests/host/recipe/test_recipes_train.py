@@ -91,7 +91,9 @@ def test_resnet50_with_a_hidden_layer_of_128(train: Callable[..., Any], tmp_path
     assert (record["model"], record["strategy"], record["hidden"]) == ("resnet50", "head", [128])
     head = architecture.get_head(checkpoint.load_run(tmp_path / "run")[0], "fc")
     assert [
-        (layer.in_features, layer.out_features) for layer in head if isinstance(layer, torch.nn.Linear)
+        (layer.in_features, layer.out_features)
+        for layer in head.children()
+        if isinstance(layer, torch.nn.Linear)
     ] == [
         (2048, 128),
         (128, 2),

@@ -90,7 +90,7 @@ def test_three_devices_one_drops_its_connection_and_one_has_a_full_disk(
 ):
     """The connection is lost before the verb runs: that device begins again. Two reports home, the third named."""
     shed, barn, loft = device("shed"), device("barn"), full("loft")
-    dropped = []
+    dropped: list[bool] = []
 
     class Drops(_remote_run.DeviceLines):
         def event(self, event: Event) -> None:
@@ -142,8 +142,13 @@ def test_a_lost_connection_ends_what_ran_there_grandchildren_too(device: Maker, 
     shed = device("shed")
     bench = start(shed, "bench", tiny, *LONG, "--targets", targets(shed), "--json")
     blocks: set[int] = set()
+
     # The first block over, it has said what it says: from here on a broken pipe would not end it.
-    until(lambda: blocks.update(p.pid for p in shed.running(CHILD)) or len(blocks) > 1, "the bench")
+    def a_second_block() -> bool:
+        blocks.update(p.pid for p in shed.running(CHILD))
+        return len(blocks) > 1
+
+    until(a_second_block, "the bench")
     shed.drop()
     code, entries, _ = finish(bench, shed)
     assert (code, entries["shed"]["status"]) == (1, "error")

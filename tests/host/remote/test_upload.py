@@ -51,7 +51,8 @@ def test_the_tar_holds_each_content_under_its_hash(tmp_path: Path):
         *upload.of_path(tmp_path / "a").contents.values(),
         *upload.of_bytes("b", b"bb").contents.values(),
     ]
-    stream, sent = io.BytesIO(), []
+    stream = io.BytesIO()
+    sent: list[int] = []
     upload.write_tar(items, stream, sent.append)
     assert sent == [100_000, 100_002]
     (tmp_path / "x.tar").write_bytes(stream.getvalue())

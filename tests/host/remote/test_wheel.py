@@ -34,7 +34,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     made = wheel.build()
     (folder / made.name).write_bytes(made.content)
-    pip = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--target", folder / "site"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-index",
+        "--no-deps",
+        "--target",
+        str(folder / "site"),
+    ]
     done = subprocess.run([*pip, folder / made.name], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder / "site"
@@ -135,7 +144,7 @@ def test_pip_installs_it(installed: Path):
     assert there.version == edge_tl.__version__
     recorded = [file for file in there.files or () if file.suffix == ".py"]  # pip --target moves the scripts
     assert len(recorded) > 20
-    assert all(file.locate().is_file() for file in recorded)
+    assert all(Path(file.locate()).is_file() for file in recorded)
 
 
 def test_its_verbs_work_where_nothing_of_the_host_is(unpacked: Path, tiny: Path, tmp_path: Path):

@@ -56,7 +56,8 @@ def test_killed_at_any_step_it_is_the_old_run_or_the_new_one(tmp_path: Path, mon
     """A kill leaves what lies there at that moment: the folder is copied around every step of the file system."""
     torch.manual_seed(0)
     old, new = (architecture.build("mobilenet_v3_small", 3, pooled=True) for _ in range(2))
-    run, moments = tmp_path / "run", []
+    run = tmp_path / "run"
+    moments: list[Path] = []
     checkpoint.claim(run, ())
     checkpoint.save(run, old, replace(RECORD, name="old"))
 
@@ -184,19 +185,19 @@ def test_a_record_with_a_lost_key_is_refused(saved: Path, key: str):
         *(
             {key: value}
             for key in ("model", "strategy", "weights", "pooled")
-            for value in (None, 5, ["x"], {})
+            for value in list[Any]((None, 5, ["x"], {}))
         ),
         *(
             {key: value}
             for key in ("data", "metrics", "preprocess", "provenance")
-            for value in (None, 5, "x", [])
+            for value in list[Any]((None, 5, "x", []))
         ),
         *(
             {"labels": value}
-            for value in (None, 5, "abc", {}, [], [1, 2, 3], ["a", "a", "b"], ["a\x1b", "b", "c"])
+            for value in list[Any]((None, 5, "abc", {}, [], [1, 2, 3], ["a", "a", "b"], ["a\x1b", "b", "c"]))
         ),
-        *({"hidden": value} for value in (None, 5, "x", {}, ["x"], [-1], [1 << 40])),
-        *({"dropout": value} for value in (None, "x", [], 2, -1)),
+        *({"hidden": value} for value in list[Any]((None, 5, "x", {}, ["x"], [-1], [1 << 40]))),
+        *({"dropout": value} for value in list[Any]((None, "x", [], 2, -1))),
         {"provenance": {"recipe": 5}},
     ],
     ids=str,

@@ -19,6 +19,9 @@ def network() -> nn.Sequential:
 def test_one_value_a_channel_takes_the_running_statistics():
     model = network()
     for layer in (model[1], model[3]):
+        assert isinstance(layer, nn.BatchNorm2d)
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
         layer.running_mean.uniform_(-1, 1)
         layer.running_var.uniform_(0.5, 2)
     twin = copy.deepcopy(model)

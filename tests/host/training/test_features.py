@@ -211,10 +211,14 @@ def test_other_weights_contracts_and_versions_have_other_caches(
     assert extract(few, folder, contract=contract).computed == 3
     other = open_pretrained("mobilenet_v3_small", "embedded", ContractChanges(image_size=64)).model
     with torch.no_grad():
-        other.get_submodule("features")[0][1].running_mean[0] += 1e-6
+        statistics = other.get_submodule("features.0.1").running_mean
+        assert isinstance(statistics, torch.Tensor)
+        statistics[0] += 1e-6
     assert extract(few, folder, model=other).computed == 3
     head = open_pretrained("mobilenet_v3_small", "embedded", ContractChanges(image_size=64)).model
-    torch.nn.init.ones_(architecture.get_head(head, source.head).weight)
+    weight = architecture.get_head(head, source.head).weight
+    assert isinstance(weight, torch.Tensor)
+    torch.nn.init.ones_(weight)
     assert extract(few, folder, model=head).computed == 0  # the head is not part of the backbone
     versions = {"torch": "9.9"}
     monkeypatch.setattr(features, "version", lambda name: versions.get(name, "1"))

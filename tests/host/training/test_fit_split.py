@@ -17,6 +17,7 @@ from edge_tl.host.models.contracts import ContractChanges
 from edge_tl.host.models.weights import open_pretrained
 from edge_tl.host.recipe import load as recipes
 from edge_tl.host.runs.new_record import TrainingFacts
+from edge_tl.host.runs.record import EpochRecord
 from edge_tl.host.training import fit_split
 from edge_tl.host.training.evaluate import FittedModel, predict_logits
 from edge_tl.host.training.finetune import finetune
@@ -84,7 +85,10 @@ def test_random_crops_are_of_the_whole_image(images: Path, tmp_path: Path, monke
 
 
 def test_it_says_which_epoch_was_kept_and_why():
-    history = [{"epoch": number} for number in range(1, 7)]
+    history = [
+        EpochRecord("full", number, 10, 0.5, 0.5, 0.8, 0.01, 64, 50.0, 2.0, best=number == 4)
+        for number in range(1, 7)
+    ]
     found = fit_split._kept_epoch(
         Position(best=0.88, best_epoch=4, start=0.84, history=history), 10, 200, solved=True
     )

@@ -107,4 +107,6 @@ def test_a_fit_that_does_not_converge_is_recorded_and_no_warning():
     solution = solve_linear_head(
         HeadData(features, labels, features, labels, 5), strengths=[1000.0], max_iter=2
     )
-    assert 1 <= solution.grid[0].iterations <= 2
+    iterations = solution.grid[0].iterations
+    assert iterations is not None
+    assert 1 <= iterations <= 2

@@ -27,13 +27,16 @@ REPOSITORY = Path(__file__).parents[3]
 def parts(kind: str) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
     """A small network, channels last as on a GPU, its average and an optimizer with groups."""
     torch.manual_seed(0)
-    model: nn.Module = nn.Sequential(
+    model = nn.Sequential(
         nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.LazyLinear(3)
     )
     model(torch.zeros(2, 3, 8, 8))
     model = model.to(memory_format=torch.channels_last)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True)
-    groups = [{"params": list(model[0].parameters()), "lr": 0.01}, {"params": list(model[3:].parameters())}]
+    groups: list[dict[str, Any]] = [
+        {"params": list(model[0].parameters()), "lr": 0.01},
+        {"params": list(model[3:].parameters())},
+    ]
     fused = kind.startswith("fused")
     if kind.endswith("adamw"):
         return model, average, torch.optim.AdamW(groups, lr=0.02, fused=fused)
@@ -102,6 +105,7 @@ def test_on_a_gpu_the_state_goes_where_its_parameter_is(tmp_path: Path):
             nn.Linear(64, 3),
         )
         for layer in (model[0], model[3]):
+            assert isinstance(layer, nn.Conv2d)
             kernel = layer.weight.detach().to(memory_format=torch.channels_last)
             layer.weight = nn.Parameter(kernel)
         groups = [{"params": list(model[0].parameters())}, {"params": list(model[3:].parameters())}]
@@ -111,9 +115,9 @@ def test_on_a_gpu_the_state_goes_where_its_parameter_is(tmp_path: Path):
         for parameter in model.parameters():  # a backward pass on "cuda" asks the driver; a step does not
             parameter.grad = torch.zeros_like(parameter)
         optimizer.step()
-        for parameter, slots in optimizer.state.items():
+        for trained, slots in optimizer.state.items():
             assert all(value.device.type == "cuda" for value in slots.values())
-            assert slots["exp_avg"].stride() == parameter.stride()
+            assert slots["exp_avg"].stride() == trained.stride()
 
 
 def test_what_is_not_finite_is_named():

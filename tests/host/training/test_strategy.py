@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from typing import Any
 
 import pytest
 import timm
@@ -16,6 +17,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, O
 from edge_tl.host.models import architecture
 from edge_tl.host.models.blocks import backbone_blocks
 from edge_tl.host.recipe.schema import Train
+from edge_tl.host.runs.record import BatchNormMode
 from edge_tl.host.training import strategy
 from edge_tl.host.training.strategy import Stage, choose_strategy, factor, stages
 
@@ -95,11 +97,12 @@ def models() -> dict[str, nn.Module]:
 
 
 def test_few_images_do_not_estimate_statistics():
-    few = {"images": 240, "transferred": True}
+    modes: tuple[BatchNormMode, ...] = ("train", "frozen")
+    few: dict[str, Any] = {"images": 240, "transferred": True}
     assert strategy.batch_norm("auto", **few) == "frozen"
     assert strategy.batch_norm("auto", images=5000, transferred=True) == "train"
     assert strategy.batch_norm("auto", images=240, transferred=False) == "train"  # there are none to keep
-    assert [strategy.batch_norm(asked, **few) for asked in ("train", "frozen")] == ["train", "frozen"]
+    assert [strategy.batch_norm(asked, **few) for asked in modes] == ["train", "frozen"]
 
 
 @pytest.mark.parametrize("batch_norm", ["frozen", "train"])

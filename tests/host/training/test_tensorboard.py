@@ -34,7 +34,7 @@ def epoch(number: int, accuracy: float, **other: Any) -> EpochEvent:
     return EpochEvent(EpochRecord(**{**place, **figures, "images_per_s": 50.0, "seconds": 2.0, **other}))
 
 
-def drawn(folder: Path) -> dict[str, list[tuple[int, float]]]:
+def drawn(folder: Path) -> dict[str, list[tuple[int, Any]]]:
     reader = EventAccumulator(str(folder)).Reload()
     return {
         tag: [(e.step, pytest.approx(e.value)) for e in reader.Scalars(tag)]

@@ -87,6 +87,8 @@ def make(source: PretrainedModel, files: list[tuple[Path, int]]) -> Make:
         blocks = backbone_blocks(model, source.head)
         stages = strategy.stages(name, len(blocks), recipe.train)
         seen, unseen = files[:n], files[TRAIN:]
+        mode = recipe.train.batch_norm
+        assert mode != "auto"
         return TrainingJob(
             model=model,
             blocks=blocks,
@@ -104,7 +106,7 @@ def make(source: PretrainedModel, files: list[tuple[Path, int]]) -> Make:
             contract=source.contract,
             recipe=recipe,
             sizes=sizes or [SIDE] * sum(stage.epochs for stage in stages),
-            batch_norm=recipe.train.batch_norm,
+            batch_norm=mode,
         )
 
     return job
@@ -143,8 +145,13 @@ def test_it_learns_and_says_what_happened(make: Make, tmp_path: Path):
         (epoch, step) for epoch in range(1, 7) for step in (1, 2, 3, 4, None)
     ]
     assert [EpochEvent(entry) for entry in end.history] == [e for e in events if isinstance(e, EpochEvent)]
-    assert end.history[-1].train_loss < end.history[0].train_loss
-    assert end.best == max(entry.val_accuracy for entry in end.history) > 0.8
+    first, last = (entry.train_loss for entry in (end.history[0], end.history[-1]))
+    assert first is not None
+    assert last is not None
+    assert last < first
+    accuracies = [entry.val_accuracy for entry in end.history if entry.val_accuracy is not None]
+    assert len(accuracies) == len(end.history)
+    assert end.best == max(accuracies) > 0.8
     assert end.history[end.best_epoch - 1].val_accuracy == end.best
     assert not same(before, state_of(job.model))
     assert not job.model.training
@@ -290,6 +297,7 @@ def test_judging_leaves_the_mode_of_every_module(make: Make, source: PretrainedM
     got = inference.logits(job.model, job.val, job.contract, torch.device("cpu"))
     assert [module.training for module in job.model.modules()] == modes
     assert len(set(modes)) == 2
+    assert isinstance(job.val, pixel_cache.UncachedImages)
     inputs = np.stack([job.contract.apply(p) for p in job.val._sources])
     with torch.inference_mode():
         want = job.model.eval()(torch.from_numpy(inputs))
@@ -349,7 +357,10 @@ def test_a_falling_loss_goes_on_although_accuracy_stands_still(make: Make, tmp_p
     still = [b for a, b in itertools.pairwise(end.history) if b.val_accuracy == a.val_accuracy == 1]
     assert still
     assert len(end.history) > end.best_epoch + 1
-    assert losses[-2] < losses[end.best_epoch - 1]
+    before, best = losses[-2], losses[end.best_epoch - 1]
+    assert before is not None
+    assert best is not None
+    assert before < best
 
 
 def test_the_first_stage_of_two_is_not_stopped(make: Make, tmp_path: Path):
@@ -520,7 +531,8 @@ def test_what_is_not_finite_is_never_saved(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, seconds: float
 ):
     """The loss before the step that breaks the weights is a number, and no gradient is clipped."""
-    write, notes = resume.write_tensors, []
+    write = resume.write_tensors
+    notes: list[str] = []
 
     def finite(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
         assert resume.not_finite(tensors) is None, path.name
