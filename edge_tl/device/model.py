@@ -43,6 +43,10 @@ class Prediction(Record):
     `image` is its path, None for an image that has none. `remark` says what had to be assumed to read it.
     """
 
+    document = "prediction"
+    advice = "run edge-tl predict again"
+    error = BadInput
+
     image: str | None
     top: tuple[Score, ...]
     remark: str | None = None

@@ -19,6 +19,7 @@ from typing import Any
 
 from edge_tl.device import spawn
 from edge_tl.device.bench.worker import some_inputs
+from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.machine import openvino_core
 from edge_tl.device.records.bench import MemoryRecord, StepSamples, StreamsRecord
 from edge_tl.device.records.codec import Record
@@ -33,6 +34,8 @@ class StepsAnswer(Record):
     image by image; MiB; what ran."""
 
     document = "answer of a worker"
+    advice = "run edge-tl bench again"
+    error = EdgeTLError
 
     import_ns: int
     read_ns: int | None
@@ -48,6 +51,8 @@ class ThroughputAnswer(Record):
     """How many images in how many seconds, and what ran."""
 
     document = "answer of a worker"
+    advice = "run edge-tl bench again"
+    error = EdgeTLError
 
     images: int
     seconds: float

@@ -45,6 +45,8 @@ class Ready(Record):
     of its warm-up, whether it ends with its parent, and what ran where it was asked to describe that."""
 
     document = "answer of a worker"
+    advice = "run edge-tl bench again"
+    error = EdgeTLError
 
     load_ns: int
     first_ns: int

@@ -28,7 +28,7 @@ from dataclasses import MISSING, Field, field, fields
 from functools import cache
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
-from edge_tl.device.errors import BadInput, BundleError
+from edge_tl.device.errors import BundleError, EdgeTLError
 from edge_tl.device.records.constraints import Bounds, Count, Fault, Fraction, NotEmpty, Pattern, shown
 from edge_tl.device.records.values import Decoder, decoder
 
@@ -59,7 +59,7 @@ class Record:
 
     document: ClassVar[str] = "record"
     advice: ClassVar[str] = "copy the bundle again, or export again"
-    error: ClassVar[type[BadInput]] = BundleError
+    error: ClassVar[type[EdgeTLError]] = BundleError
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` reads them back."""

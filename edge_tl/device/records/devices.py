@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edge_tl.device.errors import BadInput
 from edge_tl.device.records.codec import Record, json_key
 from edge_tl.device.records.machine import MachineRecord
 from edge_tl.device.records.timing import LoadRecord
@@ -50,6 +51,10 @@ class AcceleratorsRecord(Record):
 @dataclass(frozen=True)
 class DevicesResult(Record):
     """What `edge-tl devices` prints: the machine, what may disturb a timing on it now, and what its runtimes offer."""
+
+    document = "result of edge-tl devices"
+    advice = "run edge-tl devices again"
+    error = BadInput
 
     machine: MachineRecord
     conditions: LoadRecord

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.records.codec import Bounds, Fault, Record, json_key, written
 from edge_tl.device.records.timing import Interval, LatencyRecord
 
@@ -22,6 +23,10 @@ Moments = tuple[Annotated[int, Bounds(0)], ...]
 class PacedRun(Record):
     """One run at a rate, counted from its beginning. The three lists hold every `every`-th arrival; arrivals that were
     never served have no start and no end. The rest is of all arrivals: `waited_ns` the sum of all waits."""
+
+    document = "answer of a worker"
+    advice = "run edge-tl bench again"
+    error = EdgeTLError
 
     intended_ns: Moments
     start_ns: Moments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edge_tl.device.errors import BadInput
 from edge_tl.device.records.accuracy import FolderAccuracy
 from edge_tl.device.records.codec import Record
 from edge_tl.device.records.gate import GateResult
@@ -30,6 +31,10 @@ class VerifyResult(Record):
     """Whether this machine gives the exported model's answers. `verified` artifacts `of` the bundle's ran;
     `recommended_verified` is None where none is recommended. `ran` is by artifact, `skipped` names those that cannot
     run here and the reason, `warnings` are for people."""
+
+    document = "result of edge-tl verify"
+    advice = "run edge-tl verify again"
+    error = BadInput
 
     passed: bool
     gates: tuple[GateResult, ...]

@@ -20,6 +20,10 @@ State = Literal["complete", "failed", "left behind"]
 class TrialFacts(Record):
     """What a training was and how accurate it is; accuracies are fractions. The study keeps it with its trial."""
 
+    document = "result of a trial"
+    advice = "run edge-tl compare again, with --out another folder"
+    error = BadInput
+
     trained: str | None = written(None)
     epochs: int | None = written(None)
     accuracy: Fraction | None = written(None)
@@ -129,6 +133,7 @@ class TimedModels(Record):
     """What was timed, by the names of the files: the bench, their sizes in bytes, and why some were not exported."""
 
     document = "timed/bench.json"
+    advice = "run edge-tl compare again"
     error = BadInput
 
     machine: MachineRecord

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tl.device.errors import BadInput, BundleError
+from edge_tl.device.bench.breakdown_worker import StepsAnswer, ThroughputAnswer
+from edge_tl.device.bench.workers import Ready
+from edge_tl.device.errors import BadInput, BundleError, EdgeTLError
+from edge_tl.device.model import Prediction
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.codec import (
     Bounds,
@@ -24,6 +27,9 @@ from edge_tl.device.records.codec import (
     json_key,
     written,
 )
+from edge_tl.device.records.devices import DevicesResult
+from edge_tl.device.records.paced import PacedRun
+from edge_tl.device.records.verification import VerifyResult
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,38 @@ def test_the_records_own_error_and_advice_are_used() -> None:
     ) as caught:
         Run.from_json({"name": 3}, "photos/run.json")
     assert not isinstance(caught.value, BundleError)
+
+
+@pytest.mark.parametrize(
+    ("record", "error", "message"),
+    [
+        (Ready, EdgeTLError, "answer of a worker: load_ns: it is missing; run edge-tl bench again."),
+        (StepsAnswer, EdgeTLError, "answer of a worker: import_ns: it is missing; run edge-tl bench again."),
+        (
+            ThroughputAnswer,
+            EdgeTLError,
+            "answer of a worker: images: it is missing; run edge-tl bench again.",
+        ),
+        (PacedRun, EdgeTLError, "answer of a worker: intended_ns: it is missing; run edge-tl bench again."),
+        (
+            VerifyResult,
+            BadInput,
+            "result of edge-tl verify: passed: it is missing; run edge-tl verify again.",
+        ),
+        (
+            DevicesResult,
+            BadInput,
+            "result of edge-tl devices: machine: it is missing; run edge-tl devices again.",
+        ),
+        (Prediction, BadInput, "prediction: image: it is missing; run edge-tl predict again."),
+    ],
+)
+def test_what_is_no_bundles_does_not_say_to_export_again(
+    record: type[Record], error: type[EdgeTLError], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        record.from_json({})
+    assert (type(caught.value), str(caught.value)) == (error, message)
 
 
 JSON = st.recursive(

@@ -13,6 +13,7 @@ import pytest
 from edge_tl.device.errors import BadInput
 from edge_tl.host.comparison import study
 from edge_tl.host.comparison.combinations import Combination, Grid
+from edge_tl.host.comparison.record import TrialFacts
 from edge_tl.host.comparison.study import GridStudy
 from edge_tl.host.recipe import load
 from edge_tl.host.recipe.schema import Recipe
@@ -214,3 +215,13 @@ def test_trials_of_other_settings_are_refused(tmp_path: Path) -> None:
 def test_no_trials_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="--trials 0"):
         opened(tmp_path, budget=0)
+
+
+def test_the_facts_of_a_trial_that_cannot_be_read_do_not_speak_of_a_bundle() -> None:
+    with pytest.raises(BadInput) as caught:
+        TrialFacts.from_json({"epochs": "three"}, "trial resnet50-head")
+    assert str(caught.value) == (
+        "trial resnet50-head: epochs: 'three'. It should be a whole number; run edge-tl compare again, with --out "
+        "another folder."
+    )
+    assert type(caught.value) is BadInput
