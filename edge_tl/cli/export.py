@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from edge_tl.cli._console import finish, say
 from edge_tl.cli._options import Debug, Factory, Json, MaxPixels
 from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, Settings
 from edge_tl.device.errors import EXIT_GATE_FAILED
+from edge_tl.device.records.bundle import BundleRecord
 
 Run = Annotated[Path, typer.Argument(help="A run that `edge-tl finetune` wrote.")]
 Int8 = Annotated[
@@ -121,25 +122,21 @@ def export(
     with open_training_listener() as listener:
         record = pipeline.export(run, out, recipe, effort=effort, overwrite=overwrite, listener=listener)
     code = 0 if record["passed"] else EXIT_GATE_FAILED
-    return finish(
-        record,
-        bundle_text(read_report(Path(record["bundle"]))),
-        as_json=json,
-        code=code,
-        then=_to_device(record),
-    )
+    folder = Path(record["bundle"])
+    bundle = read_report(folder)
+    return finish(record, bundle_text(bundle), as_json=json, code=code, then=_to_device(bundle, folder))
 
 
-def _to_device(record: dict[str, Any]) -> str:
+def _to_device(bundle: BundleRecord, folder: Path) -> str:
     """What to type after an export: where to copy, what to install there, what to run."""
     from edge_tl.host.export.recommendation import EXTRAS
 
-    chosen = next((a for a in record["artifacts"] if a["id"] == record["recommended"]), None)
-    extra = EXTRAS[chosen["runtime"]] if chosen else ",".join(EXTRAS.values())
+    chosen = next((a for a in bundle.artifacts if a.id == bundle.recommended), None)
+    extra = EXTRAS[chosen.runtime] if chosen else ",".join(EXTRAS.values())
     return (
-        f"next: copy {record['bundle']} to the device; install edge-tl there with the extra [{extra}] (pip install "
+        f"next: copy {folder} to the device; install edge-tl there with the extra [{extra}] (pip install "
         f'"./edge_tl-{__version__}-py3-none-any.whl[{extra}]", see docs/how-to/install.md), then: '
-        f"edge-tl verify {Path(record['bundle']).name}"
+        f"edge-tl verify {folder.name}"
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device.arrays import Shape, read_arrays, shapes_of
+from edge_tl.device.bundle_files import AGAIN, check_below, check_file, refuse_unlisted
 from edge_tl.device.errors import BadInput, BundleError
 from edge_tl.device.files import read_json, sha256_file, write_json
 from edge_tl.device.model_metadata import metadata_of
@@ -42,11 +42,6 @@ _MOST_JSON = 16 << 20  # bytes; ours have less than 200 KB
 MOST_PIXELS = (
     64 << 20
 )  # bytes of goldens whose size is not the contract's: enough to show that it was altered
-
-# What may lie beside the models: what people and edge-tl write about a bundle. A runtime could read anything else.
-_ABOUT = (".json", ".md", ".html", ".txt", ".csv", ".svg", ".png", ".jpg", ".jpeg")
-_ABOUT_NAMES = ("readme", "license", "notice", "thumbs.db", "desktop.ini")
-_AGAIN = "Copy the bundle again, or export again."
 
 
 @dataclass(frozen=True)
@@ -140,9 +135,7 @@ class Bundle:
         with an unproven contract, where they have another size than its and more than `MOST_PIXELS`."""
         found = shapes_of(self.root / GOLDEN_PIXELS, self._pixels())["pixels"]
         if found[2:] != self.preprocess.input_size and 4 * int(np.prod(found)) > MOST_PIXELS:
-            raise BundleError(
-                f"damaged file in bundle: {self.root / GOLDEN_PIXELS}: {found} pixels. {_AGAIN}"
-            )
+            raise BundleError(f"damaged file in bundle: {self.root / GOLDEN_PIXELS}: {found} pixels. {AGAIN}")
         shapes_of(self.root / GOLDEN_LOGITS, self._logits())
 
     def _pixels(self) -> dict[str, Shape]:
@@ -209,10 +202,10 @@ def read_bundle(root: Path, *, contract_unproven: bool = False) -> Bundle:
     record = BundleRecord.from_json(content, where, newer_keys=True)
     _check_files(root, record)
     if record.seal != seal(content):
-        raise BundleError(f"{where} was altered after export. {_AGAIN}")
+        raise BundleError(f"{where} was altered after export. {AGAIN}")
     record.check_consistent(where)
     if not contract_unproven and contract_is_altered(record):
-        raise BundleError(f"{where}: the preprocessing was altered after export. {_AGAIN}")
+        raise BundleError(f"{where}: the preprocessing was altered after export. {AGAIN}")
     artifacts = [Artifact(each, root / each.main) for each in record.artifacts]
     bundle = Bundle(root, record, record.preprocess, artifacts, contract_unproven)
     bundle.check_goldens()
@@ -236,35 +229,6 @@ def read_report(root: Path) -> BundleRecord:
     return BundleRecord.from_json(read_json(path), str(path), newer_keys=True)
 
 
-def check_file(root: Path, file: FileRecord) -> Path:
-    """The path of a file of the bundle. Raises `BundleError` unless it is an ordinary file below `root` with the size
-    and the content that were recorded. A pipe or a device is never opened."""
-    path = root / file.path
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise BundleError(f"no ordinary file in bundle: {path}. {_AGAIN}")
-        _check_below(root, path)
-        if found.st_size != file.bytes or sha256_file(path, keep=True) != file.sha256:
-            raise BundleError(
-                f"damaged file in bundle: {path} is not what was exported. Copy the bundle again."
-            )
-    except FileNotFoundError:
-        raise BundleError(f"missing file in bundle: {path}. Copy the bundle again.") from None
-    except OSError as error:
-        raise BundleError(
-            f"file in bundle: {path} cannot be read ({error.strerror}). Copy the bundle again."
-        ) from None
-    return path
-
-
-def _check_below(root: Path, path: Path) -> None:
-    if not os.path.realpath(path).startswith(os.path.join(os.path.realpath(root), "")):
-        raise BundleError(
-            f"file in bundle: {path} is a link that leaves it. Copy the bundle with its links followed."
-        )
-
-
 def _content(root: Path) -> dict[str, Any]:
     """`bundle.json` as it is, of a version that this edge-tl reads."""
     path = root / RECORD
@@ -277,7 +241,7 @@ def _content(root: Path) -> dict[str, Any]:
         raise BundleError(
             f"not a bundle: {root} has no {RECORD}. Give a folder that `edge-tl export` finished."
         )
-    _check_below(root, path)
+    check_below(root, path)
     content = read_json(path, most=_MOST_JSON)
     version = content.get("schema_version")
     if type(version) is not int or version not in _READ:
@@ -294,23 +258,12 @@ def _check_files(root: Path, record: BundleRecord) -> None:
     listed = {file.path for file in record.golden.files}
     stored = {GOLDEN_PIXELS, GOLDEN_LOGITS, *record.golden.images}
     if bare := sorted(stored - listed):
-        raise BundleError(f"{root / RECORD}: golden file {bare[0]!r} has no hash. {_AGAIN}")
+        raise BundleError(f"{root / RECORD}: golden file {bare[0]!r} has no hash. {AGAIN}")
     if extra := sorted(listed - stored):
-        raise BundleError(f"{root / RECORD}: golden file {extra[0]!r} is none of its images. {_AGAIN}")
+        raise BundleError(f"{root / RECORD}: golden file {extra[0]!r} is none of its images. {AGAIN}")
     for file in dict.fromkeys(record.files):  # hashed once, however often it is listed
         check_file(root, file)
-    known = {RECORD, *(file.path for file in record.files)}
-    for entry in sorted(root.iterdir()):
-        if entry.name not in known and not _is_about(entry) and not entry.is_dir():
-            raise BundleError(
-                f"{entry} lies beside the models and is none of the bundle's files: a runtime could read it. Move it "
-                "elsewhere."
-            )
-
-
-def _is_about(entry: Path) -> bool:
-    name = entry.name.lower()
-    return name.startswith(".") or name in _ABOUT_NAMES or entry.suffix.lower() in _ABOUT
+    refuse_unlisted(root, {RECORD, *(file.path for file in record.files)})
 
 
 def _check_model_file(bundle: Bundle, artifact: Artifact) -> None:

@@ -68,7 +68,10 @@ class FellBack(BadInput):
 
     def __init__(self, asked: str, why: str) -> None:
         super().__init__(f"--device {asked}: {why}{self.ADVICE}")
-        self.why = why
+        self.asked, self.why = asked, why
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FellBack, (self.asked, self.why)
 
 
 class ReadError(EdgeTLError):
@@ -88,7 +91,10 @@ class MissingExtra(EdgeTLError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f'{what} is not installed. Run: pip install "edge-tl[{extra}]"')
-        self.extra = extra
+        self.what, self.extra = what, extra
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.what, self.extra)
 
 
 class MissingName(MissingExtra, AttributeError):

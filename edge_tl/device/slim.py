@@ -20,11 +20,11 @@ from edge_tl.device.bundle import (
     REFERENCE,
     Artifact,
     Bundle,
-    check_file,
     file_record,
     read_bundle,
     write_record,
 )
+from edge_tl.device.bundle_files import check_file
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import fsync_folder, umask
 from edge_tl.device.records.artifact import ArtifactRecord

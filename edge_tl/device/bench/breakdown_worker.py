@@ -19,6 +19,7 @@ from typing import Any
 
 from edge_tl.device import spawn
 from edge_tl.device.bench.worker import some_inputs
+from edge_tl.device.bench.worker_messages import ModelJob, StepsJob, ThroughputJob
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.machine import openvino_core
 from edge_tl.device.records.bench import MemoryRecord, StepSamples, StreamsRecord
@@ -74,18 +75,22 @@ def main() -> None:
     """Measure what the command line asks for."""
     answers = spawn.private_stdout()
     spec = json.loads(sys.argv[1])
-    result = run_throughput(spec) if "throughput_s" in spec else run_steps(spec)
+    # A workload's SPEC holds more than these need.
+    if "throughput_s" in spec:
+        result: Record = run_throughput(ThroughputJob.from_json(spec, newer_keys=True))
+    else:
+        result = run_steps(StepsJob.from_json(spec, newer_keys=True))
     answers.write(json.dumps(result.to_json()) + "\n")
     answers.flush()
 
 
-def run_steps(spec: dict[str, Any]) -> StepsAnswer:
+def run_steps(job: StepsJob) -> StepsAnswer:
     """The cold start, then each step: `decode` (bytes to RGB), `preprocess` (resize, crop, normalize: what the whole
     contract takes less decoding), `inference`, `postprocess` (softmax, best five) and `whole`, timed as one."""
     start = resident_mb("VmRSS")
-    loaded = _cold_start(spec)
+    loaded = _cold_start(job)
     after = resident_mb("VmRSS")
-    steps = _steps(loaded.runtime, Path(spec["bundle"]), spec["warm"], spec["repeats"])
+    steps = _steps(loaded.runtime, Path(job.bundle), job.warm, job.repeats)
     return StepsAnswer(
         import_ns=loaded.import_ns,
         read_ns=loaded.read_ns,
@@ -97,8 +102,8 @@ def run_steps(spec: dict[str, Any]) -> StepsAnswer:
     )
 
 
-def _cold_start(spec: dict[str, Any]) -> Loaded:
-    path = Path(spec["path"])
+def _cold_start(job: ModelJob) -> Loaded:
+    path = Path(job.path)
     start = perf_counter_ns()
     library = import_runtime(path.suffix)
     imported = perf_counter_ns() - start
@@ -112,13 +117,13 @@ def _cold_start(spec: dict[str, Any]) -> Loaded:
     start = perf_counter_ns()
     runtime = open_runtime(
         path,
-        device=spec["device"],
-        threads=spec["threads"],
-        allow_fallback=spec.get("allow_fallback", False),
+        device=job.device,
+        threads=job.threads,
+        allow_fallback=job.allow_fallback,
         check=False,
     )
     opened = perf_counter_ns() - start
-    inputs = some_inputs(tuple(spec["shape"]))
+    inputs = some_inputs(job.shape)
     start = perf_counter_ns()
     runtime(inputs)
     first = perf_counter_ns() - start
@@ -162,23 +167,26 @@ def _steps(runtime: Runtime, folder: Path, warm: int, repeats: int) -> StepSampl
     )
 
 
-def run_throughput(spec: dict[str, Any]) -> ThroughputAnswer:
+def run_throughput(job: ThroughputJob) -> ThroughputAnswer:
     """As many images as the runtime's own parallelism takes in `throughput_s` seconds.
 
     OpenVINO: its THROUGHPUT hint and an `AsyncInferQueue` of the size it asks for. ONNX Runtime has no streams: one
     session with one thread per operator, called from as many threads as there are cores allowed. Devices follow the
     same rules as where latency is timed. Raises `FellBack`, before anything is timed.
     """
-    path = Path(spec["path"])
-    how = {"device": spec["device"], "allow_fallback": spec.get("allow_fallback", False)}
-    inputs, threads, seconds = some_inputs(tuple(spec["shape"])), spec["threads"], spec["throughput_s"]
+    path = Path(job.path)
+    inputs, threads, seconds = some_inputs(job.shape), job.threads, job.throughput_s
     if path.suffix == ".onnx":
-        session = onnxruntime_.OnnxRuntime(path, threads=1, **how)
+        session = onnxruntime_.OnnxRuntime(
+            path, threads=1, device=job.device, allow_fallback=job.allow_fallback
+        )
         session.check()
         done, taken = _from_threads(lambda: session(inputs), threads, seconds)
         facts = ran(session).to_json() | {"streams": threads, "threads": threads}
     else:
-        compiled = openvino_.OpenVinoRuntime(path, threads=threads, hint="THROUGHPUT", **how)
+        compiled = openvino_.OpenVinoRuntime(
+            path, threads=threads, hint="THROUGHPUT", device=job.device, allow_fallback=job.allow_fallback
+        )
         compiled.check()
         queue, counts = compiled.streams(len(inputs))
         done, taken = _through_queue(queue, inputs, seconds)

@@ -19,7 +19,8 @@ from edge_tl.device.bench.machine_use import cpu_usage
 from edge_tl.device.bench.percentiles import summarize
 from edge_tl.device.bench.timer import Samples
 from edge_tl.device.bench.worker import REWARM, WARM_S
-from edge_tl.device.bench.workers import Ready, WorkerPool, Workload, reason, time_block
+from edge_tl.device.bench.worker_messages import Ready
+from edge_tl.device.bench.workers import WorkerPool, Workload, reason, time_block
 from edge_tl.device.bench.workloads import twice
 from edge_tl.device.bundle import REFERENCE
 from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra

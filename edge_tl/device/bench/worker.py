@@ -24,6 +24,9 @@ from numpy.typing import NDArray
 from edge_tl.device import spawn
 from edge_tl.device.bench.schedule import call_at_rate
 from edge_tl.device.bench.timer import time_calls
+from edge_tl.device.bench.worker_messages import Block, Ready
+from edge_tl.device.records.codec import Record
+from edge_tl.device.records.timing import RanRecord
 from edge_tl.device.runtimes.open import NullRuntime, Runtime, open_runtime, ran
 
 # At least: ten calls of a small model are over before caches, clocks and threads have settled.
@@ -36,12 +39,12 @@ GRACE_S = 0.5  # after the end of standard input, to end cleanly; a worker that 
 def serve(
     open_it: Callable[[], Runtime],
     spec: dict[str, Any],
-    describe: Callable[[Runtime], dict[str, Any]] | None = None,
+    describe: Callable[[Runtime, RanRecord], RanRecord] | None = None,
 ) -> None:
     """Open a runtime, say what the first call took, then time blocks on request until standard input ends.
 
     `spec` gives `shape` (of the input), `warmup` (calls) and `describe` (say what ran; costs a second session).
-    `describe` adds to what ran. Everything that a library prints goes to stderr.
+    `describe` completes what ran. Everything that a library prints goes to stderr.
     """
     answers = spawn.private_stdout()
     requests = read_requests()
@@ -50,20 +53,24 @@ def serve(
     load = perf_counter_ns() - start
     call, first = _prepared(runtime, tuple(spec["shape"]))
     warm = _warm(call, spec["warmup"], WARM_S)
-    ready: dict[str, Any] = {"load_ns": load, "first_ns": first, "warmup_calls": len(warm)}
-    ready["call_ns"] = int(np.median(warm))
-    ready["dies_with_parent"] = spawn.dies_with_parent()
-    if spec["describe"]:
-        ready["ran"] = ran(runtime).to_json() | (describe(runtime) if describe else {})
+    what = ran(runtime) if spec["describe"] else None
+    ready = Ready(
+        load_ns=load,
+        first_ns=first,
+        warmup_calls=len(warm),
+        call_ns=int(np.median(warm)),
+        dies_with_parent=spawn.dies_with_parent(),
+        ran=describe(runtime, what) if what and describe else what,
+    )
     _say(answers, ready)
     for number, asked in enumerate(requests):
         if number and asked.get("fps") is None:
             _warm(call, REWARM, REWARM_S)
         if "fps" in asked:
-            _say(answers, call_at_rate(call, **asked).to_json())
+            _say(answers, call_at_rate(call, **asked))
         else:
             samples = time_calls(call, warmup=0, **asked)
-            _say(answers, {"samples_ns": samples.tolist()})
+            _say(answers, Block(tuple(samples.tolist())))
 
 
 def read_requests() -> Iterator[dict[str, Any]]:
@@ -121,8 +128,8 @@ def _warm(call: Callable[[], object], least: int, seconds: float) -> list[int]:
     return taken
 
 
-def _say(answers: TextIO, record: dict[str, Any]) -> None:
-    answers.write(json.dumps(record) + "\n")
+def _say(answers: TextIO, record: Record) -> None:
+    answers.write(json.dumps(record.to_json()) + "\n")
     answers.flush()
 
 

@@ -18,10 +18,9 @@ import numpy as np
 
 from edge_tl.device import spawn
 from edge_tl.device.bench.timer import Samples
+from edge_tl.device.bench.worker_messages import Block, Ready
 from edge_tl.device.errors import BundleError, EdgeTLError, FellBack, MissingExtra
-from edge_tl.device.records.codec import Record
 from edge_tl.device.records.paced import PacedRun
-from edge_tl.device.records.timing import RanRecord
 from edge_tl.device.runtimes import sandbox
 
 EXIT_S = 5.0  # that a process gets to end by itself
@@ -37,23 +36,6 @@ class Workload:
     id: str
     module: str
     spec: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Ready(Record):
-    """What a worker says once it is warm: the nanoseconds of loading, of the first call and of a warm one, the calls
-    of its warm-up, whether it ends with its parent, and what ran where it was asked to describe that."""
-
-    document = "answer of a worker"
-    advice = "run edge-tl bench again"
-    error = EdgeTLError
-
-    load_ns: int
-    first_ns: int
-    warmup_calls: int
-    call_ns: int
-    dies_with_parent: bool = False
-    ran: RanRecord | None = None
 
 
 class Worker:
@@ -165,7 +147,7 @@ def _check_sandboxed(workload: Workload) -> None:
 
 def time_block(worker: Worker, count: int) -> Samples:
     """The nanoseconds of `count` calls, or of as many as 20 s take."""
-    return np.array(worker.ask(count=count, seconds=BLOCK_SECONDS)["samples_ns"], np.int64)
+    return np.array(Block.from_json(worker.ask(count=count, seconds=BLOCK_SECONDS)).samples_ns, np.int64)
 
 
 def run_at_rate(

@@ -83,7 +83,11 @@ def examine(source: ImageSource, *, max_pixels: int | None = None) -> Decoded:
     name = str(source) if not isinstance(source, Image.Image | bytes) else "image in memory"
     limit = pixel_limit(max_pixels)
     if isinstance(source, Image.Image):
-        image = source
+        image, pixels = source, source.width * source.height
+        if not pixels:
+            raise BadImage(name, f"it has no pixels ({image.width} x {image.height})", of_bytes=False)
+        if pixels > limit:
+            raise _too_many(name, pixels, limit)
         return with_retries(name, lambda: _faults_named(name, limit, lambda: _upright_rgb(image)))
     most = limit * _MOST_BYTES_A_PIXEL + (64 << 20)
     content = source if isinstance(source, bytes) else read(source, most=most)

@@ -4,6 +4,7 @@ change."""
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
@@ -115,6 +116,7 @@ class OpenVinoRuntime:
         self._request = self._compiled.create_infer_request()
         self._answer = self._memory_of_one()
         self._shared: NDArray[np.float32] | None = None
+        self._one_call = threading.Lock()  # there is one request, and threads may share the runtime
         self._many: Any = None
         shape = model.input(0).partial_shape
         self._shape = [d.get_length() if d.is_static else None for d in shape]
@@ -186,6 +188,10 @@ class OpenVinoRuntime:
         return found
 
     def __call__(self, inputs: NDArray[np.float32]) -> Logits:
+        with self._one_call:
+            return self._infer(inputs)
+
+    def _infer(self, inputs: NDArray[np.float32]) -> Logits:
         if inputs is not self._shared:
             check_input(inputs, self._shape)
             if len(inputs) != 1 or self._answer is None:

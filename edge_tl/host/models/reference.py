@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import nn
 from edge_tl.device.bench.worker import serve
 from edge_tl.device.errors import BadInput
 from edge_tl.device.machine import cores_allowed
+from edge_tl.device.records.timing import RanRecord
 from edge_tl.device.runtimes.open import Logits
 from edge_tl.host import accelerator
 
@@ -142,9 +144,10 @@ def main() -> None:
         )
         return _opened(model, mode, shape, spec["threads"])
 
-    def describe(runtime: Any) -> dict[str, Any]:
-        facts = {"weights": "the run's" if spec["run"] else "architecture only"}
-        return facts | ({"gpu_ms": time_on_gpu(runtime, shape, _GPU_CALLS)} if mode in CUDA_MODES else {})
+    def describe(runtime: Any, what: RanRecord) -> RanRecord:
+        weights = "the run's" if spec["run"] else "architecture only"
+        on_gpu = time_on_gpu(runtime, shape, _GPU_CALLS) if mode in CUDA_MODES else None
+        return replace(what, weights=weights, gpu_ms=on_gpu)
 
     serve(open_it, spec, describe)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from edge_tl.device.bench.breakdown import (
 )
 from edge_tl.device.bench.effort import QUICK, Effort
 from edge_tl.device.bench.sweep import time_sweep
+from edge_tl.device.bench.worker_messages import ThroughputJob
 from edge_tl.device.bench.workloads import Placement, Selection
 from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
@@ -193,10 +195,15 @@ def test_an_openvino_fallback_is_found_in_throughput_too(
 ) -> None:
     """In this process, because OpenVINO never does it here."""
     monkeypatch.setattr(breakdown_worker.openvino_.OpenVinoRuntime, "device", "GPU.0")
-    spec = {"path": str(bundle_root / "model.fp32.xml"), "device": "cpu", "threads": 1}
-    spec |= {"shape": [1, 3, 16, 16], "throughput_s": 0.02}
+    job = ThroughputJob(
+        path=str(bundle_root / "model.fp32.xml"),
+        device="cpu",
+        threads=1,
+        shape=(1, 3, 16, 16),
+        throughput_s=0.02,
+    )
     with pytest.raises(FellBack, match=r"--device CPU: OpenVINO ran it on GPU\.0"):
-        breakdown_worker.run_throughput(spec)
-    found = breakdown_worker.run_throughput(spec | {"allow_fallback": True})
+        breakdown_worker.run_throughput(job)
+    found = breakdown_worker.run_throughput(replace(job, allow_fallback=True))
     assert found.ran.fallback is not None
     assert found.ran.fallback.ran == {"GPU.0": 1}

@@ -26,7 +26,8 @@ from edge_tl.device.bench.paced import (
 )
 from edge_tl.device.bench.percentiles import count_needed
 from edge_tl.device.bench.schedule import KEPT
-from edge_tl.device.bench.workers import WORKER, Ready, Workload
+from edge_tl.device.bench.worker_messages import Ready
+from edge_tl.device.bench.workers import WORKER, Workload
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.records.bench import SCHEMA
 from edge_tl.device.records.paced import PacedRun

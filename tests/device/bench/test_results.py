@@ -110,6 +110,7 @@ Change = Callable[[dict[str, Any]], Any]
         (lambda r: r.update(bundle=["x"]), "bundle: a list of 1"),
         (lambda r: r.update(sweep=[{}]), r"sweep\[0\]\.artifact: it is missing"),
         (lambda r: r.update(throughput=[RATE | {"rounds": [0]}]), r"throughput\[0\]\.rounds\[0\]: 0\. "),
+        (lambda r: r.update(throughput=[RATE | {"rounds": [1e-320]}]), r"throughput\[0\]\.rounds\[0\]: "),
         (lambda r: r["artifacts"][0].update(paced=3), r"artifacts\[0\]\.paced: 3"),
         (lambda r: r["artifacts"][0].update(loaded={"neighbours": "2"}), r"loaded\.neighbours: '2'"),
         (lambda r: r["artifacts"][0].update(sustained={}), r"sustained\.minutes: it is missing"),

@@ -235,3 +235,14 @@ def test_heic_is_read_where_its_decoder_is_installed() -> None:
     assert np.abs(np.asarray(got).astype(int) - (200, 30, 30)).max() < 8
     with pytest.raises(BadImage):
         decode(buffer.getvalue()[:200])
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+def test_an_image_in_memory_without_pixels_is_a_bad_image(size: tuple[int, int]) -> None:
+    with pytest.raises(BadImage, match="no pixels"):
+        Preprocess().apply(Image.new("RGB", size))
+
+
+def test_the_limit_of_pixels_holds_for_images_in_memory_too() -> None:
+    with pytest.raises(BadImage, match=r"too many pixels \(64, the limit is 60\)"):
+        decode(Image.new("RGB", (8, 8)), max_pixels=60)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,19 @@ def test_what_chooses_devices_says_which_it_took(assets: Path, device: str) -> N
     facts = ran(open_runtime(assets / "tiny.xml", device=device, threads=1)).to_json()
     assert (facts["device"], facts["threads"], facts["precision"]) == ("CPU", 1, "fp32")
     assert sum(facts["layers"].values()) == sum(facts["kernels"].values()) == 2
+
+
+def test_threads_that_share_a_runtime_each_get_their_own_answer(assets: Path) -> None:
+    runtime = open_runtime(assets / "tiny.xml", threads=1)
+    generator = np.random.default_rng(0)
+    inputs = [
+        generator.normal(size=(1, *[side or 1 for side in runtime.shape[1:]])).astype(np.float32)
+        for _ in range(4)
+    ]
+    expected = [runtime(each) for each in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda i: runtime(inputs[i % 4]), range(400)))
+    assert all(np.array_equal(answer, expected[i % 4]) for i, answer in enumerate(got))
 
 
 def test_layers_and_kernels(assets: Path) -> None:

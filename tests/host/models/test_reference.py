@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from edge_tl.device.bench.workers import Ready, WorkerPool, Workload
+from edge_tl.device.bench.worker_messages import Ready
+from edge_tl.device.bench.workers import WorkerPool, Workload
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.preprocess import Preprocess
