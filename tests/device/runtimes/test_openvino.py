@@ -31,7 +31,7 @@ def test_what_chooses_devices_says_which_it_took(assets: Path, device: str) -> N
 
 
 def test_threads_that_share_a_runtime_each_get_their_own_answer(assets: Path) -> None:
-    runtime = open_runtime(assets / "tiny.xml", threads=1)
+    runtime = OpenVinoRuntime(assets / "tiny.xml", threads=1)
     generator = np.random.default_rng(0)
     inputs = [
         generator.normal(size=(1, *[side or 1 for side in runtime.shape[1:]])).astype(np.float32)
