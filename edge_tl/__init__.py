@@ -1,6 +1,6 @@
 """edge-tl: fine-tune an image classifier, export it, and prove that the device gives PyTorch's answers.
 
-The functions below are the verbs of the command line; see docs/api.md. They are imported when they are first used.
+The functions of docs/api.md, five of them verbs of the command line, are imported when they are first used.
 """
 
 import importlib

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,29 +85,54 @@ def bench(
     options: BenchOptions = _USUAL,
     *,
     run: AnyPath | None = None,
+    factory: str | None = None,
     listener: Listener = SILENT,
 ) -> BenchResult:
     """Measure latency on this machine as `options` ask, beside PyTorch where it is installed.
 
     PyTorch is timed with the model of `run`, or with the same architecture untrained: time does not depend on weights.
+    `factory`, `package.module:function`, is your own code that makes the model of `run`: a record may not start it.
     For the errors see `edge_tl.device.bench.run.bench`.
     """
     bundle = _bundle(bundle)
     reference: Sequence[Workload] = ()
     refused: tuple[SkippedRecord, ...] = ()
-    if options.kind == "latency":
-        try:
-            reference = _pytorch(bundle, options.device, None if run is None else Path(run))
-        except ForeignModel as error:
-            refused = (SkippedRecord(artifact="pytorch", reason=str(error)),)
-    elif run is not None:
-        raise BadInput("--run has no effect here: PyTorch is timed beside the artifacts only. Leave it out.")
-    result = bench_run.bench(bundle, options, reference=reference, listener=listener)
+    for name, value in (("run", run), ("factory", factory)):
+        _check_host_option(name, value, options)
+    with _permitted(factory):
+        if options.kind == "latency":
+            try:
+                reference = _pytorch(bundle, options.device, None if run is None else Path(run))
+            except ForeignModel as error:
+                refused = (SkippedRecord(artifact="pytorch", reason=str(error)),)
+        result = bench_run.bench(bundle, options, reference=reference, listener=listener)
     return replace(result, skipped=(*refused, *result.skipped))
 
 
 def _bundle(bundle: AnyPath | Bundle) -> Bundle:
     return bundle if isinstance(bundle, Bundle) else read_bundle(Path(bundle))
+
+
+def _check_host_option(name: str, value: AnyPath | None, options: BenchOptions) -> None:
+    """Raises `BadInput` for an option of PyTorch's side where that is not timed."""
+    if value is None:
+        return
+    if options.kind != "latency":
+        raise BadInput(
+            f"--{name} has no effect here: PyTorch is timed beside the artifacts only. Leave it out."
+        )
+    if not _has_host():
+        raise BadInput(
+            f'--{name} {value}: PyTorch is not installed here. Leave it out, or: pip install "edge-tl[host]"'
+        )
+
+
+def _permitted(factory: str | None) -> AbstractContextManager[None]:
+    if factory is None:  # a device has no host part to import
+        return nullcontext()
+    from edge_tl.host.models import factories
+
+    return factories.permitted(factory)
 
 
 def _has_host() -> bool:
@@ -117,10 +143,6 @@ def _pytorch(bundle: Bundle, device: str, run: Path | None) -> Sequence[Workload
     """PyTorch's side, where it is installed. A run is only ever the caller's: a bundle may be anybody's, and names no
     code and no path. Raises `BadInput`, `ForeignModel`."""
     if not _has_host():
-        if run:
-            raise BadInput(
-                f'--run {run}: PyTorch is not installed here. Leave it out, or: pip install "edge-tl[host]"'
-            )
         return ()
     from edge_tl.host.export.pipeline import torch_workloads
     from edge_tl.host.models import factories

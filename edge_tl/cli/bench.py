@@ -115,12 +115,8 @@ def _measure(
     if save:
         check_out(results.FOLDER / results.machine_slug(identity()) / "result.json", "--save")
     bundle = read_bundle(path)
-    if factory is not None:
-        from edge_tl.cli._recipe_options import permit_factory
-
-        permit_factory(factory)
     with open_listener() as listener:
-        return api.bench(bundle, asked, run=run, listener=listener)
+        return api.bench(bundle, asked, run=run, factory=factory, listener=listener)
 
 
 def _save(result: BenchResult, out: Path | None, save: bool) -> None:

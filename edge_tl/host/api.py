@@ -33,7 +33,8 @@ def finetune(
 ) -> RunResult:
     """Fine-tune a classifier: from a folder of images, a list, shards, a recipe by file or name, or a run's folder.
 
-    `settings` are recipe fields by name, e.g. `{"model.name": "resnet18", "train.epochs": 3}`. The run is written to
+    `settings` are recipe fields by name, e.g. `{"model.name": "resnet18", "train.epochs": 3}`; None is the default,
+    where a field has None. The run is written to
     `out`, by default `runs/NAME`. Raises `BadInput`, and `MissingExtra` without the extra `host`.
     """
     _need_pytorch("finetune")
@@ -48,7 +49,7 @@ def finetune(
         if settings:
             raise BadInput("settings change a recipe that is named. A Recipe has its own: change those.")
     else:
-        given = from_data(data_or_recipe).changed(settings or {})
+        given = from_data(data_or_recipe).assigned(settings or {})
         recipe, folder = given.recipe(), folder or given.run
     zoo.check_name(recipe.model.name)  # before a file is read
     return training.finetune(recipe, folder, resumed=resume, overwrite=overwrite, listener=listener)
@@ -60,6 +61,7 @@ def export(
     *,
     settings: Mapping[str, object] | None = None,
     thorough: bool = False,
+    factory: str | None = None,
     overwrite: bool = False,
     listener: Listener = SILENT,
 ) -> Bundle:
@@ -67,22 +69,25 @@ def export(
 
     `settings` are recipe fields by name, e.g. `{"export.int8": True, "export.max_drop": 1.0}`. The bundle is written to
     `out`, by default `exported/NAME`. A gate that fails is in its record, `passed` is false. `thorough` times long
-    enough for a p99. Raises `BadInput`, and `MissingExtra` without the extra `host`.
+    enough for a p99. `factory`, `package.module:function`, is your own code that makes the model of an imported run: a
+    record alone may not start it. Raises `BadInput`, and `MissingExtra` without the extra `host`.
     """
     _need_pytorch("export")
     from edge_tl.device.bench.effort import QUICK, THOROUGH
     from edge_tl.host.export import pipeline
+    from edge_tl.host.models import factories
     from edge_tl.host.recipe.recipe_input import from_run
 
-    recipe = from_run(Path(run)).changed(settings or {}).recipe()
-    record = pipeline.export(
-        Path(run),
-        None if out is None else Path(out),
-        recipe,
-        effort=THOROUGH if thorough else QUICK,
-        overwrite=overwrite,
-        listener=listener,
-    )
+    recipe = from_run(Path(run)).assigned(settings or {}).recipe()
+    with factories.permitted(factory):
+        record = pipeline.export(
+            Path(run),
+            None if out is None else Path(out),
+            recipe,
+            effort=THOROUGH if thorough else QUICK,
+            overwrite=overwrite,
+            listener=listener,
+        )
     return read_bundle(Path(record["bundle"]))
 
 

@@ -33,15 +33,19 @@ class RecipeInput:
 
     def changed(self, values: Mapping[str, object], assignments: Sequence[str] | None = None) -> RecipeInput:
         """With the `values` that are not None, by recipe field, then the assignments of `--set`. Raises `BadInput`."""
-        settings, typed = deepcopy(self.settings), dict(self.typed)
-        for key, value in values.items():
-            if value is not None:
-                recipes.assign(settings, key, value)
-                typed[key] = self.name_of(key)
+        given = self.assigned({key: value for key, value in values.items() if value is not None})
+        settings, typed = given.settings, given.typed
         for assignment in assignments or ():
             key = recipes.override(settings, assignment)
             typed[key] = f"--set {key}"
         return replace(self, settings=settings, typed=typed)
+
+    def assigned(self, values: Mapping[str, object]) -> RecipeInput:
+        """With all `values`, by recipe field; None is a value too. Raises `BadInput`."""
+        settings = deepcopy(self.settings)
+        for key, value in values.items():
+            recipes.assign(settings, key, value)
+        return replace(self, settings=settings, typed=self.typed | {key: self.name_of(key) for key in values})
 
     def recipe(self) -> Recipe:
         """Validated. Raises `BadInput` that names the option or the field."""
