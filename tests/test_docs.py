@@ -101,7 +101,13 @@ def test_every_option_in_the_text_belongs_to_a_verb(page: Path) -> None:
         "--device",
         "--only",
     }
-    others |= {"--patience", "--no-deps", "--strict", "--platform"}  # of other programs
+    others |= {
+        "--implicit-reexport",
+        "--patience",
+        "--no-deps",
+        "--strict",
+        "--platform",
+    }  # of other programs
     for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", page.read_text("utf-8")):
         assert option in known | others, option
 

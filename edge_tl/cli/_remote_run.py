@@ -146,8 +146,7 @@ def _rows(record: VerbResult | None) -> Iterator[list[str]]:
     elif isinstance(record, VerifyResult):
         yield from _verify_rows(record)
     elif record is not None:
-        runtimes = {"onnxruntime": record.runtimes.onnxruntime, "openvino": record.runtimes.openvino}
-        found = [f"{name} {offer.version}" for name, offer in runtimes.items() if offer]
+        found = [f"{name} {offer.version}" for name, offer in record.runtimes.items() if offer]
         here = record.machine
         cores = f"{here.cores_allowed} of {here.cores}"
         yield [str(here.cpu), cores, " ".join(here.isa), ", ".join(found) or "no runtime"]

@@ -12,8 +12,7 @@ from edge_tl.cli._remote import run_remotely
 from edge_tl.cli._saving import check_out, save_to, saved
 from edge_tl.cli._table import grid
 from edge_tl.device.records.devices import DevicesResult, OpenVinoDevice, TrialRecord
-
-_EXTRAS = {"onnxruntime": "ort", "openvino": "openvino"}
+from edge_tl.device.runtimes.families import BY_NAME
 
 
 def devices(
@@ -49,10 +48,9 @@ def _text(result: DevicesResult) -> str:
         + ("" if here.vnni else "  (no VNNI: INT8 is rarely faster than FP32 here)"),
     ]
     rows = []
-    for name, extra in _EXTRAS.items():
-        offer = result.runtimes.onnxruntime if name == "onnxruntime" else result.runtimes.openvino
+    for name, offer in result.runtimes.items():
         if offer is None:
-            lines.append(f'{name:<10} not installed: pip install "edge-tl[{extra}]"')
+            lines.append(f'{name:<10} not installed: pip install "edge-tl[{BY_NAME[name].extra}]"')
         elif offer.fault is not None:
             lines.append(f"{name:<10} {offer.version}: cannot be used here ({offer.fault})")
         else:

@@ -129,10 +129,10 @@ def export(
 
 def _to_device(bundle: BundleRecord, folder: Path) -> str:
     """What to type after an export: where to copy, what to install there, what to run."""
-    from edge_tl.host.export.recommendation import EXTRAS
+    from edge_tl.device.runtimes.families import FAMILIES
 
     chosen = next((a for a in bundle.artifacts if a.id == bundle.recommended), None)
-    extra = EXTRAS[chosen.runtime] if chosen else ",".join(EXTRAS.values())
+    extra = chosen.family.extra if chosen else ",".join(family.extra for family in FAMILIES)
     return (
         f"next: copy {folder} to the device; install edge-tl there with the extra [{extra}] (pip install "
         f'"./edge_tl-{__version__}-py3-none-any.whl[{extra}]", see docs/how-to/install.md), then: '

@@ -18,6 +18,7 @@ from typing import Any
 
 from edge_tl.device.records.machine import MachineRecord
 from edge_tl.device.records.timing import LoadRecord
+from edge_tl.device.runtimes.families import FAMILIES
 
 ROOT = Path("/")
 CAP_VARIABLE = "ONEDNN_MAX_CPU_ISA"
@@ -34,10 +35,11 @@ _RENAMED = {
 }  # fmt: skip
 
 # One library ships under several distribution names; the first one found counts.
-_DISTRIBUTIONS = {
-    "numpy": ("numpy",), "pillow": ("pillow",), "openvino": ("openvino", "openvino-nightly"),
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml"),
-}  # fmt: skip
+_DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
+    "numpy": ("numpy",),
+    "pillow": ("pillow",),
+    **{family.name: family.distributions for family in FAMILIES},
+}
 
 
 def cores_allowed(root: Path = ROOT) -> int:

@@ -342,7 +342,7 @@ def test_copies_count_once_as_in_finetune(bundle_root: Path, labelled: Path) -> 
 def test_an_answer_that_is_no_number_is_wrong_and_fails(
     bundle_root: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edge_tl.device.runtimes.open import OnnxRuntime
+    from edge_tl.device.runtimes.onnxruntime_ import OnnxRuntime
 
     call = OnnxRuntime.__call__
 

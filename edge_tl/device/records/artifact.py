@@ -10,9 +10,8 @@ from typing import Annotated, Any, Literal
 from edge_tl.device.records.accuracy import ChangedAnswer, ConfidenceRecord, Confusion, Interval, ProvenOn
 from edge_tl.device.records.codec import Bounds, Fault, Fraction, Json, NotEmpty, Pattern, Record, written
 from edge_tl.device.records.timing import LatencyRecord, RanRecord
+from edge_tl.device.runtimes.families import BY_NAME, Family, RuntimeName, files_of
 
-SUFFIXES = {"onnxruntime": ".onnx", "openvino": ".xml"}
-_FAMILIES = {"onnxruntime": "onnx", "openvino": "openvino"}
 _MOST_BYTES = 1 << 36
 
 Whole = Annotated[int, Bounds(0, 1 << 53)]
@@ -65,7 +64,7 @@ class ArtifactRecord(Record):
     worse than PyTorch; `faster_than_fp32` is against the fastest FP32 artifact."""
 
     id: NotEmpty
-    runtime: Literal["onnxruntime", "openvino"]
+    runtime: RuntimeName
     precision: Annotated[str, Pattern("[a-z0-9]{1,16}", "a short word such as fp32 or int8")]
     files: tuple[FileRecord, ...]
     limits: LimitsRecord
@@ -113,20 +112,25 @@ class ArtifactRecord(Record):
     def check(self) -> None:
         """Raises `Fault` for files that are not exactly what the runtime opens."""
         names = Counter(file.path for file in self.files)
-        models = [name for name in names if PurePosixPath(name).suffix == SUFFIXES[self.runtime]]
-        if len(models) != 1 or names != Counter(_files_of(models[0])):
-            need = ".onnx file" if self.runtime == "onnxruntime" else ".xml file with the .bin beside it"
-            raise Fault("files", f"a list of {len(self.files)}", f"the one {need} that {self.runtime} opens")
+        models = [path for name in names if (path := PurePosixPath(name)).suffix == self.family.suffix]
+        if len(models) != 1 or names != Counter(map(str, files_of(models[0]))):
+            should = f"the one {self.family.files} that {self.runtime} opens"
+            raise Fault("files", f"a list of {len(self.files)}", should)
+
+    @property
+    def family(self) -> Family:
+        """What its runtime is called, opens and is installed with."""
+        return BY_NAME[self.runtime]
 
     @property
     def main(self) -> str:
         """The path, below the bundle's folder, of the file that a runtime opens."""
-        return next(f.path for f in self.files if PurePosixPath(f.path).suffix == SUFFIXES[self.runtime])
+        return next(f.path for f in self.files if PurePosixPath(f.path).suffix == self.family.suffix)
 
     @property
     def proper_id(self) -> str:
         """What `export` calls such an artifact: the runtime and the precision."""
-        return f"{_FAMILIES[self.runtime]}-{self.precision}"
+        return f"{self.family.prefix}-{self.precision}"
 
     @property
     def size_mb(self) -> float:
@@ -137,8 +141,3 @@ class ArtifactRecord(Record):
     def median_ms(self) -> float | None:
         """The median latency at export."""
         return None if self.latency_ms is None else self.latency_ms.p50
-
-
-def _files_of(main: str) -> list[str]:
-    path = PurePosixPath(main)
-    return [main] if path.suffix == ".onnx" else [main, str(path.with_suffix(".bin"))]

@@ -41,16 +41,9 @@ class RuntimeOffer(Record):
 
 
 @dataclass(frozen=True)
-class AcceleratorsRecord(Record):
-    """By runtime; None where it is not installed."""
-
-    onnxruntime: RuntimeOffer | None
-    openvino: RuntimeOffer | None
-
-
-@dataclass(frozen=True)
 class DevicesResult(Record):
-    """What `edge-tl devices` prints: the machine, what may disturb a timing on it now, and what its runtimes offer."""
+    """What `edge-tl devices` prints: the machine, what may disturb a timing on it now, and what each runtime
+    offers, None where it is not installed."""
 
     document = "result of edge-tl devices"
     advice = "run edge-tl devices again"
@@ -58,4 +51,4 @@ class DevicesResult(Record):
 
     machine: MachineRecord
     conditions: LoadRecord
-    runtimes: AcceleratorsRecord
+    runtimes: dict[str, RuntimeOffer | None]

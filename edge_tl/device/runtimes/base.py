@@ -9,12 +9,13 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device.errors import BadInput, FellBack
+from edge_tl.device.records.devices import RuntimeOffer
 from edge_tl.device.records.timing import FallbackRecord, RanRecord
 
 Logits = NDArray[np.float32]
@@ -46,6 +47,45 @@ class Runtime(Protocol):
         ...
 
     def __call__(self, inputs: NDArray[np.float32]) -> Logits: ...
+
+
+class FileRuntime(Runtime, Protocol):
+    """A runtime that opens a file: what a row of `families.FAMILIES` names."""
+
+    def __init__(self, path: Path, *, device: str, threads: int, allow_fallback: bool = False) -> None: ...
+
+    @property
+    def shape(self) -> list[int | None]:
+        """Of the input; None where a size is open."""
+        ...
+
+    def check(self) -> None:
+        """Run once and find out what ran. Raises `FellBack`."""
+        ...
+
+    def details(self) -> RanRecord:
+        """All that it reports of what ran."""
+        ...
+
+    @staticmethod
+    def library() -> Any:
+        """The imported package. Raises `MissingExtra`."""
+        ...
+
+    @staticmethod
+    def offered() -> OfferedDevices:
+        """The devices of the installed package. Raises `MissingExtra`."""
+        ...
+
+    @staticmethod
+    def resolve(device: str) -> str:
+        """The package's own spelling of `device`. Raises `BadInput` for one that it does not offer."""
+        ...
+
+    @staticmethod
+    def listing(library: Any) -> RuntimeOffer:
+        """What `edge-tl devices` lists of the imported package; with None, of one that cannot be used."""
+        ...
 
 
 class OfferedDevices(NamedTuple):

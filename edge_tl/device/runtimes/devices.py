@@ -7,17 +7,16 @@ that runtime's artifacts; the others are left out, with the reason.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from edge_tl.device.bundle import Artifact
 from edge_tl.device.errors import BadInput, MissingExtra
-from edge_tl.device.machine import installed, openvino_core
-from edge_tl.device.records.devices import AcceleratorsRecord, OpenVinoDevice, RuntimeOffer
-from edge_tl.device.runtimes import onnxruntime_, openvino_
-from edge_tl.device.runtimes.base import OfferedDevices, did_you_mean
+from edge_tl.device.machine import installed
+from edge_tl.device.records.devices import RuntimeOffer
+from edge_tl.device.runtimes.base import did_you_mean
+from edge_tl.device.runtimes.families import BY_NAME, BY_SUFFIX, FAMILIES, Family
 from edge_tl.device.runtimes.open import import_runtime
 from edge_tl.device.runtimes.try_device import try_device
 
@@ -49,31 +48,19 @@ def runnable_artifacts(
     ]
 
 
-def accelerators(*, trials: bool = True) -> AcceleratorsRecord:
-    """What each runtime offers here; None where it is not installed. Imports them, and with `trials` runs a tiny
-    model on every device, each in a process of its own."""
-    found = AcceleratorsRecord(
-        onnxruntime=_probe(
-            "onnxruntime",
-            RuntimeOffer(None, providers=()),
-            lambda library: RuntimeOffer(None, providers=tuple(library.get_available_providers())),
-        ),
-        openvino=_probe(
-            "openvino",
-            RuntimeOffer(None, devices=()),
-            lambda library: RuntimeOffer(None, devices=_openvino_devices()),
-        ),
-    )
-    if not trials:
-        return found
-    return AcceleratorsRecord(_tried("onnxruntime", found.onnxruntime), _tried("openvino", found.openvino))
+def accelerators(*, trials: bool = True) -> dict[str, RuntimeOffer | None]:
+    """What each runtime offers here, by its name; None where it is not installed. Imports them, and with
+    `trials` runs a tiny model on every device, each in a process of its own."""
+    found = {family.name: _probe(family) for family in FAMILIES}
+    return {name: _tried(BY_NAME[name], offer) if trials else offer for name, offer in found.items()}
 
 
-def _tried(runtime: str, offer: RuntimeOffer | None) -> RuntimeOffer | None:
+def _tried(family: Family, offer: RuntimeOffer | None) -> RuntimeOffer | None:
     """With a trial of each device, where the runtime can be used."""
     if offer is None or offer.fault is not None:
         return offer
-    return replace(offer, sessions=tuple(try_device(runtime, device) for device in _offered(runtime).names))
+    names = family.load().offered().names
+    return replace(offer, sessions=tuple(try_device(family.name, device) for device in names))
 
 
 def _missing(suffix: str) -> MissingExtra | None:
@@ -88,10 +75,7 @@ def _refusal(suffix: str, device: str) -> str | None:
     if device.upper() == "CPU":
         return None  # every runtime has it, and asking for the others starts their drivers
     try:
-        if suffix == ".onnx":
-            offer = onnxruntime_.offered_providers()
-            return None if offer.find(device) else str(offer)
-        openvino_.resolve_device(device)
+        BY_SUFFIX[suffix].load().resolve(device)
     except BadInput as error:
         return str(error).removeprefix(f"--device {device}: ").partition(". ")[0]
     return None
@@ -104,39 +88,23 @@ def _short(reason: str | MissingExtra) -> str:
 
 def _names() -> list[str]:
     names: list[str] = []
-    for runtime in ("onnxruntime", "openvino"):
+    for family in FAMILIES:
         with suppress(MissingExtra):
-            names += _offered(runtime).names
+            names += family.load().offered().names
     return names
 
 
-def _offered(runtime: str) -> OfferedDevices:
-    return onnxruntime_.offered_providers() if runtime == "onnxruntime" else openvino_.offered_devices()
-
-
-def _probe(name: str, unusable: RuntimeOffer, listing: Callable[[Any], RuntimeOffer]) -> RuntimeOffer | None:
-    """What `listing` makes of the imported library, or `unusable` with the name of the exception."""
+def _probe(family: Family) -> RuntimeOffer | None:
+    """What the imported package lists, or nothing and the name of the exception."""
+    kind, name = family.load(), family.name
     version = installed(name)
     try:
         library = importlib.import_module(name)
         # The imported module knows best: two distributions may share one folder. OpenVINO appends its build.
         version = getattr(library, "__version__", "").split("-")[0] or version
-        return replace(listing(library), version=version)
+        return replace(kind.listing(library), version=version)
     except Exception as error:  # native libraries and drivers raise anything
         if isinstance(error, ModuleNotFoundError) and error.name == name:
             return None
         # The message may hold paths; its type is enough to tell broken from missing.
-        return replace(unusable, version=version, fault=type(error).__name__)
-
-
-def _openvino_devices() -> tuple[OpenVinoDevice, ...]:
-    core = openvino_core()
-    devices: list[OpenVinoDevice] = []
-    for name in core.available_devices:
-        full_name: str | None = None
-        capabilities: tuple[str, ...] = ()
-        with suppress(Exception):  # a device whose driver fails must not hide the others
-            full_name = str(core.get_property(name, "FULL_DEVICE_NAME"))
-            capabilities = tuple(map(str, core.get_property(name, "OPTIMIZATION_CAPABILITIES")))
-        devices.append(OpenVinoDevice(str(name), full_name, capabilities))
-    return tuple(devices)
+        return replace(kind.listing(None), version=version, fault=type(error).__name__)

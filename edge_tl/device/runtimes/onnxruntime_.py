@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from edge_tl.device.errors import BundleError, EdgeTLError, MissingExtra
 from edge_tl.device.machine import has_vnni
+from edge_tl.device.records.devices import RuntimeOffer
 from edge_tl.device.records.timing import ElsewhereRecord, FallbackRecord, RanRecord
 from edge_tl.device.runtimes.base import (
     Logits,
@@ -195,6 +196,23 @@ class OnnxRuntime:
         check_input(inputs, self._input.shape)
         result: Logits = self._session.run(None, {self._input.name: inputs})[0]
         return result
+
+    @staticmethod
+    def library() -> Any:
+        """See `FileRuntime`, as the next three."""
+        return import_onnxruntime()
+
+    @staticmethod
+    def offered() -> OfferedDevices:
+        return offered_providers()
+
+    @staticmethod
+    def resolve(device: str) -> str:
+        return offered_providers().choose(device)
+
+    @staticmethod
+    def listing(library: Any) -> RuntimeOffer:
+        return RuntimeOffer(None, providers=tuple(library.get_available_providers()) if library else ())
 
 
 def import_onnxruntime() -> Any:

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.records.timing import RanRecord
-from edge_tl.device.runtimes.base import Logits, Runtime, ran_record
+from edge_tl.device.runtimes.base import FileRuntime, Logits, Runtime, ran_record
+from edge_tl.device.runtimes.families import BY_SUFFIX, FAMILIES
 from edge_tl.device.runtimes.null import NullRuntime
-from edge_tl.device.runtimes.onnxruntime_ import OnnxRuntime, import_onnxruntime
-from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime, import_openvino
 
 __all__ = [
     "Logits",
     "NullRuntime",
-    "OnnxRuntime",
-    "OpenVinoRuntime",
     "Runtime",
     "import_runtime",
     "notes",
@@ -30,12 +27,10 @@ __all__ = [
     "ran",
 ]
 
-KINDS: dict[str, type[OnnxRuntime | OpenVinoRuntime]] = {".onnx": OnnxRuntime, ".xml": OpenVinoRuntime}
-
 
 def import_runtime(suffix: str) -> Any:
     """The package that runs a ".onnx" or ".xml" file, imported. Raises `MissingExtra`."""
-    return import_onnxruntime() if suffix == ".onnx" else import_openvino()
+    return BY_SUFFIX[suffix].load().library()
 
 
 def open_runtime(
@@ -53,9 +48,9 @@ def open_runtime(
     it does not offer, `FellBack` when another device ran and that was not allowed, and `BundleError` for a file it
     cannot load.
     """
-    if path.suffix not in KINDS:
+    if path.suffix not in BY_SUFFIX:
         raise BadInput(f"no runtime for {path.name!r}. Give a .onnx or an OpenVINO .xml file.")
-    runtime = KINDS[path.suffix](
+    runtime = BY_SUFFIX[path.suffix].load()(
         path, device=device, threads=threads or cores_allowed(), allow_fallback=allow_fallback
     )
     if check and device.upper() != "CPU":
@@ -66,8 +61,8 @@ def open_runtime(
 def ran(runtime: Runtime) -> RanRecord:
     """What really ran, with all that this runtime reports. Raises `FellBack` when another device ran than asked for and
     that was not allowed."""
-    if isinstance(runtime, OnnxRuntime | OpenVinoRuntime):
-        return runtime.details()
+    if isinstance(runtime, tuple(family.load() for family in FAMILIES)):
+        return cast(FileRuntime, runtime).details()
     return ran_record(runtime)
 
 

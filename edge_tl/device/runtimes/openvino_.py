@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_tl.device.errors import BadInput, BundleError, MissingExtra
 from edge_tl.device.machine import openvino_core
+from edge_tl.device.records.devices import OpenVinoDevice, RuntimeOffer
 from edge_tl.device.records.timing import FallbackRecord, RanRecord
 from edge_tl.device.runtimes.base import (
     Logits,
@@ -239,6 +240,23 @@ class OpenVinoRuntime:
             self._many = compiled.create_infer_request()
         return self._many
 
+    @staticmethod
+    def library() -> Any:
+        """See `FileRuntime`, as the next three."""
+        return import_openvino()
+
+    @staticmethod
+    def offered() -> OfferedDevices:
+        return offered_devices()
+
+    @staticmethod
+    def resolve(device: str) -> str:
+        return resolve_device(device)
+
+    @staticmethod
+    def listing(library: Any) -> RuntimeOffer:
+        return RuntimeOffer(None, devices=_listed_devices() if library else ())
+
 
 def _of(count: int, model: Any) -> Any:
     """For `count` images a call: with its sizes known, OpenVINO computes the same numbers 10 to 25 % faster."""
@@ -278,3 +296,16 @@ def _broken(device: str) -> str | None:
         if "cannot open shared object file" in message:
             return f"its {device} plugin misses {message.partition(': cannot open')[0].rpartition(' ')[2]}"
     return None
+
+
+def _listed_devices() -> tuple[OpenVinoDevice, ...]:
+    core = _core()
+    devices: list[OpenVinoDevice] = []
+    for name in core.available_devices:
+        full_name: str | None = None
+        capabilities: tuple[str, ...] = ()
+        with suppress(Exception):  # a device whose driver fails must not hide the others
+            full_name = str(core.get_property(name, "FULL_DEVICE_NAME"))
+            capabilities = tuple(map(str, core.get_property(name, "OPTIMIZATION_CAPABILITIES")))
+        devices.append(OpenVinoDevice(str(name), full_name, capabilities))
+    return tuple(devices)

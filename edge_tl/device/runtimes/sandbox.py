@@ -24,6 +24,7 @@ from edge_tl.device.errors import BadInput, BundleError
 from edge_tl.device.files import private, sha256_known
 from edge_tl.device.machine import installed
 from edge_tl.device.records.codec import Record
+from edge_tl.device.runtimes.families import BY_SUFFIX, files_of
 from edge_tl.device.text import printable
 
 WORKER = "edge_tl.device.runtimes.sandbox_worker"
@@ -171,20 +172,16 @@ def _number(variable: str, otherwise: float) -> float:
     return value
 
 
-def _parts(path: Path) -> list[Path]:
-    return [path, *([path.with_suffix(".bin")] if path.suffix == ".xml" else [])]
-
-
 def _bytes(path: Path) -> int:
-    return sum(part.stat().st_size for part in _parts(path) if part.exists())
+    return sum(part.stat().st_size for part in files_of(path) if part.exists())
 
 
 def _key(path: Path, device: str, size: tuple[int, int] | None) -> str | None:
     """What was run, with what, where, and at which size (a model may loop by its input's); None where it cannot be
     read: opening it gives the reason."""
-    library = "onnxruntime" if path.suffix == ".onnx" else "openvino"
+    library = BY_SUFFIX[path.suffix].name
     try:
-        contents = [sha256_known(part) for part in _parts(path)]
+        contents = [sha256_known(part) for part in files_of(path)]
     except OSError:
         return None
     return hashlib.sha256(

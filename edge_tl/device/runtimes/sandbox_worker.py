@@ -19,7 +19,8 @@ from edge_tl.device import spawn
 from edge_tl.device.errors import BadInput, BundleError, MissingExtra
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.runtimes.base import load_error_text
-from edge_tl.device.runtimes.open import KINDS, import_runtime
+from edge_tl.device.runtimes.families import BY_SUFFIX
+from edge_tl.device.runtimes.open import import_runtime
 from edge_tl.device.runtimes.sandbox import SandboxAnswer, SandboxSpec
 
 _FAR, _BRIGHT = 10.0, 3.0  # white is 2.64 by ImageNet's mean and deviation, black -2.12
@@ -59,7 +60,7 @@ def _run(path: Path, device: str, size: tuple[int, int] | None) -> SandboxAnswer
 
     A loop may run for ever for some inputs alone, and no test finds them all: these are the ends of what pixels become.
     """
-    runtime = KINDS[path.suffix](path, device=device, threads=cores_allowed(), allow_fallback=True)
+    runtime = BY_SUFFIX[path.suffix].load()(path, device=device, threads=cores_allowed(), allow_fallback=True)
     height, width = size or (_USUAL, _USUAL)
     shape = [known or usual for known, usual in zip(runtime.shape, (1, 3, height, width), strict=True)]
     noise = np.random.default_rng(0).uniform(-2, 2, shape)

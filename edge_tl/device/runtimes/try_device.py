@@ -20,8 +20,7 @@ from edge_tl.device import spawn
 from edge_tl.device.errors import FellBack
 from edge_tl.device.records.devices import TrialRecord
 from edge_tl.device.runtimes.base import error_line
-from edge_tl.device.runtimes.onnxruntime_ import OnnxRuntime
-from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime
+from edge_tl.device.runtimes.families import BY_NAME
 
 # ONNX, opset 13, IR version 7: y = Conv(x, w), x (1, 3, 2, 2), w = [1, 2, 3] as (1, 3, 1, 1). Both runtimes read it.
 MODEL = base64.b64decode(
@@ -29,10 +28,6 @@ MODEL = base64.b64decode(
     "CAIKAggCYhsKAXkSFgoUCAESEAoCCAEKAggBCgIIAgoCCAJCBAoAEA0="
 )
 SECONDS = 120.0  # TensorRT takes its time over the smallest model
-KINDS: dict[str, type[OnnxRuntime | OpenVinoRuntime]] = {
-    "onnxruntime": OnnxRuntime,
-    "openvino": OpenVinoRuntime,
-}
 
 
 def try_device(runtime: str, device: str) -> TrialRecord:
@@ -59,7 +54,7 @@ def trial_fault(runtime: str, device: str) -> str | None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "trial.onnx"
             path.write_bytes(MODEL)
-            loaded = KINDS[runtime](path, device=device, threads=1)
+            loaded = BY_NAME[runtime].load()(path, device=device, threads=1)
             loaded.check()
             difference = float(
                 np.abs(loaded(inputs) - np.einsum("nchw,c->nhw", inputs, [1, 2, 3])[:, None]).max()

@@ -23,7 +23,8 @@ from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.codec import Record
-from edge_tl.device.runtimes.open import Logits, OnnxRuntime
+from edge_tl.device.runtimes.base import Logits
+from edge_tl.device.runtimes.onnxruntime_ import OnnxRuntime
 from edge_tl.host.convert.graph import attribute, remove_unused_constants
 
 INPUT, OUTPUT = "images", "logits"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl.device.runtimes.families import files_of
 from edge_tl.device.runtimes.open import Logits, Runtime, open_runtime
 
 Inputs = NDArray[np.float32]
@@ -23,11 +24,6 @@ def batched_logits(path: Path, inputs: Inputs, *, batch: int = 16) -> Logits:
     """`(n, classes)` of the model at `path` on `inputs`, `batch` images a call."""
     runtime: Runtime = open_runtime(path)
     return np.concatenate([runtime(np.asarray(inputs[i : i + batch])) for i in range(0, len(inputs), batch)])
-
-
-def files_of(path: Path) -> list[Path]:
-    """The files of the artifact at `path`: an IR's `.xml` has a `.bin` beside it."""
-    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
 
 
 def size_mb(path: Path) -> float:

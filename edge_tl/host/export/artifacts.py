@@ -15,6 +15,7 @@ from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.machine import has_vnni
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.artifact import ArtifactRecord, LimitsRecord
+from edge_tl.device.runtimes.families import BY_PREFIX
 from edge_tl.host.convert.compress import FP16, W8, compress
 from edge_tl.host.convert.fp32 import to_onnx, to_openvino
 from edge_tl.host.export import calibration as calibrations
@@ -70,8 +71,8 @@ def training_set(dataset: Dataset, selection: Sequence[Sample]) -> list[Sample]:
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The files of an artifact that was made and not measured yet, below the staging folder. `family` is "onnx" or
-    "openvino"."""
+    """The files of an artifact that was made and not measured yet, below the staging folder. `family` is the prefix
+    of one of `FAMILIES`."""
 
     family: str
     precision: str
@@ -89,19 +90,19 @@ class ModelFiles:
     @property
     def files(self) -> list[str]:
         """Names, the file that a runtime opens first."""
-        kinds = ("onnx",) if self.family == "onnx" else ("xml", "bin")
-        return [f"model.{self.precision}.{kind}" for kind in kinds]
+        family = BY_PREFIX[self.family]
+        return [f"model.{self.precision}{suffix}" for suffix in (family.suffix, *family.beside)]
 
     def record(self, staging: Path, limits: LimitsRecord, **measured: Any) -> ArtifactRecord:
         """The artifact's record with the files as they are now and what was `measured`, by field."""
-        onnx = self.family == "onnx"
+        family = BY_PREFIX[self.family]
         return ArtifactRecord(
             id=self.id,
-            runtime="onnxruntime" if onnx else "openvino",
+            runtime=family.name,
             precision=self.precision,
             files=tuple(bundles.file_record(staging, name) for name in self.files),
             limits=limits,
-            install=f"edge-tl[{'ort' if onnx else 'openvino'}]",
+            install=f"edge-tl[{family.extra}]",
             opset=self.opset,
             ir_version=self.ir_version,
             runtime_floor=self.runtime_floor,
@@ -130,7 +131,7 @@ def write_artifacts(job: ExportJob) -> list[ModelFiles]:
     if settings.int8:
         made += _quantized(job, whole, steps)
     for precision in extra:
-        for family in ("onnx", "openvino"):
+        for family in BY_PREFIX:
             with job.entering(f"{family}-{precision}"):
                 made.append(_compressed(job, _fp32_of(whole, family), precision))
             job.listener.progress("export", len(made), steps)
@@ -177,7 +178,7 @@ def _quantized(job: ExportJob, whole: Mapping[str, ModelFiles], steps: int) -> l
             "it there, with edge-tl verify --data"
         )
     made: list[ModelFiles] = []
-    for family in ("onnx", "openvino"):
+    for family in BY_PREFIX:
         with job.entering(f"{family}-int8"):
             fp32 = _fp32_of(whole, family)
             result = ladder.climb(

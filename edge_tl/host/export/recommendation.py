@@ -14,7 +14,6 @@ from edge_tl.device.bench.machine_use import busy_reason, unreliable
 from edge_tl.device.records.artifact import ArtifactRecord, BudgetRecord
 from edge_tl.device.records.timing import ConditionsRecord
 
-EXTRAS = {"onnxruntime": "ort", "openvino": "openvino"}
 Interval = tuple[float, float]
 
 
@@ -153,8 +152,8 @@ def files(artifact: ArtifactRecord) -> str:
     """What of the bundle an application opens, and which runtime opens it."""
     names = " + ".join(PurePosixPath(file.path).name for file in artifact.files)
     who = "Its files: {}; they need" if len(artifact.files) > 1 else "Its file: {}; it needs"
-    runtime = artifact.runtime
-    return f" {who.format(names)} {runtime}, which the extra [{EXTRAS[runtime]}] of edge-tl installs."
+    runtime, extra = artifact.runtime, artifact.family.extra
+    return f" {who.format(names)} {runtime}, which the extra [{extra}] of edge-tl installs."
 
 
 def not_everywhere(artifact: ArtifactRecord) -> str:

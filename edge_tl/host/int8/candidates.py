@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_tl.host.convert.model_file import files_of
+from edge_tl.device.runtimes.families import files_of
 from edge_tl.host.int8.records import CandidateRecord
 from edge_tl.host.int8.settings import CandidateSettings
 

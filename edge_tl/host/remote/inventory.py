@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from edge_tl.device.errors import BadInput
+from edge_tl.device.runtimes.families import Extra
 from edge_tl.host.recipe import plain_yaml
 
 DEFAULT_FOLDER = "~/.cache/edge-tl"
@@ -24,7 +25,7 @@ class RemoteDevice(BaseModel):
     """What `ssh` takes: user@host, a name of the user's ssh configuration, or ssh://user@host:port."""
     python: str | None = Field(default=None, min_length=1)
     """The interpreter there; by default python3, or the newest of python3.10 and later where that is older."""
-    extra: Literal["ort", "openvino", "both"] | None = None
+    extra: Extra | Literal["both"] | None = None
     """The runtimes to install; by default both where OpenVINO has wheels (x86-64, 64-bit Arm), else ort."""
     folder: str = Field(default=DEFAULT_FOLDER, min_length=1)
     """Where edge-tl keeps everything on the device; ~ is the home there."""

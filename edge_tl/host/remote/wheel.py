@@ -16,8 +16,9 @@ from pathlib import Path
 
 import edge_tl
 from edge_tl.device.errors import EdgeTLError
+from edge_tl.device.runtimes.families import FAMILIES
 
-EXTRAS = ("ort", "openvino")
+EXTRAS = tuple(family.extra for family in FAMILIES)
 # Verbs that need the host part, and what they alone share.
 HOST_CLI = {
     "_bundle_text", "_compare_options", "_recipe_options", "_remote_run", "_run_text", "_training_listeners",

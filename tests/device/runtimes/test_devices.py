@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from device.conftest import verify
@@ -20,6 +21,11 @@ from edge_tl.device.runtimes.base import OfferedDevices, did_you_mean
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
+
+
+def offers(*, trials: bool = True) -> dict[str, Any]:
+    """As `edge-tl devices --json` prints it."""
+    return {name: offer and offer.to_json() for name, offer in devices.accelerators(trials=trials).items()}
 
 
 def test_the_cpu_concerns_every_artifact(bundle_root: Path) -> None:
@@ -110,7 +116,7 @@ def test_the_first_of_two_gpus_has_two_names(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(("name", "offer"), [("onnxruntime", "providers"), ("openvino", "devices")])
 def test_accelerators_of_this_machine(name: str, offer: str) -> None:
-    found = devices.accelerators().to_json()
+    found = offers()
     assert json.loads(json.dumps(found)) == found
     assert set(found) == {"onnxruntime", "openvino"}
     runtime = found[name]
@@ -136,21 +142,21 @@ def test_accelerators_missing_and_broken(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=Core, __version__="2025.0.0-17942-abc"))
-    monkeypatch.setattr(devices, "openvino_core", Core)  # not this process's real one
+    monkeypatch.setattr(openvino_, "openvino_core", Core)  # not this process's real one
     listed = [
         {"name": "CPU", "full_name": "Intel(R) N100", "capabilities": ["FP32", "INT8"]},
         {"name": "GPU", "full_name": None, "capabilities": []},
     ]
-    found = devices.accelerators(trials=False).to_json()
+    found = offers(trials=False)
     assert found == {"onnxruntime": None, "openvino": {"version": "2025.0.0", "devices": listed}}
     # Installed but unusable is not missing; the message is left out, because it may hold paths.
     monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(__version__="1.20.1"))
     broken = {"version": "1.20.1", "providers": [], "error": "AttributeError"}
-    assert devices.accelerators(trials=False).to_json()["onnxruntime"] == broken
+    assert offers(trials=False)["onnxruntime"] == broken
     monkeypatch.delitem(sys.modules, "onnxruntime")
     (tmp_path / "onnxruntime").mkdir()
     (tmp_path / "onnxruntime" / "__init__.py").write_text("import a_missing_dependency")
     monkeypatch.syspath_prepend(tmp_path)
-    runtime = devices.accelerators(trials=False).to_json()["onnxruntime"]
+    runtime = offers(trials=False)["onnxruntime"]
     assert runtime is not None
     assert runtime["error"] == "ModuleNotFoundError"

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_tl.device.runtimes import try_device
+from edge_tl.device.runtimes import openvino_, try_device
+from edge_tl.device.runtimes.onnxruntime_ import OnnxRuntime
 
 RUNTIMES = ["onnxruntime", "openvino"]
 
@@ -47,8 +48,7 @@ def test_a_provider_that_runs_nothing_does_not_work() -> None:
 
 def test_a_wrong_answer_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
-    kind = try_device.KINDS["onnxruntime"]
-    monkeypatch.setattr(kind, "__call__", lambda self, inputs: inputs[:, :1] * 0)
+    monkeypatch.setattr(OnnxRuntime, "__call__", lambda self, inputs: inputs[:, :1] * 0)
     reason = try_device.trial_fault("onnxruntime", "CPU")
     assert reason is not None
     assert reason.startswith("it computes wrongly: off by ")
@@ -85,7 +85,7 @@ def test_a_reason_tells_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
             'cannot load "/home/b0b/my venv/lib/plugin.so": /opt/b0b/libx.so.1:\n no such file'
         )
 
-    monkeypatch.setitem(try_device.KINDS, "openvino", refuse)
+    monkeypatch.setattr(openvino_, "OpenVinoRuntime", refuse)
     reason = try_device.trial_fault("openvino", "GPU")
     assert reason is not None
     assert "b0b" not in reason

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_tl.host.convert.model_file import files_of, quiet, size_mb
+from edge_tl.device.runtimes.families import files_of
+from edge_tl.host.convert.model_file import quiet, size_mb
 
 
 def test_the_size_of_an_ir_is_that_of_both_files(tmp_path: Path):
