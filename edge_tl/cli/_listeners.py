@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_tl.cli._console import KEPT, say
 from edge_tl.device.format import clock
 from edge_tl.device.listener import Listener, Silent
 from edge_tl.device.text import printable
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 STEPS = {"latency": "timing, in fresh processes"}  # where the step's own name does not say enough
 
@@ -63,7 +66,7 @@ class LiveListener(Silent):
     def __init__(self) -> None:
         self._live: Any = None
         self._bars: Any = None
-        self._tasks: dict[str, Any] = {}
+        self._tasks: dict[str, TaskID] = {}
         self._ended = False
         self._moved = self._now()  # when there was news last
 

@@ -117,7 +117,7 @@ def finetune(
     }
     given = _recipe_options.data_settings(data_or_recipe).changed(fields, set_)
     recipe, out = given.recipe(), out or given.run
-    zoo.check_name(recipe.model.name)  # before a file is read
+    zoo.check_model_name(recipe.model.name)  # before a file is read
     if not distributed.is_main():  # the main process prints and writes for all
         training.finetune(recipe, out, resumed=resume, overwrite=overwrite)
         return 0

@@ -1,1 +1,1 @@
-"""What runs at the desk: PyTorch, ONNX, NNCF and friends. May import `edge_tl.device`, never `edge_tl.cli`."""
+"""What runs on the host: PyTorch, ONNX, NNCF and friends. May import `edge_tl.device`, never `edge_tl.cli`."""

@@ -51,7 +51,7 @@ def finetune(
     else:
         given = from_data(data_or_recipe).assigned(settings or {})
         recipe, folder = given.recipe(), folder or given.run
-    zoo.check_name(recipe.model.name)  # before a file is read
+    zoo.check_model_name(recipe.model.name)  # before a file is read
     return training.finetune(recipe, folder, resumed=resume, overwrite=overwrite, listener=listener)
 
 

@@ -81,7 +81,7 @@ def compare(
     if distributed.many():
         raise BadInput("compare: started by a launcher. Start it alone, twice or more with the same --out.")
     for name in plan.grid.models:
-        zoo.check_name(name)
+        zoo.check_model_name(name)
     wanted = {c.name: _recipe(plan, c) for c in plan.grid.combinations()}
     # Optuna names its journal's locks after it, each with a random ending.
     checkpoint.claim(out, (*FILES, *(path.name for path in out.glob(f"{study.JOURNAL}*"))), _is_ours)

@@ -95,7 +95,7 @@ def zoo_entry(name: str) -> ZooEntry:
     return ZOO[name]
 
 
-def check_name(name: str) -> None:
+def check_model_name(name: str) -> None:
     """Raises `BadInput` for a name that nothing can be built of, and `MissingExtra`; it builds nothing."""
     if name.startswith(TIMM):
         timm_models.timm_config(name)

@@ -183,10 +183,10 @@ def test_an_export_says_how_far_confidences_can_be_believed(exported: dict[str, 
     rows = {a["id"]: a["confidence"] for a in exported["artifacts"]}
     rows["pytorch"] = exported["reference"]["confidence"]
     for row in rows.values():
-        assert 0.2 <= row.temperature <= 10
-        assert 0 <= row.ece <= 1
-        assert 0 <= row.ece_before <= 1
-        assert (row.temperature == 1.0) == (row.log_loss == row.log_loss_before)
+        assert 0.2 <= row["temperature"] <= 10
+        assert 0 <= row["ece"] <= 1
+        assert 0 <= row["ece_before"] <= 1
+        assert (row["temperature"] == 1.0) == (row["log_loss"] == row["log_loss_before"])
     assert rows["onnx-fp32"]["temperature"] == rows["pytorch"]["temperature"]
     np.testing.assert_allclose(golden["onnx-fp32"], golden["pytorch"], atol=1e-3)
     assert (top1(golden["onnx-fp32"]) == top1(golden["pytorch"])).all()
@@ -196,9 +196,9 @@ def test_an_exports_device_limit_is_what_quantization_moved(exported: dict[str, 
     golden = read_bundle(bundle).golden_logits()
     divided = exported["reference"]["confidence"]["temperature"]
     for row in exported["artifacts"]:
-        own, raw = golden[row.id], golden["pytorch"] * divided
-        cost = np.abs(own - raw / row.confidence["temperature"]).max()
+        own, raw = golden[row["id"]], golden["pytorch"] * divided
+        cost = np.abs(own - raw / row["confidence"]["temperature"]).max()
         least = 1e-3 * max(1.0, np.abs(own).max())
-        assert row.limits["device_max_abs_diff"] == pytest.approx(
-            least if row.precision == "fp32" else max(least, cost), rel=1e-3
+        assert row["limits"]["device_max_abs_diff"] == pytest.approx(
+            least if row["precision"] == "fp32" else max(least, cost), rel=1e-3
         )
