@@ -47,8 +47,9 @@ def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionD
 
 
 def is_verb(function: ast.FunctionDef | ast.AsyncFunctionDef, path: Path) -> bool:
-    """The signature of a verb is its command line: one parameter an option."""
-    return path.parent.name == "cli" and function.name == path.stem
+    """The signature of a verb is its command line, one parameter an option; the package's function of that name takes
+    the same."""
+    return (path.parent.name == "cli" and function.name == path.stem) or path.name == "api.py"
 
 
 def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -63,12 +64,8 @@ def test_the_walk_found_the_package() -> None:
 
 
 def test_untyped_dictionaries_stay_at_the_edge() -> None:
-    counts = Counter(
-        {
-            name(path): len(re.findall(r"(?:dict|Mapping|MutableMapping)\[str, (?:Any|object)\]", path.read_text("utf-8")))
-            for path in FILES
-        }
-    )  # fmt: skip
+    untyped = re.compile(r"(?:dict|Mapping|MutableMapping)\[str, (?:Any|object)\]")
+    counts = Counter({name(path): len(untyped.findall(path.read_text("utf-8"))) for path in FILES})
     assert counts.total() <= MOST_DICTS, counts.most_common(20)
 
 

@@ -54,9 +54,9 @@ def run_on_devices(ctx: typer.Context, options: RemoteOptions) -> int:
         raise BadInput(f"{verb} --on takes one bundle, not {len(bundles)}.")
     words: list[str | Tree] = [*map(upload.of_bundle, bundles), *forwarded(ctx)]
     packages = upload.of_path(options.wheels, suffix=".whl") if options.wheels else None
-    job = Job(verb, tuple(words), wheel.build(), packages)
+    job = Job(verb, tuple(words), wheel.build_wheel(), packages)
     with DeviceLines(chosen) as lines:
-        result = run_all.run(
+        result = run_all.run_on_all(
             chosen, job, ssh=options.ssh, out=given["out"], save=given.get("save", False), listener=lines
         )
     for device in result.devices:

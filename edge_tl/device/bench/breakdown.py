@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -119,7 +119,7 @@ def time_steps(
     answers, skipped = _ask(
         asked,
         rounds,
-        lambda workload: StepsAnswer.from_json(once(workload)),
+        lambda workload: once(workload, StepsAnswer),
         progress=lambda done: listener.progress("latency", done, rounds),
         order=order,
     )
@@ -141,7 +141,7 @@ def measure_throughput(
     answers, skipped = _ask(
         _workloads(selection, throughput_s=seconds),
         rounds,
-        lambda workload: ThroughputAnswer.from_json(once(workload)),
+        lambda workload: once(workload, ThroughputAnswer),
         progress=lambda done: listener.progress("throughput", done, rounds),
     )
     rows = []
@@ -190,11 +190,11 @@ def _ask(
     return answers, skipped
 
 
-def once(workload: Workload) -> dict[str, Any]:
-    """What one fresh process answers, as JSON. Raises `EdgeTLError` when it dies."""
+def once(workload: Workload, kind: type[Answer]) -> Answer:
+    """What one fresh process answers. Raises `EdgeTLError` when it dies."""
     worker = Worker(workload, warmup=0, describe=True)
     try:
-        return worker.answer()
+        return kind.from_json(worker.answer())
     finally:
         worker.kill()
 

@@ -30,8 +30,8 @@ from edge_tl.device.runtimes.base import (
     record_fallback,
 )
 from edge_tl.device.runtimes.matrix_layers import executed_matrix_layers
+from edge_tl.device.runtimes.openvino_config import COMPOSITE, compile_config
 
-_COMPOSITE = ("AUTO", "HETERO", "MULTI")  # devices made of other devices
 _KINDS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 _ISA_CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
@@ -53,34 +53,11 @@ def resolve_device(device: str) -> str:
         return "CPU"  # always there, and asking for the others starts their drivers
     offer = offered_devices()
     kind, colon, parts = device.partition(":")
-    if colon and kind.upper() in _COMPOSITE:
+    if colon and kind.upper() in COMPOSITE:
         return f"{kind.upper()}:{','.join(offer.choose(part.strip()) for part in parts.split(','))}"
     if device.upper() in ("GPU", "NPU") and not offer.find(device) and (why := _broken(device.upper())):
         raise BadInput(f"--device {device}: {offer}; {why}. Install its driver, or choose one of these.")
     return offer.choose(device)
-
-
-Config = dict[str, str | int | bool | dict[str, dict[str, int]]]
-"""OpenVINO's properties by name."""
-
-
-def compile_config(core: Any, device: str, threads: int, *, half: bool, hint: str) -> Config:
-    """How a model is compiled for `device` (OpenVINO's spelling), the same for a call at a time and for streams.
-    `half`: the file holds FP16 weights."""
-    found: Config = {"PERFORMANCE_HINT": hint}
-    composite = device.partition(":")[0] in _COMPOSITE
-    capabilities = () if composite else core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-    if half and "FP16" in capabilities and device != "CPU":
-        found["INFERENCE_PRECISION_HINT"] = "f16"  # what an FP16 file is made for
-    elif composite or "FP32" in capabilities:
-        found["INFERENCE_PRECISION_HINT"] = "f32"  # an NPU has none and refuses to be asked
-    if device == "CPU":
-        found["INFERENCE_NUM_THREADS"] = threads
-    elif composite:
-        found["DEVICE_PROPERTIES"] = {"CPU": {"INFERENCE_NUM_THREADS": threads}}
-    if device.startswith("AUTO"):
-        found["ENABLE_STARTUP_FALLBACK"] = False  # not on the CPU while the chosen device still compiles
-    return found
 
 
 class OpenVinoRuntime:
@@ -147,7 +124,7 @@ class OpenVinoRuntime:
         if self._fallback:
             return
         self(np.zeros([d or 1 for d in self._shape], np.float32))
-        if self._asked.partition(":")[0] in _COMPOSITE:
+        if self._asked.partition(":")[0] in COMPOSITE:
             return  # they choose, and `device` says what
         ran = self.device.split(",")
         if any(name != self._asked and name.partition(".")[0] != self._asked for name in ran):

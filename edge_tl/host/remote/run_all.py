@@ -55,7 +55,7 @@ class RemoteResult:
         }
 
 
-def run(
+def run_on_all(
     devices: Mapping[str, RemoteDevice],
     job: Job,
     *,

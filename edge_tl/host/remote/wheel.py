@@ -42,7 +42,7 @@ class Wheel:
         return hashlib.sha256(self.content).hexdigest()
 
 
-def build(package: Path | None = None) -> Wheel:
+def build_wheel(package: Path | None = None) -> Wheel:
     """The wheel of `package`, by default the one that is running. Raises `EdgeTLError` where pip did not install it."""
     package = package or Path(edge_tl.__file__).parent
     try:

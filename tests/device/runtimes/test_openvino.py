@@ -19,6 +19,7 @@ from edge_tl.device.machine import isa_flags
 from edge_tl.device.runtimes import openvino_ as room
 from edge_tl.device.runtimes.open import open_runtime, ran
 from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime
+from edge_tl.device.runtimes.openvino_config import compile_config
 
 pytest.importorskip("openvino")
 
@@ -132,7 +133,7 @@ def test_a_call_at_a_time_and_streams_are_asked_for_the_same_precision(
     device: str, able: tuple[str, ...], half: bool, hint: str | None
 ) -> None:
     found = [
-        room.compile_config(Gpu(*able), device, 2, half=half, hint=kind) for kind in ("LATENCY", "THROUGHPUT")
+        compile_config(Gpu(*able), device, 2, half=half, hint=kind) for kind in ("LATENCY", "THROUGHPUT")
     ]
     assert [one.pop("PERFORMANCE_HINT") for one in found] == ["LATENCY", "THROUGHPUT"]
     assert found[0] == found[1]

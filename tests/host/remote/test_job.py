@@ -39,9 +39,9 @@ def send(
     remote = RemoteDevice.model_validate(
         {"host": loopback.name, "python": sys.executable, "site_packages": True} | fields
     )
-    result = run_all.run(
+    result = run_all.run_on_all(
         {"it": remote},
-        Job(verb, words, code or wheel.build(), wheels),
+        Job(verb, words, code or wheel.build_wheel(), wheels),
         ssh=loopback.ssh,
         listener=Listening(event=lambda at: reported.append((at.step, at.detail))),
     ).to_json()
@@ -235,7 +235,7 @@ def test_login_scripts_that_talk_and_a_folder_with_quotes(device: Maker, tmp_pat
 
 def test_wheels_that_are_brought_along(device: Maker, tmp_path: Path):
     """What the device lacks comes from the folder, and from nowhere else."""
-    shed, own = device("shed"), wheel.build()
+    shed, own = device("shed"), wheel.build_wheel()
     needy = replace(own, requirements=(*own.requirements, "edge-tl-probe>=2"))
     folder = tmp_path / "wheels"
     folder.mkdir()
@@ -296,8 +296,10 @@ def test_a_connection_that_falls_silent_is_noticed(device: Maker, tiny: Path):
 
     remote = RemoteDevice(host="shed", python=sys.executable, site_packages=True)
     quick = shed.ssh + " -oServerAliveInterval=1 -oServerAliveCountMax=2"
-    job = Job("bench", (upload.of_bundle(tiny), "--rounds=500"), wheel.build())
-    [entry] = run_all.run({"it": remote}, job, ssh=quick, listener=Listening(event=stop)).to_json()["devices"]
+    job = Job("bench", (upload.of_bundle(tiny), "--rounds=500"), wheel.build_wheel())
+    [entry] = run_all.run_on_all({"it": remote}, job, ssh=quick, listener=Listening(event=stop)).to_json()[
+        "devices"
+    ]
     assert (entry["status"], entry["step"]) == ("error", "run")
     assert "not responding" in entry["error"]
     for process in stopped:

@@ -52,7 +52,7 @@ def at_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, int]:
 
 def go(*names: str, **options: Any) -> dict[str, Any]:
     devices = {name: RemoteDevice.model_validate({"host": name}) for name in names}
-    return run_all.run(devices, JOB, ssh="true", **options).to_json()
+    return run_all.run_on_all(devices, JOB, ssh="true", **options).to_json()
 
 
 def test_a_file_that_cannot_be_written_ends_no_other_device(at_work: dict[str, int]) -> None:
@@ -124,7 +124,7 @@ def test_two_devices_of_one_host_run_one_after_another(at_work: dict[str, int]) 
     reported: list[tuple[str, str, str]] = []
     hosts = {"shed": "pi@shed", "shed-ort": " pi@shed ", "nuc": "nuc", "shed-ov": "pi@shed"}
     devices = {name: RemoteDevice.model_validate({"host": host}) for name, host in hosts.items()}
-    done = run_all.run(
+    done = run_all.run_on_all(
         devices,
         JOB,
         ssh="true",

@@ -32,7 +32,7 @@ HOST_PACKAGES = (
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, installed by pip without its dependencies."""
     folder = tmp_path_factory.mktemp("wheel")
-    made = wheel.build()
+    made = wheel.build_wheel()
     (folder / made.name).write_bytes(made.content)
     pip = [
         sys.executable,
@@ -53,7 +53,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the wheel's packages are unpacked in."""
     folder = tmp_path_factory.mktemp("unpacked")
-    with zipfile.ZipFile(io.BytesIO(wheel.build().content)) as archive:
+    with zipfile.ZipFile(io.BytesIO(wheel.build_wheel().content)) as archive:
         archive.extractall(folder)
     return folder
 
@@ -102,10 +102,10 @@ def test_the_same_code_is_the_same_file(tmp_path: Path):
         os.utime(path, (1, 1))
     (copy / "device/__pycache__").mkdir()
     (copy / "device/__pycache__/x.pyc").write_bytes(b"")
-    assert wheel.build(copy).sha256 == wheel.build().sha256
+    assert wheel.build_wheel(copy).sha256 == wheel.build_wheel().sha256
     with (copy / "device/latency.py").open("a") as file:
         file.write("\n")
-    assert wheel.build(copy).sha256 != wheel.build().sha256
+    assert wheel.build_wheel(copy).sha256 != wheel.build_wheel().sha256
 
 
 def test_it_holds_the_device_part_and_nothing_of_the_host(unpacked: Path):
@@ -215,7 +215,7 @@ def test_running_elsewhere_from_a_device_says_what_it_needs(unpacked: Path, tmp_
 def test_it_requires_what_the_project_says(installed: Path):
     """Each in the form NAME>=VERSION: what a device has is compared with it without a library."""
     text = (PACKAGE.parent / "pyproject.toml").read_text("utf-8")
-    made = wheel.build()
+    made = wheel.build_wheel()
     base = re.search(r"^dependencies = \[(.*)\]$", text, re.MULTILINE)
     assert base
     assert sorted(made.requirements) == sorted(re.findall(r'"([^"]+)"', base[1]))
@@ -236,4 +236,4 @@ def test_a_package_that_pip_did_not_install(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(importlib.metadata, "requires", absent)
     with pytest.raises(EdgeTLError, match="pip install"):
-        wheel.build()
+        wheel.build_wheel()
