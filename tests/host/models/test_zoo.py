@@ -149,6 +149,7 @@ def test_blocks_of_a_head_with_hidden_layers_are_the_same():
 
 
 def test_squeezenet_gives_what_torchvisions_gives_before_its_relu():
+    torch.manual_seed(0)
     model, theirs = architecture.build("squeezenet1_1", 3), tv.squeezenet1_1(num_classes=3).eval()
     theirs.features = model.features
     head, conv = architecture.get_head(model, "classifier.3"), theirs.classifier[1]
