@@ -25,7 +25,7 @@ class RemoteDevice(BaseModel):
     """What `ssh` takes: user@host, a name of the user's ssh configuration, or ssh://user@host:port."""
     python: str | None = Field(default=None, min_length=1)
     """The interpreter there; by default python3, or the newest of python3.10 and later where that is older."""
-    extra: Extra | Literal["both"] | None = None
+    extra: Literal[Extra, "both"] | None = None
     """The runtimes to install; by default both where OpenVINO has wheels (x86-64, 64-bit Arm), else ort."""
     folder: str = Field(default=DEFAULT_FOLDER, min_length=1)
     """Where edge-tl keeps everything on the device; ~ is the home there."""
