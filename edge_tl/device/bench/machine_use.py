@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_tl.device.machine import ROOT
-from edge_tl.device.records.codec import Json
-from edge_tl.device.records.timing import ConditionsRecord, LoadRecord, UsageRecord
+from edge_tl.device.records.timing import ConditionsRecord, UsageRecord
 
 WIDEST = 2.0  # an interval whose upper end is more than so many times the lower says nothing useful
 MOST = 0.2  # of the cores allowed: beyond that a speed is not this machine's
@@ -80,9 +79,3 @@ def unreliable(interval: Sequence[float] | None, conditions: ConditionsRecord | 
     if interval and interval[1] > WIDEST * interval[0]:
         return f"its interval is [{interval[0]:,.1f}, {interval[1]:,.1f}], this machine is busy or unsteady"
     return None
-
-
-def conditions_of(value: Json) -> ConditionsRecord | None:
-    """The conditions in a record that may be older than these types; None where it has none."""
-    during = value.get("during") if isinstance(value, dict) else None
-    return ConditionsRecord(LoadRecord(), LoadRecord(), UsageRecord.from_json(during)) if during else None

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from edge_tl.device.bench.cpu_load import CpuLoad
-from edge_tl.device.bench.machine_use import CpuUsage, busy_reason, conditions_of, cpu_usage
-from edge_tl.device.records.timing import ConditionsRecord
+from edge_tl.device.bench.machine_use import CpuUsage, busy_reason, cpu_usage
+from edge_tl.device.records.timing import ConditionsRecord, LoadRecord, UsageRecord
 
 pytestmark = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="Linux counts")
 
@@ -39,12 +39,14 @@ def test_own_work_is_not_the_others() -> None:
 
 def test_busy_is_a_fifth_of_the_cores() -> None:
     def used(others: float, stolen: float) -> ConditionsRecord | None:
-        return conditions_of({"during": {"others": others, "stolen": stolen, "cores": 2.0}})
+        return ConditionsRecord(
+            LoadRecord(), LoadRecord(), UsageRecord(others=others, stolen=stolen, cores=2.0)
+        )
 
     assert busy_reason(used(0.3, 0.0)) is None
     assert "0.5 of 2 cores" in str(busy_reason(used(0.5, 0.0)))
     assert "hypervisor" in str(busy_reason(used(0.0, 0.5)))
-    assert busy_reason(conditions_of({})) is busy_reason(None) is None
+    assert busy_reason(ConditionsRecord(LoadRecord(), LoadRecord(), None)) is busy_reason(None) is None
 
 
 def test_a_busy_process_beside_this_one_is_seen() -> None:

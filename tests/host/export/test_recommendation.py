@@ -126,4 +126,4 @@ def test_the_load_is_in_the_report():
 
 def test_a_machine_that_does_not_tell_is_not_called_busy():
     assert machine_use.unreliable([2.0, 2.5], None) is None
-    assert machine_use.unreliable(None, machine_use.conditions_of({"during": None})) is None
+    assert machine_use.unreliable(None, ConditionsRecord(LoadRecord(), LoadRecord(), None)) is None
