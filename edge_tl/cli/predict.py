@@ -51,7 +51,7 @@ def predict(
     remarks = ((printable(str(one.image)), one.remark) for one in answered if one.remark)
     for warning in [*warning_lines(remarks), *warnings]:
         say(f"warning: {warning}")
-    if artifact is None and (other := stand_in_note(loaded, chosen)):
+    if artifact is None and (other := stand_in_note(loaded, chosen, options.device)):
         say(f"note: {other}")
     for entry in failed:
         complain(f"not a usable image: {printable(entry['image'])}: {printable(entry['reason'])}")

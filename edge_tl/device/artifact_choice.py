@@ -9,10 +9,13 @@ from pathlib import Path
 from edge_tl.device.bundle import Artifact, Bundle
 from edge_tl.device.errors import BadInput, MissingExtra
 from edge_tl.device.images.folders import images_in
+from edge_tl.device.instructions import able, lacks_instructions
 from edge_tl.device.runtimes import sandbox
 from edge_tl.device.runtimes.devices import runnable_artifacts
 from edge_tl.device.runtimes.open import Runtime, open_runtime
 from edge_tl.device.text import printable
+
+_EXPORT = "Export again with --target-cpu any."
 
 
 def open_best(
@@ -22,10 +25,12 @@ def open_best(
     not the recommended one see `stand_in_note`.
 
     Raises `FellBack` when another device ran, unless `allow_fallback`, and `BadInput` where all that could run here
-    failed its gates at export.
+    failed its gates at export, and for INT8 that requires instructions that this CPU has not.
     """
     if artifact:
         chosen = bundle.artifact(artifact)
+        if why := lacks_instructions(chosen, device):
+            raise BadInput(f"{chosen.id} cannot be used here: {why}. {_instead(bundle, device)}")
         sandbox.smoke_test(chosen.path, device, bundle.preprocess.input_size)
         return chosen, open_runtime(chosen.path, device=device, allow_fallback=allow_fallback)
     order = best_first(bundle, bundle.artifacts)
@@ -34,7 +39,12 @@ def open_best(
             f"every artifact in {printable(bundle.root)} failed its gates at export. Name one with --artifact to "
             "use it all the same, or export again."
         )
-    able_here, skipped = runnable_artifacts(order, device)
+    suited, lacking = able(order, device)
+    if not suited:
+        raise BadInput(
+            f"no artifact in {printable(bundle.root)} can be used here: {_reasons(lacking)}. {_EXPORT}"
+        )
+    able_here, skipped = runnable_artifacts(suited, device)
     missing: MissingExtra | None = None
     for candidate in able_here:
         try:
@@ -42,8 +52,18 @@ def open_best(
             return candidate, open_runtime(candidate.path, device=device, allow_fallback=allow_fallback)
         except MissingExtra as error:
             missing = error
-    reasons = "; ".join(f"{one['artifact']}: {one['reason']}" for one in skipped)
+    reasons = _reasons([*skipped, *lacking])
     raise missing or BadInput(f"no artifact in {printable(bundle.root)} can run here: {reasons}.")
+
+
+def _reasons(entries: Iterable[dict[str, str]]) -> str:
+    return "; ".join(f"{one['artifact']}: {one['reason']}" for one in entries)
+
+
+def _instead(bundle: Bundle, device: str) -> str:
+    """What to do where an artifact that was asked for lacks its instructions."""
+    others = able(best_first(bundle, bundle.artifacts), device)[0]
+    return f"Use {others[0].id}, or export again with --target-cpu any." if others else _EXPORT
 
 
 def best_first(bundle: Bundle, artifacts: Iterable[Artifact]) -> list[Artifact]:
@@ -61,14 +81,18 @@ def best_first(bundle: Bundle, artifacts: Iterable[Artifact]) -> list[Artifact]:
     return sorted((a for a in artifacts if a.record.passed is not False), key=place)
 
 
-def stand_in_note(bundle: Bundle, chosen: Artifact) -> str | None:
-    """A sentence for a person where `chosen` stands in for the recommended artifact; None where it is that, or where
-    nothing is recommended."""
+def stand_in_note(bundle: Bundle, chosen: Artifact, device: str = "CPU") -> str | None:
+    """A sentence for a person where `chosen` stands in for the recommended artifact on `device`; None where it is that,
+    or where nothing is recommended."""
     recommended = bundle.record.recommended
     if recommended is None or chosen.id == recommended:
         return None
     passed = "which passed too" if chosen.record.passed else "which was not checked"
-    return f"{recommended} is recommended and cannot run here; {chosen.id} answers instead, {passed}"
+    why = next(
+        (lacks_instructions(each, device) for each in bundle.artifacts if each.id == recommended), None
+    )
+    because = f": {why}" if why else ""
+    return f"{recommended} is recommended and cannot run here{because}; {chosen.id} answers instead, {passed}"
 
 
 def image_files(paths: Iterable[Path]) -> tuple[list[Path], list[dict[str, str]]]:

@@ -19,6 +19,7 @@ from edge_tl.device.bundle import REFERENCE, Artifact, Bundle, contract_is_alter
 from edge_tl.device.errors import BadImage, BundleError, MissingExtra
 from edge_tl.device.folder_accuracy import on_folder
 from edge_tl.device.images.labelled_folder import labelled_folder
+from edge_tl.device.instructions import able, lacks_instructions
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import identity, int8_isa
 from edge_tl.device.records.gate import GateResult
@@ -49,10 +50,11 @@ def verify(
     chosen = [bundle.artifact(a) for a in artifacts] or bundle.artifacts
     # Before the gates, which take their time: a folder that cannot be is refused at once.
     files = labelled_folder(bundle.labels, data) if data is not None else None
+    suited, _ = able(chosen, device)
     runtimes, skipped = open_installed(
-        chosen, device, size=bundle.preprocess.input_size, allow_fallback=allow_fallback
+        suited, device, size=bundle.preprocess.input_size, allow_fallback=allow_fallback
     )
-    gates = [_pixels_gate(bundle)]
+    gates = [_pixels_gate(bundle), *_instructions_gates(chosen, device)]
     pixels, host = bundle.golden_pixels(), bundle.golden_logits()
     for artifact in chosen:
         _check_limits(artifact, host[artifact.id], host[REFERENCE])
@@ -158,6 +160,16 @@ def _check_limits(artifact: Artifact, own: Logits, reference: Logits) -> None:
             f"{given.golden_agreement:g}) are looser than its golden logits imply: the record contradicts itself. "
             "Do not use this bundle."
         )
+
+
+def _instructions_gates(artifacts: Sequence[Artifact], device: str) -> list[GateResult]:
+    """A failed device gate for each artifact whose instructions this CPU has not: it is not run, because golden images
+    may not show what saturates on others."""
+    return [
+        GateResult("device", each.id, None, each.limits.device_max_abs_diff, "logit", False, why)
+        for each in artifacts
+        if (why := lacks_instructions(each, device))
+    ]
 
 
 def _device_gate(artifact: Artifact, logits: Logits, host: Logits) -> GateResult:

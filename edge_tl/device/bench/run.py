@@ -16,6 +16,7 @@ from edge_tl.device.bench.workers import Workload
 from edge_tl.device.bench.workloads import Selection, startable, workloads
 from edge_tl.device.bundle import Artifact, Bundle
 from edge_tl.device.errors import BadInput
+from edge_tl.device.instructions import able
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.records.bench import BenchResult
 from edge_tl.device.records.timing import SkippedRecord
@@ -39,8 +40,13 @@ def bench(
     than asked for, and `EdgeTLError` where a process that is timed ends.
     """
     asked = [bundle.artifact(name) for name in options.artifacts]
-    runnable, refused = runnable_artifacts(asked or bundle.artifacts, options.device)
-    skipped = [SkippedRecord(**entry) for entry in refused]
+    suited, lacking = able(asked or bundle.artifacts, options.device)
+    if not suited:
+        raise BadInput(
+            f"{lacking[0]['artifact']} cannot be timed here: {lacking[0]['reason']}. Time another one."
+        )
+    runnable, refused = runnable_artifacts(suited, options.device)
+    skipped = [SkippedRecord(**entry) for entry in (*lacking, *refused)]
     if options.kind in ("aa", "paced", "sustained"):
         chosen, more = _startable(bundle, runnable, options, listener)
         result = _of_some(chosen, options, listener)
@@ -71,7 +77,9 @@ def _startable(
         raise BadInput("every artifact that can run here failed its gates. Name one with --artifact.")
     most = None if options.artifacts else 1
     chosen, skipped = startable(workloads(bundle, order, place=options.place), most=most)
-    if not options.artifacts and (note := stand_in_note(bundle, bundle.artifact(chosen[0].id))):
+    if not options.artifacts and (
+        note := stand_in_note(bundle, bundle.artifact(chosen[0].id), options.device)
+    ):
         listener.note(f"note: {note}")
     return chosen, skipped
 

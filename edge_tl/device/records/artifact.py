@@ -15,6 +15,7 @@ from edge_tl.device.runtimes.families import BY_NAME, Family, RuntimeName, files
 _MOST_BYTES = 1 << 36
 
 Whole = Annotated[int, Bounds(0, 1 << 53)]
+Word = Annotated[str, Pattern("[a-z0-9_]{1,32}", "a short word such as vnni")]
 # A name that means the same file on every system: no control character, no drive, no stream, no other separator.
 _PART = r'[^\x00-\x1f\x7f\\/:*?"<>|]{1,128}'
 FilePath = Annotated[
@@ -60,7 +61,9 @@ class BudgetRecord(Record):
 @dataclass(frozen=True)
 class ArtifactRecord(Record):
     """One exported model. What was measured is None until it was: the accuracy at export, on the evaluation images;
-    latencies and speed-ups at export, on the host; `passed` by the gates. The drops are percentage points, positive =
+    latencies and speed-ups at export, on the host; `passed` by the gates. `requires` names instructions ("vnni",
+    "dotprod"), any one of which a CPU must have to give these answers; `session_options` are those that ONNX Runtime
+    must be given for the same on x86 without VNNI. The drops are percentage points, positive =
     worse than PyTorch; `faster_than_fp32` is against the fastest FP32 artifact."""
 
     id: NotEmpty
@@ -69,6 +72,7 @@ class ArtifactRecord(Record):
     files: tuple[FileRecord, ...]
     limits: LimitsRecord
     install: str | None = None
+    requires: tuple[Word, ...] = ()
     opset: int | None = None
     ir_version: int | None = None
     runtime_floor: str | None = None
