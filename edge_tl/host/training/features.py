@@ -6,33 +6,27 @@ dropout stay still. The cache is a folder named by a key over contract, weights 
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import shutil
 import tempfile
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from edge_tl.device.images.loader import load_batches
 from edge_tl.device.images.reading import EncodedImage
 from edge_tl.device.listener import SILENT, Listener
-from edge_tl.device.runtimes.open import Runtime, open_runtime
 from edge_tl.host import accelerator
 from edge_tl.host.images.dataset import Sample
 from edge_tl.host.models import architecture
-from edge_tl.host.models.reference import TorchRuntime
 from edge_tl.host.models.weights import PretrainedModel
 from edge_tl.host.runs.provenance import OF_PIXELS, package_versions
-from edge_tl.host.training import distributed
+from edge_tl.host.training import backbone, distributed
 from edge_tl.host.training.feature_store import FeatureStore, of_digests
 
 FOLDER = "features"
@@ -91,15 +85,17 @@ def extract(
     runtime_name = "cache"
     if todo:
         with tempfile.TemporaryDirectory() as scratch:
-            runtime = _fastest(source, Path(scratch), on_gpu=on_gpu)
-            runtime_name = f"{runtime.name} {runtime.version}"
-            _compute(source, runtime, todo, own, _GPU_BATCH if on_gpu else _BATCH, listener)
+            opened = backbone.open_backbone(
+                source, Path(scratch), threads=distributed.threads(), on_gpu=on_gpu
+            )
+            runtime_name = opened.runtime
+            _compute(source, opened, todo, own, _GPU_BATCH if on_gpu else _BATCH, listener)
     return _gather(stores, list(wanted), len(todo), runtime_name)
 
 
 def _compute(
     source: PretrainedModel,
-    runtime: Runtime,
+    opened: backbone.Backbone,
     todo: list[tuple[str, EncodedImage]],
     own: FeatureStore,
     size: int,
@@ -115,7 +111,7 @@ def _compute(
     done = 0
     listener.progress("features", done, len(mine))
     for batch in load_batches(source.contract, [todo[i][1] for i in mine], size=size):
-        rows = runtime(batch.inputs) if batch.indices else np.empty((0, own.width), np.float32)
+        rows = opened.features(batch.inputs) if batch.indices else np.empty((0, own.width), np.float32)
         digests = [todo[mine[i]][0] for i in batch.indices]
         store.append(
             digests,
@@ -167,13 +163,6 @@ def _recover_parts(folder: Path, width: int) -> None:
         shutil.rmtree(leftover)
 
 
-def backbone(source: PretrainedModel) -> nn.Module:
-    """A copy of the model that ends where the head begins."""
-    model = copy.deepcopy(source.model).eval()
-    architecture.set_head(model, source.head, nn.Identity())
-    return model
-
-
 def _gather(stores: list[FeatureStore], digests: list[str], computed: int, runtime: str) -> Features:
     remarks = {digest: text for store in stores for digest, text in store.remarks.items()}
     transient = {digest: fault for store in stores for digest, fault in store.transient.items()}
@@ -198,7 +187,7 @@ def _gather(stores: list[FeatureStore], digests: list[str], computed: int, runti
 
 def _key(source: PretrainedModel, device: str) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(backbone(source).state_dict().items()):
+    for name, tensor in sorted(backbone.backbone(source).state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
     facts = {
         "weights": digest.hexdigest(),
@@ -207,30 +196,6 @@ def _key(source: PretrainedModel, device: str) -> str:
         "model": source.name,  # the same weights in another network give other features
         "versions": {name: version(name) for name in ("torch", "torchvision", "numpy")}
         | package_versions("edge-tl", "timm", *OF_PIXELS),
-        "runtime": "pytorch" if device != "cpu" else f"onnxruntime {version('onnxruntime')}",
+        "runtime": "pytorch" if device != "cpu" else f"openvino {version('openvino')}",
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _fastest(source: PretrainedModel, scratch: Path, *, on_gpu: bool) -> Runtime:
-    """On a GPU PyTorch; on a CPU ONNX Runtime in FP32, three to four times faster than eager PyTorch."""
-    model = backbone(source)
-    if on_gpu:
-        device = accelerator.device()
-        return TorchRuntime(model, device=device.type, autocast=accelerator.has_bf16(device))
-    height, width = source.contract.input_size
-    path = scratch / "backbone.onnx"
-    with warnings.catch_warnings():
-        # The TorchScript exporter is deprecated, but takes one second where the dynamo exporter takes twenty,
-        # and this file lives for one extraction; what users get comes from the dynamo exporter.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model,
-            (torch.zeros(1, 3, height, width),),
-            str(path),
-            dynamo=False,
-            input_names=["images"],
-            output_names=["features"],
-            dynamic_axes={"images": {0: "n"}, "features": {0: "n"}},
-        )
-    return open_runtime(path, threads=distributed.threads())

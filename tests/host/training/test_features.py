@@ -18,14 +18,13 @@ from PIL import Image
 from edge_tl.device.errors import ReadError
 from edge_tl.device.images import grey, reading
 from edge_tl.device.images.decode import ALIKE
-from edge_tl.device.runtimes.open import Runtime
 from edge_tl.host.images import listing
 from edge_tl.host.images.dataset import Sample, sources
 from edge_tl.host.models import architecture, zoo
 from edge_tl.host.models.contracts import ContractChanges
 from edge_tl.host.models.weights import EMBEDDED_FILE, PretrainedModel, open_pretrained
 from edge_tl.host.runs import provenance
-from edge_tl.host.training import features
+from edge_tl.host.training import backbone, features
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +33,17 @@ def source() -> PretrainedModel:
 
 
 @pytest.fixture(scope="module")
-def opened(source: PretrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Runtime:
-    """The backbone in ONNX Runtime, exported once: the tests below open many caches of the same backbone."""
-    return features._fastest(source, tmp_path_factory.mktemp("backbone"), on_gpu=False)
+def opened(source: PretrainedModel, tmp_path_factory: pytest.TempPathFactory) -> backbone.Backbone:
+    """The backbone, exported once: the tests below open many caches of the same one."""
+    scratch = tmp_path_factory.mktemp("backbone")
+    return backbone.open_backbone(source, scratch, threads=2, on_gpu=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def on_the_cpu(opened: Runtime) -> Iterator[None]:
+def on_the_cpu(opened: backbone.Backbone) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
-        patch.setattr(features, "_fastest", lambda source, scratch, on_gpu: opened)
+        patch.setattr(backbone, "open_backbone", lambda source, scratch, threads, on_gpu: opened)
         yield
 
 
@@ -86,10 +86,10 @@ def same(a: features.Features, b: features.Features, samples: list[Sample]) -> N
     np.testing.assert_allclose(a.of(good(samples)), b.of(good(samples)), rtol=1e-4, atol=1e-4)
 
 
-def test_onnx_runtime_gives_eager_pytorchs_features(
+def test_the_features_are_eager_pytorchs(
     source: PretrainedModel, images: Path, samples: list[Sample], fresh: features.Features
 ):
-    model = features.backbone(source)
+    model = backbone.backbone(source)
     inputs = np.stack([source.contract.apply(images / s.path) for s in good(samples)])
     with torch.inference_mode():
         expected = model(torch.from_numpy(inputs)).numpy()
@@ -100,7 +100,7 @@ def test_onnx_runtime_gives_eager_pytorchs_features(
 
 def test_the_backbone_is_a_copy(source: PretrainedModel):
     before = {k: v.clone() for k, v in source.model.state_dict().items()}
-    features.backbone(source).train()
+    backbone.backbone(source).train()
     assert isinstance(architecture.get_head(source.model, source.head), torch.nn.Linear)
     assert not source.model.training
     assert all(torch.equal(v, before[k]) for k, v in source.model.state_dict().items())
