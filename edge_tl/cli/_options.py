@@ -5,6 +5,7 @@ None of them needs the host part; those of a recipe are in `_recipe_options`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,14 @@ MaxPixels = Annotated[
         help="Read images of up to so many pixels, beyond 89 million; for files you trust.",
     ),
 ]
+WaitQuiet = Annotated[
+    str | None,
+    typer.Option(
+        "--wait-quiet",
+        show_default="none",
+        help="Before timing wait so long, e.g. 90s or 5m, for other programs to end: beside them no speed is judged.",
+    ),
+]
 Factory = Annotated[
     str | None,
     typer.Option(
@@ -57,6 +66,17 @@ Wheels = Annotated[
 Ssh = Annotated[
     str, typer.Option("--ssh", envvar="EDGE_TL_SSH", help="With --on: the ssh command, e.g. 'ssh -F FILE'.")
 ]
+
+
+def duration_s(option: str, text: str | None) -> float | None:
+    """600.0 for "10m"; the units are s (also without one), m and h; None for None. Raises `BadInput`, which names the
+    `option`."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smh]?)", text.strip())
+    if not found or not float(found[1]):
+        raise BadInput(f"{option} {text}: write it as 90s, 10m or 1h.")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_tl.cli._options import duration_s
 from edge_tl.device.errors import BadInput
 from edge_tl.device.records.codec import Json
 
@@ -85,12 +86,7 @@ def ladder_rung(text: str | None) -> int | None:
 
 def time_budget_s(text: str | None) -> float | None:
     """600.0 for `--time-budget 10m`; the units are s, m and h. Raises `BadInput`."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if not found or not float(found[1]):
-        raise BadInput(f"--time-budget {text}: write it as 90s, 10m or 1h.")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+    return duration_s("--time-budget", text)
 
 
 def typed_settings(settings: Json, source: str = "options") -> RecipeInput:

@@ -22,7 +22,9 @@ from edge_tl.cli._options import (
     RemoteOptions,
     Ssh,
     Targets,
+    WaitQuiet,
     Wheels,
+    duration_s,
 )
 from edge_tl.cli._remote import run_remotely
 from edge_tl.cli._saving import check_out, save_to, saved
@@ -54,6 +56,7 @@ def bench(
     batch: options.Batch = None,
     threads: options.Threads = None,
     throughput: options.Throughput = False,
+    wait_quiet: WaitQuiet = None,
     out: options.OutFile = None,
     save: options.Save = False,
     compare: options.Compare = False,
@@ -93,6 +96,7 @@ def _asked(ctx: typer.Context) -> BenchOptions:
         **{name: given[name] for name in (*same, "minutes", "load", "parts", "throughput")},
         artifacts=tuple(given["artifact"] or ()),
         deadline_ms=given["deadline"],
+        wait_quiet_s=duration_s("--wait-quiet", given["wait_quiet"]) or 0.0,
         batches=options.numbers("--batch", given["batch"]),
         threads=options.numbers("--threads", given["threads"]),
     )

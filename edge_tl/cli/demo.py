@@ -9,12 +9,13 @@ import typer
 
 from edge_tl.cli._bundle_text import bundle_text
 from edge_tl.cli._console import finish
-from edge_tl.cli._options import Debug, Json
+from edge_tl.cli._options import Debug, Json, WaitQuiet, duration_s
 from edge_tl.device.errors import EXIT_GATE_FAILED
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where everything goes.")] = Path("demo"),
+    wait_quiet: WaitQuiet = None,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
@@ -23,8 +24,9 @@ def demo(
     from edge_tl.device.bundle import read_report
     from edge_tl.host import demo as digits
 
+    wait_s = duration_s("--wait-quiet", wait_quiet) or 0.0
     with open_training_listener() as listener:
-        record = digits.run_demo(out, listener=listener)
+        record = digits.run_demo(out, wait_quiet_s=wait_s, listener=listener)
     return finish(
         record,
         f"{bundle_text(read_report(Path(record['bundle'])))}\nreport: {record['report']}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from edge_tl import __version__
 from edge_tl.cli import _recipe_options
 from edge_tl.cli._bundle_text import bundle_text
 from edge_tl.cli._console import finish, say
-from edge_tl.cli._options import Debug, Factory, Json, MaxPixels
+from edge_tl.cli._options import Debug, Factory, Json, MaxPixels, WaitQuiet, duration_s
 from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, Settings
 from edge_tl.device.errors import EXIT_GATE_FAILED
 from edge_tl.device.records.bundle import BundleRecord
@@ -90,6 +91,7 @@ def export(
     max_pixels: MaxPixels = None,
     max_size: MaxSize = None,
     thorough: Thorough = False,
+    wait_quiet: WaitQuiet = None,
     factory: Factory = None,
     out: Out = None,
     overwrite: Overwrite = False,
@@ -118,7 +120,9 @@ def export(
     _recipe_options.permit_factory(factory)
     recipe = _recipe_options.run_settings(run).changed(fields, set_).recipe()
     say(_budget(recipe.export.max_drop))
-    effort = THOROUGH if thorough else QUICK
+    effort = replace(
+        THOROUGH if thorough else QUICK, wait_quiet_s=duration_s("--wait-quiet", wait_quiet) or 0.0
+    )
     with open_training_listener() as listener:
         record = pipeline.export(run, out, recipe, effort=effort, overwrite=overwrite, listener=listener)
     code = 0 if record["passed"] else EXIT_GATE_FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,9 @@ def write_digits(folder: Path) -> Path:
     return folder
 
 
-def run_demo(out: Path, *, listener: Listener = SILENT) -> dict[str, Any]:
-    """Fine-tune, export, quantize, time and verify on the digits, below `out`.
+def run_demo(out: Path, *, wait_quiet_s: float = 0.0, listener: Listener = SILENT) -> dict[str, Any]:
+    """Fine-tune, export, quantize, time and verify on the digits, below `out`; before timing, wait `wait_quiet_s`
+    seconds at most for a quiet machine.
 
     Returns the bundle's record with `bundle` and `report`, the paths of the folder and of the page. In a folder that
     an earlier demo made and marked, its run and bundle are made anew. Raises `BadInput` for any other that holds a run.
@@ -53,5 +55,6 @@ def run_demo(out: Path, *, listener: Listener = SILENT) -> dict[str, Any]:
     settings["data"]["path"] = str(write_digits(out / DIGITS))
     recipe = parse(settings, source="recipe demo")
     finetune(recipe, out / RUN, overwrite=again, listener=listener)
-    record = export(out / RUN, out / BUNDLE, recipe, effort=QUICK, overwrite=again, listener=listener)
+    effort = replace(QUICK, wait_quiet_s=wait_quiet_s)
+    record = export(out / RUN, out / BUNDLE, recipe, effort=effort, overwrite=again, listener=listener)
     return record | {"report": str(out / BUNDLE / "report.html")}

@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_tl.device.bench.breakdown_worker import StepsAnswer, ThroughputAnswer
 from edge_tl.device.bench.effort import Effort
-from edge_tl.device.bench.harness import new_result
+from edge_tl.device.bench.harness import Beginning, new_result
 from edge_tl.device.bench.latency import time_interleaved
 from edge_tl.device.bench.percentiles import summarize
 from edge_tl.device.bench.sweep import time_sweep
@@ -22,7 +22,6 @@ from edge_tl.device.bench.workers import Worker, Workload, reason
 from edge_tl.device.bench.workloads import Selection, workloads
 from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
 from edge_tl.device.listener import SILENT, Listener
-from edge_tl.device.machine import current_load
 from edge_tl.device.records.bench import (
     ArtifactTiming,
     BenchResult,
@@ -112,7 +111,7 @@ def time_steps(
     `latency_ms` is that of inference alone, so that any result can be compared with any other. What cannot run is
     listed under `skipped`. Raises as `time_interleaved`.
     """
-    before, order = current_load(), random.Random(seed)
+    begun, order = Beginning(), random.Random(seed)
     images = max(1, len(selection.bundle.golden_images()))
     repeats = max(1, -(-calls // images))
     asked = _workloads(selection, bundle=str(selection.bundle.root), warm=1, repeats=repeats)
@@ -126,7 +125,7 @@ def time_steps(
     sizes = {a.id: a.record.size_mb for a in selection.artifacts}
     rows = [_timing(name, found, sizes[name]) for name, found in answers.items()]
     method = MethodRecord(rounds=rounds, blocks=1, count=calls, warmup=1, batch=1, seed=seed)
-    return new_result("parts", before, method, rows, skipped)
+    return new_result("parts", begun, method, rows, skipped)
 
 
 def measure_throughput(

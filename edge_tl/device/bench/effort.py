@@ -10,11 +10,12 @@ from edge_tl.device.bench.percentiles import count_needed
 @dataclass(frozen=True)
 class Effort:
     """In each of `rounds`, a fresh process per workload and `blocks` of `count` calls, or of more where so few would be
-    over in less than 20 ms."""
+    over in less than 20 ms. Before the first of them a quiet machine is waited for, `wait_quiet_s` seconds at most."""
 
     rounds: int
     count: int
     blocks: int = 1
+    wait_quiet_s: float = 0.0
 
     def supporting(self, quantile: float) -> Effort:
         """At least as many calls as that percentile needs."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Literal
 
 import numpy as np
 
+from edge_tl.device.bench.machine_use import CpuUsage, cpu_usage
 from edge_tl.device.bench.timer import time_calls
 from edge_tl.device.bench.worker import some_inputs
 from edge_tl.device.machine import current_load, identity
@@ -18,19 +20,34 @@ from edge_tl.device.runtimes.open import NullRuntime
 Kind = Literal["latency", "noise", "pace", "parts"]
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """How busy the machine was when a measurement began, and what had been used of it by then."""
+
+    load: LoadRecord = field(default_factory=current_load)
+    used: CpuUsage | None = field(default_factory=cpu_usage)
+
+    def conditions(self) -> ConditionsRecord:
+        """From then until now. Processes that were timed have ended: those that live count as others."""
+        now = cpu_usage()
+        return ConditionsRecord(
+            self.load, current_load(), self.used.until(now) if self.used and now else None
+        )
+
+
 def new_result(
     kind: Kind,
-    before: LoadRecord,
+    begun: Beginning,
     method: MethodRecord,
     artifacts: Sequence[ArtifactTiming],
     skipped: Sequence[SkippedRecord] = (),
 ) -> BenchResult:
-    """The result of what was measured here since `before`; `kind` says what its artifacts hold besides latency."""
+    """The result of what was measured here since `begun`; `kind` says what its artifacts hold besides latency."""
     return BenchResult(
         kind=kind,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         machine=identity(),
-        conditions=ConditionsRecord(before, current_load()),
+        conditions=begun.conditions(),
         harness_floor_us=floor_us(),
         method=method,
         artifacts=tuple(artifacts),

@@ -6,16 +6,16 @@ Checks no answer. Knows PyTorch only as a workload that the caller adds.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from edge_tl.device.bench import ratio
 from edge_tl.device.bench.drift import drift_of
 from edge_tl.device.bench.effort import NOISE, THOROUGH, Effort
-from edge_tl.device.bench.harness import new_result
-from edge_tl.device.bench.machine_use import cpu_usage
+from edge_tl.device.bench.harness import Beginning, new_result
+from edge_tl.device.bench.machine_use import as_proven, busy_reason
 from edge_tl.device.bench.percentiles import summarize
 from edge_tl.device.bench.timer import Samples
 from edge_tl.device.bench.worker import REWARM, WARM_S
@@ -25,7 +25,6 @@ from edge_tl.device.bench.workloads import twice
 from edge_tl.device.bundle import REFERENCE
 from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
 from edge_tl.device.listener import SILENT, Listener
-from edge_tl.device.machine import current_load
 from edge_tl.device.records.bench import (
     ArtifactTiming,
     BenchResult,
@@ -33,7 +32,7 @@ from edge_tl.device.records.bench import (
     NoiseRecord,
     SpeedupRecord,
 )
-from edge_tl.device.records.timing import RanRecord, SkippedRecord
+from edge_tl.device.records.timing import Interval, RanRecord, SkippedRecord
 
 WARMUP = 10
 BLOCK_MS, MOST = 20.0, 10  # a block of a small model holds more calls, up to ten times `count`
@@ -77,6 +76,7 @@ class Timings:
             speedup=speedup.speedup,
             speedup_ci=speedup.speedup_ci,
             distinguishable=speedup.distinguishable,
+            not_judged=speedup.not_judged,
             steady=drift.steady,
             within_process=drift.within_process,
             across_run=drift.across_run,
@@ -154,26 +154,37 @@ def time_interleaved(
     a drift of the machine meets both sides alike.
 
     Speed-ups are against `baseline`, else PyTorch where it runs, else the fastest FP32 workload; `baseline` says
-    which. A workload whose runtime is missing is listed under `skipped`; where `lenient`, also one that does not
-    load. Raises `EdgeTLError` when a worker process dies, when no artifact can run `MissingExtra` or what the last one
-    raised, and always `FellBack`. The keys are in docs/reference/bench.md.
+    which. One that says nothing of this machine, because others kept it busy or its interval is wide, is `not_judged`
+    and no figure. A workload whose runtime is missing is listed under `skipped`; where `lenient`, also one that does
+    not load. Raises `EdgeTLError` when a worker process dies, when no artifact can run `MissingExtra` or what the last
+    one raised, and always `FellBack`. The keys are in docs/reference/bench.md.
     """
     timings = {workload.id: Timings() for workload in workloads}
     rounds = Interleaving(workloads, effort, random.Random(seed), lenient, timings)
-    before, used = current_load(), cpu_usage()
+    begun = Beginning()
     for number in range(effort.rounds):
         rounds.time_round(number, listener)
+    method = MethodRecord(
+        rounds=effort.rounds,
+        blocks=effort.blocks,
+        count=effort.count,
+        warmup=WARMUP,
+        warmup_s=WARM_S,
+        rewarm=REWARM,
+        batch=1,
+        seed=seed,
+    )
+    result = new_result("latency", begun, method, (), rounds.skipped)
+    assert result.conditions is not None
+    conditions = replace(result.conditions, against_itself_ci=_least_steady(timings, seed))
+    busy = busy_reason(conditions, result.machine.cores_allowed)
     fp32 = [w.id for w in workloads if w.id in timings and w.spec.get("precision") == "fp32"]
     base = baseline or _baseline(timings, fp32)
-    rows = [
-        mine.timing(name, ratio.speedup(timings[base].blocks, mine.blocks, mine.rounds, seed=seed))
-        for name, mine in timings.items()
-    ]
-    method = MethodRecord(**asdict(effort), warmup=WARMUP, warmup_s=WARM_S, rewarm=REWARM, batch=1, seed=seed)
-    result = new_result("latency", before, method, rows, rounds.skipped)
-    during = used.until(now) if used and (now := cpu_usage()) else None
-    assert result.conditions is not None
-    return replace(result, baseline=base, conditions=replace(result.conditions, during=during))
+    rows = []
+    for name, mine in timings.items():
+        found = ratio.speedup(timings[base].blocks, mine.blocks, mine.rounds, seed=seed)
+        rows.append(mine.timing(name, found if name == base else as_proven(found, busy)))
+    return replace(result, baseline=base, conditions=conditions, artifacts=tuple(rows))
 
 
 def time_against_itself(
@@ -183,15 +194,23 @@ def time_against_itself(
     result = time_interleaved(
         twice(workload), effort=effort, seed=seed, baseline=workload.id, listener=listener
     )
-    again = result.artifacts[1]
-    ends = again.speedup_ci
-    found = NoiseRecord(
-        ratio=again.speedup,
+    first, again = ([np.array(block, np.int64) for block in row.samples_ns] for row in result.artifacts)
+    # Not the row's, which a busy machine has none of: how noisy that is was asked.
+    found = ratio.speedup(first, again, result.artifacts[1].block_round, seed=seed)
+    ends = found.speedup_ci
+    noise = NoiseRecord(
+        ratio=found.speedup,
         ratio_ci=ends,
         width=ends[1] - ends[0] if ends else None,
-        contains_one=not again.distinguishable if ends else None,
+        contains_one=not found.distinguishable if ends else None,
     )
-    return replace(result, kind="noise", noise=found)
+    return replace(result, kind="noise", noise=noise)
+
+
+def _least_steady(timings: Mapping[str, Timings], seed: int) -> Interval | None:
+    """The widest of the intervals of each workload against itself."""
+    found = [ratio.against_itself(mine.blocks, mine.rounds, seed=seed) for mine in timings.values()]
+    return max((ends for ends in found if ends), key=lambda ends: ends[1] / ends[0], default=None)
 
 
 def _orders(names: list[str], blocks: int, order: random.Random) -> list[list[str]]:

@@ -21,7 +21,8 @@ class BenchOptions:
 
     `artifacts` are ids (none: all of the bundle). `aa` times an artifact against itself; `fps`, `minutes` and `load` at
     the application's rate; `parts`, `batches`, `threads` and `throughput` in parts; without any of these, every
-    artifact back to back. Raises `BadInput` for a value that cannot be, and where an option would be ignored.
+    artifact back to back. `wait_quiet_s` is how long a quiet machine is waited for, at most. Raises `BadInput` for a
+    value that cannot be, and where an option would be ignored.
     """
 
     artifacts: tuple[str, ...] = ()
@@ -42,6 +43,7 @@ class BenchOptions:
     batches: tuple[int, ...] = ()
     threads: tuple[int, ...] = ()
     throughput: bool = False
+    wait_quiet_s: float = 0.0
 
     def __post_init__(self) -> None:
         self._check_values()
@@ -70,7 +72,8 @@ class BenchOptions:
     def effort(self) -> Effort:
         """The effort that fits, with whatever is given in its place."""
         base = NOISE if self.aa and not self.quick else QUICK if self.quick else THOROUGH
-        return Effort(self.rounds or base.rounds, self.count or base.count, self.blocks or base.blocks)
+        given = self.rounds or base.rounds, self.count or base.count, self.blocks or base.blocks
+        return Effort(*given, wait_quiet_s=self.wait_quiet_s)
 
     @property
     def place(self) -> Placement:
@@ -116,6 +119,8 @@ class BenchOptions:
         for name, number in (("rounds", self.rounds), ("blocks", self.blocks), ("count", self.count)):
             if number is not None and number < 1:
                 raise BadInput(f"--{name} {number}: give 1 or more.")
+        if not 0 <= self.wait_quiet_s < MOST_TIME:
+            raise BadInput(f"--wait-quiet {self.wait_quiet_s:g}: give seconds, 0 or more.")
         check_numbers("--batch", self.batches)
         check_numbers("--threads", self.threads)
 

@@ -17,7 +17,7 @@ import numpy as np
 from edge_tl.device.bench import ratio
 from edge_tl.device.bench.cpu_load import CpuLoad
 from edge_tl.device.bench.drift import drift_of, last_by_first
-from edge_tl.device.bench.harness import new_result
+from edge_tl.device.bench.harness import Beginning, new_result
 from edge_tl.device.bench.latency import WARMUP, Timings
 from edge_tl.device.bench.percentiles import count_needed, summarize
 from edge_tl.device.bench.schedule import KEPT, latency_ns, rate_statistics, service_ns
@@ -27,7 +27,7 @@ from edge_tl.device.bench.worker import REWARM, WARM_S
 from edge_tl.device.bench.workers import Worker, WorkerPool, Workload, run_at_rate, time_block
 from edge_tl.device.errors import BadInput
 from edge_tl.device.listener import SILENT, Listener
-from edge_tl.device.machine import ROOT, current_load
+from edge_tl.device.machine import ROOT
 from edge_tl.device.records.bench import ArtifactTiming, BenchResult, MethodRecord, SpeedupRecord
 from edge_tl.device.records.paced import (
     Blocks,
@@ -146,7 +146,7 @@ def time_paced(
     Without a rate the back-to-back blocks alone. The keys are in docs/reference/bench.md. Raises `EdgeTLError` as
     `time_interleaved` does; no busy process outlives it.
     """
-    order, before, rows = random.Random(seed), current_load(), []
+    order, begun, rows = random.Random(seed), Beginning(), []
     load = arrivals.load
     kept = max(KEPT // (len(workloads) * rounds * (2 if load else 1)), COUNT)
     for index, workload in enumerate(workloads):
@@ -167,7 +167,7 @@ def time_paced(
             listener.progress("latency", index * rounds + number + 1, len(workloads) * rounds)
         rows.append(_timing(workload, conditions, arrivals, kept))
     method = replace(_method(rounds, arrivals), seed=seed, seconds=seconds if arrivals.fps else None)
-    return new_result("pace", before, method, rows)
+    return new_result("pace", begun, method, rows)
 
 
 def time_sustained(
@@ -181,7 +181,7 @@ def time_sustained(
     """One process for `minutes`, at its rate or back to back: the first minute against the last (halves of a shorter
     run), with clock, temperature and throttling once a second. `root` is where the sensors' `sys` lies.
     """
-    before, total, load = current_load(), minutes * 60, arrivals.load
+    begun, total, load = Beginning(), minutes * 60, arrivals.load
     conditions = _conditions(load)
     with WorkerPool() as pool:
         ready = pool.start(workload, warmup=WARMUP, describe=True)
@@ -222,7 +222,7 @@ def time_sustained(
         across_run=drift.across_run,
         sustained=sustained,
     )
-    return new_result("pace", before, replace(_method(1, arrivals), minutes=minutes), [row])
+    return new_result("pace", begun, replace(_method(1, arrivals), minutes=minutes), [row])
 
 
 def first_and_last(

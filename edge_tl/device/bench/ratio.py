@@ -51,6 +51,23 @@ def speedup(
     return _with_interval(middle, error, len(groups) - 1)
 
 
+def against_itself(
+    blocks: Sequence[Samples], rounds: Sequence[int], *, seed: int = 0
+) -> tuple[float, float] | None:
+    """An A/A interval from blocks that were timed anyway: as `speedup`, of every second block of a round against the
+    one before it. None where rounds or their blocks are too few.
+
+    It knows how unsteady the machine was, not the luck of a process, which both blocks of a pair share.
+    """
+    pairs = [i for i in range(len(blocks) - 1) if rounds[i] == rounds[i + 1]]
+    chosen: list[int] = []
+    for i in pairs:
+        if not chosen or i > chosen[-1] + 1:
+            chosen.append(i)
+    names = [rounds[i] for i in chosen]
+    return speedup([blocks[i] for i in chosen], [blocks[i + 1] for i in chosen], names, seed=seed).speedup_ci
+
+
 def unpaired(baseline: Sequence[Sequence[Samples]], other: Sequence[Sequence[Samples]]) -> SpeedupRecord:
     """As `speedup`, for two runs at different times: rounds of blocks each, nothing shared.
 

@@ -11,6 +11,7 @@ from edge_tl.device.bench.harness import warnings
 from edge_tl.device.bench.latency import time_against_itself, time_interleaved
 from edge_tl.device.bench.options import BenchOptions
 from edge_tl.device.bench.paced import ROUNDS, SECONDS, time_paced, time_sustained
+from edge_tl.device.bench.quiet import when_quiet
 from edge_tl.device.bench.results import with_bundle
 from edge_tl.device.bench.workers import Workload
 from edge_tl.device.bench.workloads import Selection, startable, workloads
@@ -46,7 +47,23 @@ def bench(
             f"{lacking[0]['artifact']} cannot be timed here: {lacking[0]['reason']}. Time another one."
         )
     runnable, refused = runnable_artifacts(suited, options.device)
+
+    def measure() -> BenchResult:
+        return _measured(bundle, runnable, options, reference, listener)
+
+    result = when_quiet(options.wait_quiet_s, measure, listener=listener)
     skipped = [SkippedRecord(**entry) for entry in (*lacking, *refused)]
+    return replace(result, skipped=(*skipped, *result.skipped))
+
+
+def _measured(
+    bundle: Bundle,
+    runnable: Sequence[Artifact],
+    options: BenchOptions,
+    reference: Sequence[Workload],
+    listener: Listener,
+) -> BenchResult:
+    skipped: list[SkippedRecord] = []
     if options.kind in ("aa", "paced", "sustained"):
         chosen, more = _startable(bundle, runnable, options, listener)
         result = _of_some(chosen, options, listener)

@@ -20,11 +20,12 @@ SCHEMA = "edge-tl bench 1"
 @dataclass(frozen=True, kw_only=True)
 class SpeedupRecord(Record):
     """How many times faster than the baseline, with its 95 % interval; `distinguishable` is whether that leaves 1 out.
-    None where there is too little to say so."""
+    None where there is too little to say so; `not_judged` says why there is no figure though it was timed."""
 
     speedup: float | None = written(None)
     speedup_ci: Interval | None = written(None)
     distinguishable: bool | None = written(None)
+    not_judged: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

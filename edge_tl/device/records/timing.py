@@ -88,12 +88,26 @@ class UsageRecord(Record):
 
 
 @dataclass(frozen=True)
+class WaitRecord(Record):
+    """How many seconds a measurement was to wait for a quiet machine and did, and whether that became `quiet`; None
+    where the system does not tell."""
+
+    asked_s: Annotated[float, Bounds(0)]
+    waited_s: Annotated[float, Bounds(0)]
+    quiet: bool | None
+
+
+@dataclass(frozen=True)
 class ConditionsRecord(Record):
-    """The machine before, after and during a measurement; `during` is None where the system does not tell."""
+    """The machine before, after and during a measurement; `during` is None where the system does not tell. The least
+    steady of what was timed ran at `against_itself_ci` times its own speed, a 95 % interval, in blocks side by side.
+    `wait` is None where there was to be none."""
 
     before: LoadRecord
     after: LoadRecord
     during: UsageRecord | None = written(None)
+    against_itself_ci: Interval | None = None
+    wait: WaitRecord | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_tl.device.bench.effort import Effort
 from edge_tl.device.bench.latency import time_interleaved
+from edge_tl.device.bench.machine_use import busy_reason
+from edge_tl.device.bench.quiet import when_quiet
 from edge_tl.device.bench.workers import WORKER, Workload
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.files import read_json, write_json
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import cores_allowed, identity
-from edge_tl.device.records.bench import MethodRecord
+from edge_tl.device.records.bench import BenchResult, MethodRecord
 from edge_tl.device.records.machine import MachineRecord
 from edge_tl.device.records.timing import LatencyRecord
 from edge_tl.device.runtimes import sandbox
@@ -64,10 +66,12 @@ def time_models(
     if found is None:
         faults = _export({ids[model]: run for model, run in runs.items()}, out / FOLDER, listener)
         timed = [_workload(ids[m], out / FOLDER, shapes[m]) for m in runs if ids[m] not in faults]
-        bench = time_interleaved(timed, effort=effort, listener=listener) if timed else None
+        bench = _timed(timed, effort, listener) if timed else None
         found = TimedModels(
             machine=bench.machine if bench else identity(),
-            method=bench.method if bench else MethodRecord(**asdict(effort)),
+            method=bench.method
+            if bench
+            else MethodRecord(rounds=effort.rounds, blocks=effort.blocks, count=effort.count),
             bench=bench,
             bytes={workload.id: _file(out / FOLDER, workload.id).stat().st_size for workload in timed},
             unmeasured=faults,
@@ -88,9 +92,16 @@ def time_models(
     )
 
 
+def _timed(workloads: Sequence[Workload], effort: Effort, listener: Listener) -> BenchResult:
+    def measure() -> BenchResult:
+        return time_interleaved(workloads, effort=effort, listener=listener)
+
+    return when_quiet(effort.wait_quiet_s, measure, listener=listener)
+
+
 def _known(path: Path, wanted: set[str], effort: Effort) -> TimedModels | None:
     """An earlier measurement, if it is of this machine, as thorough, and of everything wanted; a file that an older
-    edge-tl wrote is measured again."""
+    edge-tl wrote, or that was timed beside others, is measured again."""
     if not path.is_file():
         return None
     try:
@@ -98,6 +109,8 @@ def _known(path: Path, wanted: set[str], effort: Effort) -> TimedModels | None:
     except BadInput:
         return None
     thorough = (found.method.rounds, found.method.count, found.method.blocks)
+    if found.bench and busy_reason(found.bench.conditions, found.machine.cores_allowed):
+        return None  # it decided nothing
     same = found.machine == identity() and thorough == (effort.rounds, effort.count, effort.blocks)
     return found if same and wanted <= found.bytes.keys() | found.unmeasured.keys() else None
 

@@ -16,6 +16,7 @@ from typing import Any
 from edge_tl.device import bundle as bundles
 from edge_tl.device.bench.effort import Effort
 from edge_tl.device.bench.latency import time_interleaved
+from edge_tl.device.bench.quiet import when_quiet
 from edge_tl.device.bench.workers import Workload
 from edge_tl.device.bench.workloads import startable, workloads
 from edge_tl.device.bundle import REFERENCE
@@ -203,8 +204,12 @@ def _timed(
             # Made here, and run on every image.
             sandbox.mark_tested(artifact.path, size=sealed.preprocess.input_size)
         field = [*torch_workloads(run, sealed.record), *workloads(sealed, sealed.artifacts)]
+
+        def measure(field: list[Workload] = field) -> BenchResult:
+            return time_interleaved(field, effort=effort, seed=job.recipe.seed, listener=job.listener)
+
         try:
-            return record, time_interleaved(field, effort=effort, seed=job.recipe.seed, listener=job.listener)
+            return record, when_quiet(effort.wait_quiet_s, measure, listener=job.listener)
         except EdgeTLError as error:
             reasons = {entry.artifact: entry.reason for entry in startable(field)[1]}
             lost = [artifact for artifact in record.artifacts if artifact.id in reasons]

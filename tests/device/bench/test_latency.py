@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from listening import Listening
 
-from edge_tl.device.bench import harness, latency, workers
+from edge_tl.device.bench import harness, latency, machine_use, workers
 from edge_tl.device.bench.effort import QUICK, THOROUGH, Effort
 from edge_tl.device.bench.latency import time_against_itself, time_interleaved
 from edge_tl.device.bench.percentiles import summarize
@@ -28,7 +28,7 @@ from edge_tl.device.records.bench import (
     SweepTiming,
     ThroughputRecord,
 )
-from edge_tl.device.records.timing import LatencyRecord
+from edge_tl.device.records.timing import ConditionsRecord, LatencyRecord, LoadRecord, UsageRecord
 
 onnxruntime = pytest.importorskip("onnxruntime")
 azure = pytest.mark.skipif(
@@ -82,8 +82,10 @@ def test_a_real_race(raced: tuple[dict[str, Any], list[tuple[str, int, int]]]) -
         assert min(row["warmup_calls"]) >= latency.WARMUP
         assert row["load_ms"] > 0
         assert row["first_ms"] > 0
-        assert row["speedup"] > 0
-        assert row["speedup_ci"] is None, "two rounds cannot carry an interval"
+        is_base = row["id"] == result["baseline"]
+        assert row["speedup"] == (1.0 if is_base else None), "two rounds cannot carry an interval"
+        assert row["speedup_ci"] is None
+        assert ("not_judged" in row) is not is_base
         assert (row["ran"]["device"], row["ran"]["threads"]) == ("CPU", 1)
     assert rows["tiny.int8.onnx"]["ran"]["precision"] == "int8"
     assert rows["tiny.xml"]["ran"]["runtime"].startswith("openvino ")
@@ -135,7 +137,8 @@ def test_the_workloads_of_a_bundle(bundle_root: Path) -> None:
 @pytest.fixture
 def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """`pretend({id: ns})`: pool that answer at once with that latency, and say that a call took `warm[id]` while
-    they warmed up. Returns the list of who was asked."""
+    they warmed up. Returns the list of who was asked. However busy this machine is, they are not."""
+    monkeypatch.setattr(latency, "busy_reason", lambda *_: None)
 
     def _pretend(times: dict[str, int], warm: dict[str, int] | None = None) -> list[str]:
         asked: list[str] = []
@@ -224,6 +227,21 @@ def test_pytorch_is_the_baseline_where_it_runs(pretend: Any) -> None:
         assert rows[name]["distinguishable"] is (ratio != 1)
     shown = rows["onnx-fp32"]["latency_ms"]
     assert [shown[key] for key in ("p50", "p90", "p99", "n")] == [1.0, 1.0, None, 100]
+
+
+def test_beside_others_nothing_is_faster(pretend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend({"onnx-fp32": 1_000_000, "pytorch": 354_000_000})
+    used = UsageRecord(others=1.6, stolen=0.0, cores=2.0)
+    busy = ConditionsRecord(LoadRecord(), LoadRecord(), used)
+    monkeypatch.setattr(latency, "busy_reason", machine_use.busy_reason)
+    monkeypatch.setattr(harness.Beginning, "conditions", lambda _: busy)
+    result = timed(named("onnx-fp32", "pytorch"), effort=Effort(rounds=4, count=5, blocks=2))
+    row = result["artifacts"][0]
+    assert row["speedup"] is row["speedup_ci"] is row["distinguishable"] is None
+    assert row["not_judged"] == "this machine is busy (other programs used 1.6 of 2 cores)"
+    assert row["latency_ms"]["p50"] == 1.0
+    assert row["samples_ns"]
+    assert result["conditions"]["against_itself_ci"] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(
