@@ -73,10 +73,18 @@ def duration_s(option: str, text: str | None) -> float | None:
     `option`."""
     if text is None:
         return None
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smh]?)", text.strip())
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     if not found or not float(found[1]):
         raise BadInput(f"{option} {text}: write it as 90s, 10m or 1h.")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def wait_quiet_s(text: str | None) -> float:
+    """300.0 for "5m", 0.0 for None. Raises `BadInput`, also for more than a day."""
+    seconds = duration_s("--wait-quiet", text) or 0.0
+    if seconds > 86400:
+        raise BadInput(f"--wait-quiet {text}: wait for a day at most, 24h.")
+    return seconds
 
 
 @dataclass(frozen=True)

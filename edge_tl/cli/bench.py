@@ -24,7 +24,7 @@ from edge_tl.cli._options import (
     Targets,
     WaitQuiet,
     Wheels,
-    duration_s,
+    wait_quiet_s,
 )
 from edge_tl.cli._remote import run_remotely
 from edge_tl.cli._saving import check_out, save_to, saved
@@ -96,7 +96,7 @@ def _asked(ctx: typer.Context) -> BenchOptions:
         **{name: given[name] for name in (*same, "minutes", "load", "parts", "throughput")},
         artifacts=tuple(given["artifact"] or ()),
         deadline_ms=given["deadline"],
-        wait_quiet_s=duration_s("--wait-quiet", given["wait_quiet"]) or 0.0,
+        wait_quiet_s=wait_quiet_s(given["wait_quiet"]),
         batches=options.numbers("--batch", given["batch"]),
         threads=options.numbers("--threads", given["threads"]),
     )

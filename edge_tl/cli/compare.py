@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge_tl.cli import _compare_options as options
 from edge_tl.cli._console import finish
-from edge_tl.cli._options import Debug, Json, WaitQuiet, duration_s
+from edge_tl.cli._options import Debug, Json, WaitQuiet, wait_quiet_s
 from edge_tl.cli._recipe_options import Settings, data_settings
 from edge_tl.cli._table import explained, grid
 from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput
@@ -46,7 +46,7 @@ def compare(
     from edge_tl.host.comparison.combinations import Grid
     from edge_tl.host.comparison.pareto import Budget
 
-    wait_s = duration_s("--wait-quiet", wait_quiet) or 0.0
+    wait_s = wait_quiet_s(wait_quiet)
     flags = {"train.epochs": epochs, "model.image_size": image_size, "seed": seed}
     asked = data_settings(data_or_recipe).changed(flags, set_)
     base = asked.recipe()

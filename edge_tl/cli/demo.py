@@ -9,7 +9,7 @@ import typer
 
 from edge_tl.cli._bundle_text import bundle_text
 from edge_tl.cli._console import finish
-from edge_tl.cli._options import Debug, Json, WaitQuiet, duration_s
+from edge_tl.cli._options import Debug, Json, WaitQuiet, wait_quiet_s
 from edge_tl.device.errors import EXIT_GATE_FAILED
 
 
@@ -24,7 +24,7 @@ def demo(
     from edge_tl.device.bundle import read_report
     from edge_tl.host import demo as digits
 
-    wait_s = duration_s("--wait-quiet", wait_quiet) or 0.0
+    wait_s = wait_quiet_s(wait_quiet)
     with open_training_listener() as listener:
         record = digits.run_demo(out, wait_quiet_s=wait_s, listener=listener)
     return finish(

@@ -12,7 +12,7 @@ from edge_tl import __version__
 from edge_tl.cli import _recipe_options
 from edge_tl.cli._bundle_text import bundle_text
 from edge_tl.cli._console import finish, say
-from edge_tl.cli._options import Debug, Factory, Json, MaxPixels, WaitQuiet, duration_s
+from edge_tl.cli._options import Debug, Factory, Json, MaxPixels, WaitQuiet, wait_quiet_s
 from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, Settings
 from edge_tl.device.errors import EXIT_GATE_FAILED
 from edge_tl.device.records.bundle import BundleRecord
@@ -121,7 +121,7 @@ def export(
     recipe = _recipe_options.run_settings(run).changed(fields, set_).recipe()
     say(_budget(recipe.export.max_drop))
     effort = replace(
-        THOROUGH if thorough else QUICK, wait_quiet_s=duration_s("--wait-quiet", wait_quiet) or 0.0
+        THOROUGH if thorough else QUICK, wait_quiet_s=wait_quiet_s(wait_quiet)
     )
     with open_training_listener() as listener:
         record = pipeline.export(run, out, recipe, effort=effort, overwrite=overwrite, listener=listener)

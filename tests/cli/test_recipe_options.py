@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edge_tl.cli import _recipe_options, _verbs
+from edge_tl.cli._options import wait_quiet_s
 from edge_tl.cli._recipe_options import typed_settings
 from edge_tl.device.errors import BadInput
 from edge_tl.host.runs import checkpoint
@@ -197,3 +198,10 @@ def test_an_empty_section_is_made_one():
 def test_assignments_that_cannot_be_are_refused(settings: dict[str, Any], sets: list[str], match: str):
     with pytest.raises(BadInput, match=match):
         typed_settings(settings, "options").changed({}, sets).recipe()
+
+
+def test_a_wait_is_a_duration_of_a_day_at_most() -> None:
+    assert [wait_quiet_s(text) for text in (None, "90s", "5m", "24h", "45")] == [0.0, 90.0, 300.0, 86400.0, 45.0]
+    for text in ("25h", "soon", "0", "-5m", "9" * 400):
+        with pytest.raises(BadInput, match=f"--wait-quiet {text}: "):
+            wait_quiet_s(text)
