@@ -120,9 +120,7 @@ def export(
     _recipe_options.permit_factory(factory)
     recipe = _recipe_options.run_settings(run).changed(fields, set_).recipe()
     say(_budget(recipe.export.max_drop))
-    effort = replace(
-        THOROUGH if thorough else QUICK, wait_quiet_s=wait_quiet_s(wait_quiet)
-    )
+    effort = replace(THOROUGH if thorough else QUICK, wait_quiet_s=wait_quiet_s(wait_quiet))
     with open_training_listener() as listener:
         record = pipeline.export(run, out, recipe, effort=effort, overwrite=overwrite, listener=listener)
     code = 0 if record["passed"] else EXIT_GATE_FAILED

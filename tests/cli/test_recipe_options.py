@@ -201,7 +201,13 @@ def test_assignments_that_cannot_be_are_refused(settings: dict[str, Any], sets: 
 
 
 def test_a_wait_is_a_duration_of_a_day_at_most() -> None:
-    assert [wait_quiet_s(text) for text in (None, "90s", "5m", "24h", "45")] == [0.0, 90.0, 300.0, 86400.0, 45.0]
+    assert [wait_quiet_s(text) for text in (None, "90s", "5m", "24h", "45")] == [
+        0.0,
+        90.0,
+        300.0,
+        86400.0,
+        45.0,
+    ]
     for text in ("25h", "soon", "0", "-5m", "9" * 400):
         with pytest.raises(BadInput, match=f"--wait-quiet {text}: "):
             wait_quiet_s(text)
