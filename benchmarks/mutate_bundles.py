@@ -207,9 +207,9 @@ def _children() -> float:
 def _warm() -> None:
     """Import here, once, what each fork would import again; open nothing, for a runtime's threads end with a fork."""
     from edge_tl.cli import main as verb
-    from edge_tl.device.runtimes import onnxruntime_, openvino_
+    from edge_tl.device.runtimes import onnxruntime_import, openvino_
 
-    onnxruntime_.import_onnxruntime()
+    onnxruntime_import.import_onnxruntime()
     openvino_.import_openvino()
     mutations.bomb_image()
     mutations.bomb_archive()

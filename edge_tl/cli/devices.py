@@ -11,8 +11,10 @@ from edge_tl.cli._options import Debug, Json, On, OutFile, RemoteOptions, Ssh, T
 from edge_tl.cli._remote import run_remotely
 from edge_tl.cli._saving import check_out, save_to, saved
 from edge_tl.cli._table import grid
-from edge_tl.device.records.devices import DevicesResult, OpenVinoDevice, TrialRecord
+from edge_tl.device.records.devices import DevicesResult, OpenVinoDevice, PluginRecord, TrialRecord
 from edge_tl.device.runtimes.families import BY_NAME
+
+_MOST = 120  # characters of a reason; --json has it whole
 
 
 def devices(
@@ -55,6 +57,7 @@ def _text(result: DevicesResult) -> str:
             lines.append(f"{name:<10} {offer.version}: cannot be used here ({offer.fault})")
         else:
             lines.append(f"{name:<10} {offer.version}")
+            lines += [_plugin_line(plugin) for plugin in offer.plugins]
             known = {device.name: device for device in offer.devices or ()}
             rows += [[name, *_device_row(trial, known.get(trial.name))] for trial in offer.sessions or ()]
     text = "\n".join(lines)
@@ -63,10 +66,25 @@ def _text(result: DevicesResult) -> str:
     return text
 
 
+def _plugin_line(plugin: PluginRecord) -> str:
+    """A package, and what it found: the hardware and who made it."""
+    devices = ", ".join(
+        f"{each.name} ({each.hardware}, {each.vendor or 'unknown'})" for each in plugin.devices
+    )
+    what = (
+        f"cannot be loaded ({_short(plugin.fault)})" if plugin.fault else devices or "it finds no device here"
+    )
+    return f"  plugin   {plugin.package}{f' {plugin.version}' if plugin.version else ''}: {what}"
+
+
+def _short(reason: str) -> str:
+    return reason if len(reason) <= _MOST else f"{reason[:_MOST]}…"
+
+
 def _device_row(trial: TrialRecord, known: OpenVinoDevice | None) -> list[str]:
     what = ""
     if not trial.works:
-        what = trial.reason or ""
+        what = _short(trial.reason or "")
     elif known:
         what = f"{known.full_name or 'unnamed'}: {', '.join(known.capabilities)}"
     return [trial.name, "yes" if trial.works else "NO", what]

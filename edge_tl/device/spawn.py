@@ -12,7 +12,8 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 # Python 3.10 has no option that leaves the working folder out; -I would also ignore PYTHONPATH and the person's own
@@ -53,6 +54,26 @@ def private_stdout() -> TextIO:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return answers
+
+
+@contextmanager
+def libraries_on_stderr() -> Iterator[None]:
+    """What native libraries print meanwhile goes to stderr: stdout has answers alone. So does what other threads
+    print."""
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is no stdout
+        yield
+        return
+    sys.stdout.flush()
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).fflush(None)  # what they have not written yet
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def dies_with_parent() -> bool:

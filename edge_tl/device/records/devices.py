@@ -29,15 +29,42 @@ class OpenVinoDevice(Record):
 
 
 @dataclass(frozen=True)
+class PluginDevice(Record):
+    """A device of a plugin: `name` is what `--device` calls it, `hardware` "CPU", "GPU" or "NPU"; the numbers are those
+    of its maker, by the PCI registry where it lies on that bus."""
+
+    name: str
+    hardware: str
+    vendor: str | None
+    vendor_id: int
+    device_id: int
+
+
+@dataclass(frozen=True)
+class PluginRecord(Record):
+    """A plugin execution provider of ONNX Runtime: `package` brings it, or is the variable that names its library;
+    `fault` says why it cannot be loaded."""
+
+    error = BadInput
+
+    package: str
+    version: str | None
+    devices: tuple[PluginDevice, ...]
+    fault: str | None = json_key("error", None)
+
+
+@dataclass(frozen=True)
 class RuntimeOffer(Record):
-    """An installed runtime: `providers` are ONNX Runtime's, `devices` OpenVINO's, none where it cannot be used; `fault`
-    is then the exception's name. `sessions` say on which of them a tiny model ran, where that was tried."""
+    """An installed runtime: `providers` are ONNX Runtime's, with its `plugins`, `devices` OpenVINO's, none where it
+    cannot be used; `fault` is then the exception's name. `sessions` say on which of them a tiny model ran, where that
+    was tried."""
 
     version: str | None
     providers: tuple[str, ...] | None = None
     devices: tuple[OpenVinoDevice, ...] | None = None
     fault: str | None = json_key("error", None)
     sessions: tuple[TrialRecord, ...] | None = None
+    plugins: tuple[PluginRecord, ...] = ()
 
 
 @dataclass(frozen=True)

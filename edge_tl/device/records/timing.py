@@ -50,7 +50,7 @@ class ElsewhereRecord(Record):
 @dataclass(frozen=True)
 class RanRecord(Record):
     """What really executed. `providers`, `layers` and `kernels` count nodes and matrix layers; `notes` are for people;
-    `weights` and `gpu_ms` are PyTorch's."""
+    `options` are those of the provider that were asked for; `weights` and `gpu_ms` are PyTorch's."""
 
     device: str
     precision: str
@@ -66,6 +66,7 @@ class RanRecord(Record):
     notes: tuple[str, ...] = ()
     weights: str | None = None
     gpu_ms: float | None = None
+    options: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)

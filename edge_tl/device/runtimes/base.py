@@ -20,8 +20,11 @@ from edge_tl.device.records.timing import FallbackRecord, RanRecord
 
 Logits = NDArray[np.float32]
 
+_SOURCE = (
+    r"(/\S*/)?\S+\.(cc|h):\d+ [^\[]*?\)(?= \[ONNXRuntimeError\])|\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : "
+)
 # What people call what a runtime calls otherwise; everything else differs by upper and lower case at most.
-_ALIASES = {"directml": "dml", "trt": "tensorrt"}
+_ALIASES = {"directml": "dml", "trt": "tensorrt", "tensorrt-rtx": "nvtensorrtrtx"}
 
 
 class Runtime(Protocol):
@@ -96,7 +99,7 @@ class OfferedDevices(NamedTuple):
 
     def find(self, device: str) -> str | None:
         """The runtime's own spelling of `device`, or None where it has no such device."""
-        wanted = _ALIASES.get(device.casefold(), device.casefold())
+        wanted = usual_name(device)
         return next((name for name in self.names if name.casefold() == wanted), None)
 
     def choose(self, device: str) -> str:
@@ -107,6 +110,11 @@ class OfferedDevices(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.title} offers {', '.join(self.names)}"
+
+
+def usual_name(device: str) -> str:
+    """What a runtime calls what people call `device`, in lower case."""
+    return _ALIASES.get(device.casefold(), device.casefold())
 
 
 def did_you_mean(device: str, names: Iterable[str]) -> str:
@@ -141,8 +149,14 @@ def ran_record(runtime: Runtime) -> RanRecord:
 
 
 def error_line(error: Exception) -> str:
-    """Its message, without line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Its message, without line breaks and without the places in ONNX Runtime's own source."""
+    said = re.sub(_SOURCE, "", " ".join(str(error).split())).strip()
+    return said or type(error).__name__
+
+
+def without_folders(said: str) -> str:
+    """A message for a person on this machine, short and without their folders: it may travel in a record."""
+    return re.sub(r"(/[^\s/\"':]+)+/", "", said)[:300]
 
 
 def load_error_text(error: Exception, path: Path) -> str:

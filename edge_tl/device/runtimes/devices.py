@@ -60,6 +60,8 @@ def _tried(family: Family, offer: RuntimeOffer | None) -> RuntimeOffer | None:
     if offer is None or offer.fault is not None:
         return offer
     names = family.load().offered().names
+    # Of a provider that was left to a process of its own to load.
+    names += [each.name for plugin in offer.plugins for each in plugin.devices if each.name not in names]
     return replace(offer, sessions=tuple(try_device(family.name, device) for device in names))
 
 

@@ -6,13 +6,9 @@ log at most. So an executed node's provider is read from a profiled run of the v
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.device.errors import BundleError, EdgeTLError, MissingExtra
+from edge_tl.device.errors import BundleError, EdgeTLError
 from edge_tl.device.machine import has_vnni
 from edge_tl.device.records.devices import RuntimeOffer
 from edge_tl.device.records.timing import ElsewhereRecord, FallbackRecord, RanRecord
@@ -36,21 +32,14 @@ from edge_tl.device.runtimes.base import (
     record_fallback,
 )
 from edge_tl.device.runtimes.matrix_layers import is_matrix_operator
+from edge_tl.device.runtimes.onnxruntime_import import import_onnxruntime
+from edge_tl.device.runtimes.plugins import SUFFIX, list_plugins
+from edge_tl.device.runtimes.providers import choose_provider, fix_shape, offered_providers, provider_options
+from edge_tl.device.spawn import libraries_on_stderr
 
-_SUFFIX = "ExecutionProvider"
 _ERROR, _FATAL = 3, 4  # of its levels, which begin at verbose (0)
 _INT8 = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger")
 _KINDS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
-
-
-def offered_providers() -> OfferedDevices:
-    """The providers this build has, by their names without the suffix: "CPU", "CUDA", "Tensorrt", "OpenVINO", ...
-
-    Raises `MissingExtra`. That one is offered does not mean that it works: only a session shows that.
-    """
-    installed = import_onnxruntime()
-    names = [name.removesuffix(_SUFFIX) for name in installed.get_available_providers()]
-    return OfferedDevices(f"ONNX Runtime {installed.__version__}", names)
 
 
 class ExecutedNode(NamedTuple):
@@ -78,20 +67,23 @@ class OnnxRuntime:
         quiet: bool = False,
     ) -> None:
         self.version = import_onnxruntime().__version__
-        self.device = self._asked = offered_providers().choose(device)
+        self._provider = choose_provider(device)
+        self._asked = self._provider.registered
+        self.device = self._provider.label
         self.threads, self._path, self._allow_fallback = threads, path, allow_fallback
         self._level = _FATAL if quiet else _ERROR
         self._fallback: FallbackRecord | None = None
         self._session = self._open()
         self._input = self._session.get_inputs()[0]
-        registered = self._session.get_providers()[0].removesuffix(_SUFFIX)
-        if registered != self.device:
+        registered = self._session.get_providers()[0].removesuffix(SUFFIX)
+        if registered != self._asked:
             self._fall_back("it did not start here, and ONNX Runtime took the CPU", {registered: 1})
 
     @property
     def shape(self) -> list[int | None]:
         """Of the input; None where the model leaves it open."""
-        return [d if isinstance(d, int) else None for d in self._input.shape]
+        found = [d if isinstance(d, int) else None for d in self._input.shape]
+        return [None, *found[1:]] if self._provider.one_image else found
 
     def check(self) -> None:
         """Run once under the profiler. Raises `FellBack` when a matrix layer ran on another provider than asked, and
@@ -114,7 +106,11 @@ class OnnxRuntime:
     def details(self) -> RanRecord:
         """Nodes by provider, and what ran on another one than asked. Runs `check`."""
         self.check()
-        found = replace(ran_record(self), providers=dict(Counter(node.provider for node in self._nodes)))
+        found = replace(
+            ran_record(self),
+            providers=dict(Counter(node.provider for node in self._nodes)),
+            options=self._provider.options or None,
+        )
         if self._fallback:
             return replace(found, fallback=self._fallback, notes=(fallback_note(self._fallback),))
         away = [node for node in self._nodes if node.provider != self._asked]
@@ -154,7 +150,7 @@ class OnnxRuntime:
         return [
             ExecutedNode(
                 operator=event["args"]["op_name"],
-                provider=str(event["args"].get("provider")).removesuffix(_SUFFIX),
+                provider=str(event["args"].get("provider")).removesuffix(SUFFIX),
                 nanoseconds=event["dur"] * 1000,
                 input_type=next(
                     (kind for tensor in event["args"].get("input_type_shape", []) for kind in tensor), "float"
@@ -182,9 +178,20 @@ class OnnxRuntime:
             options.enable_mem_pattern = False
         if profile:
             options.enable_profiling, options.profile_file_prefix = True, profile
-        provider = (f"{self._asked}{_SUFFIX}", _options(self._asked, self._path, self.threads))
+        provider = self._provider
+        chosen = provider_options(provider, self._path, self.threads)
+        fix_shape(options, provider)
         try:
-            return installed.InferenceSession(str(self._path), options, providers=[provider])
+            if provider.devices:
+                options.add_provider_for_devices(provider.devices, chosen)
+                with libraries_on_stderr():
+                    session = installed.InferenceSession(str(self._path), options)
+            else:
+                named = (f"{provider.name}{SUFFIX}", chosen)
+                session = installed.InferenceSession(str(self._path), options, providers=[named])
+            if not self._allow_fallback:
+                session.disable_fallback()  # it would go on with the CPU after a run that failed
+            return session
         except Exception as error:  # the binding raises a dozen unrelated types, all meaning "cannot load"
             on = "" if self._asked == "CPU" else f" on {self._asked}"
             raise BundleError(
@@ -193,7 +200,9 @@ class OnnxRuntime:
             ) from None
 
     def __call__(self, inputs: NDArray[np.float32]) -> Logits:
-        check_input(inputs, self._input.shape)
+        check_input(inputs, self.shape)
+        if self._provider.one_image and len(inputs) > 1:
+            return np.concatenate([self(inputs[i : i + 1]) for i in range(len(inputs))])
         result: Logits = self._session.run(None, {self._input.name: inputs})[0]
         return result
 
@@ -208,71 +217,13 @@ class OnnxRuntime:
 
     @staticmethod
     def resolve(device: str) -> str:
-        return offered_providers().choose(device)
+        return choose_provider(device).label
 
     @staticmethod
     def listing(library: Any) -> RuntimeOffer:
-        return RuntimeOffer(None, providers=tuple(library.get_available_providers()) if library else ())
-
-
-def import_onnxruntime() -> Any:
-    """The imported package, which from now on says errors only. Raises `MissingExtra`."""
-    try:
-        if "onnxruntime" in sys.modules:
-            import onnxruntime
-        else:
-            with _errors_only():
-                import onnxruntime
-
-                onnxruntime.set_default_logger_severity(_ERROR)
-    except ImportError:
-        raise MissingExtra("ONNX Runtime", "ort") from None
-    return onnxruntime
-
-
-@contextlib.contextmanager
-def _errors_only() -> Iterator[None]:
-    """Without ONNX Runtime's warnings on stderr: it looks for GPUs before anybody can set its level, and warns of each
-    that it cannot read, although nothing is wrong. Everything else is passed on."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # there is no stderr
-        yield
-        return
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            said.seek(0)
-            others = [line for line in said if b"[W:onnxruntime" not in line]
-            with contextlib.suppress(OSError):
-                os.write(2, b"".join(others)) if others else None
-
-
-def _options(provider: str, path: Path, threads: int) -> dict[str, str]:
-    """FP32 means FP32: what computes with fewer bits unasked is switched off where the provider lets one."""
-    if provider in ("CUDA", "Tensorrt"):
-        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # TensorRT has no option of its own for it
-        if preload := getattr(
-            import_onnxruntime(), "preload_dlls", None
-        ):  # NVIDIA's libraries, where pip put them
-            with contextlib.redirect_stdout(sys.stderr):
-                preload()
-    if provider == "CUDA":
-        return {"use_tf32": "0"}
-    if provider == "Tensorrt":
-        quantized = (
-            b"QuantizeLinear" in path.read_bytes()
-        )  # TensorRT refuses such a file unless asked to take it
-        return {"trt_fp16_enable": "0", "trt_int8_enable": str(int(quantized))}
-    if provider == "OpenVINO":
-        return {"device_type": "CPU", "precision": "FP32", "num_of_threads": str(threads)}
-    if provider == "Xnnpack":
-        return {"intra_op_num_threads": str(threads)}
-    return {}
+        if not library:
+            return RuntimeOffer(None, providers=())
+        return RuntimeOffer(None, providers=tuple(library.get_available_providers()), plugins=list_plugins())
 
 
 def _precision(node: ExecutedNode) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from edge_tl.device import spawn
 from edge_tl.device.errors import FellBack
 from edge_tl.device.records.devices import TrialRecord
-from edge_tl.device.runtimes.base import error_line
+from edge_tl.device.runtimes.base import error_line, without_folders
 from edge_tl.device.runtimes.families import BY_NAME
 
 # ONNX, opset 13, IR version 7: y = Conv(x, w), x (1, 3, 2, 2), w = [1, 2, 3] as (1, 3, 1, 1). Both runtimes read it.
@@ -62,8 +62,7 @@ def trial_fault(runtime: str, device: str) -> str | None:
     except FellBack as error:
         return error.why
     except Exception as error:  # drivers raise anything
-        # For a person on this machine, but the record travels: no folder of theirs.
-        return re.sub(r"(/[^\s/\"':]+)+/", "", error_line(error))[:300]
+        return without_folders(error_line(error))
     return None if difference < 0.05 else f"it computes wrongly: off by {difference:.3g}"
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from edge_tl.device.errors import BadInput, BundleError, EdgeTLError, FellBack
-from edge_tl.device.runtimes import onnxruntime_
+from edge_tl.device.runtimes import onnxruntime_, providers
 from edge_tl.device.runtimes.onnxruntime_ import ExecutedNode, OnnxRuntime
 from edge_tl.device.runtimes.open import open_runtime, ran
+from edge_tl.device.runtimes.providers import Provider
 
 onnxruntime = pytest.importorskip("onnxruntime")
 azure = pytest.mark.skipif(
@@ -167,9 +168,9 @@ def test_why_a_file_does_not_load_is_one_sentence_without_folders(tmp_path: Path
 
 def test_a_provider_that_does_not_start_is_refused(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As CUDA without its libraries: it is offered, and the session comes back on the CPU with a line in a log."""
-    offer = onnxruntime_.offered_providers()
+    offer = providers.offered_providers()
     monkeypatch.setattr(
-        onnxruntime_, "offered_providers", lambda: offer._replace(names=[*offer.names, "CUDA"])
+        providers, "offered_providers", lambda **_: offer._replace(names=[*offer.names, "CUDA"])
     )
     session = onnxruntime.InferenceSession
     monkeypatch.setattr(
@@ -187,11 +188,12 @@ def test_a_provider_that_does_not_start_is_refused(assets: Path, monkeypatch: py
 def test_fp32_means_fp32(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     fp32, int8 = assets / "tiny.onnx", assets / "tiny.int8.onnx"
-    assert onnxruntime_._options("CUDA", fp32, 2) == {"use_tf32": "0"}
-    assert onnxruntime_._options("Tensorrt", fp32, 2) == {"trt_fp16_enable": "0", "trt_int8_enable": "0"}
-    assert onnxruntime_._options("Tensorrt", int8, 2)["trt_int8_enable"] == "1"
-    assert onnxruntime_._options("OpenVINO", fp32, 2)["precision"] == "FP32"
-    assert onnxruntime_._options("CPU", fp32, 2) == {}
+    options = providers.provider_options
+    assert options(Provider("CUDA"), fp32, 2) == {"use_tf32": "0"}
+    assert options(Provider("Tensorrt"), fp32, 2) == {"trt_fp16_enable": "0", "trt_int8_enable": "0"}
+    assert options(Provider("Tensorrt"), int8, 2)["trt_int8_enable"] == "1"
+    assert options(Provider("OpenVINO"), fp32, 2)["precision"] == "FP32"
+    assert options(Provider("CPU"), fp32, 2) == {}
 
 
 def test_what_ran_on_the_cpu_counts_its_nodes(assets: Path) -> None:
@@ -204,9 +206,9 @@ def test_what_ran_on_the_cpu_counts_its_nodes(assets: Path) -> None:
 def test_an_unknown_provider_lists_the_offer_and_the_nearest(
     assets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offer = onnxruntime_.offered_providers()
+    offer = providers.offered_providers()
     monkeypatch.setattr(
-        onnxruntime_, "offered_providers", lambda: offer._replace(names=["Tensorrt", "CUDA", "CPU"])
+        providers, "offered_providers", lambda **_: offer._replace(names=["Tensorrt", "CUDA", "CPU"])
     )
     with pytest.raises(BadInput, match=r"offers Tensorrt, CUDA, CPU\. Did you mean Tensorrt\?"):
         open_runtime(assets / "tiny.onnx", device="TensorRTT")
@@ -214,14 +216,14 @@ def test_an_unknown_provider_lists_the_offer_and_the_nearest(
 
 QUIET = """
 import os, sys, types
-from edge_tl.device.runtimes import onnxruntime_
+from edge_tl.device.runtimes import onnxruntime_import
 class Noisy:
     def find_spec(self, name, path=None, target=None):
         if name == "onnxruntime":
             os.write(2, b"2026-01-01 [W:onnxruntime:Default, device_discovery.cc:211 Discover] GPU\\n")
             os.write(2, b"[E:onnxruntime:Default, x.cc:1 f] a real error\\nanother library's line\\n")
 sys.meta_path.insert(0, Noisy())
-onnxruntime_.import_onnxruntime()
+onnxruntime_import.import_onnxruntime()
 os.write(2, b"later\\n")
 """
 
