@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device.runtimes.families import files_of
-from edge_tl.device.runtimes.open import Logits, Runtime, open_runtime
+from edge_tl.device.runtimes.open import Logits
+from edge_tl.host.convert.many_images import open_many
 
 Inputs = NDArray[np.float32]
 """Model inputs, `(n, 3, H, W)`; may be mapped from a file."""
 
 
-def batched_logits(path: Path, inputs: Inputs, *, batch: int = 16) -> Logits:
-    """`(n, classes)` of the model at `path` on `inputs`, `batch` images a call."""
-    runtime: Runtime = open_runtime(path)
-    return np.concatenate([runtime(np.asarray(inputs[i : i + batch])) for i in range(0, len(inputs), batch)])
+def batched_logits(path: Path, inputs: Inputs) -> Logits:
+    """`(n, classes)` of the model at `path` on `inputs`, each image a call of its own."""
+    return open_many(path)(inputs)
 
 
 def size_mb(path: Path) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device.runtimes.open import Logits, Runtime, open_runtime
+from edge_tl.host.convert.many_images import ManyImages, open_many
 from edge_tl.host.isolated import IsolatedProcess
 
 _SILENT_S = 1800.0
 """Seconds that opening a file, or the answers to one batch, may take."""
-_OPENED: dict[tuple[str, int], Runtime] = {}
+_OPENED: dict[tuple[str, int], _OpenFile] = {}
 
 
 class IsolatedRuntime:
@@ -31,13 +34,28 @@ class IsolatedRuntime:
         return self._process.call(_infer, self.path, np.ascontiguousarray(inputs), seconds=_SILENT_S)
 
 
-def _runtime(path: Path) -> Runtime:
+@dataclass
+class _OpenFile:
+    """A model file, opened when it is first asked: as the device will run it, and for many images."""
+
+    path: Path
+
+    @cached_property
+    def one(self) -> Runtime:
+        return open_runtime(self.path)
+
+    @cached_property
+    def many(self) -> ManyImages:
+        return open_many(self.path)
+
+
+def _opened(path: Path) -> _OpenFile:
     """Kept open; a file that was written anew is opened anew."""
     key = str(path), path.stat().st_mtime_ns
     if key not in _OPENED:
         for old in [each for each in _OPENED if each[0] == key[0]]:
             del _OPENED[old]
-        _OPENED[key] = open_runtime(path)
+        _OPENED[key] = _OpenFile(path)
     return _OPENED[key]
 
 
@@ -49,9 +67,10 @@ class _Facts(NamedTuple):
 
 
 def _facts(path: Path) -> _Facts:
-    runtime = _runtime(path)
+    runtime = _opened(path).one
     return _Facts(runtime.version, runtime.device, runtime.threads, runtime.precision)
 
 
 def _infer(path: Path, inputs: NDArray[np.float32]) -> Logits:
-    return _runtime(path)(inputs)
+    opened = _opened(path)
+    return opened.one(inputs) if len(inputs) == 1 else opened.many(inputs)

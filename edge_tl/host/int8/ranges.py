@@ -1,13 +1,17 @@
 """Which range of an activation its 256 codes cover: histograms of every tensor over the calibration images, and the
 estimators that cut them. Quantizes nothing.
 
-One pass finds the extremes, a second fills the histograms, one image at a time; every estimator then costs
+One pass finds the extremes, a second fills the histograms, an image at a time on each core; every estimator then costs
 milliseconds, so that a search over them costs no more passes. Pooling all values of all images before cutting is what
 makes the difference: quantiles taken image by image and then averaged cut what only some images use.
 """
 
 from __future__ import annotations
 
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +28,8 @@ BINS = 4096
 ESTIMATORS = ("99.9", "99.99", "99.95", "99.8", "l1", "mse", "entropy", "min-max")
 """Percentages of all values kept, half of the rest cut at either end; or what the codes' error is minimized in."""
 _LEVELS = 255
+_MOST_BYTES = 2_000_000_000  # of activations in memory at a time
+_CHUNK = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ def _error(
 def histograms(path: str, images: NDArray[np.float32], listener: Listener = SILENT) -> dict[str, Histogram]:
     """A histogram of every float activation of the ONNX file at `path`, by tensor name.
 
-    `images` is float32 `(n, 3, H, W)` and is read twice, one image at a time.
+    `images` is float32 `(n, 3, H, W)` and is read twice, an image at a time on each core.
     """
     import onnxruntime
 
@@ -105,29 +111,106 @@ def histograms(path: str, images: NDArray[np.float32], listener: Listener = SILE
         if name not in present:
             graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores_allowed()
+    options.intra_op_num_threads = 1  # each core has an image of its own
     session = onnxruntime.InferenceSession(
         graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    low, high = dict.fromkeys(names, np.inf), dict.fromkeys(names, -np.inf)
-    counts = {name: np.zeros(BINS) for name in names}
-    narrowest = (
-        2 * BINS * np.finfo(np.float32).eps
-    )  # below it bins are finer than numbers; all values are one
-    for pass_ in range(2):
-        for number, image in enumerate(images):
-            values = session.run(asked, {INPUT: image[None]})
-            for name, value in zip([INPUT, *asked], [image, *values], strict=True):
-                if pass_ == 0:
-                    low[name], high[name] = min(low[name], value.min()), max(high[name], value.max())
-                elif high[name] - low[name] > narrowest * max(abs(low[name]), abs(high[name])):
-                    counts[name] += np.histogram(value, BINS, (float(low[name]), float(high[name])))[0]
-            listener.progress("ranges", pass_ * len(images) + number + 1, 2 * len(images))
+
+    def activations(image: NDArray[np.float32]) -> Activations:
+        return dict(zip(names, [image, *session.run(asked, {INPUT: image[None]})], strict=True))
+
+    steps = _Steps(listener, 2 * len(images))
+    size = sum(value.nbytes for value in activations(np.array(images[0])).values()) if len(images) else 1
+    parts = [images[i::count] for count in [_at_once(size, len(images))] for i in range(count)]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        found = list(pool.map(lambda part: _extremes(activations, part, steps), parts))
+        low = {name: min((each[0][name] for each in found), default=np.inf) for name in names}
+        high = {name: max((each[1][name] for each in found), default=-np.inf) for name in names}
+        ends = {name: (float(low[name]), float(high[name])) for name in names}
+        counted = list(pool.map(lambda part: _counts(activations, part, ends, steps), parts))
     unbounded = (-np.inf, np.inf)
     return {
-        name: Histogram(float(low[name]), float(high[name]), counts[name], bounds.get(name, unbounded))
+        name: Histogram(
+            *ends[name], sum((each[name] for each in counted), np.zeros(BINS)), bounds.get(name, unbounded)
+        )
         for name in names
     }
+
+
+Activations = dict[str, NDArray[np.float32]]
+"""Every float tensor of one image by name."""
+
+
+class _Steps:
+    """Tells one listener of the steps of several threads."""
+
+    def __init__(self, listener: Listener, total: int) -> None:
+        self._listener, self._total, self._done = listener, total, 0
+        self._one_at_a_time = threading.Lock()
+
+    def step(self) -> None:
+        with self._one_at_a_time:
+            self._done += 1
+            self._listener.progress("ranges", self._done, self._total)
+
+
+def _at_once(size: int, images: int) -> int:
+    """How many images' activations, of `size` bytes each, are in memory at a time."""
+    return max(1, min(cores_allowed(), _MOST_BYTES // max(size, 1), images))
+
+
+def _extremes(
+    activations: Callable[[NDArray[np.float32]], Activations], images: NDArray[np.float32], steps: _Steps
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The least and the largest value of each tensor over `images`."""
+    low: dict[str, float] = defaultdict(lambda: np.inf)
+    high: dict[str, float] = defaultdict(lambda: -np.inf)
+    for image in images:
+        for name, value in activations(np.array(image)).items():
+            low[name], high[name] = min(low[name], value.min()), max(high[name], value.max())
+        steps.step()
+    return low, high
+
+
+def _counts(
+    activations: Callable[[NDArray[np.float32]], Activations],
+    images: NDArray[np.float32],
+    ends: Mapping[str, Range],
+    steps: _Steps,
+) -> dict[str, NDArray[np.float64]]:
+    """How many values of each tensor lie in each of `BINS` bins between its ends, over `images`."""
+    # Below it bins are finer than numbers; all values are one.
+    narrowest = 2 * BINS * np.finfo(np.float32).eps
+    counts = {name: np.zeros(BINS) for name in ends}
+    for image in images:
+        for name, value in activations(np.array(image)).items():
+            low, high = ends[name]
+            if high - low > narrowest * max(abs(low), abs(high)):
+                counts[name] += binned(value, low, high)
+        steps.step()
+    return counts
+
+
+def binned(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.int64]:
+    """`np.histogram(values, BINS, (low, high))[0]` in a quarter of its time: a value within rounding of a bin's edge,
+    one in ten thousand, may count for the bin beside it."""
+    flat, first = values.ravel(), np.float32(low)
+    scale = np.float32(BINS) / (np.float32(high) - first)
+    counts = np.zeros(BINS + 1, np.int64)
+    places, bins = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.int64)
+    try:
+        for start in range(0, len(flat), _CHUNK):  # as much as stays in a core's cache
+            chunk = flat[start : start + _CHUNK]
+            placed, whole = places[: len(chunk)], bins[: len(chunk)]
+            np.subtract(chunk, first, out=placed)
+            np.multiply(placed, scale, out=placed)
+            with np.errstate(invalid="ignore"):
+                np.copyto(whole, placed, casting="unsafe")
+            counts += np.bincount(whole, minlength=BINS + 1)
+    except ValueError:  # values that are not numbers, or beyond the ends
+        return np.histogram(values, BINS, (low, high))[0]
+    counts[BINS - 1] += counts[BINS]  # the last bin holds its upper end
+    return counts[:BINS]
 
 
 def saturated(graph: onnx.ModelProto) -> dict[str, Range]:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from edge_tl.host.int8.ranges import BINS, ESTIMATORS, Histogram, histograms, saturated
+from edge_tl.host.int8.ranges import BINS, ESTIMATORS, Histogram, binned, histograms, saturated
 
 UNBOUNDED = (-np.inf, np.inf)
 
@@ -55,6 +55,29 @@ def test_a_searched_range_costs_less_than_the_extremes(estimator: str, power: in
     values = np.random.default_rng(0).standard_t(3, 50_000)
     found = of(values).range(estimator)
     assert error(values, found, power) < error(values, of(values).range("min-max"), power)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bins_are_numpys_but_for_values_on_an_edge(seed: int):
+    rng = np.random.default_rng(seed)
+    values = np.clip(rng.standard_t(3, 300_001), -6, 6 * seed + 1).astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    own, numpys = binned(values, low, high), np.histogram(values, BINS, (low, high))[0]
+    assert own.sum() == len(values)
+    assert own[-1] >= np.sum(values == np.float32(high))
+    # Up to the next edge as many values as numpy counts, but for those that rounding takes over it.
+    assert np.abs(np.cumsum(own) - np.cumsum(numpys)).max() <= len(values) / 5000
+    for estimator in ESTIMATORS[:5]:
+        want = Histogram(low, high, numpys.astype(float), UNBOUNDED).range(estimator)
+        assert Histogram(low, high, own.astype(float), UNBOUNDED).range(estimator) == pytest.approx(
+            want, abs=(high - low) / BINS
+        )
+
+
+def test_values_that_are_no_numbers_are_in_no_bin():
+    values = np.array([0.0, 0.25, np.nan, 1.0], np.float32)
+    assert binned(values, 0.0, 1.0).sum() == 3
+    assert binned(np.array([-1.0, 0.5, 2.0], np.float32), 0.0, 1.0).sum() == 1
 
 
 def test_entropy_cuts_a_lone_outlier():

@@ -39,6 +39,10 @@ def test_the_logits_are_the_models_in_evaluation_mode(inputs: Any):
     assert got.shape == (3, 4)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(runtime(inputs[:1]), got[:1], rtol=1e-4, atol=1e-5)
+    many = np.concatenate([inputs, -inputs, 2 * inputs, inputs])  # computed a few at a time
+    np.testing.assert_allclose(
+        runtime(many)[[0, 1, 2, 9, 10, 11]], np.tile(got, (2, 1)), rtol=1e-4, atol=1e-5
+    )
     assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
 
 
