@@ -89,9 +89,10 @@ def documents() -> dict[str, type[Record]]:
     """The documents that have a schema, by the name of its file."""
     from edge_tl.device.records.bench import BenchResult
     from edge_tl.device.records.bundle import BundleRecord
+    from edge_tl.device.records.tuned import TunedRecord
     from edge_tl.host.runs.record import RunRecord
 
-    return {"bench": BenchResult, "bundle": BundleRecord, "run": RunRecord}
+    return {"bench": BenchResult, "bundle": BundleRecord, "run": RunRecord, "tuned": TunedRecord}
 
 
 def write(folder: Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """edge-tl: fine-tune an image classifier, export it, and prove that the device gives PyTorch's answers.
 
-The functions of docs/api.md, five of them verbs of the command line, are imported when they are first used.
+The functions of docs/api.md, six of them verbs of the command line, are imported when they are first used.
 """
 
 import importlib
@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edge_tl.api import bench, load_bundle, predict, verify
+    from edge_tl.api import bench, load_bundle, predict, tune, verify
     from edge_tl.device.bench.options import BenchOptions
     from edge_tl.device.bundle import Artifact, Bundle
     from edge_tl.device.errors import BadImage, BadInput, BundleError, EdgeTLError, FellBack, MissingExtra
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edge_tl.device.model import Model, Prediction, Score
     from edge_tl.device.records.bench import BenchResult
     from edge_tl.device.records.gate import GateResult
+    from edge_tl.device.records.tuned import TunedRecord
     from edge_tl.device.records.verification import VerifyResult
     from edge_tl.host.api import export, finetune
     from edge_tl.host.runs.result import RunResult
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
-    "edge_tl.api": "bench load_bundle predict verify",
+    "edge_tl.api": "bench load_bundle predict tune verify",
     "edge_tl.device.bench.options": "BenchOptions",
     "edge_tl.device.bundle": "Artifact Bundle",
     "edge_tl.device.errors": "BadImage BadInput BundleError EdgeTLError FellBack MissingExtra",
@@ -33,6 +34,7 @@ _MODULES = {
     "edge_tl.device.model": "Model Prediction Score",
     "edge_tl.device.records.bench": "BenchResult",
     "edge_tl.device.records.gate": "GateResult",
+    "edge_tl.device.records.tuned": "TunedRecord",
     "edge_tl.device.records.verification": "VerifyResult",
     "edge_tl.host.api": "export finetune",
     "edge_tl.host.runs.result": "RunResult",
@@ -42,7 +44,8 @@ _WHERE = {name: module for module, names in _MODULES.items() for name in names.s
 __all__ = [
     "Artifact", "BadImage", "BadInput", "BenchOptions", "BenchResult", "Bundle", "BundleError", "EdgeTLError", "Event",
     "FellBack", "GateResult", "Listener", "MissingExtra", "Model", "Prediction", "RunResult", "Score", "Silent",
-    "VerifyResult", "__version__", "bench", "export", "finetune", "load_bundle", "predict", "verify",
+    "TunedRecord", "VerifyResult", "__version__", "bench", "export", "finetune", "load_bundle", "predict", "tune",
+    "verify",
 ]  # fmt: skip
 _OF_HOST = {name for name, module in _WHERE.items() if module.startswith("edge_tl.host.")}
 if importlib.util.find_spec("edge_tl.host") is None:  # only the device's part is installed

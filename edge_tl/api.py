@@ -22,7 +22,10 @@ from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.model import Picture, Prediction
 from edge_tl.device.records.bench import BenchResult
 from edge_tl.device.records.timing import SkippedRecord
+from edge_tl.device.records.tuned import Objective, TunedRecord
 from edge_tl.device.records.verification import VerifyResult
+from edge_tl.device.tuning import run as tuning_run
+from edge_tl.device.tuning.options import BUDGET_S, TuneOptions
 
 if TYPE_CHECKING:
     from edge_tl.device.bench.workers import Workload
@@ -46,11 +49,12 @@ def predict(
     images: Iterable[Picture],
     *,
     artifact: str | None = None,
-    device: str = "CPU",
+    device: str | None = None,
     top: int = 3,
 ) -> list[Prediction]:
-    """Classify `images` with the best artifact for this machine, or the one that is named. One prediction for each
-    image, in order; an image that cannot be read is one with a `failure`. For the errors see `Bundle.open`."""
+    """Classify `images` with what `tune` picked for this machine, else the best artifact for it, or the one that is
+    named. One prediction for each image, in order; an image that cannot be read is one with a `failure`. For the errors
+    see `Bundle.open`."""
     with _bundle(bundle).open(artifact, device) as model:
         return list(model.predict_many(images, top=top))
 
@@ -107,6 +111,26 @@ def bench(
                 refused = (SkippedRecord(artifact="pytorch", reason=str(error)),)
         result = bench_run.bench(bundle, options, reference=reference, listener=listener)
     return replace(result, skipped=(*refused, *result.skipped))
+
+
+def tune(
+    bundle: AnyPath | Bundle,
+    *,
+    objective: Objective = "latency",
+    max_p95_ms: float | None = None,
+    artifacts: Sequence[str] = (),
+    device: str | None = None,
+    budget_s: float = BUDGET_S,
+    listener: Listener = SILENT,
+) -> TunedRecord:
+    """Pick the artifact, the device and the number of threads that are best on this machine: the gates, then a short
+    bench of what passes. The pick is written as `tuned/MACHINE.json` beside the bundle, where `Bundle.open` finds it.
+
+    Where nothing is within `max_p95_ms`, or nothing passes, `artifact` is None. `budget_s` is about how many seconds it
+    may take. For the errors see `edge_tl.device.tuning.run.tune`.
+    """
+    options = TuneOptions(objective, max_p95_ms, tuple(artifacts), device, budget_s)
+    return tuning_run.tune(_bundle(bundle), options, listener=listener)
 
 
 def _bundle(bundle: AnyPath | Bundle) -> Bundle:

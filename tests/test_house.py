@@ -25,7 +25,7 @@ MOST_PARAMETERS = 6
 MOST_LINES_OF_A_FILE = 300
 
 # One interface under one name: programs that run as a process, and the package's functions for what is behind them.
-SHARED_NAMES = {"main", "bench", "export", "finetune", "predict", "verify"}
+SHARED_NAMES = {"main", "bench", "export", "finetune", "predict", "tune", "verify"}
 # A key of JSON stays what other programs read.
 KEYS = re.compile(r'json_key\("neighbours"|`neighbours`|"neighbours":')
 

@@ -106,3 +106,11 @@ def test_a_bench_result_is_valid() -> None:
     stored = json.loads((REPOSITORY / "tests" / "records" / "version-1" / "bench.json").read_text("utf-8"))
     result = documents()["bench"].from_json(stored).to_json()
     jsonschema.validate(json.loads(json.dumps(result)), schema_of(documents()["bench"], "bench.json"))
+
+
+def test_a_pick_is_valid(tmp_path: Path) -> None:
+    """What a machine wrote, read and written again."""
+    stored = json.loads((REPOSITORY / "tests" / "records" / "tuned.json").read_text("utf-8"))
+    result = documents()["tuned"].from_json(stored).to_json()
+    assert result == stored
+    jsonschema.validate(result, schema_of(documents()["tuned"], "tuned.json"))

@@ -20,7 +20,10 @@ from edge_tl.device.text import printable
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-STEPS = {"latency": "timing, in fresh processes"}  # where the step's own name does not say enough
+STEPS = {
+    "latency": "timing, in fresh processes",
+    "tune": "timing in turns, in fresh processes",
+}  # where the step's own name does not say enough
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 NAME, COUNT = 34, 16  # characters of a bar's name, and of its count with the gaps

@@ -22,6 +22,12 @@ Json = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]
 Device = Annotated[str, typer.Option(help="What runs it; see `edge-tl devices`.")]
+AnyDevice = Annotated[
+    str | None,
+    typer.Option(
+        "--device", help="Only this device; see `edge-tl devices`.", show_default="every one that works"
+    ),
+]
 AllowFallback = Annotated[
     bool,
     typer.Option("--allow-fallback", help="Go on, with a warning, when another device than --device ran."),

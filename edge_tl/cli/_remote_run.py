@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from edge_tl.cli import _bench_text
+from edge_tl.cli import _bench_text, _tune_text
 from edge_tl.cli._console import finish, say
 from edge_tl.cli._latency_text import percentiles
 from edge_tl.cli._options import RemoteOptions
@@ -25,14 +25,15 @@ from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput
 from edge_tl.device.listener import Event, Silent
 from edge_tl.device.records.bench import ArtifactTiming, BenchResult
 from edge_tl.device.records.devices import DevicesResult
+from edge_tl.device.records.tuned import TunedRecord
 from edge_tl.device.records.verification import VerifyResult
 from edge_tl.host.listeners import DeviceEvent
-from edge_tl.host.remote import inventory, run_all, upload, wheel
+from edge_tl.host.remote import inventory, picks, run_all, upload, wheel
 from edge_tl.host.remote.job import DeviceResult, Job
 from edge_tl.host.remote.run_all import RemoteResult
 from edge_tl.host.remote.upload import Tree
 
-VerbResult = BenchResult | VerifyResult | DevicesResult
+VerbResult = BenchResult | VerifyResult | DevicesResult | TunedRecord
 _OWN = {"on", "targets", "wheels", "ssh", "out", "save", "json", "debug", "bundle"}
 _HERE = {"compare", "plot", "fail_if_slower"}  # what is done with results on the host
 _ENDED = ("done", "failed")
@@ -40,6 +41,7 @@ _HEADINGS = {
     "bench": ["artifact", "p50 ms", "p90 ms", "p99 ms", "calls", "ran on"],
     "verify": ["artifact", "gates", "what they say"],
     "devices": ["CPU", "cores", "ISA", "runtimes"],
+    "tune": ["pick", "p50 ms [95 %]", "p95 ms", "before the next", "remarks"],
 }
 
 
@@ -54,7 +56,8 @@ def run_on_devices(ctx: typer.Context, options: RemoteOptions) -> int:
         raise BadInput(f"{verb} --on takes one bundle, not {len(bundles)}.")
     words: list[str | Tree] = [*map(upload.of_bundle, bundles), *forwarded(ctx)]
     packages = upload.of_path(options.wheels, suffix=".whl") if options.wheels else None
-    job = Job(verb, tuple(words), wheel.build_wheel(), packages)
+    receive = picks.bring_home(bundles[0]) if verb == "tune" else None
+    job = Job(verb, tuple(words), wheel.build_wheel(), packages, receive)
     with DeviceLines(chosen) as lines:
         result = run_all.run_on_all(
             chosen, job, ssh=options.ssh, out=given["out"], save=given.get("save", False), listener=lines
@@ -113,6 +116,8 @@ def _record(verb: str, device: DeviceResult) -> VerbResult | None:
     try:
         if verb == "bench":
             return BenchResult.from_json(device.result, newer_keys=True)
+        if verb == "tune":
+            return TunedRecord.from_json(device.result, newer_keys=True)
         if verb == "verify":
             return VerifyResult.from_json(device.result, newer_keys=True)
         return DevicesResult.from_json(device.result, newer_keys=True)
@@ -121,7 +126,7 @@ def _record(verb: str, device: DeviceResult) -> VerbResult | None:
 
 
 def _remarks(device: DeviceResult, record: VerbResult | None) -> Iterator[str]:
-    if isinstance(record, BenchResult | VerifyResult):
+    if isinstance(record, BenchResult | VerifyResult | TunedRecord):
         for skipped in record.skipped:
             yield f"{device.name}: skipped {skipped.artifact}: {skipped.reason}"
         for warning in record.warnings:
@@ -145,6 +150,8 @@ def _rows(record: VerbResult | None) -> Iterator[list[str]]:
             yield from map(_bench_row, record.artifacts)
     elif isinstance(record, VerifyResult):
         yield from _verify_rows(record)
+    elif isinstance(record, TunedRecord):
+        yield _tune_text.row(record)
     elif record is not None:
         found = [f"{name} {offer.version}" for name, offer in record.runtimes.items() if offer]
         here = record.machine

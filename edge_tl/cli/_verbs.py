@@ -29,6 +29,7 @@ VERBS = {
     "export": Verb("export", "Export a run to ONNX and OpenVINO and check it against PyTorch."),
     "verify": Verb("verify", "Check that this machine gives the exported model's answers.", on_device=True),
     "bench": Verb("bench", "Measure latency on this machine, beside PyTorch if installed.", on_device=True),
+    "tune": Verb("tune", "Pick the fastest right artifact for this machine.", on_device=True),
     "predict": Verb("predict", "Classify images with a bundle.", on_device=True),
     "report": Verb("report", "Write a report as Markdown and one self-contained HTML page."),
     "slim": Verb("slim", "Make a smaller bundle with some of the artifacts.", on_device=True),

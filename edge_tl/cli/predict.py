@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_tl.cli._console import complain, finish, say
-from edge_tl.cli._options import AllowFallback, BundlePath, Debug, Device, DeviceOptions, Json, MaxPixels
+from edge_tl.cli._options import AllowFallback, BundlePath, Debug, Json, MaxPixels
 from edge_tl.device.errors import EXIT_BAD_INPUT
 from edge_tl.device.text import printable
 
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 Images = Annotated[
     list[Path], typer.Argument(help="Image files, or folders with images below them.", metavar="IMAGE")
 ]
-ArtifactId = Annotated[str | None, typer.Option(help="Which artifact.", show_default="the recommended one")]
+ArtifactId = Annotated[
+    str | None,
+    typer.Option(help="Which artifact.", show_default="what tune picked, else the recommended one"),
+]
+DeviceName = Annotated[
+    str | None,
+    typer.Option(
+        "--device", help="What runs it; see `edge-tl devices`.", show_default="what tune picked, else CPU"
+    ),
+]
 Top = Annotated[int, typer.Option(min=1, help="How many labels.")]
 
 
@@ -28,7 +37,7 @@ def predict(
     artifact: ArtifactId = None,
     top: Top = 3,
     max_pixels: MaxPixels = None,
-    device: Device = "CPU",
+    device: DeviceName = None,
     allow_fallback: AllowFallback = False,
     json: Json = False,
     debug: Debug = False,
@@ -39,19 +48,21 @@ def predict(
     from edge_tl.device.images.decode_warnings import warning_lines
     from edge_tl.device.runtimes.open import notes, ran
 
-    options = DeviceOptions((artifact,) if artifact else (), device, allow_fallback)
     loaded = read_bundle(bundle).reading(max_pixels)
     files, failed = image_files(images)
-    with loaded.open(artifact, options.device, allow_fallback=options.allow_fallback) as model:
+    with loaded.open(artifact, device, allow_fallback=allow_fallback) as model:
         predictions = list(model.predict_many(files, top=top))
         chosen, on = model.artifact, model.runtime.device
-        warnings = notes({} if options.is_cpu else {chosen.id: ran(model.runtime)})
+        asked = device or (model.tuned.device if model.tuned else None) or "CPU"
+        warnings = notes({} if asked.upper() == "CPU" else {chosen.id: ran(model.runtime)})
     answered = [one for one in predictions if one.failure is None]
     failed += [{"image": str(one.image), "reason": one.failure} for one in predictions if one.failure]
     remarks = ((printable(str(one.image)), one.remark) for one in answered if one.remark)
     for warning in [*warning_lines(remarks), *warnings]:
         say(f"warning: {warning}")
-    if artifact is None and (other := stand_in_note(loaded, chosen, options.device)):
+    if model.note:
+        say(model.note if model.tuned else f"note: {model.note}")
+    if artifact is None and not model.tuned and (other := stand_in_note(loaded, chosen, asked)):
         say(f"note: {other}")
     for entry in failed:
         complain(f"not a usable image: {printable(entry['image'])}: {printable(entry['reason'])}")

@@ -99,10 +99,11 @@ class Bundle:
         raise BadInput(f"no artifact {artifact_id!r} in {self.root}. Choose one of {have}.")
 
     def open(
-        self, artifact: str | None = None, device: str = "CPU", *, allow_fallback: bool = False
+        self, artifact: str | None = None, device: str | None = None, *, allow_fallback: bool = False
     ) -> Model:
-        """Load `artifact`, or the best one that runs on this machine's `device`: the recommended one, else the fastest
-        that passed its gates.
+        """Load `artifact` on `device`. Where neither is asked for, what `edge-tl tune` picked for this machine; without
+        a pick the best artifact that runs on `device` (None: the CPU): the recommended one, else the fastest that
+        passed its gates. The model's `note` says which pick was used, or why one was not.
 
         Raises `BadInput` for an artifact or a device that is not there and where all that could run here failed its
         gates, `MissingExtra` where no runtime is installed, and `FellBack` when another device ran than asked for,

@@ -21,8 +21,10 @@ from edge_tl.device.images.decode import Decoded, examine
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.metrics import not_numbers, softmax
 from edge_tl.device.records.codec import Record
+from edge_tl.device.records.tuned import TunedRecord
 from edge_tl.device.runtimes.open import Logits, Runtime
 from edge_tl.device.text import printable
+from edge_tl.device.tuning.open_pick import open_pick
 
 Picture = Image.Image | NDArray[np.uint8] | str | os.PathLike[str] | bytes | bytearray | memoryview
 """An image: a path, encoded bytes, a Pillow image, or uint8 pixels `(H, W, 3)` in RGB or `(H, W)` in grey."""
@@ -69,10 +71,22 @@ class Prediction(Record):
 
 
 class Model:
-    """`artifact` of `bundle` on `runtime`; `Bundle.open` makes one. A context manager that closes it at its end."""
+    """`artifact` of `bundle` on `runtime`; `Bundle.open` makes one. A context manager that closes it at its end.
 
-    def __init__(self, bundle: Bundle, artifact: Artifact, runtime: Runtime) -> None:
-        self.bundle, self.artifact = bundle, artifact
+    `tuned` is the pick of `edge-tl tune` that chose it, None where nothing did. `note` is one line for a person: "tuned
+    for this machine: onnx-int8, 2 threads", or why a pick is not used.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        artifact: Artifact,
+        runtime: Runtime,
+        *,
+        tuned: TunedRecord | None = None,
+        note: str | None = None,
+    ) -> None:
+        self.bundle, self.artifact, self.tuned, self.note = bundle, artifact, tuned, note
         self._runtime: Runtime | None = runtime
 
     @property
@@ -213,10 +227,17 @@ _Decoded = tuple[str | None, NDArray[np.float32], str | None]
 
 
 def open_model(
-    bundle: Bundle, artifact: str | None = None, device: str = "CPU", *, allow_fallback: bool = False
+    bundle: Bundle, artifact: str | None = None, device: str | None = None, *, allow_fallback: bool = False
 ) -> Model:
-    """The artifact asked for, else the best that runs here; see `open_best`, also for what it raises."""
-    return Model(bundle, *open_best(bundle, artifact, device, allow_fallback=allow_fallback))
+    """What `tune` picked for this machine, where neither an artifact nor a device is asked for; else as `open_best`,
+    also for what it raises."""
+    note = None
+    if artifact is None and device is None:
+        opened, note = open_pick(bundle, allow_fallback=allow_fallback)
+        if opened:
+            return Model(bundle, opened.artifact, opened.runtime, tuned=opened.pick, note=note)
+    chosen, runtime = open_best(bundle, artifact, device or "CPU", allow_fallback=allow_fallback)
+    return Model(bundle, chosen, runtime, note=note)
 
 
 def _path(image: Picture) -> str | None:

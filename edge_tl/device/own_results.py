@@ -16,6 +16,7 @@ _RESULTS = (
     {"schema", "kind", "date", "machine"},  # bench
     {"passed", "gates", "ran", "machine"},  # verify
     {"machine", "conditions", "runtimes"},  # devices
+    {"objective", "over", "machine_id", "bundle_seal"},  # tune
     {"base", "files", "rows", "not_compared"},  # bench --compare
 )
 

@@ -15,7 +15,7 @@ from edge_tl.cli import _recipe_options, main
 from edge_tl.host.recipe.schema import Recipe
 
 RunCli = Callable[..., Any]
-VERBS = "finetune import export report demo models compare verify predict devices bench slim".split()
+VERBS = "finetune import export report demo models compare verify predict devices bench tune slim".split()
 VERBS += ["recipes ls", "recipes show", "recipes copy", "recipes check"]
 
 

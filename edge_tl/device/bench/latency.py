@@ -92,7 +92,8 @@ class Timings:
 
 @dataclass
 class Interleaving:
-    """The rounds of one bench, as they are timed. Raises as `time_interleaved`."""
+    """The rounds of one bench, as they are timed; `effort` and `timings` may change between two. `warmup` is the calls
+    of a fresh process that do not count. Raises as `time_interleaved`."""
 
     workloads: Sequence[Workload]
     effort: Effort
@@ -101,6 +102,7 @@ class Interleaving:
     timings: dict[str, Timings]
     skipped: list[SkippedRecord] = field(default_factory=list)
     failure: EdgeTLError | None = None
+    warmup: int = WARMUP
 
     def time_round(self, number: int, listener: Listener) -> None:
         """A fresh process of each workload, then blocks in turns."""
@@ -122,7 +124,7 @@ class Interleaving:
 
     def _start(self, pool: WorkerPool, workload: Workload, *, describe: bool) -> None:
         try:
-            ready = pool.start(workload, warmup=WARMUP, describe=describe)
+            ready = pool.start(workload, warmup=self.warmup, describe=describe)
         except EdgeTLError as error:
             if isinstance(error, FellBack) or not (self.lenient or isinstance(error, MissingExtra)):
                 raise

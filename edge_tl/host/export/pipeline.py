@@ -29,6 +29,7 @@ from edge_tl.device.records.bench import BenchResult
 from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord
 from edge_tl.device.records.verification import VerifyResult
 from edge_tl.device.runtimes import sandbox
+from edge_tl.device.tuning import pick_file
 from edge_tl.host.export import gates, image_sets
 from edge_tl.host.export.artifacts import PRECISIONS, sets_of, write_artifacts
 from edge_tl.host.export.bundle_provenance import made_of, provenance_record
@@ -49,6 +50,7 @@ REPORTS = ("report.json", "report.md", "report.html")
 BUNDLE_FILES = (
     bundles.RECORD,
     "golden",
+    pick_file.FOLDER,  # of the bundle before: no artifact is the one that was tuned
     *REPORTS,
     *(f"model.{precision}.{kind}" for precision in PRECISIONS for kind in ("onnx", "xml", "bin")),
 )

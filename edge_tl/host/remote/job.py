@@ -34,12 +34,14 @@ WITH_OPENVINO = {"x86_64", "AMD64", "aarch64", "arm64"}
 
 @dataclass(frozen=True)
 class Job:
-    """What every device does: a verb with its words (a `Tree` stands for its path there), and the code to run."""
+    """What every device does: a verb with its words (a `Tree` stands for its path there), and the code to run;
+    `receive` is called with what came of it on a device, as it arrives and before it is saved."""
 
     verb: str
     words: tuple[str | Tree, ...]
     wheel: Wheel
     wheels: Tree | None = None  # packages for devices without internet
+    receive: Callable[[DeviceResult], DeviceResult] | None = None
 
     @property
     def trees(self) -> list[Tree]:

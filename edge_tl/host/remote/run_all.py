@@ -79,7 +79,9 @@ def run_on_all(
             sockets = (scratch / f"{number}-{attempt}" for attempt in count())
             connect = partial(_connect, command, device, sockets)
             jobs[name] = DeviceJob(name, device, job, connect, partial(_report, listener, name))
-        found = _run_jobs(jobs, partial(_saved, out=out, save=save, listener=listener), listener)
+        finish = partial(_saved, out=out, save=save, listener=listener)
+        receive = job.receive
+        found = _run_jobs(jobs, (lambda done: finish(receive(done))) if receive else finish, listener)
     return RemoteResult(job.verb, tuple(found[name] for name in devices))
 
 
@@ -186,7 +188,7 @@ def _saved(done: DeviceResult, *, out: Path | None, save: bool, listener: Listen
         except Exception as error:  # whatever it is: the other devices are still at work
             known = isinstance(error, EdgeTLError | OSError)
             failures.append(str(error) if known else f"unexpected {type(error).__name__}: {error}")
-    done = replace(done, saved=tuple(saved))
+    done = replace(done, saved=(*done.saved, *saved))
     if not failures:
         return done
     text = f"its result could not be saved: {'; '.join(failures)}. --json prints it."

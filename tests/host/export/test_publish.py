@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from edge_tl.host.export import publish
+from edge_tl.host.export.pipeline import BUNDLE_FILES
 
 NAMES = ("record.json", "golden", "a.bin", "b.bin", "c.bin")
 OLD = {"record.json": "old", "golden/1": "old", "a.bin": "old", "b.bin": "old"}
@@ -150,3 +151,11 @@ def test_the_first_publication_that_is_stopped_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         publish.publish(staging, out, NAMES)
     assert left(staging, out) == {}
+
+
+def test_a_bundle_that_takes_the_place_of_another_has_no_pick_of_its_artifacts(tmp_path: Path):
+    old = {"bundle.json": "old", "tuned/board.json": "old"}
+    out = folder(tmp_path / "out", old)
+    staging = folder(out / ".partial-x", {"bundle.json": "new"})
+    publish.publish(staging, out, BUNDLE_FILES)
+    assert left(staging, out) == {"bundle.json": "new"}

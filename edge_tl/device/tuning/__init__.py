@@ -1,0 +1,1 @@
+"""What runs best on this machine: `tune` measures it, and opening a bundle uses it."""
