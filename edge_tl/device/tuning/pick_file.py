@@ -19,6 +19,7 @@ from edge_tl.device.bundle import Artifact, Bundle
 from edge_tl.device.bundle_files import check_below
 from edge_tl.device.errors import BundleError, EdgeTLError
 from edge_tl.device.files import read_json, write_json
+from edge_tl.device.instructions import lacks_instructions
 from edge_tl.device.machine import CAP_VARIABLE, cores_allowed, identity
 from edge_tl.device.records.artifact import ArtifactRecord
 from edge_tl.device.records.bundle import BundleRecord
@@ -127,7 +128,7 @@ def _checked(bundle: Bundle, record: TunedRecord, name: str) -> Pick:
         raise BundleError("it names no artifact of this bundle")
     if record.files != {file.path: file.sha256 for file in artifact.record.files}:
         raise BundleError(f"{artifact.id} is another file since")
-    if why := failed_at_export(bundle.record, artifact.record):
+    if why := failed_at_export(bundle.record, artifact.record) or lacks_instructions(artifact, record.device):
         raise BundleError(why)
     if record.threads > cores_allowed():
         raise BundleError(f"it asks for {record.threads} threads")

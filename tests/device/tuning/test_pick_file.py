@@ -130,6 +130,19 @@ def test_an_artifact_that_failed_for_its_answers_is_never_picked(bundle_root: Pa
     assert "failed its gates at export" in note
 
 
+def test_an_artifact_whose_instructions_are_not_here_is_never_picked(bundle_root: Path, reseal: Edit) -> None:
+    def require(record: dict[str, Any]) -> None:
+        next(a for a in record["artifacts"] if a["id"] == "onnx-int8")["requires"] = ["dotprod2000"]
+
+    reseal(bundle_root, require)
+    bundle = read_bundle(bundle_root)
+    write_pick(bundle_root, picked(bundle))
+    pick, note = own_pick(bundle)
+    assert pick is None
+    assert note is not None
+    assert "requires a CPU with dotprod2000" in note
+
+
 def test_a_smaller_bundle_has_no_pick_and_refuses_that_of_the_whole(bundle: Bundle, tmp_path: Path) -> None:
     write_pick(bundle.root, picked(bundle))
     slim(bundle, ["onnx-int8"], tmp_path / "smaller")

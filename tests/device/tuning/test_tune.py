@@ -25,7 +25,8 @@ Edit = Callable[..., None]
 
 
 def of(root: Path, **options: Any) -> TunedRecord:
-    return tune(read_bundle(root), TuneOptions(**{"artifacts": ONE, "budget_s": BRIEF} | options))
+    asked: dict[str, Any] = {"artifacts": ONE, "budget_s": BRIEF} | options
+    return tune(read_bundle(root), TuneOptions(**asked))
 
 
 def test_the_pick_is_written_beside_the_bundle_and_opened_unless_something_else_is_asked_for(
@@ -49,8 +50,8 @@ def test_the_pick_is_written_beside_the_bundle_and_opened_unless_something_else_
         assert model.tuned == TunedRecord.from_json(stored)
         assert model.note is not None
         assert f": {result.artifact}, {result.threads} thread" in model.note
-    for given in ({"artifact": "onnx-int8"}, {"device": "CPU"}):
-        with edge_tl.load_bundle(bundle_root).open(**given) as model:
+    for artifact, device in (("onnx-int8", None), (None, "CPU")):
+        with edge_tl.load_bundle(bundle_root).open(artifact, device) as model:
             assert (model.tuned, model.note) == (None, None), "what is asked for wins"
     check_alternatives(result)
 
@@ -133,7 +134,7 @@ def test_options_that_cannot_be(bundle_root: Path) -> None:
         {"budget_s": float("nan")},
     ):
         with pytest.raises(BadInput, match="--"):
-            TuneOptions(**given)  # type: ignore[arg-type]
+            TuneOptions(**given)
     with pytest.raises(BadInput, match="no artifact 'onnx-fp64'"):
         tune(bundle, TuneOptions(artifacts=("onnx-fp64",)))
     with pytest.raises(BadInput, match="--device TPU9000"):
