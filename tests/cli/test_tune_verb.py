@@ -17,15 +17,16 @@ from edge_tl.device.records.timing import LatencyRecord, SkippedRecord
 from edge_tl.device.records.tuned import AlternativeRecord, TunedRecord
 
 RunCli = Callable[..., Any]
+TINY = Path(__file__).parents[1] / "records" / "bundle-of-version-2"
 BRIEF = ["--artifact", "onnx-fp32", "--artifact", "onnx-int8", "--budget", "0.05"]
 
 
 @pytest.fixture
-def mine(bundle: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(bundle, tmp_path / "mine"))
+def mine(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(TINY, tmp_path / "mine"))
 
 
-def test_a_pick_is_found_written_and_used(run_cli: RunCli, mine: Path, images: Path) -> None:
+def test_a_pick_is_found_written_and_used(run_cli: RunCli, mine: Path) -> None:
     done = run_cli("tune", mine, *BRIEF, "--json", "--out", "tuned.json")
     assert done.code == 0, done.err
     found = done.json
@@ -36,15 +37,17 @@ def test_a_pick_is_found_written_and_used(run_cli: RunCli, mine: Path, images: P
     assert json.loads(Path("tuned.json").read_text("utf-8")) == found
     assert Path(found["path"]).parent == mine / "tuned"
     assert f"next: edge-tl predict {mine} IMAGE" in done.err
-    assert run_cli("tune", mine, *BRIEF, "--out", "tuned.json").code == 0, "its own result may be replaced"
-    image = next(images.rglob("0*.png"), None) or next(
-        path for path in images.rglob("*.png") if path.stem != "broken"
-    )
+    image = mine / "golden" / "images" / "00.jpg"
     used = run_cli("predict", mine, image, "--json")
-    assert used.json["artifact"] in ("onnx-fp32", "onnx-int8")
+    assert used.json["artifact"] == found["artifact"]
+    threads = found["threads"]
+    assert f": {found['artifact']}, {threads} thread{'' if threads == 1 else 's'}\n" in used.err
     assert "tuned for this machine" in used.err
     named = run_cli("predict", mine, image, "--artifact", "openvino-fp32", "--json")
     assert (named.json["artifact"], "tuned" in named.err) == ("openvino-fp32", False)
+    assert run_cli("bench", mine, "--quick", "--rounds", "1", "--out", "tuned.json").code == 0, (
+        "its own may be replaced"
+    )
 
 
 def test_nothing_within_the_limit_is_exit_code_1(run_cli: RunCli, mine: Path) -> None:

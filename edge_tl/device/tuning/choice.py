@@ -16,7 +16,7 @@ from edge_tl.device.tuning.race import Entry
 
 # Who is not distinguishable from the best and at most so many times worse is as good: a wide interval of a busy machine
 # contains 2, too, and that is no reason to take what looks half as fast.
-AS_GOOD = 1.1
+AS_GOOD = 1.05
 SAME_MEMORY = 1.01  # a hundredth of a process's memory is where its libraries happened to lie
 WORDS = {"latency": "speed", "throughput": "throughput", "memory": "memory"}
 

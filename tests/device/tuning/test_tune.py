@@ -29,7 +29,7 @@ def of(root: Path, **options: Any) -> TunedRecord:
     return tune(read_bundle(root), TuneOptions(**asked))
 
 
-def test_the_pick_is_written_beside_the_bundle_and_opened_unless_something_else_is_asked_for(
+def test_the_pick_is_written_beside_the_bundle_and_opened_by_default(
     bundle_root: Path,
 ) -> None:
     before = {path: path.read_bytes() for path in bundle_root.rglob("*") if path.is_file()}
