@@ -159,7 +159,8 @@ class Train(_Section):
     balance: Literal["none", "weights", "sampler"] = "none"
     """Class imbalance: weigh the loss by inverse class frequency, or draw every class equally often."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """bf16 autocast; auto: on a GPU that has it."""
+    """bf16 autocast; auto: on a GPU that has it, and on a CPU that has it where the first batch is faster in it. The
+    weights and their evaluation stay in fp32."""
     compile: bool = False
     """torch.compile: slow to start, faster after."""
     workers: Annotated[int, Field(ge=0, le=128)] | None = None

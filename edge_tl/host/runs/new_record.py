@@ -18,6 +18,7 @@ from edge_tl.host.runs.record import (
     HeadRecord,
     KeptEpoch,
     MetricsRecord,
+    PrecisionRecord,
     RunProvenance,
     RunRecord,
     SecondsRecord,
@@ -40,6 +41,7 @@ class TrainingFacts:
     kept: KeptEpoch | None = None
     batch_norm: BatchNormMode | None = None
     micro_batch: int | None = None
+    precision: PrecisionRecord | None = None
 
 
 @dataclass(frozen=True)

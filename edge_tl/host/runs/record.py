@@ -44,6 +44,18 @@ class EpochRecord(RunPart):
 
 
 @dataclass(frozen=True)
+class PrecisionRecord(RunPart):
+    """What a training computed in (the master weights are fp32 in either) and why; the training images a second of
+    both where they were timed."""
+
+    used: Literal["fp32", "bf16"]
+    reason: str
+    """A sentence for people."""
+    fp32_images_per_s: float | None = None
+    bf16_images_per_s: float | None = None
+
+
+@dataclass(frozen=True)
 class ClassMetrics(RunPart):
     """Precision, recall and F1 of one class, fractions, on its `n` images."""
 
@@ -194,6 +206,8 @@ class RunRecord(RunPart):
     kept: KeptEpoch | None = written(None)
     batch_norm: BatchNormMode | None = written(None)
     micro_batch: int | None
+    precision: PrecisionRecord | None = None
+    """None where no backbone was trained, and in older runs."""
     folds: FoldsRecord | None = None
     seconds: SecondsRecord
     provenance: RunProvenance

@@ -69,6 +69,7 @@ def fit_split(setup: TrainingSetup, split: SplitSamples, folder: Path, *, listen
         kept=kept,
         batch_norm=job.batch_norm,
         micro_batch=end.micro_batch,
+        precision=end.precision,
     )
     return FittedModel(model, trained)
 

@@ -15,7 +15,7 @@ from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.images.pixel_cache import Images
 from edge_tl.host.models.weights import PretrainedModel
 from edge_tl.host.recipe.schema import Recipe
-from edge_tl.host.runs.record import BatchNormMode, EpochRecord
+from edge_tl.host.runs.record import BatchNormMode, EpochRecord, PrecisionRecord
 from edge_tl.host.training.features import Features
 from edge_tl.host.training.strategy import Blocks, Stage
 
@@ -80,6 +80,8 @@ class Position:
     micro_batch: int = 0
     micro_batch_asked: int = 0
     """What the recipe said, 0 for nothing; `micro_batch` shrinks from there when memory runs out."""
+    precision: PrecisionRecord | None = None
+    """Decided before the first step, and kept."""
     rate: float = 1.0
     """Halved once when the loss is no longer a number."""
     best: float | None = None

@@ -30,9 +30,7 @@ class Network:
         self.job, self.settings = job, settings
         self.joined = Accelerator(cpu=accelerator.device().type == "cpu")
         self.device = self.joined.device
-        self.bf16 = settings.precision == "bf16" or (
-            settings.precision == "auto" and accelerator.has_bf16(self.device)
-        )
+        self.bf16 = False  # until the precision is settled, before the first step
         self.fused = accelerator.has_fused_optimizers(self.device)
         torch.set_num_threads(distributed.threads())
         accelerator.reproduce(self.device, settings.deterministic)

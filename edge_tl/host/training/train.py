@@ -25,6 +25,7 @@ from edge_tl.host.training import batch_norm, distributed, feed, inference, stop
 from edge_tl.host.training.ema import reach
 from edge_tl.host.training.job import Position, TrainingJob
 from edge_tl.host.training.network import Network
+from edge_tl.host.training.precision import settle_precision
 from edge_tl.host.training.recovery import Diverged, given_up, smaller
 from edge_tl.host.training.training_state import TrainingState
 
@@ -167,8 +168,10 @@ class _Trainer:
         at = self.at
         while True:
             try:
+                at_once = max(at.micro_batch // distributed.count(), 1)
+                settle_precision(self.network, at, pixels, images, at_once, self.listener)
                 torch.manual_seed(derive_seed(self.seed, "step", at.epoch, at.step, distributed.rank()))
-                total = self.network.gradients(pixels, images, max(at.micro_batch // distributed.count(), 1))
+                total = self.network.gradients(pixels, images, at_once)
                 break
             except RuntimeError as error:
                 if not should_reduce_batch_size(error):

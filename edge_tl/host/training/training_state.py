@@ -10,7 +10,7 @@ import torch
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.listener import Listener
-from edge_tl.host.runs.record import EpochRecord
+from edge_tl.host.runs.record import EpochRecord, PrecisionRecord
 from edge_tl.host.training import distributed, resume
 from edge_tl.host.training.job import Position, TrainingJob
 from edge_tl.host.training.network import Network
@@ -64,7 +64,9 @@ class TrainingState:
                 "Resume with what it was started with, or remove the folder."
             )
         history = [EpochRecord(**entry) for entry in facts["at"]["history"]]
-        self.at = Position(**(facts["at"] | {"history": history}))
+        precision = facts["at"].get("precision")
+        precision = PrecisionRecord(**precision) if precision else None
+        self.at = Position(**(facts["at"] | {"history": history, "precision": precision}))
         if distributed.is_main():
             resume.settle_best(self.folder, self.at.best_sha256)
         distributed.wait()
