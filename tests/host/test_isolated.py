@@ -6,6 +6,8 @@ import math
 import operator
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,3 +131,23 @@ def test_errors_that_do_not_survive_the_journey_keep_their_words():
     assert str(told) == "not a usable image: a.png: short. Replace or remove the file."
     foreign = type("OpenVinoError", (Exception,), {"__module__": "openvino"})
     assert str(_portable(foreign("no kernel"))) == "OpenVinoError: no kernel"
+
+
+def test_the_process_that_makes_and_runs_files_starts_without_pytorch():
+    """It is started for every export, and once for each lesser instruction set: three seconds each time."""
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]: importlib.import_module(name)\n"
+        "print(*sorted({'torch', 'torchvision', 'nncf'} & set(sys.modules)))"
+    )
+    modules = [
+        "edge_tl.host.isolated",
+        "edge_tl.host.export.isa_caps",
+        "edge_tl.host.export.isolated_runtime",
+        "edge_tl.host.convert.compress",
+        "edge_tl.host.convert.fp32",
+        "edge_tl.host.int8.candidate_source",
+    ]
+    done = subprocess.run([sys.executable, "-c", code, *modules], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []

@@ -10,14 +10,12 @@ import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 import onnx.version_converter
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.machine import cores_allowed
@@ -26,6 +24,12 @@ from edge_tl.device.records.codec import Record
 from edge_tl.device.runtimes.base import Logits
 from edge_tl.device.runtimes.onnxruntime_ import OnnxRuntime
 from edge_tl.host.convert.graph import attribute, remove_unused_constants
+
+if (
+    TYPE_CHECKING
+):  # only the export itself needs it: processes that make and run files start without its seconds
+    import torch
+    from torch import nn
 
 INPUT, OUTPUT = "images", "logits"
 
@@ -78,13 +82,15 @@ def to_onnx(model: nn.Module, path: Path, contract: Preprocess, labels: list[str
     fixed sizes and freed of its batch size comes first, because the exporter takes three times as long over a symbolic
     one; a model that folds its batch into other dimensions needs the latter. Raises `EdgeTLError` when none works.
     """
+    import torch
+
     height, width = contract.input_size
     example = torch.rand(3, 3, height, width, generator=torch.Generator().manual_seed(0)) * 4 - 2
     with torch.inference_mode():
         answer = model(example)
     check = _Check(example.numpy(), answer.float().numpy())
     if answer.dtype != torch.float32:
-        model = _Single(model)
+        model = _single(model)
     faults: dict[str, str] = {}
     for symbolic in (False, True):
         try:
@@ -105,16 +111,20 @@ def to_onnx(model: nn.Module, path: Path, contract: Preprocess, labels: list[str
     )
 
 
-class _Single(nn.Module):
+def _single(model: nn.Module) -> nn.Module:
     """The same answers in float32."""
+    from torch import nn
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
+    class Single(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.model(images)
-        return logits.float()
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.model(images)
+            return logits.float()
+
+    return Single()
 
 
 def _first_line(error: Exception) -> str:
@@ -196,6 +206,8 @@ def add_metadata(graph: onnx.ModelProto, contract: Preprocess, labels: list[str]
 
 def _exported(model: nn.Module, example: torch.Tensor, *, symbolic: bool) -> onnx.ModelProto:
     """The graph with a free first dimension."""
+    import torch
+
     shapes = ({0: torch.export.Dim("batch", min=1)},) if symbolic else None
     talkative = logging.getLogger("torch.onnx")
     level = talkative.level

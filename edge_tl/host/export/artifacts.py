@@ -241,4 +241,5 @@ def _temperature(source: CandidateSource, job: ExportJob) -> float:
     some = image_sets.in_proportion(job.sets["confidence"], seed)[:_MOST_FITTING]
     runtimes = {"fp32": IsolatedRuntime(source.fp32_onnx, job.isolated)}
     logits = image_sets.evaluate(runtimes, source.contract, job.dataset, some, job.listener)["fp32"]
+    job.keep_logits("onnx-fp32", some, logits)  # the evaluation asks for them again
     return calibrations.temperature(np.array([s.label for s in some], np.int64), logits, seed)

@@ -111,7 +111,9 @@ def _infer(
 ) -> tuple[_ImageSet, list[ModelFiles]]:
     """Logits on `samples`, and the models that have some."""
     runtimes = _runtimes(job, models)
-    logits = image_sets.evaluate(runtimes, job.contract, job.dataset, samples, job.listener, _lost(job))
+    kept = {name: rows for name in runtimes if (rows := job.kept_logits(name, samples)) is not None}
+    asked = {name: runtime for name, runtime in runtimes.items() if name not in kept}
+    logits = kept | image_sets.evaluate(asked, job.contract, job.dataset, samples, job.listener, _lost(job))
     labels = np.array([sample.label for sample in samples], np.int64)
     return _ImageSet(samples, labels, logits), remaining(job, models)
 
@@ -134,6 +136,7 @@ def _fold_temperatures(
     job: ExportJob, models: Sequence[ModelFiles], temperatures: dict[str, float]
 ) -> list[ModelFiles]:
     """Divide the logits of every model, inside its file; returns those where that could be done."""
+    job.forget_logits()
     job.reference.temperature = temperatures[REFERENCE]
     for model in models:
         with job.entering(model.id):

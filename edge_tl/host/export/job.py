@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.runtimes.open import Logits
 from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.isolated import IsolatedProcess
 from edge_tl.host.models.reference import TorchRuntime
@@ -34,6 +37,23 @@ class ExportJob:
     listener: Listener = SILENT
     missing: dict[str, str] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
+    _rows: dict[str, dict[str, Logits]] = field(default_factory=dict, init=False, repr=False)
+
+    def keep_logits(self, artifact: str, samples: Sequence[Sample], logits: Logits) -> None:
+        """Remember what the artifact's file, as it is now, answers: `logits` `(n, classes)` of `samples`."""
+        digests = [sample.digest for sample in samples]
+        self._rows.setdefault(artifact, {}).update(zip(digests, logits, strict=True))
+
+    def kept_logits(self, artifact: str, samples: Sequence[Sample]) -> Logits | None:
+        """Those of `samples`, in their order; None unless all of them were kept."""
+        rows = self._rows.get(artifact, {})
+        if not samples or any(sample.digest not in rows for sample in samples):
+            return None
+        return np.stack([rows[sample.digest] for sample in samples])
+
+    def forget_logits(self) -> None:
+        """Before files change."""
+        self._rows.clear()
 
     def lacks(self, artifact: str, error: BaseException | str) -> None:
         """Enter why there is no such artifact, and say it."""

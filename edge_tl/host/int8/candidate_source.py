@@ -12,18 +12,15 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import Logits
 from edge_tl.host.convert.model_file import Inputs
-from edge_tl.host.images.pixel_cache import Images
-from edge_tl.host.int8 import qat
 from edge_tl.host.int8.candidate_builder import CandidateBuilder, CandidateFiles, CandidateJob, TrainedGraph
 from edge_tl.host.int8.candidates import Candidate
 from edge_tl.host.int8.layers import Layers
@@ -31,6 +28,13 @@ from edge_tl.host.int8.records import LayerSensitivity
 from edge_tl.host.int8.sensitivity import rank_layers
 from edge_tl.host.int8.settings import CandidateSettings
 from edge_tl.host.isolated import IsolatedProcess
+
+if (
+    TYPE_CHECKING
+):  # the process that makes candidates imports this module, and starts without PyTorch's seconds
+    from torch import nn
+
+    from edge_tl.host.images.pixel_cache import Images
 
 
 @dataclass
@@ -122,6 +126,8 @@ class CandidateSource:
         return self.sensitivity
 
     def _trained(self, settings: CandidateSettings, start: Path, seconds: float) -> TrainedGraph:
+        from edge_tl.host.int8 import qat
+
         graph = self.scratch / f"candidate{self._made}.qdq.onnx"
         job = qat.DistillationJob(
             # A copy: wherever training leaves its teacher, everything else is compared with the model.
