@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto
 
 
@@ -48,3 +50,10 @@ def remove_unused_constants(graph: GraphProto) -> None:
     kept = [each for each in graph.initializer if each.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
+
+
+def add_constant(graph: GraphProto, name: str, value: NDArray[Any] | np.generic) -> str:
+    """The name of an initializer that the graph has from now on; one of that name stays as it is."""
+    if name not in constants(graph):
+        graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
+    return name

@@ -20,6 +20,9 @@ from edge_tl.device.runtimes.matrix_layers import MATRIX_OPERATORS
 from edge_tl.host.convert import graph as graphs
 from edge_tl.host.convert.fp32 import INPUT, add_metadata, save_openvino
 from edge_tl.host.convert.model_file import Inputs, quiet
+from edge_tl.host.int8.channel_padding import pad_channels
+from edge_tl.host.int8.integer_graph import fitting_ranges, swish_products, use_codes
+from edge_tl.host.int8.openvino_activations import use_hsigmoid
 from edge_tl.host.int8.ranges import Range
 
 ABSORBED = ("Relu", "Clip")
@@ -52,22 +55,24 @@ class QdqOptions:
     """`storage` is how weights are stored, see `weight_storage`. Nodes named in `excluded` stay in float, with
     `matrix_only` all that are not convolutions or matrix products. `fused`: the runtime computes a convolution and the
     activation after it in one kernel, so nothing is rounded between them. Otherwise a ReLU becomes the range of what
-    comes before it, or half of the codes would be spent on what it takes away. `symmetric`: activations are INT8 with
-    zero points of 0, as TensorRT wants them (docs.nvidia.com, "Working with Quantized Types"); no range of theirs ends
-    at 0, so a ReLU stays."""
+    comes before it, or half of the codes would be spent on what it takes away."""
 
     storage: str
     excluded: Collection[str] = ()
     matrix_only: bool = False
     fused: bool = False
-    symmetric: bool = False
 
 
 def quantize(prepared: Path, out: Path, ranges: Mapping[str, Range], options: QdqOptions) -> None:
-    """Static QDQ: per-channel symmetric INT8 weights, asymmetric UINT8 activations in `ranges`, or symmetric INT8 ones.
-    The logits stay float: eight bits over their whole range would decide close calls."""
+    """Static QDQ: per-channel symmetric INT8 weights, asymmetric UINT8 activations in `ranges`. The logits stay float:
+    eight bits over their whole range would decide close calls."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
+    graph = onnx.load(str(prepared)).graph
+    if not options.fused:
+        ranges = fitting_ranges(graph, ranges)
+    # Nothing is rounded inside an activation: its codes are computed at once, or it is fused with the layer before.
+    inside = swish_products(graph, ("HardSigmoid", "Sigmoid") if options.fused else ("HardSigmoid",))
     overrides = {
         name: [{"rmin": np.float32(low), "rmax": np.float32(high)}]
         for name, (low, high) in ranges.items()
@@ -83,11 +88,10 @@ def quantize(prepared: Path, out: Path, ranges: Mapping[str, Range], options: Qd
             per_channel=True,
             reduce_range=options.storage == SEVEN_BITS,
             weight_type=QuantType.QInt8,
-            activation_type=QuantType.QInt8 if options.symmetric else QuantType.QUInt8,
-            nodes_to_exclude=sorted({*options.excluded, *_after_the_last_layer(prepared)}),
+            activation_type=QuantType.QUInt8,
+            nodes_to_exclude=sorted({*options.excluded, *inside.values(), *_after_the_last_layer(prepared)}),
             op_types_to_quantize=operators if options.matrix_only else None,
             extra_options={
-                "ActivationSymmetric": options.symmetric,
                 "TensorQuantOverrides": overrides,
                 "OpTypesToExcludeOutputQuantization": list(MATRIX_OPERATORS) if options.fused else ["Gemm"],
             },
@@ -100,6 +104,9 @@ def write_artifact(
 ) -> None:
     """The Q/DQ graph at `qdq` as the artifact `out`: `.onnx`, or `.xml` (and `.bin`) by conversion."""
     graph = onnx.load(str(qdq))
+    if out.suffix == ".onnx":
+        use_codes(graph)
+        pad_channels(graph)
     if storage == UNSIGNED:
         _store_weights_unsigned(graph)
     if out.suffix == ".onnx":
@@ -112,7 +119,9 @@ def write_artifact(
     import openvino
 
     with quiet():
-        save_openvino(openvino.convert_model(str(qdq)), out, contract, labels)
+        model = openvino.convert_model(str(qdq))
+        use_hsigmoid(model)
+        save_openvino(model, out, contract, labels)
 
 
 def correct_logits(qdq: Path, shift: NDArray[np.float64]) -> None:
