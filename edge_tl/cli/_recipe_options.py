@@ -41,6 +41,7 @@ DEFAULTS = {
     "export.ladder": "up-to=5",
     "export.time_budget_s": "none",
     "export.target_cpu": "native",
+    "export.device_profile": "any",
     "export.precisions": "none",
     "export.threshold": "none",
     "export.max_p95_ms": "none",

@@ -50,6 +50,13 @@ TargetCpu = Annotated[
         help="native, avx2 (x86 without VNNI), vnni or arm: what INT8 is made for.",
     ),
 ]
+DeviceProfile = Annotated[
+    str | None,
+    typer.Option(
+        show_default=DEFAULTS["export.device_profile"],
+        help="any, or tensorrt: the INT8 ONNX file for NVIDIA's compiler, symmetric; slow on a CPU.",
+    ),
+]
 Precisions = Annotated[
     list[str] | None,
     typer.Option(
@@ -85,6 +92,7 @@ def export(
     ladder: Ladder = None,
     time_budget: TimeBudget = None,
     target_cpu: TargetCpu = None,
+    device_profile: DeviceProfile = None,
     precision: Precisions = None,
     threshold: Threshold = None,
     max_p95: MaxP95 = None,
@@ -112,6 +120,7 @@ def export(
         "export.ladder": _recipe_options.ladder_rung(ladder),
         "export.time_budget_s": _recipe_options.time_budget_s(time_budget),
         "export.target_cpu": target_cpu,
+        "export.device_profile": device_profile,
         "export.precisions": precision,
         "export.threshold": threshold,
         "export.max_p95_ms": max_p95,

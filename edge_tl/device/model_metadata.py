@@ -20,7 +20,7 @@ KEY = "edge_tl"
 _MOST_JSON = 16 << 20
 _MOST_XML = 256 << 20
 _DEPTH = 32  # of graphs in graphs
-_MOST_FIELDS = (
+MOST_FIELDS = (
     2 << 20
 )  # of an ONNX file; a big one has some ten thousand, and more take minutes to walk through
 
@@ -65,12 +65,12 @@ def _of_onnx(path: Path) -> str | None:
     if not path.stat().st_size:
         raise ValueError("it is empty")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        left = iter(range(_MOST_FIELDS))
+        left = iter(range(MOST_FIELDS))
         _only_inside(content, 0, len(content), "Model", 0, left)
         found = []
-        for number, start, end in _fields(content, 0, len(content), left):
+        for number, start, end in onnx_fields(content, 0, len(content), left):
             if number == _METADATA:
-                entry = {field: content[a:b] for field, a, b in _fields(content, start, end, left)}
+                entry = {field: content[a:b] for field, a, b in onnx_fields(content, start, end, left)}
                 if entry.get(1) in (KEY.encode(), f"model_info {KEY}".encode()):
                     found.append(entry.get(2, b""))
         if len(found) > 1 or any(len(text) > _MOST_JSON for text in found):
@@ -84,7 +84,7 @@ def _only_inside(
     """Raises `ValueError` for a tensor that lies in another file."""
     if depth > _DEPTH:
         raise ValueError(f"its graphs are nested more than {_DEPTH} deep")
-    for number, a, b in _fields(content, start, end, left):
+    for number, a, b in onnx_fields(content, start, end, left):
         if message == "Tensor":
             if number == _EXTERNAL or (number == _LOCATION and a != 0):
                 raise ValueError("it has weights in another file, which no hash of the bundle covers")
@@ -92,13 +92,13 @@ def _only_inside(
             _only_inside(content, a, b, below, depth + 1, left)
 
 
-def _fields(content: Buffer, start: int, end: int, left: Iterator[int]) -> Iterator[tuple[int, int, int]]:
+def onnx_fields(content: Buffer, start: int, end: int, left: Iterator[int]) -> Iterator[tuple[int, int, int]]:
     """Number, start and end of every field of a message; of a number that is no bytes, the number twice. `left` has an
-    item for each field that may still be read."""
+    item for each field that may still be read. Raises `ValueError` for what is no protocol buffer."""
     at = start
     while at < end:
         if next(left, None) is None:
-            raise ValueError(f"it has more than {_MOST_FIELDS} fields")
+            raise ValueError(f"it has more than {MOST_FIELDS} fields")
         key, at = _varint(content, at, end)
         if key >= 1 << 32:  # of which a runtime's reader keeps 32 bits: another field than was read here
             raise ValueError("it is no ONNX file")

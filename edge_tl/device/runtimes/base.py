@@ -86,6 +86,11 @@ class FileRuntime(Runtime, Protocol):
         ...
 
     @staticmethod
+    def unfit(path: Path, device: str) -> str | None:
+        """Why `device`, which it offers, would refuse the file at `path` after a long time; None where it may not."""
+        ...
+
+    @staticmethod
     def listing(library: Any) -> RuntimeOffer:
         """What `edge-tl devices` lists of the imported package; with None, of one that cannot be used."""
         ...

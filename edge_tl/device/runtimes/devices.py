@@ -29,22 +29,25 @@ def runnable_artifacts(
     Raises `MissingExtra` when no runtime is installed, that of the first artifact; `BadInput` that lists what there is
     when no runtime has the device.
     """
-    refusals = {
+    by_suffix = {
         suffix: _missing(suffix) or _refusal(suffix, device)
         for suffix in sorted({a.path.suffix for a in artifacts})
     }
-    kept = [a for a in artifacts if refusals[a.path.suffix] is None]
+    refusals = {a.id: by_suffix[a.path.suffix] or _unfit(a, device) for a in artifacts}
+    kept = [a for a in artifacts if refusals[a.id] is None]
     if artifacts and not kept:
-        first = refusals[artifacts[0].path.suffix]
+        first = refusals[artifacts[0].id]
         if isinstance(first, MissingExtra) and all(isinstance(r, MissingExtra) for r in refusals.values()):
             raise first
-        reasons = "; ".join(_short(reason) for reason in refusals.values() if reason)
+        if unfit := [str(refusals[a.id]) for a in artifacts if not by_suffix[a.path.suffix]]:
+            raise BadInput(f"--device {device}: {unfit[0]}")
+        reasons = "; ".join(dict.fromkeys(_short(reason) for reason in by_suffix.values() if reason))
         raise BadInput(f"--device {device}: {reasons}. {did_you_mean(device, _names())}Choose one of these.")
     on = "" if device.upper() == "CPU" else f"--device {device}: "
     return kept, [
         {"artifact": a.id, "reason": f"{on}{_short(reason) if on else reason}"}
         for a in artifacts
-        if (reason := refusals[a.path.suffix]) is not None
+        if (reason := refusals[a.id]) is not None
     ]
 
 
@@ -81,6 +84,13 @@ def _refusal(suffix: str, device: str) -> str | None:
     except BadInput as error:
         return str(error).removeprefix(f"--device {device}: ").partition(". ")[0]
     return None
+
+
+def _unfit(artifact: Artifact, device: str) -> str | None:
+    """Why the device's compiler would refuse this file."""
+    if device.upper() == "CPU":
+        return None
+    return BY_SUFFIX[artifact.path.suffix].load().unfit(artifact.path, device)
 
 
 def _short(reason: str | MissingExtra) -> str:

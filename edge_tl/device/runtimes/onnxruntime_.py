@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.device.errors import BundleError, EdgeTLError
+from edge_tl.device.errors import BadInput, BundleError, EdgeTLError
 from edge_tl.device.machine import has_vnni
 from edge_tl.device.records.devices import RuntimeOffer
 from edge_tl.device.records.timing import ElsewhereRecord, FallbackRecord, RanRecord
@@ -34,7 +34,14 @@ from edge_tl.device.runtimes.base import (
 from edge_tl.device.runtimes.matrix_layers import is_matrix_operator
 from edge_tl.device.runtimes.onnxruntime_import import import_onnxruntime
 from edge_tl.device.runtimes.plugins import SUFFIX, list_plugins
-from edge_tl.device.runtimes.providers import choose_provider, fix_shape, offered_providers, provider_options
+from edge_tl.device.runtimes.providers import (
+    choose_provider,
+    compiled_precision,
+    fix_shape,
+    offered_providers,
+    provider_options,
+    unfit_file,
+)
 from edge_tl.device.spawn import libraries_on_stderr
 
 _ERROR, _FATAL = 3, 4  # of its levels, which begin at verbose (0)
@@ -70,6 +77,8 @@ class OnnxRuntime:
         self._provider = choose_provider(device)
         self._asked = self._provider.registered
         self.device = self._provider.label
+        if fault := unfit_file(self._provider, path):
+            raise BadInput(f"--device {device}: {fault}")
         self.threads, self._path, self._allow_fallback = threads, path, allow_fallback
         self._level = _FATAL if quiet else _ERROR
         self._fallback: FallbackRecord | None = None
@@ -128,10 +137,9 @@ class OnnxRuntime:
     @property
     def precision(self) -> str:
         """From the operators that were executed and what they were given, not from the graph: a CPU computes an FP16
-        file in float32. "unknown" where a provider fused them."""
-        return dominant_precision(
-            [_precision(node) for node in self._nodes if is_matrix_operator(node.operator)]
-        )
+        file in float32. Where a provider compiled them, "fp16" or "unknown", see `compiled_precision`."""
+        found = [_precision(node) for node in self._nodes if is_matrix_operator(node.operator)]
+        return dominant_precision(found) if found else compiled_precision(self._provider, self._path)
 
     @cached_property
     def _nodes(self) -> list[ExecutedNode]:
@@ -218,6 +226,10 @@ class OnnxRuntime:
     @staticmethod
     def resolve(device: str) -> str:
         return choose_provider(device).label
+
+    @staticmethod
+    def unfit(path: Path, device: str) -> str | None:
+        return unfit_file(choose_provider(device), path)
 
     @staticmethod
     def listing(library: Any) -> RuntimeOffer:

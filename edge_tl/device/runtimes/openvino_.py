@@ -231,6 +231,10 @@ class OpenVinoRuntime:
         return resolve_device(device)
 
     @staticmethod
+    def unfit(path: Path, device: str) -> str | None:
+        return None
+
+    @staticmethod
     def listing(library: Any) -> RuntimeOffer:
         return RuntimeOffer(None, devices=_listed_devices() if library else ())
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.runtimes.base import OfferedDevices, did_you_mean, usual_name
+from edge_tl.device.runtimes.onnx_tensors import read_onnx_tensors
 from edge_tl.device.runtimes.onnxruntime_import import import_onnxruntime
 from edge_tl.device.runtimes.plugins import (
     SUFFIX,
@@ -31,6 +32,13 @@ _OPTION = re.compile(r"[A-Za-z][\w.]*=[\w.+-]*")
 _FILES = re.compile("path|dir|file|library|config", re.IGNORECASE)  # in the name of an option that is one
 # Compilers for one shape: the open count of images is 1 for them, and a batch goes through one image at a time.
 _ONE_IMAGE = ("QNN", "VitisAI", "CoreML")
+_TENSORRT = ("Tensorrt", "NvTensorRTRTX")
+# Options with which a compiler computes in half precision.
+_HALF = {
+    "trt_fp16_enable": ("1", "true"),
+    "enable_htp_fp16_precision": ("1",),
+    "precision": ("fp16",),
+}
 _BATCH = "n"  # what an exported file calls its open count
 
 
@@ -96,6 +104,37 @@ def provider_options(provider: Provider, path: Path, threads: int) -> dict[str, 
     return _usual_options(provider, path, threads) | provider.options
 
 
+def unfit_file(provider: Provider, path: Path) -> str | None:
+    """Why TensorRT's parser refuses the file at `path`, which it says after minutes only: it takes INT8 with zero
+    points of 0 (docs.nvidia.com, "Working with Quantized Types"). None for any other provider or file."""
+    if provider.name not in _TENSORRT:
+        return None
+    try:
+        moved = read_onnx_tensors(path).zero_points
+    except (OSError, ValueError):
+        return None  # opening it gives the reason
+    if not moved:
+        return None
+    return (
+        f"{path.name}: TensorRT takes INT8 with zero points of 0 alone, and {moved[0]!r} is another. Export again with "
+        "--device-profile tensorrt, or choose another artifact."
+    )
+
+
+def compiled_precision(provider: Provider, path: Path) -> str:
+    """What matrix layers run in that `provider` compiled into something that no profile looks into: "fp16" where it was
+    asked to compute so, or where the file's weights are and nothing says that it computes otherwise; else
+    "unknown"."""
+    if any(provider.options.get(key, "").lower() in values for key, values in _HALF.items()):
+        return "fp16"
+    if provider.name == "OpenVINO" and provider.hardware in (None, "CPU"):
+        return "unknown"  # there it computes FP16 files in float32
+    try:
+        return "fp16" if read_onnx_tensors(path).half else "unknown"
+    except (OSError, ValueError):
+        return "unknown"
+
+
 def fix_shape(options: Any, provider: Provider) -> None:
     """Have the session of `options` (`SessionOptions`) compiled for one image where the provider needs that."""
     if provider.one_image:
@@ -155,7 +194,7 @@ def _refusal(device: str, name: str) -> str:
 
 def _usual_options(provider: Provider, path: Path, threads: int) -> dict[str, str]:
     name = provider.name
-    if name in ("CUDA", "Tensorrt", "NvTensorRTRTX"):
+    if name in ("CUDA", *_TENSORRT):
         os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # TensorRT has no option of its own for it
         if preload := getattr(
             import_onnxruntime(), "preload_dlls", None

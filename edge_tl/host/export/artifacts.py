@@ -29,6 +29,7 @@ from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import move_files
 from edge_tl.host.int8.records import LadderRecord, QuantizationRecord
 from edge_tl.host.int8.rungs import LadderLimits
+from edge_tl.host.int8.settings import TENSORRT
 from edge_tl.host.recipe.schema import Recipe
 
 PRECISIONS = ("fp32", "int8", FP16, W8)
@@ -227,6 +228,7 @@ def _candidate_source(job: ExportJob) -> CandidateSource:
         flip=flip > 0 if flip is not None else recipe.augment.preset != "none",
         listener=job.listener,
         isolated=job.isolated,
+        symmetric=recipe.export.device_profile == TENSORRT,
     )
     source.temperature = _temperature(source, job)
     return source

@@ -132,7 +132,8 @@ class CandidateBuilder:
                 settings.storage,
                 excluded=settings.excluded,
                 matrix_only=settings.matrix_only,
-                fused=settings.runtime == "openvino",
+                fused=settings.runtime == "openvino" or settings.symmetric,
+                symmetric=settings.symmetric,
             )
             qdq.quantize(self.base_graph(settings), graph, self.ranges(settings), options)
             self._write_corrected(graph, out, settings)

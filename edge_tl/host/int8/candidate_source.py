@@ -60,6 +60,8 @@ class CandidateSource:
     has not learned from."""
     listener: Listener = SILENT
     isolated: IsolatedProcess | None = None
+    symmetric: bool = False
+    """Whether the candidates for ONNX Runtime have symmetric activations, see `qdq.QdqOptions`."""
     sensitivity: list[LayerSensitivity] = field(default_factory=list)
     _made: int = 0
 

@@ -34,10 +34,16 @@ _CHANNELWISE = (
 
 
 def pad_channels(model: onnx.ModelProto) -> None:
-    """Pad the images and what depthwise convolutions read and give, in a Q/DQ graph, in place."""
+    """Pad the images and what depthwise convolutions read and give, in a Q/DQ graph, in place. One whose images are not
+    rounded to uint8 is for another runtime, and stays as it is."""
     graph = model.graph
+    constants = graphs.constants(graph)
+    first = graphs.consumers(graph)[graph.input[0].name][0]
+    zero = constants.get(first.input[2]) if first.op_type == "QuantizeLinear" else None
+    if zero is None or zero.data_type != onnx.TensorProto.UINT8:
+        return
     del graph.value_info[:]  # of sizes that change
-    view = _View(graph, graphs.producers(graph), graphs.constants(graph))
+    view = _View(graph, graphs.producers(graph), constants)
     _pad_images(view)
     group_of = _groups(view)
     for group, convolutions in _paddable(view, group_of).items():
@@ -88,7 +94,7 @@ def _pad_images(view: _View) -> None:
     """A fourth channel of zeros after the images' QuantizeLinear, for a convolution."""
     readers = graphs.consumers(view.graph)
     [quantize, *others] = readers[view.graph.input[0].name]
-    if others or quantize.op_type != "QuantizeLinear" or quantize.input[2] not in view.constants:
+    if others:
         return
     dequantizers = readers[quantize.output[0]]
     layers = [node for each in dequantizers for node in readers[each.output[0]]]

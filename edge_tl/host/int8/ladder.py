@@ -13,7 +13,7 @@ images, which are neither the calibration's nor the evaluation's. Prints nothing
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from edge_tl.device.errors import EdgeTLError
@@ -22,7 +22,7 @@ from edge_tl.device.listener import Listener
 from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import Candidate, delete_files
 from edge_tl.host.int8.choice import best, keeps_budget, nearest_to_fp32, training_start
-from edge_tl.host.int8.qdq import weight_storage
+from edge_tl.host.int8.qdq import SIGNED, weight_storage
 from edge_tl.host.int8.ranges import ESTIMATORS
 from edge_tl.host.int8.records import CandidateRecord, LadderRecord, RungRecord
 from edge_tl.host.int8.rungs import RUNGS, LadderJob, LadderLimits, attempts
@@ -56,6 +56,8 @@ def climb(
     """
     images, storage = len(source.calibration), weight_storage(runtime, vnni)
     first = CandidateSettings(runtime, QDQ, ESTIMATORS[0], images, storage, matrix_only=runtime == "openvino")
+    if source.symmetric and runtime == "onnx":
+        first = replace(first, storage=SIGNED, symmetric=True)
     job = LadderJob(source, first, limits, perf_counter() + limits.seconds, native)
     allowed = limits.allowed(len(source.selection))
     tried: list[Candidate] = []

@@ -55,24 +55,28 @@ class QdqOptions:
     """`storage` is how weights are stored, see `weight_storage`. Nodes named in `excluded` stay in float, with
     `matrix_only` all that are not convolutions or matrix products. `fused`: the runtime computes a convolution and the
     activation after it in one kernel, so nothing is rounded between them. Otherwise a ReLU becomes the range of what
-    comes before it, or half of the codes would be spent on what it takes away."""
+    comes before it, or half of the codes would be spent on what it takes away. `symmetric`: activations are INT8 with
+    zero points of 0, as TensorRT wants them (docs.nvidia.com, "Working with Quantized Types"); no range of theirs ends
+    at 0, so a ReLU stays."""
 
     storage: str
     excluded: Collection[str] = ()
     matrix_only: bool = False
     fused: bool = False
+    symmetric: bool = False
 
 
 def quantize(prepared: Path, out: Path, ranges: Mapping[str, Range], options: QdqOptions) -> None:
-    """Static QDQ: per-channel symmetric INT8 weights, asymmetric UINT8 activations in `ranges`. The logits stay float:
-    eight bits over their whole range would decide close calls."""
+    """Static QDQ: per-channel symmetric INT8 weights, asymmetric UINT8 activations in `ranges`, or symmetric INT8 ones.
+    The logits stay float: eight bits over their whole range would decide close calls."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     graph = onnx.load(str(prepared)).graph
-    if not options.fused:
+    on_codes = not options.fused and not options.symmetric
+    if on_codes:
         ranges = fitting_ranges(graph, ranges)
     # Nothing is rounded inside an activation: its codes are computed at once, or it is fused with the layer before.
-    inside = swish_products(graph, ("HardSigmoid", "Sigmoid") if options.fused else ("HardSigmoid",))
+    inside = swish_products(graph, ("HardSigmoid",) if on_codes else ("HardSigmoid", "Sigmoid"))
     overrides = {
         name: [{"rmin": np.float32(low), "rmax": np.float32(high)}]
         for name, (low, high) in ranges.items()
@@ -88,10 +92,11 @@ def quantize(prepared: Path, out: Path, ranges: Mapping[str, Range], options: Qd
             per_channel=True,
             reduce_range=options.storage == SEVEN_BITS,
             weight_type=QuantType.QInt8,
-            activation_type=QuantType.QUInt8,
+            activation_type=QuantType.QInt8 if options.symmetric else QuantType.QUInt8,
             nodes_to_exclude=sorted({*options.excluded, *inside.values(), *_after_the_last_layer(prepared)}),
             op_types_to_quantize=operators if options.matrix_only else None,
             extra_options={
+                "ActivationSymmetric": options.symmetric,
                 "TensorQuantOverrides": overrides,
                 "OpTypesToExcludeOutputQuantization": list(MATRIX_OPERATORS) if options.fused else ["Gemm"],
             },

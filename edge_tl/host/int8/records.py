@@ -17,9 +17,10 @@ Positive = Annotated[float, Bounds(0)]
 class QuantizationRecord(Record):
     """How an INT8 file was made. `method` and `bias_correction` in words, `ranges` the estimator of activation ranges,
     `weights` their granularity and storage, `elementwise` the type of additions and multiplications between layers
-    ("float" or "uint8"), `rescaled` how channels were rescaled before ("equalized", "smoothed" or null), `in_float` the
-    names of layers left in float, `trained_epochs` the epochs of training in INT8. `target_cpu` is the CPU that the
-    artifact is made for; candidates do not state it."""
+    ("float", "uint8" or "int8"), `rescaled` how channels were rescaled before ("equalized", "smoothed" or null),
+    `in_float` the names of layers left in float, `trained_epochs` the epochs of training in INT8. `target_cpu` is the
+    CPU that the artifact is made for; candidates do not state it. `device_profile` is the compiler that it is made for:
+    with "tensorrt" activations are int8 with zero points of 0."""
 
     method: str
     ranges: str
@@ -31,6 +32,7 @@ class QuantizationRecord(Record):
     in_float: tuple[str, ...]
     trained_epochs: Positive
     target_cpu: str | None = None
+    device_profile: str | None = None
 
 
 @dataclass(frozen=True)

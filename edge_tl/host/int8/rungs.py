@@ -105,6 +105,8 @@ def variants(first: CandidateSettings) -> Iterator[CandidateSettings]:
     for count in (100, 300):
         if count < first.images:
             yield replace(first, images=count)
+    if first.symmetric:
+        return  # NNCF's own symmetric activations are UINT8 where nothing is negative
     count = min(first.images, nncf_ptq.MOST)
     nncf = replace(first, method=NNCF, estimator="min-max", images=count, matrix_only=False)
     yield nncf

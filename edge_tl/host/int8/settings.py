@@ -9,6 +9,7 @@ from edge_tl.host.int8.records import QuantizationRecord
 
 QDQ, NNCF, CONTROLLED = "qdq", "nncf", "nncf accuracy control"
 EQUALIZED, SMOOTHED = "equalized", "smoothed"
+TENSORRT = "tensorrt"
 _METHODS = {  # what is recorded: the method, and its bias correction
     QDQ: ("Q/DQ", "logits"),
     NNCF: ("NNCF post-training, MIXED", "full"),
@@ -22,7 +23,7 @@ class CandidateSettings:
     `ranges.ESTIMATORS`, `images` the count of calibration images, `storage` how weights are stored (see
     `qdq.weight_storage`). `matrix_only` leaves additions, multiplications and pooling between the layers in float;
     `rescaled` names how channels were rescaled before (`EQUALIZED`, `SMOOTHED` or ""); `excluded` names layers left in
-    float; `epochs` are those of training in INT8."""
+    float; `epochs` are those of training in INT8; `symmetric` as of `qdq.QdqOptions`."""
 
     runtime: str
     method: str
@@ -33,6 +34,7 @@ class CandidateSettings:
     excluded: frozenset[str] = frozenset()
     rescaled: str = ""
     epochs: int = 0
+    symmetric: bool = False
 
     def record(self, trained_epochs: float) -> QuantizationRecord:
         """For the report; `trained_epochs` are those that the time allowed."""
@@ -44,11 +46,12 @@ class CandidateSettings:
             ranges=self.estimator,
             calibration_images=self.images,
             weights=f"per channel, {self.storage}",
-            elementwise="float" if self.matrix_only else "uint8",
+            elementwise="float" if self.matrix_only else "int8" if self.symmetric else "uint8",
             bias_correction=correction,
             rescaled=self.rescaled or None,
             in_float=tuple(sorted(self.excluded)),
             trained_epochs=trained_epochs,
+            device_profile=TENSORRT if self.symmetric else None,
         )
 
     def with_float_layers(self, names: Collection[str]) -> CandidateSettings:

@@ -217,6 +217,9 @@ class Export(_Section):
     """Seconds that one runtime's ladder may take; the candidate at hand is finished."""
     target_cpu: Literal["native", "avx2", "vnni", "arm"] = "native"
     """What INT8 is made for: native is this machine; avx2 is any x86 without VNNI, whose kernels saturate."""
+    device_profile: Literal["any", "tensorrt"] = "any"
+    """tensorrt: the INT8 ONNX file has activations with zero points of 0, which are all that TensorRT takes. They give
+    up half of the codes after a ReLU, and the file is slow on a CPU."""
     precisions: list[Literal["fp16", "w8"]] = []
     """Further artifacts of both runtimes: fp16 for GPUs and NPUs; w8, weights in 8 bits and arithmetic in float, for
     size."""

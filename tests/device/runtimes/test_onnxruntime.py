@@ -44,6 +44,20 @@ def test_the_precision_is_that_of_what_a_matrix_layer_was_given(
     assert runtime.precision == expected
 
 
+def test_of_what_a_compiler_shows_nothing_of_the_options_tell(assets: Path) -> None:
+    """The tiny file is FP32, so without an option nothing says what it was compiled to."""
+    for provider, expected in (
+        (Provider("Tensorrt"), "unknown"),
+        (Provider("Tensorrt", {"trt_fp16_enable": "1"}), "fp16"),
+        (Provider("OpenVINO", {"precision": "FP16"}, "GPU"), "fp16"),
+        (Provider("QNN", {"enable_htp_fp16_precision": "0"}), "unknown"),
+    ):
+        runtime = OnnxRuntime(assets / "tiny.onnx", threads=1)
+        runtime._provider = provider
+        vars(runtime)["_nodes"] = [ExecutedNode("subgraph_1", provider.name, 1, "float")]
+        assert runtime.precision == expected
+
+
 def test_a_cpu_computes_an_fp16_file_in_float32(tmp_path: Path) -> None:
     """As its profile says; a GPU's profile says float16."""
     helper, kinds = pytest.importorskip("onnx").helper, pytest.importorskip("onnx").TensorProto

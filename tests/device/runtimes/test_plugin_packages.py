@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -135,3 +136,31 @@ def test_a_library_that_the_variable_names(edge_tl: Verb, qnn: Path, bundle_root
     unknown = edge_tl(*command)
     assert unknown.returncode == 2
     assert "--device Mine:backend_type=htp: ONNX Runtime" in unknown.stderr
+
+
+def test_an_fp16_file_on_an_accelerator_says_fp16(qnn: Path, tmp_path: Path) -> None:
+    """Where the CPU computes the same file in float32, and says so."""
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+    weights = onnx.numpy_helper.from_array(np.ones((1, 3, 1, 1), np.float16), "w")
+    nodes = [
+        helper.make_node("Cast", ["x"], ["a"], to=10),
+        helper.make_node("Conv", ["a", "w"], ["b"]),
+        helper.make_node("Cast", ["b"], ["y"], to=1),
+    ]
+    image, answer = (
+        helper.make_tensor_value_info(name, 1, [1, count, 2, 2]) for name, count in (("x", 3), ("y", 1))
+    )
+    graph = helper.make_graph(nodes, "g", [image], [answer], [weights])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save_model(made, str(tmp_path / "half.onnx"))
+    code = (
+        "import sys; from pathlib import Path; from edge_tl.device.runtimes.open import open_runtime, ran\n"
+        "for device in sys.argv[2:]: print(ran(open_runtime(Path(sys.argv[1]), device=device)).precision)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "half.onnx"), "CPU", EMULATED]
+    places = os.pathsep.join((str(REPOSITORY), str(qnn)))
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": places}
+    )
+    assert done.stdout.split() == ["fp32", "fp16"]

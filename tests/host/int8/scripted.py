@@ -34,6 +34,7 @@ class Scripted:
         self.asked: list[CandidateSettings] = []
         self.sensitivity: list[LayerSensitivity] = []
         self.selection = self.calibration = np.zeros((1000, 1))
+        self.symmetric = False
 
     def make(self, settings: CandidateSettings, **more: Any) -> Candidate:
         self.asked.append(settings)

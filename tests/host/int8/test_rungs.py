@@ -93,3 +93,16 @@ def test_what_only_another_cpu_shows_is_not_judged_on_this_one():
         native=False,
     )
     assert [settings.storage for settings in source.asked] == [qdq.SEVEN_BITS]
+
+
+def test_for_tensorrt_the_first_candidate_of_onnx_runtime_is_symmetric() -> None:
+    for runtime, expected in (("onnx", True), ("openvino", False)):
+        source = Scripted(9.0)
+        source.symmetric = True
+        limits = LadderLimits(0.5, up_to=1)
+        ladder.climb(cast(CandidateSource, source), runtime, limits, vnni=False, listener=SILENT)
+        assert {each.symmetric for each in source.asked} == {expected}
+        if expected:
+            assert {each.storage for each in source.asked} == {qdq.SIGNED}, (
+                "UINT8 weights have a zero point of 128"
+            )
