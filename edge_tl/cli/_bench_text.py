@@ -11,7 +11,7 @@ from edge_tl.cli._paced_text import paced_text, sustained_text
 from edge_tl.cli._table import grid
 from edge_tl.device.bench.drift import SIGNIFICANT
 from edge_tl.device.bench.machine_use import busy_reason
-from edge_tl.device.format import DASH
+from edge_tl.device.format import DASH, NOT_JUDGED, clock
 from edge_tl.device.records.bench import (
     ArtifactTiming,
     BenchResult,
@@ -48,7 +48,7 @@ def next_command(result: BenchResult, bundle: Path) -> str:
 
 
 def _latencies(result: BenchResult) -> str:
-    rated = any(row.speedup is not None for row in result.artifacts)
+    rated = any(row.speedup is not None or row.not_judged for row in result.artifacts)
     rows = []
     for row in result.artifacts:
         ms, ran = row.latency_ms, row.ran
@@ -70,7 +70,7 @@ def _speedup(row: ArtifactTiming, baseline: str | None) -> str:
     if row.id == baseline:
         return "1"
     if row.speedup is None:
-        return DASH
+        return NOT_JUDGED if row.not_judged else DASH
     words = f"{row.speedup:.2f}{in_brackets(row.speedup_ci)}"
     return words + (" not distinguishable" if row.distinguishable is False else "")
 
@@ -92,8 +92,14 @@ def _footnotes(result: BenchResult) -> str:
                 if trend and trend.p < SIGNIFICANT
             ]
             lines.append(f"not steady: {row.id} {', '.join(moved)}")
-    if taken := busy_reason(result.conditions):
-        lines.append(f"this machine is busy: {taken} while this was timed; measure again when it is quiet")
+    busy = busy_reason(result.conditions, result.machine.cores_allowed)
+    if busy:
+        lines.append(f"{busy} while this was timed: no speed is judged; measure again with --wait-quiet 5m")
+    for row in rows:
+        if row.not_judged and row.not_judged != busy:
+            lines.append(f"{NOT_JUDGED}: {row.id}: {row.not_judged}")
+    if result.conditions and (wait := result.conditions.wait):
+        lines.append(f"timed after {clock(wait.waited_s)} of waiting for a quiet machine")
     load = result.conditions.before.load1 if result.conditions else None
     cores = result.machine.cores_allowed
     if load is not None and load > 0.5 * cores:

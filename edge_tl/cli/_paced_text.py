@@ -37,7 +37,10 @@ def paced_text(artifacts: Sequence[ArtifactTiming]) -> str:
         "longest wait ms",
         "x back to back",
     ]
-    return grid(headings, rows, left=2) + _paced_notes(artifacts)
+    # Without a rate nothing is missed and nobody waits.
+    used = [i for i in range(len(headings)) if any(row[i] for row in rows)]
+    rows = [[row[i] for i in used] for row in rows]
+    return grid([headings[i] for i in used], rows, left=2) + _paced_notes(artifacts)
 
 
 def _paced_notes(artifacts: Sequence[ArtifactTiming]) -> str:

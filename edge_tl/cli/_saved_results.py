@@ -13,7 +13,7 @@ from edge_tl.cli._latency_text import in_brackets, p50_with_interval
 from edge_tl.cli._saving import save_to, saved
 from edge_tl.cli._table import grid
 from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput
-from edge_tl.device.format import DASH
+from edge_tl.device.format import DASH, NOT_JUDGED
 
 if TYPE_CHECKING:
     from edge_tl.device.records.bench_comparison import ComparedRow, ResultsComparison
@@ -71,6 +71,8 @@ def compared_text(found: ResultsComparison) -> str:
 def _cells(row: ComparedRow) -> list[str]:
     if row.is_base:
         ratio = "base"
+    elif row.not_judged:
+        ratio = NOT_JUDGED
     elif row.slowdown is None:
         ratio = "not in the base" if not row.in_base else DASH
     else:
@@ -78,6 +80,7 @@ def _cells(row: ComparedRow) -> list[str]:
     remarks = [] if row.images_per_s is None else [f"{row.images_per_s:.1f} images/s"]
     remarks += [] if row.same_machine else ["another machine"]
     remarks += row.changed
+    remarks += [row.not_judged] if row.not_judged else []
     if row.distinguishable is False:
         remarks.append("not distinguishable")
     ms = row.latency_ms
@@ -91,12 +94,12 @@ def _gate_lines(found: ResultsComparison) -> list[str]:
     if found.limit is None or not found.gates:
         return [*(f"not compared: {gap.reason}" for gap in found.missing), *lines]
     for gate in found.gates:
-        word = "FAIL" if not gate.passed else "pass" if gate.decided else "undecided"
+        word = "FAIL" if not gate.passed else "pass" if gate.decided else NOT_JUDGED
         lines.append(f"{word}: {gate.reason}")
-    limit, undecided = f"{100 * found.limit:g} %", sum(not gate.decided for gate in found.gates)
+    limit, left = f"{100 * found.limit:g} %", sum(not gate.decided for gate in found.gates)
     if not found.passed:
         proven = any(gate.decided and not gate.passed for gate in found.gates)
         why = f"slower than {limit} beyond doubt" if proven else "an artifact of the base is missing"
         return [*lines, f"FAILED: {why}; see above."]
-    rest = f" Undecided: {undecided}, see above." if undecided else ""
+    rest = f" Not judged: {left}, see above." if left else ""
     return [*lines, f"PASSED: no slow-down beyond {limit} is proven.{rest}"]

@@ -67,7 +67,7 @@ def _fold(widths: Sequence[int], names: int, room: int) -> list[list[int]]:
 def _lines(row: Sequence[str], sizes: Sequence[int], to_left: Sequence[bool]) -> list[str]:
     """One row; the lines of its last cell below each other."""
     lines: list[str] = []
-    for last in textwrap.wrap(row[-1], sizes[-1], break_on_hyphens=False) or [""]:
+    for last in textwrap.wrap(row[-1], max(sizes[-1], 1), break_on_hyphens=False) or [""]:
         cells = zip(
             [*row[:-1], last] if not lines else [*[""] * (len(row) - 1), last], sizes, to_left, strict=True
         )

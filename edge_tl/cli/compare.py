@@ -48,6 +48,7 @@ def compare(
 
     wait_s = wait_quiet_s(wait_quiet)
     flags = {"train.epochs": epochs, "model.image_size": image_size, "seed": seed}
+    _check_grid(set_, models, lrs)
     asked = data_settings(data_or_recipe).changed(flags, set_)
     base = asked.recipe()
     names = _list("--models", models) if models else [base.model.name]
@@ -69,7 +70,18 @@ def compare(
     return _show(done, as_json=json)
 
 
-_KEYS = "study trials front pick runner_up faster nearest budget".split()
+def _check_grid(assignments: list[str] | None, models: str | None, lrs: str | None) -> None:
+    """Raises `BadInput` for a field that the grid sets for every trial: it would be ignored."""
+    taken = {"train.strategy": "--strategies"}
+    taken |= {"model.name": "--models"} if models else {}
+    taken |= {"train.lr": "--lrs"} if lrs else {}
+    for assignment in assignments or ():
+        key = assignment.partition("=")[0].strip()
+        if key in taken:
+            raise BadInput(f"--set {key}: every trial has its own, of {taken[key]}. Give it there.")
+
+
+_KEYS = "study trials front pick runner_up faster nearest not_judged budget".split()
 
 
 def _show(done: Comparison, *, as_json: bool) -> int:
@@ -82,7 +94,7 @@ def _show(done: Comparison, *, as_json: bool) -> int:
     whole = record.to_json()
     paths = {"out": str(done.out), "page": str(done.page), "plot": str(done.plot) if done.plot else None}
     return finish(
-        {key: whole[key] for key in _KEYS} | paths,
+        {key: whole.get(key) for key in _KEYS} | paths,
         _text(done),
         as_json=as_json,
         code=0 if record.pick and not failed else EXIT_GATE_FAILED,

@@ -127,7 +127,9 @@ def export(
         "export.max_size_mb": max_size,
     }
     _recipe_options.permit_factory(factory)
-    recipe = _recipe_options.run_settings(run).changed(fields, set_).recipe()
+    given = _recipe_options.run_settings(run).changed(fields, set_)
+    given.refuse_unused()
+    recipe = given.recipe()
     say(_budget(recipe.export.max_drop))
     effort = replace(THOROUGH if thorough else QUICK, wait_quiet_s=wait_quiet_s(wait_quiet))
     with open_training_listener() as listener:
@@ -135,7 +137,21 @@ def export(
     code = 0 if record["passed"] else EXIT_GATE_FAILED
     folder = Path(record["bundle"])
     bundle = read_report(folder)
-    return finish(record, bundle_text(bundle), as_json=json, code=code, then=_to_device(bundle, folder))
+    return finish(record, bundle_text(bundle), as_json=json, code=code, then=_next(bundle, folder))
+
+
+def _next(bundle: BundleRecord, folder: Path) -> str:
+    """What to type after an export: not what carries a failure to the device."""
+    if bundle.passed:
+        return _to_device(bundle, folder)
+    read = f"read the gates that failed in {folder / 'report.html'}, and docs/how-to/failed-gate.md"
+    if bundle.recommended is None:
+        return f"next: do not copy {folder} to a device: nothing in it is to be shipped; {read}; then export again"
+    kept = folder.with_name(f"{folder.name}-passed")
+    return (
+        f"next: do not copy {folder} as it is: {read}; or take what passed alone: edge-tl slim {folder} --keep "
+        f"{bundle.recommended} --out {kept}"
+    )
 
 
 def _to_device(bundle: BundleRecord, folder: Path) -> str:

@@ -10,6 +10,7 @@ import typer
 from edge_tl.cli._console import complain, finish, say
 from edge_tl.cli._options import AllowFallback, BundlePath, Debug, Json, MaxPixels
 from edge_tl.device.errors import EXIT_BAD_INPUT
+from edge_tl.device.format import percentage
 from edge_tl.device.text import printable
 
 if TYPE_CHECKING:
@@ -76,5 +77,5 @@ def predict(
 
 
 def _line(one: Prediction) -> str:
-    labels = ", ".join(f"{printable(score.label)} {100 * score.probability:.1f} %" for score in one.top)
+    labels = ", ".join(f"{printable(score.label)} {percentage(score.probability, 1)}" for score in one.top)
     return f"{printable(str(one.image))}: {labels}"

@@ -30,7 +30,7 @@ from edge_tl.cli._remote import run_remotely
 from edge_tl.cli._saving import check_out, save_to, saved
 from edge_tl.cli._table import explained, grid
 from edge_tl.device.errors import EXIT_GATE_FAILED
-from edge_tl.device.format import DASH
+from edge_tl.device.format import DASH, NOT_JUDGED
 from edge_tl.device.text import printable
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _text(result: VerifyResult, recommended: str | None) -> Iterator[str]:
     """The table of gates, that of accuracies where there is data, and the last line."""
     rows = [
         [
-            ("pass" if gate.passed else "FAIL") if gate.decided else "undecided",
+            ("pass" if gate.passed else "FAIL") if gate.decided else NOT_JUDGED,
             gate.gate,
             gate.artifact or "all",
             DASH if gate.measured is None else f"{gate.measured:.4g}",
@@ -141,6 +141,6 @@ def _conclusion(result: VerifyResult, recommended: str | None) -> str:
         counted += f"; the recommended one, {printable(str(recommended))}, was not"
     if result.verified != result.of:
         lines.append(f"{counted}.")
-    if undecided := sum(not gate.decided for gate in result.gates):
-        lines.append(f"Undecided: {undecided}, see above.")
+    if count := sum(not gate.decided for gate in result.gates):
+        lines.append(f"Not judged: {count}, see above.")
     return " ".join(lines)

@@ -11,6 +11,7 @@ from numbers import Real
 from edge_tl.device.text import printable
 
 DASH = "—"
+NOT_JUDGED = "not judged"  # the one word for what a busy machine or too few images leave open
 
 
 def number(value: object, digits: int = 2, scale: float = 1.0) -> str:
@@ -18,6 +19,12 @@ def number(value: object, digits: int = 2, scale: float = 1.0) -> str:
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(float(value) * scale):
         return DASH
     return f"{round(float(value) * scale, digits) + 0.0:,.{digits}f}"  # + 0.0: never "-0.00"
+
+
+def percentage(fraction: object, digits: int = 2) -> str:
+    """A fraction in hundredths, e.g. "95.03 %"; a dash for what is none."""
+    text = number(fraction, digits, 100)
+    return text if text == DASH else f"{text} %"
 
 
 def megabytes(count: float, digits: int = 1) -> str:

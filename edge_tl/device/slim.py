@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_tl.device.bench.machine_use import busy_reason
 from edge_tl.device.bundle import (
     GOLDEN_LOGITS,
     REFERENCE,
@@ -97,7 +98,7 @@ def _record(bundle: Bundle, kept: Sequence[Artifact], staging: Path, name: str) 
     )
     if whole.recommended in ids:
         return record
-    recommended = _fastest(record.artifacts)
+    recommended = _best(record)
     return replace(
         record,
         recommended=recommended,
@@ -106,10 +107,16 @@ def _record(bundle: Bundle, kept: Sequence[Artifact], staging: Path, name: str) 
     )
 
 
-def _fastest(kept: Sequence[ArtifactRecord]) -> str | None:
-    """Of those that passed, the one with the least median latency, one without a latency last."""
-    passed = [artifact for artifact in kept if artifact.passed]
-    return min(passed, key=_median).id if passed else None
+def _best(record: BundleRecord) -> str | None:
+    """Of those that passed, the one with the least median latency, one without a latency last; the smallest where the
+    machine was too busy at export to tell."""
+    passed = [artifact for artifact in record.artifacts if artifact.passed]
+    key = _size if busy_reason(record.conditions) else _median
+    return min(passed, key=key).id if passed else None
+
+
+def _size(artifact: ArtifactRecord) -> float:
+    return artifact.size_mb
 
 
 def _median(artifact: ArtifactRecord) -> float:

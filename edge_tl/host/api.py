@@ -78,7 +78,9 @@ def export(
     from edge_tl.host.models import factories
     from edge_tl.host.recipe.recipe_input import from_run
 
-    recipe = from_run(Path(run)).assigned(settings or {}).recipe()
+    given = from_run(Path(run)).assigned(settings or {})
+    given.refuse_unused()
+    recipe = given.recipe()
     with factories.permitted(factory):
         record = pipeline.export(
             Path(run),

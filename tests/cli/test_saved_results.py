@@ -67,8 +67,8 @@ def test_a_pass_says_how_much_is_undecided() -> None:
     assert text.splitlines()[-4:] == [
         "not compared: steps in b",
         "pass: x is as fast",
-        "undecided: y is not in b",
-        "PASSED: no slow-down beyond 5 % is proven. Undecided: 1, see above.",
+        "not judged: y is not in b",
+        "PASSED: no slow-down beyond 5 % is proven. Not judged: 1, see above.",
     ]
     failed = _saved_results.compared_text(found(row(0), row(1), gates=(decided | {"passed": False}, gone)))
     assert failed.splitlines()[-1].startswith("FAILED")

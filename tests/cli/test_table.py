@@ -93,3 +93,8 @@ def test_it_asks_the_terminal_and_not_a_pipe() -> None:
     assert shown.rstrip() == grid(HEADINGS, ROWS, width=60)
     piped = subprocess.run(command, capture_output=True, env=environment, check=True, timeout=60)
     assert piped.stdout.decode().rstrip() == grid(HEADINGS, ROWS)
+
+
+def test_a_last_column_with_nothing_in_it_is_drawn() -> None:
+    """Remarks have no heading, and on a busy machine no trial has one."""
+    assert grid(["model", ""], [["a", ""], ["b", ""]]).splitlines()[2:] == ["a", "b"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from edge_tl.device.bench.machine_use import busy_reason
 from edge_tl.device.bench.ratio import LEAST_ROUNDS, unpaired
 from edge_tl.device.bench.results import (
     BACK_TO_BACK,
@@ -46,7 +47,8 @@ def compare_results(
     `fail_if_slower` (a fraction) is a gate on rows of the base's machine: it fails where the LOWER end of the interval
     exceeds `1 + fail_if_slower`. So it fails when a slow-down beyond the limit is proven, not when one cannot be ruled
     out: a gate that fails on noise is soon switched off. Where it can say nothing it has a gate that says why, for a
-    regression may hide there. Raises `BadInput` where it can say nothing at all.
+    regression may hide there; beside a busy machine it has only those, and passes. Raises `BadInput` where it can say
+    nothing at all for another reason.
     """
     named = [
         _Named(file, result, number, measurements(result)) for number, (file, result) in enumerate(results)
@@ -109,7 +111,8 @@ def _rows(one: _Named, base: _Named) -> list[ComparedRow]:
     for mine in one.held:
         was = known.get(mine.id)
         other = was if one is not base else None
-        ratio = unpaired(mine.rounds, other.rounds) if other else SpeedupRecord()
+        busy = _busy(base, one) if other else None
+        ratio = unpaired(mine.rounds, other.rounds) if other and not busy else SpeedupRecord()
         differs = _differs(other, mine) if other else []
         rows.append(
             ComparedRow(
@@ -129,9 +132,18 @@ def _rows(one: _Named, base: _Named) -> list[ComparedRow]:
                 slowdown=ratio.speedup,
                 slowdown_ci=ratio.speedup_ci,
                 distinguishable=ratio.distinguishable,
+                not_judged=busy,
             )
         )
     return rows
+
+
+def _busy(base: _Named, one: _Named) -> str | None:
+    """Why nothing is said of two results: other programs ran beside one of them."""
+    for named in (base, one):
+        if why := busy_reason(named.result.conditions, named.result.machine.cores_allowed):
+            return f"in {named.file} {why}"
+    return None
 
 
 def _differs(was: Measurement, mine: Measurement) -> list[str]:
@@ -199,7 +211,7 @@ def _gates(
         )
         for gap in missing
     ]
-    if not any(gate.decided for gate in gates):
+    if not any(gate.decided for gate in gates) and not any(row.not_judged for row in rows):
         why = gates[0].reason if gates else "only one result was given"
         raise BadInput(f"--fail-if-slower: nothing could be compared: {why}.")
     return tuple(gates)
@@ -229,6 +241,8 @@ def _undecided(row: ComparedRow) -> str | None:
         return f"{name} in {row.file} was timed on another machine"
     if not row.alike:
         return f"{name} in {row.file} was timed otherwise: {', '.join(row.changed)}"
+    if row.not_judged:
+        return f"{name}: {row.not_judged}"
     if row.slowdown_ci is None:
         return f"{name} has fewer than {LEAST_ROUNDS} rounds in one of the results"
     return None

@@ -64,7 +64,8 @@ class ArtifactRecord(Record):
     latencies and speed-ups at export, on the host; `passed` by the gates. `requires` names instructions ("vnni",
     "dotprod"), any one of which a CPU must have to give these answers; `session_options` are those that ONNX Runtime
     must be given for the same on x86 without VNNI. The drops are percentage points, positive =
-    worse than PyTorch; `faster_than_fp32` is against the fastest FP32 artifact."""
+    worse than PyTorch; `faster_than_fp32` is against the fastest FP32 artifact. `not_judged` says why a speed that was
+    timed is none of them: the machine was busy, or the interval wide."""
 
     id: NotEmpty
     runtime: RuntimeName
@@ -100,6 +101,7 @@ class ArtifactRecord(Record):
     distinguishable: bool | None = written(None)
     faster_than_fp32: float | None = None
     faster_than_fp32_ci: Interval | None = None
+    not_judged: str | None = None
     passed: bool | None = None
     reasons: tuple[str, ...] | None = None
     budgets: tuple[BudgetRecord, ...] | None = None

@@ -25,7 +25,8 @@ class ComparedFile(Record):
 @dataclass(frozen=True, kw_only=True)
 class ComparedRow(Record):
     """A measurement of an artifact in the file `number` (from 0): `slowdown` is how many times slower than in the base.
-    `changed` says what else differs from the base; `alike` is whether it was timed in the same way."""
+    `changed` says what else differs from the base; `alike` is whether it was timed in the same way; `not_judged` why
+    the two say nothing of each other though both were timed: one of the machines was busy."""
 
     artifact: str
     figure: str
@@ -43,6 +44,7 @@ class ComparedRow(Record):
     slowdown: float | None
     slowdown_ci: Interval | None
     distinguishable: bool | None
+    not_judged: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_tl.device.files import write_atomic
-from edge_tl.device.format import DASH, number, one_line
+from edge_tl.device.format import DASH, interval, number, one_line
 from edge_tl.host.comparison import plot
 from edge_tl.host.comparison.pareto import SIGNIFICANT, Budget
 from edge_tl.host.comparison.record import ComparedTrial, ComparisonRecord
@@ -73,8 +73,8 @@ def sentence(record: ComparisonRecord) -> str:
     """The answer in one line: the pick and its figures, or what misses the budget least."""
     budget = _budget(record.budget)
     if record.pick:
-        return f"{_figures(record.trial(record.pick))}{f', within the budget ({budget})' if budget else ''}."
-    misses = "; ".join(_figures(record.trial(name)) for name in record.nearest)
+        return f"{_figures(record, record.trial(record.pick))}{f', within the budget ({budget})' if budget else ''}."
+    misses = "; ".join(_figures(record, record.trial(name)) for name in record.nearest)
     return f"No trial keeps the budget ({budget}). Nearest: {misses}."
 
 
@@ -82,12 +82,18 @@ def remarks(record: ComparisonRecord) -> list[str]:
     """What one must know before acting on the answer: what is noise, and what the pick's true accuracy is."""
     pick = record.trial(record.pick) if record.pick else None
     lines = []
+    if record.not_judged:
+        lines.append(
+            f"Latency not judged: {record.not_judged}; of equally accurate trials the smallest is the pick, and "
+            "there is no front. Compare again when it is quiet, or with --wait-quiet 5m."
+        )
     if pick and (second := record.runner_up) and second.p_value >= SIGNIFICANT:
         rival = record.trial(second.name)
         lines.append(
-            f"As many right answers: {_figures(rival)}; the pick is the faster one, or came first."
+            f"As many right answers: {_figures(record, rival)}; the pick is the "
+            f"{'smaller' if record.not_judged else 'faster'} one, or came first."
             if rival.val_accuracy == pick.val_accuracy
-            else f"The pick is not significantly better than the runner-up, {_figures(rival)} "
+            else f"The pick is not significantly better than the runner-up, {_figures(record, rival)} "
             f"(Fisher's exact test, p = {number(second.p_value)}): {number(rival.n_val, 0)} images "
             "do not show a difference."
         )
@@ -95,7 +101,7 @@ def remarks(record: ComparisonRecord) -> list[str]:
         rival = record.trial(faster.name)
         lines.append(
             f"Faster, and {number(rival.n_val, 0)} images do not show it to be less accurate: "
-            f"{_figures(rival)} (p = {number(faster.p_value)})."
+            f"{_figures(record, rival)} (p = {number(faster.p_value)})."
         )
     if pick and pick.split == "test":
         lines.append(
@@ -162,10 +168,15 @@ def _rate(trial: ComparedTrial) -> str:
     return DASH if trial.trained == "head" else "default"
 
 
-def _figures(trial: ComparedTrial) -> str:
-    p50 = number(trial.p50_ms)
+def _figures(record: ComparisonRecord, trial: ComparedTrial) -> str:
+    """Its accuracy, and its latency with the interval; on a busy machine its size."""
     accuracy = f"{one_line(trial.name)}: {number(trial.val_accuracy, 2, 100)} %"
-    return accuracy + ("" if p50 == DASH else f" at {p50} ms")
+    if record.not_judged:
+        return accuracy + ("" if trial.size_mb is None else f" in {number(trial.size_mb)} MB")
+    latency = trial.latency_ms
+    return accuracy + (
+        "" if latency is None or latency.p50 is None else f" at {interval(latency.p50, latency.p50_ci)} ms"
+    )
 
 
 def _budget(budget: Budget) -> str:

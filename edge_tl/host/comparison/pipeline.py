@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from edge_tl.device.bench.effort import QUICK, Effort
+from edge_tl.device.bench.machine_use import busy_reason
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import read_json, write_json
 from edge_tl.device.listener import SILENT, Listener
@@ -119,24 +120,35 @@ def _is_ours(out: Path) -> bool:
     return begun or any(out.glob(f"{study.JOURNAL}*")) or any(map(checkpoint.is_ours, trial_folders))
 
 
-def choose_trial(trials: Sequence[ComparedTrial], budget: Budget) -> TrialChoice:
+def choose_trial(trials: Sequence[ComparedTrial], budget: Budget, busy: str | None = None) -> TrialChoice:
     """Which of the trials that are complete are worth having. `faster` is the fastest that is not significantly less
-    accurate than the pick; `nearest` is filled only when nothing is picked."""
-    points = [_point(trial) for trial in trials if trial.complete]
-    best = pareto.pick(points, budget)
-    second = pareto.runner_up(points, budget) if best else None
-    faster = pareto.as_good_and_faster(points, best) if best else None
+    accurate than the pick; `nearest` is filled only when nothing is picked. `busy` is why no latency says anything:
+    then they only keep the budget, and sizes take their place."""
+    done = [trial for trial in trials if trial.complete]
+    asked = budget
+    points = ranked = [_point(trial) for trial in done]
+    if busy:
+        kept = [p for p in points if budget.fast(p)]
+        sizes = {trial.name: trial.size_mb for trial in done}
+        ranked, budget = (
+            [replace(p, latency=sizes[p.name]) for p in kept],
+            replace(budget, max_latency_ms=None),
+        )
+    best = pareto.pick(ranked, budget)
+    second = pareto.runner_up(ranked, budget) if best else None
+    faster = pareto.as_good_and_faster(points, best) if best and not busy else None
 
     def against(rival: Point | None) -> Rival | None:
         return Rival(name=rival.name, p_value=pareto.p_value(rival, best)) if rival and best else None
 
-    misses = () if best else pareto.nearest(points, budget)
+    misses = () if best else pareto.nearest(points, asked)
     return TrialChoice(
-        front=tuple(point.name for point in pareto.pareto_front(points)),
+        front=() if busy else tuple(point.name for point in pareto.pareto_front(points)),
         pick=best.name if best else None,
         runner_up=against(second),
         faster=against(faster),
         nearest=tuple(dict.fromkeys(point.name for point in misses if point)),
+        not_judged=busy,
     )
 
 
@@ -148,7 +160,8 @@ def _record(
     recipe: Recipe,
 ) -> ComparisonRecord:
     measured = [_with_timing(row, timed) for row in rows]
-    choice = choose_trial(measured, plan.budget)
+    busy = busy_reason(timed.timing.conditions, timed.machine.cores_allowed)
+    choice = choose_trial(measured, plan.budget, busy)
     facts = provenance.provenance(recipe)
     return ComparisonRecord(
         name=grid_study.out.resolve().name,
@@ -159,6 +172,7 @@ def _record(
         runner_up=choice.runner_up,
         faster=choice.faster,
         nearest=choice.nearest,
+        not_judged=choice.not_judged,
         budget=plan.budget,
         grid=GridRecord(
             models=plan.grid.models,

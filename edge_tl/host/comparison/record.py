@@ -72,13 +72,15 @@ class Rival(Record):
 @dataclass(frozen=True, kw_only=True)
 class TrialChoice(Record):
     """Names of trials: the front, the pick within the budget, the runner-up, the fastest that is not significantly less
-    accurate; without a pick the nearest misses."""
+    accurate; without a pick the nearest misses. `not_judged` is why no latency decided: the machine was busy. Then
+    there is no front and no faster one, and of equally accurate trials the smallest is the pick."""
 
     front: tuple[str, ...]
     pick: str | None
     runner_up: Rival | None
     faster: Rival | None
     nearest: tuple[str, ...]
+    not_judged: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,7 +101,7 @@ def _timed(workloads: Sequence[Workload], effort: Effort, listener: Listener) ->
 
 def _known(path: Path, wanted: set[str], effort: Effort) -> TimedModels | None:
     """An earlier measurement, if it is of this machine, as thorough, and of everything wanted; a file that an older
-    edge-tl wrote, or that was timed beside others, is measured again."""
+    edge-tl wrote is measured again, and where a quiet machine is waited for one of a busy machine."""
     if not path.is_file():
         return None
     try:
@@ -109,8 +109,12 @@ def _known(path: Path, wanted: set[str], effort: Effort) -> TimedModels | None:
     except BadInput:
         return None
     thorough = (found.method.rounds, found.method.count, found.method.blocks)
-    if found.bench and busy_reason(found.bench.conditions, found.machine.cores_allowed):
-        return None  # it decided nothing
+    if (
+        effort.wait_quiet_s
+        and found.bench
+        and busy_reason(found.bench.conditions, found.machine.cores_allowed)
+    ):
+        return None  # it decided nothing, and somebody waits for one that does
     same = found.machine == identity() and thorough == (effort.rounds, effort.count, effort.blocks)
     return found if same and wanted <= found.bytes.keys() | found.unmeasured.keys() else None
 

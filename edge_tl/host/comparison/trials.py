@@ -11,6 +11,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from edge_tl.device.errors import EdgeTLError
+from edge_tl.device.format import percentage
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.host.comparison import study
 from edge_tl.host.comparison.record import ComparedTrial, State, TrialFacts
@@ -107,7 +108,7 @@ def _train(grid_study: GridStudy, trial: Any, name: str, listener: Listener, res
     facts = _facts(result.record)
     trial.set_user_attr(RESULT, facts.to_json())
     grid_study.study.tell(trial, facts.val_accuracy)
-    listener.note(f"{name}: validation accuracy {facts.val_accuracy:.2%}")
+    listener.note(f"{name}: validation accuracy {percentage(facts.val_accuracy)}")
 
 
 def _facts(record: RunRecord) -> TrialFacts:

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from edge_tl.device import metrics
 from edge_tl.device.bench import ratio
-from edge_tl.device.bench.machine_use import unreliable
+from edge_tl.device.bench.machine_use import as_proven, busy_reason
 from edge_tl.device.bundle import REFERENCE
 from edge_tl.device.records.accuracy import ChangedAnswer, ProvenOn
 from edge_tl.device.records.artifact import ArtifactRecord, BudgetRecord, LimitsRecord
 from edge_tl.device.records.bench import ArtifactTiming, BenchResult
 from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.device.records.gate import GateResult
-from edge_tl.device.records.timing import ConditionsRecord
 from edge_tl.device.records.verification import VerifyResult
 from edge_tl.host.export import recommendation
 from edge_tl.host.images.dataset import Sample
@@ -88,20 +87,27 @@ def conclude(
         conditions=timing.conditions,
         artifacts=tuple(_timed(artifact, rows[artifact.id]) for artifact in record.artifacts),
     )
+    busy = busy_reason(timing.conditions, timing.machine.cores_allowed)
     fastest = _fastest_fp32(record.artifacts, blocks)
     gates = list(checked.gates)
     artifacts = []
     for artifact in timed.artifacts:
         if artifact.precision != "fp32" and fastest is not None:
             over = ratio.speedup(blocks[fastest], blocks[artifact.id], rows[artifact.id].block_round)
-            artifact = replace(artifact, faster_than_fp32=over.speedup, faster_than_fp32_ci=over.speedup_ci)
-        gates += _own_gates(artifact, asked, timed.conditions)
+            over = as_proven(over, busy)
+            artifact = replace(
+                artifact,
+                faster_than_fp32=over.speedup,
+                faster_than_fp32_ci=over.speedup_ci,
+                not_judged=artifact.not_judged or over.not_judged,
+            )
+        gates += _own_gates(artifact, asked)
         artifacts.append(_judge(artifact, gates, asked))
     gates += [
         GateResult("loss", name, None, asked.max_drop, "pp", False, f"not made: {reason}")
         for name, reason in (missing or {}).items()
     ]
-    reference, choice = rows[REFERENCE], recommendation.recommend(artifacts, fastest, timed.conditions)
+    reference, choice = rows[REFERENCE], recommendation.recommend(artifacts, fastest, busy)
     return replace(
         timed,
         reference=replace(
@@ -131,6 +137,7 @@ def _timed(artifact: ArtifactRecord, row: ArtifactTiming) -> ArtifactRecord:
         speedup=row.speedup,
         speedup_ci=row.speedup_ci,
         distinguishable=row.distinguishable,
+        not_judged=row.not_judged,
     )
 
 
@@ -139,13 +146,11 @@ def _fastest_fp32(artifacts: Sequence[ArtifactRecord], blocks: Blocks) -> str | 
     return min(full, key=lambda name: float(np.median(np.concatenate(blocks[name]))), default=None)
 
 
-def _own_gates(
-    artifact: ArtifactRecord, asked: Export, conditions: ConditionsRecord | None
-) -> list[GateResult]:
+def _own_gates(artifact: ArtifactRecord, asked: Export) -> list[GateResult]:
     """The gates that only an export has: the drop on the evaluation images, and the speed."""
     gates = _drop_gates(artifact, asked)
     if artifact.precision in ("fp32", "int8"):  # the others are for accelerators and for size
-        gates.append(_speed_gate(artifact, conditions))
+        gates.append(_speed_gate(artifact))
     return gates
 
 
@@ -198,15 +203,13 @@ def _drop_gate(name: str, measured: ArtifactRecord | ProvenOn, max_drop: float, 
     return GateResult("loss", name, drop, max_drop, "pp", drop <= max_drop, reason)
 
 
-def _speed_gate(artifact: ArtifactRecord, conditions: ConditionsRecord | None) -> GateResult:
+def _speed_gate(artifact: ArtifactRecord) -> GateResult:
     """Fails only when the interval shows the artifact slower than PyTorch; not on a machine that others keep busy."""
     speedup, interval = artifact.speedup, artifact.speedup_ci
-    if speedup is None:
-        return GateResult("speed", artifact.id, None, 1.0, "x", True, "not judged: not timed", False)
-    why = unreliable(interval, conditions)
-    passed = why is not None or (interval[1] if interval else speedup) >= 1.0
-    shown = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
-    reason = f"{speedup:.2f}{shown} times PyTorch's speed" + ("" if passed else ": slower than PyTorch here")
-    if why:
-        reason = f"not judged: {why}; {speedup:.2f}{shown} times PyTorch's speed was seen"
-    return GateResult("speed", artifact.id, speedup, 1.0, "x", passed, reason, why is None)
+    if speedup is None or interval is None:
+        why = f"not judged: {artifact.not_judged or 'not timed'}"
+        return GateResult("speed", artifact.id, None, 1.0, "x", True, why, False)
+    passed = interval[1] >= 1.0
+    reason = f"{speedup:.2f} [{interval[0]:.2f}, {interval[1]:.2f}] times PyTorch's speed"
+    reason += "" if passed else ": slower than PyTorch here"
+    return GateResult("speed", artifact.id, speedup, 1.0, "x", passed, reason)

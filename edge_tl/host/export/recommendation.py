@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from edge_tl.device.bench.machine_use import busy_reason, unreliable
+from edge_tl.device.bench.machine_use import unreliable
 from edge_tl.device.records.artifact import ArtifactRecord, BudgetRecord
-from edge_tl.device.records.timing import ConditionsRecord
 
 Interval = tuple[float, float]
+AGAIN = "Export again when it is quiet, or with --wait-quiet 5m."
 
 
 class Choice(NamedTuple):
@@ -27,11 +27,11 @@ class Choice(NamedTuple):
 def recommend(
     artifacts: Sequence[ArtifactRecord],
     fastest_fp32: str | None,
-    conditions: ConditionsRecord | None = None,
+    busy: str | None = None,
 ) -> Choice:
     """The fastest artifact that passed its gates and keeps the budgets. INT8 that is not provably faster than the
     fastest FP32 artifact is never recommended: it costs answers and buys nothing. FP16 and 8-bit weights are, where a
-    budget leaves no FP32."""
+    budget leaves no FP32. Where the machine was too `busy` to judge a speed, the smallest that shows no loss."""
     passed = [artifact for artifact in artifacts if artifact.passed]
     within = [artifact for artifact in passed if all(budget.kept for budget in artifact.budgets or ())]
     if not passed:
@@ -40,9 +40,12 @@ def recommend(
         )
     if not within:
         least = "; ".join(_nearest_to(passed, i) for i in range(len(passed[0].budgets or ())))
+        again = f" {busy[:1].upper()}{busy[1:]}. {AGAIN}" if busy else ""
         return Choice(
-            None, f"ship none of these: no artifact that passed its gates keeps the budgets ({least})."
+            None, f"ship none of these: no artifact that passed its gates keeps the budgets ({least}).{again}"
         )
+    if busy:
+        return _by_accuracy_and_size(within, busy)
     # Without an FP32 artifact there is nothing that INT8 must be faster than.
     quick = [a for a in within if a.precision == "int8" and (fastest_fp32 is None or _least_ratio(a) > 1.0)]
     full = [a for a in within if a.precision == "fp32"]
@@ -55,42 +58,57 @@ def recommend(
             f"ship none of these: only INT8 {what}, and it is not faster than {fastest_fp32} on this CPU.",
         )
     best = min(pool, key=lambda artifact: artifact.median_ms or math.inf)
-    words = shipping(best, fastest_fp32, conditions)
+    words = shipping(best, fastest_fp32)
     if not quick and fastest_fp32 is not None:
-        words += _about_int8(artifacts, fastest_fp32, conditions)
+        words += _about_int8(artifacts, fastest_fp32)
     return Choice(best.id, f"{words}.{files(best)}{not_everywhere(best)}")
 
 
-def _about_int8(
-    artifacts: Sequence[ArtifactRecord], fastest_fp32: str, conditions: ConditionsRecord | None
-) -> str:
+def _by_accuracy_and_size(within: Sequence[ArtifactRecord], busy: str) -> Choice:
+    """The smallest of the FP32 and INT8 artifacts whose interval does not show a loss; where all show one, the one that
+    loses least. FP16 and 8-bit weights are for accelerators and for size: only where nothing else is left."""
+    pool = [a for a in within if a.precision in ("fp32", "int8")] or list(within)
+    lossless = [a for a in pool if a.drop_ci_pp is not None and a.drop_ci_pp[0] <= 0]
+    if lossless:
+        best = min(lossless, key=lambda artifact: artifact.size_mb)
+        why = "the smallest that shows no loss of accuracy"
+    else:
+        best = min(pool, key=lambda artifact: artifact.drop_pp or 0.0)
+        why = "the one that loses least accuracy"
+    parts = [change(best.drop_pp, best.drop_ci_pp), *(_kept(budget) for budget in best.budgets or ())]
+    parts += [f"{best.size_mb:.2f} MB, {why}"]
+    words = f"ship {best.id}: {', '.join(part for part in parts if part)}. Speed not judged: {busy}; this rests on "
+    words += f"accuracy and size alone. {AGAIN}{files(best)}{not_everywhere(best)}"
+    return Choice(best.id, words)
+
+
+def _about_int8(artifacts: Sequence[ArtifactRecord], fastest_fp32: str) -> str:
     """Why no INT8 artifact is shipped; "" where there is none."""
     int8 = [artifact for artifact in artifacts if artifact.precision == "int8"]
     if not int8:
         return ""
-    if busy_reason(conditions):
-        return ". Whether INT8 is faster was not judged either: export again when the machine is quiet"
     seen = "; ".join(f"{artifact.id} {_why_not(artifact, fastest_fp32)}" for artifact in int8)
     return f". INT8 is not worth its answers on this CPU: {seen}"
 
 
 def _least_ratio(artifact: ArtifactRecord) -> float:
-    """The low end of how many times faster than FP32 it is."""
-    if artifact.faster_than_fp32_ci is not None:
-        return artifact.faster_than_fp32_ci[0]
-    return artifact.faster_than_fp32 or 0.0
+    """The low end of how many times faster than FP32 it is; 0 where that is not proven."""
+    interval = artifact.faster_than_fp32_ci
+    return 0.0 if interval is None or unreliable(interval, None) else interval[0]
 
 
 def _why_not(artifact: ArtifactRecord, fastest_fp32: str) -> str:
     ratio, interval = artifact.faster_than_fp32 or 0.0, artifact.faster_than_fp32_ci
-    shown = f"{ratio:.2f}x" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
+    why = artifact.not_judged or unreliable(interval, None) or "it was not timed"
+    judged = interval is not None and not unreliable(interval, None)
+    shown = f"{ratio:.2f}x [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
     if not artifact.passed:
-        return f"failed its gates ({shown} {fastest_fp32}'s speed)"
+        return f"failed its gates ({shown} {fastest_fp32}'s speed)" if judged else "failed its gates"
     if over := [budget for budget in artifact.budgets or () if not budget.kept]:
         return f"is over the budget of {over[0].limit:g} {over[0].unit}"
-    if why := unreliable(interval, None):
+    if not judged or interval is None:
         return f"is not provably faster than {fastest_fp32}: {why}"
-    if interval and interval[0] <= 1.0 <= interval[1]:
+    if interval[0] <= 1.0 <= interval[1]:
         return f"is not distinguishable from {fastest_fp32} in speed ({shown})"
     return f"runs at {shown} {fastest_fp32}'s speed"
 
@@ -105,16 +123,15 @@ def _nearest_to(passed: Sequence[ArtifactRecord], index: int) -> str:
     return f"{best.budget}: at best {measured:.3g} {best.unit}, {name}; budget {best.limit:g}"
 
 
-def shipping(best: ArtifactRecord, fastest_fp32: str | None, conditions: ConditionsRecord | None) -> str:
+def shipping(best: ArtifactRecord, fastest_fp32: str | None) -> str:
     """ "ship openvino-int8: accuracy drop 0.14 pp [-1.02, 1.29], 10.6x [9.9, 11.4] PyTorch's speed", and how it keeps
     its budgets; of INT8 also how it compares with the fastest FP32 artifact."""
     parts = [change(best.drop_pp, best.drop_ci_pp)]
-    parts.append(speed(best.speedup, best.speedup_ci, "PyTorch's speed", conditions))
+    parts.append(speed(best.speedup, best.speedup_ci, "PyTorch's speed") or _not_judged(best))
     parts += [_kept(budget) for budget in best.budgets or ()]
     if best.precision == "int8" and fastest_fp32 is not None:
         against = f"the fastest FP32 artifact ({fastest_fp32})"
-        ratio, interval = best.faster_than_fp32, best.faster_than_fp32_ci
-        parts.append(speed(ratio, interval, against, conditions, brief=True))
+        parts.append(speed(best.faster_than_fp32, best.faster_than_fp32_ci, against))
     return f"ship {best.id}: {', '.join(part for part in parts if part)}"
 
 
@@ -130,22 +147,17 @@ def change(drop: float | None, interval: Interval | None) -> str:
     return f"no loss of accuracy: {-drop:.2f} points better than PyTorch [{-high:.2f}, {-low:.2f}]"
 
 
-def speed(
-    ratio: float | None,
-    interval: Interval | None,
-    of_what: str,
-    conditions: ConditionsRecord | None = None,
-    *,
-    brief: bool = False,
-) -> str:
-    """ "2.4x [2.2, 2.6] PyTorch's speed"; where the machine was too busy or the interval too wide, that, and no figure;
-    `brief` leaves such a remark out, because another one has it. "" where it was not timed."""
-    if ratio is None:
+def speed(ratio: float | None, interval: Interval | None, of_what: str) -> str:
+    """ "2.4x [2.2, 2.6] PyTorch's speed"; "" where it was not timed or not judged, or has no interval that says much: a
+    speed in a sentence never stands alone."""
+    if ratio is None or interval is None or unreliable(interval, None):
         return ""
-    if why := unreliable(interval, conditions):
-        return "" if brief else f"speed not judged: {why}"
-    shown = f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else ""
-    return f"{ratio:.1f}x{shown} {of_what}"
+    return f"{ratio:.1f}x [{interval[0]:.1f}, {interval[1]:.1f}] {of_what}"
+
+
+def _not_judged(artifact: ArtifactRecord) -> str:
+    why = artifact.not_judged or unreliable(artifact.speedup_ci, None)
+    return f"speed not judged: {why}" if why else ""
 
 
 def files(artifact: ArtifactRecord) -> str:

@@ -46,6 +46,17 @@ class PretrainedModel:
     name: str
 
 
+def check_weights(weights: str) -> None:
+    """Raises `BadInput` where `weights` is no source of them, before anything is read."""
+    if weights in ("imagenet", "embedded", "none") or Path(weights).is_file():
+        return
+    kind = "a folder" if Path(weights).is_dir() else "no such file"
+    raise BadInput(
+        f"--weights {weights}: {kind}, and none of imagenet, embedded and none. Give one of these, or a file of "
+        "weights."
+    )
+
+
 def open_pretrained(name: str, weights: str, changes: ContractChanges = UNCHANGED) -> PretrainedModel:
     """Build `name` and load `weights`: "imagenet", "embedded", "none" or a path to .safetensors or .pth.
 

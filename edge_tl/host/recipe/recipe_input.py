@@ -9,11 +9,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from edge_tl.device.errors import BadInput
 from edge_tl.host.recipe import load as recipes
 from edge_tl.host.recipe.builtin import find
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint
 
+# What an export reads besides `export`: flips say which images calibrate.
+EXPORT_USES = ("seed", "data.max_pixels", "augment.flip", "augment.preset")
+INT8_ONLY = (
+    "export.ladder",
+    "export.time_budget_s",
+    "export.target_cpu",
+    "export.max_float",
+    "export.selection_images",
+)
 SETTINGS = "settings"  # what an error calls values that are from no file
 
 
@@ -46,6 +56,18 @@ class RecipeInput:
         for key, value in values.items():
             recipes.assign(settings, key, value)
         return replace(self, settings=settings, typed=self.typed | {key: self.name_of(key) for key in values})
+
+    def refuse_unused(self) -> None:
+        """Raises `BadInput` for what was typed and an export does not use: what belongs to the training, and what makes
+        INT8 where none is asked for."""
+        recipe = self.recipe()
+        for key, name in self.typed.items():
+            if not key.startswith("export.") and key not in EXPORT_USES:
+                raise BadInput(
+                    f"{name}: export does not use {key}, which is the training's. Leave it out, or fine-tune again."
+                )
+            if key in INT8_ONLY and not recipe.export.int8:
+                raise BadInput(f"{name}: has no effect without INT8. Add --int8, or leave it out.")
 
     def recipe(self) -> Recipe:
         """Validated. Raises `BadInput` that names the option or the field."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from edge_tl.device.bench.machine_use import unreliable
-from edge_tl.device.format import DASH, interval, number, one_line
+from edge_tl.device.format import DASH, NOT_JUDGED, interval, number, one_line
 from edge_tl.device.records.artifact import ArtifactRecord
 from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.device.records.gate import GateResult
 from edge_tl.device.records.timing import ConditionsRecord, LatencyRecord, RanRecord
 from edge_tl.host.reports.table import Column, Row, Table
-
-NOT_DECIDED = "not decided"
 
 ARTIFACTS = (
     Column("name", "artifact", False),
@@ -147,9 +145,12 @@ def _executed(name: str, ran: RanRecord | None, latency: LatencyRecord | None, n
 
 
 def _speedup(artifact: ArtifactRecord, conditions: ConditionsRecord | None) -> str:
-    """The figure, or that it says nothing: what was timed beside others must not look like a result."""
+    """The figure, or that it says nothing: what was timed beside others must not look like a result. Records of older
+    versions keep the figure, so their conditions decide."""
+    if artifact.speedup is None and artifact.not_judged:
+        return NOT_JUDGED
     text = interval(artifact.speedup, artifact.speedup_ci)
-    return text if text == DASH or unreliable(artifact.speedup_ci, conditions) is None else NOT_DECIDED
+    return text if text == DASH or unreliable(artifact.speedup_ci, conditions) is None else NOT_JUDGED
 
 
 def _significant(value: float | None, unit: str) -> str:
@@ -161,7 +162,7 @@ def _significant(value: float | None, unit: str) -> str:
 
 def _gate_result(gate: GateResult) -> str:
     if not gate.decided:
-        return NOT_DECIDED
+        return NOT_JUDGED
     return "not checked" if gate.passed is None else "pass" if gate.passed else "FAIL"
 
 

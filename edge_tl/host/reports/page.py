@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from edge_tl.device.files import write_atomic
-from edge_tl.device.format import one_line
+from edge_tl.device.format import one_line, percentage
 from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.device.records.codec import Json
 from edge_tl.device.text import printable
@@ -131,7 +131,7 @@ def render(template: str, path: Path, name: str, provenance: Json, **parts: obje
 
 
 def _write(path: Path, name: str, provenance: Json, **parts: object) -> None:
-    shades = [f"up to {end:.0%}" if end else "none" for end in heatmap.SHADES]
+    shades = [f"up to {percentage(end, 0)}" if end else "none" for end in heatmap.SHADES]
     render("page.html.j2", path, name, provenance, listed=LISTED, shades=shades, **parts)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from edge_tl.device.bench.machine_use import busy_reason
-from edge_tl.device.format import DASH, number, one_line
+from edge_tl.device.format import DASH, NOT_JUDGED, clock, number, one_line
 from edge_tl.device.records.bundle import BundleRecord
-from edge_tl.host.reports.bundle_tables import NOT_DECIDED
 from edge_tl.host.reports.run_tables import bounds
 from edge_tl.host.runs.record import RunRecord
 
@@ -39,10 +38,13 @@ def timed_on(record: BundleRecord) -> str | None:
     if during:
         known.append(f"other programs used {number(during.others, 1)} of {number(during.cores, 0)} cores")
         known.append(f"{number(during.stolen, 1)} cores were kept by a hypervisor")
+    if wait := conditions.wait:
+        known.append(f"after {clock(wait.waited_s)} of waiting for a quiet machine")
     if not known:
         return None
-    busy = " This machine is busy: its speeds decide nothing." if busy_reason(conditions) else ""
-    return f"While the artifacts were timed: {', '.join(known)}.{busy}"
+    busy = busy_reason(conditions, int(during.cores) if during else None)
+    found = f" {busy[:1].upper()}{busy[1:]}: no speed is judged." if busy else ""
+    return f"While the artifacts were timed: {', '.join(known)}.{found}"
 
 
 def how_to_read(record: BundleRecord) -> list[str]:
@@ -53,7 +55,7 @@ def how_to_read(record: BundleRecord) -> list[str]:
         f"its 95 % interval: where that includes 0, {n} images do not distinguish the two.",
         "Agreement: images with the same answer as PyTorch's, right or wrong.",
         "p50, p90, p99: half, 90 % and 99 % of the timed runs took no longer. Speed-up: times as fast as "
-        f"PyTorch on the same machine, with its 95 % interval; {NOT_DECIDED} where the machine was busy or that is "
+        f"PyTorch on the same machine, with its 95 % interval; {NOT_JUDGED} where the machine was busy or that is "
         "wide.",
         f"{DASH}: not measured, does not apply, or too few runs to support this percentile.",
     ]

@@ -24,7 +24,7 @@ from edge_tl.host.images.findings import SplitName
 from edge_tl.host.images.survey import survey_images
 from edge_tl.host.models.contracts import ContractChanges
 from edge_tl.host.models.input_size import check_takes_size
-from edge_tl.host.models.weights import PretrainedModel, open_pretrained
+from edge_tl.host.models.weights import PretrainedModel, check_weights, open_pretrained
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint, output_folder
 from edge_tl.host.runs.new_record import Evaluation, new_record
@@ -66,6 +66,7 @@ def finetune(
     if resumed and not overwrite and output_folder.is_same(run, recipe):
         listener.note(f"{run} is finished")
         return RunResult(run, checkpoint.read_run(run))
+    check_weights(recipe.model.weights)
     images = distributed.from_main(
         lambda: listing.list_images(str(recipe.data.path), group_by=recipe.data.group_by, listener=listener)
     )

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from edge_tl.device.format import percentage
 from edge_tl.device.listener import Listener
 from edge_tl.host.images import pixel_cache
 from edge_tl.host.models import architecture
@@ -156,10 +157,10 @@ def _kept_epoch(end: Position, planned: int, n: int, *, solved: bool) -> KeptEpo
     assert end.best is not None  # the start was evaluated before the first epoch
     trained = len(end.history)
     start = "solved head" if solved else "new head"
-    before = f"{end.start:.2%}" if end.start is not None else "unknown"
+    before = percentage(end.start) if end.start is not None else "unknown"
     if end.best_epoch:
         reason = (
-            f"kept epoch {end.best_epoch} of {trained}: {end.best:.2%} of {n} validation images, "
+            f"kept epoch {end.best_epoch} of {trained}: {percentage(end.best)} of {n} validation images, "
             f"{before} with the {start} before the first epoch"
         )
     else:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from edge_tl.device.format import percentage
 from edge_tl.host.recipe.schema import Train
 from edge_tl.host.runs.record import BatchNormMode
 
@@ -63,7 +64,9 @@ def choose_strategy(asked: str, *, per_class: int, head_accuracy: float, transfe
     """
     if asked != "auto":
         return StrategyChoice(asked, "asked for")
-    seen = f"{per_class} training images a class, the frozen features alone reach {head_accuracy:.1%}"
+    seen = (
+        f"{per_class} training images a class, the frozen features alone reach {percentage(head_accuracy, 1)}"
+    )
     if not transferred:
         return StrategyChoice("full", "the weights are random, so there is nothing to keep frozen")
     if head_accuracy >= 0.99:

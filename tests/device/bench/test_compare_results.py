@@ -319,3 +319,18 @@ def test_percentages(text: str, value: float) -> None:
 def test_what_is_no_percentage(text: str) -> None:
     with pytest.raises(BadInput, match="--fail-if-slower"):
         percent(text)
+
+
+def test_a_result_of_a_busy_machine_is_not_judged() -> None:
+    """Three times the time, and no proof of anything: others used the cores. The gate passes and says so."""
+    busy = result(1, 30.0)
+    used = {"others": 1.9, "stolen": 0.0, "cores": 2}
+    busy["conditions"] = {"before": {}, "after": {}, "during": used}
+    found = compare([("a", result(0)), ("b", busy)], fail_if_slower=0.05)
+    row = found["rows"][1]
+    assert row["slowdown"] is row["slowdown_ci"] is row["distinguishable"] is None
+    assert row["not_judged"] == "in b this machine is busy (other programs used 1.9 of 2 cores)"
+    (gate,) = found["gates"]
+    assert (gate["judged"], gate["passed"], found["passed"]) == (False, True, True)
+    assert "busy" in gate["reason"]
+    assert not compare([("a", result(0)), ("b", result(1, 30.0))], fail_if_slower=0.05)["passed"]

@@ -73,16 +73,16 @@ def test_a_speed_that_is_not_judged_is_no_figure(record: dict[str, Any]) -> None
     """As the sentence has it: on a busy machine none, with a wide interval not that one; the record keeps them."""
     record["artifacts"][1] |= {"speedup": 383.51, "speedup_ci": [165.71, 887.58]}
     rows = artifact_rows(record)
-    assert [row["speedup"] for row in rows[1:3]] == ["3.76 [3.69, 3.84]", "not decided"]
+    assert [row["speedup"] for row in rows[1:3]] == ["3.76 [3.69, 3.84]", "not judged"]
     assert "383.51" not in bundle_markdown(record)
     during = {"cores": 2, "others": 1.3, "stolen": 0.0}
     record["conditions"] = {"before": {}, "after": {}, "during": during}
     assert [row["speedup"] for row in artifact_rows(record)] == [
         "—",
-        "not decided",
-        "not decided",
+        "not judged",
+        "not judged",
         "—",
-        "not decided",
+        "not judged",
     ]
     del record["conditions"]
     del record["artifacts"][1]["speedup_ci"]
