@@ -76,7 +76,7 @@ def _record(
         nearest=choice.nearest.contender.artifact.id if choice.nearest else None,
         skipped=tuple(qualified.skipped),
         warnings=tuple(qualified.warnings),
-        unreliable=f"this machine was busy: {busy}" if busy else None,
+        unreliable=busy,
         conditions=conditions,
         machine_id=machine_id(machine),
         machine=machine,
