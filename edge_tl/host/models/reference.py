@@ -24,10 +24,10 @@ from edge_tl.device.machine import cores_allowed
 from edge_tl.device.records.timing import RanRecord
 from edge_tl.device.runtimes.open import Logits
 from edge_tl.host import accelerator
+from edge_tl.host.models.parallel_forward import forward
 
 CUDA_MODES = ("cuda", "cuda-graph")
 _GPU_CALLS = 100
-_CPU_IMAGES = 4
 
 
 class TorchRuntime:
@@ -54,10 +54,8 @@ class TorchRuntime:
         self.precision = "bf16" if autocast else "fp32"
 
     def __call__(self, inputs: NDArray[np.float32]) -> Logits:
-        # On a CPU a few at a time, whose activations stay in its caches: half the time of batches of 16.
-        size = max(_CPU_IMAGES, self.threads) if self._device == "cpu" else max(1, len(inputs))
-        parts = [self._answers(inputs[i : i + size]) for i in range(0, len(inputs), size)]
-        result: Logits = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        many = self._device == "cpu" and not self._autocast and len(inputs) > 1
+        result = forward(self._model, inputs, self.threads) if many else self._answers(inputs)
         return result if self.temperature == 1.0 else result / np.float32(self.temperature)
 
     def _answers(self, inputs: NDArray[np.float32]) -> Logits:
