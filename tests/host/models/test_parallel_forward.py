@@ -32,7 +32,8 @@ def test_every_image_has_its_own_answer(model: nn.Module, count: int, threads: i
     with torch.inference_mode():
         want = np.concatenate([model(torch.from_numpy(image[None])).numpy() for image in images(count)])
     got = forward(model, images(count), threads)
-    assert (got.shape, got.dtype) == ((count, 5), np.float32)
+    assert got.shape == (count, 5)
+    assert got.dtype == np.float32
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
     assert count == len(np.unique(got[:, 0].round(3)))  # mixed up, they would not be equal
     if count > 4:
