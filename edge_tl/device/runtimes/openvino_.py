@@ -29,6 +29,7 @@ from edge_tl.device.runtimes.base import (
     ran_record,
     record_fallback,
 )
+from edge_tl.device.runtimes.engine_cache import engine_folder
 from edge_tl.device.runtimes.matrix_layers import executed_matrix_layers
 from edge_tl.device.runtimes.openvino_config import COMPOSITE, compile_config
 
@@ -83,6 +84,8 @@ class OpenVinoRuntime:
             constants = (op for op in model.get_ops() if op.get_type_name() == "Constant")
             half = any(op.get_element_type().to_string() == "f16" for op in constants)
             self._whole, self._how = model, compile_config(core, self._asked, threads, half=half, hint=hint)
+            if self._asked != "CPU" and (folder := engine_folder(path, _version(), self._asked, hint)):
+                self._how["CACHE_DIR"] = str(folder)
             self._compiled = core.compile_model(_of(1, model), self._asked, self._how)
         except RuntimeError as error:
             why = load_error_text(error, path)[-300:]

@@ -7,6 +7,7 @@ the provider, KEY=VALUE. None of them is a file: what a device string names can 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.runtimes.base import OfferedDevices, did_you_mean, usual_name
+from edge_tl.device.runtimes.engine_cache import engine_folder
 from edge_tl.device.runtimes.onnx_tensors import read_onnx_tensors
 from edge_tl.device.runtimes.onnxruntime_import import import_onnxruntime
 from edge_tl.device.runtimes.plugins import (
@@ -101,7 +103,8 @@ def choose_provider(device: str) -> Provider:
 def provider_options(provider: Provider, path: Path, threads: int) -> dict[str, str]:
     """FP32 means FP32: what computes with fewer bits unasked is switched off where the provider lets one. What was
     asked for overrules it."""
-    return _usual_options(provider, path, threads) | provider.options
+    usual = _usual_options(provider, path, threads)
+    return usual | _engine_options(provider, path, usual | provider.options) | provider.options
 
 
 def unfit_file(provider: Provider, path: Path) -> str | None:
@@ -190,6 +193,34 @@ def _refusal(device: str, name: str) -> str:
     ]
     also = f" ({'; '.join(faults)})" if faults else ""
     return f"--device {device}: {offer}{also}. {did_you_mean(name, offer.names)}Choose one of these."
+
+
+def _engine_options(provider: Provider, path: Path, others: dict[str, str]) -> dict[str, str]:
+    """Where a compiler keeps its engines, so that the next start takes seconds."""
+    cached = provider.name in _TENSORRT or (
+        provider.name == "OpenVINO" and provider.hardware not in (None, "CPU")
+    )
+    if not cached:
+        return {}
+    made_with = [
+        import_onnxruntime().__version__,
+        provider.name,
+        provider.hardware or "",
+        json.dumps(others, sort_keys=True),
+    ]
+    folder = engine_folder(path, *made_with)
+    if folder is None:
+        return {}
+    if provider.name == "OpenVINO":
+        return {"cache_dir": str(folder)}
+    if provider.name == "NvTensorRTRTX":
+        return {"nv_runtime_cache_path": str(folder)}
+    return {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(folder),
+    }
 
 
 def _usual_options(provider: Provider, path: Path, threads: int) -> dict[str, str]:

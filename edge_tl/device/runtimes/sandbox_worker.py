@@ -27,6 +27,7 @@ _FAR, _BRIGHT = 10.0, 3.0  # white is 2.64 by ImageNet's mean and deviation, bla
 _USUAL = 224  # the size of a model that leaves it open, where none is given
 _STACK = 16 << 20  # of each thread that a runtime starts
 _FILES = 64 << 20  # written by a runtime; none should be
+_ENGINES = 1 << 30  # written by a compiler, see `engine_cache`
 # Of a library that has no exception of its own for it.
 _OUT_OF_MEMORY = (
     "bad_alloc", "bad allocation", "failed to allocate", "out of memory", "cannot allocate memory", "out of range of",
@@ -40,7 +41,7 @@ def main() -> None:
     path = Path(spec.path)
     try:
         import_runtime(path.suffix)
-        _limit(spec.megabytes)
+        _limit(spec.megabytes, _FILES if spec.device.upper() == "CPU" else _ENGINES)
         answer = _run(path, spec.device, spec.size)
     except MissingExtra as error:
         answer = SandboxAnswer(elsewhere=str(error))
@@ -83,12 +84,12 @@ def _is_out_of_memory(error: BaseException | None, path: Path) -> bool:
     return isinstance(error, MemoryError) or any(word in said for word in _OUT_OF_MEMORY)
 
 
-def _limit(megabytes: float) -> None:
+def _limit(megabytes: float, files: int = _FILES) -> None:
     with suppress(ImportError, OSError, ValueError):
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (_FILES, _FILES))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (files, files))
         if sys.platform == "linux":
             most = _written_to() + int(megabytes * (1 << 20)) + _STACK * cores_allowed()
             resource.setrlimit(resource.RLIMIT_DATA, (most, most))

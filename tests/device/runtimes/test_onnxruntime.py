@@ -201,6 +201,7 @@ def test_a_provider_that_does_not_start_is_refused(assets: Path, monkeypatch: py
 
 def test_fp32_means_fp32(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    monkeypatch.setenv("EDGE_TL_CACHE", "off")
     fp32, int8 = assets / "tiny.onnx", assets / "tiny.int8.onnx"
     options = providers.provider_options
     assert options(Provider("CUDA"), fp32, 2) == {"use_tf32": "0"}

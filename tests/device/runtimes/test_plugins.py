@@ -133,6 +133,7 @@ def test_of_a_built_in_provider_too(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     )
     cuda = choose_provider("cuda:device_id=1,use_tf32=1")
     assert providers.provider_options(cuda, tmp_path, 2) == {"use_tf32": "1", "device_id": "1"}
+    monkeypatch.setenv("EDGE_TL_CACHE", "off")
     gpu = choose_provider("OpenVINO:GPU")
     assert providers.provider_options(gpu, tmp_path, 2) == {"device_type": "GPU", "precision": "FP32"}
     for device in ("CUDA:GPU", "CPU:threads=1"):
