@@ -27,7 +27,7 @@ LABELS = ["a", "b", "c"]
 
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
-    """Convolutions with ReLU, ReLU6 and none, and a residual addition."""
+    """Convolutions with ReLU, ReLU6 and none, a residual addition, a hard-swish."""
 
     class Block(nn.Module):
         def __init__(self) -> None:
@@ -39,7 +39,7 @@ def network() -> nn.Module:
 
     torch.manual_seed(0)
     pooled = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
-    return nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), Block(), *pooled).eval()
+    return nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), Block(), nn.Hardswish(), *pooled).eval()
 
 
 @pytest.fixture(scope="module")
