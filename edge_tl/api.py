@@ -121,15 +121,19 @@ def tune(
     artifacts: Sequence[str] = (),
     device: str | None = None,
     budget_s: float = BUDGET_S,
+    wait_quiet_s: float = 0.0,
     listener: Listener = SILENT,
 ) -> TunedRecord:
     """Pick the artifact, the device and the number of threads that are best on this machine: the gates, then a short
     bench of what passes. The pick is written as `tuned/MACHINE.json` beside the bundle, where `Bundle.open` finds it.
 
     Where nothing is within `max_p95_ms`, or nothing passes, `artifact` is None. `budget_s` is about how many seconds it
-    may take. For the errors see `edge_tl.device.tuning.run.tune`.
+    may take, `wait_quiet_s` how many it waits for other programs to end. For the errors see
+    `edge_tl.device.tuning.run.tune`.
     """
-    options = TuneOptions(objective, max_p95_ms, tuple(artifacts), device, budget_s)
+    options = TuneOptions(
+        objective, max_p95_ms, tuple(artifacts), device, budget_s, wait_quiet_s=wait_quiet_s
+    )
     return tuning_run.tune(_bundle(bundle), options, listener=listener)
 
 

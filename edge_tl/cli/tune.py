@@ -21,7 +21,9 @@ from edge_tl.cli._options import (
     RemoteOptions,
     Ssh,
     Targets,
+    WaitQuiet,
     Wheels,
+    duration_s,
 )
 from edge_tl.cli._remote import run_remotely
 from edge_tl.cli._saving import check_out, save_to, saved
@@ -50,6 +52,7 @@ def tune(
     artifact: Artifacts = None,
     device: AnyDevice = None,
     budget: Budget = 25.0,
+    wait_quiet: WaitQuiet = None,
     on: On = None,
     targets: Targets = None,
     wheels: Wheels = None,
@@ -71,7 +74,9 @@ def tune(
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.tuning.options import TuneOptions
 
-    asked = TuneOptions(objective, max_p95, tuple(artifact or ()), device, budget)  # type: ignore[arg-type]
+    wait_s = duration_s("--wait-quiet", wait_quiet) or 0.0
+    only = tuple(artifact or ())
+    asked = TuneOptions(objective, max_p95, only, device, budget, wait_quiet_s=wait_s)  # type: ignore[arg-type]
     loaded = read_bundle(bundle)
     with open_listener() as listener:
         result = api.tune(
@@ -81,6 +86,7 @@ def tune(
             artifacts=asked.artifacts,
             device=asked.device,
             budget_s=asked.budget_s,
+            wait_quiet_s=asked.wait_quiet_s,
             listener=listener,
         )
     return saved(lambda: save_to(result.to_json(), out), lambda: _show(result, bundle, as_json=json))

@@ -16,7 +16,8 @@ MOST_S, MOST_MS = 86_400.0, 1e6
 class TuneOptions:
     """The options of `edge-tl tune`. `artifacts` are ids (none: all that passed at export); `device` None is every
     device that works here; `max_p95_ms` None is no limit. `budget_s` bounds how often it measures: a machine so slow
-    that the least takes longer gets the least. Raises `BadInput` for a value that cannot be."""
+    that the least takes longer gets the least. `wait_quiet_s` is how long a quiet machine is waited for, at most.
+    Raises `BadInput` for a value that cannot be."""
 
     objective: Objective = "latency"
     max_p95_ms: float | None = None
@@ -24,6 +25,7 @@ class TuneOptions:
     device: str | None = None
     budget_s: float = BUDGET_S
     seed: int = 0
+    wait_quiet_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.objective not in get_args(Objective):
@@ -32,3 +34,5 @@ class TuneOptions:
             raise BadInput(f"--max-p95 {self.max_p95_ms:g}: give milliseconds above 0.")
         if not 0 < self.budget_s <= MOST_S:
             raise BadInput(f"--budget {self.budget_s:g}: give seconds above 0, e.g. 25.")
+        if not 0 <= self.wait_quiet_s < MOST_S:
+            raise BadInput(f"--wait-quiet {self.wait_quiet_s:g}: give seconds, 0 or more.")

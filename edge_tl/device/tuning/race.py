@@ -34,10 +34,8 @@ WARM_CALLS = 3  # and 0.3 s at least: a slow machine does not wait for ten
 SCREENING = Effort(rounds=1, count=2, blocks=4)
 FINAL = Effort(rounds=7, count=2, blocks=12)  # rounds at most
 LEAST_ROUNDS = ratio.LEAST_ROUNDS  # fewer have no interval
-NEAR, NEAR_TAIL = (
-    1.4,
-    2.0,
-)  # times the fastest: beyond, one process is enough to tell; where the tail counts, later
+# Times the fastest: beyond, one process is enough to tell; where the tail counts, later.
+NEAR, NEAR_TAIL = 1.4, 2.0
 MOST_FINALISTS = 5
 STREAM_S = 0.7
 TIMED_SHARE = 1 / 8  # of the budget, that the calls of one round may take; starting processes takes the rest
@@ -66,6 +64,12 @@ class Entry:
     def cost(self) -> float:
         """What the objective wants small."""
         return float(np.median(self.costs or self.timings.samples))
+
+    @property
+    def first_look(self) -> float:
+        """The cost for the screening: of the block that was disturbed least. One process in which another program had
+        the cores for a while must not end the race for its artifact."""
+        return self.cost if self.costs else float(min(np.median(block) for block in self.timings.blocks))
 
     def against(self, best: Entry, seed: int) -> SpeedupRecord:
         """How many times the cost of `best` this takes; with an interval where both were timed in the same rounds."""
@@ -123,20 +127,21 @@ class Race:
         entries = [entry for entry in self.entries.values() if entry.contender.on_cpu]
         if not entries:
             return []
-        near = [entry for entry in entries if entry.cost <= NEAR * min(each.cost for each in entries)]
+        most = NEAR * min(entry.first_look for entry in entries)
+        near = [entry for entry in entries if entry.first_look <= most]
         for runtime in dict.fromkeys(entry.contender.artifact.runtime for entry in entries):
-            near.append(min((e for e in entries if e.contender.artifact.runtime == runtime), key=_cost))
+            near.append(min((e for e in entries if e.contender.artifact.runtime == runtime), key=_first_look))
         counts = [n for n in dict.fromkeys((1, self.cores // 2)) if 0 < n < self.cores]
         found = [replace(entry.contender, threads=n) for entry in near for n in counts]
         return list({contender.id: contender for contender in found}.values())
 
     def _finalists(self) -> list[str]:
-        by_cost = sorted(self.entries, key=lambda name: self.entries[name].cost)
+        by_cost = sorted(self.entries, key=lambda name: self.entries[name].first_look)
         if not by_cost:
             return []
         near = NEAR if self.options.max_p95_ms is None else NEAR_TAIL
-        most = near * self.entries[by_cost[0]].cost
-        return [name for name in by_cost if self.entries[name].cost <= most][:MOST_FINALISTS]
+        most = near * self.entries[by_cost[0]].first_look
+        return [name for name in by_cost if self.entries[name].first_look <= most][:MOST_FINALISTS]
 
     def _finals(self, finalists: Sequence[Contender], order: random.Random) -> None:
         """Rounds of those that are left, until one is provably best, or the time is up."""
@@ -230,3 +235,7 @@ class Race:
 
 def _cost(entry: Entry) -> float:
     return entry.cost
+
+
+def _first_look(entry: Entry) -> float:
+    return entry.first_look

@@ -6,11 +6,14 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from time import perf_counter
 
-from edge_tl.device.bench.machine_use import busy_reason, cpu_usage
+from edge_tl.device.bench import ratio
+from edge_tl.device.bench.harness import Beginning
+from edge_tl.device.bench.machine_use import busy_reason
+from edge_tl.device.bench.quiet import wait_for_quiet
 from edge_tl.device.bundle import Bundle
 from edge_tl.device.errors import BundleError
 from edge_tl.device.listener import SILENT, Listener
-from edge_tl.device.machine import cores_allowed, current_load, identity
+from edge_tl.device.machine import cores_allowed, identity
 from edge_tl.device.records.timing import ConditionsRecord
 from edge_tl.device.records.tuned import TunedRecord
 from edge_tl.device.tuning.choice import Decision, decide, images_per_s, memory_mb
@@ -28,6 +31,9 @@ def tune(
     """The best artifact, device and number of threads of this machine by `options.objective`, proven here by the gates;
     with `write`, as `tuned/MACHINE.json` beside the bundle, where opening it finds it.
 
+    With `options.wait_quiet_s` the timing waits for a quiet machine after the gates; on a busy one the pick is all the
+    same written, and `unreliable` says why its figures may not be this machine's.
+
     Nothing within the limits is a result: its `artifact` is None, and a pick from before stays. Raises `BadInput` for
     an artifact that the bundle lacks or a device that nothing here has, `MissingExtra` where no runtime is installed,
     `FellBack` where another device ran than asked for, `EdgeTLError` where nothing that passes can be timed, and
@@ -36,13 +42,15 @@ def tune(
     began = perf_counter()
     if bundle.contract_unproven:
         raise BundleError(f"{bundle.root}: read it with read_bundle; its contract is not proven.")
-    before, used = current_load(), cpu_usage()
     qualified = qualify(bundle, options, listener)
-    race = Race(bundle, options, cores_allowed(), began, listener)
+    waited = wait_for_quiet(options.wait_quiet_s, listener=listener) if options.wait_quiet_s else None
+    race = Race(bundle, options, cores_allowed(), began + (waited.waited_s if waited else 0.0), listener)
+    begun = Beginning()
     entries = race.run(qualified) if qualified.by_device else []
     choice = decide(entries, options)
-    during = used.until(now) if used and (now := cpu_usage()) else None
-    conditions = ConditionsRecord(before, current_load(), during)
+    own = choice.pick.timings if choice.pick else None
+    steady = ratio.against_itself(own.blocks, own.rounds, seed=options.seed) if own else None
+    conditions = replace(begun.conditions(), against_itself_ci=steady, wait=waited)
     record = _record(bundle, options, choice, qualified, conditions)
     record = replace(
         record, skipped=(*record.skipped, *race.skipped), seconds=round(perf_counter() - began, 2)
@@ -60,7 +68,7 @@ def _record(
     conditions: ConditionsRecord,
 ) -> TunedRecord:
     pick, machine = choice.pick, identity()
-    busy = busy_reason(conditions)
+    busy = busy_reason(conditions, machine.cores_allowed)
     files = pick.contender.artifact.record.files if pick else ()
     return TunedRecord(
         objective=options.objective,
