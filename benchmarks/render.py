@@ -54,8 +54,65 @@ def _tables() -> dict[str, Callable[[], str]]:
         "sigkill": sigkill,
         "memory": memory,
         "calibration": calibration,
+        "portability": portability,
         "arm": arm,
     }
+
+
+def portability() -> str:
+    """The drop of every INT8 artifact on lesser CPUs; the first of the ways to have one stands for it."""
+    result = _result("portability")
+    isas = {
+        "native": "this CPU, VNNI",
+        "avx512": "AVX-512, no VNNI",
+        "avx2": "AVX2",
+        "sse42": "SSE4.2",
+        "arm": "Arm",
+    }
+    lines = [
+        f"| bundle | artifact | {' | '.join(isas.values())} |",
+        f"|---|---|{'---:|' * len(isas)}",
+    ]
+    for model in result["models"]:
+        for artifact in model["artifacts"]:
+            for opened in ("edge-tl", "plain"):
+                found = {c["isa"]: c for c in reversed(artifact["cells"]) if c["opened"] == opened}
+                if found:
+                    how = ", its defaults" if opened == "plain" else ""
+                    cells = " | ".join(_drop_there(found.get(isa)) for isa in isas)
+                    lines.append(f"| {model['name']} | `{artifact['id']}`{how} | {cells} |")
+    references = "; ".join(
+        f"{m['name']} {m['model']}, {m['input_size'][0]} px, {_share(m['reference']['accuracy'])} % of "
+        f"{m['reference']['n']:,}"
+        for m in result["models"]
+    )
+    every = [cell for m in result["models"] for a in m["artifacts"] for cell in a["cells"]]
+    emulated = [cell for cell in every if cell["by"].startswith("qemu") and cell["isa"] != "arm"]
+    same = sum(cell.get("off_first_way") == 0 for cell in emulated)
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Drop in points from PyTorch, with its paired 95 % interval; PyTorch: {references}. "
+            f"{sum(c['passed'] for c in every)} of {len(every)} cells lose at most {result['conditions']['max_drop']} "
+            f"points. Lesser CPUs are this one with CPUID answered for it; `qemu-x86_64` gives the same logits "
+            f"bit for bit in {same} of {len(emulated)} cells, on {max((c['n'] for c in emulated), default=0)} images. "
+            f"{_machine(result['models'][0])}.",
+            "",
+        ]
+    )
+
+
+def _drop_there(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return "not measured"
+    if "fault" in cell:
+        return "does not run"
+    low, high = cell["drop_ci_pp"]
+    text = f"{cell['drop_pp'] + 0.0:.2f} [{low:.2f}, {high:.2f}]"
+    if "refusal" in cell:
+        return f"refused, `{cell['refusal']['taken_instead']}` answers"
+    return text if cell["passed"] else f"**{text}**"
 
 
 def arm() -> str:
