@@ -45,6 +45,7 @@ from edge_tl.device.runtimes.providers import (
 from edge_tl.device.spawn import libraries_on_stderr
 
 _ERROR, _FATAL = 3, 4  # of its levels, which begin at verbose (0)
+_FENCES = ("_fence_before", "_fence_after")
 _INT8 = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger")
 _KINDS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
@@ -165,7 +166,8 @@ class OnnxRuntime:
                 ),
             )
             for event in events
-            if event.get("args", {}).get("op_name")
+            # Older versions, as 1.17, have three events for a node, and only that of its kernel names a provider.
+            if event.get("args", {}).get("op_name") and not event["name"].endswith(_FENCES)
         ]
 
     def _fall_back(self, why: str, ran: dict[str, int]) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+onnx = pytest.importorskip("onnx", reason="run once, with the host's tests")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 REPOSITORY = Path(__file__).parents[3]
@@ -140,7 +141,6 @@ def test_a_library_that_the_variable_names(edge_tl: Verb, qnn: Path, bundle_root
 
 def test_an_fp16_file_on_an_accelerator_says_fp16(qnn: Path, tmp_path: Path) -> None:
     """Where the CPU computes the same file in float32, and says so."""
-    onnx = pytest.importorskip("onnx")
     helper = onnx.helper
     weights = onnx.numpy_helper.from_array(np.ones((1, 3, 1, 1), np.float16), "w")
     nodes = [
