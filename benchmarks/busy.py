@@ -37,19 +37,21 @@ def main() -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--busy", type=int, default=4)
+    parser.add_argument("--no-int8", action="store_true", help="FP32 alone, which takes a third of the time")
     options = parser.parse_args()
     before, found = current_load(), {}
     with tempfile.TemporaryDirectory() as scratch, CpuLoad(options.busy):
         bundle = Path(scratch) / "bundle"
-        found["export"] = of_export(
-            verb("export", options.run, "--int8", "--ladder", "up-to=1", "--out", bundle), bundle
-        )
+        int8 = [] if options.no_int8 else ["--int8", "--ladder", "up-to=1"]
+        done = verb("export", options.run, *int8, "--out", bundle)
+        found["export"] = of_export(done, bundle)
         found["bench"] = of_bench(verb("bench", bundle, "--quick", "--run", options.run))
     named = {name: one["named"] for name, one in found.items()}
     write_json(
         options.out,
         {
             "busy_processes": options.busy,
+            "int8": not options.no_int8,
             "machine": identity().to_json(),
             "conditions": {"before": before.to_json(), "after": current_load().to_json()},
             "verbs": found,

@@ -114,7 +114,7 @@ def _reached(run: Path) -> str:
     """How far the killed run had come, from what it left."""
     if (run / checkpoint.RECORD).is_file():
         return "everything written"
-    if (steps := resume.steps_done(run / resume.STATE)) is not None:
+    if (steps := resume.steps_done(run / checkpoint.STATE)) is not None:
         return "a checkpoint of the first half" if steps < 8 else "a checkpoint of the second half"
     return "features only" if (run / "features").is_dir() else "nothing"
 

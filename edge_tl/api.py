@@ -24,6 +24,7 @@ from edge_tl.device.records.bench import BenchResult
 from edge_tl.device.records.timing import SkippedRecord
 from edge_tl.device.records.tuned import Objective, TunedRecord
 from edge_tl.device.records.verification import VerifyResult
+from edge_tl.device.runtimes.devices import check_device_name
 from edge_tl.device.tuning import run as tuning_run
 from edge_tl.device.tuning.options import BUDGET_S, TuneOptions
 
@@ -72,6 +73,7 @@ def verify(
 
     A gate that fails is a result, `passed` is false; for the errors see `edge_tl.device.gates.verify`.
     """
+    check_device_name(device)
     if not isinstance(bundle, Bundle):  # the pixels gate says what is wrong with the contract
         bundle = read_bundle(Path(bundle), contract_unproven=True)
     return gates.verify(

@@ -6,6 +6,7 @@ Importing it imports no PyTorch and no runtime: a verb is imported when it runs.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -127,6 +128,14 @@ def _given(error: Exception, arguments: list[str]) -> str | None:
     return None
 
 
+_PARSER = (  # the parser's words, and what to give
+    (r"'?([^':]*)'? is not a valid int(?:eger)?(?: range)?$", r"\1 is no whole number: give one, e.g. 3"),
+    (r"'?([^':]*)'? is not a valid float(?: range)?$", r"\1 is no number: give one, e.g. 0.5"),
+    (r"(\S+) is not in the range x>=(\S+?)\.?$", r"\1 is too small: give \2 or more"),
+    (r"(\S+) is not in the range x<=(\S+?)\.?$", r"\1 is too large: give \2 or less"),
+)
+
+
 def _words(error: Exception, *, whole: bool = False) -> str:
     """What the parser says is wrong, as a sentence; `whole` with the name that it is of, which is not said before."""
     said = (
@@ -135,6 +144,8 @@ def _words(error: Exception, *, whole: bool = False) -> str:
         else getattr(error, "message", "")
     )
     text = " ".join(str(said).split()).rstrip(".")
+    for theirs, ours in _PARSER:
+        text = re.sub(theirs, ours, text)
     end = "" if text.endswith("?") else "."
     return f"{text[:1].lower()}{text[1:]}{end}"
 

@@ -22,6 +22,7 @@ from edge_tl.device.machine import cores_allowed
 from edge_tl.device.metrics import not_numbers, softmax
 from edge_tl.device.records.codec import Record
 from edge_tl.device.records.tuned import TunedRecord
+from edge_tl.device.runtimes.devices import check_device_name
 from edge_tl.device.runtimes.open import Logits, Runtime
 from edge_tl.device.text import printable
 from edge_tl.device.tuning.open_pick import open_pick
@@ -232,6 +233,8 @@ def open_model(
     """What `tune` picked for this machine, where neither an artifact nor a device is asked for; else as `open_best`,
     also for what it raises."""
     note = None
+    if device is not None:
+        check_device_name(device)
     if artifact is None and device is None:
         opened, note = open_pick(bundle, allow_fallback=allow_fallback)
         if opened:
@@ -245,6 +248,8 @@ def _path(image: Picture) -> str | None:
 
 
 def _positive(name: str, value: int) -> int:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise BadInput(f"{name}={value!r}: a {type(value).__name__}. Give a whole number from 1.")
     if value < 1:
         raise BadInput(f"{name} {value}: give a whole number from 1.")
     return value

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from edge_tl.cli import _recipe_options, _verbs
+from edge_tl.cli import _recipe_options, _verbs, compare
 from edge_tl.cli._options import wait_quiet_s
 from edge_tl.cli._recipe_options import typed_settings
 from edge_tl.device.errors import BadInput
+from edge_tl.host.models.input_size import check_size
+from edge_tl.host.models.weights import check_weights
 from edge_tl.host.runs import checkpoint
 
 
@@ -149,8 +151,8 @@ def test_assignments_come_after_options_and_the_last_one_counts():
     ("flags", "match"),
     [
         ({"export.max_drop": -1.0}, r"^--max-drop=-1\.0: .* -1\.0 was read as -1 percentage points\.$"),
-        ({"export.precisions": ["fp16", "int3"]}, r"^--precision=int3: Input should be 'fp16' or 'w8'\.$"),
-        ({"export.target_cpu": "z80"}, r"^--target-cpu=z80: Input should be 'native'"),
+        ({"export.precisions": ["fp16", "int3"]}, r"^--precision=int3: give 'fp16' or 'w8'\.$"),
+        ({"export.target_cpu": "z80"}, r"^--target-cpu=z80: give 'native'"),
         ({"export.max_p95_ms": 0.0}, r"^--max-p95=0\.0: "),
         ({"seed": -1}, r"^--seed=-1: "),
     ],
@@ -191,8 +193,8 @@ def test_an_empty_section_is_made_one():
         ({}, ["train.epochs=["], "is not a YAML value"),
         ({"train": "fast"}, ["train.epochs=3"], r"--set train\.epochs=3: train: 'fast' is a value"),
         ({}, ["train.epoch=3"], r"--set train\.epoch: unknown key 'train\.epoch'. Nearest: 'train\.epochs'"),
-        ({}, ["train.epochs=0"], r"^--set train\.epochs=0: Input should be"),
-        ({}, ["train={epochs: 0}"], r"^--set train\.epochs=0: Input should be"),
+        ({}, ["train.epochs=0"], r"^--set train\.epochs=0: give 1 or more"),
+        ({}, ["train={epochs: 0}"], r"^--set train\.epochs=0: give 1 or more"),
     ],
 )
 def test_assignments_that_cannot_be_are_refused(settings: dict[str, Any], sets: list[str], match: str):
@@ -211,3 +213,62 @@ def test_a_wait_is_a_duration_of_a_day_at_most() -> None:
     for text in ("25h", "soon", "0", "-5m", "9" * 400):
         with pytest.raises(BadInput, match=f"--wait-quiet {text}: "):
             wait_quiet_s(text)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("train.epochs=x", "give a whole number"),
+        ("train.lr=x", "give a number"),
+        ("export.int8=perhaps", "give true or false"),
+        ("export.max_drop=-1", "give 0 or more"),
+        ("export.threshold=1", "give less than 1"),
+        ("data.group_by='('", "no regular expression"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_to_give(assignment: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said) as caught:
+        typed_settings({}).changed({}, [assignment]).recipe()
+    assert assignment.partition("=")[0] in str(caught.value)
+    for theirs in ("Input should", "Value error", "unable to parse"):
+        assert theirs not in str(caught.value)
+
+
+def test_what_an_export_would_ignore_is_refused() -> None:
+    """It would stand in the record as if it had been done."""
+    plain = typed_settings({})
+    for assignment in ("train.epochs=3", "model.name=resnet18", "data.path=x", "head.max_iter=9"):
+        with pytest.raises(BadInput, match="export does not use"):
+            plain.changed({}, [assignment]).refuse_unused()
+    for field, value in (("export.ladder", 3), ("export.time_budget_s", 60.0), ("export.target_cpu", "avx2")):
+        with pytest.raises(BadInput, match=r"no effect without INT8\. Add --int8"):
+            plain.changed({field: value}).refuse_unused()
+        plain.changed({field: value, "export.int8": True}).refuse_unused()
+    plain.changed(
+        {"seed": 3, "data.max_pixels": 9, "export.max_drop": 1.0}, ["augment.flip=0"]
+    ).refuse_unused()
+
+
+def test_a_field_that_the_grid_sets_is_refused() -> None:
+    for assignment, models, lrs in (
+        ("train.strategy=full", None, None),
+        ("model.name=resnet18", "resnet18", None),
+        ("train.lr=1", None, "1e-3"),
+    ):
+        with pytest.raises(BadInput, match="every trial has its own"):
+            compare._check_grid([assignment], models, lrs)
+    compare._check_grid(["model.name=resnet18", "train.lr=0.1", "train.epochs=2"], None, None)
+
+
+def test_weights_that_are_none_are_refused_before_an_image_is_read(tmp_path: Path) -> None:
+    for source in ("imagenet", "none", "embedded"):
+        check_weights(source)
+    for wrong in ("nope", str(tmp_path)):
+        with pytest.raises(BadInput, match="none of imagenet, embedded and none"):
+            check_weights(wrong)
+
+
+def test_an_image_that_vgg_cannot_be_exported_with_is_refused_early() -> None:
+    with pytest.raises(BadInput, match="vgg16 cannot be exported below 64 pixels"):
+        check_size("vgg16", 48)
+    check_size("vgg16", 64)

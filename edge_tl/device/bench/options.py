@@ -11,6 +11,7 @@ from edge_tl.device.bench.effort import NOISE, QUICK, THOROUGH, Effort
 from edge_tl.device.bench.paced import Arrivals
 from edge_tl.device.bench.workloads import Placement
 from edge_tl.device.errors import BadInput
+from edge_tl.device.runtimes.devices import check_device_name
 
 MOST_TIME = 1e6
 
@@ -111,6 +112,7 @@ class BenchOptions:
         return self.parts or self.throughput or self._swept
 
     def _check_values(self) -> None:
+        check_device_name(self.device)
         _ = self.arrivals  # checks the rate and the load
         times = {"minutes": self.minutes, "seconds": self.seconds, "deadline": self.deadline_ms}
         for name, value in times.items():

@@ -21,6 +21,12 @@ from edge_tl.device.runtimes.open import import_runtime
 from edge_tl.device.runtimes.try_device import try_device
 
 
+def check_device_name(device: object) -> None:
+    """Raises `BadInput` for what is no name of a device."""
+    if not isinstance(device, str) or not device.strip():
+        raise BadInput(f'device={device!r}: give a name, e.g. "CPU"; `edge-tl devices` lists what is here.')
+
+
 def runnable_artifacts(
     artifacts: Sequence[Artifact], device: str
 ) -> tuple[list[Artifact], list[dict[str, str]]]:

@@ -21,7 +21,6 @@ from edge_tl.host.comparison.combinations import HEAD, Combination, Grid
 from edge_tl.host.recipe import load as recipes
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint
-from edge_tl.host.training import resume
 
 JOURNAL, TRIALS = "study.journal", "trials"
 NAME = "name"  # user attribute of every trial
@@ -221,7 +220,7 @@ def _free(grid_study: GridStudy, name: str) -> bool:
 
 def _same_settings(run: Path, recipe: Recipe) -> None:
     """Raise `BadInput` when the folder holds a training, finished or not, of another recipe."""
-    if not any((run / kept).is_file() for kept in (checkpoint.RECORD, resume.STATE)):
+    if not any((run / kept).is_file() for kept in (checkpoint.RECORD, checkpoint.STATE)):
         return
     there = recipes.parse(recipes.read_settings(run / checkpoint.RECIPE), source=str(run / checkpoint.RECIPE))
     before, now = (_flat(some.model_dump(mode="json")) for some in (there, recipe))

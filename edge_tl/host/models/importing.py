@@ -180,7 +180,7 @@ def _save(
                 output_folder.run_folder(run, recipe, run, listener=listener)
                 output_folder.refuse_unfinished(run)
             checkpoint.save(run, source.model, record)
-            for of_a_training in (resume.STATE, resume.BEST, resume.LAST, checkpoint.RECIPE):
+            for of_a_training in (checkpoint.STATE, resume.BEST, resume.LAST, checkpoint.RECIPE):
                 (run / of_a_training).unlink(missing_ok=True)
     except OSError as error:
         raise named(run, error) from error

@@ -9,9 +9,15 @@ from edge_tl.device.errors import BadInput
 from edge_tl.host.models.timm_models import TIMM
 from edge_tl.host.models.zoo import zoo_entry
 
+VGG_LEAST = 64  # below it the exporter refuses the pooling, after a whole training
+
 
 def check_size(name: str, side: int) -> None:
     """Raises `BadInput` when images of `side` pixels vanish on their way through the network."""
+    if name.startswith("vgg") and side < VGG_LEAST:
+        raise BadInput(
+            f"image size {side}: {name} cannot be exported below {VGG_LEAST} pixels. Give a larger one."
+        )
     smallest = 1 if name.startswith(TIMM) else zoo_entry(name).imagenet.meta["min_size"][0]
     if side < smallest:
         raise BadInput(f"image size {side}: {name} needs at least {smallest} pixels. Give a larger one.")

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from edge_tl.device.errors import BadInput
 from edge_tl.device.text import printable
 from edge_tl.host.recipe import plain_yaml
+from edge_tl.host.recipe.field_errors import needed
 from edge_tl.host.recipe.schema import FACTORY, Recipe
 
 
@@ -103,8 +104,8 @@ def _sentence(source: str, error: Any, typed: Mapping[str, str]) -> str:
     if name == "export.max_drop" and isinstance(value, float | int) and not math.isnan(value):
         hint = f" {value} was read as {value:g} percentage points."
     if option:
-        return f"{option}={value}: {error['msg']}.{hint}"
-    return f"{source}: {name} = {value!r}: {error['msg']}.{hint} See `edge-tl recipes ls` for examples."
+        return f"{option}={value}: {needed(error)}.{hint}"
+    return f"{source}: {name} = {value!r}: {needed(error)}.{hint} See `edge-tl recipes ls` for examples."
 
 
 def _fields(sections: list[str]) -> list[str]:

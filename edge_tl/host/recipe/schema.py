@@ -65,7 +65,9 @@ class Data(_Section):
         try:
             re.compile(value or "")
         except re.error as error:
-            raise ValueError(f"not a regular expression ({error})") from None
+            raise ValueError(
+                f"no regular expression ({error}); what stands for itself needs a backslash: {re.escape(value or '')}"
+            ) from None
         return value
 
 

@@ -19,7 +19,6 @@ from edge_tl.device.listener import Listener
 from edge_tl.host.recipe import load as recipes
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint
-from edge_tl.host.training import resume
 
 Settings = Mapping[str, Any]
 
@@ -129,7 +128,7 @@ def refuse_another(run: Path, recipe: Recipe) -> None:
 
 def refuse_unfinished(run: Path) -> None:
     """Raises `BadInput` where a training that can be gone on with lies in `run`."""
-    if (run / resume.STATE).is_file():
+    if (run / checkpoint.STATE).is_file():
         raise BadInput(
             f"{run} holds an unfinished training. Go on with it (edge-tl finetune {run} --resume), choose another "
             "--out, or add --overwrite to replace it."
@@ -143,11 +142,11 @@ def _numbered(base: Path) -> Iterator[Path]:
 
 
 def _is_finished(run: Path) -> bool:
-    return (run / checkpoint.RECORD).is_file() and not (run / resume.STATE).is_file()
+    return (run / checkpoint.RECORD).is_file() and not (run / checkpoint.STATE).is_file()
 
 
 def _is_taken(run: Path) -> bool:
-    return (run / checkpoint.RECORD).is_file() or (run / resume.STATE).is_file()
+    return (run / checkpoint.RECORD).is_file() or (run / checkpoint.STATE).is_file()
 
 
 def _to_resume(base: Path, asked: Settings) -> Path | None:

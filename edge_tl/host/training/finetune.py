@@ -153,7 +153,7 @@ def _with_tensorboard(recipe: Recipe, run: Path, listener: Listener) -> Iterator
         return
     from edge_tl.host.training.tensorboard import open_tensorboard
 
-    done = resume.steps_done(run / resume.STATE)
+    done = resume.steps_done(run / checkpoint.STATE)
     with open_tensorboard(run / TENSORBOARD, resume_at_step=done) as tensorboard:
         yield Listeners(listener, tensorboard)
 
@@ -177,7 +177,7 @@ def _save(run: Path, setup: TrainingSetup, fitted: FittedModel, evaluation: Eval
     record = new_record(run, setup.recipe, setup.source, setup.dataset, fitted.facts, evaluation)
     checkpoint.save(run, fitted.model, record)
     of_killed_writes = run.glob(".*.safetensors.*")
-    for leftover in (run / resume.STATE, run / resume.BEST, *of_killed_writes):
+    for leftover in (run / checkpoint.STATE, run / resume.BEST, *of_killed_writes):
         leftover.unlink(missing_ok=True)
     for folder in (DECODED, FOLDS):
         shutil.rmtree(run / folder, ignore_errors=True)

@@ -21,9 +21,9 @@ from torch import nn
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import replace_file, sha256_file
 from edge_tl.device.images.reading import with_retries
+from edge_tl.host.runs import checkpoint
 from edge_tl.host.runs.checkpoint import unshared
 
-STATE = "state.safetensors"
 BEST = "best.safetensors"
 LAST = "last.safetensors"
 PREVIOUS = f".{BEST}.previous"
@@ -99,7 +99,8 @@ def settle_best(folder: Path, sha256: str) -> None:
                 os.replace(path, folder / BEST)
             return
     raise BadInput(
-        f"{folder / BEST}: not the best weights that {STATE} was saved with. Remove the folder and fine-tune again."
+        f"{folder / BEST}: not the best weights that {checkpoint.STATE} was saved with. Remove the folder and "
+        "fine-tune again."
     )
 
 

@@ -25,7 +25,7 @@ RUN_FILES = (
     WEIGHTS,
     checkpoint.RECIPE,
     features.FOLDER,
-    resume.STATE,
+    checkpoint.STATE,
     resume.BEST,
     resume.LAST,
     DECODED,
@@ -60,13 +60,13 @@ def _claim(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> None:
     finished there since the folder was chosen."""
     output_folder.run_folder(run, recipe, run, overwrite=overwrite, listener=SILENT)
     if overwrite:
-        (run / resume.STATE).unlink(missing_ok=True)
-    if (run / resume.STATE).is_file() and not resumed:
+        (run / checkpoint.STATE).unlink(missing_ok=True)
+    if (run / checkpoint.STATE).is_file() and not resumed:
         raise BadInput(
             f"{run} holds an unfinished training. Add --resume to go on with it, choose another --out, or add "
             "--overwrite to start it anew."
         )
-    if (run / resume.STATE).is_file():
+    if (run / checkpoint.STATE).is_file():
         output_folder.refuse_another(run, recipe)
     else:  # a refused attempt to resume must not change what can be resumed
         checkpoint.write_recipe(run, recipe)

@@ -10,6 +10,7 @@ import torch
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.listener import Listener
+from edge_tl.host.runs import checkpoint
 from edge_tl.host.runs.record import EpochRecord, PrecisionRecord
 from edge_tl.host.training import distributed, resume
 from edge_tl.host.training.job import Position, TrainingJob
@@ -47,14 +48,14 @@ class TrainingState:
                     raise Diverged(f"{broken} was")
                 return  # the next step's loss tells all of them
             facts = {"key": self.key, "at": asdict(self.at), "threads": torch.get_num_threads()}
-            resume.write_tensors(self.folder / resume.STATE, tensors, facts)
+            resume.write_tensors(self.folder / checkpoint.STATE, tensors, facts)
             resume.forget_previous(self.folder)
         self.started = self.saved = perf_counter()
 
     def restore(self) -> bool:
         """Go to the checkpoint, if there is one."""
         distributed.wait()
-        path = self.folder / resume.STATE
+        path = self.folder / checkpoint.STATE
         if not path.is_file():
             return False
         tensors, facts = resume.read_tensors(path)

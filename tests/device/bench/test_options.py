@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge_tl.device.bench.effort import NOISE, QUICK, THOROUGH, Effort
 from edge_tl.device.bench.options import BenchOptions
 from edge_tl.device.bench.workloads import Placement
 from edge_tl.device.errors import BadInput
+from edge_tl.device.model import _positive
 
 
 @pytest.mark.parametrize(
@@ -73,3 +75,14 @@ def test_where_and_how_it_runs() -> None:
     assert options.place == Placement("GPU", allow_fallback=True)
     assert (options.arrivals.fps, options.arrivals.load, options.arrivals.due_ms) == (20.0, 1, 50.0)
     assert BenchOptions(load=1).arrivals.due_ms is None
+
+
+def test_what_is_no_device_and_no_number_is_refused_in_words() -> None:
+    """`device=None` and `top="3"` ended in an AttributeError and a TypeError."""
+    for wrong in (None, 3, ""):
+        with pytest.raises(BadInput, match="give a name, e"):
+            BenchOptions(device=wrong)  # type: ignore[arg-type]
+    for odd in ("3", 2.5, None, True):
+        with pytest.raises(BadInput, match="Give a whole number from 1"):
+            _positive("top", odd)  # type: ignore[arg-type]
+    assert _positive("top", np.int64(3)) == 3

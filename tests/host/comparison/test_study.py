@@ -18,7 +18,6 @@ from edge_tl.host.comparison.study import GridStudy
 from edge_tl.host.recipe import load
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint
-from edge_tl.host.training import resume
 
 GRID = Grid(("resnet18", "mobilenet_v2"), ("head", "full"), (1e-3, 4e-3, 1e-2))
 NAMES = [c.name for c in GRID.combinations()]
@@ -204,11 +203,11 @@ def test_trials_of_other_settings_are_refused(tmp_path: Path) -> None:
     name = "resnet18-full-lr0.004"
     run = tmp_path / study.TRIALS / name
     checkpoint.write_recipe(run, wanted()[name])
-    (run / resume.STATE).write_bytes(b"")
+    (run / checkpoint.STATE).write_bytes(b"")
     opened(tmp_path)
     with pytest.raises(BadInput, match=r"train\.epochs = the default, and this asks for 3"):
         study.open_study(GRID, wanted(epochs=3), tmp_path)
-    (run / resume.STATE).unlink()  # one that failed before it trained binds nobody
+    (run / checkpoint.STATE).unlink()  # one that failed before it trained binds nobody
     study.open_study(GRID, wanted(epochs=3), tmp_path)
 
 

@@ -36,7 +36,6 @@ from edge_tl.host.models.match_labels import match_labels
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint
 from edge_tl.host.runs.record import WEIGHTS
-from edge_tl.host.training import resume
 
 SMALL = "mobilenet_v3_small"
 SHARED = Path(__file__).parents[4] / "shared"
@@ -269,12 +268,12 @@ def test_an_unfinished_training_is_replaced_only_for_who_asks(
     recipe, run = asked(images), Path("runs", "whole")
     run.mkdir(parents=True)
     checkpoint.write_recipe(run, recipe)
-    (run / resume.STATE).write_bytes(b"hours of work")
+    (run / checkpoint.STATE).write_bytes(b"hours of work")
     for out in (run, None):  # what it would be called, too
         with pytest.raises(BadInput, match=r"whole holds an unfinished training.* --resume.*--overwrite"):
             imported(whole, recipe, out)
-    assert (run / resume.STATE).read_bytes() == b"hours of work"
-    assert sorted(path.name for path in run.iterdir()) == [checkpoint.RECIPE, resume.STATE]
+    assert (run / checkpoint.STATE).read_bytes() == b"hours of work"
+    assert sorted(path.name for path in run.iterdir()) == [checkpoint.RECIPE, checkpoint.STATE]
     imported(whole, recipe, run, overwrite=True)
     assert sorted(path.name for path in run.iterdir()) == [WEIGHTS, checkpoint.RECORD]
 

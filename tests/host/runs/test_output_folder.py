@@ -21,7 +21,7 @@ from edge_tl.host.export import pipeline
 from edge_tl.host.recipe import load
 from edge_tl.host.runs import checkpoint, output_folder
 from edge_tl.host.runs.record import WeightsFile
-from edge_tl.host.training import resume, run_folder
+from edge_tl.host.training import run_folder
 
 RunCli = Callable[..., Any]
 
@@ -73,7 +73,7 @@ def test_a_given_folder_is_refused_with_what_differs(base: Path) -> None:
 def test_resume_finds_the_numbered_run_of_these_settings(base: Path) -> None:
     second = base.with_name("digits-2")
     second.mkdir()
-    (second / resume.STATE).write_bytes(b"")
+    (second / checkpoint.STATE).write_bytes(b"")
     checkpoint.write_recipe(second, asked(base, epochs=3))
     assert folder(base, asked(base, epochs=3), resumed=True) == second
     assert folder(base, asked(base, epochs=3)) == second  # where `finetune` then asks for --resume
@@ -115,11 +115,11 @@ def test_the_verbs_keep_a_finished_run(run_cli: RunCli, run: Path, images: Path,
 
 
 def test_overwrite_starts_an_unfinished_training_anew(run: Path, tmp_path: Path) -> None:
-    (tmp_path / resume.STATE).write_bytes(b"half")
+    (tmp_path / checkpoint.STATE).write_bytes(b"half")
     with pytest.raises(BadInput, match="--overwrite"):
         run_folder._claim(tmp_path, asked(run), False, False)
     run_folder._claim(tmp_path, asked(run), False, True)
-    assert not (tmp_path / resume.STATE).exists()
+    assert not (tmp_path / checkpoint.STATE).exists()
 
 
 def test_a_name_holds_the_size_where_it_is_not_the_weights_own(tmp_path: Path) -> None:
@@ -183,9 +183,9 @@ def test_a_training_that_went_on_with_a_smaller_micro_batch_is_the_same_run(tmp_
     run = tmp_path / "r"
     run.mkdir()
     checkpoint.write_recipe(run, wanted)
-    (run / resume.STATE).write_bytes(b"")
+    (run / checkpoint.STATE).write_bytes(b"")
     output_folder.refuse_another(run, smaller)
-    (run / resume.STATE).unlink()
+    (run / checkpoint.STATE).unlink()
     provenance = replace(RECORD.provenance, recipe=smaller.model_dump(mode="json"))
     files = (WeightsFile("model.safetensors", "0" * 64),)
     made = replace(RECORD, provenance=provenance, files=files)

@@ -292,7 +292,7 @@ def test_what_stops_a_whole_group_leaves_a_state(sixty: Path, tmp_path: Path, na
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "unexpected" not in err
-    assert (resume.steps_done(run / resume.STATE) or 0) >= 2 * 4
+    assert (resume.steps_done(run / checkpoint.STATE) or 0) >= 2 * 4
 
 
 def test_finetuning_needs_no_openvino_and_no_nncf(sixty: Path, tmp_path: Path):

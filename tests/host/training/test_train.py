@@ -34,6 +34,7 @@ from edge_tl.host.models.blocks import backbone_blocks
 from edge_tl.host.models.contracts import ContractChanges
 from edge_tl.host.models.weights import PretrainedModel, open_pretrained
 from edge_tl.host.recipe import load as recipes
+from edge_tl.host.runs import checkpoint
 from edge_tl.host.seeded import derive_seed
 from edge_tl.host.training import inference, resume, strategy
 from edge_tl.host.training.ema import reach
@@ -591,7 +592,7 @@ def test_the_second_time_it_ends_and_names_the_images(make: Make, tmp_path: Path
     keys = list(batches.BatchPlan(job.labels, 0, range(2), 8, "none"))[5]  # where epoch 2 begins again
     for i, name in enumerate(job.names):
         assert (name in str(caught.value)) == (i in [image for _, image in keys]), name
-    assert same(*(resume.read_tensors(tmp_path / resume.STATE)[0] for _ in range(2)))
+    assert same(*(resume.read_tensors(tmp_path / checkpoint.STATE)[0] for _ in range(2)))
 
 
 @pytest.mark.parametrize("batch_size", [8, 40])
@@ -602,7 +603,7 @@ def test_a_rate_that_explodes_ends_with_a_sentence(make: Make, tmp_path: Path, b
     with pytest.raises(EdgeTLError, match="not a number"):
         fit(job, tmp_path, key="k", listener=Listening(note=notes.append))
     assert len(notes) == 1
-    tensors, facts = resume.read_tensors(tmp_path / resume.STATE)
+    tensors, facts = resume.read_tensors(tmp_path / checkpoint.STATE)
     assert facts["at"]["rate"] == 0.5
     assert facts["at"]["history"] == []
     assert same({k.removeprefix("model."): v for k, v in tensors.items()}, state_of(make().model))
@@ -753,7 +754,7 @@ def test_killed_around_every_write_it_ends_in_the_same_bytes(
             break
         except Killed:
             continue
-    assert {name for name, _ in killed} == {resume.STATE, resume.BEST, resume.LAST}
+    assert {name for name, _ in killed} == {checkpoint.STATE, resume.BEST, resume.LAST}
     assert len(killed) >= 6
     assert bytes_of(tmp_path) == uninterrupted(kind)
 
@@ -769,7 +770,7 @@ def test_an_interrupt_costs_nothing(make: Make, tmp_path: Path, uninterrupted: C
 
     with pytest.raises(KeyboardInterrupt):
         fit(make(**settings), tmp_path, key="k", listener=Listening(event=kill))
-    assert resume.steps_done(tmp_path / resume.STATE) == 3 + 2
+    assert resume.steps_done(tmp_path / checkpoint.STATE) == 3 + 2
     fit(
         make(**settings), tmp_path, key="k", listener=Listening(event=lambda event: steps.append(type(event)))
     )
@@ -817,7 +818,7 @@ def test_the_best_weights_are_those_of_the_state(make: Make, tmp_path: Path):
         return replace(job, val_labels=(answers + 1) % CLASSES)
 
     def killed(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
-        if path.name == resume.STATE and facts["at"]["epoch"] == 1:
+        if path.name == checkpoint.STATE and facts["at"]["epoch"] == 1:
             raise Killed
         write(path, tensors, facts)
 
