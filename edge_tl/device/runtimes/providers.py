@@ -41,7 +41,7 @@ _HALF = {
     "enable_htp_fp16_precision": ("1",),
     "precision": ("fp16",),
 }
-_BATCH = "n"  # what an exported file calls its open count
+_BATCH = ("batch", "n")  # what files call their open count of images; ours "batch"
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,8 @@ def compiled_precision(provider: Provider, path: Path) -> str:
 def fix_shape(options: Any, provider: Provider) -> None:
     """Have the session of `options` (`SessionOptions`) compiled for one image where the provider needs that."""
     if provider.one_image:
-        options.add_free_dimension_override_by_name(_BATCH, 1)
+        for name in _BATCH:
+            options.add_free_dimension_override_by_name(name, 1)
 
 
 def _is_loaded(name: str) -> bool:

@@ -139,3 +139,19 @@ def test_of_a_built_in_provider_too(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     for device in ("CUDA:GPU", "CPU:threads=1"):
         with pytest.raises(BadInput, match=f"--device {device}: "):
             choose_provider(device)
+
+
+@pytest.mark.parametrize("name", ["batch", "n"])
+def test_a_compiler_is_given_whole_shapes(name: str, assets: Path, tmp_path: Path) -> None:
+    """`export` calls the open count "batch"."""
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    model = onnx.load(str(assets / "tiny.onnx"))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = name
+    onnx.save_model(model, str(tmp_path / "m.onnx"))
+    for provider, first in ((providers.Provider("QNN"), 1), (providers.Provider("CUDA"), name)):
+        options = onnxruntime.SessionOptions()
+        providers.fix_shape(options, provider)
+        session = onnxruntime.InferenceSession(
+            str(tmp_path / "m.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        assert session.get_inputs()[0].shape[0] == first
