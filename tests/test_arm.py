@@ -76,3 +76,16 @@ def test_bench_starts_processes_of_the_same_kind(arm: Arm, bundle: Path) -> None
     assert result["machine"]["arch"] == "aarch64"
     assert [row["id"] for row in result["artifacts"]] == ["onnx-fp32"]
     assert result["artifacts"][0]["ran"]["providers"].keys() == {"CPU"}
+
+
+def test_the_device_chooses_and_uses_its_choice(arm: Arm, bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    code, result = arm("tune", copy, "--artifact", "onnx-fp32", "--budget", 1)
+    assert code == 0
+    assert (result["artifact"], result["machine"]["arch"]) == ("onnx-fp32", "aarch64")
+    cores = result["machine"]["cores_allowed"]
+    timed = {result["threads"], *(other["threads"] for other in result["over"])}
+    assert timed == {1, max(1, cores // 2), cores}
+    assert Path(result["path"]).parent == copy / "tuned"
+    _, answer = arm("predict", copy, next((copy / "golden" / "images").iterdir()))
+    assert answer["artifact"] == "onnx-fp32"
