@@ -40,7 +40,7 @@ DEFAULTS = {
     "export.max_drop": "0.5",
     "export.ladder": "up-to=5",
     "export.time_budget_s": "none",
-    "export.target_cpu": "native",
+    "export.target_cpu": "any",
     "export.device_profile": "any",
     "export.precisions": "none",
     "export.threshold": "none",

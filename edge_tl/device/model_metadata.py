@@ -17,6 +17,9 @@ from xml.parsers import expat
 from edge_tl.device.errors import BundleError
 
 KEY = "edge_tl"
+PRECISE = "session.x64quantprecision"
+"""ONNX Runtime's session option for x86 without VNNI, and the key in the metadata of an INT8 ONNX file that says
+whether the file needs it: "1", or "0" where no sum of its products can saturate."""
 _MOST_JSON = 16 << 20
 _MOST_XML = 256 << 20
 _DEPTH = 32  # of graphs in graphs
@@ -61,7 +64,17 @@ def metadata_of(path: Path) -> dict[str, Any] | None:
     return facts
 
 
-def _of_onnx(path: Path) -> str | None:
+def session_option(path: Path, name: str) -> str | None:
+    """The value that the ONNX file at `path` gives for ONNX Runtime's session option `name` in its metadata; None where
+    it gives none, or cannot be read."""
+    try:
+        return _of_onnx(path, name)
+    except (ValueError, OSError):
+        return None
+
+
+def _of_onnx(path: Path, *keys: str) -> str | None:
+    wanted = [key.encode() for key in keys or (KEY, f"model_info {KEY}")]
     if not path.stat().st_size:
         raise ValueError("it is empty")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -71,10 +84,10 @@ def _of_onnx(path: Path) -> str | None:
         for number, start, end in onnx_fields(content, 0, len(content), left):
             if number == _METADATA:
                 entry = {field: content[a:b] for field, a, b in onnx_fields(content, start, end, left)}
-                if entry.get(1) in (KEY.encode(), f"model_info {KEY}".encode()):
+                if entry.get(1) in wanted:
                     found.append(entry.get(2, b""))
         if len(found) > 1 or any(len(text) > _MOST_JSON for text in found):
-            raise ValueError(f"it has more than one {KEY!r} in its metadata, or a huge one")
+            raise ValueError(f"it has more than one {(*keys, KEY)[0]!r} in its metadata, or a huge one")
         return found[0].decode() if found else None
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
@@ -34,9 +34,11 @@ class ProcessDied(EdgeTLError):
 
 
 class IsolatedProcess:
-    """`call` runs a function of a module in a process of its own; `close` ends that, as does the end of a `with`."""
+    """`call` runs a function of a module in a process of its own; `close` ends that, as does the end of a `with`.
+    `environment` holds variables that differ from this process's."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = os.environ | dict(environment) if environment else None
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: BinaryIO | None = None
 
@@ -107,6 +109,7 @@ class IsolatedProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
+                env=self._environment,
             )
         return self._process
 

@@ -74,6 +74,7 @@ class ArtifactRecord(Record):
     limits: LimitsRecord
     install: str | None = None
     requires: tuple[Word, ...] = ()
+    session_options: dict[str, str] | None = None
     opset: int | None = None
     ir_version: int | None = None
     runtime_floor: str | None = None

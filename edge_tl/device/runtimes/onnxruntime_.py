@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edge_tl.device.errors import BadInput, BundleError, EdgeTLError
 from edge_tl.device.machine import has_vnni
+from edge_tl.device.model_metadata import PRECISE, session_option
 from edge_tl.device.records.devices import RuntimeOffer
 from edge_tl.device.records.timing import ElsewhereRecord, FallbackRecord, RanRecord
 from edge_tl.device.runtimes.base import (
@@ -180,10 +181,10 @@ class OnnxRuntime:
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
         options.log_severity_level = self._level
         # Without VNNI, x86 kernels of UINT8 x INT8 add in 16 bits and saturate; this takes those of UINT8 x UINT8,
-        # which do not (onnxruntime_session_options_config_keys.h). With VNNI nothing saturates; ONNX Runtime obeys all
-        # the same, and a call takes up to twice as long.
-        if not has_vnni():
-            options.add_session_config_entry("session.x64quantprecision", "1")
+        # which do not (onnxruntime_session_options_config_keys.h), and a call takes up to twice as long. With VNNI
+        # nothing saturates, nor with weights of which a file says so.
+        if not has_vnni() and session_option(self._path, PRECISE) != "0":
+            options.add_session_config_entry(PRECISE, "1")
         if self._asked == "Dml":  # its documentation asks for that
             options.enable_mem_pattern = False
         if profile:

@@ -13,13 +13,14 @@ import numpy as np
 from edge_tl.device import bundle as bundles
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.machine import has_vnni
+from edge_tl.device.model_metadata import PRECISE, session_option
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.artifact import ArtifactRecord, LimitsRecord
 from edge_tl.device.runtimes.families import BY_PREFIX
 from edge_tl.host.convert.compress import FP16, W8, compress
 from edge_tl.host.convert.fp32 import to_onnx, to_openvino
 from edge_tl.host.export import calibration as calibrations
-from edge_tl.host.export import image_sets
+from edge_tl.host.export import image_sets, isa_caps
 from edge_tl.host.export.isolated_runtime import IsolatedRuntime
 from edge_tl.host.export.job import ExportJob
 from edge_tl.host.images import pixel_cache
@@ -27,9 +28,12 @@ from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.int8 import ladder
 from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import move_files
+from edge_tl.host.int8.capped import CappedProcesses
 from edge_tl.host.int8.records import LadderRecord, QuantizationRecord
 from edge_tl.host.int8.rungs import LadderLimits
 from edge_tl.host.int8.settings import TENSORRT
+from edge_tl.host.int8.storage_plan import storage_plan
+from edge_tl.host.isolated import IsolatedProcess
 from edge_tl.host.recipe.schema import Recipe
 
 PRECISIONS = ("fp32", "int8", FP16, W8)
@@ -82,6 +86,7 @@ class ModelFiles:
     runtime_floor: str | None = None
     quantization: QuantizationRecord | None = None
     ladder: LadderRecord | None = None
+    requires: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -109,8 +114,15 @@ class ModelFiles:
             runtime_floor=self.runtime_floor,
             quantization=self.quantization and self.quantization.to_json(),
             ladder=self.ladder and self.ladder.to_json(),
-            **measured,
+            session_options=self._session_options(staging),
+            **({"requires": self.requires} | measured),
         )
+
+    def _session_options(self, staging: Path) -> dict[str, str] | None:
+        """What the file says that ONNX Runtime needs."""
+        if self.family != "onnx" or session_option(staging / self.files[0], PRECISE) != "1":
+            return None
+        return {PRECISE: "1"}
 
 
 def write_artifacts(job: ExportJob) -> list[ModelFiles]:
@@ -168,26 +180,39 @@ def _compressed(job: ExportJob, whole: ModelFiles, precision: str) -> ModelFiles
 
 def _quantized(job: ExportJob, whole: Mapping[str, ModelFiles], steps: int) -> list[ModelFiles]:
     """INT8 for each runtime that has an FP32 file."""
-    settings = job.recipe.export
-    source = _candidate_source(job)
-    seconds = settings.time_budget_s or math.inf
-    limits = LadderLimits(settings.max_drop, settings.ladder, seconds, settings.max_float)
-    vnni = has_vnni() if settings.target_cpu == "native" else settings.target_cpu != "avx2"
-    if vnni and not has_vnni():
+    target_cpu = job.recipe.export.target_cpu
+    if target_cpu in ("vnni", "arm") and not has_vnni():
         job.listener.note(
-            f"INT8 for {settings.target_cpu} cannot be proven on this CPU, whose OpenVINO kernels saturate: judge "
+            f"INT8 for {target_cpu} cannot be proven on this CPU, whose OpenVINO kernels saturate: judge "
             "it there, with edge-tl verify --data"
         )
+    lesser = isa_caps.caps()
+    with (
+        CappedProcesses(lesser if target_cpu == "any" else ()) as capped,
+        # For another CPU everything is made and judged with no more than that one has.
+        CappedProcesses(["AVX2"] if target_cpu == "avx2" and "AVX2" in lesser else ()) as instead,
+    ):
+        isolated = instead.process("AVX2") if instead.caps else job.isolated
+        return _climbed(job, _candidate_source(job, capped, isolated), whole, steps)
+
+
+def _climbed(
+    job: ExportJob, source: CandidateSource, whole: Mapping[str, ModelFiles], steps: int
+) -> list[ModelFiles]:
+    settings = job.recipe.export
+    seconds = settings.time_budget_s or math.inf
+    limits = LadderLimits(settings.max_drop, settings.ladder, seconds, settings.max_float)
     made: list[ModelFiles] = []
     for family in BY_PREFIX:
         with job.entering(f"{family}-int8"):
             fp32 = _fp32_of(whole, family)
-            result = ladder.climb(
-                source, family, limits, vnni=vnni, listener=job.listener, native=vnni == has_vnni()
-            )
+            plan = storage_plan(family, settings.target_cpu, vnni=has_vnni())
+            result = ladder.climb(source, family, limits, plan, listener=job.listener)
             record = result.record
             chosen = replace(record.chosen.settings, target_cpu=settings.target_cpu)
-            int8 = replace(fp32, precision="int8", quantization=chosen, ladder=record)
+            int8 = replace(
+                fp32, precision="int8", quantization=chosen, ladder=record, requires=record.requires
+            )
             if not record.passed:
                 job.listener.note(f"{int8.id}: {record.reason}")
             move_files(result.best, job.staging / int8.files[0])
@@ -196,7 +221,7 @@ def _quantized(job: ExportJob, whole: Mapping[str, ModelFiles], steps: int) -> l
     return made
 
 
-def _candidate_source(job: ExportJob) -> CandidateSource:
+def _candidate_source(job: ExportJob, capped: CappedProcesses, isolated: IsolatedProcess) -> CandidateSource:
     scratch = job.staging / "scratch"
     scratch.mkdir()
     contract, dataset, sets, recipe = job.contract, job.dataset, job.sets, job.recipe
@@ -227,7 +252,8 @@ def _candidate_source(job: ExportJob) -> CandidateSource:
         seed=recipe.seed,
         flip=flip > 0 if flip is not None else recipe.augment.preset != "none",
         listener=job.listener,
-        isolated=job.isolated,
+        isolated=isolated,
+        capped=capped,
         symmetric=recipe.export.device_profile == TENSORRT,
     )
     source.temperature = _temperature(source, job)

@@ -11,16 +11,18 @@ import numpy as np
 from edge_tl.device import metrics
 from edge_tl.device.bundle import REFERENCE, SCHEMA_VERSION
 from edge_tl.device.errors import EdgeTLError
+from edge_tl.device.instructions import dot_products
 from edge_tl.device.records.accuracy import ConfidenceRecord, ProvenOn
 from edge_tl.device.records.artifact import ArtifactRecord
 from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord, ReferenceRecord
 from edge_tl.device.runtimes.open import Logits, Runtime
-from edge_tl.host.export import calibration, gates, image_sets, instruction_sets
+from edge_tl.host.export import calibration, gates, image_sets, instruction_sets, isa_caps
 from edge_tl.host.export.artifacts import ModelFiles
 from edge_tl.host.export.isolated_runtime import IsolatedRuntime
 from edge_tl.host.export.job import ExportJob
 from edge_tl.host.export.threshold import ThresholdData, threshold_record
 from edge_tl.host.images.dataset import Sample
+from edge_tl.host.int8.storage_plan import REQUIRED
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ def _artifact_record(evaluation: _Evaluation, model: ModelFiles) -> ArtifactReco
     own, temperatures = evaluation.calibrated(images, name), evaluation.temperatures
     reference = gates.in_units_of(name, evaluation.calibrated(images, REFERENCE), temperatures)
     on_goldens = gates.in_units_of(name, evaluation.golden[REFERENCE], temperatures)
+    proven_on = _proven_on(evaluation, model) if model.precision == "int8" else None
     return model.record(
         job.staging,
         gates.limits(model.precision, evaluation.golden[name], on_goldens, job.recipe.export.max_drop),
@@ -173,18 +176,35 @@ def _artifact_record(evaluation: _Evaluation, model: ModelFiles) -> ArtifactReco
         agreement=metrics.agreement(expected, answers),
         max_abs_diff=metrics.max_abs_diff(reference, own),
         confidence=_confidence(evaluation, name),
-        proven_on=_proven_on(evaluation, model) if model.precision == "int8" else None,
+        proven_on=proven_on,
+        requires=_requires(job, model, proven_on or ()),
         confusion=metrics.compact(metrics.confusion(labels, answers, len(job.dataset.labels))),
         changed=gates.changed(images.samples, job.dataset.labels, expected, answers),
     )
 
 
+def _requires(job: ExportJob, model: ModelFiles, proven_on: Sequence[ProvenOn]) -> tuple[str, ...]:
+    """What the ladder found, and for an artifact that is made for CPUs with dot products also where a CPU without has
+    shown more than the budget."""
+    settings = job.recipe.export
+    here = dot_products("openvino")
+    if model.requires or model.family != "openvino" or settings.target_cpu in ("any", "avx2") or not here:
+        return model.requires
+    over = [row for row in proven_on if row.cap and not row.within(settings.max_drop)]
+    return REQUIRED if over else ()
+
+
 def _proven_on(evaluation: _Evaluation, model: ModelFiles) -> tuple[ProvenOn, ...]:
+    """Its first row is this CPU's. Where no sum can be cut, the slowest of the lesser instruction sets is left out."""
     job, images = evaluation.job, evaluation.images
     expected, answers = metrics.top1(images.logits[REFERENCE]), metrics.top1(images.logits[model.id])
     rows = [instruction_sets.on_this_cpu(images.labels, expected, answers)]
     if model.family == "openvino":
-        rows += instruction_sets.under_caps(job, job.staging / model.files[0], images.samples, expected)
+        proven = model.ladder is not None and model.ladder.chosen.may_saturate == ()
+        lesser = [cap for cap in isa_caps.caps() if not (proven and cap == "SSE41")]
+        rows += instruction_sets.under_caps(
+            job, job.staging / model.files[0], images.samples, expected, lesser
+        )
     for row in rows:
         if row.fault is not None:
             job.listener.note(f"warning: {model.id} does not run on {row.isa}: {row.fault}")

@@ -24,6 +24,11 @@ from edge_tl.host.export import recommendation
 from edge_tl.host.images.dataset import Sample
 from edge_tl.host.recipe.schema import Export
 
+_SHOWN = {
+    "AVX2": "AVX2",
+    "AVX512_CORE": "AVX-512 without VNNI",
+    "SSE41": "SSE4.1",
+}  # oneDNN's caps, for people
 Blocks = dict[str, list[NDArray[np.int64]]]
 """Timed calls in nanoseconds by id, in blocks."""
 
@@ -177,11 +182,19 @@ def _budgets(artifact: ArtifactRecord, asked: Export) -> tuple[BudgetRecord, ...
 
 
 def _drop_gates(artifact: ArtifactRecord, asked: Export) -> list[GateResult]:
-    """The drop on this CPU; of an artifact made for lesser ones, the drop under their instruction set as well."""
+    """The drop on this CPU; of an artifact made for lesser ones, the drop under their instruction sets as well, unless
+    it is refused there."""
     gates = [_drop_gate(artifact.id, artifact, asked.max_drop, "")]
-    for row in artifact.proven_on or () if asked.target_cpu == "avx2" else ():
-        if row.cap and row.isa == "avx2":
-            gates.append(_drop_gate(artifact.id, row, asked.max_drop, " with no more than AVX2"))
+    judged = {"any": _SHOWN, "avx2": {"AVX2": _SHOWN["AVX2"]}}.get(asked.target_cpu, {})
+    for row in artifact.proven_on or () if not artifact.requires else ():
+        if row.cap not in judged:
+            continue
+        where = f" with no more than {judged[row.cap]}"
+        if row.fault is not None and asked.target_cpu == "any":  # not proven there, and nothing against it
+            said = f"not judged: accuracy drop{where}: {row.fault}"
+            gates.append(GateResult("loss", artifact.id, None, asked.max_drop, "pp", True, said, False))
+        else:
+            gates.append(_drop_gate(artifact.id, row, asked.max_drop, where))
     return gates
 
 

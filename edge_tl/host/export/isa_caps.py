@@ -24,18 +24,23 @@ from edge_tl.device.runtimes.matrix_layers import executed_matrix_layers
 from edge_tl.device.runtimes.open import Logits
 from edge_tl.host.convert.model_file import batched_logits
 
-NAMES = {"AVX512_CORE": "avx512f", "AVX2": "avx2"}  # by oneDNN's name, what `machine.int8_isa` calls them
-
+# By oneDNN's name, what `machine.int8_isa` calls them; it does not know of SSE4.1.
+NAMES = {"AVX2": "avx2", "AVX512_CORE": "avx512f", "SSE41": "sse4_1"}
 
 TIMEOUT_S = 7200.0
 """Seconds that one evaluation may take: more than a large model needs with a lesser CPU's kernels."""
 
 
 def caps(flags: Sequence[str] | None = None) -> list[str]:
-    """oneDNN's names of the instruction sets below this CPU's whose INT8 arithmetic differs from it; `flags` as
-    `machine.isa_flags` gives them. AVX-512 without VNNI, and AVX2, add pairs of products in 16 bits, which saturate."""
+    """oneDNN's names of the instruction sets below this CPU's that its kernels can be capped to, the commonest first;
+    `flags` as `machine.isa_flags` gives them. AVX-512 without VNNI, AVX2 and SSE4.1 add pairs of products in 16 bits,
+    which saturate."""
     have = set(isa_flags() if flags is None else flags)
-    lesser = {"AVX512_CORE": have & {"avx512_vnni", "amx_int8"}, "AVX2": have & {"avx512f", "avx_vnni"}}
+    lesser = {
+        "AVX2": have & {"avx512f", "avx_vnni"},
+        "AVX512_CORE": have & {"avx512_vnni", "amx_int8"},
+        "SSE41": have & {"avx2", "avx512f"},
+    }
     return [cap for cap, more in lesser.items() if more]
 
 

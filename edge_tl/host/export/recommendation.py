@@ -44,10 +44,12 @@ def recommend(
         return Choice(
             None, f"ship none of these: no artifact that passed its gates keeps the budgets ({least}).{again}"
         )
+    everywhere = [a for a in within if not a.requires]  # what some CPUs refuse is the last choice
     if busy:
-        return _by_accuracy_and_size(within, busy)
+        return _by_accuracy_and_size(everywhere or within, busy)
     # Without an FP32 artifact there is nothing that INT8 must be faster than.
-    quick = [a for a in within if a.precision == "int8" and (fastest_fp32 is None or _least_ratio(a) > 1.0)]
+    fast = [a for a in within if a.precision == "int8" and (fastest_fp32 is None or _least_ratio(a) > 1.0)]
+    quick = [a for a in fast if a in everywhere] if everywhere else fast
     full = [a for a in within if a.precision == "fp32"]
     small = [a for a in within if a.precision not in ("fp32", "int8")]
     pool = quick or full or small
@@ -60,8 +62,18 @@ def recommend(
     best = min(pool, key=lambda artifact: artifact.median_ms or math.inf)
     words = shipping(best, fastest_fp32)
     if not quick and fastest_fp32 is not None:
-        words += _about_int8(artifacts, fastest_fp32)
-    return Choice(best.id, f"{words}.{files(best)}{not_everywhere(best)}")
+        words += _about_int8([a for a in artifacts if a not in fast], fastest_fp32)
+    return Choice(best.id, f"{words}.{files(best)}{not_everywhere(best)}{_passed_over(fast, quick)}")
+
+
+def _passed_over(fast: Sequence[ArtifactRecord], quick: Sequence[ArtifactRecord]) -> str:
+    """What is fast and requires instructions, where something that runs anywhere is shipped; "" where nothing is."""
+    rest = [each for each in fast if each not in quick]
+    if not rest:
+        return ""
+    names = " and ".join(each.id for each in rest)
+    needed = " or ".join(dict.fromkeys(word for each in rest for word in each.requires))
+    return f" {names} gives right answers on CPUs with {needed} alone; name it there with --artifact."
 
 
 def _by_accuracy_and_size(within: Sequence[ArtifactRecord], busy: str) -> Choice:
@@ -165,12 +177,18 @@ def files(artifact: ArtifactRecord) -> str:
     names = " + ".join(PurePosixPath(file.path).name for file in artifact.files)
     who = "Its files: {}; they need" if len(artifact.files) > 1 else "Its file: {}; it needs"
     runtime, extra = artifact.runtime, artifact.family.extra
-    return f" {who.format(names)} {runtime}, which the extra [{extra}] of edge-tl installs."
+    options = ", ".join(f"{key}={value}" for key, value in (artifact.session_options or {}).items())
+    said = (
+        f" Without edge-tl, open it with the session option {options} on x86 without VNNI." if options else ""
+    )
+    return f" {who.format(names)} {runtime}, which the extra [{extra}] of edge-tl installs.{said}"
 
 
 def not_everywhere(artifact: ArtifactRecord) -> str:
     """The lesser instruction sets on which the drop was over the budget, or could not be measured; "" where there are
     none."""
+    if artifact.requires:
+        return f" Only on CPUs with {' or '.join(artifact.requires)}: edge-tl refuses it on others, where sums are cut."
     limit = artifact.limits.max_drop_pp
     rows = [row for row in artifact.proven_on or () if row.cap]
     over = [f"{row.isa} (drop {row.drop_pp:.2f} pp)" for row in rows if (row.drop_pp or 0.0) > limit]
@@ -178,7 +196,7 @@ def not_everywhere(artifact: ArtifactRecord) -> str:
     if over:
         words = (
             f" Not on CPUs that compute INT8 with {' or '.join(over)}: over the budget of {limit:g} pp there; "
-            "for those export with --target-cpu avx2, or ship FP32."
+            "for those export with --target-cpu any, or ship FP32."
         )
     if unproven := [row.isa or "another instruction set" for row in rows if row.fault is not None]:
         words += f" Not on CPUs that compute INT8 with {' or '.join(unproven)} either: it did not run there."

@@ -6,7 +6,7 @@ A `CandidateBuilder` needs no PyTorch model and works in another process, which 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +20,7 @@ from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import Logits
 from edge_tl.host.convert.fp32 import save_openvino
 from edge_tl.host.convert.model_file import Inputs, batched_logits
-from edge_tl.host.int8 import nncf_ptq, qdq
+from edge_tl.host.int8 import nncf_ptq, qdq, saturation
 from edge_tl.host.int8.candidate_evaluation import SelectionSet, evaluate_candidate
 from edge_tl.host.int8.candidates import Candidate
 from edge_tl.host.int8.equalize import equalize, smooth
@@ -144,6 +144,9 @@ class CandidateBuilder:
             float_macs=self.layers.share(settings.excluded) if known else None,
             began=began,
         )
+        if known:
+            cut = saturation.saturating_layers(onnx.load(str(graph)).graph)
+            record = replace(record, may_saturate=tuple(cut))
         return Candidate(settings, out, graph if known else None, record)
 
     def write(self, graph: Path, out: Path, storage: str) -> None:

@@ -23,8 +23,9 @@ from edge_tl.device.runtimes.open import Logits
 from edge_tl.host.convert.model_file import Inputs
 from edge_tl.host.int8.candidate_builder import CandidateBuilder, CandidateFiles, CandidateJob, TrainedGraph
 from edge_tl.host.int8.candidates import Candidate
+from edge_tl.host.int8.capped import CappedProcesses, capped_drop
 from edge_tl.host.int8.layers import Layers
-from edge_tl.host.int8.records import LayerSensitivity
+from edge_tl.host.int8.records import CappedDrop, LayerSensitivity
 from edge_tl.host.int8.sensitivity import rank_layers
 from edge_tl.host.int8.settings import CandidateSettings
 from edge_tl.host.isolated import IsolatedProcess
@@ -62,6 +63,8 @@ class CandidateSource:
     isolated: IsolatedProcess | None = None
     symmetric: bool = False
     """Whether the candidates for ONNX Runtime have symmetric activations, see `qdq.QdqOptions`."""
+    capped: CappedProcesses | None = None
+    """Where OpenVINO's candidates are tried under lesser instruction sets; nowhere when None."""
     sensitivity: list[LayerSensitivity] = field(default_factory=list)
     _made: int = 0
 
@@ -115,6 +118,27 @@ class CandidateSource:
         else:
             candidate = self.isolated.call(_make, self._files, job, listener=self.listener)
         return replace(candidate, record=replace(candidate.record, seconds=perf_counter() - began))
+
+    def under_caps(self, candidate: Candidate, allowed: float) -> Candidate:
+        """The candidate with what it loses under lesser instruction sets: nothing is measured where no sum can be cut,
+        and none after the first that does not keep the budget of `allowed` percentage points. ONNX Runtime cannot be
+        capped, and its files are right by their session option."""
+        record = candidate.record
+        if self.capped is None or candidate.settings.runtime != "openvino" or record.may_saturate == ():
+            return candidate
+        images, rows = self._files.selection, []
+        for cap in self.capped.caps:
+            try:
+                logits = self.capped.logits(cap, candidate.path, images, self.listener)
+                row = capped_drop(cap, logits, self.answers, self.expected, self.temperature)
+            except Exception as error:  # runtimes raise anything; what did not run is not proven
+                row = CappedDrop(
+                    cap, fault=str(error).strip().partition("\n")[0][:200] or type(error).__name__
+                )
+            rows.append(row)
+            if not row.keeps(allowed):
+                break
+        return replace(candidate, record=replace(record, under_caps=tuple(rows)))
 
     def rank(
         self, settings: CandidateSettings, images: int = 256, *, seconds: float = math.inf

@@ -14,8 +14,15 @@ _ALIKE = 1.1  # latencies, and divergences, this close count as equal
 
 def keeps_budget(candidate: Candidate, allowed: float) -> bool:
     """The expected drop decides, unless the one that was counted is certainly over the budget: on some thousand images
-    the latter is a toss of half a point either way, and the ladder would stop at the first lucky candidate. `allowed`
-    in percentage points."""
+    the latter is a toss of half a point either way, and the ladder would stop at the first lucky candidate. It must do
+    so under every lesser instruction set that was tried, too. `allowed` in percentage points."""
+    return keeps_natively(candidate, allowed) and all(
+        row.keeps(allowed) for row in candidate.record.under_caps
+    )
+
+
+def keeps_natively(candidate: Candidate, allowed: float) -> bool:
+    """Whether it keeps the budget of `allowed` percentage points with this CPU's own instructions."""
     return candidate.record.expected_drop_pp <= allowed and candidate.record.drop_ci_pp[0] <= allowed
 
 
@@ -26,6 +33,11 @@ def best(candidates: Sequence[Candidate], allowed: float) -> Candidate:
         return min(candidates, key=_divergence)
     limit = _ALIKE * min(each.record.latency_ms for each in good)
     return min((each for each in good if each.record.latency_ms <= limit), key=_divergence)
+
+
+def best_natively(candidates: Sequence[Candidate], allowed: float) -> Candidate | None:
+    """The nearest to FP32 of those that keep the budget with this CPU's own instructions; None where none does."""
+    return min((each for each in candidates if keeps_natively(each, allowed)), key=_divergence, default=None)
 
 
 def nearest_to_fp32(candidates: Sequence[Candidate], most_float: float = 1.0) -> Candidate | None:

@@ -20,6 +20,7 @@ from torch import nn
 from edge_tl.device.errors import BadInput
 from edge_tl.host.convert.fp32 import INPUT
 from edge_tl.host.int8.operators import OPERATORS, READ, Attributes
+from edge_tl.host.int8.saturation import added_pairs, out_first, saturating_layers
 
 Tensor = torch.Tensor
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
@@ -50,17 +51,18 @@ class FakeQuantModel(nn.Module):
         self._attributes = [Attributes.of(node) for node in self._nodes]
         self._output = graph.output[0].name
         self._axes: dict[str, int] = {}
-        self._most: dict[str, int] = {}  # the largest code of a weight: 127, or 64 where it has seven bits
+        self._most: dict[str, int] = {}  # the largest code of a weight: 127, or 64 where more could saturate
         self.trained = nn.ParameterDict()
         self.growth = nn.ParameterDict()
         """By the name of an activation's scale, the logarithm of its factor since it was made."""
+        safe = not saturating_layers(graph)
         for node, attributes in zip(self._nodes, self._attributes, strict=True):
             name = node.input[0]
             if node.op_type == "DequantizeLinear" and name in self._constants:
                 base = name.removesuffix("_quantized")
                 self.trained[_key(name)] = nn.Parameter(torch.from_numpy(floats[base].copy()))
                 self._axes[name] = attributes.axis
-                self._most[name] = 64 if np.abs(self._constants[name].astype(np.int64)).max() <= 64 else 127
+                self._most[name] = self._largest_code(node, safe=safe)
             elif node.op_type == "QuantizeLinear":
                 self.growth[_key(node.input[1])] = nn.Parameter(torch.zeros(()))
 
@@ -112,6 +114,18 @@ class FakeQuantModel(nn.Module):
                 name = next(name for name in self._constants if _key(name) == key)
                 constants[name].CopyFrom(from_array(self._constants[name] * np.float32(growth.exp()), name))
         onnx.save_model(model, str(path))
+
+    def _largest_code(self, dequantize: onnx.NodeProto, *, safe: bool) -> int:
+        """64 where the weight has seven bits, and where no layer of the graph saturates, but this one could: training
+        moves weights, and what is proven stays so."""
+        codes = self._constants[dequantize.input[0]]
+        if np.abs(codes.astype(np.int64)).max(initial=0) <= 64:
+            return 64
+        layer = next(node for node in self._nodes if dequantize.output[0] in node.input)
+        if not safe or codes.ndim < 2:
+            return 127
+        rows, groups = out_first(layer, codes)
+        return 64 if len(added_pairs(rows.shape, groups)) else 127
 
     def _rounded(self, value: Tensor, node: onnx.NodeProto) -> Tensor:
         """Quantized and dequantized."""

@@ -6,6 +6,9 @@
     4  NNCF accuracy control    OpenVINO only
     5  training in INT8         distillation from FP32
 
+For CPUs of any kind the weights of all of these have scales with which no sum is cut where products are added in 16
+bits. Only where no rung keeps the budget with them, eight bits are tried that may require another CPU.
+
 `rungs` says what each rung tries, `candidate_source` makes it, `choice` compares. Candidates are compared on selection
 images, which are neither the calibration's nor the evaluation's. Prints nothing.
 """
@@ -21,14 +24,21 @@ from edge_tl.device.format import megabytes
 from edge_tl.device.listener import Listener
 from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import Candidate, delete_files
-from edge_tl.host.int8.choice import best, keeps_budget, nearest_to_fp32, training_start
-from edge_tl.host.int8.qdq import SIGNED, weight_storage
+from edge_tl.host.int8.choice import best, best_natively, keeps_budget, nearest_to_fp32, training_start
+from edge_tl.host.int8.qdq import SIGNED
 from edge_tl.host.int8.ranges import ESTIMATORS
 from edge_tl.host.int8.records import CandidateRecord, LadderRecord, RungRecord
-from edge_tl.host.int8.rungs import RUNGS, LadderJob, LadderLimits, attempts
+from edge_tl.host.int8.rungs import RUNGS, LadderJob, LadderLimits, attempts, last_resort
 from edge_tl.host.int8.settings import QDQ, CandidateSettings
+from edge_tl.host.int8.storage_plan import REQUIRED, StoragePlan
 
+LAST_RESORT = max(RUNGS) + 1
+NAMES = RUNGS | {LAST_RESORT: "eight bits that may require dot products"}
 _SPENT = "the time budget is spent"
+_REQUIRES = (
+    "no rung keeps the budget with weights that no CPU's sums cut; eight bits keep it on the selection images, on a "
+    "CPU with VNNI or Arm's dot products"
+)
 
 
 @dataclass(frozen=True)
@@ -43,30 +53,31 @@ def climb(
     source: CandidateSource,
     runtime: str,
     limits: LadderLimits,
+    plan: StoragePlan,
     *,
-    vnni: bool,
     listener: Listener,
-    native: bool = True,
 ) -> LadderResult:
-    """The first rung that keeps the budget, or the best of all; `runtime` is "onnx" or "openvino". `vnni`: the CPU that
-    the artifact is made for has it. Not `native`: this CPU's arithmetic is not that CPU's.
+    """The first rung that keeps the budget, or the best of all; `runtime` is "onnx" or "openvino".
 
     A candidate that fails to build is an entry with its reason, and the next is tried. Raises `EdgeTLError` when none
     can be built.
     """
-    images, storage = len(source.calibration), weight_storage(runtime, vnni)
-    first = CandidateSettings(runtime, QDQ, ESTIMATORS[0], images, storage, matrix_only=runtime == "openvino")
+    images = len(source.calibration)
+    first = CandidateSettings(
+        runtime, QDQ, ESTIMATORS[0], images, plan.first, matrix_only=runtime == "openvino"
+    )
     if source.symmetric and runtime == "onnx":
         first = replace(first, storage=SIGNED, symmetric=True)
-    job = LadderJob(source, first, limits, perf_counter() + limits.seconds, native)
+    job = LadderJob(source, first, limits, perf_counter() + limits.seconds, plan)
     allowed = limits.allowed(len(source.selection))
     tried: list[Candidate] = []
     rungs: list[RungRecord] = []
-    for number in range(1, limits.up_to + 1):
+    for number in (*range(1, limits.up_to + 1), *([LAST_RESORT] if plan.last else [])):
         began = perf_counter()
         built, faults = _try_rung(number, job, tried, allowed)
         tried += built
-        needed = (best(tried, allowed), nearest_to_fp32(tried), training_start(tried)) if tried else ()
+        able = best_natively(built, allowed) if number == LAST_RESORT else None
+        needed = (best(tried, allowed), nearest_to_fp32(tried), training_start(tried), able) if tried else ()
         for each in tried:
             if each not in needed:
                 delete_files(each)
@@ -75,10 +86,13 @@ def climb(
         top = best(built, allowed) if built else None
         rungs.append(_rung_record(number, perf_counter() - began, built, faults, top))
         said = _figures(top.record) if top else faults[0]
-        listener.note(f"{runtime}-int8, rung {number}, {RUNGS[number]}: {said}")
+        listener.note(f"{runtime}-int8, rung {number}, {NAMES[number]}: {said}")
         if top and keeps_budget(top, allowed):
-            reason = f"rung {number}, {RUNGS[number]}, keeps the budget on the selection images"
-            return _result(top, True, reason, rungs, source)
+            reason = f"rung {number}, {NAMES[number]}, keeps the budget on the selection images"
+            requires = REQUIRED if plan.portable and _is_unproven(top) else ()
+            return _result(top, True, reason, rungs, source, requires)
+        if able:
+            return _result(able, True, _REQUIRES, rungs, source, REQUIRED)
     if not tried:
         raise EdgeTLError(f"no INT8 for {runtime}: {rungs[0].faults[0] if rungs else 'nothing was tried'}")
     top = best(tried, allowed)
@@ -92,7 +106,7 @@ def _try_rung(
     very first."""
     built: list[Candidate] = []
     faults: list[str] = []
-    waiting = attempts(number, job, tried)
+    waiting = last_resort(job, tried) if number == LAST_RESORT else attempts(number, job, tried)
     while True:
         if tried and job.seconds_left < 0:
             faults.append(_SPENT)
@@ -101,7 +115,10 @@ def _try_rung(
             attempt = next(waiting, None)
             if attempt is None:
                 break
-            built.append(attempt())
+            candidate = attempt()
+            if job.plan.portable and keeps_budget(candidate, allowed):
+                candidate = job.source.under_caps(candidate, allowed)
+            built.append(candidate)
         except Exception as error:  # NNCF, the runtimes and the quantizer raise anything
             said = str(error).splitlines()[0][:200] if str(error) else ""
             ours = isinstance(error, (TimeoutError, EdgeTLError))
@@ -111,12 +128,18 @@ def _try_rung(
     return built, faults
 
 
+def _is_unproven(candidate: Candidate) -> bool:
+    """Whether nothing shows what OpenVINO's sums come to on lesser CPUs: this one cannot be capped to any."""
+    record = candidate.record
+    return candidate.settings.runtime == "openvino" and record.may_saturate != () and not record.under_caps
+
+
 def _rung_record(
     number: int, seconds: float, built: Sequence[Candidate], faults: Sequence[str], top: Candidate | None
 ) -> RungRecord:
     return RungRecord(
         rung=number,
-        name=RUNGS[number],
+        name=NAMES[number],
         minutes=seconds / 60,
         candidates=tuple(each.record for each in built),
         faults=tuple(faults),
@@ -125,11 +148,15 @@ def _rung_record(
 
 
 def _result(
-    top: Candidate, passed: bool, reason: str, rungs: Sequence[RungRecord], source: CandidateSource
+    top: Candidate,
+    passed: bool,
+    reason: str,
+    rungs: Sequence[RungRecord],
+    source: CandidateSource,
+    requires: tuple[str, ...] = (),
 ) -> LadderResult:
-    return LadderResult(
-        top, LadderRecord(passed, reason, top.record, tuple(rungs), tuple(source.sensitivity))
-    )
+    record = LadderRecord(passed, reason, top.record, tuple(rungs), tuple(source.sensitivity), requires)
+    return LadderResult(top, record)
 
 
 def _over_budget(top: CandidateRecord, limits: LadderLimits, rungs: Sequence[RungRecord]) -> str:

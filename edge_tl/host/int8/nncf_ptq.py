@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edge_tl.device.machine import openvino_core
 from edge_tl.host.convert import graph as graphs
 from edge_tl.host.convert.model_file import Inputs, quiet
-from edge_tl.host.int8.qdq import ABSORBED, SEVEN_BITS
+from edge_tl.host.int8.qdq import ABSORBED, PAIR_SAFE, SEVEN_BITS
 
 MOST = 300
 """Images that `quantize_openvino` should be given at most: full bias correction holds activations of every fifth in
@@ -164,7 +164,7 @@ def _advanced(storage: str, *, smoothed: bool = False) -> Any:
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     return AdvancedQuantizationParameters(
-        overflow_fix=OverflowFix.ENABLE if storage == SEVEN_BITS else OverflowFix.DISABLE,
+        overflow_fix=OverflowFix.ENABLE if storage in (SEVEN_BITS, PAIR_SAFE) else OverflowFix.DISABLE,
         activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
         # A negative strength turns it off.
         smooth_quant_alphas=AdvancedSmoothQuantParameters(

@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edge_tl.device.model_metadata import PRECISE
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.matrix_layers import MATRIX_OPERATORS
 from edge_tl.host.convert import graph as graphs
 from edge_tl.host.convert.fp32 import INPUT, add_metadata, save_openvino
 from edge_tl.host.convert.model_file import Inputs, quiet
+from edge_tl.host.int8 import saturation
 from edge_tl.host.int8.channel_padding import pad_channels
 from edge_tl.host.int8.integer_graph import fitting_ranges, swish_products, use_codes
 from edge_tl.host.int8.openvino_activations import use_hsigmoid
@@ -29,17 +32,19 @@ ABSORBED = ("Relu", "Clip")
 """Operators that a range replaces: the quantizer removes them where their input is quantized."""
 _SHIFT = "logits_shift"
 SIGNED, UNSIGNED, SEVEN_BITS = "int8", "uint8, zero point 128", "7 bits"
+PAIR_SAFE = "int8, scaled so that no pair saturates"
 
 
 def weight_storage(runtime: str, vnni: bool) -> str:
     """How a runtime's weights are stored so that nothing saturates.
 
     With VNNI or on Arm: int8. Without, ONNX Runtime has kernels for UINT8 x UINT8 that do not saturate, and the same
-    weights shifted by 128 use them at no loss; OpenVINO has none, so its weights give up a bit.
+    weights shifted by 128 use them at no loss; OpenVINO has none, so its weights have scales with which no pair
+    saturates, see `saturation`.
     """
     if vnni:
         return SIGNED
-    return UNSIGNED if runtime == "onnx" else SEVEN_BITS
+    return UNSIGNED if runtime == "onnx" else PAIR_SAFE
 
 
 def prepare_graph(fp32: Path, prepared: Path) -> None:
@@ -77,11 +82,13 @@ def quantize(prepared: Path, out: Path, ranges: Mapping[str, Range], options: Qd
         ranges = fitting_ranges(graph, ranges)
     # Nothing is rounded inside an activation: its codes are computed at once, or it is fused with the layer before.
     inside = swish_products(graph, ("HardSigmoid",) if on_codes else ("HardSigmoid", "Sigmoid"))
-    overrides = {
+    overrides: dict[str, list[Any]] = {
         name: [{"rmin": np.float32(low), "rmax": np.float32(high)}]
         for name, (low, high) in ranges.items()
         if high > low
     }
+    if options.storage == PAIR_SAFE:
+        overrides |= _pair_safe(prepared, options.excluded)
     operators = [*MATRIX_OPERATORS, *(() if options.fused else ABSORBED)]
     with quiet():
         quantize_static(
@@ -104,11 +111,34 @@ def quantize(prepared: Path, out: Path, ranges: Mapping[str, Range], options: Qd
     _leave_logits_in_float(out)
 
 
+def _pair_safe(prepared: Path, excluded: Collection[str]) -> dict[str, list[Any]]:
+    """The quantizer's overrides of weights: a scale for each output channel. A weight that several layers share takes
+    the largest."""
+    graph = onnx.load(str(prepared)).graph
+    constants = graphs.constants(graph)
+    axes: dict[str, int] = {}
+    scales: dict[str, NDArray[np.float32]] = {}
+    for node in graph.node:
+        if node.op_type not in MATRIX_OPERATORS or node.name in excluded or node.input[1] not in constants:
+            continue
+        name = node.input[1]
+        weights, groups = saturation.out_first(node, onnx.numpy_helper.to_array(constants[name]))
+        own = saturation.pair_safe_scales(weights, groups)
+        scales[name] = np.maximum(scales[name], own) if name in scales else own
+        axes[name] = saturation.out_axis(node, len(constants[name].dims))
+    zero = np.int8(0)
+    return {
+        name: [{"axis": axes[name], "scale": scale, "zero_point": zero} for scale in found]
+        for name, found in scales.items()
+    }
+
+
 def write_artifact(
     qdq: Path, out: Path, storage: str, ir_version: int, contract: Preprocess, labels: list[str]
 ) -> None:
     """The Q/DQ graph at `qdq` as the artifact `out`: `.onnx`, or `.xml` (and `.bin`) by conversion."""
     graph = onnx.load(str(qdq))
+    cut = saturation.saturating_layers(graph.graph)  # before layers are written as ONNX Runtime computes them
     if out.suffix == ".onnx":
         use_codes(graph)
         pad_channels(graph)
@@ -118,6 +148,8 @@ def write_artifact(
         _leave_float_layers_alone(graph)
         graph.ir_version = ir_version
         add_metadata(graph, contract, labels)
+        needed = storage != UNSIGNED and (cut or saturation.saturating_layers(graph.graph))
+        graph.metadata_props.add(key=PRECISE, value="1" if needed else "0")
         onnx.checker.check_model(graph, full_check=True)
         onnx.save_model(graph, str(out))
         return

@@ -36,6 +36,25 @@ class QuantizationRecord(Record):
 
 
 @dataclass(frozen=True)
+class CappedDrop(Record):
+    """What a candidate loses on the selection images where oneDNN is capped to the instruction set `cap`: percentage
+    points, as of a `CandidateRecord`. `fault` says why it did not run there; the figures are then missing."""
+
+    cap: str
+    drop_pp: float | None = None
+    drop_ci_pp: tuple[float, float] | None = None
+    expected_drop_pp: float | None = None
+    agreement: Fraction | None = None
+    fault: str | None = None
+
+    def keeps(self, allowed: float) -> bool:
+        """Whether it ran there and keeps the budget of `allowed` percentage points, see `choice.keeps_budget`."""
+        if self.expected_drop_pp is None or self.drop_ci_pp is None:
+            return False
+        return self.expected_drop_pp <= allowed and self.drop_ci_pp[0] <= allowed
+
+
+@dataclass(frozen=True)
 class CandidateRecord(Record):
     """What a candidate does on the selection images.
 
@@ -44,7 +63,9 @@ class CandidateRecord(Record):
     `metrics.expected_drop`. `divergence` is the mean Kullback-Leibler divergence of its answers from FP32's in nats. On
     the same images both order candidates that accuracy cannot. `latency_ms` is the median of a few calls, `size_mb` in
     10^6 bytes, `float_macs` the fraction of the multiply-accumulates in float, null where NNCF chose the layers and
-    does not say; `seconds` what making and evaluating it took.
+    does not say; `seconds` what making and evaluating it took. `may_saturate` names the layers whose sums a CPU without
+    VNNI may cut, null where that is not known; `under_caps` is what was lost on lesser instruction sets, where that had
+    to be measured.
     """
 
     accuracy: Fraction
@@ -59,6 +80,8 @@ class CandidateRecord(Record):
     float_macs: Fraction | None
     seconds: Positive
     settings: QuantizationRecord
+    may_saturate: tuple[str, ...] | None = None
+    under_caps: tuple[CappedDrop, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,10 +110,12 @@ class LayerSensitivity(Record):
 @dataclass(frozen=True)
 class LadderRecord(Record):
     """What the ladder of one runtime came to: whether a candidate keeps the budget, the reason, the candidate that was
-    chosen, every rung that was tried, and the layers by sensitivity where they were measured."""
+    chosen, every rung that was tried, and the layers by sensitivity where they were measured. `requires` names
+    instructions, any one of which a CPU must have for the candidate to keep the budget there."""
 
     passed: bool
     reason: str
     chosen: CandidateRecord
     rungs: tuple[RungRecord, ...]
     sensitivity: tuple[LayerSensitivity, ...]
+    requires: tuple[str, ...] = ()

@@ -12,7 +12,6 @@ from edge_tl.host.int8 import nncf_ptq
 from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import Candidate
 from edge_tl.host.int8.choice import TRAINING_START_FLOAT, nearest_to_fp32, training_start
-from edge_tl.host.int8.qdq import SEVEN_BITS, SIGNED
 from edge_tl.host.int8.ranges import ESTIMATORS
 from edge_tl.host.int8.settings import (
     CONTROLLED,
@@ -21,6 +20,7 @@ from edge_tl.host.int8.settings import (
     SMOOTHED,
     CandidateSettings,
 )
+from edge_tl.host.int8.storage_plan import StoragePlan
 
 RUNGS = {
     1: "known-good settings",
@@ -54,14 +54,14 @@ class LadderLimits:
 
 @dataclass(frozen=True)
 class LadderJob:
-    """`first` are the settings of the first candidate; `deadline` is by `perf_counter`; not `native`: the artifact is
-    for a CPU whose arithmetic is not this one's."""
+    """`first` are the settings of the first candidate, `plan` says how weights are stored; `deadline` is by
+    `perf_counter`."""
 
     source: CandidateSource
     first: CandidateSettings
     limits: LadderLimits
     deadline: float
-    native: bool = True
+    plan: StoragePlan
 
     @property
     def seconds_left(self) -> float:
@@ -75,10 +75,8 @@ def attempts(rung: int, job: LadderJob, tried: Sequence[Candidate]) -> Iterator[
     first, make, closest = job.first, job.source.make, nearest_to_fp32(tried)
     if rung == 1:
         yield partial(make, first)
-        if first.storage == SEVEN_BITS and job.native:
-            # Giving up a bit costs resolution, using it costs overflows; which is worse depends on the model, and
-            # shows on a CPU that overflows.
-            yield partial(make, replace(first, storage=SIGNED))
+        for storage in job.plan.also:
+            yield partial(make, replace(first, storage=storage))
     elif rung == 2:
         for settings in variants(closest.settings if closest else first):
             yield partial(make, settings)
@@ -93,6 +91,17 @@ def attempts(rung: int, job: LadderJob, tried: Sequence[Candidate]) -> Iterator[
     elif rung == 5 and (start := training_start(tried)):
         settings = replace(start.settings, epochs=_EPOCHS)
         yield lambda: make(settings, start=start.qdq, seconds=max(job.seconds_left, 0.0))
+
+
+def last_resort(job: LadderJob, tried: Sequence[Candidate]) -> Iterator[Attempt]:
+    """After the last rung that was tried: the nearest candidate's settings, and the first ones, with weights that may
+    require instructions. Training is not begun anew for them."""
+    if job.plan.last is None:
+        return
+    closest = nearest_to_fp32([each for each in tried if not each.settings.epochs])
+    wanted = [closest.settings] if closest else []
+    for settings in dict.fromkeys(each for each in [*wanted, job.first] if each.storage != job.plan.last):
+        yield partial(job.source.make, replace(settings, storage=job.plan.last))
 
 
 def variants(first: CandidateSettings) -> Iterator[CandidateSettings]:

@@ -21,8 +21,7 @@ def rank_layers(
     began = perf_counter()
     some, ranges, layers = builder.selection[:images], builder.ranges(settings), builder.layers
     graph, out = builder.files.scratch / "one.qdq.onnx", builder.files.scratch / "one.onnx"
-    # The ONNX file's: its kernels do not saturate.
-    storage = qdq.SIGNED if settings.storage == qdq.SIGNED else qdq.UNSIGNED
+    storage = settings.storage  # of the ONNX file, whose kernels do not saturate here, whatever it is
     names = list(layers.macs)
     rows = []
     for number, name in enumerate(names):

@@ -217,8 +217,9 @@ class Export(_Section):
     """Largest fraction of the multiply-accumulates that the ladder's third rung may leave in float."""
     time_budget_s: Positive | None = None
     """Seconds that one runtime's ladder may take; the candidate at hand is finished."""
-    target_cpu: Literal["native", "avx2", "vnni", "arm"] = "native"
-    """What INT8 is made for: native is this machine; avx2 is any x86 without VNNI, whose kernels saturate."""
+    target_cpu: Literal["any", "native", "avx2", "vnni", "arm"] = "any"
+    """What INT8 is made for: any is every CPU, natively and under each lesser instruction set that this one can be
+    capped to; native is this machine; avx2 is any x86 without VNNI, whose kernels saturate."""
     device_profile: Literal["any", "tensorrt"] = "any"
     """tensorrt: the INT8 ONNX file has activations with zero points of 0, which are all that TensorRT takes. They give
     up half of the codes after a ReLU, and the file is slow on a CPU."""

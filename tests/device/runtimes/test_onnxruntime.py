@@ -93,6 +93,24 @@ def test_kernels_that_do_not_saturate_are_asked_for_only_where_others_do(
         assert options.get_session_config_entry("session.x64quantprecision") == "1"
 
 
+@pytest.mark.parametrize(("said", "asked"), [("0", False), ("1", True), (None, True)])
+def test_a_file_that_cannot_saturate_says_so_and_is_left_its_faster_kernels(
+    assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, asked: bool
+) -> None:
+    monkeypatch.setattr(onnxruntime_, "has_vnni", lambda: False)
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(assets / "tiny.int8.onnx")
+    if said is not None:
+        model.metadata_props.add(key="session.x64quantprecision", value=said)
+    onnx.save(model, tmp_path / "m.onnx")
+    options = OnnxRuntime(tmp_path / "m.onnx", threads=1)._session.get_session_options()
+    if asked:
+        assert options.get_session_config_entry("session.x64quantprecision") == "1"
+    else:
+        with pytest.raises(RuntimeError, match="x64quantprecision"):
+            options.get_session_config_entry("session.x64quantprecision")
+
+
 @azure
 def test_a_provider_that_takes_no_operator_is_refused(assets: Path) -> None:
     """ONNX Runtime's ordinary CPU package offers "Azure", which leaves every operator to the CPU."""

@@ -207,11 +207,35 @@ def test_nothing_to_ship_is_not_a_success():
 def test_an_artifact_for_lesser_cpus_is_judged_as_they_compute_it():
     lesser = ProvenOn("avx2", "AVX2", drop_pp=7.0, drop_ci_pp=(6.0, 8.0))
     rows = (ProvenOn("avx512_vnni", drop_pp=0.0, drop_ci_pp=(-1.0, 1.0)), lesser)
-    assert concluded(Export(), proven_on=rows).passed
-    record = concluded(Export(target_cpu="avx2"), proven_on=rows)
-    assert not record.passed
-    assert record.recommended == "onnx-fp32"
-    assert "accuracy drop with no more than AVX2 +7.00" in (record.artifacts[1].reasons or ())[0]
+    for target in ("native", "vnni", "arm"):
+        assert concluded(Export(target_cpu=target), proven_on=rows).passed
+    for target in ("any", "avx2"):
+        record = concluded(Export(target_cpu=target), proven_on=rows)
+        assert not record.passed
+        assert record.recommended == "onnx-fp32"
+        assert "accuracy drop with no more than AVX2 +7.00" in (record.artifacts[1].reasons or ())[0]
+
+
+@pytest.mark.parametrize(("cap", "shown"), [("AVX512_CORE", "AVX-512 without VNNI"), ("SSE41", "SSE4.1")])
+def test_an_artifact_for_any_cpu_is_judged_under_every_cap(cap: str, shown: str):
+    row = ProvenOn("x", cap, drop_pp=0.6, drop_ci_pp=(0.1, 1.0))
+    record = concluded(Export(), proven_on=(row,))
+    assert f"accuracy drop with no more than {shown} +0.60" in (record.artifacts[1].reasons or ())[0]
+    assert concluded(Export(target_cpu="avx2"), proven_on=(row,)).passed
+    assert concluded(Export(), proven_on=(replace(row, drop_pp=0.4),)).passed
+
+
+def test_what_is_refused_elsewhere_is_not_judged_there():
+    row = ProvenOn("avx2", "AVX2", drop_pp=70.0, drop_ci_pp=(60.0, 80.0))
+    assert concluded(Export(), proven_on=(row,), requires=("vnni",)).passed
+
+
+def test_a_cap_that_could_not_be_run_is_not_judged_and_said():
+    row = ProvenOn("avx2", "AVX2", fault="it ended its process")
+    record = concluded(Export(), proven_on=(row,))
+    assert record.passed
+    [gate] = [gate for gate in record.gates if not gate.decided and "AVX2" in gate.reason]
+    assert gate.reason == "not judged: accuracy drop with no more than AVX2: it ended its process"
 
 
 def test_a_drop_that_few_images_cannot_tell_from_none_is_said_so():

@@ -21,11 +21,12 @@ from edge_tl.host.int8.ranges import histograms
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ("avx avx2 fma", []),
-        ("avx avx2 avx_vnni", ["AVX2"]),
-        ("avx avx2 avx512f", ["AVX2"]),
-        ("avx avx2 avx512f avx512_vnni", ["AVX512_CORE", "AVX2"]),
-        ("avx avx2 avx512f avx512_vnni amx_int8", ["AVX512_CORE", "AVX2"]),
+        ("sse4_1 avx", []),
+        ("avx avx2 fma", ["SSE41"]),
+        ("avx avx2 avx_vnni", ["AVX2", "SSE41"]),
+        ("avx avx2 avx512f", ["AVX2", "SSE41"]),
+        ("avx avx2 avx512f avx512_vnni", ["AVX2", "AVX512_CORE", "SSE41"]),
+        ("avx avx2 avx512f avx512_vnni amx_int8", ["AVX2", "AVX512_CORE", "SSE41"]),
         ("neon dotprod", []),
     ],
 )

@@ -148,6 +148,29 @@ def test_where_its_own_table_says_over_the_budget_the_sentence_does_too():
     assert "Not on CPUs" not in words(artifact(proven_on=rows[:1]))
 
 
+def test_what_runs_anywhere_is_recommended_where_something_else_requires_instructions():
+    best = artifact(requires=["vnni", "dotprod"], latency_ms={"p50": 0.5})
+    anywhere = artifact(id="onnx-int8", latency_ms={"p50": 0.9})
+    chosen, text = recommend([FP32, best, anywhere], "onnx-fp32", QUIET)
+    assert chosen == "onnx-int8"
+    assert "openvino-int8 gives right answers on CPUs with vnni or dotprod alone; name it there" in text
+    chosen, text = recommend([FP32, best], "onnx-fp32", QUIET)
+    assert chosen == "onnx-fp32"
+    assert "INT8 is not worth its answers" not in text
+    assert "on CPUs with vnni or dotprod alone" in text
+    chosen, text = recommend([best], None, QUIET)
+    assert chosen == "openvino-int8"
+    assert "Only on CPUs with vnni or dotprod: edge-tl refuses it on others" in text
+
+
+def test_a_session_option_that_a_file_needs_is_in_the_sentence():
+    option = {"session.x64quantprecision": "1"}
+    assert "session option session.x64quantprecision=1 on x86 without VNNI" in words(
+        artifact(session_options=option)
+    )
+    assert "session option" not in words(artifact())
+
+
 def test_the_load_is_in_the_report():
     stored = json.loads((STORED / "bundle.json").read_text("utf-8"))
     record = BundleRecord.from_json(stored)

@@ -27,6 +27,7 @@ from edge_tl.host.images.pixel_cache import Images
 from edge_tl.host.int8 import qat, qdq
 from edge_tl.host.int8.fake_quant import FakeQuantModel
 from edge_tl.host.int8.ranges import histograms
+from edge_tl.host.int8.saturation import saturating_layers
 from edge_tl.host.models import architecture
 from edge_tl.host.runs import checkpoint
 
@@ -68,6 +69,19 @@ def test_it_rounds_where_the_graph_rounds(
         got = FakeQuantModel(prepared, graph)(torch.from_numpy(np.array(calibration))).numpy()
     float_ = literally(prepared, calibration)
     assert np.abs(got - want).mean() < 0.5 * np.abs(float_ - want).mean()
+
+
+def test_training_keeps_what_is_proven(pair: Callable[[str], Pair], tmp_path: Path):
+    """Weights that moved may be pairs that saturate: where any could, they are kept to seven bits, elsewhere to eight."""
+    prepared, graph = pair(qdq.PAIR_SAFE)
+    assert saturating_layers(onnx.load(graph).graph) == []
+    model = FakeQuantModel(prepared, graph)
+    assert set(model._most.values()) == {64, 127}
+    with torch.no_grad():
+        for value in model.trained.values():
+            value.copy_(torch.sign(value) * value.abs().max())
+    model.write(tmp_path / "trained.onnx")
+    assert saturating_layers(onnx.load(tmp_path / "trained.onnx").graph) == []
 
 
 @pytest.mark.parametrize("storage", [qdq.SIGNED, qdq.SEVEN_BITS])

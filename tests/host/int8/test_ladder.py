@@ -24,9 +24,11 @@ from edge_tl.host.images.pixel_cache import Images
 from edge_tl.host.int8 import ladder, qat
 from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import Candidate
+from edge_tl.host.int8.qdq import SIGNED
 from edge_tl.host.int8.ranges import ESTIMATORS
 from edge_tl.host.int8.rungs import LadderLimits
 from edge_tl.host.int8.settings import CandidateSettings
+from edge_tl.host.int8.storage_plan import StoragePlan, storage_plan
 from edge_tl.host.runs import checkpoint
 
 
@@ -34,7 +36,7 @@ def climb(source: Any, **limits: Any) -> tuple[ladder.LadderResult, list[str]]:
     notes: list[str] = []
     options = {"max_drop": 0.5} | limits
     return ladder.climb(
-        source, "onnx", LadderLimits(**options), vnni=True, listener=Listening(note=notes.append)
+        source, "onnx", LadderLimits(**options), StoragePlan(SIGNED), listener=Listening(note=notes.append)
     ), notes
 
 
@@ -176,7 +178,8 @@ def test_a_planted_outlier_channel_is_recovered_from(
     np.testing.assert_allclose(source.expected, want, atol=0.02)  # nothing but the ranges has changed
     notes: list[str] = []
     limits = LadderLimits(1.0, up_to=3)
-    climbed = ladder.climb(source, runtime, limits, vnni=has_vnni(), listener=Listening(note=notes.append))
+    plan = storage_plan(runtime, "any", vnni=has_vnni())
+    climbed = ladder.climb(source, runtime, limits, plan, listener=Listening(note=notes.append))
     first = climbed.record.rungs[0].best
     assert first is not None
     assert first.drop_pp > 10

@@ -14,6 +14,7 @@ from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.records import LayerSensitivity
 from edge_tl.host.int8.rungs import LadderLimits
 from edge_tl.host.int8.settings import NNCF, CandidateSettings
+from edge_tl.host.int8.storage_plan import storage_plan
 
 
 @pytest.mark.parametrize(("images", "allowed"), [(18, 100 / 18), (200, 0.5), (100_000, 0.5)])
@@ -21,12 +22,13 @@ def test_a_small_set_cannot_fail_a_candidate_by_one_answer(images: int, allowed:
     assert LadderLimits(0.5).allowed(images) == pytest.approx(allowed)
 
 
-def test_where_openvino_may_saturate_seven_bits_and_eight_are_tried():
+def test_where_openvino_may_saturate_what_is_safe_and_eight_bits_are_tried():
     source = Scripted(0.4, 0.1)
+    plan = storage_plan("openvino", "avx2", vnni=True)
     climbed = ladder.climb(
-        cast(CandidateSource, source), "openvino", LadderLimits(0.5), vnni=False, listener=SILENT
+        cast(CandidateSource, source), "openvino", LadderLimits(0.5), plan, listener=SILENT
     )
-    assert [settings.storage for settings in source.asked] == [qdq.SEVEN_BITS, qdq.SIGNED]
+    assert [settings.storage for settings in source.asked] == [qdq.PAIR_SAFE, qdq.SIGNED]
     assert climbed.best.record.drop_pp == 0.1
 
 
@@ -81,26 +83,13 @@ def test_nncf_sees_no_more_images_than_its_bias_correction_can_hold():
     assert {s.images for s in few if s.method == NNCF} == {30}
 
 
-def test_what_only_another_cpu_shows_is_not_judged_on_this_one():
-    """Eight bits saturate on the CPU that the artifact is for, and not here: they would always look better."""
-    source = Scripted(0.6, 0.1)
-    ladder.climb(
-        cast(CandidateSource, source),
-        "openvino",
-        LadderLimits(0.5, 1),
-        vnni=False,
-        listener=SILENT,
-        native=False,
-    )
-    assert [settings.storage for settings in source.asked] == [qdq.SEVEN_BITS]
-
-
 def test_for_tensorrt_the_first_candidate_of_onnx_runtime_is_symmetric() -> None:
     for runtime, expected in (("onnx", True), ("openvino", False)):
         source = Scripted(9.0)
         source.symmetric = True
         limits = LadderLimits(0.5, up_to=1)
-        ladder.climb(cast(CandidateSource, source), runtime, limits, vnni=False, listener=SILENT)
+        plan = storage_plan(runtime, "any", vnni=False)
+        ladder.climb(cast(CandidateSource, source), runtime, limits, plan, listener=SILENT)
         assert {each.symmetric for each in source.asked} == {expected}
         if expected:
             assert {each.storage for each in source.asked} == {qdq.SIGNED}, (
