@@ -34,8 +34,8 @@ def added_pairs(shape: tuple[int, ...], groups: int = 1) -> NDArray[np.int64]:
     """The places `(pairs, 2)` in an output channel's flattened weights whose products are added in 16 bits; `shape` is
     that of all weights, `(out, in / groups, *kernel)`.
 
-    oneDNN pairs the input channels 2i and 2i + 1 at one place of the kernel. MLAS pairs neighbours of the channels-last
-    order, which are the same unless the count of channels is odd. A depthwise convolution has kernels of its own, which
+    oneDNN pairs the input channels 2i and 2i + 1 at one place of the kernel. MLAS pairs successors in channels-last
+    order, which is the same unless the count of channels is odd. A depthwise convolution has kernels of its own, which
     widen before they add: no pairs. In other grouped ones any two weights count as a pair, to be safe.
     """
     channels, taps = shape[1], int(np.prod(shape[2:]))

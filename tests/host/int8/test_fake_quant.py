@@ -72,7 +72,7 @@ def test_it_rounds_where_the_graph_rounds(
 
 
 def test_training_keeps_what_is_proven(pair: Callable[[str], Pair], tmp_path: Path):
-    """Weights that moved may be pairs that saturate: where any could, they are kept to seven bits, elsewhere to eight."""
+    """Weights that moved may be pairs that saturate: where any could, they keep to seven bits, elsewhere to eight."""
     prepared, graph = pair(qdq.PAIR_SAFE)
     assert saturating_layers(onnx.load(graph).graph) == []
     model = FakeQuantModel(prepared, graph)
