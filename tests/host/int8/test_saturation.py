@@ -35,7 +35,8 @@ def vpmaddubsw(unsigned: NDArray[np.uint8], signed: NDArray[np.int8]) -> NDArray
     """Bit by bit what the instruction does with `(..., 2 n)` bytes: products of neighbours, added with saturation."""
     products = unsigned.astype(np.int32) * signed.astype(np.int32)
     sums = products[..., 0::2] + products[..., 1::2]
-    return np.clip(sums, -32768, 32767).astype(np.int16)
+    found: NDArray[np.int16] = np.clip(sums, -32768, 32767).astype(np.int16)
+    return found
 
 
 def without_vnni(
@@ -64,7 +65,8 @@ def weights_of(shape: Shape, seed: int) -> NDArray[np.float32]:
     """Of every kind: heavy tails, zeros, pairs at the edge."""
     draw = np.random.default_rng(seed)
     found = draw.standard_t(2, shape) * draw.choice([0.0, 1.0, 1e-6, 50.0], shape, p=[0.2, 0.6, 0.1, 0.1])
-    return found.astype(np.float32)
+    weights: NDArray[np.float32] = found.astype(np.float32)
+    return weights
 
 
 @given(shapes, seeds)
