@@ -88,7 +88,7 @@ def quantize(prepared: Path, out: Path, ranges: Mapping[str, Range], options: Qd
         if high > low
     }
     if options.storage == PAIR_SAFE:
-        overrides |= _pair_safe(prepared, options.excluded)
+        overrides |= saturation.pair_safe_overrides(prepared, options.excluded)
     operators = [*MATRIX_OPERATORS, *(() if options.fused else ABSORBED)]
     with quiet():
         quantize_static(
@@ -109,28 +109,6 @@ def quantize(prepared: Path, out: Path, ranges: Mapping[str, Range], options: Qd
             },
         )
     _leave_logits_in_float(out)
-
-
-def _pair_safe(prepared: Path, excluded: Collection[str]) -> dict[str, list[Any]]:
-    """The quantizer's overrides of weights: a scale for each output channel. A weight that several layers share takes
-    the largest."""
-    graph = onnx.load(str(prepared)).graph
-    constants = graphs.constants(graph)
-    axes: dict[str, int] = {}
-    scales: dict[str, NDArray[np.float32]] = {}
-    for node in graph.node:
-        if node.op_type not in MATRIX_OPERATORS or node.name in excluded or node.input[1] not in constants:
-            continue
-        name = node.input[1]
-        weights, groups = saturation.out_first(node, onnx.numpy_helper.to_array(constants[name]))
-        own = saturation.pair_safe_scales(weights, groups)
-        scales[name] = np.maximum(scales[name], own) if name in scales else own
-        axes[name] = saturation.out_axis(node, len(constants[name].dims))
-    zero = np.int8(0)
-    return {
-        name: [{"axis": axes[name], "scale": scale, "zero_point": zero} for scale in found]
-        for name, found in scales.items()
-    }
 
 
 def write_artifact(

@@ -14,6 +14,8 @@ emulated AVX2 CPU. Its SSE4.1 kernels widen before they add. Runs no model.
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -76,6 +78,28 @@ def pair_safe_scales(weights: NDArray[np.generic], groups: int = 1) -> Weights:
     # Upwards, so that single precision does not put a pair over the edge.
     scales: Weights = np.nextafter(np.maximum(most, 1e-12).astype(np.float32), np.float32(np.inf))
     return scales
+
+
+def pair_safe_overrides(prepared: Path, excluded: Collection[str]) -> dict[str, list[Any]]:
+    """The quantizer's overrides of weights: a scale for each output channel. A weight that several layers share takes
+    the largest."""
+    graph = onnx.load(str(prepared)).graph
+    constants = graphs.constants(graph)
+    axes: dict[str, int] = {}
+    scales: dict[str, NDArray[np.float32]] = {}
+    for node in graph.node:
+        if node.op_type not in MATRIX_OPERATORS or node.name in excluded or node.input[1] not in constants:
+            continue
+        name = node.input[1]
+        weights, groups = out_first(node, onnx.numpy_helper.to_array(constants[name]))
+        own = pair_safe_scales(weights, groups)
+        scales[name] = np.maximum(scales[name], own) if name in scales else own
+        axes[name] = out_axis(node, len(constants[name].dims))
+    zero = np.int8(0)
+    return {
+        name: [{"axis": axes[name], "scale": scale, "zero_point": zero} for scale in found]
+        for name, found in scales.items()
+    }
 
 
 def saturating_layers(graph: onnx.GraphProto) -> list[str]:

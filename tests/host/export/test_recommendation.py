@@ -151,14 +151,14 @@ def test_where_its_own_table_says_over_the_budget_the_sentence_does_too():
 def test_what_runs_anywhere_is_recommended_where_something_else_requires_instructions():
     best = artifact(requires=["vnni", "dotprod"], latency_ms={"p50": 0.5})
     anywhere = artifact(id="onnx-int8", latency_ms={"p50": 0.9})
-    chosen, text = recommend([FP32, best, anywhere], "onnx-fp32", QUIET)
+    chosen, text = recommend([FP32, best, anywhere], "onnx-fp32")
     assert chosen == "onnx-int8"
     assert "openvino-int8 gives right answers on CPUs with vnni or dotprod alone; name it there" in text
-    chosen, text = recommend([FP32, best], "onnx-fp32", QUIET)
+    chosen, text = recommend([FP32, best], "onnx-fp32")
     assert chosen == "onnx-fp32"
     assert "INT8 is not worth its answers" not in text
     assert "on CPUs with vnni or dotprod alone" in text
-    chosen, text = recommend([best], None, QUIET)
+    chosen, text = recommend([best], None)
     assert chosen == "openvino-int8"
     assert "Only on CPUs with vnni or dotprod: edge-tl refuses it on others" in text
 
