@@ -13,6 +13,7 @@ emulated AVX2 CPU. Its SSE4.1 kernels widen before they add. Runs no model.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
