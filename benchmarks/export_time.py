@@ -100,7 +100,8 @@ def main() -> None:
     settings = [word for each in options.set for word in ("--set", each)]
     for side, tree in (("before", options.before), ("after", HERE)):
         if options.side in (None, side):
-            words = [options.run, "--int8", "--out", options.work / side, "--overwrite", *settings]
+            work, run = options.work.resolve(), options.run.resolve()
+            words = [run, "--int8", "--out", work / side, "--overwrite", *settings]
             write_json(options.work / f"{side}.json", measured(tree, [str(word) for word in words]))
     sides = {side: options.work / f"{side}.json" for side in ("before", "after")}
     if all(path.is_file() for path in sides.values()):
@@ -128,7 +129,8 @@ def measured(tree: Path, words: list[str]) -> dict[str, Any]:
         }
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         command = [sys.executable, "-m", "edge_tl", "export", *words]
-        code = subprocess.run(command, env=environment, stdout=sys.stderr, check=False).returncode
+        # Elsewhere than in a checkout, whose program Python would take before the path's.
+        code = subprocess.run(command, env=environment, cwd=folder, stdout=sys.stderr, check=False).returncode
         now = resource.getrusage(resource.RUSAGE_CHILDREN)
         if code not in (0, 1):
             raise SystemExit(f"edge-tl export of {tree}: exit code {code}")

@@ -5,8 +5,9 @@
 Each answer is computed in a process of its own, by the runtimes' own kernels: with oneDNN's cap, on a CPU that
 lesser_cpu.py makes of this one, under `qemu-x86_64` and, with --arm (see tests/arm_walk.sh), `qemu-aarch64`; ONNX
 Runtime also with its defaults alone, as whoever opens the file without edge-tl. What an artifact `requires` and a CPU
-lacks, `edge-tl predict` must refuse there. CACHE keeps answers, so a run that was ended goes on. Models that were
-measured before and are not given stay. Writes results/portability.json.
+lacks, `edge-tl predict` must refuse there. BUNDLE may be a folder with model.int8.onnx and .xml, of an export that was
+ended; the result says so. CACHE keeps answers, so a run that was ended goes on. Models that were measured before and
+are not given stay. Writes results/portability.json.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ import numpy as np
 from lesser_cpu import LEVELS, emulated, environment
 
 from edge_tl.device import metrics
-from edge_tl.device.bundle import Artifact, Bundle, read_bundle
+from edge_tl.device.bundle import RECORD, read_bundle
 from edge_tl.device.files import read_json, write_json
 from edge_tl.device.machine import CAP_VARIABLE, current_load, identity
+from edge_tl.device.records.artifact import ArtifactRecord
 from edge_tl.host.export import image_sets
 from edge_tl.host.models.reference import TorchRuntime
 from edge_tl.host.runs import checkpoint
@@ -37,6 +39,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "portability.json"
 MAX_DROP = 0.5
 LESSER = ("avx512", "avx2", "sse42")
+ISAS = ("native", *LESSER, "arm")
 CAPS = {"AVX512_CORE": "avx512", "AVX2": "avx2", "SSE41": "sse42"}
 
 
@@ -51,6 +54,18 @@ class Cell:
     env: dict[str, str]
     images: int
     runtimes: tuple[str, ...] = ("onnxruntime", "openvino")
+
+
+@dataclass(frozen=True)
+class Int8File:
+    """An INT8 artifact, or what an export that was ended left of one: then `record` and `bundle` are None."""
+
+    id: str
+    runtime: str
+    path: Path
+    digests: list[str]
+    record: ArtifactRecord | None = None
+    bundle: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +84,7 @@ def main() -> None:
     parser.add_argument("--python", type=Path, default=Path(sys.executable), help="one with both runtimes")
     parser.add_argument("--images", type=int, default=2000, help="most of a model's evaluation images")
     parser.add_argument("--emulated", type=int, default=200, help="most of them under qemu")
+    parser.add_argument("--cells", nargs="+", default=[*ISAS], choices=ISAS, help="these alone")
     parser.add_argument("--arm", type=Path, help="filled by tests/arm_walk.sh; adds emulated 64-bit Arm")
     options = parser.parse_args()
     options.cache = options.cache.resolve()
@@ -77,31 +93,51 @@ def main() -> None:
     for text in options.models:
         name, _, paths = text.partition("=")
         run, _, bundle = paths.partition(",")
-        found = measured(name, Path(run), read_bundle(Path(bundle)), options)
+        found = measured(name, Path(run), Path(bundle), options)
         old[name] = found | {"machine": identity().to_json(), "emulators": _emulators(options.arm)}
         facts = {"max_drop": MAX_DROP, "before": before, "after": current_load().to_json()}
         write_json(RESULT, {"models": list(old.values()), "conditions": facts})
 
 
-def measured(name: str, run: Path, bundle: Bundle, options: argparse.Namespace) -> dict[str, Any]:
+def int8_files(folder: Path) -> list[Int8File]:
+    """Those of a bundle, or of a folder that is none."""
+    if (folder / RECORD).is_file():
+        bundle = read_bundle(folder)
+        return [
+            Int8File(a.id, a.runtime, a.path, [f.sha256 for f in a.record.files], a.record, folder)
+            for a in bundle.artifacts
+            if a.precision == "int8"
+        ]
+    found = []
+    for kind, runtime, suffixes in (
+        ("onnx", "onnxruntime", ["onnx"]),
+        ("openvino", "openvino", ["xml", "bin"]),
+    ):
+        files = [folder / f"model.int8.{suffix}" for suffix in suffixes]
+        digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+        found.append(Int8File(f"{kind}-int8", runtime, files[0], digests))
+    return found
+
+
+def measured(name: str, run: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """One bundle: every INT8 artifact in every cell, ONNX Runtime's also with its defaults."""
     images = prepared(run, options.cache / name, options.images)
+    record = checkpoint.read_run(run)
     wanted = [
         (artifact, how)
-        for artifact in bundle.artifacts
-        if artifact.precision == "int8"
+        for artifact in int8_files(folder)
         for how in (("edge-tl", "plain") if artifact.runtime == "onnxruntime" else ("edge-tl",))
     ]
     rows: dict[str, list[dict[str, Any]]] = {artifact.id: [] for artifact, _ in wanted}
     first: dict[tuple[str, ...], Any] = {}  # logits, of this CPU and of the first way to have each other one
-    for cell in cells(options):
+    for cell in (each for each in cells(options) if each.isa in options.cells):
         here = [(artifact, how) for artifact, how in wanted if artifact.runtime in cell.runtimes]
         for (artifact, how), (logits, facts) in zip(
             here, answered(here, cell, images, options.cache / name), strict=True
         ):
-            row = judged(bundle, artifact, how, cell) | facts
+            row = judged(artifact, how, cell) | facts
             if "fault" not in facts:
-                native = first.setdefault((artifact.id,), logits)
+                native = first.get((artifact.id, how, "native"), logits if cell.isa == "native" else None)
                 other = first.setdefault((artifact.id, how, cell.isa), logits)
                 row |= figures(images, logits, native)
                 row["off_first_way"] = metrics.max_abs_diff(other[: len(logits)], logits)
@@ -110,9 +146,9 @@ def measured(name: str, run: Path, bundle: Bundle, options: argparse.Namespace) 
             _say(name, artifact.id, row)
     return {
         "name": name,
-        "model": bundle.record.provenance.model,
-        "input_size": list(bundle.preprocess.input_size),
-        "exported_for": bundle.record.provenance.recipe["export"].get("target_cpu"),
+        "model": record.model,
+        "input_size": list(record.preprocess.input_size),
+        "export_finished": all(artifact.record is not None for artifact, _ in wanted),
         "reference": {
             "accuracy": metrics.accuracy(images.labels, metrics.top1(images.reference)),
             "n": len(images.labels),
@@ -120,8 +156,8 @@ def measured(name: str, run: Path, bundle: Bundle, options: argparse.Namespace) 
         "artifacts": [
             {
                 "id": artifact.id,
-                "requires": list(artifact.record.requires),
-                "passed_export": artifact.record.passed,
+                "requires": list(artifact.record.requires) if artifact.record else [],
+                "passed_export": artifact.record.passed if artifact.record else None,
                 "cells": rows[artifact.id],
             }
             for artifact, how in wanted
@@ -168,13 +204,13 @@ def cells(options: argparse.Namespace) -> Iterator[Cell]:
 
 
 def answered(
-    wanted: Sequence[tuple[Artifact, str]], cell: Cell, images: Images, cache: Path
+    wanted: Sequence[tuple[Int8File, str]], cell: Cell, images: Images, cache: Path
 ) -> list[tuple[Any, dict[str, Any]]]:
     """Logits and what the worker tells beside them, of each artifact and how it is opened; kept in `cache`."""
     worker = [*cell.command, str(ROOT / "benchmarks" / "portability_worker.py")]
     kept, words = [], []
     for artifact, how in wanted:
-        key = [[file.sha256 for file in artifact.record.files], how, cell.isa, cell.how]
+        key = [artifact.digests, how, cell.isa, cell.how]
         key += [
             cell.images,
             len(images.labels),
@@ -207,23 +243,25 @@ def figures(images: Images, logits: Any, native: Any) -> dict[str, Any]:
         "drop_pp": drop.drop_pp,
         "drop_ci_pp": list(drop.drop_ci_pp),
         "agreement": metrics.agreement(expected, answers),
-        "off_native": metrics.max_abs_diff(native[:n], logits),
+        "off_native": None if native is None else metrics.max_abs_diff(native[:n], logits),
     }
 
 
-def judged(bundle: Bundle, artifact: Artifact, how: str, cell: Cell) -> dict[str, Any]:
+def judged(artifact: Int8File, how: str, cell: Cell) -> dict[str, Any]:
     """What the cell is, and what edge-tl says there of an artifact that requires what the CPU has not."""
     row: dict[str, Any] = {"isa": cell.isa, "by": cell.how, "opened": how}
-    if artifact.record.requires and how == "edge-tl" and (refusal := refused(bundle, artifact, cell)):
+    needed = artifact.record is not None and artifact.record.requires
+    if needed and how == "edge-tl" and (refusal := refused(artifact, cell)):
         row["refusal"] = refusal
     return row
 
 
-def refused(bundle: Bundle, artifact: Artifact, cell: Cell) -> dict[str, Any] | None:
+def refused(artifact: Int8File, cell: Cell) -> dict[str, Any] | None:
     """What `edge-tl predict` says on that CPU to who asks for the artifact, and what it takes when nobody does; None
     where it does not refuse."""
-    image = next((bundle.root / "golden").rglob("*.[pj][np]g"))
-    predict = [*cell.command, "-m", "edge_tl", "predict", str(bundle.root), str(image), "--json"]
+    assert artifact.bundle is not None
+    image = next((artifact.bundle / "golden").rglob("*.[pj][np]g"))
+    predict = [*cell.command, "-m", "edge_tl", "predict", str(artifact.bundle), str(image), "--json"]
     run = {"env": cell.env, "capture_output": True, "text": True, "check": False}
     asked = subprocess.run([*predict, "--artifact", artifact.id], **run)  # type: ignore[call-overload]
     if asked.returncode != 2 or "requires" not in asked.stderr:
@@ -246,7 +284,7 @@ def _say(name: str, artifact: str, row: dict[str, Any]) -> None:
     what = (
         row.get("fault")
         or f"{100 * row['accuracy']:.2f} % of {row['n']}, drop {row['drop_pp']:.2f} pp, "
-        f"{row['off_native']:.2g} off native"
+        f"{row['off_first_way']:.2g} off the first way"
     )
     refusal = ", refused" if "refusal" in row else ""
     print(

@@ -89,14 +89,20 @@ def portability() -> str:
     every = [cell for m in result["models"] for a in m["artifacts"] for cell in a["cells"]]
     emulated = [cell for cell in every if cell["by"].startswith("qemu") and cell["isa"] != "arm"]
     same = sum(cell.get("off_first_way") == 0 for cell in emulated)
+    by_model = [
+        (m["name"], [c["passed"] for a in m["artifacts"] for c in a["cells"]]) for m in result["models"]
+    ]
+    kept = ", ".join(f"{name} {sum(passed)} of {len(passed)}" for name, passed in by_model)
+    early = [m["name"] for m in result["models"] if not m["export_finished"]]
+    unfinished = f"Measured before their export had ended: {', '.join(early)}. " if early else ""
     return "\n".join(
         [
             *lines,
             "",
             f"Drop in points from PyTorch, with its paired 95 % interval; PyTorch: {references}. "
-            f"{sum(c['passed'] for c in every)} of {len(every)} cells lose at most {result['conditions']['max_drop']} "
-            f"points. Lesser CPUs are this one with CPUID answered for it; `qemu-x86_64` gives the same logits "
-            f"bit for bit in {same} of {len(emulated)} cells, on {max((c['n'] for c in emulated), default=0)} images. "
+            f"Cells that lose at most {result['conditions']['max_drop']} points: {kept}. {unfinished}"
+            f"Lesser CPUs are this one with CPUID answered for it; `qemu-x86_64` gives the same logits bit for bit in "
+            f"{same} of {len(emulated)} cells, on {min((c['n'] for c in emulated), default=0)} images or more. "
             f"{_machine(result['models'][0])}.",
             "",
         ]

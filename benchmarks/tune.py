@@ -4,7 +4,8 @@
 
 Each bundle is copied and tuned through the command line. Then a full bench times every artifact that passed with every
 number of threads that tune considers, in turns in one run. The pick is confirmed where it is the fastest of that run or
-not distinguishable from the fastest. The result goes to benchmarks/results/tune.json, an entry a bundle.
+not distinguishable from the fastest; where the interval is too wide to say so, that is null. Both say whether the
+machine was busy. The result goes to benchmarks/results/tune.json, an entry a bundle.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from edge_tl.device.bench.machine_use import busy_reason
 from edge_tl.device.bundle import Bundle, read_bundle
 from edge_tl.device.files import read_json, write_json
 from edge_tl.device.machine import cores_allowed, identity
-from edge_tl.device.records.bench import BenchResult
+from edge_tl.device.records.bench import ArtifactTiming, BenchResult
 from edge_tl.device.records.tuned import TunedRecord
 from edge_tl.device.tuning.contenders import CPU, Contender
 
+MOST_SLOWER = 0.1
 RESULT = Path(__file__).resolve().parent / "results" / "tune.json"
 
 
@@ -73,6 +75,16 @@ def rebased(result: BenchResult, base: str) -> BenchResult:
     return replace(result, baseline=base, artifacts=tuple(rows))
 
 
+def confirmed(row: ArtifactTiming, fastest: str | None) -> bool | None:
+    """Whether the pick is the fastest or as fast; None where the interval is too wide to tell: it may be slower by more
+    than `MOST_SLOWER`."""
+    if row.id == fastest:
+        return True
+    if row.distinguishable or row.speedup_ci is None:
+        return False if row.distinguishable else None
+    return True if row.speedup_ci[0] >= 1 - MOST_SLOWER else None
+
+
 def compared(pick: TunedRecord, bench: BenchResult) -> dict[str, Any]:
     """The pick in the full bench, beside the fastest of it."""
     plural = "" if pick.threads == 1 else "s"
@@ -83,7 +95,7 @@ def compared(pick: TunedRecord, bench: BenchResult) -> dict[str, Any]:
         "fastest": bench.baseline,
         "speed_by_the_fastest": row.speedup,
         "speed_by_the_fastest_ci": row.speedup_ci,
-        "confirmed": row.id == bench.baseline or not row.distinguishable,
+        "confirmed": confirmed(row, bench.baseline),
     }
 
 
