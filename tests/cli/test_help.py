@@ -51,7 +51,7 @@ def test_the_version_and_completion(
     ("verb", "defaults"),
     [
         ("finetune", ["mobilenet_v2", "imagenet", "auto", "32", "light", "weights' own", "6 to 10"]),
-        ("export", ["0.5", "up-to=5", "native", "no-int8"]),
+        ("export", ["0.5", "up-to=5", "any", "no-int8"]),
         ("bench", ["7, with --quick 5", "30", "CPU"]),
         ("predict", ["the recommended one", "3"]),
         ("compare", ["mobilenet_v2", "head,lp-ft"]),

@@ -15,7 +15,7 @@ _NEEDED = {
     "bool_type": "give true or false",
     "string_type": "give text",
     "list_type": "give a list, e.g. [a, b]",
-    "model_type": "give a section, e.g. {key: value}",
+    "model_type": "give a section, e.g. {{key: value}}",
     "greater_than_equal": "give {ge} or more",
     "greater_than": "give more than {gt}",
     "less_than_equal": "give {le} or less",

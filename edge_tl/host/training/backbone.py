@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edge_tl.device.errors import BundleError
+from edge_tl.device.errors import BundleError, MissingExtra
 from edge_tl.device.runtimes.open import Runtime, open_runtime
 from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime
 from edge_tl.host import accelerator
@@ -54,7 +54,7 @@ def open_backbone(source: PretrainedModel, scratch: Path, *, threads: int, on_gp
     path = _write_onnx(model, source.contract.input_size, scratch)
     try:
         streamed = OpenVinoRuntime(path, threads=threads, hint="THROUGHPUT")
-    except BundleError:  # an operator that OpenVINO does not know
+    except (BundleError, MissingExtra):  # an operator that OpenVINO does not know, or no OpenVINO
         runtime = open_runtime(path, threads=threads)
         return Backbone(runtime, _called(runtime))
     return Backbone(_streamed(streamed), _called(streamed))

@@ -196,6 +196,6 @@ def _key(source: PretrainedModel, device: str) -> str:
         "model": source.name,  # the same weights in another network give other features
         "versions": {name: version(name) for name in ("torch", "torchvision", "numpy")}
         | package_versions("edge-tl", "timm", *OF_PIXELS),
-        "runtime": "pytorch" if device != "cpu" else f"openvino {version('openvino')}",
+        "runtimes": {} if device != "cpu" else package_versions("openvino", "onnxruntime"),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR, SequentialLR
 
+from edge_tl.device.format import percentage
 from edge_tl.host.models import architecture
 from edge_tl.host.models.blocks import backbone_blocks
 from edge_tl.host.recipe.schema import Train
@@ -47,7 +48,7 @@ def test_auto_is_decided_by_images_and_what_the_head_reaches(
     assert words in choice.reason
     if transferred:
         assert f"{per_class} training images a class" in choice.reason
-        assert f"{accuracy:.1%}" in choice.reason
+        assert percentage(accuracy, 1) in choice.reason
 
 
 @pytest.mark.parametrize("asked", ["head", *STRATEGIES])
