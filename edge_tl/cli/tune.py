@@ -23,7 +23,7 @@ from edge_tl.cli._options import (
     Targets,
     WaitQuiet,
     Wheels,
-    duration_s,
+    wait_quiet_s,
 )
 from edge_tl.cli._remote import run_remotely
 from edge_tl.cli._saving import check_out, save_to, saved
@@ -74,8 +74,7 @@ def tune(
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.tuning.options import TuneOptions
 
-    wait_s = duration_s("--wait-quiet", wait_quiet) or 0.0
-    only = tuple(artifact or ())
+    wait_s, only = wait_quiet_s(wait_quiet), tuple(artifact or ())
     asked = TuneOptions(objective, max_p95, only, device, budget, wait_quiet_s=wait_s)  # type: ignore[arg-type]
     loaded = read_bundle(bundle)
     with open_listener() as listener:

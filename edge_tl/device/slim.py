@@ -109,10 +109,11 @@ def _record(bundle: Bundle, kept: Sequence[Artifact], staging: Path, name: str) 
 
 def _best(record: BundleRecord) -> str | None:
     """Of those that passed, the one with the least median latency, one without a latency last; the smallest where the
-    machine was too busy at export to tell."""
+    machine was too busy at export to tell. One that some CPUs refuse is the last choice, as at export."""
     passed = [artifact for artifact in record.artifacts if artifact.passed]
+    everywhere = [artifact for artifact in passed if not artifact.requires]
     key = _size if busy_reason(record.conditions) else _median
-    return min(passed, key=key).id if passed else None
+    return min(everywhere or passed, key=key).id if passed else None
 
 
 def _size(artifact: ArtifactRecord) -> float:

@@ -99,6 +99,12 @@ def record(**changes: Any) -> TunedRecord:
     return replace(made, **changes)
 
 
+def test_it_waits_for_a_day_at_most(run_cli: RunCli, mine: Path) -> None:
+    refused = run_cli("tune", mine, "--wait-quiet", "25h")
+    assert refused.code == 2
+    assert "--wait-quiet 25h: wait for a day at most, 24h." in refused.err
+
+
 def test_a_person_reads_the_pick_its_interval_and_what_it_was_chosen_over() -> None:
     text = _tune_text.result_text(record())
     assert "onnx-int8      CPU     2        2.40 [2.38, 2.43]  2.90    1                  the pick" in text

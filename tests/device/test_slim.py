@@ -73,6 +73,20 @@ def test_the_recommendation_goes_to_the_fastest_that_passed(
     assert failed.recommended is None
 
 
+def test_what_some_cpus_refuse_is_recommended_last(bundle_root: Path, tmp_path: Path, reseal: Edit) -> None:
+    def change(record: dict[str, Any]) -> None:
+        record["recommended"] = "openvino-fp32"
+        for artifact in record["artifacts"]:
+            fast = artifact["id"] == "onnx-int8"
+            artifact |= {"passed": True, "latency_ms": {"p50": 0.5 if fast else 2.0}}
+            artifact |= {"requires": ["vnni", "dotprod"]} if fast else {}
+
+    reseal(bundle_root, change)
+    whole = read_bundle(bundle_root)
+    assert slim(whole, ["onnx-fp32", "onnx-int8"], tmp_path / "both").recommended == "onnx-fp32"
+    assert slim(whole, ["onnx-int8"], tmp_path / "alone").recommended == "onnx-int8"
+
+
 def test_the_record_of_evidence_stays_behind(bundle_root: Path, tmp_path: Path, reseal: Edit) -> None:
     reseal(bundle_root, lambda record: record["artifacts"][0].update(changed=[]))
     assert (bundle_root / "report.json").is_file()

@@ -122,7 +122,7 @@ class BenchOptions:
             if number is not None and number < 1:
                 raise BadInput(f"--{name} {number}: give 1 or more.")
         if not 0 <= self.wait_quiet_s < MOST_TIME:
-            raise BadInput(f"--wait-quiet {self.wait_quiet_s:g}: give seconds, 0 or more.")
+            raise BadInput(f"--wait-quiet {self.wait_quiet_s:g}: give seconds, from 0 to {MOST_TIME:.0f}.")
         check_numbers("--batch", self.batches)
         check_numbers("--threads", self.threads)
 

@@ -7,6 +7,7 @@ from typing import get_args
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.records.tuned import Objective
+from edge_tl.device.runtimes.devices import check_device_name
 
 BUDGET_S = 25.0
 MOST_S, MOST_MS = 86_400.0, 1e6
@@ -33,6 +34,8 @@ class TuneOptions:
         if self.max_p95_ms is not None and not 0 < self.max_p95_ms < MOST_MS:
             raise BadInput(f"--max-p95 {self.max_p95_ms:g}: give milliseconds above 0.")
         if not 0 < self.budget_s <= MOST_S:
-            raise BadInput(f"--budget {self.budget_s:g}: give seconds above 0, e.g. 25.")
-        if not 0 <= self.wait_quiet_s < MOST_S:
-            raise BadInput(f"--wait-quiet {self.wait_quiet_s:g}: give seconds, 0 or more.")
+            raise BadInput(f"--budget {self.budget_s:g}: give seconds above 0, a day at most, e.g. 25.")
+        if not 0 <= self.wait_quiet_s <= MOST_S:
+            raise BadInput(f"--wait-quiet {self.wait_quiet_s:g}: give seconds, from 0 to {MOST_S:.0f}.")
+        if self.device is not None:  # None is every device, an empty name none
+            check_device_name(self.device)

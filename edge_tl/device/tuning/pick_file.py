@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,14 +72,6 @@ def write_pick(root: Path, record: TunedRecord) -> Path:
         check_below(root, path)
     write_json(path, replace(record, path=None).to_json())
     return path
-
-
-def picks_of(root: Path) -> Iterator[TunedRecord]:
-    """Every pick beside a bundle that can be read, by name."""
-    folder = root / FOLDER
-    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
-        with suppress(EdgeTLError, OSError):
-            yield _read(root, path)
 
 
 def own_pick(bundle: Bundle) -> tuple[Pick | None, str | None]:

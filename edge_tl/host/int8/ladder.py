@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from edge_tl.device.errors import EdgeTLError
-from edge_tl.device.format import megabytes
+from edge_tl.device.format import megabytes, percentage
 from edge_tl.device.listener import Listener
 from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import Candidate, delete_files
@@ -176,9 +176,9 @@ def _figures(record: CandidateRecord) -> str:
     """A candidate in one line."""
     low, high = record.drop_ci_pp
     minutes, seconds = divmod(round(record.seconds), 60)
-    work = "" if record.float_macs is None else f"{record.float_macs:.1%} of the work in float, "
+    work = "" if record.float_macs is None else f"{percentage(record.float_macs, 1)} of the work in float, "
     return (
         f"drop {record.expected_drop_pp:.2f} pp expected, {record.drop_pp:.2f} [{low:.2f}, {high:.2f}] counted, "
-        f"agreement {record.agreement:.1%}, "
+        f"agreement {percentage(record.agreement, 1)}, "
         f"{record.latency_ms:.2f} ms, {megabytes(1e6 * record.size_mb)}, {work}{minutes}:{seconds:02}"
     )

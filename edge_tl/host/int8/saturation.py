@@ -105,18 +105,23 @@ def pair_safe_overrides(prepared: Path, excluded: Collection[str]) -> dict[str, 
 
 def saturating_layers(graph: onnx.GraphProto) -> list[str]:
     """The names of the layers of a Q/DQ graph whose sums may be cut on an x86 CPU without VNNI; [] proves that none is,
-    for any images. Raises nothing: what is not known to be safe is named."""
+    for any images. Raises nothing: what is not known to be safe is named.
+
+    A layer with rounded weights counts whatever stands before it: both runtimes move a DequantizeLinear behind a
+    reshape or a pooling, and then compute in integers what looks like float here.
+    """
     constants, makers = graphs.constants(graph), graphs.producers(graph)
     found = []
     for node in graph.node:
         if node.op_type not in MATRIX_OPERATORS or (weight := makers.get(node.input[1])) is None:
             continue
-        image = makers.get(node.input[0])
-        if weight.op_type != "DequantizeLinear" or image is None or image.op_type != "DequantizeLinear":
+        if weight.op_type != "DequantizeLinear":
             continue  # computed in float
-        codes = constants.get(weight.input[0])
-        unsigned = _is_unsigned(image, constants)
-        known = codes is not None and codes.data_type == onnx.TensorProto.INT8 and unsigned
+        image, codes = makers.get(node.input[0]), constants.get(weight.input[0])
+        signed = (
+            image is not None and image.op_type == "DequantizeLinear" and not _is_unsigned(image, constants)
+        )
+        known = codes is not None and codes.data_type == onnx.TensorProto.INT8 and not signed
         if not known or _pairs_of(node, codes) > MOST:
             found.append(node.name)
     return found

@@ -132,9 +132,12 @@ def test_options_that_cannot_be(bundle_root: Path) -> None:
         {"max_p95_ms": -1.0},
         {"budget_s": 0.0},
         {"budget_s": float("nan")},
+        {"wait_quiet_s": 86401.0},
     ):
         with pytest.raises(BadInput, match="--"):
             TuneOptions(**given)
+    with pytest.raises(BadInput, match="give a name"):  # an empty name is not every device
+        TuneOptions(device="")
     with pytest.raises(BadInput, match="no artifact 'onnx-fp64'"):
         tune(bundle, TuneOptions(artifacts=("onnx-fp64",)))
     with pytest.raises(BadInput, match="--device TPU9000"):

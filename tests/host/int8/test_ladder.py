@@ -50,7 +50,7 @@ def test_it_stops_at_the_first_rung_that_keeps_the_budget():
     )
     assert notes == [
         "onnx-int8, rung 1, known-good settings: drop 0.30 pp expected, 0.30 [-0.70, 1.30] counted, "
-        "agreement 90.0%, 1.00 ms, 1.0 MB, 0.0% of the work in float, 0:01"
+        "agreement 90.0 %, 1.00 ms, 1.0 MB, 0.0 % of the work in float, 0:01"
     ]
 
 
