@@ -109,11 +109,14 @@ def _record(bundle: Bundle, kept: Sequence[Artifact], staging: Path, name: str) 
 
 def _best(record: BundleRecord) -> str | None:
     """Of those that passed, the one with the least median latency, one without a latency last; the smallest where the
-    machine was too busy at export to tell. One that some CPUs refuse is the last choice, as at export."""
+    machine was too busy at export to tell. As at export one that some CPUs refuse is the last choice, and FP16 and
+    8-bit weights are not taken for their size."""
     passed = [artifact for artifact in record.artifacts if artifact.passed]
-    everywhere = [artifact for artifact in passed if not artifact.requires]
-    key = _size if busy_reason(record.conditions) else _median
-    return min(everywhere or passed, key=key).id if passed else None
+    pool = [artifact for artifact in passed if not artifact.requires] or passed
+    if not busy_reason(record.conditions):
+        return min(pool, key=_median).id if passed else None
+    pool = [artifact for artifact in pool if artifact.precision in ("fp32", "int8")] or pool
+    return min(pool, key=_size).id if passed else None
 
 
 def _size(artifact: ArtifactRecord) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput
 from edge_tl.device.records.bundle import SlimmedRecord
 from edge_tl.device.records.gate import GateResult
+from edge_tl.device.slim import _best as best_of
 from edge_tl.device.slim import slim
 
 Edit = Callable[..., None]
@@ -136,3 +138,25 @@ def test_without_pytorch(bundle_root: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert [artifact["id"] for artifact in json.loads(done.stdout)["artifacts"]] == ["onnx-int8"]
     assert "verify --data has nothing to compare" in done.stderr
+
+
+def test_timed_on_a_busy_machine_the_smallest_is_recommended(
+    bundle_root: Path, tmp_path: Path, reseal: Edit
+) -> None:
+    during = {"others": 1.4, "stolen": 0.0, "cores": 2.0}
+
+    def change(record: dict[str, Any]) -> None:
+        record["recommended"] = "openvino-fp32"
+        record["conditions"] = {"before": {}, "after": {}, "during": during}
+        for artifact, p50 in zip(record["artifacts"], [1.0, 2.0, 3.0, 4.0], strict=True):
+            artifact |= {"passed": True, "latency_ms": {"p50": p50}}
+
+    reseal(bundle_root, change)
+    small = slim(read_bundle(bundle_root), ["onnx-fp32", "onnx-int8"], tmp_path / "small")
+    sizes = {artifact.id: artifact.size_mb for artifact in small.artifacts}
+    assert small.recommended == min(sizes, key=lambda name: sizes[name])
+    whole = read_bundle(bundle_root).record
+    smallest = min(whole.artifacts, key=lambda artifact: artifact.size_mb)
+    assert best_of(whole) == smallest.id
+    compressed = tuple(replace(a, precision="w8") if a is smallest else a for a in whole.artifacts)
+    assert best_of(replace(whole, artifacts=compressed)) != smallest.id  # as at export
