@@ -94,12 +94,12 @@ def test_it_says_which_epoch_was_kept_and_why():
     )
     assert found.to_json() == {
         "epoch": 4, "trained": 6, "planned": 10, "val_accuracy": 0.88, "start_val_accuracy": 0.84, "n_val": 200,
-        "reason": "kept epoch 4 of 6: 88.00% of 200 validation images, 84.00% with the solved head before the first "
+        "reason": "kept epoch 4 of 6: 88.00 % of 200 validation images, 84.00 % with the solved head before the first "
         "epoch; stopped early, 10 epochs were planned",
     }  # fmt: skip
     start = Position(best=0.84, best_epoch=0, start=0.84, history=history)
     assert fit_split._kept_epoch(start, 6, 200, solved=True).reason == (
-        "kept the solved head: none of 6 epochs was better than its 84.00% of 200 validation images"
+        "kept the solved head: none of 6 epochs was better than its 84.00 % of 200 validation images"
     )
     assert "kept the new head" in fit_split._kept_epoch(start, 6, 200, solved=False).reason
 
