@@ -47,7 +47,7 @@ TargetCpu = Annotated[
     str | None,
     typer.Option(
         show_default=DEFAULTS["export.target_cpu"],
-        help="native, avx2 (x86 without VNNI), vnni or arm: what INT8 is made for.",
+        help="What INT8 is made for: any (every CPU), native, avx2 (x86 without VNNI), vnni or arm.",
     ),
 ]
 DeviceProfile = Annotated[

@@ -6,6 +6,7 @@ from edge_tl.device.format import DASH, interval, number, one_line
 from edge_tl.device.records.accuracy import ConfidenceRecord, ProvenOn
 from edge_tl.device.records.artifact import ArtifactRecord
 from edge_tl.device.records.bundle import BundleRecord
+from edge_tl.host.reports.ladder_tables import ladder_records
 from edge_tl.host.reports.table import Column, Row, Table
 
 CONFIDENCE = (
@@ -32,6 +33,10 @@ HOW = (
 HOW_PROVEN = (
     "INT8 answers depend on the CPU's instructions. A device that has none of these, or one over the "
     "budget, is not covered: run edge-tl verify --data there."
+)
+HOW_PROVEN_BY_CODES = (
+    "no sum of two products exceeds 16 bits with the codes in the file, whatever the image: x86 CPUs without VNNI cut "
+    "nothing there."
 )
 
 
@@ -72,6 +77,15 @@ def proven_table(record: BundleRecord) -> Table:
         for row in artifact.proven_on or ()
     ]
     return Table(PROVEN, rows)
+
+
+def how_to_read_proven(record: BundleRecord) -> str:
+    """The lines under the table of instruction sets: what is proven by the codes of a file comes first, because it
+    holds on CPUs that no row is of."""
+    safe = [name for name, ladder in ladder_records(record) if ladder.chosen.may_saturate == ()]
+    if not safe:
+        return HOW_PROVEN
+    return f"In {one_line(' and '.join(safe))} {HOW_PROVEN_BY_CODES} Apart from that: {HOW_PROVEN}"
 
 
 def _confidence(name: str, found: ConfidenceRecord) -> Row:

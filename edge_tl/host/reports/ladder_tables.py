@@ -45,7 +45,7 @@ def rung_table(record: BundleRecord) -> Table:
     """A row for each rung of each INT8 artifact; the rung that was kept has a mark."""
     rows = [
         {"artifact": one_line(artifact)} | _rung(rung, kept=rung.best == ladder.chosen)
-        for artifact, ladder in _ladders(record)
+        for artifact, ladder in ladder_records(record)
         for rung in ladder.rungs
     ]
     return Table(RUNGS, rows)
@@ -53,7 +53,7 @@ def rung_table(record: BundleRecord) -> Table:
 
 def sensitive_layers(record: BundleRecord) -> list[LayerSensitivity]:
     """The most sensitive layers as they were measured, where a ladder had to."""
-    for _, ladder in _ladders(record):
+    for _, ladder in ladder_records(record):
         if ladder.sensitivity:
             return list(ladder.sensitivity[:SHOWN])
     return []
@@ -72,7 +72,8 @@ def layer_table(record: BundleRecord) -> Table:
     return Table(LAYERS, rows)
 
 
-def _ladders(record: BundleRecord) -> Iterator[tuple[str, LadderRecord]]:
+def ladder_records(record: BundleRecord) -> Iterator[tuple[str, LadderRecord]]:
+    """The artifacts that a ladder was climbed for, by name."""
     for artifact in record.artifacts:
         if artifact.ladder is not None:
             yield artifact.id, LadderRecord.from_json(artifact.ladder, f"{artifact.id}: ladder")

@@ -29,7 +29,7 @@ def bundle_markdown(record: BundleRecord) -> str:
             confidence_tables.confidence_table(record),
             confidence_tables.how_to_read_confidence(record),
         ),
-        ("Proven on", confidence_tables.proven_table(record), confidence_tables.HOW_PROVEN),
+        ("Proven on", confidence_tables.proven_table(record), confidence_tables.how_to_read_proven(record)),
     ):
         if table.rows:
             parts += [f"## {heading}", _table(table), how]

@@ -65,7 +65,7 @@ def write_bundle_page(record: BundleRecord, path: Path) -> None:
         confidence=confidence_tables.confidence_table(record),
         how_confidence=confidence_tables.how_to_read_confidence(record),
         proven=confidence_tables.proven_table(record),
-        how_proven=confidence_tables.HOW_PROVEN,
+        how_proven=confidence_tables.how_to_read_proven(record),
         gates=bundle_tables.gate_table(record),
         failures=bundle_tables.failed_gates(record),
         changed=[(name, bundle_tables.count_changes(table), table) for name, table in changed],

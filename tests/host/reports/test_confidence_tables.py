@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from host.reports.samples import LIMITS, bundle, bundle_markdown, unmeasured
+from host.reports.test_ladder_tables import BEST
 
 from edge_tl.host.reports import confidence_tables
 
@@ -51,6 +52,21 @@ def test_every_instruction_set_has_its_row():
     rows = confidence_tables.proven_table(bundle(record(False))).rows
     assert [row["isa"] for row in rows] == ["avx512_vnni", "avx2 (capped by AVX2)"]
     assert rows[1]["drop"] == "3.00 [0.10, 0.90]"
+
+
+def test_what_the_codes_of_a_file_prove_is_said_and_nothing_more():
+    def told(**saturation: object) -> str:
+        chosen = {**BEST, **saturation}
+        ladder = {"passed": True, "reason": "", "chosen": chosen, "rungs": [], "sensitivity": []}
+        whole = record(False)
+        whole["artifacts"][0]["ladder"] = ladder
+        return bundle_markdown(whole)
+
+    proof = f"In openvino-int8 {confidence_tables.HOW_PROVEN_BY_CODES}"
+    assert proof in told(may_saturate=[])
+    assert confidence_tables.HOW_PROVEN in told(may_saturate=[])  # of other instructions
+    for unproven in ({}, {"may_saturate": None}, {"may_saturate": ["conv_1"]}):
+        assert confidence_tables.HOW_PROVEN_BY_CODES not in told(**unproven)
 
 
 def test_the_report_shows_both_and_an_older_record_neither():
