@@ -94,7 +94,7 @@ def _footnotes(result: BenchResult) -> str:
             lines.append(f"not steady: {row.id} {', '.join(moved)}")
     busy = busy_reason(result.conditions, result.machine.cores_allowed)
     if busy:
-        lines.append(f"{busy} while this was timed: no speed is judged; measure again with --wait-quiet 5m")
+        lines += [f"no speed is judged: {busy}", "measure again with --wait-quiet 5m"]
     for row in rows:
         if row.not_judged and row.not_judged != busy:
             lines.append(f"{NOT_JUDGED}: {row.id}: {row.not_judged}")

@@ -186,7 +186,9 @@ def test_a_layer_left_in_float_runs_in_float(
     with its most sensitive layer in float answered worse than one without. Planted here: one channel's weights are a
     thousand times the others', which per tensor leaves nothing of those."""
     model = onnx.load(prepared)
-    conv = next(n for n in model.graph.node if n.op_type == "Conv" and n.output[0] in _inputs_of_relus(model))
+    made_by, before_relus = makers(model), _inputs_of_relus(model)
+    convs = [n for n in model.graph.node if n.op_type == "Conv" and n.output[0] in before_relus]
+    conv = next(n for n in convs if n.input[0] in made_by and made_by[n.input[0]].op_type == "Conv")
     constants = {i.name: i for i in model.graph.initializer}
     values = numpy_helper.to_array(constants[conv.input[1]]).copy()
     values[0] *= 1000
