@@ -15,7 +15,7 @@ The standard patterns stay (QuantizeLinear, operators on uint8, DequantizeLinear
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,11 +48,13 @@ def fitting_ranges(graph: onnx.GraphProto, ranges: Mapping[str, Range]) -> dict[
     """`ranges` of a float graph's tensors, changed where an activation on codes wants it: the input of a hard-swish
     begins at -3, below which all is one to it, and 0 and 3 are whole codes; a gate's output is [0, 1]."""
     fitting = dict(ranges)
-    products = swish_products(graph, ("HardSigmoid",))
+    products, readers = swish_products(graph, ("HardSigmoid",)), graphs.consumers(graph)
     for node in graph.node:
         if not _is_standard(node) or node.input[0] not in ranges:
             continue
         if node.input[0] in products:
+            if not _is_only_swish(node, readers[node.input[0]]):
+                continue
             fitting[node.input[0]] = _range_from(_zero_code(ranges[node.input[0]][1]))
         else:
             fitting[node.output[0]] = 0.0, 1.0
@@ -103,6 +105,15 @@ def _is_standard(node: onnx.NodeProto) -> bool:
     return bool(node.op_type == "HardSigmoid" and abs(6 * alpha - 1) < 1e-4 and beta == 0.5)
 
 
+def _is_only_swish(node: onnx.NodeProto, readers: Sequence[onnx.NodeProto]) -> bool:
+    """Whether all that reads the input of the HardSigmoid `node` is itself and the product of both: what lies below -3
+    is not one to anything else."""
+    others = [each for each in readers if each is not node]
+    return bool(others) and all(
+        each.op_type == "Mul" and set(each.input) == {node.input[0], node.output[0]} for each in others
+    )
+
+
 def _zero_code(high: float) -> int:
     """The code of 0 in the finest range from -3 to `high` with whole codes for 0 and 3; at least 1."""
     # What such a range gives is itself, whatever float32 makes of it.
@@ -133,8 +144,7 @@ def _rounded_input(graph: onnx.GraphProto, node: onnx.NodeProto) -> _Rounded | N
 
 def _cut_codes(graph: onnx.GraphProto, node: onnx.NodeProto, x: _Rounded) -> None:
     """Hard-swish: in place of the HardSigmoid the codes of its input, cut at that of 3, with a sixth of the scale."""
-    products = [each for each in graphs.consumers(graph)[node.output[0]] if each.op_type == "Mul"]
-    if not any(x.dequantize.output[0] in each.input for each in products):
+    if not _is_only_swish(node, graphs.consumers(graph)[x.dequantize.output[0]]):
         return
     zero = _zero_code(x.scale * (_TOP - x.zero))
     name, step = node.output[0], _ENDS / zero
@@ -160,6 +170,8 @@ def _absorb_gate(graph: onnx.GraphProto, node: onnx.NodeProto, x: _Rounded) -> N
     after = graphs.consumers(graph)[node.output[0]]
     convolution = graphs.producers(graph).get(x.quantize.input[0])
     if len(after) != 1 or after[0].op_type != "QuantizeLinear" or convolution is None:
+        return
+    if len(graphs.consumers(graph)[x.quantize.input[0]]) != 1:
         return
     if convolution.op_type != "Conv" or not _add_to_bias(graph, convolution, _ENDS):
         return

@@ -79,6 +79,23 @@ def test_a_hard_swish_on_codes_gives_the_codes_of_the_graph(
     assert "HardSigmoid" not in {node.op_type for node in whole.graph.node}
 
 
+def test_what_something_else_reads_too_keeps_its_range(literally: Callable[..., Any], tmp_path: Path):
+    whole = hard_swish(20 / 255, 128, 0.05, 10)
+    nodes = whole.graph.node
+    [answer] = whole.graph.output
+    nodes.append(helper.make_node("Neg", ["x"], ["also"]))
+    nodes.append(helper.make_node("Add", ["answer", "also"], ["both"]))
+    answer.name = "both"
+    ranges = {"x": (-10.0, 10.0)}
+    assert fitting_ranges(whole.graph, ranges)["x"] == ranges["x"]
+    onnx.save(whole, tmp_path / "before.onnx")
+    use_codes(whole)
+    onnx.save(whole, tmp_path / "after.onnx")
+    x = np.linspace(-9, 9, 37, dtype=np.float32)[:, None]  # below -3 a hard-swish is 0, and the sum is not
+    before, after = (literally(tmp_path / f"{name}.onnx", x) for name in ("before", "after"))
+    np.testing.assert_array_equal(after, before)
+
+
 def test_onnx_runtime_multiplies_the_codes(tmp_path: Path):
     whole = hard_swish(3 / 60, 60, 0.04, 9)
     use_codes(whole)

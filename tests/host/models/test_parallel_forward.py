@@ -58,6 +58,9 @@ class Stateful(nn.Module):
 def test_a_network_that_may_keep_something_runs_alone(model: nn.Module, monkeypatch: pytest.MonkeyPatch):
     assert keeps_nothing(model)
     assert not keeps_nothing(nn.Sequential(Stateful()))
+    patched: Any = same_weights(model)
+    patched[0].forward = lambda images: images
+    assert not keeps_nothing(patched)
     hooked = same_weights(model)
     hooked.register_forward_hook(lambda *_: None)
     assert not keeps_nothing(hooked)
