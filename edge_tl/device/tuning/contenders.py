@@ -79,12 +79,12 @@ def qualify(bundle: Bundle, options: TuneOptions, listener: Listener = SILENT) -
     runtime is installed, `FellBack` where the device that was asked for did not run it.
     """
     found = Qualified()
-    chosen = [bundle.artifact(name) for name in options.artifacts]
-    for artifact in () if chosen else bundle.artifacts:
+    considered = [bundle.artifact(name) for name in options.artifacts] or bundle.artifacts
+    for artifact in considered:  # one that is named too: predict and open never use it unasked
         if why := failed_at_export(bundle.record, artifact.record):
             found.skipped.append(SkippedRecord(artifact=artifact.id, reason=why))
     left_out = {entry.artifact for entry in found.skipped}
-    chosen = chosen or [artifact for artifact in bundle.artifacts if artifact.id not in left_out]
+    chosen = [artifact for artifact in considered if artifact.id not in left_out]
     if not chosen:
         return found
     asked = options.device and (CPU if options.device.upper() == CPU else options.device)

@@ -112,6 +112,9 @@ def test_what_fails_a_gate_here_or_failed_at_export_is_left_out(bundle_root: Pat
     said = {entry.artifact: entry.reason for entry in found.skipped}
     assert "failed its gates at export (loss)" in said["openvino-int8"]
     assert said["onnx-fp32"].startswith("failed the device gate here: this machine computes other logits")
+    named = qualify(read_bundle(bundle_root), TuneOptions(artifacts=("openvino-int8",)))
+    assert not named.by_device, "nothing would use the pick"
+    assert [entry.artifact for entry in named.skipped] == ["openvino-int8"]
 
 
 def test_an_artifact_that_does_not_open_costs_no_other(bundle_root: Path, reseal: Edit) -> None:
