@@ -32,7 +32,7 @@ from edge_tl.device.files import read_json, write_json
 from edge_tl.device.machine import cores_allowed, identity
 from edge_tl.device.records.bench import ArtifactTiming, BenchResult
 from edge_tl.device.records.tuned import TunedRecord
-from edge_tl.device.tuning.contenders import CPU, Contender
+from edge_tl.device.tuning.configurations import CPU, Configuration
 
 MOST_SLOWER = 0.1
 RESULT = Path(__file__).resolve().parent / "results" / "tune.json"
@@ -51,8 +51,8 @@ def full_bench(bundle: Bundle, names: set[str], effort: Effort) -> BenchResult:
     """Every artifact of `names`, with one thread, half of the cores and all of them."""
     cores = cores_allowed()
     counts = sorted({1, max(1, cores // 2), cores})
-    contenders = [Contender(a, CPU, n) for a in bundle.artifacts if a.id in names for n in counts]
-    workloads = [contender.workload(bundle) for contender in contenders]
+    configurations = [Configuration(a, CPU, n) for a in bundle.artifacts if a.id in names for n in counts]
+    workloads = [configuration.workload(bundle) for configuration in configurations]
     first = time_interleaved(workloads, effort=effort)
     fastest = min(first.artifacts, key=lambda row: row.latency_ms.p50 or 0.0)
     return rebased(first, fastest.id)

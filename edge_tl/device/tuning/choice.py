@@ -1,4 +1,4 @@
-"""Which contender is picked by the objective, and why each of the others is not. Measures nothing."""
+"""Which configuration is picked by the objective, and why each of the others is not. Measures nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_tl.device.format import number
 from edge_tl.device.records.bench import SpeedupRecord
 from edge_tl.device.records.tuned import AlternativeRecord
 from edge_tl.device.tuning.options import TuneOptions
-from edge_tl.device.tuning.race import Entry
+from edge_tl.device.tuning.timing import Entry
 
 # Who is not distinguishable from the best and at most so many times worse is as good: a wide interval of a busy machine
 # contains 2, too, and that is no reason to take what looks half as fast.
@@ -33,11 +33,11 @@ class Decision:
 def decide(entries: Sequence[Entry], options: TuneOptions) -> Decision:
     """The best by the objective among those within `max_p95_ms`. Of those that are not distinguishable from it the most
     accurate, then the smallest, then the one on the fewest threads (by memory: the fastest)."""
-    finals = sorted((entry for entry in entries if entry.final), key=lambda entry: entry.cost)
-    late = {id(entry): why for entry in finals if (why := _too_late(entry, options.max_p95_ms))}
-    able = [entry for entry in finals if id(entry) not in late]
+    shortlist = sorted((entry for entry in entries if entry.shortlisted), key=lambda entry: entry.cost)
+    late = {id(entry): why for entry in shortlist if (why := _too_late(entry, options.max_p95_ms))}
+    able = [entry for entry in shortlist if id(entry) not in late]
     if not able:
-        nearest = min(finals, key=lambda entry: _p95(entry.timings), default=None)
+        nearest = min(shortlist, key=lambda entry: _p95(entry.timings), default=None)
         return Decision(None, nearest, _over(entries, nearest, late, options))
     best = able[0]
     as_good = [
@@ -56,13 +56,13 @@ def _as_good(ratio: SpeedupRecord, options: TuneOptions) -> bool:
 
 def _worth(entry: Entry) -> tuple[float, int]:
     """What decides between two that are as good: accuracy at export, then size. Less is better."""
-    record = entry.contender.artifact.record
+    record = entry.configuration.artifact.record
     return -(record.accuracy or 0.0), sum(file.bytes for file in record.files)
 
 
 def _last(entry: Entry, options: TuneOptions) -> tuple[float, float]:
     middle = float(entry.latency.p50 or math.inf)
-    threads = float(entry.contender.threads)
+    threads = float(entry.configuration.threads)
     return (middle, threads) if options.objective == "memory" else (threads, entry.cost)
 
 
@@ -92,16 +92,16 @@ def _too_late(entry: Entry, limit: float | None) -> str | None:
 def _over(
     entries: Sequence[Entry], pick: Entry | None, late: dict[int, str], options: TuneOptions
 ) -> tuple[AlternativeRecord, ...]:
-    """Everybody but the pick; where there is none, the nearest first. Then those that the finals timed, by cost."""
+    """Everybody but the pick; where there is none, the nearest first. Then those that the shortlist timed, by cost."""
     found = []
-    for entry in sorted(entries, key=lambda entry: (entry is not pick, not entry.final, entry.cost)):
+    for entry in sorted(entries, key=lambda entry: (entry is not pick, not entry.shortlisted, entry.cost)):
         if pick is None or (entry is pick and id(entry) not in late):
             continue
         ratio = entry.against(pick, options.seed)
         found.append(
             AlternativeRecord(
-                artifact=entry.contender.artifact.id,
-                device=entry.contender.device,
+                artifact=entry.configuration.artifact.id,
+                device=entry.configuration.device,
                 threads=entry.ran.threads,
                 latency_ms=entry.latency,
                 images_per_s=images_per_s(entry, options),
@@ -116,7 +116,7 @@ def _over(
 
 def _why_not(entry: Entry, pick: Entry, ratio: SpeedupRecord, options: TuneOptions) -> str:
     what = WORDS[options.objective]
-    if not entry.final:
+    if not entry.shortlisted:
         return f"{number(ratio.speedup)} times {_of(options)} in a first look; not measured further"
     if not _as_good(ratio, options):
         proven = "" if ratio.distinguishable else "; not proven"

@@ -1,4 +1,4 @@
-"""Pick what runs best on this machine: gates, a short race, the choice, the file beside the bundle. Prints nothing."""
+"""Pick what runs best on this machine: gates, timing, choice, the file beside the bundle. Prints nothing."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from edge_tl.device.machine import cores_allowed, identity
 from edge_tl.device.records.timing import ConditionsRecord
 from edge_tl.device.records.tuned import TunedRecord
 from edge_tl.device.tuning.choice import Decision, decide, images_per_s, memory_mb
-from edge_tl.device.tuning.contenders import Qualified, qualify
+from edge_tl.device.tuning.configurations import Qualified, qualify
 from edge_tl.device.tuning.options import TuneOptions
 from edge_tl.device.tuning.pick_file import machine_id, write_pick
-from edge_tl.device.tuning.race import Race
+from edge_tl.device.tuning.timing import TuneTiming
 
 USUAL = TuneOptions()
 
@@ -44,16 +44,18 @@ def tune(
         raise BundleError(f"{bundle.root}: read it with read_bundle; its contract is not proven.")
     qualified = qualify(bundle, options, listener)
     waited = wait_for_quiet(options.wait_quiet_s, listener=listener) if options.wait_quiet_s else None
-    race = Race(bundle, options, cores_allowed(), began + (waited.waited_s if waited else 0.0), listener)
+    timing = TuneTiming(
+        bundle, options, cores_allowed(), began + (waited.waited_s if waited else 0.0), listener
+    )
     begun = Beginning()
-    entries = race.run(qualified) if qualified.by_device else []
+    entries = timing.run(qualified) if qualified.by_device else []
     choice = decide(entries, options)
     own = choice.pick.timings if choice.pick else None
     steady = ratio.against_itself(own.blocks, own.rounds, seed=options.seed) if own else None
     conditions = replace(begun.conditions(), against_itself_ci=steady, wait=waited)
     record = _record(bundle, options, choice, qualified, conditions)
     record = replace(
-        record, skipped=(*record.skipped, *race.skipped), seconds=round(perf_counter() - began, 2)
+        record, skipped=(*record.skipped, *timing.skipped), seconds=round(perf_counter() - began, 2)
     )
     if not write or choice.pick is None:
         return record
@@ -69,19 +71,19 @@ def _record(
 ) -> TunedRecord:
     pick, machine = choice.pick, identity()
     busy = busy_reason(conditions, machine.cores_allowed)
-    files = pick.contender.artifact.record.files if pick else ()
+    files = pick.configuration.artifact.record.files if pick else ()
     return TunedRecord(
         objective=options.objective,
         max_p95_ms=options.max_p95_ms,
-        artifact=pick.contender.artifact.id if pick else None,
-        device=pick.contender.device if pick else None,
+        artifact=pick.configuration.artifact.id if pick else None,
+        device=pick.configuration.device if pick else None,
         threads=pick.ran.threads if pick else None,
         latency_ms=pick.latency if pick else None,
         images_per_s=images_per_s(pick, options) if pick else None,
         memory_mb=memory_mb(pick, options) if pick else None,
         ran=pick.ran if pick else None,
         over=choice.over,
-        nearest=choice.nearest.contender.artifact.id if choice.nearest else None,
+        nearest=choice.nearest.configuration.artifact.id if choice.nearest else None,
         skipped=tuple(qualified.skipped),
         warnings=tuple(qualified.warnings),
         unreliable=busy,

@@ -51,6 +51,11 @@ class LadderLimits:
         data set up the whole ladder. The bundle's gate applies the budget itself, on the evaluation images."""
         return max(self.max_drop, 100 / images)
 
+    def is_chance(self, images: int) -> bool:
+        """Whether two of so many selection images are over the budget: which candidate keeps it is then drawn by lot,
+        and only how near its answers are to FP32's tells candidates apart."""
+        return 200 / images > self.max_drop
+
 
 @dataclass(frozen=True)
 class LadderJob:
@@ -77,9 +82,13 @@ def attempts(rung: int, job: LadderJob, tried: Sequence[Candidate]) -> Iterator[
         yield partial(make, first)
         for storage in job.plan.also:
             yield partial(make, replace(first, storage=storage))
+        if job.limits.is_chance(len(job.source.selection)):
+            yield partial(make, replace(first, estimator=ESTIMATORS[1]))
     elif rung == 2:
+        known = {each.settings for each in tried}
         for settings in variants(closest.settings if closest else first):
-            yield partial(make, settings)
+            if settings not in known:
+                yield partial(make, settings)
     elif rung == 3 and closest:
         # Beside a layer in float, additions and gates between layers would be rounded for nothing.
         base = replace(closest.settings, matrix_only=True)

@@ -1,8 +1,8 @@
 """What a training computes in: what was asked for, a GPU's own bfloat16, or on a CPU the faster of two that are timed.
 
-On a CPU neither is always the faster: with bfloat16 instructions MobileNetV2 takes a step in 0.8 of the time, and
-MobileNetV3, whose hard-swish is slow in bfloat16, in 1.7 times of it. So both are timed on the first batch. What is
-timed leaves no trace in the weights: a training that comes to bf16 ends in the bytes of one that was told bf16.
+On a CPU neither is always the faster, even with bfloat16 instructions: a hard-swish is slow in bfloat16. So both are
+timed on the first batch. What is timed leaves no trace in the weights: a training that comes to bf16 ends in the bytes
+of one that was told bf16.
 """
 
 from __future__ import annotations

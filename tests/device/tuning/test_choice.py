@@ -11,9 +11,9 @@ from edge_tl.device.bench.latency import Timings
 from edge_tl.device.bundle import Artifact
 from edge_tl.device.records.timing import RanRecord
 from edge_tl.device.tuning.choice import decide
-from edge_tl.device.tuning.contenders import Contender
+from edge_tl.device.tuning.configurations import Configuration
 from edge_tl.device.tuning.options import TuneOptions
-from edge_tl.device.tuning.race import Entry
+from edge_tl.device.tuning.timing import Entry
 
 
 class File:
@@ -43,7 +43,7 @@ def entry(
     threads: int = 2,
     noise: float = 0.005,
     seed: int = 0,
-    final: bool = True,
+    shortlisted: bool = True,
     costs: tuple[float, ...] = (),
 ) -> Entry:
     """Seven rounds of four blocks around `ms`; each round is off by `noise`, as a fresh process is."""
@@ -57,12 +57,12 @@ def entry(
     artifact = cast(Artifact, Made(name, accuracy, size))
     ran = RanRecord("CPU", "fp32", threads)
     timings = Timings(blocks, rounds)
-    return Entry(Contender(artifact, "CPU", threads), timings, ran, list(costs), final)
+    return Entry(Configuration(artifact, "CPU", threads), timings, ran, list(costs), shortlisted)
 
 
 def pick(*entries: Entry, **options: Any) -> str | None:
     found = decide(entries, TuneOptions(**options)).pick
-    return found.contender.artifact.id if found else None
+    return found.configuration.artifact.id if found else None
 
 
 def test_who_is_provably_faster_is_picked_whatever_its_accuracy() -> None:
@@ -137,7 +137,7 @@ def test_by_another_objective_its_own_figure_decides() -> None:
 
 
 def test_who_was_only_screened_is_never_picked() -> None:
-    screened = entry("screened", 0.5, final=False)
+    screened = entry("screened", 0.5, shortlisted=False)
     choice = decide((entry("a", 1.0), screened), TuneOptions())
     assert choice.pick is not screened
     assert "in a first look; not measured further" in choice.over[0].reason

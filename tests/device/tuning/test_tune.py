@@ -15,11 +15,11 @@ from edge_tl.device.bundle import RECORD, read_bundle
 from edge_tl.device.errors import BadInput
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.records.tuned import TunedRecord
-from edge_tl.device.tuning.contenders import qualify
+from edge_tl.device.tuning.configurations import qualify
 from edge_tl.device.tuning.options import TuneOptions
 from edge_tl.device.tuning.run import tune
 
-BRIEF = 0.05  # seconds: one round of the finals
+BRIEF = 0.05  # seconds: one round of the shortlist
 ONE = ("onnx-fp32", "onnx-int8")
 Edit = Callable[..., None]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar, cast
 
+import numpy as np
 import pytest
 from host.int8.scripted import FIRST, Scripted
 
@@ -30,6 +31,28 @@ def test_where_openvino_may_saturate_what_is_safe_and_eight_bits_are_tried():
     )
     assert [settings.storage for settings in source.asked] == [qdq.PAIR_SAFE, qdq.SIGNED]
     assert climbed.best.record.drop_pp == 0.1
+
+
+@pytest.mark.parametrize(("images", "estimators"), [(269, ["99.9", "99.99"]), (1000, ["99.9"])])
+def test_where_few_images_decide_by_lot_two_ranges_are_tried_and_the_nearest_is_taken(
+    images: int, estimators: list[str]
+):
+    """The demo's first candidate lost none of 269 selection images, and three more of 539 others than was allowed."""
+    source = Scripted(0.2, 0.1)
+    source.selection = np.zeros((images, 1))
+    plan = storage_plan("onnx", "native", vnni=True)
+    climbed = ladder.climb(cast(CandidateSource, source), "onnx", LadderLimits(0.5), plan, listener=SILENT)
+    assert [settings.estimator for settings in source.asked] == estimators
+    assert climbed.best.record.drop_pp == (0.1 if len(estimators) == 2 else 0.2)
+
+
+def test_a_later_rung_makes_no_candidate_twice():
+    source = Scripted(*[9.0] * 99)
+    source.selection = np.zeros((269, 1))
+    plan = storage_plan("onnx", "native", vnni=True)
+    limits = LadderLimits(0.5, up_to=2)
+    ladder.climb(cast(CandidateSource, source), "onnx", limits, plan, listener=SILENT)
+    assert len(source.asked) == len(set(source.asked)) > 3
 
 
 def test_costly_layers_leave_room_for_cheap_ones_and_the_least_float_is_tried_first():

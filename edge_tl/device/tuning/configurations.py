@@ -25,7 +25,7 @@ _NOT_TRIED = {CPU, "AUTO", "Azure"}
 
 
 @dataclass(frozen=True)
-class Contender:
+class Configuration:
     """An artifact on a device, with so many CPU threads."""
 
     artifact: Artifact
