@@ -1,8 +1,7 @@
 """A model file's logits of many images, as fast as this machine's cores give them. Times nothing.
 
 Each image is a call of its own, as on the device, and as many run at once as there are cores: a batch shared by all
-cores moves activations that no longer fit into their caches. MobileNetV2 in FP32, one image after another: 7.7 ms of
-one core in ONNX Runtime, 9.2 in batches of 16.
+cores moves activations that no longer fit into their caches (benchmarks/export_stages.py).
 """
 
 from __future__ import annotations
@@ -29,9 +28,10 @@ def open_many(path: Path) -> ManyImages:
     """The model at `path` (`.onnx` or `.xml`) on the CPU. Raises `BundleError` for a file that cannot be loaded,
     `MissingExtra` where its runtime is not installed."""
     threads = cores_allowed()
-    infer = (
-        _streamed(path, threads) if BY_SUFFIX[path.suffix].name == "openvino" else _threaded(path, threads)
-    )
+    if BY_SUFFIX[path.suffix].name == "openvino":
+        infer = one_each(OpenVinoRuntime(path, threads=threads, hint="THROUGHPUT"))
+    else:
+        infer = _threaded(path, threads)
 
     def logits(inputs: Logits) -> Logits:
         parts = range(0, len(inputs), _AT_ONCE)
@@ -52,8 +52,9 @@ def _threaded(path: Path, threads: int) -> ManyImages:
     return infer
 
 
-def _streamed(path: Path, threads: int) -> ManyImages:
-    queue, _ = OpenVinoRuntime(path, threads=threads, hint="THROUGHPUT").streams(1)
+def one_each(runtime: OpenVinoRuntime) -> ManyImages:
+    """As many requests of one image at once as `runtime` asks for: no row depends on what else is given."""
+    queue, _ = runtime.streams(1)
     found: dict[int, Logits] = {}
 
     def keep(request: Any, number: int) -> None:

@@ -1,8 +1,8 @@
 """A PyTorch network over many images on a CPU: a few images on each core in place of all images on all cores.
 
-Four activations stay in a core's cache, and no core waits for another after every layer: MobileNetV2 takes 16 ms of a
-core for an image so, 34 in a batch of 16; and where other programs use the cores too, waiting costs several times more.
-It changes no module and no number beyond the last bits of float32.
+Four activations stay in a core's cache, and no core waits for another after every layer, which costs most where other
+programs use the cores too (benchmarks/export_stages.py). It changes no module, and no number beyond the last bits of
+float32.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The frozen backbone as what computes its features fastest. Decodes nothing and keeps nothing.
 
-On a GPU that is PyTorch; on a CPU OpenVINO in FP32, one image a request and as many streams as it asks for: half the
-processor time of ONNX Runtime in batches, a quarter of eager PyTorch's, and an image's features do not depend on
-what else is in its batch.
+On a GPU that is PyTorch; on a CPU OpenVINO in FP32, one image a request and as many streams as it asks for, so that an
+image's features do not depend on what else is in its batch.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from edge_tl.device.errors import BundleError, MissingExtra
 from edge_tl.device.runtimes.open import Runtime, open_runtime
 from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime
 from edge_tl.host import accelerator
+from edge_tl.host.convert.many_images import one_each
 from edge_tl.host.models import architecture
 from edge_tl.host.models.reference import TorchRuntime
 from edge_tl.host.models.weights import PretrainedModel
@@ -57,30 +57,11 @@ def open_backbone(source: PretrainedModel, scratch: Path, *, threads: int, on_gp
     except (BundleError, MissingExtra):  # an operator that OpenVINO does not know, or no OpenVINO
         runtime = open_runtime(path, threads=threads)
         return Backbone(runtime, _called(runtime))
-    return Backbone(_streamed(streamed), _called(streamed))
+    return Backbone(one_each(streamed), _called(streamed))
 
 
 def _called(runtime: Runtime) -> str:
     return f"{runtime.name} {runtime.version}"
-
-
-def _streamed(runtime: OpenVinoRuntime) -> Callable[[Rows], Rows]:
-    queue, _ = runtime.streams(1)
-    rows: dict[int, Rows] = {}
-
-    def keep(request: object, number: int) -> None:
-        rows[number] = request.get_output_tensor(0).data[0].copy()  # type: ignore[attr-defined]
-
-    queue.set_callback(keep)
-
-    def features(inputs: Rows) -> Rows:
-        rows.clear()
-        for number in range(len(inputs)):
-            queue.start_async({0: inputs[number : number + 1]}, number, share_inputs=True)
-        queue.wait_all()
-        return np.stack([rows[number] for number in range(len(inputs))])
-
-    return features
 
 
 def _write_onnx(model: nn.Module, size: tuple[int, int], scratch: Path) -> Path:
