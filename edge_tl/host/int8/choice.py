@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from edge_tl.host.int8.candidates import Candidate
+from edge_tl.host.int8.settings import CandidateSettings
 
 TRAINING_START_FLOAT = 0.05
 """The fraction of the multiply-accumulates that the start of training may have in float: training recovers what more
@@ -27,12 +29,19 @@ def keeps_natively(candidate: Candidate, allowed: float) -> bool:
 
 
 def best(candidates: Sequence[Candidate], allowed: float) -> Candidate:
-    """Among those that keep the budget the fastest, and of equally fast ones the nearest to FP32; else the nearest."""
+    """Among those that keep the budget the fastest, and of equally fast ones the nearest to FP32; else the nearest.
+
+    Candidates of one computation are equally fast, whatever a few calls say: their constants differ, no operator does.
+    """
     good = [each for each in candidates if keeps_budget(each, allowed)]
     if not good:
         return min(candidates, key=_divergence)
-    limit = _ALIKE * min(each.record.latency_ms for each in good)
-    return min((each for each in good if each.record.latency_ms <= limit), key=_divergence)
+    latency: dict[CandidateSettings, float] = {}
+    for each in good:
+        same = each.settings.computation
+        latency[same] = min(each.record.latency_ms, latency.get(same, math.inf))
+    limit = _ALIKE * min(latency.values())
+    return min((each for each in good if latency[each.settings.computation] <= limit), key=_divergence)
 
 
 def best_natively(candidates: Sequence[Candidate], allowed: float) -> Candidate | None:

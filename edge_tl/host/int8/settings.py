@@ -36,6 +36,11 @@ class CandidateSettings:
     epochs: int = 0
     symmetric: bool = False
 
+    @property
+    def computation(self) -> CandidateSettings:
+        """Itself without what changes only the constants of the graph: ranges, calibration images, training."""
+        return replace(self, estimator="", images=0, epochs=0)
+
     def record(self, trained_epochs: float) -> QuantizationRecord:
         """For the report; `trained_epochs` are those that the time allowed."""
         method, correction = _METHODS[self.method]
