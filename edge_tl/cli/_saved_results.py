@@ -94,11 +94,11 @@ def _gate_lines(found: ResultsComparison) -> list[str]:
     if found.limit is None or not found.gates:
         return [*(f"not compared: {gap.reason}" for gap in found.missing), *lines]
     for gate in found.gates:
-        word = "FAIL" if not gate.passed else "pass" if gate.decided else NOT_JUDGED
+        word = "FAIL" if not gate.passed else "pass" if gate.judged else NOT_JUDGED
         lines.append(f"{word}: {gate.reason}")
-    limit, left = f"{100 * found.limit:g} %", sum(not gate.decided for gate in found.gates)
+    limit, left = f"{100 * found.limit:g} %", sum(not gate.judged for gate in found.gates)
     if not found.passed:
-        proven = any(gate.decided and not gate.passed for gate in found.gates)
+        proven = any(gate.judged and not gate.passed for gate in found.gates)
         why = f"slower than {limit} beyond doubt" if proven else "an artifact of the base is missing"
         return [*lines, f"FAILED: {why}; see above."]
     rest = f" Not judged: {left}, see above." if left else ""

@@ -39,7 +39,7 @@ def picked(result: TunedRecord) -> str:
 def row(result: TunedRecord) -> list[str]:
     """The cells of the table that compares devices, without the device's name."""
     remarks = [figure(result)] if result.artifact else [_nothing(result)]
-    remarks += [f"not reliable: {result.unreliable}"] if result.unreliable else []
+    remarks += [f"not judged: {result.not_judged}"] if result.not_judged else []
     ms = result.latency_ms
     p50, p95 = (p50_with_interval(ms), milliseconds(ms.p95)) if ms else (DASH, DASH)
     other = result.over[0] if result.artifact and result.over else None
@@ -98,8 +98,8 @@ def _conclusion(result: TunedRecord) -> Iterator[str]:
         f"pick{_BY[result.objective]}: {picked(result)}: {f'{shown}, ' if shown else ''}"
         f"{p50_with_interval(result.latency_ms)} ms an image, measured in {number(result.seconds, 0)} s"
     )
-    if result.unreliable:
-        yield f"not reliable: {result.unreliable}; tune again when it is quiet"
+    if result.not_judged:
+        yield f"not judged: {result.not_judged}; tune again when it is quiet"
     if result.path:
         yield f"written to {result.path}: predict and Bundle.open use it on this machine"
 

@@ -70,7 +70,9 @@ def predict(
     if not answered:  # as for any bad input: no result
         return EXIT_BAD_INPUT
     results = [one.to_json() for one in answered]
-    result = {"artifact": chosen.id, "device": on, "results": results, "failed": failed}
+    threads = model.tuned.threads if model.tuned else None
+    result = {"artifact": chosen.id, "device": on, "tuned": model.tuned is not None, "threads": threads}
+    result |= {"results": results, "failed": failed}
     then = f"with {chosen.id} on {on}; next: edge-tl verify {bundle}"
     code = EXIT_BAD_INPUT if failed else 0
     return finish(result, "\n".join(map(_line, answered)), as_json=json, code=code, then=then)

@@ -108,7 +108,7 @@ def _text(result: VerifyResult, recommended: str | None) -> Iterator[str]:
     """The table of gates, that of accuracies where there is data, and the last line."""
     rows = [
         [
-            ("pass" if gate.passed else "FAIL") if gate.decided else NOT_JUDGED,
+            ("pass" if gate.passed else "FAIL") if gate.judged else NOT_JUDGED,
             gate.gate,
             gate.artifact or "all",
             DASH if gate.measured is None else f"{gate.measured:.4g}",
@@ -141,6 +141,6 @@ def _conclusion(result: VerifyResult, recommended: str | None) -> str:
         counted += f"; the recommended one, {printable(str(recommended))}, was not"
     if result.verified != result.of:
         lines.append(f"{counted}.")
-    if count := sum(not gate.decided for gate in result.gates):
+    if count := sum(not gate.judged for gate in result.gates):
         lines.append(f"Not judged: {count}, see above.")
     return " ".join(lines)

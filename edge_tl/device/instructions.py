@@ -13,8 +13,9 @@ from edge_tl.device.text import printable
 _X86 = ("amx_int8", "avx512_vnni", "avx_vnni")
 _ARM = ("dotprod", "i8mm")
 _CAPPED = ("SSE41", "AVX", "AVX2", "AVX512_CORE")  # oneDNN's names of instruction sets without VNNI
-# Devices that leave the arithmetic to the CPU, or may; every other one has its own.
-_OF_THE_CPU = ("CPU", "XNNPACK", "OPENVINO", "DNNL", "AUTO", "MULTI", "HETERO", "BATCH")
+# Devices that leave the arithmetic to the CPU; every other one has its own.
+_OF_THE_CPU = ("CPU", "XNNPACK", "DNNL")
+_OF_OTHERS = ("OPENVINO", "AUTO", "MULTI", "HETERO", "BATCH")  # as AUTO:GPU,CPU: the CPU may be among them
 
 
 def dot_products(runtime: str, root: Path = ROOT) -> tuple[str, ...]:
@@ -24,8 +25,21 @@ def dot_products(runtime: str, root: Path = ROOT) -> tuple[str, ...]:
     flags = isa_flags(root)
     if not set(_ARM).isdisjoint(flags):
         return ("dotprod",)
-    capped = runtime == "openvino" and os.environ.get(CAP_VARIABLE, "").upper() in _CAPPED
+    capped = runtime == "openvino" and (_cap()[1] or "").upper() in _CAPPED
     return ("vnni",) if has_vnni(flags, arch="") and not capped else ()
+
+
+def _cap() -> tuple[str, str | None]:
+    """The variable that caps oneDNN, and its value. The older name counts where the newer one is not set."""
+    names = (CAP_VARIABLE, "DNNL_MAX_CPU_ISA")
+    return next(((name, value) for name in names if (value := os.environ.get(name))), (CAP_VARIABLE, None))
+
+
+def _may_use_the_cpu(device: str) -> bool:
+    kind, _, of = device.upper().partition(":")
+    if kind in _OF_OTHERS:
+        return not of or "CPU" in of
+    return kind.partition(".")[0] in _OF_THE_CPU
 
 
 def lacks_instructions(artifact: Artifact, device: str = "CPU", root: Path = ROOT) -> str | None:
@@ -34,13 +48,14 @@ def lacks_instructions(artifact: Artifact, device: str = "CPU", root: Path = ROO
     Of what an artifact requires any one suffices. Without it the CPU adds pairs of products in 16 bits, which saturate.
     """
     needed = artifact.record.requires
-    if not needed or device.upper().partition(":")[0].partition(".")[0] not in _OF_THE_CPU:
+    if not needed or not _may_use_the_cpu(device):
         return None
     if not set(needed).isdisjoint(dot_products(artifact.runtime, root)):
         return None
     here = int8_isa(isa_flags(root)) or "instructions that it does not tell"
-    if artifact.runtime == "openvino" and (cap := os.environ.get(CAP_VARIABLE)):
-        here = f"{cap} at most ({CAP_VARIABLE})"
+    variable, cap = _cap()
+    if artifact.runtime == "openvino" and cap:
+        here = f"{cap} at most ({variable})"
     names = " or ".join(printable(name) for name in needed)
     return f"its INT8 requires a CPU with {names}, and this one computes it with {here}, which may saturate"
 

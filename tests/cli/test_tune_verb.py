@@ -39,12 +39,13 @@ def test_a_pick_is_found_written_and_used(run_cli: RunCli, mine: Path) -> None:
     assert f"next: edge-tl predict {mine} IMAGE" in done.err
     image = mine / "golden" / "images" / "00.jpg"
     used = run_cli("predict", mine, image, "--json")
-    assert used.json["artifact"] == found["artifact"]
     threads = found["threads"]
+    assert [used.json[key] for key in ("artifact", "tuned", "threads")] == [found["artifact"], True, threads]
     assert f": {found['artifact']}, {threads} thread{'' if threads == 1 else 's'}\n" in used.err
     assert "tuned for this machine" in used.err
     named = run_cli("predict", mine, image, "--artifact", "openvino-fp32", "--json")
     assert (named.json["artifact"], "tuned" in named.err) == ("openvino-fp32", False)
+    assert [named.json[key] for key in ("tuned", "threads")] == [False, None]
     assert run_cli("bench", mine, "--quick", "--rounds", "1", "--out", "tuned.json").code == 0, (
         "its own may be replaced"
     )
@@ -112,11 +113,11 @@ def test_a_person_reads_the_pick_its_interval_and_what_it_was_chosen_over() -> N
     assert "pick: onnx-int8 on CPU, 2 threads: 2.40 [2.38, 2.43] ms an image, measured in 21 s" in text
     assert "written to b/tuned/m.json" in text
     assert list(_tune_text.remarks(record())) == ["skipped onnx-w8: failed the loss gate here"]
-    busy = _tune_text.result_text(record(unreliable="this machine was busy: load"))
-    assert "not reliable: this machine was busy: load; tune again when it is quiet" in busy
-    assert _tune_text.row(record(unreliable="busy")) == [
+    busy = _tune_text.result_text(record(not_judged="this machine was busy: load"))
+    assert "not judged: this machine was busy: load; tune again when it is quiet" in busy
+    assert _tune_text.row(record(not_judged="busy")) == [
         "onnx-int8 on CPU, 2 threads", "2.40 [2.38, 2.43]", "2.90", "openvino-int8, 2 threads: 1.21 [1.18, 1.25]",
-        "not reliable: busy",
+        "not judged: busy",
     ]  # fmt: skip
 
 

@@ -43,7 +43,8 @@ def planted(tmp_path: Path) -> Planted:
 
 @pytest.fixture(autouse=True)
 def _no_cap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(CAP_VARIABLE, raising=False)
+    for name in (CAP_VARIABLE, "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -73,10 +74,11 @@ def test_what_a_cpu_has(planted: Planted, name: str, runtime: str) -> None:
 
 
 @pytest.mark.parametrize("cap", ["SSE41", "avx2", "AVX512_CORE"])
+@pytest.mark.parametrize("variable", [CAP_VARIABLE, "DNNL_MAX_CPU_ISA"])
 def test_a_cap_of_onednn_counts_for_openvino_alone(
-    planted: Planted, monkeypatch: pytest.MonkeyPatch, cap: str
+    planted: Planted, monkeypatch: pytest.MonkeyPatch, cap: str, variable: str
 ) -> None:
-    monkeypatch.setenv(CAP_VARIABLE, cap)
+    monkeypatch.setenv(variable, cap)
     root = planted("ice lake")
     assert dot_products("openvino", root) == ()
     assert dot_products("onnxruntime", root) == ("vnni",)
@@ -96,7 +98,9 @@ def test_any_one_of_what_is_required_suffices(bundle: Bundle, planted: Planted) 
     )
     assert "does not tell" in str(lacks_instructions(artifact, root=planted("unknown")))
     assert lacks_instructions(artifact, "GPU.1", planted("zen 2")) is None  # its own arithmetic
-    assert lacks_instructions(artifact, "AUTO:GPU,CPU", planted("zen 2"))
+    assert lacks_instructions(artifact, "OpenVINO:GPU", planted("zen 2")) is None
+    for device in ("AUTO", "AUTO:GPU,CPU", "OpenVINO", "OpenVINO:CPU", "XNNPACK", "CPU"):
+        assert lacks_instructions(artifact, device, planted("zen 2")), device
     assert lacks_instructions(bundle.artifact("onnx-fp32"), root=planted("zen 2")) is None
 
 

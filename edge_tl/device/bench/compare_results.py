@@ -204,14 +204,14 @@ def _gates(
             figure=gap.figure,
             file=gap.file,
             limit=limit,
-            decided=False,
+            judged=False,
             # An artifact that is gone may be as slow as it likes: that is no pass.
             passed=gap.figure is not None,
             reason=gap.reason,
         )
         for gap in missing
     ]
-    if not any(gate.decided for gate in gates) and not any(row.not_judged for row in rows):
+    if not any(gate.judged for gate in gates) and not any(row.not_judged for row in rows):
         why = gates[0].reason if gates else "only one result was given"
         raise BadInput(f"--fail-if-slower: nothing could be compared: {why}.")
     return tuple(gates)
@@ -219,14 +219,14 @@ def _gates(
 
 def _gate(row: ComparedRow, limit: float) -> SlowdownGate:
     why = _undecided(row)
-    decided = row.slowdown is not None and row.slowdown_ci is not None and why is None
-    passed, reason = _outcome(row, limit) if decided else (True, why or "")
+    judged = row.slowdown is not None and row.slowdown_ci is not None and why is None
+    passed, reason = _outcome(row, limit) if judged else (True, why or "")
     return SlowdownGate(
         artifact=row.artifact,
         figure=row.figure,
         file=row.file,
         limit=limit,
-        decided=decided,
+        judged=judged,
         passed=passed,
         reason=reason,
     )

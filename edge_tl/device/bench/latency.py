@@ -5,6 +5,7 @@ Checks no answer. Knows PyTorch only as a workload that the caller adds.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,11 +21,12 @@ from edge_tl.device.bench.percentiles import summarize
 from edge_tl.device.bench.timer import Samples
 from edge_tl.device.bench.worker import REWARM, WARM_S
 from edge_tl.device.bench.worker_messages import Ready
-from edge_tl.device.bench.workers import WorkerPool, Workload, reason, time_block
+from edge_tl.device.bench.workers import Worker, WorkerPool, Workload, kill, launch, reason, time_block
 from edge_tl.device.bench.workloads import twice
 from edge_tl.device.bundle import REFERENCE
 from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
 from edge_tl.device.listener import SILENT, Listener
+from edge_tl.device.machine import cores_allowed
 from edge_tl.device.records.bench import (
     ArtifactTiming,
     BenchResult,
@@ -103,11 +105,20 @@ class Interleaving:
     skipped: list[SkippedRecord] = field(default_factory=list)
     failure: EdgeTLError | None = None
     warmup: int = WARMUP
+    waiting: dict[str, list[Worker]] = field(default_factory=dict)
 
     def time_round(self, number: int, listener: Listener) -> None:
         """A fresh process of each workload, then blocks in turns."""
+        try:
+            self._time_round(number, listener)
+        except BaseException:
+            kill(itertools.chain(*self.waiting.values()))
+            raise
+
+    def _time_round(self, number: int, listener: Listener) -> None:
         left = [workload for workload in self.workloads if workload.id in self.timings]
         blocks = self.effort.blocks
+        self._launch(left, number)
         with WorkerPool() as pool:
             for workload in self.order.sample(left, len(left)):
                 self._start(pool, workload, describe=number == 0)
@@ -122,12 +133,28 @@ class Interleaving:
                     timings.add(time_block(pool.alive[name], timings.count), number)
                 listener.progress("latency", number * blocks + done + 1, self.effort.rounds * blocks)
 
+    def _launch(self, workloads: Sequence[Workload], number: int) -> None:
+        """Before anything of round `number` is timed: its processes, which import side by side; of those that take
+        seconds for it also the ones of later rounds, as many as there are cores."""
+        missing = [workload for workload in workloads if not self.waiting.get(workload.id)]
+        later = min(cores_allowed(), self.effort.rounds - number)
+        self.waiting |= launch(
+            {each.id: (each, later if each.slow_start else 1) for each in missing},
+            warmup=self.warmup,
+            describe=number == 0,
+        )
+
     def _start(self, pool: WorkerPool, workload: Workload, *, describe: bool) -> None:
+        waiting = self.waiting.get(workload.id)
         try:
-            ready = pool.start(workload, warmup=self.warmup, describe=describe)
+            if waiting:
+                ready = pool.go_on(waiting.pop(0))
+            else:
+                ready = pool.start(workload, warmup=self.warmup, describe=describe)
         except EdgeTLError as error:
             if isinstance(error, FellBack) or not (self.lenient or isinstance(error, MissingExtra)):
                 raise
+            kill(self.waiting.pop(workload.id, []))
             self.failure = error
             self.skipped.append(SkippedRecord(artifact=workload.id, reason=reason(error)))
             del self.timings[workload.id]

@@ -103,7 +103,7 @@ def _overloaded(load: LoadRecord, cores: int) -> bool:
     return load.load1 is not None and load.load1 > RUNNABLE * cores
 
 
-def unreliable(interval: Sequence[float] | None, conditions: ConditionsRecord | None) -> str | None:
+def why_not_judged(interval: Sequence[float] | None, conditions: ConditionsRecord | None) -> str | None:
     """Why a speed with this 95 % `interval`, a ratio, says nothing about this machine; None where it does."""
     if busy := busy_reason(conditions):
         return busy
@@ -116,7 +116,7 @@ def as_proven(found: SpeedupRecord, busy: str | None) -> SpeedupRecord:
     """`found`, or without any figure why it is none: `busy`, or an interval that is too wide or not known."""
     if found.speedup is None:
         return found
-    why = busy or unreliable(found.speedup_ci, None)
+    why = busy or why_not_judged(found.speedup_ci, None)
     if found.speedup_ci is None:
         why = why or "fewer than three rounds give it no interval"
     return SpeedupRecord(not_judged=why) if why else found

@@ -1,8 +1,8 @@
 """One model in a process of its own, timed on request; its one argument is the SPEC.
 
-It prints one JSON line when it is warm, then one for each line it is sent, and ends with its standard input, in the
-middle of a run too. A line `{"count", "seconds"}` asks for a block, `{"fps", "seconds"}` for a run at a rate. Compares
-nothing; `workers` starts it and reads what it prints.
+It prints one JSON line when it is warm (one before, where it waits with loading), then one for each line it is sent.
+It ends with its standard input, in the middle of a run too. A line `{"count", "seconds"}` asks for a block,
+`{"fps", "seconds"}` for a run at a rate. Compares nothing; `workers` starts it and reads what it prints.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from edge_tl.device import spawn
 from edge_tl.device.bench.schedule import call_at_rate
 from edge_tl.device.bench.timer import time_calls
-from edge_tl.device.bench.worker_messages import Block, Ready
+from edge_tl.device.bench.worker_messages import Block, Imported, Ready
 from edge_tl.device.records.codec import Record
 from edge_tl.device.records.timing import RanRecord
 from edge_tl.device.runtimes.open import NullRuntime, Runtime, open_runtime, ran
@@ -43,11 +43,16 @@ def serve(
 ) -> None:
     """Open a runtime, say what the first call took, then time blocks on request until standard input ends.
 
-    `spec` gives `shape` (of the input), `warmup` (calls) and `describe` (say what ran; costs a second session).
+    `spec` gives `shape` (of the input), `warmup` (calls), `describe` (say what ran; costs a second session) and `waits`
+    (say that the libraries are imported, and load the model when a line comes).
     `describe` completes what ran. Everything that a library prints goes to stderr.
     """
     answers = spawn.private_stdout()
     requests = read_requests()
+    if spec.get("waits"):
+        _say(answers, Imported(spawn.dies_with_parent()))
+        if next(requests, None) is None:
+            return
     start = perf_counter_ns()
     runtime = open_it()
     load = perf_counter_ns() - start
@@ -71,6 +76,9 @@ def serve(
         else:
             samples = time_calls(call, warmup=0, **asked)
             _say(answers, Block(tuple(samples.tolist())))
+    # Nothing waits for it, and taking the libraries down takes a quarter of a second of every process of a bench.
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def read_requests() -> Iterator[dict[str, Any]]:

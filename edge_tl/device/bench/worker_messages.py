@@ -10,6 +10,17 @@ from edge_tl.device.records.timing import RanRecord
 
 
 @dataclass(frozen=True)
+class Imported(Record):
+    """What a worker that waits says once its libraries are imported: whether it ends with its parent."""
+
+    document = "answer of a worker"
+    advice = "run edge-tl bench again"
+    error = EdgeTLError
+
+    dies_with_parent: bool = False
+
+
+@dataclass(frozen=True)
 class Ready(Record):
     """What a worker says once it is warm: the nanoseconds of loading, of the first call and of a warm one, the calls
     of its warm-up, whether it ends with its parent, and what ran where it was asked to describe that."""

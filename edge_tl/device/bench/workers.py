@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,11 +32,13 @@ ADVICE = "Try `edge-tl verify` on the bundle."
 
 @dataclass(frozen=True)
 class Workload:
-    """Something to time: a module that serves blocks (see `worker.serve`), and what to tell it."""
+    """Something to time: a module that serves blocks (see `worker.serve`), and what to tell it; with `slow_start` it
+    imports for seconds, and processes of several rounds do so at once."""
 
     id: str
     module: str
     spec: dict[str, Any]
+    slow_start: bool = False
 
 
 class Worker:
@@ -43,12 +46,12 @@ class Worker:
     waiting for its standard input alone, ONNX Runtime's threads would spin for some 80 ms after a call, and whichever
     is timed next would take twice as long until they stop."""
 
-    def __init__(self, workload: Workload, *, warmup: int, describe: bool) -> None:
+    def __init__(self, workload: Workload, *, warmup: int, describe: bool, waits: bool = False) -> None:
         self.workload = workload
         _check_sandboxed(workload)
         self._stops = False
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that is never read would block the worker
-        spec = workload.spec | {"warmup": warmup, "describe": describe}
+        spec = workload.spec | {"warmup": warmup, "describe": describe, "waits": waits}
         command = spawn.command(workload.module, json.dumps(spec))
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True
@@ -166,11 +169,18 @@ class WorkerPool:
 
     def start(self, workload: Workload, *, warmup: int, describe: bool = False) -> Ready:
         """Start one, wait until it is warm, and return its answer."""
-        worker = self.alive[workload.id] = Worker(workload, warmup=warmup, describe=describe)
+        return self._warmed(Worker(workload, warmup=warmup, describe=describe))
+
+    def go_on(self, worker: Worker) -> Ready:
+        """Let one that waited load its model; wait until it is warm, and return its answer."""
+        return self._warmed(worker, waited=True)
+
+    def _warmed(self, worker: Worker, *, waited: bool = False) -> Ready:
+        self.alive[worker.workload.id] = worker
         try:
-            return Ready.from_json(worker.answer())
+            return Ready.from_json(worker.ask() if waited else worker.answer())
         except BaseException:
-            self.alive.pop(workload.id).kill()
+            self.alive.pop(worker.workload.id).kill()
             raise
 
     def __enter__(self) -> WorkerPool:
@@ -180,6 +190,44 @@ class WorkerPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _each(self.alive.values(), gently=error is None)
+
+
+def launch(
+    counts: Mapping[str, tuple[Workload, int]], *, warmup: int, describe: bool
+) -> dict[str, list[Worker]]:
+    """So many processes of each workload, by its id, which import at the same time and then wait for
+    `WorkerPool.go_on`; only the first of each describes what ran. A workload of which one fails has none: started
+    alone, it says why."""
+    started: dict[str, list[Worker]] = {}
+    try:
+        for name, (workload, count) in counts.items():
+            workers = started[name] = []
+            with _none_of(started, name):
+                for number in range(count):
+                    first = describe and number == 0
+                    workers.append(Worker(workload, warmup=warmup, describe=first, waits=True))
+        for name, workers in list(started.items()):
+            with _none_of(started, name):
+                for worker in workers:
+                    worker.answer()
+    except BaseException:
+        kill(itertools.chain(*started.values()))
+        raise
+    return started
+
+
+@contextmanager
+def _none_of(started: dict[str, list[Worker]], name: str) -> Iterator[None]:
+    try:
+        yield
+    except EdgeTLError:
+        kill(started.pop(name))
+
+
+def kill(workers: Iterable[Worker]) -> None:
+    """End them now, whatever they do."""
+    for worker in workers:
+        worker.kill()
 
 
 def reason(error: EdgeTLError) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_tl.device.records.codec import Record, json_key
+from edge_tl.device.records.codec import Record
 from edge_tl.device.records.timing import Interval, LatencyRecord, RanRecord
 
 
@@ -60,13 +60,13 @@ class MissingMeasurement(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class SlowdownGate(Record):
-    """Whether a slow-down beyond `limit` is proven; without `decided` there is no outcome, and `reason` says why."""
+    """Whether a slow-down beyond `limit` is proven; without `judged` there is no outcome, and `reason` says why."""
 
     artifact: str
     figure: str | None
     file: str
     limit: float
-    decided: bool = json_key("judged")
+    judged: bool
     passed: bool
     reason: str
 

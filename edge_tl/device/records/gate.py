@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
-from edge_tl.device.records.codec import Pattern, Record
+from edge_tl.device.records.codec import Pattern, Record, written
 
 # In the order in which they are listed, each with what its failure isolates: without that people retrain when a
 # decoder changed.
@@ -22,7 +22,7 @@ _UNKNOWN = "a gate that this edge-tl does not know: read its reason, or install 
 class GateResult(Record):
     """`gate` is one of `GATES`, or one of a newer edge-tl. `measured` and `limit` are in `unit`; `artifact` is None for
     the pixels gate, which belongs to all of them. `measured` is None where nothing could be measured, `passed` where
-    nothing was checked. A gate that is not `decided` had too few images or too busy a machine to tell, and does not
+    nothing was checked. A gate that is not `judged` had too few images or too busy a machine to tell, and does not
     fail."""
 
     gate: Annotated[str, Pattern("[a-z0-9_-]{1,32}", "a gate's name: a short word such as pixels")]
@@ -32,7 +32,7 @@ class GateResult(Record):
     unit: str
     passed: bool | None
     reason: str
-    decided: bool = field(default=True, metadata={"key": "judged", "written": True})
+    judged: bool = written(True)
 
     @property
     def meaning(self) -> str:

@@ -43,7 +43,7 @@ class TunedRecord(Record):
     is within the limits, and `nearest` is then the artifact that comes nearest.
 
     `threads` is 0 where the CPU takes no part. `images_per_s` and `memory_mb` (MiB, at most) are there where they were
-    the objective. `unreliable` says why the figures may not be this machine's. `bundle_seal` and `files` (SHA-256 by
+    the objective. `not_judged` says why the figures may not be this machine's. `bundle_seal` and `files` (SHA-256 by
     path) say which bundle and which file was tuned; `path` is where the pick was written, which the file itself leaves
     out."""
 
@@ -65,7 +65,7 @@ class TunedRecord(Record):
     nearest: str | None = None
     skipped: tuple[SkippedRecord, ...] = written(())
     warnings: tuple[str, ...] = written(())
-    unreliable: str | None = written(None)
+    not_judged: str | None = written(None)
     conditions: ConditionsRecord | None = written(None)
     machine_id: MachineId
     machine: MachineRecord

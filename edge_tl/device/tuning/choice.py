@@ -18,6 +18,7 @@ from edge_tl.device.tuning.timing import Entry
 # contains 2, too, and that is no reason to take what looks half as fast.
 AS_GOOD = 1.05
 SAME_MEMORY = 1.01  # a hundredth of a process's memory is where its libraries happened to lie
+_OF = {"latency": "latency", "throughput": "time an image", "memory": "memory"}
 WORDS = {"latency": "speed", "throughput": "throughput", "memory": "memory"}
 
 
@@ -94,6 +95,7 @@ def _over(
 ) -> tuple[AlternativeRecord, ...]:
     """Everybody but the pick; where there is none, the nearest first. Then those that the shortlist timed, by cost."""
     found = []
+    whose = f"{pick.configuration.artifact.id}'s" if pick and id(pick) in late else "the pick's"
     for entry in sorted(entries, key=lambda entry: (entry is not pick, not entry.shortlisted, entry.cost)):
         if pick is None or (entry is pick and id(entry) not in late):
             continue
@@ -108,19 +110,19 @@ def _over(
                 memory_mb=memory_mb(entry, options),
                 ratio=ratio.speedup,
                 ratio_ci=ratio.speedup_ci,
-                reason=late.get(id(entry)) or _why_not(entry, pick, ratio, options),
+                reason=late.get(id(entry)) or _why_not(entry, pick, ratio, options, whose),
             )
         )
     return tuple(found)
 
 
-def _why_not(entry: Entry, pick: Entry, ratio: SpeedupRecord, options: TuneOptions) -> str:
-    what = WORDS[options.objective]
+def _why_not(entry: Entry, pick: Entry, ratio: SpeedupRecord, options: TuneOptions, whose: str) -> str:
+    what, of = WORDS[options.objective], f"{whose} {_OF[options.objective]}"
     if not entry.shortlisted:
-        return f"{number(ratio.speedup)} times {_of(options)} in a first look; not measured further"
+        return f"{number(ratio.speedup)} times {of} in a first look; not measured further"
     if not _as_good(ratio, options):
         proven = "" if ratio.distinguishable else "; not proven"
-        return f"{number(ratio.speedup)} times {_of(options)}{proven}"
+        return f"{number(ratio.speedup)} times {of}{proven}"
     mine, other = _worth(entry), _worth(pick)
     if mine[0] != other[0]:
         return f"as good in {what}; {number(100 * (mine[0] - other[0]))} pp less accurate"
@@ -128,14 +130,6 @@ def _why_not(entry: Entry, pick: Entry, ratio: SpeedupRecord, options: TuneOptio
         return f"as good in {what} and accuracy; {number((mine[1] - other[1]) / 1e6, 1)} MB larger"
     last = "slower" if options.objective == "memory" else "it takes more threads"
     return f"as good in {what}; {last}"
-
-
-def _of(options: TuneOptions) -> str:
-    return {
-        "latency": "the pick's latency",
-        "throughput": "the pick's time an image",
-        "memory": "the pick's memory",
-    }[options.objective]
 
 
 def images_per_s(entry: Entry, options: TuneOptions) -> float | None:

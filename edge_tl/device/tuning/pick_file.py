@@ -45,7 +45,7 @@ class Pick:
         threads = self.record.threads
         on = "" if self.device.upper() == "CPU" else f" on {self.device}"
         also = f", {threads} thread{'' if threads == 1 else 's'}" if threads else ""
-        doubt = " while it was busy" if self.record.unreliable else ""
+        doubt = " while it was busy" if self.record.not_judged else ""
         return f"tuned for this machine{doubt}: {self.artifact.id}{on}{also}"
 
 

@@ -32,7 +32,7 @@ def tune(
     with `write`, as `tuned/MACHINE.json` beside the bundle, where opening it finds it.
 
     With `options.wait_quiet_s` the timing waits for a quiet machine after the gates; on a busy one the pick is all the
-    same written, and `unreliable` says why its figures may not be this machine's.
+    same written, and `not_judged` says why its figures may not be this machine's.
 
     Nothing within the limits is a result: its `artifact` is None, and a pick from before stays. Raises `BadInput` for
     an artifact that the bundle lacks or a device that nothing here has, `MissingExtra` where no runtime is installed,
@@ -86,7 +86,7 @@ def _record(
         nearest=choice.nearest.configuration.artifact.id if choice.nearest else None,
         skipped=tuple(qualified.skipped),
         warnings=tuple(qualified.warnings),
-        unreliable=busy,
+        not_judged=busy,
         conditions=conditions,
         machine_id=machine_id(machine),
         machine=machine,

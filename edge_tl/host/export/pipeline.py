@@ -175,7 +175,7 @@ def torch_workloads(run: Path | None, record: BundleRecord, *, device: str = "CP
         "shape": [1, 3, *record.preprocess.input_size],
         "threads": cores_allowed(),
     }
-    field = [Workload(REFERENCE, "edge_tl.host.models.reference", spec)]
+    field = [Workload(REFERENCE, "edge_tl.host.models.reference", spec, slow_start=True)]
     if device.upper() in ("CUDA", "TENSORRT") and cuda_is_available():
         for mode in CUDA_MODES:
             field.append(

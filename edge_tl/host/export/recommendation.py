@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from edge_tl.device.bench.machine_use import unreliable
+from edge_tl.device.bench.machine_use import why_not_judged
 from edge_tl.device.records.artifact import ArtifactRecord, BudgetRecord
 
 Interval = tuple[float, float]
@@ -106,13 +106,13 @@ def _about_int8(artifacts: Sequence[ArtifactRecord], fastest_fp32: str) -> str:
 def _least_ratio(artifact: ArtifactRecord) -> float:
     """The low end of how many times faster than FP32 it is; 0 where that is not proven."""
     interval = artifact.faster_than_fp32_ci
-    return 0.0 if interval is None or unreliable(interval, None) else interval[0]
+    return 0.0 if interval is None or why_not_judged(interval, None) else interval[0]
 
 
 def _why_not(artifact: ArtifactRecord, fastest_fp32: str) -> str:
     ratio, interval = artifact.faster_than_fp32 or 0.0, artifact.faster_than_fp32_ci
-    why = artifact.not_judged or unreliable(interval, None) or "it was not timed"
-    judged = interval is not None and not unreliable(interval, None)
+    why = artifact.not_judged or why_not_judged(interval, None) or "it was not timed"
+    judged = interval is not None and not why_not_judged(interval, None)
     shown = f"{ratio:.2f}x [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
     if not artifact.passed:
         return f"failed its gates ({shown} {fastest_fp32}'s speed)" if judged else "failed its gates"
@@ -162,13 +162,13 @@ def change(drop: float | None, interval: Interval | None) -> str:
 def speed(ratio: float | None, interval: Interval | None, of_what: str) -> str:
     """ "2.4x [2.2, 2.6] PyTorch's speed"; "" where it was not timed or not judged, or has no interval that says much: a
     speed in a sentence never stands alone."""
-    if ratio is None or interval is None or unreliable(interval, None):
+    if ratio is None or interval is None or why_not_judged(interval, None):
         return ""
     return f"{ratio:.1f}x [{interval[0]:.1f}, {interval[1]:.1f}] {of_what}"
 
 
 def _not_judged(artifact: ArtifactRecord) -> str:
-    why = artifact.not_judged or unreliable(artifact.speedup_ci, None)
+    why = artifact.not_judged or why_not_judged(artifact.speedup_ci, None)
     return f"speed not judged: {why}" if why else ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from edge_tl.device.bench.machine_use import unreliable
+from edge_tl.device.bench.machine_use import why_not_judged
 from edge_tl.device.format import DASH, NOT_JUDGED, interval, number, one_line
 from edge_tl.device.records.artifact import ArtifactRecord
 from edge_tl.device.records.bundle import BundleRecord
@@ -150,7 +150,7 @@ def _speedup(artifact: ArtifactRecord, conditions: ConditionsRecord | None) -> s
     if artifact.speedup is None and artifact.not_judged:
         return NOT_JUDGED
     text = interval(artifact.speedup, artifact.speedup_ci)
-    return text if text == DASH or unreliable(artifact.speedup_ci, conditions) is None else NOT_JUDGED
+    return text if text == DASH or why_not_judged(artifact.speedup_ci, conditions) is None else NOT_JUDGED
 
 
 def _significant(value: float | None, unit: str) -> str:
@@ -161,7 +161,7 @@ def _significant(value: float | None, unit: str) -> str:
 
 
 def _gate_result(gate: GateResult) -> str:
-    if not gate.decided:
+    if not gate.judged:
         return NOT_JUDGED
     return "not checked" if gate.passed is None else "pass" if gate.passed else "FAIL"
 

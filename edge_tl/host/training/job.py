@@ -92,19 +92,25 @@ class Position:
     start: float | None = None
     """Validation accuracy before the first epoch."""
     least_loss: float | None = None
-    """The lowest validation loss, of those that were noticeably lower than the one before."""
+    """The lowest validation loss of the stage's epochs, of those that were noticeably lower than the one before."""
+    most_accurate: float | None = None
+    """The best validation accuracy of the stage's epochs. Not the start's: a training dips under a solved head, and
+    gains on it last."""
     since_best: int = 0
-    """Epochs since accuracy or loss was last better."""
+    """Epochs since one was better than those of the stage before it, in accuracy or loss."""
     seconds: float = 0.0
     history: list[EpochRecord] = field(default_factory=list)
 
     def end_epoch(self, entry: EpochRecord) -> None:
         """Go to the next epoch after the one that `entry` tells of."""
         assert entry.val_loss is not None
+        assert entry.val_accuracy is not None
         self.history.append(entry)
         lower = self.least_loss is None or entry.val_loss < self.least_loss * (1 - _NOTICEABLE)
         self.least_loss = entry.val_loss if lower else self.least_loss
-        self.since_best = 0 if entry.best or lower else self.since_best + 1
+        higher = self.most_accurate is None or entry.val_accuracy > self.most_accurate
+        self.most_accurate = entry.val_accuracy if higher else self.most_accurate
+        self.since_best = 0 if higher or lower else self.since_best + 1
         self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
         if entry.best:
             self.best, self.best_epoch = entry.val_accuracy, self.epoch

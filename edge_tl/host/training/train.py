@@ -157,7 +157,7 @@ class _Trainer:
                 self.stop.check()
         else:
             at.stage += 1
-            at.since_best = 0
+            at.since_best, at.least_loss, at.most_accurate = 0, None, None
             if at.stage < len(self.job.stages):  # the next stage's optimizer is what it goes on with
                 self.network.prepare(at.stage)
         self.state.save()
@@ -261,7 +261,6 @@ class _Trainer:
         self.epoch_end_s = perf_counter() - began
         expected = torch.from_numpy(self.job.val_labels)
         self.at.best = self.at.start = float((logits.argmax(1) == expected).double().mean())
-        self.at.least_loss = float(cross_entropy(logits, expected))
         self.state.keep_best()
 
     def _first_epoch(self) -> int:

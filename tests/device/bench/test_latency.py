@@ -144,8 +144,10 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         asked: list[str] = []
 
         class Pretended:
-            def __init__(self, workload: Workload, *, warmup: int, describe: bool) -> None:
-                self.name, self.describe = workload.id, describe
+            def __init__(
+                self, workload: Workload, *, warmup: int, describe: bool, waits: bool = False
+            ) -> None:
+                self.workload, self.name, self.describe = workload, workload.id, describe
 
             def answer(self) -> dict[str, Any]:
                 ready = {"load_ns": 1, "first_ns": 2, "warmup_calls": 10}
@@ -155,6 +157,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
                 return ready | ({"ran": ran} if self.describe else {})
 
             def ask(self, **question: Any) -> dict[str, Any]:
+                if not question:  # it had waited
+                    return self.answer()
                 asked.append(self.name)
                 return {"samples_ns": [times[self.name]] * question["count"]}
 

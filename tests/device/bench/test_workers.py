@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_tl.device.bench.workers import WORKER, Worker, WorkerPool, Workload
+from edge_tl.device.bench.workers import WORKER, Worker, WorkerPool, Workload, kill, launch
 from edge_tl.device.errors import EdgeTLError
 
 
@@ -62,6 +62,25 @@ def test_the_null_runtime_is_a_workload_too() -> None:
     with WorkerPool() as pool:
         assert pool.start(null(), warmup=1).ran is None
         assert len(pool.alive["null"].ask(count=5, seconds=1)["samples_ns"]) == 5
+
+
+def test_processes_that_wait_have_imported_and_load_when_they_are_asked(assets: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"garbage")
+    broken = Workload("broken", WORKER, tiny(assets).spec | {"path": str(tmp_path / "broken.onnx")})
+    gone_module = Workload("gone", "edge_tl.no_such_module", null().spec)
+    counts = {each.id: (each, count) for each, count in [(tiny(assets), 2), (broken, 1), (gone_module, 1)]}
+    found = launch(counts, warmup=1, describe=True)
+    try:
+        assert {name: len(workers) for name, workers in found.items()} == {"tiny": 2}
+        with WorkerPool() as pool:
+            first, second = (pool.go_on(worker) for worker in found["tiny"])
+            assert first.ran is not None
+            assert second.ran is None, "one description is enough"
+            assert second.load_ns > 0
+            assert len(found["tiny"][1].ask(count=2, seconds=60)["samples_ns"]) == 2
+    finally:
+        kill(found["tiny"])
+    assert all(gone(worker.pid) for worker in found["tiny"])
 
 
 def test_a_banner_on_stdout_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

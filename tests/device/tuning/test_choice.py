@@ -105,10 +105,15 @@ def test_beyond_the_limit_it_is_passed_over_and_the_nearest_is_named() -> None:
     choice = decide((fast, slow), TuneOptions(max_p95_ms=4.0))
     assert choice.pick is slow
     assert choice.over[0].reason == "its p95 is 9.00 ms, over the limit of 4 ms"
-    nothing = decide((fast, slow), TuneOptions(max_p95_ms=0.5))
+    far = entry("far", 9.0)
+    far.shortlisted = False
+    nothing = decide((fast, slow, far), TuneOptions(max_p95_ms=0.5))
     assert nothing.pick is None
     assert nothing.nearest is slow
-    assert [over.artifact for over in nothing.over] == ["slow", "fast"]
+    assert [over.artifact for over in nothing.over] == ["slow", "fast", "far"]
+    assert (
+        "times slow's latency in a first look" in nothing.over[2].reason
+    )  # there is no pick to compare with
 
 
 def test_too_few_calls_for_a_p95_are_held_to_the_slowest() -> None:

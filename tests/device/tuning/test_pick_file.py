@@ -51,7 +51,7 @@ def test_a_pick_of_this_machine_and_bundle_is_opened(bundle: Bundle) -> None:
     with read_bundle(bundle.root).open() as model:
         assert (model.artifact.id, model.runtime.threads) == ("onnx-int8", 1)
         assert model.note == "tuned for this machine: onnx-int8, 1 thread"
-    write_pick(bundle.root, picked(bundle, unreliable="this machine was busy"))
+    write_pick(bundle.root, picked(bundle, not_judged="this machine was busy"))
     with bundle.open() as model:
         assert model.note == "tuned for this machine while it was busy: onnx-int8, 1 thread"
 

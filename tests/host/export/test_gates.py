@@ -234,7 +234,7 @@ def test_a_cap_that_could_not_be_run_is_not_judged_and_said():
     row = ProvenOn("avx2", "AVX2", fault="it ended its process")
     record = concluded(Export(), proven_on=(row,))
     assert record.passed
-    [gate] = [gate for gate in record.gates if not gate.decided and "AVX2" in gate.reason]
+    [gate] = [gate for gate in record.gates if not gate.judged and "AVX2" in gate.reason]
     assert gate.reason == "not judged: accuracy drop with no more than AVX2: it ended its process"
 
 
@@ -242,7 +242,7 @@ def test_a_drop_that_few_images_cannot_tell_from_none_is_said_so():
     """It fails all the same: a budget is not kept by measuring less."""
     row = ProvenOn(drop_pp=2.67, drop_ci_pp=(-2.46, 7.66))
     gate = gates._drop_gate("onnx-int8", row, 0.5, "")
-    assert (gate.passed, gate.decided) == (False, True)
+    assert (gate.passed, gate.judged) == (False, True)
     assert "so few images cannot tell it from no loss" in gate.reason
     sure = gates._drop_gate("onnx-int8", replace(row, drop_ci_pp=(0.4, 7.66)), 0.5, "")
     assert "so few" not in sure.reason

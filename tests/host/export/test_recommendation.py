@@ -91,12 +91,12 @@ def test_an_absurd_interval_is_no_speed():
 def test_a_speed_without_an_interval_is_in_no_sentence():
     assert "3.0x" not in words(artifact(speedup=3.0, speedup_ci=None))
     gate = gates._speed_gate(artifact(speedup=3.0, speedup_ci=None))
-    assert (gate.passed, gate.decided, gate.measured) == (True, False, None)
+    assert (gate.passed, gate.judged, gate.measured) == (True, False, None)
 
 
 def test_the_speed_gate_of_a_busy_machine_is_not_judged():
     busy = gates._speed_gate(artifact(speedup=None, speedup_ci=None, not_judged="this machine is busy (x)"))
-    assert (busy.passed, busy.decided, busy.measured) == (True, False, None)
+    assert (busy.passed, busy.judged, busy.measured) == (True, False, None)
     assert busy.to_json()["judged"] is False
     assert busy.reason == "not judged: this machine is busy (x)"
     assert gates._speed_gate(artifact(speedup=0.5, speedup_ci=[0.4, 0.6])).passed is False
@@ -188,5 +188,5 @@ def test_the_load_is_in_the_report():
 
 
 def test_a_machine_that_does_not_tell_is_not_called_busy():
-    assert machine_use.unreliable([2.0, 2.5], None) is None
-    assert machine_use.unreliable(None, ConditionsRecord(LoadRecord(), LoadRecord(), None)) is None
+    assert machine_use.why_not_judged([2.0, 2.5], None) is None
+    assert machine_use.why_not_judged(None, ConditionsRecord(LoadRecord(), LoadRecord(), None)) is None
