@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from edge_tl.host.isolated import IsolatedProcess
 from edge_tl.host.recipe.schema import Recipe
 
 PRECISIONS = ("fp32", "int8", FP16, W8)
+_SCRATCH = "scratch"
 _MOST_SELECTED = 5000
 _MOST_FITTING = 2000
 _HALF_FLOOR = "onnxruntime>=1.17"  # its CPU kernels of the operators that a half-precision graph casts around
@@ -132,8 +134,13 @@ def write_artifacts(job: ExportJob) -> list[ModelFiles]:
     extra = tuple(dict.fromkeys(settings.precisions))
     steps = 2 + 2 * settings.int8 + 2 * len(extra)
     job.listener.progress("export", 0, steps)
-    # Everything else is made of this file: where it cannot be had, there is no artifact at all.
-    made = [_fp32_onnx(job)]
+    with ThreadPoolExecutor(1, "inputs") as pool:
+        # PyTorch's exporter uses one core, and the images of INT8 are decoded beside it.
+        decoded = pool.submit(_decode_int8_images, job) if settings.int8 else None
+        # Everything else is made of this file: where it cannot be had, there is no artifact at all.
+        made = [_fp32_onnx(job)]
+        if decoded:
+            decoded.result()
     job.listener.progress("export", 1, steps)
     openvino = ModelFiles("openvino", "fp32", runtime_floor="openvino>=2022.1 (IR 11)")
     with job.entering(openvino.id):
@@ -221,15 +228,19 @@ def _climbed(
     return made
 
 
-def _candidate_source(job: ExportJob, capped: CappedProcesses, isolated: IsolatedProcess) -> CandidateSource:
-    scratch = job.staging / "scratch"
-    scratch.mkdir()
-    contract, dataset, sets, recipe = job.contract, job.dataset, job.sets, job.recipe
+def _decode_int8_images(job: ExportJob) -> None:
+    """Calibration and selection, into files of the scratch folder."""
+    scratch = job.staging / _SCRATCH
+    scratch.mkdir(exist_ok=True)
+    for name in ("calibration", "selection"):
+        image_sets.inputs(job.contract, job.dataset, job.sets[name], scratch / f"{name}.npy")
+    if not job.dataset.split("test"):  # then they are training images
+        image_sets.blend(scratch / "selection.npy", job.recipe.seed)
 
-    calibration = image_sets.inputs(contract, dataset, sets["calibration"], scratch / "calibration.npy")
-    image_sets.inputs(contract, dataset, sets["selection"], scratch / "selection.npy")
-    if not dataset.split("test"):  # then they are training images
-        image_sets.blend(scratch / "selection.npy", recipe.seed)
+
+def _candidate_source(job: ExportJob, capped: CappedProcesses, isolated: IsolatedProcess) -> CandidateSource:
+    scratch = job.staging / _SCRATCH
+    contract, dataset, sets, recipe = job.contract, job.dataset, job.sets, job.recipe
 
     def training() -> pixel_cache.Images:
         sources = dataset.sources(training_set(dataset, sets["selection"]))
@@ -245,7 +256,7 @@ def _candidate_source(job: ExportJob, capped: CappedProcesses, isolated: Isolate
         scratch=scratch,
         contract=contract,
         labels=dataset.labels,
-        calibration=calibration,
+        calibration=np.load(scratch / "calibration.npy", mmap_mode="r"),
         selection=np.load(scratch / "selection.npy", mmap_mode="r"),
         answers=np.array([s.label for s in sets["selection"]], np.int64),
         training=training,
@@ -268,6 +279,6 @@ def _temperature(source: CandidateSource, job: ExportJob) -> float:
         return calibrations.temperature(source.answers, source.expected, seed)
     some = image_sets.in_proportion(job.sets["confidence"], seed)[:_MOST_FITTING]
     runtimes = {"fp32": IsolatedRuntime(source.fp32_onnx, job.isolated)}
-    logits = image_sets.evaluate(runtimes, source.contract, job.dataset, some, job.listener)["fp32"]
+    logits = image_sets.evaluate(runtimes, job.inputs.batches(some), len(some), job.listener)["fp32"]
     job.keep_logits("onnx-fp32", some, logits)  # the evaluation asks for them again
     return calibrations.temperature(np.array([s.label for s in some], np.int64), logits, seed)

@@ -115,7 +115,8 @@ def _infer(
     runtimes = _runtimes(job, models)
     kept = {name: rows for name in runtimes if (rows := job.kept_logits(name, samples)) is not None}
     asked = {name: runtime for name, runtime in runtimes.items() if name not in kept}
-    logits = kept | image_sets.evaluate(asked, job.contract, job.dataset, samples, job.listener, _lost(job))
+    inputs = job.inputs.batches(samples)
+    logits = kept | image_sets.evaluate(asked, inputs, len(samples), job.listener, _lost(job))
     labels = np.array([sample.label for sample in samples], np.int64)
     return _ImageSet(samples, labels, logits), remaining(job, models)
 

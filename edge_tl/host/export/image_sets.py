@@ -9,7 +9,7 @@ import hashlib
 import io
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -22,7 +22,7 @@ from PIL import Image
 from edge_tl.device import bundle as bundles
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.images.decode import decode, format_anywhere, pixel_limit
-from edge_tl.device.images.loader import Batch, load_batches
+from edge_tl.device.images.loader import load_batches
 from edge_tl.device.images.reading import with_retries
 from edge_tl.device.listener import Listener
 from edge_tl.device.preprocess import Preprocess
@@ -82,9 +82,9 @@ def inputs(
     shape = (len(samples), 3, *contract.input_size)
     mapped = np.lib.format.open_memmap(store, "w+", np.float32, shape)
     filled = 0
-    for batch in _whole(contract, dataset, samples):
-        mapped[filled : filled + len(batch.inputs)] = batch.inputs
-        filled += len(batch.inputs)
+    for batch in batches(contract, dataset, samples):
+        mapped[filled : filled + len(batch)] = batch
+        filled += len(batch)
     mapped.flush()
     del mapped
     result: NDArray[np.float32] = np.load(store, mmap_mode="r")
@@ -110,28 +110,27 @@ def blend(store: Path, seed: int) -> None:
 
 def evaluate(
     runtimes: Mapping[str, Runtime],
-    contract: Preprocess,
-    dataset: Dataset,
-    samples: Sequence[Sample],
+    inputs: Iterable[NDArray[np.float32]],
+    count: int,
     listener: Listener,
     lost: Callable[[str, Exception], None] | None = None,
 ) -> dict[str, Logits]:
-    """Logits `(n, classes)` of every runtime on the same inputs: each image is decoded once for all of them. A
-    runtime that fails is told to `lost` and left out, or, without that, its error raised."""
+    """Logits `(count, classes)` of every runtime on the same `inputs`, batches of float32 `(n, 3, H, W)`. A runtime
+    that fails is told to `lost` and left out, or, without that, its error raised."""
     parts: dict[str, list[Logits]] = {name: [] for name in runtimes}
     done = 0
-    listener.progress("evaluation", 0, len(samples))
-    for batch in _whole(contract, dataset, samples):
+    listener.progress("evaluation", 0, count)
+    for batch in inputs:
         for name in list(parts):
             try:
-                parts[name].append(runtimes[name](batch.inputs))
+                parts[name].append(runtimes[name](batch))
             except Exception as error:  # runtimes raise anything
                 if lost is None:
                     raise
                 lost(name, error)
                 del parts[name]
-        done += len(batch.indices)
-        listener.progress("evaluation", done, len(samples))
+        done += len(batch)
+        listener.progress("evaluation", done, count)
     return {name: np.concatenate(logits) for name, logits in parts.items()}
 
 
@@ -245,16 +244,18 @@ def in_proportion(samples: Sequence[Sample], seed: int) -> list[Sample]:
     return [sample for *_, sample in sorted(placed, key=lambda each: each[:2])]
 
 
-def _whole(contract: Preprocess, dataset: Dataset, samples: Sequence[Sample]) -> Iterator[Batch]:
-    """Batches of all `samples`. Raises `BadInput` for one that cannot be read any more: the run could, and without it
-    inputs and labels would no longer belong together."""
+def batches(
+    contract: Preprocess, dataset: Dataset, samples: Sequence[Sample]
+) -> Iterator[NDArray[np.float32]]:
+    """Model inputs `(n, 3, H, W)` of all `samples`, in their order, some at a time. Raises `BadInput` for an image that
+    cannot be read any more: the run could, and without it inputs and labels would no longer belong together."""
     sources = _unchanged(dataset, samples)
     for batch in load_batches(contract, sources):
         for position, reason in batch.bad.items():
             raise BadInput(
                 f"image of the run cannot be read here: {sources[position]}: {reason}. Export as the run was made."
             )
-        yield batch
+        yield batch.inputs
 
 
 def _bytes(source: Path | Member) -> int:

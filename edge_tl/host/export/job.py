@@ -13,6 +13,7 @@ from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import Logits
+from edge_tl.host.export.kept_inputs import KeptInputs
 from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.isolated import IsolatedProcess
 from edge_tl.host.models.reference import TorchRuntime
@@ -23,8 +24,9 @@ from edge_tl.host.runs.record import RunRecord
 @dataclass(frozen=True)
 class ExportJob:
     """`saved` is the run's record, `sets` the images of each purpose (see `artifacts.sets_of`), `isolated` the process
-    that makes and runs artifacts. `missing` says, by id, why an artifact could not be made or did not run; `faults`
-    what else went wrong, by what it was, e.g. "report.html"."""
+    that makes and runs artifacts, `inputs` the model inputs that are asked for more than once. `missing` says, by id,
+    why an artifact could not be made or did not run; `faults` what else went wrong, by what it was, e.g.
+    "report.html"."""
 
     reference: TorchRuntime
     saved: RunRecord
@@ -34,6 +36,7 @@ class ExportJob:
     recipe: Recipe
     staging: Path
     isolated: IsolatedProcess
+    inputs: KeptInputs
     listener: Listener = SILENT
     missing: dict[str, str] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)

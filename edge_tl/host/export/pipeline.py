@@ -35,6 +35,7 @@ from edge_tl.host.export.artifacts import PRECISIONS, sets_of, write_artifacts
 from edge_tl.host.export.bundle_provenance import made_of, provenance_record
 from edge_tl.host.export.evaluation import evaluate_artifacts, remove_files
 from edge_tl.host.export.job import ExportJob
+from edge_tl.host.export.kept_inputs import KeptInputs
 from edge_tl.host.export.publish import discard, is_interrupted, make_marked, marked, named, publish, recover
 from edge_tl.host.isolated import IsolatedProcess
 from edge_tl.host.models import classifier, zoo
@@ -99,6 +100,7 @@ def export(
                 recipe=recipe,
                 staging=staging,
                 isolated=isolated,
+                inputs=KeptInputs(staging / "scratch" / "inputs.f32", contract, dataset),
                 listener=listener,
             )
             record = evaluate_artifacts(job, write_artifacts(job), provenance_record(job, run, out), out.name)

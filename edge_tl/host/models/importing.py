@@ -18,7 +18,7 @@ from edge_tl.device.files import read_json
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host import accelerator
-from edge_tl.host.export.image_sets import evaluate
+from edge_tl.host.export import image_sets
 from edge_tl.host.export.publish import named
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import listing
@@ -137,7 +137,8 @@ def _evaluate(source: PretrainedModel, dataset: Dataset, path: Path, listener: L
     split: SplitName = "test" if dataset.split("test") else "val"
     samples, model = dataset.split(split), source.model
     runtime = TorchRuntime(model, device=accelerator.device().type)
-    logits = evaluate({STRATEGY: runtime}, source.contract, dataset, samples, listener)[STRATEGY]
+    inputs = image_sets.batches(source.contract, dataset, samples)
+    logits = image_sets.evaluate({STRATEGY: runtime}, inputs, len(samples), listener)[STRATEGY]
     model.to("cpu").to(memory_format=torch.contiguous_format)
     if wrong := int(np.sum(~np.isfinite(logits).all(axis=1))):
         raise BadInput(

@@ -118,7 +118,7 @@ def test_an_image_that_can_no_longer_be_decoded_is_an_error_and_not_a_row_of_zer
     with pytest.raises(BadInput, match=r"cannot be read here: .*too many pixels"):
         image_sets.inputs(replace(contract, max_pixels=1), dataset, chosen, tmp_path / "x.npy")
     with pytest.raises(BadInput, match="cannot be read here"):
-        image_sets.evaluate({}, replace(contract, max_pixels=1), dataset, chosen, SILENT)
+        list(image_sets.batches(replace(contract, max_pixels=1), dataset, chosen))
 
 
 def test_inputs_are_the_contracts_and_take_no_memory(dataset: Dataset, contract: Preprocess, tmp_path: Path):
@@ -157,7 +157,7 @@ def test_a_changed_or_lost_image_is_refused(copied: Dataset, contract: Preproces
     assert str(copied.root / first.path) in str(caught.value)
     (copied.root / second.path).unlink()
     with pytest.raises(BadInput, match="is gone"):
-        image_sets.evaluate({}, contract, copied, [second], SILENT)
+        list(image_sets.batches(contract, copied, [second]))
 
 
 def test_evaluation_keeps_the_order_and_gives_every_runtime_the_same_inputs(
@@ -173,9 +173,8 @@ def test_evaluation_keeps_the_order_and_gives_every_runtime_the_same_inputs(
     judged = dataset.split("train")[::-1]
     got = image_sets.evaluate(
         {"a": Echo(2), "b": Echo(2)},
-        contract,
-        dataset,
-        judged,
+        image_sets.batches(contract, dataset, judged),
+        len(judged),
         Listening(progress=lambda *call: calls.append(call)),
     )
     want = np.stack([contract.apply(path)[0, 30:32, 30] for path in dataset.sources(judged)])
@@ -213,7 +212,8 @@ def test_images_in_shards_prove_a_bundle_as_files_do(sharded: Dataset, tmp_path:
     want = np.stack([contract.apply(source.read_bytes()) for source in sharded.sources(judged)])
     np.testing.assert_array_equal(image_sets.inputs(contract, sharded, judged, tmp_path / "x.npy"), want)
     image_sets.check_images(sharded, judged)
-    logits = image_sets.evaluate({"null": NullRuntime(2)}, contract, sharded, judged, SILENT)
+    inputs = image_sets.batches(contract, sharded, judged)
+    logits = image_sets.evaluate({"null": NullRuntime(2)}, inputs, len(judged), SILENT)
     assert logits["null"].shape == (len(judged), 2)
     images = image_sets.GoldenImages(sharded, judged, len(judged) + 3)
     golden, _ = image_sets.write_goldens(tmp_path / "out", {"null": NullRuntime(2)}, contract, images)

@@ -16,7 +16,7 @@ def samples(*digests: str) -> list[Sample]:
 
 def job() -> ExportJob:
     nothing = cast(Any, None)
-    given = ("reference", "saved", "dataset", "contract", "recipe", "staging", "isolated")
+    given = ("reference", "saved", "dataset", "contract", "recipe", "staging", "isolated", "inputs")
     return ExportJob(**dict.fromkeys(given, nothing), sets={})
 
 

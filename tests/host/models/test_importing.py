@@ -281,13 +281,13 @@ def test_an_unfinished_training_is_replaced_only_for_who_asks(
 def test_what_another_finished_meanwhile_is_not_replaced(
     whole: Path, run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    evaluate = importing.evaluate
+    evaluate = importing.image_sets.evaluate
 
     def slowly(*arguments: Any) -> Any:
         shutil.copytree(run, tmp_path / "run")
         return evaluate(*arguments)
 
-    monkeypatch.setattr(importing, "evaluate", slowly)
+    monkeypatch.setattr(importing.image_sets, "evaluate", slowly)
     with pytest.raises(BadInput, match="another finished run"):
         imported(whole, asked(images), tmp_path / "run")
     assert checkpoint.read_run(tmp_path / "run") == checkpoint.read_run(run)

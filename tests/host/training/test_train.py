@@ -382,7 +382,7 @@ def test_the_first_stage_of_two_is_not_stopped(make: Make, tmp_path: Path):
     job = make("gradual", epochs=12, lr=1e-9, patience=1)
     answers = inference.logits(job.model, job.val, job.contract, torch.device("cpu")).argmax(1).numpy()
     end = fit(replace(job, val_labels=answers), tmp_path, key="k")
-    assert [entry.stage for entry in end.history] == ["last blocks"] * 4 + ["all blocks"]
+    assert [entry.stage for entry in end.history] == ["last blocks"] * 4 + ["all blocks"] * 2
 
 
 def test_an_estimate_counts_what_validation_takes(

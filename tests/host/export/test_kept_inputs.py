@@ -1,0 +1,64 @@
+"""Inputs that are asked for twice are the same, come in the order that is asked for, and are decoded once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_tl.device.errors import BadInput
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.export import image_sets, kept_inputs
+from edge_tl.host.export.kept_inputs import KeptInputs
+from edge_tl.host.images.dataset import Dataset, build_dataset
+from edge_tl.host.images.listing import list_images
+from edge_tl.host.recipe.schema import Data
+
+CONTRACT = Preprocess(resize="shorter", resize_size=(24, 24), crop=(24, 24))
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """Two classes of 20 images."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        path = tmp_path / "images" / "ab"[i % 2] / f"{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (30, 40, 3), np.uint8)).save(path)
+    return build_dataset(list_images(tmp_path / "images"), {}, Data(val=0.2, test=0.5), seed=0)
+
+
+def test_what_was_decoded_once_is_read_again_in_another_order(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = dataset.split("test")
+    kept = KeptInputs(tmp_path / "kept", CONTRACT, dataset)
+    first = np.concatenate(list(kept.batches(samples)))
+    want = np.stack([CONTRACT.apply(path) for path in dataset.sources(samples)])
+    np.testing.assert_array_equal(first, want)
+    monkeypatch.setattr(image_sets, "batches", None)  # nothing is decoded from here on
+    again = list(kept.batches([*samples[::-1], samples[3]]))
+    assert max(map(len, again)) <= 16
+    np.testing.assert_array_equal(np.concatenate(again), [*want[::-1], want[3]])
+    assert list(kept.batches([])) == []
+
+
+def test_only_so_many_are_kept(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = 4 * 3 * 24 * 24
+    monkeypatch.setattr(kept_inputs, "MOST_BYTES", 5 * row + 1)
+    samples = dataset.split("test")
+    kept = KeptInputs(tmp_path / "kept", CONTRACT, dataset)
+    want = np.concatenate(list(kept.batches(samples)))
+    assert (tmp_path / "kept").stat().st_size == 5 * row
+    np.testing.assert_array_equal(np.concatenate(list(kept.batches(samples))), want)
+    np.testing.assert_array_equal(np.concatenate(list(kept.batches(samples[:5]))), want[:5])
+
+
+def test_an_image_that_is_not_what_the_run_saw_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    samples = dataset.split("test")
+    dataset.sources(samples)[0].unlink()  # type: ignore[union-attr]
+    with pytest.raises(BadInput, match="is gone"):
+        list(KeptInputs(tmp_path / "kept", CONTRACT, dataset).batches(samples))
