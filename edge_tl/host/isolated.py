@@ -23,6 +23,7 @@ from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.listener import SILENT, Listener, Silent
 
 T = TypeVar("T")
+_PIPE = 1 << 20  # bytes: images go through it, and 64 KiB at a time would take longer than the inference
 _EXIT_S = 5.0
 SILENT_S = 7200.0
 """Seconds without an answer or progress after which a call is given up: more than any step of a large model takes."""
@@ -54,7 +55,7 @@ class IsolatedProcess:
         Raises `ProcessDied` when the process ends instead, or sends nothing, not even progress, for `seconds` and is
         killed; and whatever the function raises.
         """
-        question = pickle.dumps((function, arguments, listener is not SILENT))
+        question = pickle.dumps((function, arguments, listener is not SILENT), pickle.HIGHEST_PROTOCOL)
         process = self._running()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -110,6 +111,7 @@ class IsolatedProcess:
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
                 env=self._environment,
+                pipesize=_PIPE,
             )
         return self._process
 
@@ -186,7 +188,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever libraries print goes to stderr
 
     def say(kind: str, what: Any) -> None:
-        pickle.dump((kind, what), answers)
+        pickle.dump((kind, what), answers, pickle.HIGHEST_PROTOCOL)
         answers.flush()
 
     while True:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,13 +133,8 @@ def write_artifacts(job: ExportJob) -> list[ModelFiles]:
     extra = tuple(dict.fromkeys(settings.precisions))
     steps = 2 + 2 * settings.int8 + 2 * len(extra)
     job.listener.progress("export", 0, steps)
-    with ThreadPoolExecutor(1, "inputs") as pool:
-        # PyTorch's exporter uses one core, and the images of INT8 are decoded beside it.
-        decoded = pool.submit(_decode_int8_images, job) if settings.int8 else None
-        # Everything else is made of this file: where it cannot be had, there is no artifact at all.
-        made = [_fp32_onnx(job)]
-        if decoded:
-            decoded.result()
+    # Everything else is made of this file: where it cannot be had, there is no artifact at all.
+    made = [_fp32_onnx(job)]
     job.listener.progress("export", 1, steps)
     openvino = ModelFiles("openvino", "fp32", runtime_floor="openvino>=2022.1 (IR 11)")
     with job.entering(openvino.id):
@@ -241,6 +235,7 @@ def _decode_int8_images(job: ExportJob) -> None:
 def _candidate_source(job: ExportJob, capped: CappedProcesses, isolated: IsolatedProcess) -> CandidateSource:
     scratch = job.staging / _SCRATCH
     contract, dataset, sets, recipe = job.contract, job.dataset, job.sets, job.recipe
+    _decode_int8_images(job)
 
     def training() -> pixel_cache.Images:
         sources = dataset.sources(training_set(dataset, sets["selection"]))

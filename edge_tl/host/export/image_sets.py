@@ -244,13 +244,20 @@ def in_proportion(samples: Sequence[Sample], seed: int) -> list[Sample]:
     return [sample for *_, sample in sorted(placed, key=lambda each: each[:2])]
 
 
+def at_once(contract: Preprocess) -> int:
+    """Images of a batch: 48 of 224 px, fewer of larger ones. Each call of a runtime costs it a start of threads, and
+    beyond 32 MB each copy of a batch is made in memory that is new to the process."""
+    height, width = contract.input_size
+    return max(1, min(48, 48 * 224 * 224 // (height * width)))
+
+
 def batches(
     contract: Preprocess, dataset: Dataset, samples: Sequence[Sample]
 ) -> Iterator[NDArray[np.float32]]:
     """Model inputs `(n, 3, H, W)` of all `samples`, in their order, some at a time. Raises `BadInput` for an image that
     cannot be read any more: the run could, and without it inputs and labels would no longer belong together."""
     sources = _unchanged(dataset, samples)
-    for batch in load_batches(contract, sources):
+    for batch in load_batches(contract, sources, size=at_once(contract)):
         for position, reason in batch.bad.items():
             raise BadInput(
                 f"image of the run cannot be read here: {sources[position]}: {reason}. Export as the run was made."

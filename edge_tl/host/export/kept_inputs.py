@@ -14,7 +14,6 @@ from edge_tl.host.export import image_sets
 from edge_tl.host.images.dataset import Dataset, Sample
 
 MOST_BYTES = 500_000_000  # of inputs that are kept; images beyond are decoded each time
-_AT_ONCE = 16
 
 
 class KeptInputs:
@@ -42,9 +41,10 @@ class KeptInputs:
         if not samples:
             return
         kept = np.memmap(self._path, np.float32, "r", shape=(len(self._rows), *self._shape))
+        size = image_sets.at_once(self._contract)
         rows = [self._rows[sample.digest] for sample in samples]
-        for start in range(0, len(rows), _AT_ONCE):
-            yield kept[rows[start : start + _AT_ONCE]]
+        for start in range(0, len(rows), size):
+            yield kept[rows[start : start + size]]
 
     def _keep(self, samples: Sequence[Sample], inputs: NDArray[np.float32]) -> None:
         # Written and not mapped: a disk that is full is then an error and no signal.

@@ -77,7 +77,7 @@ class CandidateBuilder:
         self.calibration: Inputs = np.load(files.calibration, mmap_mode="r")
         self.selection: Inputs = np.load(files.selection, mmap_mode="r")
         self.answers: NDArray[np.int64] = np.load(files.answers)
-        self._histograms: dict[tuple[int, str], dict[str, Histogram]] = {}
+        self._histograms: dict[tuple[int, str, bool], dict[str, Histogram]] = {}
 
     @cached_property
     def prepared(self) -> Path:
@@ -110,10 +110,12 @@ class CandidateBuilder:
     def ranges(self, settings: CandidateSettings) -> dict[str, Range]:
         """Activation ranges from the first `settings.images` calibration images."""
         count = min(settings.images, len(self.calibration))
-        key = count, settings.rescaled
+        key = count, settings.rescaled, settings.symmetric
         if key not in self._histograms:
             images = self.calibration[:count]
-            self._histograms[key] = histograms(str(self.base_graph(settings)), images, self.listener)
+            self._histograms[key] = histograms(
+                str(self.base_graph(settings)), images, self.listener, symmetric=settings.symmetric
+            )
         return {name: seen.range(settings.estimator) for name, seen in self._histograms[key].items()}
 
     def make(self, job: CandidateJob) -> Candidate:

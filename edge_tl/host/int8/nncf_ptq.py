@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from edge_tl.device.machine import openvino_core
 from edge_tl.host.convert import graph as graphs
 from edge_tl.host.convert.model_file import Inputs, quiet
-from edge_tl.host.int8.qdq import ABSORBED, PAIR_SAFE, SEVEN_BITS
+from edge_tl.host.int8.qdq import PAIR_SAFE, SEVEN_BITS
+from edge_tl.host.int8.ranges import ABSORBED
 
 MOST = 300
 """Images that `quantize_openvino` should be given at most: full bias correction holds activations of every fifth in

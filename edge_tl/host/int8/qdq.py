@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.model_metadata import PRECISE
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.matrix_layers import MATRIX_OPERATORS
@@ -26,10 +27,8 @@ from edge_tl.host.int8 import saturation
 from edge_tl.host.int8.channel_padding import pad_channels
 from edge_tl.host.int8.integer_graph import fitting_ranges, swish_products, use_codes
 from edge_tl.host.int8.openvino_activations import use_hsigmoid
-from edge_tl.host.int8.ranges import Range
+from edge_tl.host.int8.ranges import ABSORBED, Range, after_the_last_layer
 
-ABSORBED = ("Relu", "Clip")
-"""Operators that a range replaces: the quantizer removes them where their input is quantized."""
 _SHIFT = "logits_shift"
 SIGNED, UNSIGNED, SEVEN_BITS = "int8", "uint8, zero point 128", "7 bits"
 PAIR_SAFE = "int8, scaled so that no pair saturates"
@@ -100,7 +99,7 @@ def quantize(prepared: Path, out: Path, ranges: Mapping[str, Range], options: Qd
             reduce_range=options.storage == SEVEN_BITS,
             weight_type=QuantType.QInt8,
             activation_type=QuantType.QInt8 if options.symmetric else QuantType.QUInt8,
-            nodes_to_exclude=sorted({*options.excluded, *inside.values(), *_after_the_last_layer(prepared)}),
+            nodes_to_exclude=sorted({*options.excluded, *inside.values(), *after_the_last_layer(graph)}),
             op_types_to_quantize=operators if options.matrix_only else None,
             extra_options={
                 "ActivationSymmetric": options.symmetric,
@@ -109,6 +108,20 @@ def quantize(prepared: Path, out: Path, ranges: Mapping[str, Range], options: Qd
             },
         )
     _leave_logits_in_float(out)
+    _check_ranges(out, ranges)
+
+
+def _check_ranges(path: Path, ranges: Mapping[str, Range]) -> None:
+    """Raises `EdgeTLError` where the quantizer took a range from its one black image, because none was given."""
+    graph = onnx.load(str(path)).graph
+    constants = graphs.constants(graph)
+    for node in graph.node:
+        if (
+            node.op_type == "QuantizeLinear"
+            and node.input[0] not in constants
+            and node.input[0] not in ranges
+        ):
+            raise EdgeTLError(f"INT8: no range is known of {node.input[0]}, which would be quantized")
 
 
 def write_artifact(
@@ -171,17 +184,6 @@ def correct_logits(qdq: Path, shift: NDArray[np.float64]) -> None:
         graph.graph.initializer.append(onnx.numpy_helper.from_array(shift.astype(np.float32), _SHIFT))
         graph.graph.node.append(onnx.helper.make_node("Add", [before, _SHIFT], [output.name], "shift"))
     onnx.save_model(graph, str(qdq))
-
-
-def _after_the_last_layer(path: Path) -> list[str]:
-    """The nodes of a float graph between its last convolution or product and the logits."""
-    graph = onnx.load(str(path)).graph
-    after, open_ = [], {output.name for output in graph.output}
-    for node in reversed(graph.node):
-        if open_ & set(node.output) and node.op_type not in MATRIX_OPERATORS:
-            after.append(node.name)
-            open_ |= set(node.input)
-    return after
 
 
 def _leave_logits_in_float(path: Path) -> None:

@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import cores_allowed
+from edge_tl.device.runtimes.matrix_layers import MATRIX_OPERATORS
 from edge_tl.host.convert.fp32 import INPUT
 from edge_tl.host.convert.graph import attribute, consumers
 
 Range = tuple[float, float]
 BINS = 4096
+ABSORBED = ("Relu", "Clip")
+"""Operators that a range replaces: the quantizer removes them where their input is quantized."""
 ESTIMATORS = ("99.9", "99.99", "99.95", "99.8", "l1", "mse", "entropy", "min-max")
 """Percentages of all values kept, half of the rest cut at either end; or what the codes' error is minimized in."""
 _LEVELS = 255
@@ -95,8 +98,11 @@ def _error(
     return float(np.sum(counts * (difference if estimator == "l1" else difference**2)))
 
 
-def histograms(path: str, images: NDArray[np.float32], listener: Listener = SILENT) -> dict[str, Histogram]:
-    """A histogram of every float activation of the ONNX file at `path`, by tensor name.
+def histograms(
+    path: str, images: NDArray[np.float32], listener: Listener = SILENT, *, symmetric: bool = False
+) -> dict[str, Histogram]:
+    """A histogram of every float activation of the ONNX file at `path` that may be quantized, by tensor name;
+    `symmetric` as of `qdq.QdqOptions`.
 
     `images` is float32 `(n, 3, H, W)` and is read twice, an image at a time on each core.
     """
@@ -104,7 +110,7 @@ def histograms(path: str, images: NDArray[np.float32], listener: Listener = SILE
 
     graph = onnx.load(path)
     bounds = saturated(graph)
-    names = _activations(graph)
+    names = _activations(graph, symmetric)
     asked = [name for name in names if name != INPUT]
     present = {output.name for output in graph.graph.output}
     for name in asked:
@@ -237,16 +243,42 @@ def saturated(graph: onnx.ModelProto) -> dict[str, Range]:
     return bounds
 
 
-def _activations(graph: onnx.ModelProto) -> list[str]:
-    """Every float tensor that depends on the input, the input first; not the logits, which are never quantized."""
+def absorbed(graph: onnx.GraphProto) -> set[str]:
+    """The tensors that only a ReLU or Clip reads: the range of what comes out of that takes its place, and nothing is
+    rounded before. Not behind the last layer, where nothing is taken away."""
+    readers, floating = consumers(graph), set(after_the_last_layer(graph))
+    found = set()
+    for node in graph.node:
+        for name in node.output:
+            behind = readers[name]
+            if len(behind) == 1 and behind[0].op_type in ABSORBED and behind[0].name not in floating:
+                found.add(name)
+    return found - {output.name for output in graph.output}
+
+
+def after_the_last_layer(graph: onnx.GraphProto) -> list[str]:
+    """The nodes of a float graph between its last convolution or product and the logits."""
+    after, open_ = [], {output.name for output in graph.output}
+    for node in reversed(graph.node):
+        if open_ & set(node.output) and node.op_type not in MATRIX_OPERATORS:
+            after.append(node.name)
+            open_ |= set(node.input)
+    return after
+
+
+def _activations(graph: onnx.ModelProto, symmetric: bool = False) -> list[str]:
+    """Every float tensor that depends on the input, the input first; not the logits, which are never quantized, and
+    not what is `absorbed`, unless ranges are `symmetric`."""
     known = {INPUT}
     names = [INPUT]
-    logits = {output.name for output in graph.graph.output}
+    left_out = {output.name for output in graph.graph.output} | (
+        set() if symmetric else absorbed(graph.graph)
+    )
     for node in graph.graph.node:
         if known & set(node.input) and node.op_type != "Shape":
             for name in node.output:
                 if name and name not in known:
                     known.add(name)
-                    if name not in logits:
+                    if name not in left_out:
                         names.append(name)
     return names

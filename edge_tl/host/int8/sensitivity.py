@@ -9,6 +9,7 @@ from edge_tl.device import metrics
 from edge_tl.host.convert.model_file import batched_logits
 from edge_tl.host.int8 import qdq
 from edge_tl.host.int8.candidate_builder import CandidateBuilder
+from edge_tl.host.int8.ranges import ABSORBED
 from edge_tl.host.int8.records import LayerSensitivity
 from edge_tl.host.int8.settings import CandidateSettings
 
@@ -28,7 +29,7 @@ def rank_layers(
         if perf_counter() - began > seconds:
             raise TimeoutError(f"the time budget ended after {number} of {len(names)} layers were measured")
         others = frozenset(
-            node.name for node in layers.graph.node if node.name != name and node.op_type not in qdq.ABSORBED
+            node.name for node in layers.graph.node if node.name != name and node.op_type not in ABSORBED
         )
         qdq.quantize(builder.base_graph(settings), graph, ranges, qdq.QdqOptions(storage, excluded=others))
         builder.write(graph, out, storage)
