@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from edge_tl.device.bundle import Artifact
-from edge_tl.device.machine import CAP_VARIABLE, ROOT, has_vnni, int8_isa, isa_flags
+from edge_tl.device.machine import ROOT, has_vnni, int8_isa, isa_flags, onednn_cap
 from edge_tl.device.text import printable
 
 _X86 = ("amx_int8", "avx512_vnni", "avx_vnni")
@@ -21,25 +21,22 @@ _OF_OTHERS = ("OPENVINO", "AUTO", "MULTI", "HETERO", "BATCH")  # as AUTO:GPU,CPU
 def dot_products(runtime: str, root: Path = ROOT) -> tuple[str, ...]:
     """What `runtime` ("onnxruntime", "openvino") adds products of 8 bits with in 32 bits on this CPU: "vnni" on x86,
     "dotprod" on Arm. Empty where there is neither, or where the CPU does not tell; for OpenVINO also where
-    ONEDNN_MAX_CPU_ISA caps it below."""
+    ONEDNN_MAX_CPU_ISA, or DNNL_MAX_CPU_ISA, caps it below."""
     flags = isa_flags(root)
     if not set(_ARM).isdisjoint(flags):
         return ("dotprod",)
-    capped = runtime == "openvino" and (_cap()[1] or "").upper() in _CAPPED
+    capped = runtime == "openvino" and (onednn_cap()[1] or "").upper() in _CAPPED
     return ("vnni",) if has_vnni(flags, arch="") and not capped else ()
 
 
-def _cap() -> tuple[str, str | None]:
-    """The variable that caps oneDNN, and its value. The older name counts where the newer one is not set."""
-    names = (CAP_VARIABLE, "DNNL_MAX_CPU_ISA")
-    return next(((name, value) for name in names if (value := os.environ.get(name))), (CAP_VARIABLE, None))
-
-
 def _may_use_the_cpu(device: str) -> bool:
-    kind, _, of = device.upper().partition(":")
-    if kind in _OF_OTHERS:
-        return not of or "CPU" in of
-    return kind.partition(".")[0] in _OF_THE_CPU
+    """Of OpenVINO:GPU,precision=FP16 the hardware counts, of AUTO:GPU,CPU every part; none named may be the CPU."""
+    kind, _, rest = device.upper().partition(":")
+    if kind not in _OF_OTHERS:
+        return kind.partition(".")[0] in _OF_THE_CPU
+    parts = [part.strip() for part in rest.replace("DEVICE_TYPE=", "").split(",")]
+    named = {re.split(r"[:.(]", part)[0] for part in parts if part and "=" not in part}
+    return not named or bool(named & {"CPU", *_OF_OTHERS})
 
 
 def lacks_instructions(artifact: Artifact, device: str = "CPU", root: Path = ROOT) -> str | None:
@@ -53,7 +50,7 @@ def lacks_instructions(artifact: Artifact, device: str = "CPU", root: Path = ROO
     if not set(needed).isdisjoint(dot_products(artifact.runtime, root)):
         return None
     here = int8_isa(isa_flags(root)) or "instructions that it does not tell"
-    variable, cap = _cap()
+    variable, cap = onednn_cap()
     if artifact.runtime == "openvino" and cap:
         here = f"{cap} at most ({variable})"
     names = " or ".join(printable(name) for name in needed)

@@ -22,6 +22,7 @@ from edge_tl.device.runtimes.families import FAMILIES
 
 ROOT = Path("/")
 CAP_VARIABLE = "ONEDNN_MAX_CPU_ISA"
+OLD_CAP_VARIABLE = "DNNL_MAX_CPU_ISA"
 
 _FLAGS = (
     "sse4_1", "avx", "avx2", "fma", "f16c", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16",
@@ -70,6 +71,12 @@ def isa_flags(root: Path = ROOT) -> tuple[str, ...]:
         words += sysctl.get("machdep.cpu.leaf7_features", "").lower().split()
     present = {_RENAMED.get(word, word) for word in words}
     return tuple(flag for flag in _FLAGS if flag in present)
+
+
+def onednn_cap() -> tuple[str, str | None]:
+    """The variable that caps oneDNN's instructions, and its value; the older name counts where the newer is not set."""
+    names = (CAP_VARIABLE, OLD_CAP_VARIABLE)
+    return next(((name, value) for name in names if (value := os.environ.get(name))), (CAP_VARIABLE, None))
 
 
 def has_vnni(flags: Collection[str] | None = None, *, arch: str | None = None, root: Path = ROOT) -> bool:

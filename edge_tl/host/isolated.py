@@ -111,8 +111,8 @@ class IsolatedProcess:
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
                 env=self._environment,
-                pipesize=_PIPE,
             )
+            _widen(self._process)
         return self._process
 
     def _exit_error(self) -> ProcessDied:
@@ -127,6 +127,16 @@ class IsolatedProcess:
         self._stderr.seek(0)
         lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
         return ProcessDied(f"it ended its process ({lines[-1][:200] if lines else f'exit code {code}'})")
+
+
+def _widen(process: subprocess.Popen[bytes]) -> None:
+    """Larger pipes where the system has them to give: Linux limits what one user's pipes may hold."""
+    with suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
 
 
 class _Watchdog:

@@ -98,8 +98,22 @@ def test_any_one_of_what_is_required_suffices(bundle: Bundle, planted: Planted) 
     )
     assert "does not tell" in str(lacks_instructions(artifact, root=planted("unknown")))
     assert lacks_instructions(artifact, "GPU.1", planted("zen 2")) is None  # its own arithmetic
-    assert lacks_instructions(artifact, "OpenVINO:GPU", planted("zen 2")) is None
-    for device in ("AUTO", "AUTO:GPU,CPU", "OpenVINO", "OpenVINO:CPU", "XNNPACK", "CPU"):
+    for device in (
+        "OpenVINO:GPU",
+        "OpenVINO:GPU.1,precision=FP16",
+        "OpenVINO:device_type=NPU",
+        "MULTI:GPU.0,GPU.1",
+    ):
+        assert lacks_instructions(artifact, device, planted("zen 2")) is None, device
+    for device in (
+        *("AUTO", "AUTO:GPU,CPU", "HETERO:GPU.0,CPU", "OpenVINO", "OpenVINO:CPU", "XNNPACK", "CPU"),
+        *(
+            "OpenVINO:num_of_threads=2",
+            "OpenVINO:precision=FP32",
+            "OpenVINO:device_type=AUTO",
+            "OpenVINO:AUTO:GPU,CPU",
+        ),
+    ):
         assert lacks_instructions(artifact, device, planted("zen 2")), device
     assert lacks_instructions(bundle.artifact("onnx-fp32"), root=planted("zen 2")) is None
 

@@ -37,6 +37,7 @@ from edge_tl.device.records.bench import (
 from edge_tl.device.records.timing import Interval, RanRecord, SkippedRecord
 
 WARMUP = 10
+AHEAD = 2  # rounds whose slow imports are done at once: each takes a few hundred megabytes that then lie idle
 BLOCK_MS, MOST = 20.0, 10  # a block of a small model holds more calls, up to ten times `count`
 
 
@@ -113,6 +114,7 @@ class Interleaving:
             self._time_round(number, listener)
         except BaseException:
             kill(itertools.chain(*self.waiting.values()))
+            self.waiting.clear()
             raise
 
     def _time_round(self, number: int, listener: Listener) -> None:
@@ -135,9 +137,11 @@ class Interleaving:
 
     def _launch(self, workloads: Sequence[Workload], number: int) -> None:
         """Before anything of round `number` is timed: its processes, which import side by side; of those that take
-        seconds for it also the ones of later rounds, as many as there are cores."""
+        seconds for it also the next round's, where there is a core for them."""
+        for gone in self.waiting.keys() - {workload.id for workload in workloads}:
+            kill(self.waiting.pop(gone))
         missing = [workload for workload in workloads if not self.waiting.get(workload.id)]
-        later = min(cores_allowed(), self.effort.rounds - number)
+        later = min(cores_allowed(), self.effort.rounds - number, AHEAD)
         self.waiting |= launch(
             {each.id: (each, later if each.slow_start else 1) for each in missing},
             warmup=self.warmup,

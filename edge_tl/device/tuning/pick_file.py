@@ -18,7 +18,7 @@ from edge_tl.device.bundle_files import check_below
 from edge_tl.device.errors import BundleError, EdgeTLError
 from edge_tl.device.files import read_json, write_json
 from edge_tl.device.instructions import lacks_instructions
-from edge_tl.device.machine import CAP_VARIABLE, cores_allowed, identity
+from edge_tl.device.machine import cores_allowed, identity, onednn_cap
 from edge_tl.device.records.artifact import ArtifactRecord
 from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.device.records.machine import MachineRecord
@@ -54,7 +54,7 @@ def machine_id(machine: MachineRecord) -> str:
     allowed and the runtimes' versions, with any of which the fastest may be another."""
     facts = [machine.os, machine.arch, machine.cpu, machine.cores_allowed, sorted(machine.isa)]
     versions = {name: version for name, version in (machine.versions or {}).items() if version}
-    told = json.dumps([*facts, sorted(versions.items()), os.environ.get(CAP_VARIABLE)])
+    told = json.dumps([*facts, sorted(versions.items()), onednn_cap()[1]])
     slug = machine_slug(machine)[:_SLUG].strip("-") or "machine"
     return f"{slug}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 

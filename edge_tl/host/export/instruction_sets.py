@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +11,10 @@ from numpy.typing import NDArray
 
 from edge_tl.device import metrics
 from edge_tl.device.errors import EdgeTLError
-from edge_tl.device.machine import CAP_VARIABLE, int8_isa
+from edge_tl.device.machine import int8_isa, onednn_cap
 from edge_tl.device.records.accuracy import ProvenOn
-from edge_tl.host.export import image_sets, isa_caps
+from edge_tl.host.export import isa_caps, kept_inputs
 from edge_tl.host.export.job import ExportJob, said
-from edge_tl.host.export.kept_inputs import MOST_BYTES
 from edge_tl.host.images.dataset import Sample
 
 Answers = NDArray[np.int64]
@@ -25,7 +22,7 @@ Answers = NDArray[np.int64]
 
 def on_this_cpu(labels: Answers, expected: metrics.Ints, answers: metrics.Ints) -> ProvenOn:
     """What INT8 `answers` lose of PyTorch's (`expected`) with the instruction set that computed them here."""
-    return _row(int8_isa(), os.environ.get(CAP_VARIABLE), None, (labels, expected, answers))
+    return _row(int8_isa(), onednn_cap()[1], None, (labels, expected, answers))
 
 
 def under_caps(
@@ -37,22 +34,18 @@ def under_caps(
     if not lesser:
         return []
     height, width = job.contract.input_size
-    most = max(1, MOST_BYTES // (12 * height * width))
     answer_to = {sample.digest: int(answer) for sample, answer in zip(samples, expected, strict=True)}
-    some = image_sets.in_proportion(samples, job.recipe.seed)[:most]
+    some = kept_inputs.fitting(job.contract, samples, job.recipe.seed)
     labels = np.array([sample.label for sample in some], np.int64)
     reference = np.array([answer_to[sample.digest] for sample in some], np.int64)
     rows = []
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         inputs = Path(folder) / "inputs.npy"
         _write(inputs, (len(some), 3, height, width), job.inputs.batches(some))
-        # Side by side: each spends seconds on imports and compiling, which use one core.
-        with ThreadPoolExecutor(len(lesser)) as pool:
-            waiting = [pool.submit(isa_caps.logits_under, cap, path, inputs, Path(folder)) for cap in lesser]
-        for cap, one in zip(lesser, waiting, strict=True):
+        for cap in lesser:
             name = isa_caps.NAMES[cap]
             try:
-                logits, kernels = one.result()
+                logits, kernels = isa_caps.logits_under(cap, path, inputs, Path(folder))
             except EdgeTLError as error:
                 rows.append(ProvenOn(name, cap, fault=said(error)))
                 continue

@@ -25,18 +25,20 @@ from edge_tl.device.files import write_atomic
 from edge_tl.device.gates import verify
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import cores_allowed
+from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.bench import BenchResult
 from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord
 from edge_tl.device.records.verification import VerifyResult
 from edge_tl.device.runtimes import sandbox
 from edge_tl.device.tuning import pick_file
-from edge_tl.host.export import gates, image_sets
+from edge_tl.host.export import gates, image_sets, kept_inputs
 from edge_tl.host.export.artifacts import PRECISIONS, sets_of, write_artifacts
 from edge_tl.host.export.bundle_provenance import made_of, provenance_record
 from edge_tl.host.export.evaluation import evaluate_artifacts, remove_files
 from edge_tl.host.export.job import ExportJob
 from edge_tl.host.export.kept_inputs import KeptInputs
 from edge_tl.host.export.publish import discard, is_interrupted, make_marked, marked, named, publish, recover
+from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.isolated import IsolatedProcess
 from edge_tl.host.models import classifier, zoo
 from edge_tl.host.models.reference import CUDA_MODES, TorchRuntime, cuda_is_available
@@ -100,11 +102,12 @@ def export(
                 recipe=recipe,
                 staging=staging,
                 isolated=isolated,
-                inputs=KeptInputs(staging / "scratch" / "inputs.f32", contract, dataset),
+                inputs=_kept_inputs(staging, dataset, contract, recipe),
                 listener=listener,
             )
             record = evaluate_artifacts(job, write_artifacts(job), provenance_record(job, run, out), out.name)
             isolated.close()  # before anything is timed
+            job.inputs.forget()
             record = _finish(job, run, record, effort)
             publish(staging, out, BUNDLE_FILES)
     except OSError as error:
@@ -128,6 +131,13 @@ def _staged(out: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # what was to be told is being raised; the next export removes the rest
             discard(staging)
+
+
+def _kept_inputs(staging: Path, dataset: Dataset, contract: Preprocess, recipe: Recipe) -> KeptInputs:
+    """Of what INT8 is evaluated on, and then again under lesser instruction sets."""
+    samples = image_sets.evaluation_set(dataset)[1] if recipe.export.int8 else []
+    wanted = kept_inputs.fitting(contract, samples, recipe.seed)
+    return KeptInputs(staging / "scratch" / "inputs.f32", contract, dataset, wanted)
 
 
 def _is_ours(out: Path) -> bool:

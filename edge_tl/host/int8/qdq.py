@@ -27,7 +27,7 @@ from edge_tl.host.int8 import saturation
 from edge_tl.host.int8.channel_padding import pad_channels
 from edge_tl.host.int8.integer_graph import fitting_ranges, swish_products, use_codes
 from edge_tl.host.int8.openvino_activations import use_hsigmoid
-from edge_tl.host.int8.ranges import ABSORBED, Range, after_the_last_layer
+from edge_tl.host.int8.ranges import ABSORBED, Range, absorbed, after_the_last_layer
 
 _SHIFT = "logits_shift"
 SIGNED, UNSIGNED, SEVEN_BITS = "int8", "uint8, zero point 128", "7 bits"
@@ -108,20 +108,16 @@ def quantize(prepared: Path, out: Path, ranges: Mapping[str, Range], options: Qd
             },
         )
     _leave_logits_in_float(out)
-    _check_ranges(out, ranges)
+    _check_ranges(out, ranges, absorbed(graph))
 
 
-def _check_ranges(path: Path, ranges: Mapping[str, Range]) -> None:
-    """Raises `EdgeTLError` where the quantizer took a range from its one black image, because none was given."""
-    graph = onnx.load(str(path)).graph
-    constants = graphs.constants(graph)
-    for node in graph.node:
-        if (
-            node.op_type == "QuantizeLinear"
-            and node.input[0] not in constants
-            and node.input[0] not in ranges
-        ):
-            raise EdgeTLError(f"INT8: no range is known of {node.input[0]}, which would be quantized")
+def _check_ranges(path: Path, ranges: Mapping[str, Range], unknown: Collection[str]) -> None:
+    """Raises `EdgeTLError` where the quantizer took a range from its one black image: of a tensor of `unknown`, which
+    no histogram was filled of. What depends on no image, as a class token, it may take from there."""
+    for node in onnx.load(str(path)).graph.node:
+        name = node.input[0] if node.op_type == "QuantizeLinear" else ""
+        if name in unknown and name not in ranges:
+            raise EdgeTLError(f"INT8: no range is known of {name}, which would be quantized")
 
 
 def write_artifact(

@@ -26,15 +26,16 @@ def forward(model: nn.Module, inputs: NDArray[np.float32], threads: int) -> Logi
 
     A network of somebody else's modules, or with hooks, runs as it is, on one image set after another: what it keeps
     between its layers may not be a thread's own."""
-    workers = min(threads, -(-len(inputs) // _IMAGES)) if keeps_nothing(model) else 1
+    known = keeps_nothing(model)
+    workers = min(threads, -(-len(inputs) // _IMAGES)) if known else 1
     if workers == 1:
-        return _answers(model, inputs, _IMAGES if threads == 1 else max(1, len(inputs)))
+        return _answers(model, inputs, _IMAGES if threads == 1 else max(1, len(inputs)), known)
     size = -(-len(inputs) // workers)
     shares = [inputs[start : start + size] for start in range(0, len(inputs), size)]
 
     def work(network: nn.Module, share: NDArray[np.float32]) -> Logits:
         torch.set_num_threads(max(1, threads // workers))  # of this thread
-        return _answers(network, share, _IMAGES)
+        return _answers(network, share, _IMAGES, True)
 
     try:
         with ThreadPoolExecutor(len(shares)) as pool:
@@ -60,8 +61,10 @@ def keeps_nothing(model: nn.Module) -> bool:
     )
 
 
-def _answers(model: nn.Module, inputs: NDArray[np.float32], size: int) -> Logits:
+def _answers(model: nn.Module, inputs: NDArray[np.float32], size: int, known: bool) -> Logits:
+    # Somebody's own `view` of an activation needs it channels first.
+    layout = torch.channels_last if known else torch.contiguous_format
     with torch.inference_mode():
         some = (torch.from_numpy(inputs[i : i + size]) for i in range(0, len(inputs), size))
-        parts = [model(each.to(memory_format=torch.channels_last)).float().numpy() for each in some]
+        parts = [model(each.to(memory_format=layout)).float().numpy() for each in some]
     return np.concatenate(parts)

@@ -50,7 +50,14 @@ def against_itself(*arguments: Any, **options: Any) -> dict[str, Any]:
 def tiny(assets: Path, *names: str) -> list[Workload]:
     """One workload a model file, under the name of the file."""
     spec = {"device": "CPU", "shape": [1, 3, 16, 16], "threads": 1}
-    return [Workload(name, WORKER, spec | {"path": str(assets / name)}) for name in names]
+    return [
+        Workload(
+            name,
+            WORKER,
+            spec | {"path": str(assets / name), "precision": "int8" if "int8" in name else "fp32"},
+        )
+        for name in names
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +182,24 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 
 def named(*names: str) -> list[Workload]:
     return [Workload(n, WORKER, {"name": n, "precision": n.partition("-")[2] or "fp32"}) for n in names]
+
+
+def test_what_imports_for_seconds_is_started_for_two_rounds_at_once(
+    pretend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(dict.fromkeys("ab", 10))
+    monkeypatch.setattr(latency, "cores_allowed", lambda: 8)
+    launched: list[dict[str, int]] = []
+
+    def launch(counts: Any, **options: Any) -> Any:
+        launched.append({name: count for name, (_, count) in counts.items()})
+        return workers.launch(counts, **options)
+
+    monkeypatch.setattr(latency, "launch", launch)
+    slow, fast = named("a", "b")
+    result = timed([replace(slow, slow_start=True), fast], effort=Effort(rounds=5, blocks=1, count=1))
+    assert launched == [{"a": 2, "b": 1}, {"b": 1}, {"a": 2, "b": 1}, {"b": 1}, {"a": 1, "b": 1}]
+    assert [len(row["samples_ns"]) for row in result["artifacts"]] == [5, 5]
 
 
 def test_the_order_is_drawn_then_mirrored(pretend: Any) -> None:

@@ -35,7 +35,7 @@ def test_what_was_decoded_once_is_read_again_in_another_order(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = dataset.split("test")
-    kept = KeptInputs(tmp_path / "kept", CONTRACT, dataset)
+    kept = KeptInputs(tmp_path / "kept", CONTRACT, dataset, samples)
     first = np.concatenate(list(kept.batches(samples)))
     want = np.stack([CONTRACT.apply(path) for path in dataset.sources(samples)])
     np.testing.assert_array_equal(first, want)
@@ -46,19 +46,39 @@ def test_what_was_decoded_once_is_read_again_in_another_order(
     assert list(kept.batches([])) == []
 
 
-def test_only_so_many_are_kept(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = 4 * 3 * 24 * 24
-    monkeypatch.setattr(kept_inputs, "MOST_BYTES", 5 * row + 1)
+def test_only_what_is_wanted_is_kept_and_only_until_it_is_forgotten(dataset: Dataset, tmp_path: Path) -> None:
     samples = dataset.split("test")
-    kept = KeptInputs(tmp_path / "kept", CONTRACT, dataset)
+    kept = KeptInputs(tmp_path / "kept", CONTRACT, dataset, samples[:5])
     want = np.concatenate(list(kept.batches(samples)))
-    assert (tmp_path / "kept").stat().st_size == 5 * row
+    assert (tmp_path / "kept").stat().st_size == 5 * 4 * 3 * 24 * 24
     np.testing.assert_array_equal(np.concatenate(list(kept.batches(samples))), want)
     np.testing.assert_array_equal(np.concatenate(list(kept.batches(samples[:5]))), want[:5])
+    kept.forget()
+    assert not (tmp_path / "kept").exists()
+    np.testing.assert_array_equal(np.concatenate(list(kept.batches(samples[:5]))), want[:5])
+
+
+def test_a_full_disk_costs_only_the_second_decoding(dataset: Dataset, tmp_path: Path) -> None:
+    samples = dataset.split("test")
+    (tmp_path / "kept").mkdir()  # what cannot be written to
+    kept = KeptInputs(tmp_path / "kept", CONTRACT, dataset, samples)
+    for _ in range(2):
+        got = np.concatenate(list(kept.batches(samples)))
+        np.testing.assert_array_equal(
+            got, np.stack([CONTRACT.apply(path) for path in dataset.sources(samples)])
+        )
+
+
+def test_a_file_holds_a_bounded_share_of_each_class(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_inputs, "MOST_BYTES", 6 * 12 * 24 * 24)
+    some = kept_inputs.fitting(CONTRACT, dataset.split("test"), 0)
+    assert sorted(sample.label for sample in some) == [0, 0, 0, 1, 1, 1]
 
 
 def test_an_image_that_is_not_what_the_run_saw_is_refused(dataset: Dataset, tmp_path: Path) -> None:
     samples = dataset.split("test")
     dataset.sources(samples)[0].unlink()  # type: ignore[union-attr]
     with pytest.raises(BadInput, match="is gone"):
-        list(KeptInputs(tmp_path / "kept", CONTRACT, dataset).batches(samples))
+        list(KeptInputs(tmp_path / "kept", CONTRACT, dataset, samples).batches(samples))
