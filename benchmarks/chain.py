@@ -1,9 +1,12 @@
 """The whole chain on photographs: fine-tune, export, quantize, compare, time; keeps the bundle's record.
 
     python benchmarks/chain.py FLOWERS WEIGHTS.safetensors
+    python benchmarks/chain.py FLOWERS WEIGHTS.safetensors --recipe flowers-efficientnet_lite0 --run RUN \\
+        --out benchmarks/results/lite0_flowers.json
 
-FLOWERS holds train/ and val/. PyTorch and the four artifacts are timed interleaved, in fresh processes, long
-enough for a p99. The result goes to benchmarks/results/chain_flowers.json.
+FLOWERS holds train/ and val/ (the recipe's: train/ and test/). PyTorch and the four artifacts are timed interleaved, in
+fresh processes, long enough for a p99. RUN keeps what was trained; one that is finished is taken as it is. The result
+goes to benchmarks/results/chain_flowers.json.
 """
 
 from __future__ import annotations
@@ -11,10 +14,11 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from verb import timed
 
-from edge_tl.device.files import write_json
+from edge_tl.device.files import read_json, write_json
 from edge_tl.device.machine import current_load, identity
 
 RESULT = Path(__file__).parent / "results" / "chain_flowers.json"
@@ -25,27 +29,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("weights", type=Path)
+    parser.add_argument("--recipe", help="Of edge-tl; MobileNetV2's head where there is none.")
+    parser.add_argument("--run", type=Path)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     before = current_load().to_json()
     with tempfile.TemporaryDirectory() as scratch:
-        run, bundle = Path(scratch) / "flowers", Path(scratch) / "bundle"
-        arguments = [str(options.data), "--model", "mobilenet_v2", "--weights", str(options.weights)]
-        tuned, finetune_seconds = timed("finetune", *arguments, "--strategy", "head", "--out", str(run))
-        record, export_seconds = timed("export", str(run), "--int8", "--thorough", "--out", str(bundle))
+        run, bundle = options.run or Path(scratch) / "flowers", Path(scratch) / "bundle"
+        tuned = finetuned(run, options)
+        record, export_seconds = timed("export", run, "--int8", "--thorough", "--out", bundle)
     del record["bundle"], record["provenance"]["run"]  # paths of this machine
+    size = "x".join(map(str, record["preprocess"]["crop"]))
     write_json(
         options.out,
         {
-            "what": "MobileNetV2 at 224 px on 3,670 photographs of flowers: the record of the exported bundle",
-            "finetune": {k: tuned[k] for k in ("n", "metrics", "seconds")},
-            "seconds": {"finetune": finetune_seconds, "export": export_seconds},
+            "what": f"{tuned['model']} at {size} px on photographs of flowers: the record of the exported bundle",
+            "finetune": {k: tuned[k] for k in ("model", "strategy", "metrics", "seconds")},
+            "seconds": {"finetune": tuned["seconds"]["total"], "export": export_seconds},
             "record": record,
             "machine": identity().to_json(),
             "conditions": {"before": before, "after": current_load().to_json()},
         },
     )
     print(record["recommendation"])
+
+
+def finetuned(run: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """The record of `run`, which is trained now where it is not finished."""
+    if not (run / "run.json").is_file():
+        model = () if options.recipe else ("--model", "mobilenet_v2", "--strategy", "head")
+        what = (options.recipe, "--set", f"data.path={options.data}") if options.recipe else (options.data,)
+        timed("finetune", *what, *model, "--weights", options.weights, "--out", run)
+    return read_json(run / "run.json")
 
 
 if __name__ == "__main__":
