@@ -106,7 +106,7 @@ def test_predict_prints_its_results_in_the_order_given(
     chosen = [next(p for p in sorted((images / label).iterdir())) for label in reversed(finetuned["labels"])]
     done = run_cli("predict", bundle, *chosen, "--top", 2, "--json")
     assert done.code == 0
-    assert set(done.json) == {"artifact", "device", "results", "failed"}
+    assert set(done.json) == {"artifact", "device", "tuned", "threads", "results", "failed"}
     assert done.json["failed"] == []
     assert [entry["image"] for entry in done.json["results"]] == [str(path) for path in chosen]
     for entry, path in zip(done.json["results"], chosen, strict=True):

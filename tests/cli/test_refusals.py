@@ -194,7 +194,7 @@ def test_one_bad_image_among_good_ones_is_named_and_the_others_are_answered(
     good = sorted((bundle / "golden/images").iterdir())[:2]
     done = run_cli("predict", bundle, good[0], "note.png", "absent.png", good[1], "--json")
     assert done.code == 2
-    assert set(done.json) == {"artifact", "device", "results", "failed"}
+    assert set(done.json) == {"artifact", "device", "tuned", "threads", "results", "failed"}
     assert [row["image"] for row in done.json["results"]] == list(map(str, good))
     assert [row["image"] for row in done.json["failed"]] == ["note.png", "absent.png"]
     assert "no such file" in done.json["failed"][1]["reason"]
