@@ -36,7 +36,7 @@ def main() -> None:
     before = current_load().to_json()
     with tempfile.TemporaryDirectory() as scratch:
         run, bundle = options.run or Path(scratch) / "flowers", Path(scratch) / "bundle"
-        tuned = finetuned(run, options)
+        tuned, finetune_seconds = finetuned(run, options)
         record, export_seconds = timed("export", run, "--int8", "--thorough", "--out", bundle)
     del record["bundle"], record["provenance"]["run"]  # paths of this machine
     size = "x".join(map(str, record["preprocess"]["crop"]))
@@ -45,7 +45,7 @@ def main() -> None:
         {
             "what": f"{tuned['model']} at {size} px on photographs of flowers: the record of the exported bundle",
             "finetune": {k: tuned[k] for k in ("model", "strategy", "metrics", "seconds")},
-            "seconds": {"finetune": tuned["seconds"]["total"], "export": export_seconds},
+            "seconds": {"finetune": finetune_seconds, "export": export_seconds},
             "record": record,
             "machine": identity().to_json(),
             "conditions": {"before": before, "after": current_load().to_json()},
@@ -54,13 +54,17 @@ def main() -> None:
     print(record["recommendation"])
 
 
-def finetuned(run: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """The record of `run`, which is trained now where it is not finished."""
-    if not (run / "run.json").is_file():
-        model = () if options.recipe else ("--model", "mobilenet_v2", "--strategy", "head")
-        what = (options.recipe, "--set", f"data.path={options.data}") if options.recipe else (options.data,)
-        timed("finetune", *what, *model, "--weights", options.weights, "--out", run)
-    return read_json(run / "run.json")
+def finetuned(run: Path, options: argparse.Namespace) -> tuple[dict[str, Any], float]:
+    """The record of `run`, which is trained now where it is not finished, and the seconds of the whole process; of a
+    finished one the training's own, which it knows."""
+    if (run / "run.json").is_file():
+        record = read_json(run / "run.json")
+        return record, record["seconds"]["total"]
+    what = [options.data, "--model", "mobilenet_v2", "--strategy", "head"]
+    if options.recipe:
+        what = [options.recipe, "--set", f"data.path={options.data}"]
+    _, seconds = timed("finetune", *what, "--weights", options.weights, "--out", run)
+    return read_json(run / "run.json"), seconds
 
 
 if __name__ == "__main__":

@@ -359,8 +359,10 @@ def _int8_speed(result: dict[str, Any]) -> str:
         size = "x".join(map(str, model["input_size"][:1]))
         name, base = f"{model['model']}, {size} px", rows[model["baseline"]]
         for row in (rows["onnx-int8"], rows["openvino-int8"]):
-            low, high = row["speedup_ci"] or (0.0, 0.0)
-            shown = f"{row['speedup']:.2f} [{low:.2f}, {high:.2f}]" if row["speedup"] else "not judged"
+            shown = "not judged"
+            if row["speedup_ci"]:
+                low, high = row["speedup_ci"]
+                shown = f"{row['speedup']:.2f} [{low:.2f}, {high:.2f}]"
             lines.append(
                 f"| {name} | `{base['id']}` | {base['p50_ms']:.2f} | `{row['id']}` | {row['p50_ms']:.2f} | {shown} |"
             )

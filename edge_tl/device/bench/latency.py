@@ -96,7 +96,8 @@ class Timings:
 @dataclass
 class Interleaving:
     """The rounds of one bench, as they are timed; `effort` and `timings` may change between two. `warmup` is the calls
-    of a fresh process that do not count. Raises as `time_interleaved`."""
+    of a fresh process that do not count, `waiting` the processes that have imported, of this round and the next. Raises
+    as `time_interleaved`."""
 
     workloads: Sequence[Workload]
     effort: Effort
@@ -151,10 +152,12 @@ class Interleaving:
     def _start(self, pool: WorkerPool, workload: Workload, *, describe: bool) -> None:
         waiting = self.waiting.get(workload.id)
         try:
-            if waiting:
-                ready = pool.go_on(waiting.pop(0))
-            else:
-                ready = pool.start(workload, warmup=self.warmup, describe=describe)
+            # What could not wait is started anew, and says why.
+            ready = (
+                pool.go_on(waiting.pop(0))
+                if waiting
+                else pool.start(workload, warmup=self.warmup, describe=describe)
+            )
         except EdgeTLError as error:
             if isinstance(error, FellBack) or not (self.lenient or isinstance(error, MissingExtra)):
                 raise

@@ -62,16 +62,19 @@ class KeptInputs:
             yield kept[rows[start : start + size]]
 
     def _keep(self, samples: Sequence[Sample], inputs: NDArray[np.float32]) -> None:
-        new = [i for i, sample in enumerate(samples) if sample.digest in self._wanted - self._rows.keys()]
+        new = {
+            sample.digest: row
+            for sample, row in zip(samples, inputs, strict=True)
+            if sample.digest in self._wanted and sample.digest not in self._rows
+        }
         if not new:
             return
         try:
             self._path.parent.mkdir(exist_ok=True)
             # Written and not mapped: a disk that is full is then an error and no signal.
             with self._path.open("ab") as file:
-                for i in new:
-                    if samples[i].digest not in self._rows:
-                        file.write(inputs[i].tobytes())
-                        self._rows[samples[i].digest] = len(self._rows)
+                for digest, row in new.items():
+                    file.write(row.tobytes())
+                    self._rows[digest] = len(self._rows)
         except OSError:  # what needs no room of its own goes on without
             self.forget()

@@ -43,9 +43,8 @@ def test_without_them_a_graph_is_quantized_to_the_same_bytes(name: str, tmp_path
         qdq.quantize(path, tmp_path / "every.onnx", every, options)
         qdq.quantize(path, tmp_path / "fewer.onnx", fewer, options)
         assert (tmp_path / "every.onnx").read_bytes() == (tmp_path / "fewer.onnx").read_bytes()
-    with pytest.raises(
-        EdgeTLError, match="no range is known of"
-    ):  # a ReLU stays beside symmetric activations
+    # Beside symmetric activations a ReLU stays, and what it reads is quantized.
+    with pytest.raises(EdgeTLError, match="no range is known of"):
         qdq.quantize(path, tmp_path / "fewer.onnx", fewer, qdq.QdqOptions(qdq.SIGNED, symmetric=True))
 
 
