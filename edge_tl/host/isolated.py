@@ -23,7 +23,7 @@ from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.listener import SILENT, Listener, Silent
 
 T = TypeVar("T")
-_PIPE = 1 << 20  # bytes: images go through it, and 64 KiB at a time would take longer than the inference
+_PIPE = 1 << 20  # bytes at a time; Linux gives 64 KiB, and images go through it
 _EXIT_S = 5.0
 SILENT_S = 7200.0
 """Seconds without an answer or progress after which a call is given up: more than any step of a large model takes."""

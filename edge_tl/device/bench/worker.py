@@ -76,7 +76,7 @@ def serve(
         else:
             samples = time_calls(call, warmup=0, **asked)
             _say(answers, Block(tuple(samples.tolist())))
-    # Nothing waits for it, and taking the libraries down takes a quarter of a second of every process of a bench.
+    # Nothing is left to do, and every process of a bench would spend time on taking its libraries down.
     sys.stderr.flush()
     os._exit(0)
 

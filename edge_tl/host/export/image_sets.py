@@ -245,8 +245,8 @@ def in_proportion(samples: Sequence[Sample], seed: int) -> list[Sample]:
 
 
 def at_once(contract: Preprocess) -> int:
-    """Images of a batch: 48 of 224 px, fewer of larger ones. Each call of a runtime costs it a start of threads, and
-    beyond 32 MB each copy of a batch is made in memory that is new to the process."""
+    """Images of a batch: 48 of 224 px, fewer of larger ones. Each call of a runtime costs it a start of threads;
+    beyond 32 MiB glibc takes memory for a batch from the system each time (`DEFAULT_MMAP_THRESHOLD_MAX`)."""
     height, width = contract.input_size
     return max(1, min(48, 48 * 224 * 224 // (height * width)))
 
