@@ -97,16 +97,26 @@ def divergence(expected: NDArray[np.float32], got: NDArray[np.float32]) -> float
     return float(np.mean(np.sum(p * (np.log(p + tiny) - np.log(q + tiny)), axis=-1)))
 
 
-def expected_drop(reference: NDArray[np.float32], answers: Ints) -> float:
-    """Accuracy that giving `answers` instead of the reference's is expected to lose, in percentage points, if the
-    probabilities behind the reference's logits `(n, classes)` are true.
+@dataclass(frozen=True)
+class ExpectedDrop:
+    """Percentage points, and the 95 % interval of their mean over images."""
+
+    drop_pp: float
+    drop_ci_pp: tuple[float, float]
+
+
+def expected_drop(reference: NDArray[np.float32], answers: Ints) -> ExpectedDrop:
+    """Accuracy that giving `answers` instead of the reference's is expected to lose if the probabilities behind the
+    reference's logits `(n, classes)` are true.
 
     The mean of how much more probable the reference's answer is. An image whose answer changed counts by how clear it
     was, not by the toss of its label, so this varies several times less over images than the drop that is counted.
     """
     p = softmax(reference)
     each = np.arange(len(p))
-    return float(100 * np.mean(p[each, top1(reference)] - p[each, answers]))
+    lost = 100 * (p[each, top1(reference)] - p[each, answers])
+    mean, half = float(np.mean(lost)), 1.959964 * float(np.std(lost)) / math.sqrt(len(lost))
+    return ExpectedDrop(mean, (mean - half, mean + half))
 
 
 def confusion(labels: Ints, answers: Ints, classes: int) -> list[list[int]]:
@@ -124,6 +134,16 @@ def compact(matrix: list[list[int]]) -> Confusion:
         return tuple(tuple(row) for row in matrix)
     cells = ((i, j, n) for i, row in enumerate(matrix) for j, n in enumerate(row) if n)
     return SparseConfusion(len(matrix), tuple(cells))
+
+
+def images_of_classes(confusion: Confusion) -> list[int]:
+    """How many images each class has."""
+    if not isinstance(confusion, SparseConfusion):
+        return [sum(row) for row in confusion]
+    counts = [0] * confusion.classes
+    for label, _, count in confusion.cells:
+        counts[label] += count
+    return counts
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -132,9 +132,26 @@ def test_the_expected_drop_is_what_labels_drawn_from_the_probabilities_lose_on_a
         labels = (p.cumsum(axis=1) > rng.random((400, 1))).argmax(axis=1)
         drops.append(metrics.paired_drop(labels, metrics.top1(reference), answers).drop_pp)
     expected = metrics.expected_drop(reference, answers)
-    assert expected == pytest.approx(np.mean(drops), abs=4 * np.std(drops) / len(drops) ** 0.5)
-    assert expected > 1
-    assert metrics.expected_drop(reference, metrics.top1(reference)) == 0
+    assert expected.drop_pp == pytest.approx(np.mean(drops), abs=4 * np.std(drops) / len(drops) ** 0.5)
+    assert expected.drop_pp > 1
+    assert metrics.expected_drop(reference, metrics.top1(reference)).drop_pp == 0
+
+
+def test_the_interval_of_the_expected_drop_is_the_one_of_a_mean_and_holds_what_more_images_tell():
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(3)
+    reference = rng.normal(0, 1.5, (40_000, 6)).astype(np.float32)
+    answers = np.where(rng.random(40_000) < 0.1, rng.integers(0, 6, 40_000), metrics.top1(reference))
+    whole = metrics.expected_drop(reference, answers)
+    p = metrics.softmax(reference)
+    lost = 100 * (p.max(axis=1) - p[np.arange(40_000), answers])
+    se = stats.sem(lost)
+    assert whole.drop_ci_pp == pytest.approx(stats.norm.interval(0.95, whole.drop_pp, se), rel=1e-3)
+    parts = [
+        metrics.expected_drop(reference[i : i + 400], answers[i : i + 400]) for i in range(0, 40_000, 400)
+    ]
+    held = sum(part.drop_ci_pp[0] <= whole.drop_pp <= part.drop_ci_pp[1] for part in parts)
+    assert held >= 88  # of 100; 95 are meant
 
 
 @pytest.mark.parametrize("classes", [1, 3, 50, 51, 1000])

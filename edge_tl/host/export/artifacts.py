@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_tl.device import bundle as bundles
 from edge_tl.device.errors import EdgeTLError
@@ -19,6 +21,7 @@ from edge_tl.device.records.artifact import ArtifactRecord, LimitsRecord
 from edge_tl.device.runtimes.families import BY_PREFIX
 from edge_tl.host.convert.compress import FP16, W8, compress
 from edge_tl.host.convert.fp32 import to_onnx, to_openvino
+from edge_tl.host.convert.model_file import Inputs
 from edge_tl.host.export import calibration as calibrations
 from edge_tl.host.export import image_sets, isa_caps
 from edge_tl.host.export.isolated_runtime import IsolatedRuntime
@@ -39,6 +42,9 @@ from edge_tl.host.recipe.schema import Recipe
 PRECISIONS = ("fp32", "int8", FP16, W8)
 _SCRATCH = "scratch"
 _MOST_SELECTED = 5000
+_SELECTED_FIRST = 800
+"""Selection images that are looked at before the others: of MobileNetV2 on photographs they tell the expected drop to
+0.1 percentage points."""
 _MOST_FITTING = 2000
 _HALF_FLOOR = "onnxruntime>=1.17"  # its CPU kernels of the operators that a half-precision graph casts around
 
@@ -194,7 +200,10 @@ def _quantized(job: ExportJob, whole: Mapping[str, ModelFiles], steps: int) -> l
         CappedProcesses(["AVX2"] if target_cpu == "avx2" and "AVX2" in lesser else ()) as instead,
     ):
         isolated = instead.process("AVX2") if instead.caps else job.isolated
-        return _climbed(job, _candidate_source(job, capped, isolated), whole, steps)
+        source = _candidate_source(job, capped, isolated)
+        made = _climbed(job, source, whole, steps)
+        job.sets["selection"] = job.sets["selection"][: len(source.selection)]
+        return made
 
 
 def _climbed(
@@ -222,20 +231,23 @@ def _climbed(
     return made
 
 
-def _decode_int8_images(job: ExportJob) -> None:
-    """Calibration and selection, into files of the scratch folder."""
-    scratch = job.staging / _SCRATCH
-    scratch.mkdir(exist_ok=True)
-    for name in ("calibration", "selection"):
-        image_sets.inputs(job.contract, job.dataset, job.sets[name], scratch / f"{name}.npy")
+def _selection(job: ExportJob, count: int) -> tuple[Inputs, NDArray[np.int64]]:
+    """The first `count` selection images, in a file of the scratch folder, and their labels."""
+    samples = job.sets["selection"][:count]
+    store = job.staging / _SCRATCH / f"selection{count}.npy"
+    image_sets.inputs(job.contract, job.dataset, samples, store)
     if not job.dataset.split("test"):  # then they are training images
-        image_sets.blend(scratch / "selection.npy", job.recipe.seed)
+        image_sets.blend(store, job.recipe.seed)
+    return np.load(store, mmap_mode="r"), np.array([s.label for s in samples], np.int64)
 
 
 def _candidate_source(job: ExportJob, capped: CappedProcesses, isolated: IsolatedProcess) -> CandidateSource:
     scratch = job.staging / _SCRATCH
+    scratch.mkdir(exist_ok=True)
     contract, dataset, sets, recipe = job.contract, job.dataset, job.sets, job.recipe
-    _decode_int8_images(job)
+    whole = len(sets["selection"])
+    first = _SELECTED_FIRST if whole > 1.5 * _SELECTED_FIRST else whole
+    selection, answers = _selection(job, first)
 
     def training() -> pixel_cache.Images:
         sources = dataset.sources(training_set(dataset, sets["selection"]))
@@ -251,9 +263,10 @@ def _candidate_source(job: ExportJob, capped: CappedProcesses, isolated: Isolate
         scratch=scratch,
         contract=contract,
         labels=dataset.labels,
-        calibration=np.load(scratch / "calibration.npy", mmap_mode="r"),
-        selection=np.load(scratch / "selection.npy", mmap_mode="r"),
-        answers=np.array([s.label for s in sets["selection"]], np.int64),
+        calibration=image_sets.inputs(contract, dataset, sets["calibration"], scratch / "calibration.npy"),
+        selection=selection,
+        answers=answers,
+        more=partial(_selection, job, whole) if first < whole else None,
         training=training,
         seed=recipe.seed,
         flip=flip > 0 if flip is not None else recipe.augment.preset != "none",

@@ -125,7 +125,7 @@ def conclude(
         artifacts=tuple(artifacts),
         gates=tuple(gates),
         recommended=choice.artifact,
-        recommendation=choice.sentence,
+        recommendation=choice.sentence + recommendation.learned_nothing(record.reference, record.labels),
         passed=all(gate.passed for gate in gates) and choice.artifact is not None,
     )
 

@@ -10,8 +10,12 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from edge_tl.device import metrics
 from edge_tl.device.bench.machine_use import why_not_judged
+from edge_tl.device.format import percentage
 from edge_tl.device.records.artifact import ArtifactRecord, BudgetRecord
+from edge_tl.device.records.bundle import ReferenceRecord
+from edge_tl.host.training.metrics import wilson_interval
 
 Interval = tuple[float, float]
 AGAIN = "Export again when it is quiet, or with --wait-quiet 5m."
@@ -201,6 +205,23 @@ def not_everywhere(artifact: ArtifactRecord) -> str:
     if unproven := [row.isa or "another instruction set" for row in rows if row.fault is not None]:
         words += f" Not on CPUs that compute INT8 with {' or '.join(unproven)} either: it did not run there."
     return words if over else words.replace(" either:", ":")
+
+
+def learned_nothing(reference: ReferenceRecord, labels: Sequence[str]) -> str:
+    """That PyTorch itself is not shown to be better than one answer for every image; "" where it is: an artifact that
+    loses nothing of nothing is worth nothing."""
+    if reference.confusion is None or reference.accuracy is None or not reference.n:
+        return ""
+    images = metrics.images_of_classes(reference.confusion)
+    most = max(images)
+    low, _ = wilson_interval(round(reference.accuracy * reference.n), reference.n)
+    if low > most / reference.n:
+        return ""
+    return (
+        f" But PyTorch itself is right on {percentage(reference.accuracy)} of {reference.n} images, not shown to be "
+        f"better than answering {labels[images.index(most)]!r} always ({percentage(most / reference.n)}): train "
+        "longer, from pretrained weights or with more images."
+    )
 
 
 def _kept(budget: BudgetRecord) -> str:

@@ -105,7 +105,7 @@ class CandidateBuilder:
     @cached_property
     def expected(self) -> Logits:
         """FP32's logits of the selection images."""
-        return self._fp32_logits("selection", self.selection)
+        return self._fp32_logits(self.files.selection.stem, self.selection)
 
     def ranges(self, settings: CandidateSettings) -> dict[str, Range]:
         """Activation ranges from the first `settings.images` calibration images."""

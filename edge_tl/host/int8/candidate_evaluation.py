@@ -45,12 +45,14 @@ def evaluate_candidate(
     drop = metrics.paired_drop(selection.labels, expected, answers)
     correct = int(np.sum(answers == selection.labels))
     low, high = binomtest(correct, len(answers)).proportion_ci(method="wilson")
+    believed = calibrated_expected_drop(selection.fp32, selection.temperature, answers)
     return CandidateRecord(
         accuracy=metrics.accuracy(selection.labels, answers),
         accuracy_ci=(float(low), float(high)),
         drop_pp=drop.drop_pp,
         drop_ci_pp=drop.drop_ci_pp,
-        expected_drop_pp=calibrated_expected_drop(selection.fp32, selection.temperature, answers),
+        expected_drop_pp=believed.drop_pp,
+        expected_drop_ci_pp=believed.drop_ci_pp,
         agreement=metrics.agreement(expected, answers),
         divergence=metrics.divergence(selection.fp32, logits),
         latency_ms=_median_ms(path, np.asarray(selection.images[:1])),
@@ -61,8 +63,8 @@ def evaluate_candidate(
     )
 
 
-def calibrated_expected_drop(fp32: Logits, temperature: float, answers: metrics.Ints) -> float:
-    """Percentage points that `answers` `(n,)` are expected to lose by FP32's calibrated probabilities, see
+def calibrated_expected_drop(fp32: Logits, temperature: float, answers: metrics.Ints) -> metrics.ExpectedDrop:
+    """What `answers` `(n,)` are expected to lose by FP32's calibrated probabilities, see
     `metrics.expected_drop`; `fp32` are its logits `(n, classes)`."""
     return metrics.expected_drop(fp32 / np.float32(temperature), answers)
 

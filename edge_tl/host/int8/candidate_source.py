@@ -41,7 +41,8 @@ if (
 @dataclass
 class CandidateSource:
     """`calibration` and `selection` are float32 `(n, 3, H, W)`, disjoint; `answers` the selection's labels `(n,)`;
-    `training` gives the training images, uint8 `(3, H, W)` each. Files are made in `scratch`. With `isolated`,
+    `more` writes further selection images and gives them all, where there are more than these; `training` gives the
+    training images, uint8 `(3, H, W)` each. Files are made in `scratch`. With `isolated`,
     candidates are made in that process: OpenVINO ends its process over some."""
 
     model: nn.Module
@@ -65,6 +66,7 @@ class CandidateSource:
     """Whether the candidates for ONNX Runtime have symmetric activations, see `qdq.QdqOptions`."""
     capped: CappedProcesses | None = None
     """Where OpenVINO's candidates are tried under lesser instruction sets; nowhere when None."""
+    more: Callable[[], tuple[Inputs, NDArray[np.int64]]] | None = None
     sensitivity: list[LayerSensitivity] = field(default_factory=list)
     _made: int = 0
 
@@ -77,7 +79,7 @@ class CandidateSource:
             self.contract,
             tuple(self.labels),
             _stored(self.calibration, self.scratch / "calibrating.npy"),
-            _stored(self.selection, self.scratch / "selecting.npy"),
+            _stored(self.selection, self.scratch / f"selecting{len(self.selection)}.npy"),
             _stored(self.answers, self.scratch / "answers.npy"),
         )
 
@@ -118,6 +120,14 @@ class CandidateSource:
         else:
             candidate = self.isolated.call(_make, self._files, job, listener=self.listener)
         return replace(candidate, record=replace(candidate.record, seconds=perf_counter() - began))
+
+    def use_all(self) -> None:
+        """Compare candidates on all selection images from now on."""
+        assert self.more is not None
+        self.selection, self.answers = self.more()
+        self.more = None
+        for computed in ("_files", "_builder"):
+            self.__dict__.pop(computed, None)
 
     def under_caps(self, candidate: Candidate, allowed: float) -> Candidate:
         """The candidate with what it loses under lesser instruction sets: nothing is measured where no sum can be cut,

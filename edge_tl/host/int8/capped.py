@@ -67,7 +67,7 @@ def capped_drop(
         cap,
         drop.drop_pp,
         drop.drop_ci_pp,
-        calibrated_expected_drop(fp32, temperature, answers),
+        calibrated_expected_drop(fp32, temperature, answers).drop_pp,
         metrics.agreement(expected, answers),
     )
 

@@ -10,12 +10,14 @@ For CPUs of any kind the weights of all of these have scales with which no sum i
 bits. Only where no rung keeps the budget with them, eight bits are tried that may require another CPU.
 
 `rungs` says what each rung tries, `candidate_source` makes it, `choice` compares. Candidates are compared on selection
-images, which are neither the calibration's nor the evaluation's. Prints nothing.
+images, which are neither the calibration's nor the evaluation's; on some of them first, and on all where those do not
+decide. Prints nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -24,7 +26,14 @@ from edge_tl.device.format import megabytes, percentage
 from edge_tl.device.listener import Listener
 from edge_tl.host.int8.candidate_source import CandidateSource
 from edge_tl.host.int8.candidates import Candidate, delete_files
-from edge_tl.host.int8.choice import best, best_natively, keeps_budget, nearest_to_fp32, training_start
+from edge_tl.host.int8.choice import (
+    best,
+    best_natively,
+    keeps_budget,
+    keeps_budget_certainly,
+    nearest_to_fp32,
+    training_start,
+)
 from edge_tl.host.int8.qdq import SIGNED
 from edge_tl.host.int8.ranges import ESTIMATORS
 from edge_tl.host.int8.records import CandidateRecord, LadderRecord, RungRecord
@@ -62,13 +71,37 @@ def climb(
     A candidate that fails to build is an entry with its reason, and the next is tried. Raises `EdgeTLError` when none
     can be built.
     """
+    deadline = perf_counter() + limits.seconds
+    if source.more:
+        allowed = limits.allowed(len(source.selection))
+        if not limits.is_chance(len(source.selection)):
+            with suppress(EdgeTLError):
+                first = replace(limits, up_to=1)
+                found = _climb(source, runtime, first, replace(plan, last=None), deadline, listener)
+                if found.record.passed and keeps_budget_certainly(found.best, allowed):
+                    return found
+            listener.note(
+                f"{runtime}-int8: {len(source.selection)} selection images do not decide; on with all"
+            )
+        source.use_all()
+    return _climb(source, runtime, limits, plan, deadline, listener)
+
+
+def _climb(
+    source: CandidateSource,
+    runtime: str,
+    limits: LadderLimits,
+    plan: StoragePlan,
+    deadline: float,
+    listener: Listener,
+) -> LadderResult:
     images = len(source.calibration)
     first = CandidateSettings(
         runtime, QDQ, ESTIMATORS[0], images, plan.first, matrix_only=runtime == "openvino"
     )
     if source.symmetric and runtime == "onnx":
         first = replace(first, storage=SIGNED, symmetric=True)
-    job = LadderJob(source, first, limits, perf_counter() + limits.seconds, plan)
+    job = LadderJob(source, first, limits, deadline, plan)
     allowed = limits.allowed(len(source.selection))
     tried: list[Candidate] = []
     rungs: list[RungRecord] = []
@@ -155,7 +188,9 @@ def _result(
     source: CandidateSource,
     requires: tuple[str, ...] = (),
 ) -> LadderResult:
-    record = LadderRecord(passed, reason, top.record, tuple(rungs), tuple(source.sensitivity), requires)
+    record = LadderRecord(
+        passed, reason, top.record, tuple(rungs), tuple(source.sensitivity), requires, len(source.selection)
+    )
     return LadderResult(top, record)
 
 
@@ -177,8 +212,11 @@ def _figures(record: CandidateRecord) -> str:
     low, high = record.drop_ci_pp
     minutes, seconds = divmod(round(record.seconds), 60)
     work = "" if record.float_macs is None else f"{percentage(record.float_macs, 1)} of the work in float, "
+    expected = f"{record.expected_drop_pp:.2f}"
+    if record.expected_drop_ci_pp:
+        expected += " [{:.2f}, {:.2f}]".format(*record.expected_drop_ci_pp)
     return (
-        f"drop {record.expected_drop_pp:.2f} pp expected, {record.drop_pp:.2f} [{low:.2f}, {high:.2f}] counted, "
+        f"drop {expected} pp expected, {record.drop_pp:.2f} [{low:.2f}, {high:.2f}] counted, "
         f"agreement {percentage(record.agreement, 1)}, "
         f"{record.latency_ms:.2f} ms, {megabytes(1e6 * record.size_mb)}, {work}{minutes}:{seconds:02}"
     )

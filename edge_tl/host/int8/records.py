@@ -59,13 +59,13 @@ class CandidateRecord(Record):
     """What a candidate does on the selection images.
 
     `accuracy_ci` is Wilson's 95 % interval. `drop_pp` and `drop_ci_pp` are counted, in percentage points;
-    `expected_drop_pp` is what FP32's own calibrated probabilities say of the answers that changed, see
-    `metrics.expected_drop`. `divergence` is the mean Kullback-Leibler divergence of its answers from FP32's in nats. On
-    the same images both order candidates that accuracy cannot. `latency_ms` is the median of a few calls, `size_mb` in
-    10^6 bytes, `float_macs` the fraction of the multiply-accumulates in float, null where NNCF chose the layers and
-    does not say; `seconds` what making and evaluating it took. `may_saturate` names the layers whose sums a CPU without
-    VNNI may cut, null where that is not known; `under_caps` is what was lost on lesser instruction sets, where that had
-    to be measured.
+    `expected_drop_pp` and `expected_drop_ci_pp` are what FP32's own calibrated probabilities say of the answers that
+    changed, see `metrics.expected_drop`. `divergence` is the mean Kullback-Leibler divergence of its answers from
+    FP32's in nats. On the same images both order candidates that accuracy cannot. `latency_ms` is the median of a few
+    calls, `size_mb` in 10^6 bytes, `float_macs` the fraction of the multiply-accumulates in float, null where NNCF
+    chose the layers and does not say; `seconds` what making and evaluating it took. `may_saturate` names the layers
+    whose sums a CPU without VNNI may cut, null where that is not known; `under_caps` is what was lost on lesser
+    instruction sets, where that had to be measured.
     """
 
     accuracy: Fraction
@@ -82,6 +82,7 @@ class CandidateRecord(Record):
     settings: QuantizationRecord
     may_saturate: tuple[str, ...] | None = None
     under_caps: tuple[CappedDrop, ...] = ()
+    expected_drop_ci_pp: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class LayerSensitivity(Record):
 class LadderRecord(Record):
     """What the ladder of one runtime came to: whether a candidate keeps the budget, the reason, the candidate that was
     chosen, every rung that was tried, and the layers by sensitivity where they were measured. `requires` names
-    instructions, any one of which a CPU must have for the candidate to keep the budget there."""
+    instructions, any one of which a CPU must have for the candidate to keep the budget there; `selection_images` is how
+    many images candidates were compared on."""
 
     passed: bool
     reason: str
@@ -119,3 +121,4 @@ class LadderRecord(Record):
     rungs: tuple[RungRecord, ...]
     sensitivity: tuple[LayerSensitivity, ...]
     requires: tuple[str, ...] = ()
+    selection_images: int | None = None

@@ -148,7 +148,7 @@ class Train(_Section):
     clip_norm: Positive | None = 5.0
     ema: Fraction = 0.99
     """Decay of the exponential moving average of the weights that is evaluated and kept, less in a training of fewer
-    than 500 steps; 0 for none."""
+    than 500 steps; 0 for none, as where the backbone starts at random."""
     patience: Annotated[int, Field(ge=0)] | None = None
     """Stop after this many epochs of the last stage in which neither validation accuracy nor loss became better:
     half of them, at least 4, when null; 0 trains them all."""

@@ -97,7 +97,9 @@ def _candidate(best: CandidateRecord) -> Row:
     low, high = best.accuracy_ci
     return {
         "accuracy": interval(100 * best.accuracy, (100 * low, 100 * high)),
-        "expected": number(best.expected_drop_pp),
+        "expected": number(best.expected_drop_pp)
+        if best.expected_drop_ci_pp is None
+        else interval(best.expected_drop_pp, best.expected_drop_ci_pp),
         "drop": interval(best.drop_pp, best.drop_ci_pp),
         "agreement": number(best.agreement, 1, 100),
         "latency": number(best.latency_ms),

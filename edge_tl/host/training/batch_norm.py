@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
+_MOMENTUM = 0.1
 FEW = 16
 """Fewer images than this make poor statistics."""
 
@@ -21,6 +22,14 @@ FEW = 16
 def trained(model: nn.Module) -> list[nn.Module]:
     """The layers whose statistics move in the mode that the model is in."""
     return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+
+
+def follow_quickly(model: nn.Module) -> None:
+    """Let statistics follow at PyTorch's default rate at least: random weights move far, and the 0.01 that some
+    architectures set needs thousands of steps."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.momentum is not None:
+            module.momentum = max(module.momentum, _MOMENTUM)
 
 
 def let_single_values_through(model: nn.Module) -> Callable[[], None]:

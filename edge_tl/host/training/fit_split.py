@@ -23,7 +23,7 @@ from edge_tl.host.models.input_size import check_size
 from edge_tl.host.runs.new_record import TrainingFacts
 from edge_tl.host.runs.record import HeadRecord, KeptEpoch
 from edge_tl.host.seeded import derive_seed
-from edge_tl.host.training import distributed, strategy, train
+from edge_tl.host.training import batch_norm, distributed, strategy, train
 from edge_tl.host.training.decoded import DECODED, decode_images, train_sizes, training_reader
 from edge_tl.host.training.evaluate import FittedModel
 from edge_tl.host.training.fingerprint import fingerprint
@@ -133,6 +133,9 @@ def _job(
     sizes = train_sizes(recipe, source.contract, sum(stage.epochs for stage in stages))
     reader = training_reader(recipe, source.contract, max(sizes))
     val_reader = pixel_cache.ContractPixels(source.contract)
+    transferred = source.origin != "none"
+    if not transferred:
+        batch_norm.follow_quickly(model)
     return TrainingJob(
         model=model,
         blocks=blocks,
@@ -147,8 +150,9 @@ def _job(
         recipe=recipe,
         sizes=sizes,
         batch_norm=strategy.batch_norm(
-            recipe.train.batch_norm, images=len(split.train), transferred=source.origin != "none"
+            recipe.train.batch_norm, images=len(split.train), transferred=transferred
         ),
+        transferred=transferred,
     )
 
 

@@ -50,7 +50,7 @@ def labels_of(samples: Sequence[Sample]) -> Labels:
 class TrainingJob:
     """What is trained on what. `train` and `val` give uint8 `(3, h, w)`, `val` as the contract frames it; `names`
     are the training files, for messages; `sizes` the training resolution of each epoch in pixels; `batch_norm` is
-    "frozen" or "train"."""
+    "frozen" or "train"; `transferred` whether the backbone's weights come from another training."""
 
     model: nn.Module
     blocks: Blocks
@@ -65,6 +65,7 @@ class TrainingJob:
     recipe: Recipe
     sizes: list[int]
     batch_norm: BatchNormMode
+    transferred: bool = True
 
 
 @dataclass

@@ -63,7 +63,9 @@ class _Trainer:
         self.patience = strategy.patience(settings.patience, job.stages[-1].epochs)
         self.steps = batches.steps_per_epoch(len(job.labels), settings.batch_size)
         self.ends = np.cumsum([stage.epochs for stage in job.stages]).tolist()
-        self.network = Network(job, reach(settings.ema, self.steps * self.ends[-1]))
+        # The average of weights that start at random shrinks what every layer gives the next one.
+        decay = reach(settings.ema, self.steps * self.ends[-1]) if job.transferred else 0.0
+        self.network = Network(job, decay)
         start = Position(
             steps=self.steps,
             micro_batch=settings.micro_batch or settings.batch_size,

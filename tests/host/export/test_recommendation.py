@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from edge_tl.device.bench import machine_use
+from edge_tl.device.records.accuracy import SparseConfusion
 from edge_tl.device.records.artifact import ArtifactRecord
-from edge_tl.device.records.bundle import BundleRecord
+from edge_tl.device.records.bundle import BundleRecord, ReferenceRecord
 from edge_tl.device.records.timing import ConditionsRecord, LoadRecord, UsageRecord, WaitRecord
 from edge_tl.host.export import gates
-from edge_tl.host.export.recommendation import recommend
+from edge_tl.host.export.recommendation import learned_nothing, recommend
 from edge_tl.host.reports.markdown import bundle_markdown
 from edge_tl.host.reports.sentences import timed_on
 
@@ -48,6 +49,19 @@ FP32 = artifact(
     latency_ms={"p50": 2.0},
     files=[{"path": "model.fp32.onnx", "sha256": "0" * 64, "bytes": 1000}],
 )
+
+
+def test_a_model_that_has_learned_nothing_is_named_beside_what_keeps_its_answers():
+    """A training from random weights had ended at 10.2 % of ten digits, and the page said "no loss of accuracy"."""
+    labels = ["three", "six"]
+    guessing = ReferenceRecord(accuracy=0.55, n=100, confusion=((0, 40), (5, 55)))
+    text = learned_nothing(guessing, labels)
+    assert "PyTorch itself is right on 55.00 % of 100 images" in text
+    assert "answering 'six' always (60.00 %)" in text
+    assert learned_nothing(replace(guessing, accuracy=0.75), labels) == ""
+    sparse = SparseConfusion(2, ((0, 1, 40), (1, 0, 5), (1, 1, 55)))
+    assert learned_nothing(replace(guessing, confusion=sparse), labels) == text
+    assert learned_nothing(ReferenceRecord(), labels) == ""
 
 
 def words(best: ArtifactRecord, busy: str | None = None) -> str:

@@ -35,10 +35,17 @@ class Scripted:
         self.sensitivity: list[LayerSensitivity] = []
         self.selection = self.calibration = np.zeros((1000, 1))
         self.symmetric = False
+        self.more: Any = None
+        self.interval = 0.1
+        """Half of the expected drop's."""
 
     def make(self, settings: CandidateSettings, **more: Any) -> Candidate:
         self.asked.append(settings)
         outcome = self.outcomes.pop(0) if self.outcomes else 9.0
         if isinstance(outcome, Exception):
             raise outcome
-        return built(outcome, outcome / 10)
+        interval = (outcome - self.interval, outcome + self.interval)
+        return built(outcome, outcome / 10, expected_drop_ci_pp=interval)
+
+    def use_all(self) -> None:
+        self.selection, self.more = np.zeros((2000, 1)), None

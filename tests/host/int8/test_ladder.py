@@ -49,7 +49,7 @@ def test_it_stops_at_the_first_rung_that_keeps_the_budget():
         [1],
     )
     assert notes == [
-        "onnx-int8, rung 1, known-good settings: drop 0.30 pp expected, 0.30 [-0.70, 1.30] counted, "
+        "onnx-int8, rung 1, known-good settings: drop 0.30 [0.20, 0.40] pp expected, 0.30 [-0.70, 1.30] counted, "
         "agreement 90.0 %, 1.00 ms, 1.0 MB, 0.0 % of the work in float, 0:01"
     ]
 
@@ -159,6 +159,49 @@ def plant(model: Any, factor: float = 300.0) -> None:
         norm.weight[0] *= factor
         norm.bias[0] *= factor
         following.weight[:, 0] /= factor
+
+
+def looking(*outcomes: float | Exception, **limits: Any) -> tuple[ladder.LadderResult, Scripted, list[str]]:
+    """A climb where 1,000 of 2,000 selection images are looked at first."""
+    source = Scripted(*outcomes)
+    source.more = True
+    climbed, notes = climb(source, **limits)
+    return climbed, source, notes
+
+
+def test_some_selection_images_suffice_where_the_whole_interval_is_within_the_budget():
+    climbed, source, _ = looking(0.3)
+    assert (climbed.record.passed, climbed.record.selection_images, len(source.asked)) == (True, 1000, 1)
+
+
+@pytest.mark.parametrize("outcomes", [(0.45, 0.45), (3.0, 0.2), (RuntimeError("cannot"), 0.2)])
+def test_where_some_do_not_decide_all_selection_images_do(outcomes: tuple[float | Exception, ...]):
+    climbed, source, notes = looking(*outcomes)
+    assert (climbed.record.passed, climbed.record.selection_images) == (True, 2000)
+    assert [entry.rung for entry in climbed.record.rungs] == [1]
+    assert "onnx-int8: 1000 selection images do not decide; on with all" in notes
+    assert source.asked[0] == source.asked[1]  # the same candidate, on more images
+
+
+def test_where_two_of_some_images_are_over_the_budget_all_are_used_at_once():
+    climbed, source, notes = looking(0.05, max_drop=0.15)
+    assert (climbed.record.selection_images, len(source.asked)) == (2000, 1)
+    assert not any("do not decide" in note for note in notes)
+
+
+def test_a_source_goes_on_with_all_its_images(opened: Callable[..., CandidateSource]):
+    source = opened(lambda model: None, "more")
+    whole, answers = source.selection, source.answers
+    source.selection, source.answers = whole[:20], answers[:20]
+    source.more = lambda: (whole, answers)
+    small = source.make(FIRST)
+    source.use_all()
+    assert source.more is None
+    assert len(source.expected) == len(whole) > 20
+    large = source.make(FIRST)
+    ours = batched_logits(large.path, whole)
+    assert large.record.divergence == pytest.approx(metrics.divergence(source.expected, ours), abs=1e-9)
+    assert small.record.divergence != large.record.divergence
 
 
 def test_layers_are_not_ranked_by_half(opened: Callable[..., CandidateSource]):
