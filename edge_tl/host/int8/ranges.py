@@ -34,7 +34,7 @@ ESTIMATORS = ("99.9", "99.99", "99.95", "99.8", "l1", "mse", "entropy", "min-max
 _LEVELS = 255
 _MOST_BYTES = 2_000_000_000  # of activations in memory at a time
 _CHUNK = 1 << 15
-_MOST_COUNTED = 1 << 16  # of a tensor's values in an image
+_MOST_COUNTED = 1 << 17  # of a tensor's values in an image
 
 
 @dataclass(frozen=True)
