@@ -23,12 +23,6 @@ def keeps_budget(candidate: Candidate, allowed: float) -> bool:
     )
 
 
-def keeps_budget_certainly(candidate: Candidate, allowed: float) -> bool:
-    """Whether more images could not change that it keeps the budget: the whole interval of its expected drop does."""
-    interval = candidate.record.expected_drop_ci_pp
-    return keeps_budget(candidate, allowed) and interval is not None and interval[1] <= allowed
-
-
 def keeps_natively(candidate: Candidate, allowed: float) -> bool:
     """Whether it keeps the budget of `allowed` percentage points with this CPU's own instructions."""
     return candidate.record.expected_drop_pp <= allowed and candidate.record.drop_ci_pp[0] <= allowed

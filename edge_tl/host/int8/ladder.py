@@ -10,8 +10,8 @@ For CPUs of any kind the weights of all of these have scales with which no sum i
 bits. Only where no rung keeps the budget with them, eight bits are tried that may require another CPU.
 
 `rungs` says what each rung tries, `candidate_source` makes it, `choice` compares. Candidates are compared on selection
-images, which are neither the calibration's nor the evaluation's; on some of them first, and on all where those do not
-decide. Prints nothing.
+images, which are neither the calibration's nor the evaluation's; the first ones on some of
+them, and all on all where none keeps the budget there. Prints nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from edge_tl.host.int8.choice import (
     best,
     best_natively,
     keeps_budget,
-    keeps_budget_certainly,
     nearest_to_fp32,
     training_start,
 )
@@ -73,15 +72,14 @@ def climb(
     """
     deadline = perf_counter() + limits.seconds
     if source.more:
-        allowed = limits.allowed(len(source.selection))
         if not limits.is_chance(len(source.selection)):
             with suppress(EdgeTLError):
                 first = replace(limits, up_to=1)
                 found = _climb(source, runtime, first, replace(plan, last=None), deadline, listener)
-                if found.record.passed and keeps_budget_certainly(found.best, allowed):
+                if found.record.passed:
                     return found
             listener.note(
-                f"{runtime}-int8: {len(source.selection)} selection images do not decide; on with all"
+                f"{runtime}-int8: over the budget on the first {len(source.selection)} selection images; on with all"
             )
         source.use_all()
     return _climb(source, runtime, limits, plan, deadline, listener)

@@ -169,24 +169,24 @@ def looking(*outcomes: float | Exception, **limits: Any) -> tuple[ladder.LadderR
     return climbed, source, notes
 
 
-def test_some_selection_images_suffice_where_the_whole_interval_is_within_the_budget():
+def test_some_selection_images_suffice_for_a_first_candidate_that_keeps_the_budget():
     climbed, source, _ = looking(0.3)
     assert (climbed.record.passed, climbed.record.selection_images, len(source.asked)) == (True, 1000, 1)
 
 
-@pytest.mark.parametrize("outcomes", [(0.45, 0.45), (3.0, 0.2), (RuntimeError("cannot"), 0.2)])
-def test_where_some_do_not_decide_all_selection_images_do(outcomes: tuple[float | Exception, ...]):
+@pytest.mark.parametrize("outcomes", [(0.6, 0.45), (3.0, 0.2), (RuntimeError("cannot"), 0.2)])
+def test_where_it_does_not_keep_it_all_selection_images_decide(outcomes: tuple[float | Exception, ...]):
     climbed, source, notes = looking(*outcomes)
     assert (climbed.record.passed, climbed.record.selection_images) == (True, 2000)
     assert [entry.rung for entry in climbed.record.rungs] == [1]
-    assert "onnx-int8: 1000 selection images do not decide; on with all" in notes
+    assert "onnx-int8: over the budget on the first 1000 selection images; on with all" in notes
     assert source.asked[0] == source.asked[1]  # the same candidate, on more images
 
 
 def test_where_two_of_some_images_are_over_the_budget_all_are_used_at_once():
     climbed, source, notes = looking(0.05, max_drop=0.15)
     assert (climbed.record.selection_images, len(source.asked)) == (2000, 1)
-    assert not any("do not decide" in note for note in notes)
+    assert not any("on with all" in note for note in notes)
 
 
 def test_a_source_goes_on_with_all_its_images(opened: Callable[..., CandidateSource]):
