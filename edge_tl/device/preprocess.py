@@ -19,6 +19,13 @@ from PIL import Image
 from edge_tl.device.errors import BadImage, BundleError
 from edge_tl.device.images.decode import ALIKE, Decoded, ImageSource, examine, pixel_limit
 from edge_tl.device.images.decode import decode as decode
+from edge_tl.device.images.frame import (
+    centre_crop,
+    centre_offset,
+    fitted_size,
+    padded,
+    size_by_shorter_side,
+)
 from edge_tl.device.images.reading import with_retries
 
 INTERPOLATIONS = {
@@ -27,7 +34,8 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-RESIZE_POLICIES = ("shorter", "exact", "none")
+RESIZE_POLICIES = ("shorter", "exact", "letterbox", "none")
+_OPTIONAL = {"pad", "five_crop"}  # keys of a record that are there only where they hold something
 LARGEST_SIDE = 2048  # pixels of a model's input; a bundle of somebody else may ask for any
 
 
@@ -45,7 +53,9 @@ class Preprocess:
     in units of the full intensity range, i.e. of pixels / 255, in the order R, G, B.
 
     `resize`: "shorter" (the shorter side becomes `resize_size[0]`, aspect kept), "exact" (squeezed to
-    `resize_size`) or "none". `crop` cuts the centre, padding with black where the image is smaller.
+    `resize_size`), "letterbox" (the largest size that fits into `resize_size`, aspect kept, in the middle of a frame of
+    the colour `pad`; `frame.fitted_size` has the rounding) or "none". `crop` cuts the centre, padding with black where
+    the image is smaller.
     """
 
     resize: str = "shorter"
@@ -57,6 +67,11 @@ class Preprocess:
     color: str = "RGB"
     exif_transpose: bool = True
     layout: str = "NCHW"
+    pad: tuple[int, int, int] | None = None
+    """Of a letterbox, and of nothing else: 8-bit levels R, G, B around the image."""
+    five_crop: tuple[int, int] | None = None
+    """What the model itself does with its input, and nobody else: it cuts parts of this size from the four corners and
+    the centre and answers with the mean of their logits (Krizhevsky et al., 2012). None: it takes its input whole."""
     max_pixels: int | None = field(default=None, compare=False, repr=False, metadata={"key": ""})
     """The most pixels of a file, here and now; Pillow's limit when None. No record holds it: what came from elsewhere
     must not raise it."""
@@ -73,10 +88,11 @@ class Preprocess:
                 f"preprocess: color {self.color!r}, layout {self.layout!r}, exif_transpose "
                 f"{self.exif_transpose!r}. This version reads RGB, NCHW, true; use the edge-tl that wrote it."
             )
-        for name, sizes, count in (("resize_size", self.resize_size, 2), ("crop", self.crop, 2)):
+        of_sizes = {"resize_size": self.resize_size, "crop": self.crop, "five_crop": self.five_crop}
+        for name, sizes in of_sizes.items():
             if sizes is not None and not (
                 isinstance(sizes, tuple)
-                and len(sizes) == count
+                and len(sizes) == 2
                 and all(type(v) is int and 0 < v <= LARGEST_SIDE for v in sizes)
             ):
                 raise BundleError(
@@ -94,13 +110,53 @@ class Preprocess:
                 )
         if self.max_pixels is not None and not (type(self.max_pixels) is int and self.max_pixels > 0):
             raise BundleError(f"max_pixels: {self.max_pixels!r}. It is a number of pixels.")
-        if self.crop is None and self.resize != "exact":
-            raise BundleError("preprocess.crop: null needs resize 'exact', or images would differ in size.")
+        self._check_policy()
+
+    def _check_policy(self) -> None:
+        """Raises `BundleError` for fields that do not belong together."""
+        if self.crop is None and self.resize not in ("exact", "letterbox"):
+            raise BundleError(
+                "preprocess.crop: null needs resize 'exact' or 'letterbox', or images would differ in size."
+            )
+        if self.crop is not None and self.resize == "letterbox":
+            raise BundleError(f"preprocess.crop: {self.crop!r}. A letterbox is not cropped: null.")
+        of_levels = isinstance(self.pad, tuple) and len(self.pad) == 3
+        if self.pad is not None and not (
+            of_levels and all(type(level) is int and 0 <= level <= 255 for level in self.pad)
+        ):
+            raise BundleError(f"preprocess.pad: {self.pad!r}. It is three levels from 0 to 255, R, G, B.")
+        if (self.pad is not None) != (self.resize == "letterbox"):
+            raise BundleError(
+                f"preprocess.pad: {self.pad!r} with resize {self.resize!r}. A letterbox has a colour, nothing else has."
+            )
+        if self.five_crop is not None and not (
+            self.crop is not None
+            and self.five_crop != self.crop
+            and all(part <= whole for part, whole in zip(self.five_crop, self.crop, strict=True))
+        ):
+            raise BundleError(
+                f"preprocess.five_crop: {self.five_crop!r} with crop {self.crop!r}. It is smaller than the crop."
+            )
 
     @property
     def input_size(self) -> tuple[int, int]:
         """`(height, width)` of the model's input."""
         return self.crop or self.resize_size
+
+    def single_crop(self) -> Preprocess:
+        """The contract of the classifier that looks at the five crops, which is what is trained; itself without."""
+        return replace(self, crop=self.five_crop, five_crop=None) if self.five_crop else self
+
+    def shown(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """The part of an upright image of `size`, `(width, height)`, that the model sees: left, top, right and bottom
+        in fractions of its sides. Raises `BadImage` as `pixels` does."""
+        width, height = self._size_after_resize(size, "image in memory")
+        if self.crop is None:
+            return 0.0, 0.0, 1.0, 1.0
+        high, wide = self.crop
+        left, top = centre_offset(width, wide), centre_offset(height, high)
+        right, bottom = min(left + wide, width), min(top + high, height)
+        return max(left, 0) / width, max(top, 0) / height, right / width, bottom / height
 
     def pixels(self, source: ImageSource) -> NDArray[np.uint8]:
         """Upright, resized and cropped: uint8 `(H, W, 3)`. Raises `BadImage`, `ReadError`."""
@@ -110,29 +166,29 @@ class Preprocess:
         """`pixels`, and what had to be assumed to get there; `source` may be decoded already, by `examine`. Raises
         `BadImage`, `ReadError`."""
         whole = self._whole(source)
-        return replace(whole, pixels=_center_crop(whole.pixels, self.crop)) if self.crop else whole
+        return replace(whole, pixels=centre_crop(whole.pixels, self.crop)) if self.crop else whole
 
     def resized(self, source: ImageSource) -> NDArray[np.uint8]:
-        """`pixels` before the crop: upright and resized, uint8 `(h, w, 3)`. Raises `BadImage`, `ReadError`."""
+        """`pixels` before the crop: upright, resized and, of a letterbox, padded; uint8 `(h, w, 3)`. Raises `BadImage`,
+        `ReadError`."""
         return self._whole(source).pixels
 
     def _whole(self, source: ImageSource | Decoded) -> Framed:
         decoded = source if isinstance(source, Decoded) else examine(source, max_pixels=self.max_pixels)
         name = "image in memory" if isinstance(source, Image.Image | bytes | Decoded) else str(source)
         new_size = self._size_after_resize(decoded.image.size, name)
-        return with_retries(name, lambda: self._shrunk(decoded.image, new_size, decoded.remark))
+        whole = with_retries(name, lambda: self._shrunk(decoded.image, new_size, decoded.remark))
+        return replace(whole, pixels=padded(whole.pixels, self.resize_size, self.pad)) if self.pad else whole
 
     def _size_after_resize(self, size: tuple[int, int], name: str) -> tuple[int, int]:
         """`(width, height)` after the resize. Raises `BadImage` for a sliver that would become a bomb."""
         width, height = new_size = size
         if self.resize == "exact":
             new_size = (self.resize_size[1], self.resize_size[0])
+        elif self.resize == "letterbox":
+            new_size = fitted_size(size, (self.resize_size[1], self.resize_size[0]))
         elif self.resize == "shorter":
-            side = self.resize_size[0]
-            # torchvision truncates the longer side, it does not round it.
-            new_size = (
-                (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
-            )
+            new_size = size_by_shorter_side(size, self.resize_size[0])
         if new_size[0] * new_size[1] > pixel_limit(self.max_pixels):
             reason = f"{width} x {height} is too narrow: resized it would be {new_size[0]} x {new_size[1]}"
             raise BadImage(name, reason, of_bytes=False)
@@ -174,7 +230,9 @@ class Preprocess:
         """Plain data; `from_json` reads it back."""
         values = asdict(self)
         del values["max_pixels"]
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        # Where they say nothing, older versions still read the record.
+        said = {k: v for k, v in values.items() if v is not None or k not in _OPTIONAL}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in said.items()}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Preprocess:
@@ -190,7 +248,7 @@ class Preprocess:
             raise BundleError(
                 f"preprocess: unknown field {sorted(unknown)[0]!r}. A newer edge-tl wrote it; update this one."
             )
-        if missing := sorted(known - set(record)):
+        if missing := sorted(known - set(record) - _OPTIONAL):
             raise BundleError(f"preprocess: no {missing[0]!r}. The file is damaged; copy it again.")
         try:
             values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
@@ -203,15 +261,3 @@ def _alike(image: Image.Image) -> bool:
     """Whether an RGB image is of one colour; a difference of one level is noise."""
     bands: Any = image.getextrema()
     return all(high - low <= 1 for low, high in bands)
-
-
-def _center_crop(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """torchvision's CenterCrop: black padding where the image is smaller, then a crop at rounded offsets."""
-    height, width = pixels.shape[:2]
-    wide, high = max(size[1] - width, 0), max(size[0] - height, 0)
-    if wide or high:
-        pad = ((high // 2, (high + 1) // 2), (wide // 2, (wide + 1) // 2), (0, 0))
-        pixels = np.pad(pixels, pad)
-        height, width = pixels.shape[:2]
-    top, left = round((height - size[0]) / 2.0), round((width - size[1]) / 2.0)
-    return pixels[top : top + size[0], left : left + size[1]]
