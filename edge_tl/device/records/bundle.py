@@ -42,10 +42,12 @@ class ReferenceRecord(Record):
 
 @dataclass(frozen=True)
 class GoldenRecord(Record):
-    """The encoded golden images, in the order of the stored pixels and logits, and every file below `golden/`."""
+    """The encoded golden images, in the order of the stored pixels and logits, and every file below `golden/`.
+    `left_out` says of kinds of image files why there is none of them."""
 
     images: tuple[FilePath, ...]
     files: tuple[FileRecord, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raises `Fault` for no image, one that is listed twice, or too many files."""

@@ -16,7 +16,7 @@ from edge_tl.device.records.accuracy import ConfidenceRecord, ProvenOn
 from edge_tl.device.records.artifact import ArtifactRecord
 from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord, ReferenceRecord
 from edge_tl.device.runtimes.open import Logits, Runtime
-from edge_tl.host.export import calibration, gates, image_sets, instruction_sets, isa_caps
+from edge_tl.host.export import calibration, gates, goldens, image_sets, instruction_sets, isa_caps
 from edge_tl.host.export.artifacts import ModelFiles
 from edge_tl.host.export.isolated_runtime import IsolatedRuntime
 from edge_tl.host.export.job import ExportJob
@@ -67,13 +67,15 @@ def evaluate_artifacts(
         fitting, models = _infer(job, models, job.sets["confidence"])
     temperatures = _temperatures(job, models, fitting)
     models = _fold_temperatures(job, models, temperatures)
-    golden, logits = image_sets.write_goldens(
+    golden, logits = goldens.write_goldens(
         job.staging,
         _runtimes(job, models),
         job.contract,
-        image_sets.GoldenImages(job.dataset, samples, job.recipe.export.golden_images),
+        goldens.GoldenImages(job.dataset, samples, job.recipe.export.golden_images),
         _lost(job),
     )
+    for kind, reason in golden.left_out.items():
+        job.listener.note(f"no golden image of the kind {kind}: {reason}")
     models = remaining(job, models)
     evaluation = _Evaluation(job, images, fitting, temperatures, logits)
     return BundleRecord(

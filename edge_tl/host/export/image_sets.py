@@ -1,4 +1,4 @@
-"""The images a bundle is proven with: calibration from train, evaluation on what training never saw, goldens.
+"""The images a bundle is proven with: calibration from train, evaluation on what training never saw.
 
 That the sets are disjoint is checked by content hash. Decides nothing about a result.
 """
@@ -6,39 +6,23 @@ That the sets are disjoint is checked by content hash. Decides nothing about a r
 from __future__ import annotations
 
 import hashlib
-import io
-import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from edge_tl.device import bundle as bundles
 from edge_tl.device.errors import BadInput, EdgeTLError
-from edge_tl.device.images.decode import decode, format_anywhere, pixel_limit
 from edge_tl.device.images.loader import load_batches
 from edge_tl.device.images.reading import with_retries
 from edge_tl.device.listener import Listener
 from edge_tl.device.preprocess import Preprocess
-from edge_tl.device.records.bundle import GoldenRecord
 from edge_tl.device.runtimes.open import Logits, Runtime
 from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.images.shards import Member
 from edge_tl.host.seeded import seeded_order
-
-_GOLDEN_BYTES = 300_000
-_SUFFIXES = {
-    "JPEG": ".jpg",
-    "MPO": ".jpg",
-    "TIFF": ".tif",
-    "JPEG2000": ".jp2",
-}  # of Pillow's names; else the name itself
 
 
 def calibration_set(dataset: Dataset, count: int, seed: int) -> list[Sample]:
@@ -46,7 +30,7 @@ def calibration_set(dataset: Dataset, count: int, seed: int) -> list[Sample]:
 
     Raises `EdgeTLError` if one of them is also in validation or test, which the split rules out.
     """
-    chosen = _in_turn(dataset.split("train"), seed)[:count]
+    chosen = in_turn(dataset.split("train"), seed)[:count]
     seen = {s.digest for s in dataset.samples if s.split != "train"}
     if leaked := [s.path for s in chosen if s.digest in seen]:
         raise EdgeTLError(f"calibration image {leaked[0]} is also an evaluation image. Fine-tune again.")
@@ -59,7 +43,7 @@ def selection_set(dataset: Dataset, calibration: int, count: int, seed: int) -> 
     makes unseen."""
     pool = dataset.split("val")
     if not dataset.split("test"):
-        pool = _in_turn(dataset.split("train"), seed)[calibration:]
+        pool = in_turn(dataset.split("train"), seed)[calibration:]
     return in_proportion(pool, seed)[:count]
 
 
@@ -134,95 +118,7 @@ def evaluate(
     return {name: np.concatenate(logits) for name, logits in parts.items()}
 
 
-@dataclass(frozen=True)
-class GoldenImages:
-    """At most `count` goldens are made, of `samples` of the `dataset`."""
-
-    dataset: Dataset
-    samples: Sequence[Sample]
-    count: int
-
-
-def write_goldens(
-    folder: Path,
-    runtimes: Mapping[str, Runtime],
-    contract: Preprocess,
-    images: GoldenImages,
-    lost: Callable[[str, Exception], None] | None = None,
-) -> tuple[GoldenRecord, dict[str, Logits]]:
-    """Encoded images, their contract pixels and every runtime's logits, below `folder/golden`; returns their record and
-    the logits.
-
-    Beside real evaluation images, classes in turn, there are variants of one that name a decoder's usual faults:
-    an EXIF rotation, grey levels, a palette with transparency. `lost` as in `evaluate`.
-    """
-    dataset, samples, count = images.dataset, images.samples, images.count
-    chosen = sorted(dataset.sources(_in_turn(samples, 0)), key=lambda source: _bytes(source) > _GOLDEN_BYTES)
-    encoded = [_portable(source, contract) for source in chosen[: count - 3]]
-    encoded += _variants(decode(encoded[0][1]))
-    names = []
-    (folder / "golden" / "images").mkdir(parents=True)
-    for i, (suffix, content) in enumerate(encoded):
-        names.append(f"golden/images/{i:02d}{suffix}")
-        (folder / names[-1]).write_bytes(content)
-    pixels = np.stack([contract.apply(content) for _, content in encoded])
-    # One image a call, as a device's application does it and as `verify` will.
-    logits = {}
-    for name, runtime in runtimes.items():
-        try:
-            logits[name] = np.concatenate([runtime(pixels[i : i + 1]) for i in range(len(pixels))])
-        except Exception as error:
-            if lost is None:
-                raise
-            lost(name, error)
-    np.savez_compressed(folder / bundles.GOLDEN_PIXELS, pixels=pixels)
-    np.savez(folder / bundles.GOLDEN_LOGITS, allow_pickle=False, **logits)
-    stored = (*names, bundles.GOLDEN_PIXELS, bundles.GOLDEN_LOGITS)
-    files = tuple(bundles.file_record(folder, name) for name in stored)
-    return GoldenRecord(tuple(names), files), logits
-
-
-def _portable(source: Path | Member, contract: Preprocess) -> tuple[str, bytes]:
-    """Suffix and content: the image as it is, or smaller and as a JPEG where a device might not read it: HEIC, or more
-    pixels than Pillow allows unasked. The suffix is the format's: a user's own (`.png:large`) may be none
-    that a bundle or the device's file system takes."""
-    content = with_retries(str(source), source.read_bytes)
-    if kind := format_anywhere(content):
-        return _SUFFIXES.get(kind, f".{kind.lower()}"), content
-    image = decode(content, max_pixels=contract.max_pixels)
-    side = math.isqrt(int(min(pixel_limit(None), 1024**2)))
-    image.thumbnail((side, side))
-    return ".jpg", _encoded(image, "JPEG", quality=95)
-
-
-def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def without_logits(folder: Path, golden: GoldenRecord, names: Collection[str]) -> GoldenRecord:
-    """The goldens after the logits of the artifacts `names`, which are gone, were taken out of them."""
-    path = folder / bundles.GOLDEN_LOGITS
-    with np.load(path, allow_pickle=False) as found:
-        kept = {name: found[name] for name in found.files if name not in names}
-    np.savez(path, allow_pickle=False, **kept)
-    return replace(golden, files=tuple(bundles.file_record(folder, file.path) for file in golden.files))
-
-
-def _variants(image: Image.Image) -> list[tuple[str, bytes]]:
-    image.thumbnail((512, 512))
-    rotated = Image.Exif()
-    rotated[0x0112] = 6  # "turn a quarter clockwise to see me upright", as phones write it
-    palette = image.quantize(32)
-    return [
-        (".jpg", _encoded(image, "JPEG", quality=90, exif=rotated)),
-        (".png", _encoded(image.convert("L"), "PNG")),
-        (".png", _encoded(palette, "PNG", transparency=0)),
-    ]
-
-
-def _in_turn(samples: Sequence[Sample], seed: int) -> list[Sample]:
+def in_turn(samples: Sequence[Sample], seed: int) -> list[Sample]:
     """One of each class, then another of each, and so on."""
     queues: dict[int, list[Sample]] = defaultdict(list)
     for sample in seeded_order(samples, seed, name=lambda s: s.digest):
@@ -263,10 +159,6 @@ def batches(
                 f"image of the run cannot be read here: {sources[position]}: {reason}. Export as the run was made."
             )
         yield batch.inputs
-
-
-def _bytes(source: Path | Member) -> int:
-    return source.size if isinstance(source, Member) else source.stat().st_size
 
 
 def _unchanged(dataset: Dataset, samples: Sequence[Sample]) -> list[Path | Member]:

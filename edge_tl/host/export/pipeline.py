@@ -31,7 +31,7 @@ from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord
 from edge_tl.device.records.verification import VerifyResult
 from edge_tl.device.runtimes import sandbox
 from edge_tl.device.tuning import pick_file
-from edge_tl.host.export import gates, image_sets, kept_inputs
+from edge_tl.host.export import gates, goldens, image_sets, kept_inputs
 from edge_tl.host.export.artifacts import PRECISIONS, sets_of, write_artifacts
 from edge_tl.host.export.bundle_provenance import made_of, provenance_record
 from edge_tl.host.export.evaluation import evaluate_artifacts, remove_files
@@ -242,7 +242,7 @@ def _without(job: ExportJob, record: BundleRecord, reasons: dict[str, str]) -> B
     return replace(
         record,
         artifacts=tuple(artifact for artifact in record.artifacts if artifact.id not in reasons),
-        golden=image_sets.without_logits(job.staging, record.golden, reasons),
+        golden=goldens.without_logits(job.staging, record.golden, reasons),
     )
 
 

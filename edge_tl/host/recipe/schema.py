@@ -234,7 +234,8 @@ class Export(_Section):
     """Budget of the recommendation: the 95th percentile of one image's latency on this machine."""
     max_size_mb: Positive | None = None
     """Budget of the recommendation: an artifact's files, in units of 10^6 bytes."""
-    golden_images: Annotated[int, Field(ge=4, le=256)] = 24
+    golden_images: Annotated[int, Field(ge=4, le=256)] = 32
+    """Images that the bundle is proven with on a device; at least 32 are made, one of every kind of file among them."""
 
 
 class Recipe(_Section):

@@ -1,11 +1,8 @@
-"""The images a bundle is proven with: who may see which, and goldens that name a decoder's faults."""
+"""The images a bundle is proven with: who may see which."""
 
 from __future__ import annotations
 
-import io
-import os
 import shutil
-import tarfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,31 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 from listening import Listening
-from PIL import Image
 
-from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.listener import SILENT
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import NullRuntime
 from edge_tl.host.export import image_sets
 from edge_tl.host.export.artifacts import training_set
-from edge_tl.host.images.dataset import Dataset, Sample, build_dataset
-from edge_tl.host.images.listing import list_images
+from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.images.shards import Member
-from edge_tl.host.recipe import load
-from edge_tl.host.recipe.schema import Data
-from edge_tl.host.runs import checkpoint
-
-
-@pytest.fixture
-def dataset(run: Path) -> Dataset:
-    return checkpoint.read_run(run).dataset()
-
-
-@pytest.fixture
-def contract(run: Path) -> Preprocess:
-    return checkpoint.read_run(run).preprocess
 
 
 @pytest.fixture
@@ -184,28 +165,6 @@ def test_evaluation_keeps_the_order_and_gives_every_runtime_the_same_inputs(
     assert calls[-1] == ("evaluation", 84, 84)
 
 
-@pytest.fixture
-def sharded(tmp_path: Path) -> Dataset:
-    """Two classes of 12 images in two shards; the even ones are JPEG, every fourth is large."""
-    rng = np.random.default_rng(0)
-    for shard in range(2):
-        with tarfile.open(tmp_path / f"data-{shard}.tar", "w") as tar:
-            for i in range(shard * 12, shard * 12 + 12):
-                side = 400 if i % 4 == 3 else 40
-                buffer = io.BytesIO()
-                picture = Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8))
-                picture.save(buffer, "PNG" if i % 2 else "JPEG")
-                parts = (
-                    (f"{i:02d}.{'png' if i % 2 else 'JPG'}", buffer.getvalue()),
-                    (f"{i:02d}.cls", str(i // 2 % 2).encode()),
-                )
-                for name, content in parts:
-                    info = tarfile.TarInfo(name)
-                    info.size = len(content)
-                    tar.addfile(info, io.BytesIO(content))
-    return build_dataset(list_images(tmp_path), {}, Data(val=0.2, test=0.5), seed=0)
-
-
 def test_images_in_shards_prove_a_bundle_as_files_do(sharded: Dataset, tmp_path: Path):
     contract = Preprocess(resize="shorter", resize_size=(32, 32), crop=(32, 32))
     judged = sharded.split("test")
@@ -215,16 +174,6 @@ def test_images_in_shards_prove_a_bundle_as_files_do(sharded: Dataset, tmp_path:
     inputs = image_sets.batches(contract, sharded, judged)
     logits = image_sets.evaluate({"null": NullRuntime(2)}, inputs, len(judged), SILENT)
     assert logits["null"].shape == (len(judged), 2)
-    images = image_sets.GoldenImages(sharded, judged, len(judged) + 3)
-    golden, _ = image_sets.write_goldens(tmp_path / "out", {"null": NullRuntime(2)}, contract, images)
-    encoded = {source.read_bytes(): source for source in sharded.sources(judged)}
-    written = [tmp_path / "out" / name for name in golden.images][: len(judged)]
-    assert [path.suffix for path in written] == [
-        encoded[path.read_bytes()].suffix.lower() for path in written
-    ]
-    large = [len(path.read_bytes()) > image_sets._GOLDEN_BYTES for path in written]
-    assert large == sorted(large)  # small ones first
-    assert 0 < sum(large) < len(large)
 
 
 def test_a_changed_or_lost_shard_is_refused(sharded: Dataset, tmp_path: Path):
@@ -242,91 +191,3 @@ def test_a_changed_or_lost_shard_is_refused(sharded: Dataset, tmp_path: Path):
     member.shard.unlink()
     with pytest.raises(BadInput, match=r"is gone: .*data-\d\.tar!"):
         image_sets.inputs(contract, sharded, [sample], tmp_path / "x.npy")
-
-
-NAMED = ["0.png:large", "a.jpg?x=1", "b", "c.JPEG ", "d.jpg_large", "e.con", "f.\x1b[31m"]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
-@pytest.mark.parametrize(
-    ("kind", "suffix"),
-    [("PNG", ".png"), ("JPEG", ".jpg"), ("TIFF", ".tif"), ("WEBP", ".webp"), ("GIF", ".gif")],
-)
-def test_goldens_are_named_by_their_format_and_never_by_the_users_suffix(
-    kind: str, suffix: str, tmp_path: Path
-):
-    """`0.png:large` was refused as a path of the bundle, after all the work was done."""
-    rng = np.random.default_rng(0)
-    samples = []
-    for i, name in enumerate(NAMED):
-        path = tmp_path / "data" / name
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(path, kind)
-        samples.append(Sample(name, i % 2, str(i), "test"))
-    contract = Preprocess(resize="shorter", resize_size=(32, 32), crop=(32, 32))
-    data = Dataset(tmp_path / "data", ["x", "y"], samples)
-    images = image_sets.GoldenImages(data, samples, len(samples) + 3)
-    golden, _ = image_sets.write_goldens(tmp_path / "out", {"null": NullRuntime(2)}, contract, images)
-    assert list(golden.images[: len(samples)]) == [
-        f"golden/images/{i:02d}{suffix}" for i in range(len(samples))
-    ]
-    assert {(tmp_path / "out" / name).read_bytes() for name in golden.images[: len(samples)]} == {
-        path.read_bytes() for path in (tmp_path / "data").iterdir()
-    }
-
-
-def test_goldens_hold_the_variants_that_name_a_decoders_faults(bundle: Path):
-    found = []
-    for path in read_bundle(bundle).golden_images():
-        with Image.open(path) as image:
-            found.append(
-                (image.format, image.mode, image.getexif().get(0x0112), "transparency" in image.info)
-            )
-    assert len(found) == 6
-    assert found[3:] == [("JPEG", "L", 6, False), ("PNG", "L", None, False), ("PNG", "P", None, True)] or (
-        found[3:] == [("JPEG", "RGB", 6, False), ("PNG", "L", None, False), ("PNG", "P", None, True)]
-    )
-
-
-def test_goldens_are_evaluation_images_and_their_own_numbers(
-    bundle: Path, dataset: Dataset, exported: dict[str, Any]
-):
-    whole = read_bundle(bundle)
-    unseen = {s.digest for s in dataset.split("test")}
-    files = {entry["path"]: entry["sha256"] for entry in exported["golden"]["files"]}
-    assert len(files) == 8
-    assert {files[name] for name in exported["golden"]["images"][:3]} <= unseen
-    pixels = whole.golden_pixels()
-    assert pixels.shape == (6, 3, 64, 64)
-    for path, want in zip(whole.golden_images(), pixels, strict=True):
-        np.testing.assert_array_equal(whole.preprocess.apply(path), want)
-    logits = whole.golden_logits()
-    assert set(logits) == {"pytorch", "onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-int8"}
-    assert {array.shape for array in logits.values()} == {(6, 3)}
-
-
-def test_a_decoder_that_ignores_the_orientation_is_caught():
-    """The EXIF variant, turned by hand, has the contract's pixels; not turned, far from them."""
-    rng = np.random.default_rng(0)
-    contract = Preprocess(resize="shorter", resize_size=(64, 64), crop=(64, 64))
-    suffix, content = image_sets._variants(Image.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8)))[0]
-    with Image.open(io.BytesIO(content)) as image:
-        flat = Image.fromarray(np.asarray(image))  # as a decoder without EXIF sees it
-    assert (suffix, flat.size) == (".jpg", (60, 40))
-    upright = contract.apply(content)
-    np.testing.assert_array_equal(contract.apply(flat.transpose(Image.Transpose.ROTATE_270)), upright)
-    assert np.abs(contract.levels(contract.apply(flat)) - contract.levels(upright)).max() > 20
-
-
-@pytest.mark.parametrize("count", [2, 3, 4, 5, 12])
-def test_a_recipe_gets_as_many_goldens_as_it_asks_for(
-    count: int, dataset: Dataset, contract: Preprocess, tmp_path: Path
-):
-    try:
-        load.parse({"export": {"golden_images": count}})
-    except BadInput:
-        return
-    images = image_sets.GoldenImages(dataset, dataset.split("test"), count)
-    golden, _ = image_sets.write_goldens(tmp_path, {"null": NullRuntime(3)}, contract, images)
-    assert len(golden.images) == count
-    assert all((tmp_path / name).is_file() for name in golden.images)
