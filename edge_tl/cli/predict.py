@@ -30,6 +30,13 @@ DeviceName = Annotated[
     ),
 ]
 Top = Annotated[int, typer.Option(min=1, help="How many labels.")]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Draw for each image what its answer comes from: a heat map.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Folder of the heat maps.", show_default="heatmaps"),
+]
 
 
 def predict(
@@ -37,6 +44,8 @@ def predict(
     images: Images,
     artifact: ArtifactId = None,
     top: Top = 3,
+    explain: Explain = False,
+    out: Out = None,
     max_pixels: MaxPixels = None,
     device: DeviceName = None,
     allow_fallback: AllowFallback = False,
@@ -44,15 +53,22 @@ def predict(
     debug: Debug = False,
 ) -> int:
     """Classify images with a bundle."""
+    from edge_tl.cli._heatmaps import heatmap_files, write_heatmaps
     from edge_tl.device.artifact_choice import image_files, stand_in_note
     from edge_tl.device.bundle import read_bundle
+    from edge_tl.device.explain.heatmaps import Explainer
     from edge_tl.device.images.decode_warnings import warning_lines
+    from edge_tl.device.records.heatmap import DrawnHeatmaps
     from edge_tl.device.runtimes.open import notes, ran
 
     loaded = read_bundle(bundle).reading(max_pixels)
     files, failed = image_files(images)
+    drawn = heatmap_files(files, out, explain=explain)
     with loaded.open(artifact, device, allow_fallback=allow_fallback) as model:
+        explainer = Explainer(model) if drawn else None
         predictions = list(model.predict_many(files, top=top))
+        if explainer and drawn:
+            write_heatmaps(explainer, predictions, drawn)
         chosen, on = model.artifact, model.runtime.device
         asked = device or (model.tuned.device if model.tuned else None) or "CPU"
         warnings = notes({} if asked.upper() == "CPU" else {chosen.id: ran(model.runtime)})
@@ -74,6 +90,12 @@ def predict(
     result = {"artifact": chosen.id, "device": on, "tuned": model.tuned is not None, "threads": threads}
     result |= {"results": results, "failed": failed}
     then = f"with {chosen.id} on {on}; next: edge-tl verify {bundle}"
+    if explainer and drawn:
+        for one in results:
+            one["heatmap"] = str(drawn.of[one["image"]])
+        made = DrawnHeatmaps(explainer.method, explainer.device, str(drawn.folder))
+        result["heatmaps"] = made.to_json()
+        say(f"{len(results)} heat map{'s' * (len(results) > 1)} in {drawn.folder} ({explainer.said})")
     code = EXIT_BAD_INPUT if failed else 0
     return finish(result, "\n".join(map(_line, answered)), as_json=json, code=code, then=then)
 

@@ -158,6 +158,15 @@ class Preprocess:
         right, bottom = min(left + wide, width), min(top + high, height)
         return max(left, 0) / width, max(top, 0) / height, right / width, bottom / height
 
+    def input_box(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """Where the model's input lies on an upright image of `size`, `(width, height)`: left, top, right and bottom in
+        pixels of the image, beyond its edges where the input is padded. Raises `BadImage` as `pixels` does."""
+        wide, high = self._size_after_resize(size, "image in memory")
+        height, width = self.input_size
+        left, top = centre_offset(wide, width), centre_offset(high, height)
+        across, down = size[0] / wide, size[1] / high
+        return left * across, top * down, (left + width) * across, (top + height) * down
+
     def pixels(self, source: ImageSource) -> NDArray[np.uint8]:
         """Upright, resized and cropped: uint8 `(H, W, 3)`. Raises `BadImage`, `ReadError`."""
         return self.framed(source).pixels

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from edge_tl.device.records.accuracy import ChangedAnswer, ConfidenceRecord, Confusion, Interval, ProvenOn
 from edge_tl.device.records.codec import Bounds, Fault, Fraction, Json, NotEmpty, Pattern, Record, written
+from edge_tl.device.records.heatmap import HeatmapRecord
 from edge_tl.device.records.timing import LatencyRecord, RanRecord
 from edge_tl.device.runtimes.families import BY_NAME, Family, RuntimeName, files_of
 
@@ -92,6 +93,7 @@ class ArtifactRecord(Record):
     proven_on: tuple[ProvenOn, ...] | None = None
     confusion: Confusion | None = None
     changed: tuple[ChangedAnswer, ...] | None = None
+    heatmap: HeatmapRecord | None = None
     latency_ms: LatencyRecord | None = written(None)
     steady: bool | None = written(None)
     ran: RanRecord | None = None

@@ -177,14 +177,7 @@ class OnnxRuntime:
 
     def _open(self, profile: str | None = None) -> Any:
         installed = import_onnxruntime()
-        options = installed.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
-        options.log_severity_level = self._level
-        # Without VNNI, x86 kernels of UINT8 x INT8 add in 16 bits and saturate; this takes those of UINT8 x UINT8,
-        # which do not (onnxruntime_session_options_config_keys.h), and a call takes up to twice as long. With VNNI
-        # nothing saturates, nor with weights of which a file says so.
-        if not has_vnni() and session_option(self._path, PRECISE) != "0":
-            options.add_session_config_entry(PRECISE, "1")
+        options = cpu_options(self._path, self.threads, level=self._level)
         if self._asked == "Dml":  # its documentation asks for that
             options.enable_mem_pattern = False
         if profile:
@@ -239,6 +232,19 @@ class OnnxRuntime:
         if not library:
             return RuntimeOffer(None, providers=())
         return RuntimeOffer(None, providers=tuple(library.get_available_providers()), plugins=list_plugins())
+
+
+def cpu_options(path: Path, threads: int, *, level: int = _ERROR) -> Any:
+    """The session options with which the file at `path` gives its own answers on this CPU."""
+    options = import_onnxruntime().SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = level
+    # Without VNNI, x86 kernels of UINT8 x INT8 add in 16 bits and saturate; this takes those of UINT8 x UINT8,
+    # which do not (onnxruntime_session_options_config_keys.h), and a call takes up to twice as long. With VNNI
+    # nothing saturates, nor with weights of which a file says so.
+    if not has_vnni() and session_option(path, PRECISE) != "0":
+        options.add_session_config_entry(PRECISE, "1")
+    return options
 
 
 def _precision(node: ExecutedNode) -> str:

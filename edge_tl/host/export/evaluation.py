@@ -18,6 +18,7 @@ from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord, Refere
 from edge_tl.device.runtimes.open import Logits, Runtime
 from edge_tl.host.export import calibration, gates, goldens, image_sets, instruction_sets, isa_caps
 from edge_tl.host.export.artifacts import ModelFiles
+from edge_tl.host.export.heatmaps import with_heatmaps
 from edge_tl.host.export.isolated_runtime import IsolatedRuntime
 from edge_tl.host.export.job import ExportJob
 from edge_tl.host.export.threshold import ThresholdData, threshold_record
@@ -78,7 +79,7 @@ def evaluate_artifacts(
         job.listener.note(f"no golden image of the kind {kind}: {reason}")
     models = remaining(job, models)
     evaluation = _Evaluation(job, images, fitting, temperatures, logits)
-    return BundleRecord(
+    record = BundleRecord(
         schema_version=SCHEMA_VERSION,
         name=name,
         labels=tuple(job.dataset.labels),
@@ -88,6 +89,7 @@ def evaluate_artifacts(
         golden=golden,
         provenance=provenance,
     )
+    return with_heatmaps(job, record, samples)
 
 
 def _lost(job: ExportJob) -> Callable[[str, Exception], None]:

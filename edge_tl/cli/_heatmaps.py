@@ -1,0 +1,79 @@
+"""The pictures of `predict --explain`: which files they become, and that none is written over."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_tl.cli._saving import check_out
+from edge_tl.device.errors import BadInput, EdgeTLError
+from edge_tl.device.format import percentage
+
+if TYPE_CHECKING:
+    from edge_tl.device.explain.heatmaps import Explainer
+    from edge_tl.device.model import Prediction
+
+_FOLDER = Path("heatmaps")
+_SUFFIX = ".heatmap.png"
+
+
+@dataclass(frozen=True)
+class HeatmapFiles:
+    """The file of every image, by the image's path; `folder` holds them all."""
+
+    folder: Path
+    of: dict[str, Path]
+
+
+def heatmap_files(images: Sequence[Path], out: Path | None, *, explain: bool) -> HeatmapFiles | None:
+    """Where the heat map of every image goes; None where none is asked for. Raises `BadInput` for a folder that nothing
+    would be written to, or in which nothing can be saved, and where a file of such a name is there already."""
+    if not explain:
+        if out is not None:
+            raise BadInput(f"--out {out}: it is the folder of heat maps. Add --explain, or leave it out.")
+        return None
+    folder = out or _FOLDER
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"--out {folder}: a file is there. Give a folder.")
+    seen: Counter[str] = Counter()
+    of: dict[str, Path] = {}
+    for image in dict.fromkeys(images):
+        name = image.stem.casefold()  # two names may be one to a file system
+        seen[name] += 1
+        number = f"-{seen[name]}" if seen[name] > 1 else ""
+        of[str(image)] = folder / f"{image.stem}{number}{_SUFFIX}"
+    if there := [file for file in of.values() if file.exists() or file.is_symlink()]:
+        raise BadInput(f"--out {folder}: {there[0].name} is there already. Give another folder.")
+    if of:
+        check_out(next(iter(of.values())))
+    return HeatmapFiles(folder, of)
+
+
+def write_heatmaps(explainer: Explainer, predictions: Sequence[Prediction], files: HeatmapFiles) -> None:
+    """The map of the best label of each image that has an answer, as a PNG. Raises `EdgeTLError`, `OSError`."""
+    for one in predictions:
+        if one.failure is None and one.image is not None:
+            _write(explainer, one, one.image, files.of[one.image])
+
+
+def _write(explainer: Explainer, one: Prediction, image: str, file: Path) -> None:
+    from edge_tl.device.explain.picture import heatmap_picture, is_drawable
+    from edge_tl.device.files import write_atomic
+    from edge_tl.device.images.decode import examine
+
+    bundle = explainer.model.bundle
+    contract = bundle.preprocess
+    decoded = examine(image, max_pixels=contract.max_pixels)
+    found = explainer.explain(contract.normalize(contract.framed(decoded).pixels), one.label)
+    name = one.label if is_drawable(one.label) else f"class {bundle.labels.index(one.label) + 1}"
+    caption = f"{name}  {percentage(one.probability, 1)}"
+    buffer = io.BytesIO()
+    picture = heatmap_picture(decoded.image, found, contract.input_box(decoded.image.size), caption)
+    picture.save(buffer, "PNG")
+    if file.exists():  # since it was looked for
+        raise EdgeTLError(f"{file} has appeared meanwhile. Give another folder with --out.")
+    write_atomic(file, buffer.getvalue())
