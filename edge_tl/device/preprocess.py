@@ -198,15 +198,19 @@ class Preprocess:
             new_size = fitted_size(size, (self.resize_size[1], self.resize_size[0]))
         elif self.resize == "shorter":
             new_size = size_by_shorter_side(size, self.resize_size[0])
-        if new_size[0] * new_size[1] > pixel_limit(self.max_pixels):
+        # The columns are resized first, whatever their length.
+        if new_size[0] * max(new_size[1], height) > pixel_limit(self.max_pixels):
             reason = f"{width} x {height} is too narrow: resized it would be {new_size[0]} x {new_size[1]}"
             raise BadImage(name, reason, of_bytes=False)
         return new_size
 
     def _shrunk(self, image: Image.Image, new_size: tuple[int, int], remark: str | None) -> Framed:
-        resized = (
-            image if new_size == image.size else image.resize(new_size, INTERPOLATIONS[self.interpolation])
-        )
+        resized = image
+        # Columns first, each a pass of its own: in one call Pillow 13 takes the rows of a tall image first, Pillow 12
+        # never does, and what is rounded between the passes then differs by up to 26 levels.
+        for size in ((new_size[0], image.height), new_size):
+            if size != resized.size:
+                resized = resized.resize(size, INTERPOLATIONS[self.interpolation])
         if _alike(resized) and _alike(image):  # the whole image only where the small one says nothing
             remark = ALIKE if remark is None else f"{ALIKE}: {remark}"
         return Framed(np.asarray(resized), remark)

@@ -1,0 +1,2 @@
+"""Artifacts that take raw pixels"""
+PREFIX = "pixels/"
