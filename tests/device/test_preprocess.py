@@ -84,3 +84,12 @@ def test_a_crop_larger_than_the_image_is_padded_with_black() -> None:
     got = Preprocess(resize="none", crop=(44, 35)).pixels(Image.fromarray(NOISE))
     assert np.array_equal(got[2:42, 2:32], NOISE)
     assert got.sum(dtype=np.int64) == NOISE.sum(dtype=np.int64)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
+def test_columns_are_resized_before_rows_whatever_pillow_would_do(interpolation: str) -> None:
+    tall = np.random.default_rng(3).integers(0, 256, (207, 15, 3), dtype=np.uint8)
+    contract = Preprocess(resize="exact", resize_size=(96, 128), crop=None, interpolation=interpolation)
+    columns = Image.fromarray(tall).resize((128, 207), INTERPOLATIONS[interpolation])
+    expected = np.asarray(columns.resize((128, 96), INTERPOLATIONS[interpolation]))
+    assert np.array_equal(contract.pixels(Image.fromarray(tall)), expected)

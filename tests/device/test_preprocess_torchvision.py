@@ -47,6 +47,20 @@ def gradient(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.stack(planes, axis=-1).astype(np.uint8))
 
 
+class ColumnsFirst:
+    """torchvision's `Resize` to its own size, a pass at a time: on tall images Pillow 13 takes the rows first, earlier
+    versions never."""
+
+    def __init__(self, size: int | list[int], interpolation: InterpolationMode) -> None:
+        self.size, self.interpolation = size, interpolation
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        width, height = Resize(self.size, self.interpolation)(image).size
+        for size in ([image.height, width], [height, width]):
+            image = Resize(size, self.interpolation)(image)
+        return image
+
+
 def same_bits(
     contract: Preprocess, transform: Callable[[Image.Image], torch.Tensor], image: Image.Image
 ) -> bool:
@@ -79,7 +93,7 @@ def test_any_size_resize_crop_and_interpolation(
     # ImageClassification's own steps; it takes only square crops.
     transform = Compose(
         [
-            Resize(resize, InterpolationMode(interpolation)),
+            ColumnsFirst(resize, InterpolationMode(interpolation)),
             CenterCrop([crop_height, crop_width]),
             PILToTensor(),
             ConvertImageDtype(torch.float),
@@ -94,7 +108,7 @@ def test_any_size_resize_crop_and_interpolation(
 def test_exact_is_resize_to_both_sides(width: int, height: int, rows: int, columns: int) -> None:
     contract = Preprocess(resize="exact", resize_size=(rows, columns), crop=None)
     image = noise(width, height)
-    expected = np.asarray(Resize([rows, columns], InterpolationMode.BILINEAR)(image))
+    expected = np.asarray(ColumnsFirst([rows, columns], InterpolationMode.BILINEAR)(image))
     assert np.array_equal(contract.pixels(image), expected)
 
 

@@ -1,2 +1,3 @@
-"""Artifacts that take raw pixels"""
+"""Graphs that take raw pixels: what the nodes of their preprocessing are called. Computes nothing."""
+
 PREFIX = "pixels/"
