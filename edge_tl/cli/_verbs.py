@@ -32,6 +32,7 @@ VERBS = {
     "tune": Verb("tune", "Pick the fastest right artifact for this machine.", on_device=True),
     "predict": Verb("predict", "Classify images with a bundle.", on_device=True),
     "report": Verb("report", "Write a report as Markdown and one self-contained HTML page."),
+    "web": Verb("web", "Write a bundle as a static folder that verifies and runs in a browser."),
     "slim": Verb("slim", "Make a smaller bundle with some of the artifacts.", on_device=True),
     "devices": Verb("devices", "Show this machine's CPU, execution providers and devices.", on_device=True),
     "compare": Verb("compare", "Fine-tune several models, time each, pick the best in a budget."),

@@ -14,6 +14,7 @@ from edge_tl.cli._bundle_text import bundle_text
 from edge_tl.cli._console import finish, say
 from edge_tl.cli._options import Debug, Factory, Json, MaxPixels, WaitQuiet, wait_quiet_s
 from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, Settings
+from edge_tl.cli._web_options import Npm, OrtWebPath, Web, page_of_export, taken_ort_web
 from edge_tl.device.errors import EXIT_GATE_FAILED
 from edge_tl.device.records.bundle import BundleRecord
 
@@ -101,6 +102,9 @@ def export(
     thorough: Thorough = False,
     wait_quiet: WaitQuiet = None,
     factory: Factory = None,
+    web: Web = False,
+    ort_web: OrtWebPath = None,
+    npm: Npm = False,
     out: Out = None,
     overwrite: Overwrite = False,
     set_: Settings = None,
@@ -130,6 +134,7 @@ def export(
     given = _recipe_options.run_settings(run).changed(fields, set_)
     given.refuse_unused()
     recipe = given.recipe()
+    taken = taken_ort_web(web, ort_web, npm, out)
     say(_budget(recipe.export.max_drop))
     effort = replace(THOROUGH if thorough else QUICK, wait_quiet_s=wait_quiet_s(wait_quiet))
     with open_training_listener() as listener:
@@ -137,6 +142,7 @@ def export(
     code = 0 if record["passed"] else EXIT_GATE_FAILED
     folder = Path(record["bundle"])
     bundle = read_report(folder)
+    record |= page_of_export(folder, taken)
     return finish(record, bundle_text(bundle), as_json=json, code=code, then=_next(bundle, folder))
 
 

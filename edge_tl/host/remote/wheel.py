@@ -22,7 +22,8 @@ EXTRAS = tuple(family.extra for family in FAMILIES)
 # Verbs that need the host part, and what they alone share.
 HOST_CLI = {
     "_bundle_text", "_compare_options", "_recipe_options", "_remote_run", "_run_text", "_training_listeners",
-    "compare", "demo", "export", "finetune", "import_", "models", "recipes", "report",
+    "_web_options",
+    "compare", "demo", "export", "finetune", "import_", "models", "recipes", "report", "web",
 }  # fmt: skip
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can hold
 
