@@ -64,15 +64,13 @@ class WebRuntime(Record):
 
 @dataclass(frozen=True)
 class WebRecord(Record):
-    """A folder for browsers. `opened` is the artifact that the page begins with; `pillow` the major version of Pillow
-    that made the goldens, which decides the order of the resize's passes; `bundle_seal` is the bundle's."""
+    """A folder for browsers. `opened` is the artifact that the page begins with, `bundle_seal` the bundle's."""
 
     schema_version: Literal[1]
     edge_tl: str
     name: NotEmpty
     labels: tuple[NotEmpty, ...]
     preprocess: Preprocess
-    pillow: int
     pixel_limit_levels: float
     artifacts: tuple[WebArtifact, ...]
     opened: NotEmpty

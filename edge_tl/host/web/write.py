@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ from edge_tl.host.web.record import WebArtifact, WebGoldens, WebLogits, WebProvi
 RECORD = "web.json"
 _PAGE = "index.html"
 _HASH = "RECORD-SHA256"  # stands in the page for the hash of its record
-_RESIZES = ("shorter", "exact", "none")  # that preprocess.js knows
+_RESIZES = ("shorter", "exact", "letterbox", "none")  # that preprocess.js knows
 
 
 def web_folder(bundle: Path) -> Path:
@@ -151,7 +151,6 @@ def _filled(bundle: Bundle, chosen: list[Artifact], ort: OrtWeb, root: Path) -> 
         name=bundle.record.name,
         labels=bundle.record.labels,
         preprocess=replace(bundle.preprocess, max_pixels=None),
-        pillow=_pillow(bundle),
         pixel_limit_levels=PIXEL_LIMIT_LEVELS,
         artifacts=tuple(_artifact(bundle, each, root) for each in chosen),
         opened=opened.id,
@@ -159,13 +158,6 @@ def _filled(bundle: Bundle, chosen: list[Artifact], ort: OrtWeb, root: Path) -> 
         runtime=_runtime(ort, root),
         bundle_seal=bundle.record.seal,
     )
-
-
-def _pillow(bundle: Bundle) -> int:
-    """The major version of Pillow that made the goldens: from 13 on it resizes tall images in another order."""
-    versions = bundle.record.provenance.versions or {}
-    found = re.match(r"\d+", versions.get("pillow", metadata.version("pillow")))
-    return int(found[0]) if found else 0
 
 
 def _artifact(bundle: Bundle, artifact: Artifact, root: Path) -> WebArtifact:

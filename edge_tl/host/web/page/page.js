@@ -127,7 +127,7 @@ function showGates({passed, gates, images}, artifact) {
 /** {probabilities, spent} of upright RGB, and the picture as the model sees it. */
 async function classify(image, decode_ms) {
   const start = performance.now();
-  const seen = pixels(image, now.record.preprocess, now.record.pillow);
+  const seen = pixels(image, now.record.preprocess);
   const planes = normalize(seen.data, now.record.preprocess);
   const prepared = performance.now();
   const logits = await now.model.run(planes);

@@ -15,11 +15,11 @@ const FILTERS = {
 };
 const BITS = 22; // of a weight's fraction: Pillow's PRECISION_BITS
 
-/** {data: Uint8Array, RGB, width, height} of the contract's size, with the passes in Pillow's order, by its version.
- * Throws Error for a contract that is not known. */
-export function pixels(image, contract, pillow) {
+/** {data: Uint8Array, RGB, width, height} of the contract's size. Throws Error for a contract that is not known. */
+export function pixels(image, contract) {
   const [width, height] = sizeAfterResize(image, contract);
-  const resized = resize(image, width, height, contract.interpolation, pillow);
+  const resized = resize(image, width, height, contract.interpolation);
+  if (contract.pad) return padded(resized, contract.resize_size, contract.pad);
   return contract.crop ? centerCrop(resized, contract.crop) : resized;
 }
 
@@ -47,24 +47,24 @@ function sizeAfterResize({width, height}, contract) {
       return width <= height
         ? [high, Math.trunc((high * height) / width)]
         : [Math.trunc((high * width) / height), high];
+    case "letterbox": // as PIL.ImageOps.contain rounds it
+      if (width / height > wide / high) return [wide, Math.max(1, halfToEven((height / width) * wide))];
+      if (width / height < wide / high) return [Math.max(1, halfToEven((width / height) * high)), high];
+      return [wide, high];
     default: throw new Error(`resize ${contract.resize} is unknown to this page: write it with the edge-tl of the bundle`);
   }
 }
 
-/** Pillow's Image.resize: nothing where the size is right, else across, then down, with 8-bit rounding in between. From
- * Pillow 13 it goes down first where the height loses more than twice what the width does. */
-export function resize(image, width, height, interpolation, pillow) {
+/** Pillow's Image.resize: nothing where the size is right, else across, then down, with 8-bit rounding in between. */
+export function resize(image, width, height, interpolation) {
   if (width === image.width && height === image.height) return image;
   if (interpolation === "nearest") return nearest(image, width, height);
   const filter = FILTERS[interpolation];
   if (!filter) throw new Error(`interpolation ${interpolation} is unknown to this page`);
-  const lost = image.height - height;
-  const passes = [
-    (now) => (width === now.width ? now : across(now, weights(now.width, width, filter))),
-    (now) => (height === now.height ? now : down(now, weights(now.height, height, filter))),
-  ];
-  if (pillow >= 13 && lost > 0 && lost > 2 * (image.width - width)) passes.reverse();
-  return passes.reduce((now, pass) => pass(now), image);
+  let now = image;
+  if (width !== now.width) now = across(now, weights(now.width, width, filter));
+  if (height !== now.height) now = down(now, weights(now.height, height, filter));
+  return now;
 }
 
 /** For each of `to` places: where its weights begin and how many they are, as whole numbers of 2 ** -BITS. */
@@ -150,22 +150,33 @@ function nearest({data, width, height}, to, high) {
   return {data: out, width: to, height: high};
 }
 
-/** The centre of [height, width] pixels at offsets rounded half to even, black where the image is smaller. */
-function centerCrop({data, width, height}, [high, wide]) {
-  const padX = Math.max(wide - width, 0) >> 1, padY = Math.max(high - height, 0) >> 1;
-  const left = halfToEven(Math.max(width - wide, 0)) - padX;
-  const top = halfToEven(Math.max(height - high, 0)) - padY;
+/** torchvision's CenterCrop: offsets rounded half to even, black where the image is smaller, of which the odd line goes
+ * to the right and below. */
+function centerCrop(image, [high, wide]) {
+  const offset = (whole, part) => (whole < part ? -((part - whole) >> 1) : halfToEven((whole - part) / 2));
+  return window([high, wide], image, offset(image.height, high), offset(image.width, wide), [0, 0, 0]);
+}
+
+/** PIL.ImageOps.pad: in the middle of a frame of `color`, at offsets rounded half to even. */
+function padded(image, [high, wide], color) {
+  return window([high, wide], image, -halfToEven((high - image.height) / 2), -halfToEven((wide - image.width) / 2), color);
+}
+
+/** [high, wide] pixels of the image from `top`, `left`, which may lie outside of it: there it is `color`. */
+function window([high, wide], {data, width, height}, top, left, color) {
   const out = new Uint8Array(wide * high * 3);
+  if (color.some(Boolean)) for (let i = 0; i < out.length; i++) out[i] = color[i % 3];
+  const x = Math.max(0, -left);
+  const n = Math.min(wide, width - left) - x;
   for (let y = Math.max(0, -top); y < Math.min(high, height - top); y++) {
-    const x = Math.max(0, -left);
-    const n = Math.min(wide, width - left) - x;
     const from = ((y + top) * width + x + left) * 3;
     out.set(data.subarray(from, from + 3 * n), (y * wide + x) * 3);
   }
   return {data: out, width: wide, height: high};
 }
 
-function halfToEven(twice) {
-  const half = twice >> 1;
-  return twice % 2 === 0 ? half : half + (half % 2);
+/** Python's round() of what is not negative. */
+function halfToEven(value) {
+  const whole = Math.floor(value), rest = value - whole;
+  return rest < 0.5 || (rest === 0.5 && whole % 2 === 0) ? whole : whole + 1;
 }

@@ -47,7 +47,7 @@ async function compared(record, file, stored) {
   if (unfit) return {unjudged: unfit.reason};
   let own;
   try {
-    own = pixels(await decode(bytes), record.preprocess, record.pillow).data;
+    own = pixels(await decode(bytes), record.preprocess).data;
   } catch (error) {
     return /transparent/.test(error.message) ? {unjudged: error.message} : {fault: error.message};
   }
