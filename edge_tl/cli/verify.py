@@ -34,6 +34,7 @@ from edge_tl.device.format import DASH, NOT_JUDGED
 from edge_tl.device.text import printable
 
 if TYPE_CHECKING:
+    from edge_tl.device.records.gate import GateResult
     from edge_tl.device.records.verification import VerifyResult
 
 SHOWN = 10  # files left out, in a terminal
@@ -118,6 +119,9 @@ def _text(result: VerifyResult, recommended: str | None) -> Iterator[str]:
         for gate in result.gates
     ]
     yield grid(["", "gate", "artifact", "measured", "limit", "what it says"], rows, left=6, names=3)
+    for gate in result.gates:
+        if gate.stage is not None:
+            yield _where(gate)
     if result.data:
         figures = [
             [
@@ -131,6 +135,19 @@ def _text(result: VerifyResult, recommended: str | None) -> Iterator[str]:
         table = explained(grid(["artifact", "accuracy", "images", "drop pp"], figures))
         yield f"on {result.data.folder}:\n{table}"
     yield _conclusion(result, recommended)
+
+
+def _where(gate: GateResult) -> str:
+    """Of a failed gate the stage, the image and the limit that would have passed."""
+    unit = "of a logit" if gate.stage in ("logits", "label") else "levels of 255"
+    by = "" if gate.difference is None else f", by {gate.difference:.4g} {unit}"
+    passing = (
+        "no limit would have passed"
+        if gate.would_pass is None
+        else f"a limit of {gate.would_pass:.4g} {gate.unit} would have passed"
+    )
+    what = f"{gate.gate}, {gate.artifact}" if gate.artifact else gate.gate
+    return f"{what}: first to diverge: {gate.stage}, on {printable(str(gate.image))}{by}; {passing}."
 
 
 def _conclusion(result: VerifyResult, recommended: str | None) -> str:

@@ -1,7 +1,7 @@
 """Arrays of a `.npz` that somebody else may have written: names, shapes and sizes are checked before anything is
 allocated.
 
-Only float32, in C order, stored or deflated; never a pickle. It must not know what the arrays mean.
+Only float32 or uint8, in C order, stored or deflated; never a pickle. It must not know what the arrays mean.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -29,22 +29,38 @@ _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others give more a
 _END, _LOCATOR = b"PK\x05\x06", b"PK\x06\x07"  # of the directory, and of one in the larger format
 
 
-def shapes_of(path: Path, wanted: Mapping[str, Shape]) -> dict[str, tuple[int, ...]]:
+def shapes_of(
+    path: Path, wanted: Mapping[str, Shape], *, dtype: type[np.float32 | np.uint8] = np.float32
+) -> dict[str, tuple[int, ...]]:
     """The shapes of the arrays in `path`, which must be exactly `wanted`, None standing for any length; no data is
     read. Raises `BundleError`."""
-    with _opened(path, wanted) as (_, found):
+    with _opened(path, wanted, _little(dtype)) as (_, found):
         return found
 
 
 def read_arrays(path: Path, wanted: Mapping[str, Shape]) -> dict[str, NDArray[np.float32]]:
     """The arrays of `path`, which must be exactly `wanted`. Raises `BundleError`."""
-    with _opened(path, wanted) as (file, found):
-        return {name: _read(path, file, name, shape) for name, shape in found.items()}
+    return _all(path, wanted, _little(np.float32))
+
+
+def read_levels(path: Path, wanted: Mapping[str, Shape]) -> dict[str, NDArray[np.uint8]]:
+    """As `read_arrays`, of uint8."""
+    return _all(path, wanted, _little(np.uint8))
+
+
+def _little(dtype: type[np.float32 | np.uint8]) -> np.dtype[Any]:
+    found: np.dtype[Any] = np.dtype(dtype).newbyteorder("<")
+    return found
+
+
+def _all(path: Path, wanted: Mapping[str, Shape], dtype: np.dtype[Any]) -> dict[str, NDArray[Any]]:
+    with _opened(path, wanted, dtype) as (file, found):
+        return {name: _read(path, file, name, shape, dtype) for name, shape in found.items()}
 
 
 @contextmanager
 def _opened(
-    path: Path, wanted: Mapping[str, Shape]
+    path: Path, wanted: Mapping[str, Shape], dtype: np.dtype[Any]
 ) -> Iterator[tuple[zipfile.ZipFile, dict[str, tuple[int, ...]]]]:
     """The archive and the shapes of its members, which were checked by name, size and header."""
     _check_directory(path, len(wanted))
@@ -59,7 +75,8 @@ def _opened(
         found = {}
         for name, shape in wanted.items():
             with _member(path, file, name) as member:
-                found[name] = _header(path, member, name, shape, file.getinfo(f"{name}.npy").file_size)
+                size = file.getinfo(f"{name}.npy").file_size
+                found[name] = _header(path, (member, size), name, shape, dtype)
         yield file, found
 
 
@@ -87,8 +104,11 @@ def _member(path: Path, file: zipfile.ZipFile, name: str) -> IO[bytes]:
         raise _broken(path, error) from None
 
 
-def _header(path: Path, member: IO[bytes], name: str, wanted: Shape, size: int) -> tuple[int, ...]:
-    """Read the header; what it says must be what is wanted, and agree with the size of the member."""
+def _header(
+    path: Path, of: tuple[IO[bytes], int], name: str, wanted: Shape, should: np.dtype[Any]
+) -> tuple[int, ...]:
+    """Read the header of a member and its size; what it says must be what is wanted, and agree with the size."""
+    member, size = of
     try:
         if npy.read_magic(member) != (1, 0):  # whose header has 64 KB at most
             raise ValueError(f"{name} is of another version of the format than 1.0")
@@ -96,20 +116,22 @@ def _header(path: Path, member: IO[bytes], name: str, wanted: Shape, size: int) 
     except Exception as error:  # numpy parses it as Python's literals, which fail in many ways
         raise _broken(path, error) from None
     fits = len(shape) == len(wanted) and all(w in (None, s) for w, s in zip(wanted, shape, strict=True))
-    if not fits or fortran or dtype != np.dtype("<f4"):
+    if not fits or fortran or dtype != should:
         shown = "x".join("n" if length is None else str(length) for length in wanted)
-        raise _other(path, f"{name!r} is {dtype} {str(shape)[:80]}", f"float32 {shown}")
-    data = 4 * math.prod(shape)
+        raise _other(path, f"{name!r} is {dtype} {str(shape)[:80]}", f"{should.name} {shown}")
+    data = should.itemsize * math.prod(shape)
     if not data <= MOST_BYTES or size != member.tell() + data:
         raise _other(path, f"{name!r} has {size} bytes", f"the {data} of its header, {MOST_BYTES} at most")
     return shape
 
 
-def _read(path: Path, file: zipfile.ZipFile, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    array = np.empty(shape, np.dtype("<f4"))
+def _read(
+    path: Path, file: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    array = np.empty(shape, dtype)
     left = memoryview(array.reshape(-1).view(np.uint8).data)
     with _member(path, file, name) as member:
-        _header(path, member, name, shape, file.getinfo(f"{name}.npy").file_size)
+        _header(path, (member, file.getinfo(f"{name}.npy").file_size), name, shape, dtype)
         try:
             while left:
                 chunk = member.read(min(len(left), 1 << 20))

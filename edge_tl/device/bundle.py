@@ -24,6 +24,7 @@ from edge_tl.device.model_metadata import metadata_of
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.artifact import ArtifactRecord, FileRecord, LimitsRecord
 from edge_tl.device.records.bundle import BundleRecord
+from edge_tl.device.stages import STAGES_FILE, STAGES_RECORD, has_stages, sample_shapes
 
 if TYPE_CHECKING:
     from edge_tl.device.model import Model
@@ -138,6 +139,8 @@ class Bundle:
         if found[2:] != self.preprocess.input_size and 4 * int(np.prod(found)) > MOST_PIXELS:
             raise BundleError(f"damaged file in bundle: {self.root / GOLDEN_PIXELS}: {found} pixels. {AGAIN}")
         shapes_of(self.root / GOLDEN_LOGITS, self._logits())
+        if has_stages(self.record.golden):
+            shapes_of(self.root / STAGES_FILE, sample_shapes(self.record.golden), dtype=np.uint8)
 
     def _pixels(self) -> dict[str, Shape]:
         size = (None, None) if self.contract_unproven else self.preprocess.input_size
@@ -258,6 +261,7 @@ def _check_files(root: Path, record: BundleRecord) -> None:
     """Raises `BundleError` for a file that is missing, damaged or no file, and for files that no hash covers."""
     listed = {file.path for file in record.golden.files}
     stored = {GOLDEN_PIXELS, GOLDEN_LOGITS, *record.golden.images}
+    stored |= {STAGES_FILE, STAGES_RECORD} if listed & {STAGES_FILE, STAGES_RECORD} else set()
     if bare := sorted(stored - listed):
         raise BundleError(f"{root / RECORD}: golden file {bare[0]!r} has no hash. {AGAIN}")
     if extra := sorted(listed - stored):

@@ -15,21 +15,21 @@ from pathlib import Path
 import numpy as np
 
 from edge_tl.device import metrics
-from edge_tl.device.bundle import REFERENCE, Artifact, Bundle, contract_is_altered
-from edge_tl.device.errors import BadImage, BundleError, MissingExtra
+from edge_tl.device.bundle import REFERENCE, Artifact, Bundle
+from edge_tl.device.divergence import first_of_labels, first_of_logits
+from edge_tl.device.errors import BundleError, MissingExtra
 from edge_tl.device.folder_accuracy import on_folder
 from edge_tl.device.images.labelled_folder import labelled_folder
 from edge_tl.device.instructions import able, lacks_instructions
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import identity, int8_isa
+from edge_tl.device.pixels_gate import diverged, pixels_gate
 from edge_tl.device.records.gate import GateResult
 from edge_tl.device.records.timing import SkippedRecord
 from edge_tl.device.records.verification import VerifyResult as VerifyResult
 from edge_tl.device.runtimes import sandbox
 from edge_tl.device.runtimes.devices import runnable_artifacts
 from edge_tl.device.runtimes.open import Logits, Runtime, notes, open_runtime, ran
-
-PIXEL_LIMIT_LEVELS = 2.0  # JPEG decoders may round a level apart; a wrong resize is off by tens
 
 
 def verify(
@@ -54,15 +54,16 @@ def verify(
     runtimes, skipped = open_installed(
         suited, device, size=bundle.preprocess.input_size, allow_fallback=allow_fallback
     )
-    gates = [_pixels_gate(bundle), *_instructions_gates(chosen, device)]
+    gates = [pixels_gate(bundle), *_instructions_gates(chosen, device)]
     pixels, host = bundle.golden_pixels(), bundle.golden_logits()
+    names = [path.name for path in bundle.golden_images()]
     for artifact in chosen:
         _check_limits(artifact, host[artifact.id], host[REFERENCE])
     for done, artifact in enumerate(a for a in chosen if a.id in runtimes):
         listener.progress("gates", done, len(runtimes))
         logits = np.concatenate([runtimes[artifact.id](pixels[i : i + 1]) for i in range(len(pixels))])
-        gates.append(_device_gate(artifact, logits, host[artifact.id]))
-        gates.append(_loss_gate(artifact, logits, host[REFERENCE]))
+        gates.append(_device_gate(artifact, names, logits, host[artifact.id]))
+        gates.append(_loss_gate(artifact, names, logits, (host[artifact.id], host[REFERENCE])))
     listener.progress("gates", len(runtimes), len(runtimes))
     folder = None
     if files is not None:
@@ -114,33 +115,6 @@ def open_installed(
     return runtimes, skipped
 
 
-def _pixels_gate(bundle: Bundle) -> GateResult:
-    if contract_is_altered(bundle.record):
-        reason = "the preprocessing in bundle.json was altered after export: copy the bundle again, or export again"
-        return GateResult("pixels", None, None, PIXEL_LIMIT_LEVELS, "levels of 255", False, reason)
-    stored = bundle.golden_pixels()
-    worst, where = 0.0, ""
-    for path, pixels in zip(bundle.golden_images(), stored, strict=True):
-        want = bundle.preprocess.levels(pixels)
-        try:
-            got = bundle.preprocess.levels(bundle.preprocess.apply(path))
-        except BadImage as error:
-            return GateResult("pixels", None, None, PIXEL_LIMIT_LEVELS, "levels of 255", False, str(error))
-        if got.shape != want.shape:
-            reason = f"{path.name} becomes {got.shape[1:]} pixels here, {want.shape[1:]} at export: the size differs"
-            return GateResult("pixels", None, None, PIXEL_LIMIT_LEVELS, "levels of 255", False, reason)
-        difference = metrics.max_abs_diff(got, want)
-        if difference > worst:
-            worst, where = difference, path.name
-    passed = worst <= PIXEL_LIMIT_LEVELS
-    reason = (
-        f"the same pixels as at export, on {len(stored)} images"
-        if passed
-        else f"{where} decodes or resizes differently here: an image library or the contract is not the host's"
-    )
-    return GateResult("pixels", None, round(worst, 3), PIXEL_LIMIT_LEVELS, "levels of 255", passed, reason)
-
-
 def _check_limits(artifact: Artifact, own: Logits, reference: Logits) -> None:
     """Raises `BundleError` for limits that the host's own logits `(n, classes)` do not imply: `export` sets none so
     loose, and any machine would keep them."""
@@ -172,13 +146,14 @@ def _instructions_gates(artifacts: Sequence[Artifact], device: str) -> list[Gate
     ]
 
 
-def _device_gate(artifact: Artifact, logits: Logits, host: Logits) -> GateResult:
+def _device_gate(artifact: Artifact, names: Sequence[str], logits: Logits, host: Logits) -> GateResult:
     limit = artifact.limits.device_max_abs_diff
+    apart = first_of_logits(names, logits, host)
     if logits.shape != host.shape:
         reason = f"logits of shape {logits.shape}, {host.shape} at export: it is another model"
-        return GateResult("device", artifact.id, None, limit, "logit", False, reason)
+        return diverged(GateResult("device", artifact.id, None, limit, "logit", False, reason), apart)
     if unread := _unreadable(artifact, logits, host, "this machine's", "the host's"):
-        return GateResult("device", artifact.id, None, limit, "logit", False, unread)
+        return diverged(GateResult("device", artifact.id, None, limit, "logit", False, unread), apart)
     measured = metrics.max_abs_diff(logits, host)
     flips = int(np.sum(metrics.top1(logits) != metrics.top1(host)))
     passed = measured <= limit
@@ -188,16 +163,22 @@ def _device_gate(artifact: Artifact, logits: Logits, host: Logits) -> GateResult
         else f"this machine computes other logits from the same file and pixels ({flips} of {len(host)} answers "
         "changed): its CPU instructions, runtime version or accelerator differ"
     )
-    return GateResult("device", artifact.id, measured, limit, "logit", passed, reason)
+    result = GateResult("device", artifact.id, measured, limit, "logit", passed, reason)
+    return result if passed else diverged(result, apart)
 
 
-def _loss_gate(artifact: Artifact, logits: Logits, reference: Logits) -> GateResult:
+def _loss_gate(
+    artifact: Artifact, names: Sequence[str], logits: Logits, stored: tuple[Logits, Logits]
+) -> GateResult:
+    """`stored` are the host's logits and PyTorch's."""
+    host, reference = stored
     limit = artifact.limits.golden_agreement
+    apart = first_of_logits(names, logits, host)
     if logits.shape != reference.shape:
         reason = f"logits of shape {logits.shape}, PyTorch's are {reference.shape}: it is another model"
-        return GateResult("loss", artifact.id, None, limit, "agreement", False, reason)
+        return diverged(GateResult("loss", artifact.id, None, limit, "agreement", False, reason), apart)
     if unread := _unreadable(artifact, logits, reference, "this machine's", "PyTorch's"):
-        return GateResult("loss", artifact.id, None, limit, "agreement", False, unread)
+        return diverged(GateResult("loss", artifact.id, None, limit, "agreement", False, unread), apart)
     measured = metrics.agreement(metrics.top1(logits), metrics.top1(reference))
     passed = measured >= limit
     reason = (
@@ -205,7 +186,12 @@ def _loss_gate(artifact: Artifact, logits: Logits, reference: Logits) -> GateRes
         if passed
         else "other answers than PyTorch's: export or quantization changed the model, or the device gate's fault"
     )
-    return GateResult("loss", artifact.id, measured, limit, "agreement", passed, reason)
+    result = GateResult("loss", artifact.id, measured, limit, "agreement", passed, reason)
+    if passed:
+        return result
+    if apart.difference is not None and apart.difference <= artifact.limits.device_max_abs_diff:
+        apart = first_of_labels(names, logits, reference)
+    return diverged(result, apart)
 
 
 def _unreadable(artifact: Artifact, logits: Logits, stored: Logits, ours: str, theirs: str) -> str | None:

@@ -175,9 +175,13 @@ class Preprocess:
         """`pixels`, and what had to be assumed to get there; `source` may be decoded already, by `examine`. Raises
         `BadImage`, `ReadError`."""
         whole = self._whole(source)
-        return replace(whole, pixels=centre_crop(whole.pixels, self.crop)) if self.crop else whole
+        return replace(whole, pixels=self.cropped(whole.pixels))
 
-    def resized(self, source: ImageSource) -> NDArray[np.uint8]:
+    def cropped(self, resized: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The part of a resized image `(h, w, 3)` that the model sees: `(H, W, 3)`."""
+        return centre_crop(resized, self.crop) if self.crop else resized
+
+    def resized(self, source: ImageSource | Decoded) -> NDArray[np.uint8]:
         """`pixels` before the crop: upright, resized and, of a letterbox, padded; uint8 `(h, w, 3)`. Raises `BadImage`,
         `ReadError`."""
         return self._whole(source).pixels

@@ -30,6 +30,7 @@ from edge_tl.device.errors import BadInput
 from edge_tl.device.files import fsync_folder, umask
 from edge_tl.device.records.artifact import ArtifactRecord
 from edge_tl.device.records.bundle import BundleRecord, SlimmedRecord
+from edge_tl.device.stages import STAGES_RECORD, keep_answers
 
 
 def slim(bundle: Bundle, keep: Sequence[str], out: Path) -> BundleRecord:
@@ -50,6 +51,7 @@ def slim(bundle: Bundle, keep: Sequence[str], out: Path) -> BundleRecord:
         logits = bundle.golden_logits()
         names = [REFERENCE, *(artifact.id for artifact in kept)]
         np.savez(staging / GOLDEN_LOGITS, allow_pickle=False, **{name: logits[name] for name in names})
+        keep_answers(staging, bundle.record.golden, set(names))
         write_record(staging, _record(bundle, kept, staging, out.name))
         staging.chmod(0o777 & ~umask())  # mkdtemp makes private folders; a bundle is there to be copied
         read_bundle(staging)
@@ -86,7 +88,8 @@ def _record(bundle: Bundle, kept: Sequence[Artifact], staging: Path, name: str) 
     whole = bundle.record
     ids = tuple(artifact.id for artifact in kept)
     files = tuple(
-        file_record(staging, file.path) if file.path == GOLDEN_LOGITS else file for file in whole.golden.files
+        file_record(staging, file.path) if file.path in (GOLDEN_LOGITS, STAGES_RECORD) else file
+        for file in whole.golden.files
     )
     record = replace(
         whole,

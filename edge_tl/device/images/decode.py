@@ -57,11 +57,12 @@ _MOST_BYTES_A_PIXEL = 16  # four channels of 32 bits
 @dataclass(frozen=True)
 class Decoded:
     """An upright RGB image; `remark` says what had to be assumed about its grey levels, None mostly; `format` is the
-    file's, as Pillow names it, None for an image in memory."""
+    file's, as Pillow names it, None for an image in memory; `turn` is how the stored pixels were turned upright."""
 
     image: Image.Image
     remark: str | None
     format: str | None = None
+    turn: Image.Transpose | None = None
 
 
 def decode(source: ImageSource, *, max_pixels: int | None = None) -> Image.Image:
@@ -204,7 +205,7 @@ def _upright_rgb(image: Image.Image) -> Decoded:
         rgb = rgb.convert("RGB")
     # A copy, since the file behind the image is closed.
     upright = rgb.transpose(turn) if turn is not None else rgb.copy() if rgb is image else rgb
-    return Decoded(upright, remark, image.format)
+    return Decoded(upright, remark, image.format, turn)
 
 
 def _bands(image: Image.Image) -> Any:

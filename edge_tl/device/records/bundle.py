@@ -53,9 +53,9 @@ class GoldenRecord(Record):
         """Raises `Fault` for no image, one that is listed twice, or too many files."""
         if not 1 <= len(self.images) <= MOST_GOLDENS or len(set(self.images)) != len(self.images):
             raise Fault("images", f"a list of {len(self.images)}", f"1 to {MOST_GOLDENS} different paths")
-        if len(self.files) > MOST_GOLDENS + 2:
+        if len(self.files) > MOST_GOLDENS + 4:
             raise Fault(
-                "files", f"a list of {len(self.files)}", f"a list of at most {MOST_GOLDENS + 2} files"
+                "files", f"a list of {len(self.files)}", f"a list of at most {MOST_GOLDENS + 4} files"
             )
 
 

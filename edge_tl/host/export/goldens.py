@@ -10,17 +10,31 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device import bundle as bundles
+from edge_tl.device import metrics
 from edge_tl.device.errors import BadImage
+from edge_tl.device.files import write_json
 from edge_tl.device.images.decode import decode, format_anywhere, pixel_limit
 from edge_tl.device.images.reading import with_retries
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.bundle import GoldenRecord
+from edge_tl.device.records.stages import GoldenStages, StagesRecord
 from edge_tl.device.runtimes.open import Logits, Runtime
+from edge_tl.device.stages import (
+    OF_LEVELS,
+    STAGES_FILE,
+    STAGES_RECORD,
+    array_sha256,
+    framed_sample,
+    keep_answers,
+    stage_record,
+    stages_of,
+)
 from edge_tl.host.export.golden_kinds import KINDS, kind_of
 from edge_tl.host.export.image_sets import in_turn
 from edge_tl.host.images.dataset import Dataset, Sample
@@ -53,15 +67,21 @@ class GoldenImages:
 
 @dataclass(frozen=True)
 class _Golden:
-    """An encoded image, and which of `KINDS` it is; None for an evaluation image as it came."""
+    """An encoded image, and which of `KINDS` it stands for, if for any; `made` where it is not the user's file."""
 
     suffix: str
     content: bytes
     kind: str | None = None
+    made: bool = False
 
     def name(self, place: int) -> str:
         """The path below the bundle's folder of the `place`-th."""
         return f"golden/images/{place:02d}{f'-{self.kind}' if self.kind else ''}{self.suffix}"
+
+    def record(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> GoldenStages:
+        """What its stages, `arrays`, gave; nothing was answered yet."""
+        stages = {stage: stage_record(array) for stage, array in arrays.items()}
+        return GoldenStages(name, **stages, logits={}, label={}, kind=self.kind, made=self.made)
 
 
 def write_goldens(
@@ -80,13 +100,19 @@ def write_goldens(
     goldens, left_out = _choose(contract, images)
     names = [golden.name(place) for place, golden in enumerate(goldens)]
     (folder / "golden" / "images").mkdir(parents=True)
+    records, samples, inputs = [], [], []
     for name, golden in zip(names, goldens, strict=True):
         (folder / name).write_bytes(golden.content)
-    pixels = np.stack([contract.apply(golden.content) for golden in goldens])
+        arrays = stages_of(contract, golden.content)  # not kept: a large image has a hundred megabytes
+        records.append(golden.record(name, arrays))
+        samples.append({stage: framed_sample(arrays[stage]) for stage in OF_LEVELS})
+        inputs.append(arrays["normalize"])
+    pixels = np.stack(inputs)
     logits = _answers(runtimes, pixels, lost)
+    _write_stages(folder, records, samples, logits)
     np.savez_compressed(folder / bundles.GOLDEN_PIXELS, pixels=pixels)
     np.savez(folder / bundles.GOLDEN_LOGITS, allow_pickle=False, **logits)
-    stored = (*names, bundles.GOLDEN_PIXELS, bundles.GOLDEN_LOGITS)
+    stored = (*names, bundles.GOLDEN_PIXELS, bundles.GOLDEN_LOGITS, STAGES_FILE, STAGES_RECORD)
     files = tuple(bundles.file_record(folder, name) for name in stored)
     return GoldenRecord(tuple(names), files, left_out), logits
 
@@ -97,7 +123,28 @@ def without_logits(folder: Path, golden: GoldenRecord, names: Collection[str]) -
     with np.load(path, allow_pickle=False) as found:
         kept = {name: found[name] for name in found.files if name not in names}
     np.savez(path, allow_pickle=False, **kept)
+    keep_answers(folder, golden, set(kept))
     return replace(golden, files=tuple(bundles.file_record(folder, file.path) for file in golden.files))
+
+
+def _write_stages(
+    folder: Path,
+    records: Sequence[GoldenStages],
+    samples: Sequence[Mapping[str, NDArray[np.uint8]]],
+    logits: Mapping[str, Logits],
+) -> None:
+    """The record of the stages, with the answers in `logits`, and their samples."""
+    images = tuple(
+        replace(
+            record,
+            logits={name: array_sha256(rows[i]) for name, rows in logits.items()},
+            label={name: int(metrics.top1(rows[i : i + 1])[0]) for name, rows in logits.items()},
+        )
+        for i, record in enumerate(records)
+    )
+    write_json(folder / STAGES_RECORD, StagesRecord(images).to_json())
+    stacked = {stage: np.stack([each[stage] for each in samples]) for stage in OF_LEVELS}
+    np.savez_compressed(folder / STAGES_FILE, allow_pickle=False, **stacked)
 
 
 def _answers(
@@ -158,7 +205,7 @@ def _made(kind: str, source: Path | Member, contract: Preprocess) -> _Golden:
     image = decode(with_retries(str(source), source.read_bytes), max_pixels=contract.max_pixels)
     suffix, content = KINDS[kind](image)
     contract.pixels(content)
-    return _Golden(suffix, content, kind)
+    return _Golden(suffix, content, kind, True)
 
 
 def _portable(source: Path | Member, contract: Preprocess, kind: str | None = None) -> _Golden:
