@@ -24,7 +24,7 @@ from edge_tl.device.bundle import REFERENCE, Artifact, Bundle, file_record
 from edge_tl.device.bundle_files import check_file
 from edge_tl.device.errors import BadInput, BundleError
 from edge_tl.device.files import fsync_folder, umask, write_json
-from edge_tl.device.gates import PIXEL_LIMIT_LEVELS
+from edge_tl.device.pixels_gate import PIXEL_LIMIT_LEVELS
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.artifact import FileRecord
 from edge_tl.host.web.ort_web import PACKAGE, OrtWeb
