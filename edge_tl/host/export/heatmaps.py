@@ -53,13 +53,16 @@ def position_maps(path: Path, inputs: NDArray[np.float32]) -> PositionMaps | Non
 
 def with_heatmaps(job: ExportJob, record: BundleRecord, samples: list[Sample]) -> BundleRecord:
     """The record, its artifacts with those of heat maps, measured on some of the evaluation images `samples`. An
-    artifact whose maps cannot be had is a fault of the job, and has none."""
+    artifact whose maps cannot be had is a fault of the job, and has none, nor has one that takes raw pixels."""
     some = image_sets.in_proportion(samples, job.recipe.seed)[:_IMAGES]
     inputs = np.concatenate(list(job.inputs.batches(some)))
     whole: PositionMaps | None = None
     method: HeatmapMethod = "occlusion"
     artifacts: list[ArtifactRecord] = []
     for artifact in sorted(record.artifacts, key=lambda each: each.precision != "fp32"):
+        if artifact.id.endswith("-image"):  # of raw pixels, of any size
+            artifacts.append(artifact)
+            continue
         try:
             found = job.isolated.call(position_maps, job.staging / artifact.main, inputs)
         except (ProcessDied, ValueError) as error:
