@@ -8,6 +8,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,14 @@ _OPTIONS = (
     "--use-fake-ui-for-media-stream --use-fake-device-for-media-stream "
 ).split()
 _NOWHERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
+# Chromium reads commands from descriptor 3 and writes answers to 4.
+_AS_3_AND_4 = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(each), fcntl.F_DUPFD, 10) for each in sys.argv[1:3]]
+for end, number in zip(ends, (3, 4)):
+    os.dup2(end, number)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Page:
@@ -34,9 +43,8 @@ class Page:
         commands, self._to = os.pipe()
         self._from, answers = os.pipe()
         arguments = [program, *_OPTIONS, _NOWHERE, f"--user-data-dir={profile}", "about:blank"]
-        shell = f'exec "$@" 3<&{commands} 4>&{answers}'
         self._process = subprocess.Popen(
-            ["sh", "-c", shell, "sh", *arguments],
+            [sys.executable, "-c", _AS_3_AND_4, str(commands), str(answers), *arguments],
             pass_fds=(commands, answers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         os.close(commands)

@@ -41,8 +41,8 @@ export function undecodable(bytes) {
   if (start.startsWith("qoif")) return never("QOI");
   if (start.slice(4, 8) === "jP  " || start.startsWith("\xff\x4f\xff\x51")) return never("JPEG 2000");
   if (start.slice(4, 8) === "ftyp" && !/avi[fs]/.test(start)) return {reason: `HEIC: ${NEEDS_PILLOW}`, never: false};
-  if (start.startsWith("\x89PNG") && bytes[24] === 16 && (bytes[25] & 2) === 0) {
-    return {reason: `16-bit grey: ${NEEDS_PILLOW}`, never: false};
+  if (start.startsWith("\x89PNG") && bytes[24] === 16) { // edge-tl looks at which of the two bytes hold the picture
+    return {reason: `16 bits a channel: ${NEEDS_PILLOW}`, never: false};
   }
   if (start.startsWith("\xff\xd8") && jpegComponents(bytes) === 4) {
     return {reason: `CMYK: ${NEEDS_PILLOW}`, never: false};
