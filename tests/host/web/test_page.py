@@ -144,7 +144,7 @@ def test_another_contract_fails_the_pixels_gate(written: Path, browser: Page, tm
 
 
 def test_another_model_fails_the_device_gate(written: Path, browser: Page, tmp_path: Path) -> None:
-    """The FP32 model under the name and with the goldens of none of its logits."""
+    """Goldens whose logits are those of no such model."""
 
     def shift(root: Path, record: dict[str, Any]) -> None:
         stored = next(each["file"] for each in record["golden"]["logits"] if each["name"] == record["opened"])
