@@ -1,0 +1,42 @@
+"""The contract as an OpenVINO model: sizes, crop and padding exact, levels within two of Pillow's."""
+
+from __future__ import annotations
+
+import numpy as np
+import openvino
+import pytest
+from PIL import Image
+
+from edge_tl.device.errors import EdgeTLError
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.host.convert.openvino_pixels import pixel_model
+
+CONTRACTS = [
+    Preprocess(resize_size=(40, 40), crop=(32, 36)),
+    Preprocess(resize_size=(20, 20), crop=(32, 30), interpolation="bicubic"),
+    Preprocess(resize="exact", resize_size=(24, 33), crop=None),
+    Preprocess(resize="none", crop=(21, 34)),
+]
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.resize)
+def test_pixels_are_within_two_levels_of_pillows(contract: Preprocess) -> None:
+    call = openvino.Core().compile_model(pixel_model(contract), "CPU")
+    for height, width in [(60, 45), (45, 61), (23, 80), (131, 40)]:
+        image = np.random.default_rng(height).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+        pixels = call(image)[0]
+        assert pixels.dtype == np.uint8
+        difference = np.abs(pixels[0].astype(int) - contract.pixels(Image.fromarray(image[0])))
+        assert difference.max() <= (0 if contract.resize == "none" else 2)
+
+
+@pytest.mark.parametrize(
+    ("contract", "word"),
+    [
+        (Preprocess(interpolation="lanczos"), "lanczos"),
+        (Preprocess(resize="letterbox", resize_size=(9, 9), crop=None, pad=(1, 2, 3)), "letterbox"),
+    ],
+)
+def test_what_is_not_made_is_refused_in_one_sentence(contract: Preprocess, word: str) -> None:
+    with pytest.raises(EdgeTLError, match=f"{word}.*--input tensor"):
+        pixel_model(contract)
