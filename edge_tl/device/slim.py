@@ -28,6 +28,7 @@ from edge_tl.device.bundle import (
 from edge_tl.device.bundle_files import check_file
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import fsync_folder, umask
+from edge_tl.device.readme import with_readme
 from edge_tl.device.records.artifact import ArtifactRecord
 from edge_tl.device.records.bundle import BundleRecord, SlimmedRecord
 from edge_tl.device.stages import STAGES_RECORD, keep_answers
@@ -52,7 +53,7 @@ def slim(bundle: Bundle, keep: Sequence[str], out: Path) -> BundleRecord:
         names = [REFERENCE, *(artifact.id for artifact in kept)]
         np.savez(staging / GOLDEN_LOGITS, allow_pickle=False, **{name: logits[name] for name in names})
         keep_answers(staging, bundle.record.golden, set(names))
-        write_record(staging, _record(bundle, kept, staging, out.name))
+        write_record(staging, with_readme(staging, _record(bundle, kept, staging, out.name)))
         staging.chmod(0o777 & ~umask())  # mkdtemp makes private folders; a bundle is there to be copied
         read_bundle(staging)
         if out.is_dir():

@@ -91,7 +91,8 @@ class ProvenanceRecord(Record):
 @dataclass(frozen=True)
 class BundleRecord(Record):
     """A bundle. `bundle.json` holds what a device needs of it, sealed; `report.json` all of it, with the `bench` and
-    the `verify` of the export."""
+    the `verify` of the export. `preprocess_steps` is the contract in words, as in the file
+    `readme`."""
 
     schema_version: Literal[1, 2]
     name: NotEmpty
@@ -110,6 +111,8 @@ class BundleRecord(Record):
     bench: Json = None
     verify: Json = None
     report: FileRecord | None = None
+    readme: FileRecord | None = None
+    preprocess_steps: tuple[str, ...] = ()
     contract_seal: str | None = None
     seal: str | None = None
 
@@ -170,7 +173,8 @@ class BundleRecord(Record):
     @property
     def files(self) -> tuple[FileRecord, ...]:
         """Every file that a device needs beside `bundle.json`."""
-        return (*(file for artifact in self.artifacts for file in artifact.files), *self.golden.files)
+        models = (file for artifact in self.artifacts for file in artifact.files)
+        return (*models, *self.golden.files, *((self.readme,) if self.readme else ()))
 
     def for_device(self) -> BundleRecord:
         """Without what only a report shows: with a thousand classes the confusion matrices alone made `bundle.json`

@@ -26,6 +26,7 @@ from edge_tl.device.gates import verify
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.readme import README, with_readme
 from edge_tl.device.records.bench import BenchResult
 from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord
 from edge_tl.device.records.verification import VerifyResult
@@ -53,6 +54,7 @@ REPORTS = ("report.json", "report.md", "report.html")
 BUNDLE_FILES = (
     bundles.RECORD,
     "golden",
+    README,
     pick_file.FOLDER,  # of the bundle before: no artifact is the one that was tuned
     *REPORTS,
     *(f"model.{precision}.{kind}" for precision in PRECISIONS for kind in ("onnx", "xml", "bin")),
@@ -249,6 +251,7 @@ def _without(job: ExportJob, record: BundleRecord, reasons: dict[str, str]) -> B
 def _report(job: ExportJob, record: BundleRecord, timing: BenchResult, checked: VerifyResult) -> BundleRecord:
     """Write the record and the reports, and return it; a page that cannot be drawn is an entry."""
     staging = job.staging
+    record = with_readme(staging, record)
     whole = replace(record, bench=timing.to_json(), verify=checked.to_json())
     bundles.write_record(staging, whole)
     try:
