@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from edge_tl.cli._table import grid
+from edge_tl.host.reports import resize_tables
 from edge_tl.host.runs.record import MetricsRecord
+from edge_tl.host.runs.resize_records import ResizeComparison
 
 
 def accuracy_line(metrics: MetricsRecord) -> str:
@@ -15,3 +18,11 @@ def accuracy_line(metrics: MetricsRecord) -> str:
     if metrics.chosen_on_same_images:
         text += ", which also chose what was kept: expect less on new images"
     return text
+
+
+def resize_lines(compared: ResizeComparison | None) -> str:
+    """The comparison of resize policies below a run, or nothing."""
+    if compared is None:
+        return ""
+    table = resize_tables.policy_table(compared)
+    return f"\n\n{grid(table.headings, table.cells)}\n{resize_tables.conclusion(compared)}"

@@ -69,6 +69,10 @@ Folds = Annotated[
     typer.Option(show_default=DEFAULTS["data.folds"], help="Cross-validate over so many folds as well."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
+CompareResize = Annotated[
+    bool,
+    typer.Option("--compare-resize", help="Measure other resize policies too, by a head on frozen features."),
+]
 Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write event files.")]
 
 
@@ -90,6 +94,7 @@ def finetune(
     overwrite: Overwrite = False,
     resume: Resume = False,
     tensorboard: Tensorboard = False,
+    compare_resize: CompareResize = False,
     set_: Settings = None,
     json: Json = False,
     debug: Debug = False,
@@ -109,6 +114,7 @@ def finetune(
         "train.batch_size": batch_size,
         "train.lr": lr,
         "train.tensorboard": tensorboard or None,
+        "train.compare_resize": compare_resize or None,
         "augment.preset": augment,
         "data.group_by": group_by,
         "data.folds": folds,
@@ -128,11 +134,12 @@ def finetune(
 
 
 def _text(result: RunResult) -> str:
-    from edge_tl.cli._run_text import accuracy_line
+    from edge_tl.cli._run_text import accuracy_line, resize_lines
 
     record = result.record
     counts = ", ".join(f"{n} {split}" for split, n in vars(record.data.n).items() if n)
     return (
         f"{result.run}: {record.model}, {record.strategy}, {len(record.labels)} classes, {counts} images\n"
         f"{accuracy_line(record.metrics)}; {record.seconds.total:.1f} s"
+        + resize_lines(record.resize_comparison)
     )

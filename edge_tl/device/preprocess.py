@@ -147,6 +147,20 @@ class Preprocess:
         """The contract of the classifier that looks at the five crops, which is what is trained; itself without."""
         return replace(self, crop=self.five_crop, five_crop=None) if self.five_crop else self
 
+    def framing(self) -> str:
+        """Resize, crop and padding in a few words."""
+        high, wide = self.resize_size
+        how = {"shorter": f"shorter side to {high}", "none": "not resized"}.get(
+            self.resize, f"{self.resize} {high}x{wide}"
+        )
+        if self.pad:
+            how += ", bars of " + "/".join(map(str, self.pad))
+        if self.crop:
+            how += f", centre {self.crop[0]}x{self.crop[1]}"
+        return how + (
+            f", of that five crops of {self.five_crop[0]}x{self.five_crop[1]}" if self.five_crop else ""
+        )
+
     def shown(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
         """The part of an upright image of `size`, `(width, height)`, that the model sees: left, top, right and bottom
         in fractions of its sides. Raises `BadImage` as `pixels` does."""

@@ -32,6 +32,10 @@ if (
     from torch import nn
 
 INPUT, OUTPUT = "images", "logits"
+_RESIZE_TYPES = {
+    "exact": "standard",
+    "letterbox": "fit_to_window_letterbox",
+}  # Model API's words; "crop" else
 
 # The first ONNX Runtime that reads an opset, and the IR version of that ONNX release
 # (onnx, docs/Versioning.md; onnxruntime, docs/Versioning.md).
@@ -190,7 +194,7 @@ def model_info(contract: Preprocess, labels: list[str]) -> dict[str, str]:
         "mean_values": " ".join(f"{255 * value:.10g}" for value in contract.mean),
         "scale_values": " ".join(f"{255 * value:.10g}" for value in contract.std),
         "reverse_input_channels": "True",  # Model API hands over OpenCV's BGR
-        "resize_type": "standard" if contract.resize == "exact" else "crop",
+        "resize_type": _RESIZE_TYPES.get(contract.resize, "crop"),
         "multilabel": "False",
         "output_raw_scores": "True",
         "edge_tl": json.dumps({"labels": labels, "preprocess": contract.to_json()}, ensure_ascii=False),

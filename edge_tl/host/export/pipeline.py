@@ -187,6 +187,7 @@ def torch_workloads(run: Path | None, record: BundleRecord, *, device: str = "CP
         **({} if at_hand else _of_the_zoo(record.provenance)),
         "classes": len(record.labels),
         "shape": [1, 3, *record.preprocess.input_size],
+        "five_crop": record.preprocess.five_crop,
         "threads": cores_allowed(),
     }
     field = [Workload(REFERENCE, "edge_tl.host.models.reference", spec, slow_start=True)]

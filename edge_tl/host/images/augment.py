@@ -64,7 +64,7 @@ def contract_at_size(contract: Preprocess, size: int) -> Preprocess:
     """The contract of a square input of `size` pixels, with the same margin around the crop."""
     height, width = contract.resize_size
     down, across = (size / side for side in contract.input_size)
-    if contract.resize != "exact":
+    if contract.resize not in ("exact", "letterbox"):
         across = down  # the shorter side is one number
     return replace(
         contract,
@@ -124,7 +124,8 @@ def _framed(contract: Preprocess, size: int, mode: v2.InterpolationMode) -> list
     at = contract_at_size(contract, size)
     if contract.resize == "none":  # the part that is cropped has a size of its own
         return [v2.CenterCrop(contract.crop), v2.Resize([size, size], interpolation=mode, antialias=True)]
-    sides = list(at.resize_size) if contract.resize == "exact" else at.resize_size[0]
+    whole = contract.resize in ("exact", "letterbox")  # of a letterbox, the bars are there already
+    sides = list(at.resize_size) if whole else at.resize_size[0]
     steps: list[v2.Transform] = [v2.Resize(sides, interpolation=mode, antialias=True)]
     return [*steps, v2.CenterCrop(at.crop)] if at.crop else steps
 

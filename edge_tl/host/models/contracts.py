@@ -15,6 +15,7 @@ from edge_tl.host.recipe.schema import ModelSettings
 
 # Trained at 64 px without a resize; bicubic because small images (digits, icons) are enlarged to it.
 EMBEDDED_CONTRACT = Preprocess(resize="shorter", resize_size=(64, 64), interpolation="bicubic", crop=(64, 64))
+_MARGIN = 256 / 224  # of five crops where the weights have none; Krizhevsky et al., 2012
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class ContractChanges:
 
     image_size: int | None = None
     resize: str = "shorter"
+    pad: tuple[int, int, int] | None = None
     resize_size: int | None = None
     interpolation: str | None = None
     mean: tuple[float, float, float] | None = None
@@ -98,11 +100,32 @@ def changed_contract(contract: Preprocess, changes: ContractChanges) -> Preproce
         contract = replace(contract, resize_size=(side, side), crop=crop)
     if changes.resize_size:
         contract = replace(contract, resize_size=(changes.resize_size, changes.resize_size))
-    if changes.resize == "exact":
-        contract = replace(contract, resize="exact", resize_size=contract.input_size, crop=None)
-    return replace(
+    contract = replace(
         contract,
         interpolation=changes.interpolation or contract.interpolation,
         mean=changes.mean or contract.mean,
         std=changes.std or contract.std,
     )
+    return with_policy(contract, changes.resize, pad=changes.pad)
+
+
+def with_policy(contract: Preprocess, policy: str, *, pad: tuple[int, int, int] | None = None) -> Preprocess:
+    """`contract`, which crops the centre or squeezes, with another policy, one of `schema.ResizePolicy`; "shorter"
+    leaves it as it is. A letterbox without a colour `pad` has the mean colour, which is 0 after the normalization."""
+    if policy == "exact":
+        return replace(contract, resize="exact", resize_size=contract.input_size, crop=None)
+    if policy == "letterbox":
+        red, green, blue = (min(max(round(255 * value), 0), 255) for value in contract.mean)
+        return replace(
+            contract,
+            resize="letterbox",
+            resize_size=contract.input_size,
+            crop=None,
+            pad=pad or (red, green, blue),
+        )
+    if policy == "five-crop":
+        part, whole = contract.input_size, contract.resize_size
+        if any(w <= p for w, p in zip(whole, part, strict=True)):  # these weights have no margin
+            whole = (round(part[0] * _MARGIN), round(part[1] * _MARGIN))
+        return replace(contract, resize_size=whole, crop=whole, five_crop=part)
+    return contract

@@ -28,6 +28,7 @@ from edge_tl.host.images.findings import SplitName
 from edge_tl.host.images.survey import survey_images
 from edge_tl.host.models import classifier, contracts, factories, zoo
 from edge_tl.host.models.contracts import ContractChanges
+from edge_tl.host.models.five_crop import with_crops
 from edge_tl.host.models.input_size import check_size
 from edge_tl.host.models.match_labels import match_labels
 from edge_tl.host.models.match_weights import NAME, ORDER, load_whole_classifier
@@ -87,7 +88,7 @@ def import_classifier(
         factories.permit_factory(name)
     state = read_state(path, listener)
     model, pooled, matched = load_whole_classifier(name, state, path, options.match, listener)
-    checked = classifier.check_classifier(model, contract.input_size, name)
+    checked = classifier.check_classifier(with_crops(model, contract), contract.input_size, name)
     for said in checked.notes:
         listener.note(said)
     source = PretrainedModel(model, contract, head="", pooled=pooled, origin=path.name, name=name)
@@ -115,7 +116,7 @@ def _contract(recipe: Recipe) -> Preprocess:
     changes = replace(changes, resize_size=changes.resize_size or changes.image_size)
     contract = contracts.changed_contract(contracts.default_contract(name), changes)
     if not name.startswith(zoo.FACTORY):
-        check_size(name, min(contract.input_size))
+        check_size(name, min(contract.single_crop().input_size))
     return replace(contract, max_pixels=recipe.data.max_pixels)
 
 
@@ -136,7 +137,7 @@ def _evaluate(source: PretrainedModel, dataset: Dataset, path: Path, listener: L
     """On the test images, or, where there are none, on the validation images."""
     split: SplitName = "test" if dataset.split("test") else "val"
     samples, model = dataset.split(split), source.model
-    runtime = TorchRuntime(model, device=accelerator.device().type)
+    runtime = TorchRuntime(with_crops(model, source.contract), device=accelerator.device().type)
     inputs = image_sets.batches(source.contract, dataset, samples)
     logits = image_sets.evaluate({STRATEGY: runtime}, inputs, len(samples), listener)[STRATEGY]
     model.to("cpu").to(memory_format=torch.contiguous_format)
@@ -155,8 +156,8 @@ def _evaluate(source: PretrainedModel, dataset: Dataset, path: Path, listener: L
 
 def _note_contract(contract: Preprocess, path: Path, listener: Listener) -> None:
     listener.note(
-        f"preprocessing: {_spelled(contract)}; another one: --set model.resize_size=…, model.interpolation, "
-        "model.mean, model.std"
+        f"preprocessing: {_spelled(contract)}; another one: --set model.resize=…, model.resize_size, "
+        "model.interpolation, model.mean, model.std"
     )
     if (trained := _trained_with(path)) and trained != contract:
         listener.note(
@@ -188,9 +189,8 @@ def _save(
 
 
 def _spelled(contract: Preprocess) -> str:
-    size = "x".join(map(str, contract.input_size))
     return (
-        f"{contract.resize} side to {contract.resize_size[0]}, {contract.interpolation}, centre {size}, "
+        f"{contract.framing()}, {contract.interpolation}, "
         f"mean {_numbers(contract.mean)}, std {_numbers(contract.std)}"
     )
 

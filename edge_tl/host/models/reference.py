@@ -135,6 +135,7 @@ def _opened(model: nn.Module, mode: str, shape: tuple[int, ...], threads: int) -
 def main() -> None:
     """Blocks timed on request, as `edge_tl.device.bench.worker` does it for the artifacts."""
     from edge_tl.host.models import architecture
+    from edge_tl.host.models.five_crop import FiveCropMean
     from edge_tl.host.runs import checkpoint
 
     spec = json.loads(sys.argv[1])
@@ -148,6 +149,8 @@ def main() -> None:
                 spec["model"], spec["classes"], pooled=spec["pooled"], hidden=spec["hidden"]
             )
         )
+        if spec.get("five_crop") and not spec["run"]:  # which `load_run` has put around it
+            model = FiveCropMean(model, shape[2:], tuple(spec["five_crop"]))
         return _opened(model, mode, shape, spec["threads"])
 
     def describe(runtime: Any, what: RanRecord) -> RanRecord:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ EMBEDDED_FILE = "mobilenet_v3_small-tiny64-features-fp16.safetensors"
 @dataclass(frozen=True)
 class PretrainedModel:
     """The network `name` before its new head, which goes to the path `head`: `pooled` says that the weights hold no
-    hidden classifier layers, so the head reads the pooled features."""
+    hidden classifier layers, so the head reads the pooled features. `cropping` is the contract with resize "shorter",
+    from which every other policy's follows; None where that is not known."""
 
     model: nn.Module
     contract: Preprocess
@@ -44,6 +45,7 @@ class PretrainedModel:
     pooled: bool
     origin: str
     name: str
+    cropping: Preprocess | None = None
 
 
 def check_weights(weights: str) -> None:
@@ -85,10 +87,13 @@ def open_pretrained(name: str, weights: str, changes: ContractChanges = UNCHANGE
     else:
         model, pooled = _fitted(name, read_state(Path(weights)), weights)
         origin = Path(weights).name
+    cropping = changed_contract(contract, replace(changes, resize="shorter"))
     contract = changed_contract(contract, changes)
-    check_size(name, min(contract.input_size))
-    check_takes_size(model, name, contract.input_size[0])
-    return PretrainedModel(model, contract, architecture.head_path(name, pooled=pooled), pooled, origin, name)
+    seen = contract.single_crop().input_size
+    check_size(name, min(seen))
+    check_takes_size(model, name, seen[0])
+    head = architecture.head_path(name, pooled=pooled)
+    return PretrainedModel(model, contract, head, pooled, origin, name, cropping)
 
 
 def _fitted(name: str, state: State, weights: str) -> tuple[nn.Module, bool]:

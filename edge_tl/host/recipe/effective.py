@@ -80,7 +80,8 @@ def _contract(recipe: Recipe) -> dict[str, str]:
     contract = changed_contract(own, ContractChanges.of(model))
     whose = " (this data set's, measured)" if model.normalize == "dataset" else " (the weights' own)"
     return {
-        "model.image_size": f"{contract.input_size[0]} (the weights' own)",
+        "model.pad": f"{list(contract.pad)} (the mean colour)" if contract.pad else "none: no bars",
+        "model.image_size": f"{contract.single_crop().input_size[0]} (the weights' own)",
         "model.resize_size": f"{contract.resize_size[0]} (in proportion to the weights' own)",
         "model.interpolation": f"{contract.interpolation} (the weights' own)",
         "model.mean": f"{_numbers(contract.mean)}{whose}"

@@ -8,7 +8,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from edge_tl.device.names import fault_of_name
 
@@ -26,6 +34,15 @@ Degrees = Annotated[float, Field(ge=0, le=180)]
 Amount = Annotated[float, Field(ge=0, le=1)]
 Pixels = Annotated[int, Field(ge=32, le=1024)]
 Count = Annotated[int, Field(ge=1)]
+Level = Annotated[int, Field(ge=0, le=255)]
+
+
+def _one_word(policy: object) -> object:
+    return "exact" if policy == "squash" else policy
+
+
+PolicyName = Literal["shorter", "exact", "letterbox", "five-crop"]
+ResizePolicy = Annotated[PolicyName, BeforeValidator(_one_word)]
 
 
 FACTORY = "factory:"
@@ -80,10 +97,15 @@ class ModelSettings(_Section):
     """imagenet (downloaded), embedded (in the package), none, or a path to .safetensors or .pth."""
     image_size: Pixels | None = None
     """Side of the model's input in pixels; the weights' own when null."""
-    resize: Literal["shorter", "exact"] = "shorter"
-    """shorter: keep the aspect and crop the centre; exact: squeeze the whole image into the square."""
+    resize: ResizePolicy = "shorter"
+    """shorter: keep the aspect and crop the centre; exact, or squash: squeeze the whole image into the square;
+    letterbox: keep the aspect and the whole image, with bars; five-crop: the mean of four corners and the centre of the
+    resized image's own centre, five times the work."""
+    pad: tuple[Level, Level, Level] | None = None
+    """Colour of a letterbox's bars, 8-bit levels R, G, B; the mean colour of the weights' own images when null."""
     resize_size: Pixels | None = None
-    """Shorter side in pixels before the centre is cut out; in proportion to the weights' own when null."""
+    """Shorter side in pixels before the centre, or five parts, are cut out; in proportion to the weights' own when
+    null."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
     """Of the resize; the weights' own when null."""
     mean: tuple[float, float, float] | None = None
@@ -92,6 +114,13 @@ class ModelSettings(_Section):
     """What each channel is then divided by; the weights' own when null."""
     normalize: Literal["weights", "dataset"] = "weights"
     """Mean and standard deviation per channel: what the weights were trained with, or this data set's own."""
+
+    @field_validator("pad")
+    @classmethod
+    def _pads_a_letterbox(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and info.data.get("resize") != "letterbox":
+            raise ValueError("is the colour of a letterbox: it needs model.resize=letterbox")
+        return value
 
 
 class Head(_Section):
@@ -169,6 +198,9 @@ class Train(_Section):
     """Processes that augment; the allowed cores when null."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60
     """How much work a kill may cost. The end of every epoch is kept in any case."""
+    compare_resize: bool = False
+    """Measure every other resize policy too, by a head solved on its frozen features: a pass over the images each, and
+    of five crops five. It changes nothing of what is trained."""
     deterministic: bool = False
     """On a GPU: bitwise the same weights from the same recipe, at some cost. On a CPU they are in any case."""
     tensorboard: bool = False

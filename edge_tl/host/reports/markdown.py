@@ -7,7 +7,14 @@ from collections.abc import Iterable
 
 from edge_tl.device.format import DASH, one_line
 from edge_tl.device.records.bundle import BundleRecord
-from edge_tl.host.reports import bundle_tables, confidence_tables, ladder_tables, run_tables, sentences
+from edge_tl.host.reports import (
+    bundle_tables,
+    confidence_tables,
+    ladder_tables,
+    resize_tables,
+    run_tables,
+    sentences,
+)
 from edge_tl.host.reports.confusion import is_of, most_confused
 from edge_tl.host.reports.table import Table, named_values
 from edge_tl.host.runs.record import RunRecord
@@ -62,6 +69,7 @@ def run_markdown(record: RunRecord) -> str:
     parts += [_escape(line) for line in sentences.run_lines(record)]
     parts += ["## Figures", _bullets(f"{name}: {text}" for name, text in run_tables.scores(record.metrics))]
     parts += [run_tables.SCORES_MEAN, "## Classes", _table(run_tables.class_table(record))]
+    parts += _resize(record)
     matrix = record.metrics.confusion
     if is_of(matrix, len(record.labels)) and (confused := most_confused(matrix, record.labels, SHOWN)).rows:
         parts += ["## Most confused", _table(confused)]
@@ -75,6 +83,17 @@ def run_markdown(record: RunRecord) -> str:
             parts += [f"## {heading} ({len(left_out.rows):,})", *_first_rows(left_out, "run.json")]
     parts += ["## Seconds", _bullets(f"{part}: {text}" for part, text in run_tables.seconds(record))]
     return "\n\n".join(parts) + "\n"
+
+
+def _resize(record: RunRecord) -> list[str]:
+    loss, compared = record.crop_loss, record.resize_comparison
+    parts = ["## What the model sees of the images"] if loss or compared else []
+    if loss:
+        parts += [_escape(resize_tables.loss_line(loss)), _table(resize_tables.loss_table(loss))]
+    if compared:
+        table = _table(resize_tables.policy_table(compared))
+        parts += ["### Other ways to resize", table, _escape(resize_tables.conclusion(compared))]
+    return parts
 
 
 def _epochs(record: RunRecord) -> list[str]:

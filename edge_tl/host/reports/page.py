@@ -21,10 +21,12 @@ from edge_tl.host.reports import (
     heatmap,
     ladder_tables,
     plots,
+    resize_tables,
     run_tables,
     sentences,
 )
 from edge_tl.host.reports.confusion import ConfusionMatrix, is_of, most_confused
+from edge_tl.host.reports.contact_sheet import contact_sheet
 from edge_tl.host.reports.table import Table, named_values
 from edge_tl.host.runs.record import RunRecord
 
@@ -81,7 +83,7 @@ def write_run_page(record: RunRecord, path: Path) -> None:
     named = {"model": record.model, "weights": record.weights, "strategy": record.strategy}
     stages = [one_line(name) for name, _ in groupby(epoch.stage for epoch in record.history)]
     best = "Ring: the best epoch, whose weights were kept."
-    split = record.metrics.split
+    split, compared = record.metrics.split, record.resize_comparison
     _write(
         path,
         record.name,
@@ -108,6 +110,10 @@ def write_run_page(record: RunRecord, path: Path) -> None:
             ("Duplicate images", run_tables.duplicates_table(record)),
         ],
         tried=run_tables.tried_heads(record),
+        crop_loss=resize_tables.loss_line(record.crop_loss) if record.crop_loss else None,
+        sheet=contact_sheet(record),
+        policies=resize_tables.policy_table(compared) if compared else None,
+        conclusion=resize_tables.conclusion(compared) if compared else None,
         seconds=run_tables.seconds(record),
         provenance={"preprocess": record.preprocess.to_json(), **record.provenance.to_json()},
     )

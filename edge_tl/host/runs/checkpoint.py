@@ -22,6 +22,7 @@ from torch import nn
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import fsync_folder, read_json, sha256_file, write_atomic, write_json
 from edge_tl.host.models import architecture, factories
+from edge_tl.host.models.five_crop import with_crops
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs.record import SCHEMA_VERSION, WEIGHTS, RunRecord, WeightsFile
 
@@ -145,8 +146,8 @@ def _unfinished(run: Path) -> str:
 
 
 def load_run(run: Path) -> tuple[nn.Module, RunRecord]:
-    """The fine-tuned model in evaluation mode, and the record. Raises `BadInput` when a file was altered, and for a
-    model of a factory that nobody named: see `factories`."""
+    """The fine-tuned model in evaluation mode, on its contract's input, and the record. Raises `BadInput` when a file
+    was altered, and for a model of a factory that nobody named: see `factories`."""
     record = read_run(run)
     path = run / WEIGHTS
     if _waiting(run, record.sha256).is_file():  # `save` was killed before they were in place
@@ -165,4 +166,4 @@ def load_run(run: Path) -> tuple[nn.Module, RunRecord]:
         model.load_state_dict(safetensors.torch.load_file(path))
     except RuntimeError:
         raise BadInput(f"{run / RECORD}: not the record of {WEIGHTS} beside it. Fine-tune again.") from None
-    return model.eval(), record
+    return with_crops(model.eval(), record.preprocess), record

@@ -23,6 +23,7 @@ from edge_tl.host.runs.record import (
     RunRecord,
     SecondsRecord,
 )
+from edge_tl.host.runs.resize_records import CropLossRecord, ResizeComparison
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Evaluation:
     metrics: MetricsRecord
     seconds: SecondsRecord
     folds: FoldsRecord | None = None
+    crop_loss: CropLossRecord | None = None
+    resize_comparison: ResizeComparison | None = None
     features: str | None = None
     features_computed: int = 0
     processes: int = 1
@@ -77,6 +80,8 @@ def new_record(
         data=DataRecord.of(replace(dataset, root=dataset.root.resolve())),
         metrics=evaluation.metrics,
         folds=evaluation.folds,
+        crop_loss=evaluation.crop_loss,
+        resize_comparison=evaluation.resize_comparison,
         seconds=evaluation.seconds,
         provenance=RunProvenance(
             recipe=made.recipe,

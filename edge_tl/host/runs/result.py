@@ -41,4 +41,5 @@ class RunResult:
             **{key: data[key] for key in ("n", "skipped", "not_images", "duplicates")},
             "features_computed": self.record.provenance.features_computed,
             **({"folds": record["folds"]} if self.record.folds else {}),
+            **({"resize_comparison": record["resize_comparison"]} if self.record.resize_comparison else {}),
         }

@@ -23,6 +23,7 @@ from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime
 from edge_tl.host import accelerator
 from edge_tl.host.convert.many_images import one_each
 from edge_tl.host.models import architecture
+from edge_tl.host.models.five_crop import with_crops
 from edge_tl.host.models.reference import TorchRuntime
 from edge_tl.host.models.weights import PretrainedModel
 
@@ -46,7 +47,8 @@ def backbone(source: PretrainedModel) -> nn.Module:
 
 def open_backbone(source: PretrainedModel, scratch: Path, *, threads: int, on_gpu: bool) -> Backbone:
     """The backbone of `source` on this machine; a file that lives as long as it is written into `scratch`."""
-    model = backbone(source)
+    # The mean of features: what a linear head makes of it is the mean of its logits.
+    model = with_crops(backbone(source), source.contract)
     if on_gpu:
         device = accelerator.device()
         torch_runtime = TorchRuntime(model, device=device.type, autocast=accelerator.has_bf16(device))

@@ -25,9 +25,10 @@ def train_sizes(recipe: Recipe, contract: Preprocess, epochs: int) -> list[int]:
 
 
 def training_reader(recipe: Recipe, contract: Preprocess, largest: int) -> pixel_cache.Read:
-    """How training images are read, `largest` being the largest training size in pixels: shrunk, for crops at random;
-    else as the device resizes them, so that augmentation frames them as the device does."""
-    if augment.crops_at_random(recipe.augment):
+    """How training images are read, `largest` being the largest training size in pixels: shrunk, for crops at random
+    where the device crops as well; else as the device resizes them, so that augmentation frames them as the device
+    does, and its crops are of the squeezed or letterboxed image."""
+    if augment.crops_at_random(recipe.augment) and contract.resize not in ("exact", "letterbox"):
         side = max(largest, min(contract.resize_size))
         return pixel_cache.ShrinkShorterSide(side, contract.interpolation, contract.max_pixels)
     return pixel_cache.ContractResized(

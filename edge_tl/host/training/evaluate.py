@@ -16,6 +16,7 @@ from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.runtimes.open import Logits
 from edge_tl.host import accelerator
 from edge_tl.host.images.dataset import Sample
+from edge_tl.host.models.five_crop import with_crops
 from edge_tl.host.runs.new_record import TrainingFacts
 from edge_tl.host.training import distributed
 from edge_tl.host.training.job import TrainingSetup
@@ -39,14 +40,19 @@ def predict_logits(
     Raises `BadImage` for an image that went bad since it was read first, `ReadError` for one that cannot be read now.
     """
     device, features = accelerator.device(), setup.features
-    # A GPU may have computed the features in bfloat16; what is written computes in float32.
-    if fitted.features_head is not None and features is not None and not accelerator.has_bf16(device):
+    # A GPU may have computed the features in bfloat16; what is written computes in float32. And hidden layers make
+    # something else of the mean of five crops' features than of each.
+    exact = not accelerator.has_bf16(device) and not (
+        setup.recipe.head.hidden and setup.source.contract.five_crop
+    )
+    if fitted.features_head is not None and features is not None and exact:
         with torch.inference_mode():
             result: Logits = fitted.features_head(torch.from_numpy(features.of(samples))).numpy()
         return result
     from edge_tl.host.models.reference import TorchRuntime
 
-    runtime = TorchRuntime(copy.deepcopy(fitted.model), device=device.type, threads=distributed.threads())
+    model = with_crops(copy.deepcopy(fitted.model), setup.source.contract)
+    runtime = TorchRuntime(model, device=device.type, threads=distributed.threads())
     sources, logits = setup.dataset.sources(samples), []
     for batch in load_batches(setup.source.contract, sources):
         for position, reason in batch.bad.items():  # without it, labels would belong to other images

@@ -19,6 +19,7 @@ from edge_tl.device.listener import SILENT, Listener, Listeners
 from edge_tl.host import accelerator
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import listing
+from edge_tl.host.images.crop_loss import measure_crop_loss, note_crop_loss
 from edge_tl.host.images.dataset_notes import note_dataset
 from edge_tl.host.images.findings import SplitName
 from edge_tl.host.images.survey import survey_images
@@ -31,6 +32,7 @@ from edge_tl.host.runs.new_record import Evaluation, new_record
 from edge_tl.host.runs.record import MetricsRecord, SecondsRecord
 from edge_tl.host.runs.result import RunResult
 from edge_tl.host.training import distributed, features, preflight, resume
+from edge_tl.host.training.compare_resize import compare_resize
 from edge_tl.host.training.decoded import DECODED
 from edge_tl.host.training.evaluate import FittedModel, predict_logits
 from edge_tl.host.training.fit_split import fit_split
@@ -76,6 +78,9 @@ def finetune(
         setup = _prepare(recipe, source, images, run, listener)
         extracted = perf_counter()
         split = SplitSamples(setup.dataset.split("train"), setup.dataset.split("val"))
+        loss = measure_crop_loss(setup.source.contract, setup.dataset) if distributed.is_main() else None
+        note_crop_loss(loss, compared=recipe.train.compare_resize, listener=listener)
+        compared = compare_resize(setup, split, run, listener) if recipe.train.compare_resize else None
         with _with_tensorboard(recipe, run, listener) as listeners:
             fitted = fit_split(setup, split, run, listener=listeners)
         folds = cross_validate(setup, run / FOLDS, listener) if recipe.data.folds else None
@@ -86,6 +91,8 @@ def finetune(
                 metrics,
                 SecondsRecord(features=extracted - start, train=now - extracted, total=now - start),
                 folds,
+                crop_loss=loss,
+                resize_comparison=compared,
                 features=setup.features.runtime if setup.features else None,
                 features_computed=setup.features.computed if setup.features else 0,
                 processes=distributed.count(),
@@ -118,6 +125,8 @@ def _open_model(recipe: Recipe, listener: Listener) -> PretrainedModel:
         listener.note(
             "NOTHING IS TRANSFERRED: --weights none leaves the backbone random; expect a poor classifier."
         )
+    if source.contract.five_crop:
+        listener.note("five-crop: every image goes through the network five times, here and on the device")
     return replace(source, contract=replace(source.contract, max_pixels=recipe.data.max_pixels))
 
 

@@ -11,7 +11,7 @@ from edge_tl.host.training.job import SplitSamples, TrainingSetup
 
 # Of `train`: they change how weights are made, not what they become. A smaller micro-batch is what one resumes with
 # after running out of memory.
-_WITHOUT = ("workers", "checkpoint_seconds", "tensorboard", "micro_batch")
+_WITHOUT = ("workers", "checkpoint_seconds", "compare_resize", "tensorboard", "micro_batch")
 
 
 def fingerprint(setup: TrainingSetup, split: SplitSamples) -> str:

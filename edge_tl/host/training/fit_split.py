@@ -130,8 +130,9 @@ def _job(
     stages = strategy.stages(strategy_name, len(blocks), recipe.train)
     if recipe.train.image_sizes:
         check_size(recipe.model.name, min(recipe.train.image_sizes))
-    sizes = train_sizes(recipe, source.contract, sum(stage.epochs for stage in stages))
-    reader = training_reader(recipe, source.contract, max(sizes))
+    single = source.contract.single_crop()
+    sizes = train_sizes(recipe, single, sum(stage.epochs for stage in stages))
+    reader = training_reader(recipe, single, max(sizes))
     val_reader = pixel_cache.ContractPixels(source.contract)
     transferred = source.origin != "none"
     if not transferred:
@@ -146,7 +147,8 @@ def _job(
         val=decode_images(dataset, split.val, val_reader, folder / DECODED / "val", listener),
         val_labels=labels_of(split.val),
         classes=len(dataset.labels),
-        contract=source.contract,
+        contract=single,
+        val_contract=source.contract,
         recipe=recipe,
         sizes=sizes,
         batch_norm=strategy.batch_norm(

@@ -48,8 +48,9 @@ def labels_of(samples: Sequence[Sample]) -> Labels:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What is trained on what. `train` and `val` give uint8 `(3, h, w)`, `val` as the contract frames it; `names`
-    are the training files, for messages; `sizes` the training resolution of each epoch in pixels; `batch_norm` is
+    """What is trained on what. `train` and `val` give uint8 `(3, h, w)`, `val` as its contract frames it; `names`
+    are the training files, for messages; `contract` frames a training image, of five crops one, and `val_contract` an
+    image of `val`; `sizes` the training resolution of each epoch in pixels; `batch_norm` is
     "frozen" or "train"; `transferred` whether the backbone's weights come from another training."""
 
     model: nn.Module
@@ -62,6 +63,7 @@ class TrainingJob:
     val_labels: Labels
     classes: int
     contract: Preprocess
+    val_contract: Preprocess
     recipe: Recipe
     sizes: list[int]
     batch_norm: BatchNormMode

@@ -16,6 +16,7 @@ from torch import nn
 from edge_tl.device.errors import BadInput
 from edge_tl.host import accelerator
 from edge_tl.host.images import augment, batches
+from edge_tl.host.models.five_crop import with_crops
 from edge_tl.host.training import batch_norm, distributed, inference, resume, strategy
 from edge_tl.host.training.ema import averaged
 from edge_tl.host.training.job import TrainingJob
@@ -138,9 +139,8 @@ class Network:
 
     def logits(self, between: Callable[[], None]) -> torch.Tensor:
         """float32 `(n, classes)` of what would be kept, over the validation images."""
-        return inference.logits(
-            self.weights_to_keep(), self.job.val, self.job.contract, self.device, between=between
-        )
+        kept = with_crops(self.weights_to_keep(), self.job.val_contract)
+        return inference.logits(kept, self.job.val, self.job.contract, self.device, between=between)
 
     def share_statistics(self) -> None:
         """Take the main process's BatchNorm statistics: they are what is written, so they are what is evaluated."""

@@ -73,13 +73,15 @@ def _claim(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> None:
 
 
 def default_run_name(recipe: Recipe) -> str:
-    """A name for the run: data, model and, where they are asked for, strategy and size; without what cannot be in a
-    name."""
+    """A name for the run: data, model and, where they are asked for, strategy, resize and size; without what cannot
+    be in a name."""
     last = Path(str(recipe.data.path)).expanduser().resolve()
     parts = [last.name if last.is_dir() else last.name.split(".")[0], recipe.model.name]
     if recipe.train.strategy != "auto":
         parts.append(recipe.train.strategy)
     size = recipe.model.image_size
+    if recipe.model.resize != "shorter":
+        parts.append(recipe.model.resize)
     own = known_contract(recipe.model.name, recipe.model.weights)
     if size is not None and (own is None or size != own.input_size[0]):
         parts.append(f"{size}px")

@@ -107,6 +107,7 @@ def make(source: PretrainedModel, files: list[tuple[Path, int]]) -> Make:
             val_labels=np.array([label for _, label in unseen], np.int64),
             classes=CLASSES,
             contract=source.contract,
+            val_contract=source.contract,
             recipe=recipe,
             sizes=sizes or [SIDE] * sum(stage.epochs for stage in stages),
             batch_norm=mode,
