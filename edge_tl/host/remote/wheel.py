@@ -75,6 +75,7 @@ def build_wheel(package: Path | None = None) -> Wheel:
 def _sources(package: Path) -> list[str]:
     """The device's modules, its verbs, and what lies at the top of the package."""
     found = [*package.glob("*.py"), *package.glob("py.typed"), *(package / "device").rglob("*.py")]
+    found += (package / "device/snippets/templates").glob("*.txt")
     found += [path for path in (package / "cli").glob("*.py") if path.stem not in HOST_CLI]
     return sorted(path.relative_to(package).as_posix() for path in found)
 
