@@ -240,7 +240,7 @@ def test_a_package_that_pip_did_not_install(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_programs_that_snippet_prints_are_in_it() -> None:
-    with zipfile.ZipFile(io.BytesIO(build_wheel().content)) as archive:
+    with zipfile.ZipFile(io.BytesIO(wheel.build_wheel().content)) as archive:
         names = archive.namelist()
     there = {Path(name).stem for name in names if name.startswith("edge_tl/device/snippets/templates/")}
     assert there == {"python", "cpp", "javascript", "java", "csharp", "rust"}
