@@ -27,8 +27,8 @@ CONTRACTS = {
     ),
     "lanczos": Preprocess(resize_size=(33, 33), interpolation="lanczos", crop=(40, 15), mean=(0.1, 0.2, 0.3)),
     "nearest": Preprocess(resize_size=(19, 19), interpolation="nearest", crop=(19, 19)),
-    "exact": Preprocess(resize="exact", resize_size=(14, 9), crop=None),
-    "exact and crop": Preprocess(resize="exact", resize_size=(14, 9), interpolation="bicubic", crop=(11, 12)),
+    "exact": Preprocess(resize="exact", resize_size=(9, 14), crop=None),
+    "exact and crop": Preprocess(resize="exact", resize_size=(9, 14), interpolation="bicubic", crop=(12, 11)),
     "none": Preprocess(resize="none", crop=(25, 30)),
 }
 if "letterbox" in RESIZE_POLICIES:
