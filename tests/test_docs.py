@@ -103,6 +103,7 @@ def test_every_option_in_the_text_belongs_to_a_verb(page: Path) -> None:
     }
     others |= {
         "--implicit-reexport",
+        "--logits",
         "--patience",
         "--no-deps",
         "--strict",

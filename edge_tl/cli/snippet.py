@@ -36,7 +36,7 @@ def snippet(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Print a program in another language that classifies with this bundle."""
+    """Print a program in another language for this bundle."""
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.files import write_atomic
     from edge_tl.device.snippets.program import write_program
