@@ -23,8 +23,8 @@ _DECODE = (
     "they are stored; nothing is blended with black or white.",
     "CMYK: a JPEG stores the inks inverted, so invert the four values first. Then R = k - m(C, k) with k = 255 - K, G "
     "and B likewise; m(a, b): t = a * b + 128, (t + (t >> 8)) >> 8.",
-    "16 bits, one channel (or floats), by the values of the image: all from 0 to 255: as they are; else all from 0 to "
-    "65535: value / 256, cut to a whole number; floats from 0 to 1 (0.1 beyond is allowed): times 255, rounded; "
+    "16 bits, one channel (or floats), by the values of the image: floats, all from 0 to 1 (0.1 beyond is allowed): times "
+    "255, rounded; else all from 0 to 255: as they are; else all from 0 to 65535: value / 256, cut to a whole number; "
     "anything else: (value - least) / (largest - least) * 255, rounded. 16-bit RGB: the high byte of each channel; if "
     "every high byte of the image is 0, the low byte.",
     "Turn it by EXIF tag 0x0112 before anything else: 2 mirror left-right; 3 turn by 180 degrees; 4 mirror top-bottom; "
@@ -124,8 +124,7 @@ def readme_text(record: BundleRecord) -> str:
     title = f"{printable(record.name)}: an image classifier, {len(record.labels)} labels"
     steps = contract_steps(record.preprocess)
     models = [
-        f"  {each.id:<16} {', '.join(file.path for file in each.files)}: {each.family.distributions[0]}"
-        + (f" >= {each.runtime_floor}" if each.runtime_floor else "")
+        f"  {each.id:<16} {', '.join(file.path for file in each.files)}: {each.runtime_floor or each.runtime}"
         + (f"; needs a CPU with {' or '.join(each.requires)}" if each.requires else "")
         + ("; did not pass its gates" if each.passed is False else "")
         for each in record.artifacts
