@@ -27,7 +27,7 @@ MOST_LINES_OF_A_FILE = 300
 # One interface under one name: programs that run as a process, and the package's functions for what is behind them.
 SHARED_NAMES = {"main", "bench", "export", "finetune", "predict", "tune", "verify"}
 # A key of JSON stays what other programs read.
-KEYS = re.compile(r'json_key\("neighbours"|`neighbours`|"neighbours":')
+KEYS = re.compile(r'json_key\("(neighbours|verdict)"|`(neighbours|verdict)`|"(neighbours|verdict)":')
 
 # Private words of before, and the field's words for them. Each is refused in names, messages, comments, help and docs.
 OLD_WORDS = {

@@ -35,6 +35,7 @@ VERBS = {
     "web": Verb("web", "Write a bundle as a static folder that verifies and runs in a browser."),
     "slim": Verb("slim", "Make a smaller bundle with some of the artifacts.", on_device=True),
     "snippet": Verb("snippet", "Print a program in another language for this bundle.", on_device=True),
+    "diagnose": Verb("diagnose", "Name the mistake in your own pipeline.", on_device=True),
     "devices": Verb("devices", "Show this machine's CPU, execution providers and devices.", on_device=True),
     "compare": Verb("compare", "Fine-tune several models, time each, pick the best in a budget."),
     "models": Verb("models", "List the models that can be fine-tuned."),

@@ -97,26 +97,46 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 
 
 def read_json(path: Path, *, most: int = 256 << 20) -> dict[str, Any]:
-    """The JSON object in `path`. Raises `BadInput` for anything else: more than `most` bytes, nested more than 64
+    """The JSON object in `path`. Raises `BadInput` for anything else, also as `read_json_value` does; `ReadError` when
+    it cannot be read now."""
+    record = read_json_value(path, most=most)
+    if not isinstance(record, dict):
+        raise BadInput(f"cannot read {path}: it holds no JSON object. Copy or make it again.")
+    return record
+
+
+def read_json_value(path: Path, *, most: int) -> Any:
+    """What the JSON in `path` holds. Raises `BadInput` for anything else: more than `most` bytes, nested more than 64
     deep, a key twice in one object (readers differ in which they take), NaN and infinity; `ReadError` when it cannot be
     read now."""
     try:
-        found = with_retries(str(path), path.stat)
-        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):  # a pipe would keep us waiting
-            raise ValueError("it is a pipe or a device, not a file")
-        size = found.st_size
-        if size > most:
-            raise ValueError(f"it has {megabytes(size, 0)}, at most {number(most, 0, 1e-6)} are read")
-        content = with_retries(str(path), path.read_bytes)
+        content = _content_of(path, most)
         record = json.loads(content, object_pairs_hook=_once, parse_constant=_no_constant)
         if _depth(record) > _DEEPEST:
             raise ValueError(f"it is nested more than {_DEEPEST} deep")
     except (ValueError, OSError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise BadInput(f"cannot read {path}: {why}. Copy or make it again.") from None
-    if not isinstance(record, dict):
-        raise BadInput(f"cannot read {path}: it holds no JSON object. Copy or make it again.")
     return record
+
+
+def read_small(path: Path, *, most: int) -> bytes:
+    """The bytes of an ordinary file. Raises `BadInput` for anything else and for more than `most` bytes, `ReadError`
+    when it cannot be read now."""
+    try:
+        return _content_of(path, most)
+    except (ValueError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise BadInput(f"cannot read {path}: {why}. Give another file.") from None
+
+
+def _content_of(path: Path, most: int) -> bytes:
+    found = with_retries(str(path), path.stat)
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):  # a pipe would keep us waiting
+        raise ValueError("it is a pipe or a device, not a file")
+    if found.st_size > most:
+        raise ValueError(f"it has {megabytes(found.st_size, 0)}, at most {number(most, 0, 1e-6)} are read")
+    return with_retries(str(path), path.read_bytes)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def images_of_classes(confusion: Confusion) -> list[int]:
     return counts
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Probabilities along the last axis, in float64, computed from the largest logit down so that none overflows."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     exponent = np.exp(shifted)

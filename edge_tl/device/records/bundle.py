@@ -15,6 +15,7 @@ from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.accuracy import ConfidenceRecord, Confusion
 from edge_tl.device.records.artifact import ArtifactRecord, FilePath, FileRecord, Whole
 from edge_tl.device.records.codec import Bounds, Fault, Fraction, Json, NotEmpty, Record, shown, written
+from edge_tl.device.records.diagnosis import FingerprintsRecord
 from edge_tl.device.records.gate import GATES, GateResult
 from edge_tl.device.records.timing import ConditionsRecord, LatencyRecord, RanRecord
 from edge_tl.device.text import printable
@@ -113,6 +114,7 @@ class BundleRecord(Record):
     report: FileRecord | None = None
     readme: FileRecord | None = None
     preprocess_steps: tuple[str, ...] = ()
+    fingerprints: FingerprintsRecord | None = None
     contract_seal: str | None = None
     seal: str | None = None
 

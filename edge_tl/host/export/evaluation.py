@@ -15,9 +15,11 @@ from edge_tl.device.instructions import dot_products
 from edge_tl.device.records.accuracy import ConfidenceRecord, ProvenOn
 from edge_tl.device.records.artifact import ArtifactRecord
 from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord, ReferenceRecord
+from edge_tl.device.records.diagnosis import FingerprintsRecord
 from edge_tl.device.runtimes.open import Logits, Runtime
 from edge_tl.host.export import calibration, gates, goldens, image_sets, instruction_sets, isa_caps
 from edge_tl.host.export.artifacts import ModelFiles
+from edge_tl.host.export.fingerprints import measure_fingerprints
 from edge_tl.host.export.heatmaps import with_heatmaps
 from edge_tl.host.export.isolated_runtime import IsolatedRuntime
 from edge_tl.host.export.job import ExportJob
@@ -78,6 +80,7 @@ def evaluate_artifacts(
     for kind, reason in golden.left_out.items():
         job.listener.note(f"no golden image of the kind {kind}: {reason}")
     models = remaining(job, models)
+    fingerprints = _fingerprints(job, models)
     evaluation = _Evaluation(job, images, fitting, temperatures, logits)
     record = BundleRecord(
         schema_version=SCHEMA_VERSION,
@@ -88,8 +91,20 @@ def evaluate_artifacts(
         artifacts=tuple(_artifact_record(evaluation, model) for model in models),
         golden=golden,
         provenance=provenance,
+        fingerprints=fingerprints,
     )
     return with_heatmaps(job, record, samples)
+
+
+def _fingerprints(job: ExportJob, models: Sequence[ModelFiles]) -> FingerprintsRecord | None:
+    """What mistakes cost, with the artifact that is expected to be the fastest; nothing where that cannot be had: it is
+    advice, and no export fails for it."""
+    chosen = next((each for each in models if each.precision == "int8"), models[0])
+    try:
+        return measure_fingerprints(job, chosen.id, chosen.files[0])
+    except (EdgeTLError, OSError) as error:
+        job.failed("fingerprints", error)
+        return None
 
 
 def _lost(job: ExportJob) -> Callable[[str, Exception], None]:

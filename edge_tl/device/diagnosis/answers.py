@@ -1,0 +1,47 @@
+"""What somebody's pipeline answered on the golden images, checked and in the bundle's order of labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["logits", "probabilities", "top1"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """`images` are positions among the bundle's golden images `(n,)`, `values` float64 `(n, classes)`, without which
+    there is `top1` alone, `(n,)` class indices. `step` is the last decimal that was written, 0 where all were.
+    `no_softmax`: they were said to be probabilities and are logits, or each label has a probability of its own, and
+    `values` are the logits behind them."""
+
+    kind: Kind
+    images: NDArray[np.int64]
+    values: NDArray[np.float64] | None
+    top1: NDArray[np.int64]
+    step: float = 0.0
+    no_softmax: bool = False
+
+    def part(self, rows: NDArray[np.int64]) -> Answers:
+        """The answers in some of the `rows`."""
+        values = None if self.values is None else self.values[rows]
+        return replace(self, images=self.images[rows], values=values, top1=self.top1[rows])
+
+
+def answers_of(
+    images: NDArray[np.int64], values: NDArray[np.float64], step: float, kind: Kind | None = None
+) -> Answers:
+    """Scores `(n, classes)` as what they are: rows of shares that add up to 1 are probabilities, rows of shares that do
+    not are a sigmoid's, and everything else logits. `kind` says what they are meant to be."""
+    top1 = values.argmax(axis=1)
+    shares = values.min() >= 0 and values.max() <= 1
+    if shares and (np.abs(values.sum(axis=1) - 1) <= 1e-3 + step * values.shape[1]).all():
+        return Answers("probabilities", images, values, top1, step)
+    if not shares or kind == "logits":
+        return Answers("logits", images, values, top1, step, no_softmax=kind == "probabilities")
+    edge = max(step / 2, 1e-7)
+    within = values.clip(edge, 1 - edge)
+    return Answers("logits", images, np.log(within / (1 - within)), top1, 0.0, no_softmax=True)

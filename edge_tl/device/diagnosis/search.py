@@ -1,0 +1,171 @@
+"""Every hypothesis that this machine can compute, simple ones first, until one explains all answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.device.bundle import REFERENCE, Artifact, Bundle
+from edge_tl.device.diagnosis.answers import Answers
+from edge_tl.device.diagnosis.hypothesis import Explained, Hypothesis
+from edge_tl.device.diagnosis.likeness import comparison, noise_of_rounding, score
+from edge_tl.device.diagnosis.mistaken_logits import Answering
+from edge_tl.device.diagnosis.mistakes import VARIANTS, Pipeline, paired_mistakes, single_mistakes
+from edge_tl.device.errors import BadImage, BadInput, MissingExtra
+from edge_tl.device.gates import open_installed
+from edge_tl.device.images.decode import decode
+from edge_tl.device.instructions import able
+from edge_tl.device.listener import SILENT, Listener
+
+FLOOR = 0.004
+"""The least residual that means anything: fixed-point arithmetic and other decoders make as much of a right answer."""
+
+_FEW = 8  # images on which pairs are compared first
+_PAIRS = 8  # that are then compared on all
+_HOPELESS = 0.7  # correlation on few images below which a pair explains nothing
+
+
+@dataclass
+class Search:
+    """Of a bundle; what was run once is kept, for other answers of the same bundle. `asked` is the artifact that should
+    have answered, None where any may have."""
+
+    bundle: Bundle
+    asked: str | None = None
+    listener: Listener = SILENT
+    why_not: dict[str, str] = field(default_factory=dict)
+    missing: MissingExtra | None = None
+    _answering: dict[str, Answering] = field(default_factory=dict)
+
+    def stored(self, answers: Answers) -> list[Hypothesis]:
+        """Without running anything: the artifacts as they answered at export. PyTorch's are the FP32 artifacts'."""
+        explained = Explained(answers, self.bundle.labels)
+        found: list[Hypothesis] = []
+        kept = self.bundle.golden_logits()
+        for artifact in self.artifacts():
+            logits = kept[artifact.id][answers.images]
+            mistakes = () if self._is_asked(artifact) else ("other_artifact",)
+            found += explained.hypotheses(mistakes, artifact.id, logits, whole=not mistakes)
+        if self.asked is None:
+            found += explained.hypotheses((), REFERENCE, kept[REFERENCE][answers.images], whole=False)
+        return found
+
+    def decodable(self, answers: Answers) -> Answers:
+        """The answers for images that this machine decodes too."""
+        paths = self.bundle.golden_images()
+        return answers.part(np.flatnonzero([self._decodes(paths[i]) for i in answers.images]))
+
+    def _decodes(self, path: Path) -> bool:
+        try:
+            decode(path, max_pixels=self.bundle.preprocess.max_pixels)
+        except BadImage:
+            return False
+        return True
+
+    def computed(self, answers: Answers, found: Sequence[Hypothesis]) -> list[Hypothesis]:
+        """`found` and what the mistakes give on this machine. Raises `MissingExtra`, `BadInput` where no artifact
+        runs."""
+        results = list(found)
+        order = [each for each in self.artifacts() if self._is_asked(each)]
+        ran = False
+        for step, artifact in enumerate(order):
+            self.listener.progress("mistakes", step, len(order))
+            if (answering := self._open(artifact)) is None:
+                continue
+            ran = True
+            results += self._of_artifact(answers, answering, artifact.id, results)
+            if explains_all(answers, results):
+                break
+        self.listener.progress("mistakes", len(order), len(order))
+        if not ran:
+            raise self.missing or BadInput(
+                f"no artifact of the bundle runs here: {'; '.join(self.why_not.values())}"
+            )
+        return results
+
+    def artifacts(self) -> list[Artifact]:
+        """Those that take the contract's tensor, FP32 first."""
+        usual = [
+            each for each in self.bundle.artifacts if getattr(each.record, "input", "tensor") == "tensor"
+        ]
+        return sorted(usual, key=lambda each: (each.precision != "fp32", each.runtime))
+
+    def _is_asked(self, artifact: Artifact) -> bool:
+        """FP32 is the same in every runtime."""
+        if self.asked is None or artifact.id == self.asked:
+            return True
+        return artifact.precision == "fp32" == self.bundle.artifact(self.asked).precision
+
+    def _open(self, artifact: Artifact) -> Answering | None:
+        """None where it does not run here, and for the FP32 artifact of a second runtime."""
+        if artifact.id in self._answering:
+            return self._answering[artifact.id]
+        same = [key for key in self._answering if self.bundle.artifact(key).precision == "fp32"]
+        if artifact.precision == "fp32" and same:
+            return None
+        suited, lacking = able([artifact], "CPU")
+        if not suited:
+            self.why_not[artifact.id] = lacking[0]["reason"]
+            return None
+        try:
+            runtimes, _ = open_installed(suited, size=self.bundle.preprocess.input_size)
+        except MissingExtra as error:
+            self.missing = error
+            return None
+        except BadInput as error:
+            self.why_not[artifact.id] = str(error)
+            return None
+        self._answering[artifact.id] = Answering(self.bundle, runtimes[artifact.id])
+        return self._answering[artifact.id]
+
+    def _of_artifact(
+        self, answers: Answers, answering: Answering, artifact: str, known: Sequence[Hypothesis]
+    ) -> list[Hypothesis]:
+        explained, images = Explained(answers, self.bundle.labels), answers.images.tolist()
+        singles: list[Pipeline] = [(), *single_mistakes(self.bundle.preprocess)]
+        logits = answering.logits(singles, images)
+        found: list[Hypothesis] = []
+        for pipeline in singles:
+            variant = bool(pipeline) and pipeline[0] in VARIANTS
+            found += explained.hypotheses(
+                _names(pipeline), artifact, logits[pipeline], whole=True, variant=variant
+            )
+        if explains_all(answers, [*known, *found]):
+            return found
+        pairs = paired_mistakes(self.bundle.preprocess)
+        few = _telling(logits)
+        some = answering.logits(pairs, [images[i] for i in few])
+        compare = comparison(answers.part(few))
+        noise = max(FLOOR, noise_of_rounding(answers), 0.02)
+        top1 = answers.kind == "top1"
+        alike = {each: compare(some[each]) for each in pairs}
+        ranked = sorted(pairs, key=lambda each: -score(alike[each], noise, top1=top1))
+        best = [each for each in ranked[:_PAIRS] if alike[each].correlation >= _HOPELESS]
+        for pipeline, rows in answering.logits(best, images).items():
+            found += explained.hypotheses(_names(pipeline), artifact, rows, whole=False)
+        return found
+
+
+def explains_all(answers: Answers, hypotheses: Sequence[Hypothesis]) -> bool:
+    """Whether one of them leaves nothing to explain, of any image."""
+    if answers.kind == "top1":
+        return any(each.likeness.correlation == 1.0 for each in hypotheses)
+    most = FLOOR + 4 * noise_of_rounding(answers)
+    return any(float(each.likeness.residuals.max()) <= most for each in hypotheses)
+
+
+def _names(pipeline: Pipeline) -> tuple[str, ...]:
+    return tuple(step.mistake for step in pipeline)
+
+
+def _telling(logits: dict[Pipeline, NDArray[np.float32]]) -> NDArray[np.int64]:
+    """Positions of a few images that show something: evenly chosen, and those that an EXIF orientation turns."""
+    right = logits[()]
+    turned = next((rows for pipeline, rows in logits.items() if _names(pipeline) == ("exif_ignored",)), right)
+    shows = np.flatnonzero(np.abs(turned - right).max(axis=1) > 1e-4)[:3]
+    spread = np.linspace(0, len(right) - 1, _FEW).round().astype(np.int64)
+    return np.unique(np.concatenate([spread, shows]))

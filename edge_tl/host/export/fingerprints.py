@@ -1,0 +1,64 @@
+"""The accuracy that each classic mistake leaves, on some of the evaluation images; made once, at export."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.device.diagnosis.inputs import mistaken_inputs
+from edge_tl.device.diagnosis.mistakes import Pipeline, single_mistakes
+from edge_tl.device.metrics import top1
+from edge_tl.device.records.diagnosis import FingerprintRecord, FingerprintsRecord
+from edge_tl.host.export import image_sets
+from edge_tl.host.export.isolated_runtime import IsolatedRuntime
+from edge_tl.host.export.job import ExportJob
+
+_LEAST, _MOST = 48, 200
+_AT_ONCE = 8  # images
+_USUAL = 224 * 224
+
+
+def measure_fingerprints(job: ExportJob, artifact: str, path: str) -> FingerprintsRecord:
+    """With the model file `path`, below the staging folder, of `artifact`. Of images of 224 pixels as few as 48 are
+    taken, of smaller ones more: each goes through the model once for every mistake."""
+    height, width = job.contract.input_size
+    count = min(_MOST, max(_LEAST, _LEAST * _USUAL // (height * width)))
+    samples = image_sets.in_proportion(job.sets["evaluation"], job.recipe.seed)[:count]
+    pipelines = _first_of_each([(), *single_mistakes(job.contract)])
+    runtime = IsolatedRuntime(job.staging / path, job.isolated)
+    right = np.zeros(len(pipelines), np.int64)
+    sources = job.dataset.sources(samples)
+    for start in range(0, len(samples), _AT_ONCE):
+        part = range(start, min(start + _AT_ONCE, len(samples)))
+        inputs = [mistaken_inputs(sources[i].read_bytes(), job.contract, pipelines) for i in part]
+        answers = top1(runtime(np.stack([one for each in inputs for one in each])))
+        labels = np.array([samples[i].label for i in part])
+        right += (answers.reshape(len(labels), len(pipelines)) == labels[:, None]).sum(axis=0)
+    return _record(artifact, pipelines, right, len(samples))
+
+
+def _record(artifact: str, pipelines: list[Pipeline], right: NDArray[np.int64], n: int) -> FingerprintsRecord:
+    rows = [
+        FingerprintRecord(pipeline[0].mistake, int(count) / n, _wilson(int(count), n))
+        for pipeline, count in zip(pipelines, right, strict=True)
+        if pipeline
+    ]
+    return FingerprintsRecord(artifact, n, int(right[0]) / n, _wilson(int(right[0]), n), tuple(rows))
+
+
+def _first_of_each(pipelines: list[Pipeline]) -> list[Pipeline]:
+    """One variant of each mistake."""
+    found: dict[str, Pipeline] = {}
+    for pipeline in pipelines:
+        found.setdefault(pipeline[0].mistake if pipeline else "", pipeline)
+    return list(found.values())
+
+
+def _wilson(count: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson, 1927)."""
+    z, p = 1.959964, count / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
