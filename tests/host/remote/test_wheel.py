@@ -117,6 +117,7 @@ def test_it_holds_the_device_part_and_nothing_of_the_host(unpacked: Path):
     top = {path.name for path in PACKAGE.glob("*.py")} | {path.name for path in PACKAGE.glob("py.typed")}
     device = {path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "device").rglob("*.py")}
     assert len(device) > 20
+    device |= {f"device/snippets/templates/{path.name}" for path in (PACKAGE / "device").rglob("*.txt")}
     expected = top | device | {f"cli/{name}.py" for name in cli}
     found = {path.relative_to(unpacked / "edge_tl") for path in (unpacked / "edge_tl").rglob("*")}
     assert {path.as_posix() for path in found if path.suffix} == expected
