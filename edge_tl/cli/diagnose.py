@@ -42,9 +42,10 @@ def diagnose(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Name the mistake in your own pipeline, from its answers on the golden images.
+    """Name the mistake in your own pipeline.
 
-    For example: edge-tl diagnose exported/flowers answers.csv, where answers.csv begins with file,daisy,roses
+    From what it answered for golden/images. For example: edge-tl diagnose exported/flowers answers.csv, where
+    answers.csv begins with file,daisy,roses
     """
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.diagnosis.answer_file import read_answers
