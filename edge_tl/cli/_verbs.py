@@ -32,7 +32,7 @@ VERBS = {
     "tune": Verb("tune", "Pick the fastest right artifact for this machine.", on_device=True),
     "predict": Verb("predict", "Classify images with a bundle.", on_device=True),
     "report": Verb("report", "Write a report as Markdown and one self-contained HTML page."),
-    "web": Verb("web", "Write a bundle as a static folder that verifies and runs in a browser."),
+    "web": Verb("web", "Write a bundle as a static page that runs in a browser."),
     "slim": Verb("slim", "Make a smaller bundle with some of the artifacts.", on_device=True),
     "snippet": Verb("snippet", "Print a program in another language for this bundle.", on_device=True),
     "diagnose": Verb("diagnose", "Name the mistake in your own pipeline.", on_device=True),

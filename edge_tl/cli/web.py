@@ -30,7 +30,7 @@ def web(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Write a bundle as a static folder that verifies and runs in a browser."""
+    """Write a bundle as a static page that runs in a browser."""
     from edge_tl.cli._listeners import open_listener
     from edge_tl.device.bundle import read_bundle
     from edge_tl.host.web import ort_web as packages

@@ -52,7 +52,7 @@ def diagnose(
     search = search or Search(bundle, artifact, listener)
     found = search.stored(answers)
     if not found:
-        raise BadInput(f"{bundle.root}: no artifact takes the contract's input. Export with --input tensor.")
+        raise BadInput(f"{bundle.root}: no artifact takes the contract's input. Export again.")
     notes: list[str] = []
     if not explains_all(answers, found):
         whole, answers = answers, search.decodable(answers)

@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from onnx import GraphProto, TensorProto
 
-from edge_tl.device.runtimes.raw_pixels import PREFIX
+PREFIX = "pixels/"
+"""Of the names of all nodes of a preprocessing."""
 
 
 @dataclass

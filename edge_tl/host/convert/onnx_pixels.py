@@ -11,12 +11,11 @@ import onnx
 from onnx import ModelProto, TensorProto
 
 from edge_tl.device.preprocess import Preprocess
-from edge_tl.device.runtimes.raw_pixels import PREFIX
-from edge_tl.host.convert.onnx_nodes import Nodes
+from edge_tl.host.convert.onnx_nodes import PREFIX, Nodes
 from edge_tl.host.convert.onnx_resample import Axis, axis_nodes, filter_of, resample
 
 IMAGE, PROBABILITIES = "image", "probabilities"
-_TILE = 16  # output columns or rows of a product; benchmarks/image_input.py measures others
+_TILE = 16  # output columns or rows of a product
 
 
 def put_in_front(model: ModelProto, contract: Preprocess, *, tile: int = _TILE) -> None:

@@ -38,7 +38,7 @@ def filter_of(contract: Preprocess) -> Filter:
     if contract.interpolation not in _FILTERS:
         raise EdgeTLError(
             f"an ONNX graph with {contract.interpolation} resizing is not made: raw pixels are resized bilinear or "
-            "bicubic. Export with --input tensor"
+            "bicubic. Resize outside the model"
         )
     return _FILTERS[contract.interpolation]
 

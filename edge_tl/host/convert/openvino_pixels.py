@@ -77,7 +77,7 @@ def _resized_size(contract: Preprocess, given: Any) -> Any:
     if contract.resize == "exact":
         return _int64(contract.resize_size)
     if contract.resize == "letterbox":
-        raise EdgeTLError("an OpenVINO model with a letterbox inside is not made. Export with --input tensor")
+        raise EdgeTLError("an OpenVINO model with a letterbox inside is not made. Resize outside the model")
     shorter = ops.reduce_min(given, _int64([0]), keep_dims=True)
     return ops.divide(ops.multiply(given, _int64([contract.resize_size[0]])), shorter)
 
@@ -88,7 +88,7 @@ def _resize(contract: Preprocess, image: Any, into: Any) -> Any:
     if contract.interpolation not in _MODES:
         raise EdgeTLError(
             f"an OpenVINO model with {contract.interpolation} resizing is not made: raw pixels are resized bilinear "
-            "or bicubic. Export with --input tensor"
+            "or bicubic. Resize outside the model"
         )
     mode = _MODES[contract.interpolation]
     return opset11.interpolate(image, into, mode, "sizes", axes=_int64([1, 2]), cube_coeff=-0.5)
