@@ -34,7 +34,9 @@ Web = Annotated[
 ]
 
 
-def taken_ort_web(web: bool, ort_web: Path | None, npm: bool, out: Path | None) -> OrtWeb | None:
+def taken_ort_web(
+    web: bool, ort_web: Path | None, npm: bool, out: Path | None, *, overwrite: bool
+) -> OrtWeb | None:
     """What --web needs, before minutes of export; None without it. Raises `BadInput`."""
     if not web:
         if ort_web or npm:
@@ -47,13 +49,13 @@ def taken_ort_web(web: bool, ort_web: Path | None, npm: bool, out: Path | None) 
     from edge_tl.host.web.write import check_web_folder, web_folder
 
     if out is not None:
-        check_web_folder(web_folder(out), overwrite=True)
+        check_web_folder(web_folder(out), overwrite=overwrite)
     return packages.ort_web(ort_web, npm=npm, listener=PlainListener())
 
 
-def page_of_export(folder: Path, taken: OrtWeb | None) -> dict[str, str]:
-    """Write the page of the bundle that was just exported, in place of that of the bundle before; `{"web": its
-    folder}`, or nothing where nobody asked, or where nothing passed that it could run, which is said."""
+def page_of_export(folder: Path, taken: OrtWeb | None, *, overwrite: bool) -> dict[str, str]:
+    """Write the page of the bundle that was just exported; `{"web": its folder}`, or nothing where nobody asked, or
+    where nothing passed that it could run, which is said."""
     from edge_tl.device.bundle import read_bundle
     from edge_tl.host.web.write import runnable_in_browsers, web_folder, write_web
 
@@ -64,7 +66,7 @@ def page_of_export(folder: Path, taken: OrtWeb | None) -> dict[str, str]:
         say("warning: --web: no ONNX artifact passed, so there is no page")
         return {}
     place = web_folder(folder)
-    text, then = web_text(write_web(bundle, place, taken, overwrite=True), place)
+    text, then = web_text(write_web(bundle, place, taken, overwrite=overwrite), place)
     say(f"{text}\n{then}")
     return {"web": str(place)}
 

@@ -64,7 +64,8 @@ def diagnose(
         more = f" and {len(result.differs) - 6} more" if len(result.differs) > 6 else ""
         say(f"note: not explained by this: {names}{more}; your decoder may read this kind of file otherwise")
     code = 0 if result.outcome == "reference" else EXIT_GATE_FAILED
-    then = None if code == 0 else "next: change that, answer the golden images again, and diagnose again"
+    do = "change that" if result.matches else "compare your input with golden/pixels.npz"
+    then = None if code == 0 else f"next: {do}, answer the golden images again, and diagnose again"
     return finish(result.to_json(), "\n".join(_text(result)), as_json=json, code=code, then=then)
 
 
@@ -72,8 +73,9 @@ def _text(result: DiagnosisResult) -> list[str]:
     compared = f"{result.n} images, {result.kind}"
     if result.outcome == "reference":
         nearest = f"; nearest is {result.artifact}" if result.artifact else ""
+        on = f" on {result.n - len(result.differs)} of {result.n} images" if result.differs else ""
         return [
-            f"Your outputs match the reference: {_alike(result, result.correlation)} ({compared}{nearest})."
+            f"Your outputs match the reference{on}: {_alike(result, result.correlation)} ({compared}{nearest})."
         ]
     if result.outcome == "mistake":
         said = "The closest to your outputs" if result.closest else "Your outputs match"
@@ -99,4 +101,6 @@ def _figures(result: DiagnosisResult, match: MatchRecord) -> str:
     if match.expected_accuracy is None or match.mistake == "other_artifact":
         return found
     instead = f" instead of {result.reference_accuracy:.2f}" if result.reference_accuracy is not None else ""
-    return f"{found}; expected accuracy {match.expected_accuracy:.2f}{instead}"
+    ci = match.expected_accuracy_ci
+    interval = f" [{ci[0]:.2f}, {ci[1]:.2f}]" if ci else ""
+    return f"{found}; expected accuracy {match.expected_accuracy:.2f}{interval}{instead}"

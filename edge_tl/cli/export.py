@@ -134,7 +134,7 @@ def export(
     given = _recipe_options.run_settings(run).changed(fields, set_)
     given.refuse_unused()
     recipe = given.recipe()
-    taken = taken_ort_web(web, ort_web, npm, out)
+    taken = taken_ort_web(web, ort_web, npm, out, overwrite=overwrite)
     say(_budget(recipe.export.max_drop))
     effort = replace(THOROUGH if thorough else QUICK, wait_quiet_s=wait_quiet_s(wait_quiet))
     with open_training_listener() as listener:
@@ -142,7 +142,7 @@ def export(
     code = 0 if record["passed"] else EXIT_GATE_FAILED
     folder = Path(record["bundle"])
     bundle = read_report(folder)
-    record |= page_of_export(folder, taken)
+    record |= page_of_export(folder, taken, overwrite=overwrite)
     return finish(record, bundle_text(bundle), as_json=json, code=code, then=_next(bundle, folder))
 
 

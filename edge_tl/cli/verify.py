@@ -144,7 +144,7 @@ def _where(gate: GateResult) -> str:
     passing = (
         "no limit would have passed"
         if gate.would_pass is None
-        else f"a limit of {gate.would_pass:.4g} {gate.unit} would have passed"
+        else f"a limit of {gate.would_pass:g} {gate.unit} would have passed"
     )
     what = f"{gate.gate}, {gate.artifact}" if gate.artifact else gate.gate
     return f"{what}: first to diverge: {gate.stage}, on {printable(str(gate.image))}{by}; {passing}."

@@ -36,6 +36,7 @@ _READ = (
 )  # version 1 has no seal over its lists of files; `_check_files` and the hashes cover them
 RECORD = "bundle.json"
 REPORT = "report.json"
+README = "README.txt"
 GOLDEN_PIXELS = "golden/pixels.npz"
 GOLDEN_LOGITS = "golden/logits.npz"
 REFERENCE = "pytorch"
@@ -266,6 +267,8 @@ def _check_files(root: Path, record: BundleRecord) -> None:
         raise BundleError(f"{root / RECORD}: golden file {bare[0]!r} has no hash. {AGAIN}")
     if extra := sorted(listed - stored):
         raise BundleError(f"{root / RECORD}: golden file {extra[0]!r} is none of its images. {AGAIN}")
+    if record.readme is not None and record.readme.path != README:
+        raise BundleError(f"{root / RECORD}: readme is {record.readme.path!r}, not {README}. {AGAIN}")
     for file in dict.fromkeys(record.files):  # hashed once, however often it is listed
         check_file(root, file)
     refuse_unlisted(root, {RECORD, *(file.path for file in record.files)})

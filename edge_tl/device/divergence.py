@@ -36,6 +36,8 @@ class Divergence:
     difference: float | None
     detail: str = ""
     images: int = 1
+    certain: bool = True
+    """Whether the stage is beyond its limit; else its hash alone differs, as of any lossy file by another decoder."""
 
     @property
     def sentence(self) -> str:
@@ -57,7 +59,8 @@ def first_of_pixels(bundle: Bundle, failed: Sequence[int], limit: float) -> Dive
         path = bundle.root / stored.record.images[place].image
         samples = {stage: stored.samples[stage][place] for stage in OF_LEVELS}
         found.append(_of_image(bundle, path, stored.record.images[place], (samples, pixels[place]), limit))
-    return _first([each for each in found if each])
+    known = [each for each in found if each]
+    return _first([each for each in known if each.certain] or known)
 
 
 def first_of_logits(names: Sequence[str], logits: Logits, stored: Logits) -> Divergence:
@@ -117,7 +120,9 @@ def _of_image(
     if apart["normalize"] > limit:
         return Divergence("normalize", path.name, apart["normalize"])
     first = next((stage for stage in got if not same[stage]), None)
-    return Divergence(first, path.name, _whole_apart(bundle, got, pixels)) if first else None
+    if first is None:
+        return None
+    return Divergence(first, path.name, _whole_apart(bundle, got, pixels), certain=False)
 
 
 def _normalized_apart(bundle: Bundle, sample: NDArray[np.uint8], pixels: NDArray[np.float32]) -> float:

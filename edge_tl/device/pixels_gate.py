@@ -5,6 +5,7 @@ Runs no model. Where the gate fails it names the first stage that is at fault.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +73,8 @@ def diverged(gate: GateResult, apart: Divergence | None) -> GateResult:
 
 
 def _failed(bundle: Bundle, places: Sequence[int], worst: float | None, reason: str) -> GateResult:
-    measured = None if worst is None else round(worst, 3)
+    # Rounded up: the limit that is said would have passed.
+    measured = None if worst is None else math.ceil(worst * 1000) / 1000
     gate = GateResult("pixels", None, measured, PIXEL_LIMIT_LEVELS, "levels of 255", False, reason)
     return diverged(gate, first_of_pixels(bundle, places, PIXEL_LIMIT_LEVELS))
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from edge_tl.device.bundle import file_record
+from edge_tl.device.bundle import README, file_record
 from edge_tl.device.files import write_atomic
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.device.text import printable
-
-README = "README.txt"
 
 _DECODE = (
     "Decode the file to RGB, 8 bits a channel, every pixel of it; of several frames the first.",
@@ -140,8 +138,10 @@ def readme_text(record: BundleRecord) -> str:
             f"Recommended: {record.recommended or 'none'}."
             + (f" {printable(record.recommendation)}" if record.recommendation else ""),
             "Install the runtime named above (pip install onnxruntime, or openvino); other languages have their own.",
-            'With Python: pip install "edge-tl[ort]" (or [openvino]), then edge-tl predict FOLDER IMAGE.',
-            "bundle.json says all of this to programs. Copy the folder whole: every file is covered by a hash.",
+            "With Python also edge-tl, from its wheel (no package index has it), with the extra [ort] or [openvino]:",
+            "edge-tl predict FOLDER IMAGE.",
+            "bundle.json says all of this to programs. Copy the folder whole: a hash covers every file that a device",
+            "reads.",
             "",
             "PREPROCESSING, from the encoded file to the input of the model. Every step counts: answers change by a",
             "wrong filter as easily as by a wrong colour order, and accuracy alone does not show it.",
@@ -157,7 +157,8 @@ def readme_text(record: BundleRecord) -> str:
             "preprocessing made of them here, and the logits. `mine` are your inputs (n, 3, H, W) in that order:",
             '  want = numpy.load("golden/pixels.npz")["pixels"]',
             f"  levels = abs(mine - want) * 255 * numpy.array({std})[:, None, None]",
-            "  print(levels.max(axis=(1, 2, 3)))   # at most 2 for every image; anything above is a mistake",
+            "  print(levels.max(axis=(1, 2, 3)))   # at most 2 for every image; more is a mistake, but for JPEG and",
+            "                                      # WebP of another decoder than Pillow's: then look at the PNG files",
             "golden/stages.json has the SHA-256 of every stage (decode, orient, resize, crop, normalize), to find it.",
             "Without arrays: write a CSV with the columns `file` (a name in golden/images) and one per label, with",
             "your logits or probabilities, and let  edge-tl diagnose FOLDER answers.csv  name the mistake.",

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -23,6 +24,7 @@ LEAST = 8
 
 _MOST_BYTES = 64 << 20
 _MOST_VALUE = 1e9
+_MOST_ROWS = 10_000  # more than a bundle may have images
 _TOP1 = ("label", "top1", "top-1")
 _SIGNATURES = {
     b"PK\x03\x04": "an Excel workbook or another archive",
@@ -74,7 +76,7 @@ def _from_csv(path: Path, content: bytes) -> _Table:
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     try:
-        lines = [row for row in csv.reader(text.splitlines(), delimiter=delimiter, strict=True)]
+        lines = list(islice(csv.reader(text.splitlines(), delimiter=delimiter, strict=True), _MOST_ROWS))
     except csv.Error as error:
         raise BadInput(f"{printable(path)}: no CSV ({error}). Write the table again.") from None
     filled = [(number, row) for number, row in enumerate(lines, 1) if any(cell.strip() for cell in row)]

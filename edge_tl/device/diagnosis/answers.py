@@ -34,14 +34,24 @@ class Answers:
 def answers_of(
     images: NDArray[np.int64], values: NDArray[np.float64], step: float, kind: Kind | None = None
 ) -> Answers:
-    """Scores `(n, classes)` as what they are: rows of shares that add up to 1 are probabilities, rows of shares that do
-    not are a sigmoid's, and everything else logits. `kind` says what they are meant to be."""
+    """Scores `(n, classes)` as what they are: rows of shares that add up to 1, or of percentages to 100, are
+    probabilities, rows of shares that do not are a sigmoid's, and everything else logits. `kind` says what they are
+    meant to be."""
     top1 = values.argmax(axis=1)
+    if values.min() >= 0 and values.max() > 1 and _add_up(values, 100, step):
+        values, step = values / 100, step / 100
     shares = values.min() >= 0 and values.max() <= 1
-    if shares and (np.abs(values.sum(axis=1) - 1) <= 1e-3 + step * values.shape[1]).all():
+    if shares and step >= 0.5:  # whole numbers: all that they say is which label
+        return Answers("top1", images, None, top1)
+    if shares and _add_up(values, 1, step):
         return Answers("probabilities", images, values, top1, step)
     if not shares or kind == "logits":
         return Answers("logits", images, values, top1, step, no_softmax=kind == "probabilities")
     edge = max(step / 2, 1e-7)
     within = values.clip(edge, 1 - edge)
     return Answers("logits", images, np.log(within / (1 - within)), top1, 0.0, no_softmax=True)
+
+
+def _add_up(values: NDArray[np.float64], whole: float, step: float) -> bool:
+    off = np.abs(values.sum(axis=1) - whole)
+    return bool((off <= 1e-3 * whole + step * values.shape[1]).all())

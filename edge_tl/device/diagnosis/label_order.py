@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge_tl.device.diagnosis.answers import Answers
 from edge_tl.device.metrics import softmax
 
+_MOST_CLASSES = 2000  # the memory of all pairs of label and logit
 Order = tuple[int, ...]
 """For each label of the bundle, the logit that stands under its name."""
 
@@ -45,6 +46,8 @@ def fitting_order(answers: Answers, logits: NDArray[np.float32]) -> Order:
     """The order, of all that there are, under which `logits` `(n, classes)` are nearest to the answers: the closest
     pairs of label and logit first."""
     classes = logits.shape[1]
+    if classes > _MOST_CLASSES:
+        return tuple(range(classes))
     if answers.values is None:
         counts = np.zeros((classes, classes))
         np.add.at(counts, (answers.top1, logits.argmax(axis=1)), 1)

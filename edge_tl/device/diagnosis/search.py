@@ -154,7 +154,7 @@ def explains_all(answers: Answers, hypotheses: Sequence[Hypothesis]) -> bool:
     """Whether one of them leaves nothing to explain, of any image."""
     if answers.kind == "top1":
         return any(each.likeness.correlation == 1.0 for each in hypotheses)
-    most = FLOOR + 4 * noise_of_rounding(answers)
+    most = FLOOR + min(4 * noise_of_rounding(answers), 0.1)
     return any(float(each.likeness.residuals.max()) <= most for each in hypotheses)
 
 

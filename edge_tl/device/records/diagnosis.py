@@ -31,21 +31,23 @@ class FingerprintsRecord(Record):
     accuracy_ci: Interval | None
     mistakes: tuple[FingerprintRecord, ...]
 
-    def accuracy_of(self, mistake: str) -> float | None:
+    def of(self, mistake: str) -> FingerprintRecord | None:
         """None where it was not measured."""
-        return next((each.accuracy for each in self.mistakes if each.mistake == mistake), None)
+        return next((each for each in self.mistakes if each.mistake == mistake), None)
 
 
 @dataclass(frozen=True)
 class MatchRecord(Record):
     """A mistake, or several joined by "+", that explains the answers. `correlation` is over all images and labels, of
-    top-1 the share of equal answers; `expected_accuracy` was measured at export, None where it was not."""
+    top-1 the share of equal answers; `expected_accuracy` was measured at export, with its 95 % interval, None where it
+    was not."""
 
     mistake: NotEmpty
     correlation: float
     expected_accuracy: Fraction | None
     change: str = json_key("advice")
     artifact: str | None = None
+    expected_accuracy_ci: Interval | None = None
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,10 @@ def measure_fingerprints(job: ExportJob, artifact: str, path: str) -> Fingerprin
     runtime = IsolatedRuntime(job.staging / path, job.isolated)
     right = np.zeros(len(pipelines), np.int64)
     sources = job.dataset.sources(samples)
-    for start in range(0, len(samples), _AT_ONCE):
-        part = range(start, min(start + _AT_ONCE, len(samples)))
+    height, width = job.contract.input_size
+    at_once = max(1, _AT_ONCE * 224 * 224 // max(height * width, 224 * 224))
+    for start in range(0, len(samples), at_once):
+        part = range(start, min(start + at_once, len(samples)))
         inputs = [mistaken_inputs(sources[i].read_bytes(), job.contract, pipelines) for i in part]
         answers = top1(runtime(np.stack([one for each in inputs for one in each])))
         labels = np.array([samples[i].label for i in part])

@@ -50,6 +50,8 @@ def kind_of(content: bytes) -> str | None:
                 return None
             if image.format == "PNG" and image.mode == "P":
                 return "png-palette" if "transparency" in image.info else None
+            if image.mode in ("RGBA", "LA") and image.getchannel("A").getextrema()[0] == 255:
+                return None  # blending it with any colour would show nothing
             if known := _OF_MODE.get((image.format or "", image.mode)):
                 return known
             if not isinstance(image, JpegImagePlugin.JpegImageFile):

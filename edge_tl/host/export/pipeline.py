@@ -26,7 +26,7 @@ from edge_tl.device.gates import verify
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.preprocess import Preprocess
-from edge_tl.device.readme import README, with_readme
+from edge_tl.device.readme import with_readme
 from edge_tl.device.records.bench import BenchResult
 from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord
 from edge_tl.device.records.verification import VerifyResult
@@ -54,7 +54,7 @@ REPORTS = ("report.json", "report.md", "report.html")
 BUNDLE_FILES = (
     bundles.RECORD,
     "golden",
-    README,
+    bundles.README,
     pick_file.FOLDER,  # of the bundle before: no artifact is the one that was tuned
     *REPORTS,
     *(f"model.{precision}.{kind}" for precision in PRECISIONS for kind in ("onnx", "xml", "bin")),

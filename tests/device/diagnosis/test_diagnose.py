@@ -184,3 +184,30 @@ def test_another_model_is_nothing_known(search: Search) -> None:
     logits = np.concatenate([other(one[None]) for one in search.bundle.golden_pixels()])
     found = diagnose(search.bundle, answers(logits, "logits"), search=search)
     assert (found.outcome, found.matches[0].mistake) == ("unknown", "other_model")
+
+
+def test_a_pipeline_that_is_right_on_half_of_the_images_is_no_reference(search: Search) -> None:
+    """The median alone called it one: a decoder that misreads every odd kind of file is wrong on a quarter of them."""
+    right = logits_of(search.bundle, set())
+    for wrong in (4, 10):
+        mixed = right.copy()
+        mixed[:wrong] = np.roll(right, 7, axis=0)[:wrong]
+        found = diagnose(search.bundle, answers(mixed, "logits"), search=search)
+        assert found.outcome != "reference", found
+        assert found.differs
+    one = right.copy()
+    one[3] = right[11]
+    found = diagnose(search.bundle, answers(one, "logits"), search=search)
+    assert (found.outcome, len(found.differs)) == ("reference", 1)
+
+
+def test_percentages_and_whole_numbers_are_what_they_are(search: Search) -> None:
+    right = logits_of(search.bundle, set())
+    images = np.arange(len(right))
+    percent = answers_of(images, (100 * softmax(right)).round(2), 1e-2)
+    assert percent.kind == "probabilities"
+    assert diagnose(search.bundle, percent, search=search).outcome == "reference"
+    one_hot = np.eye(right.shape[1])[right.argmax(axis=1)]
+    assert answers_of(images, one_hot, 1.0).kind == "top1"
+    flipped = np.eye(right.shape[1])[(right.argmax(axis=1) + (images % 5 < 2)) % right.shape[1]]
+    assert diagnose(search.bundle, answers_of(images, flipped, 1.0), search=search).outcome != "reference"
