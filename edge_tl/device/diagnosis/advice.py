@@ -8,7 +8,7 @@ _LINES = {
     "bgr": "your image is BGR: after imread, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)",
     "no_scale": "your pixels are 0..255 where 0..1 is expected: divide them by 255 before mean and std",
     "double_scale": "your pixels are divided by 255 twice: once a library's ToTensor does it, do not do it again",
-    "no_mean_std": "mean and std are missing: after / 255, (x - {mean}) / {std} for R, G, B",
+    "no_mean_std": "mean and std are missing, or others: after / 255, (x - {mean}) / {std} for R, G, B",
     "wrong_unit": "your mean is in levels of 255 and your pixels are in 0..1: use {mean} with x / 255, or {levels} "
     "with x in 0..255",
     "double_normalize": "mean and std are applied twice: remove one of the two normalizations",
@@ -25,8 +25,8 @@ _LINES = {
     "double_softmax": "softmax is applied twice: the values are probabilities already, remove one",
     "label_order": "your labels are in another order than the logits: take the list labels of bundle.json as it is",
     "other_artifact": "these are the answers of {artifact}: load the file of the artifact that you mean",
-    "other_model": "these answers follow no pipeline of this bundle's model: check that the file you load is "
-    "{artifact}'s, by its SHA-256 in bundle.json",
+    "other_model": "these answers follow nothing that is known of this bundle's model: compare your input with "
+    "golden/pixels.npz; where it is the same, your model file is another one, see its SHA-256 in bundle.json",
 }
 
 

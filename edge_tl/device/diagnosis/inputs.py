@@ -143,6 +143,10 @@ def _otherwise(
     std = np.asarray(contract.std, np.float32)[:, None, None]
     if norm == "none":
         return values
+    if norm == "no std":
+        return np.asarray(values - mean, np.float32)
+    if norm == "half":  # to -1..1, as many networks want it
+        return np.asarray((values - 0.5) / 0.5, np.float32)
     if norm == "mean in levels":
         mean = mean * np.float32(255)
     elif norm == "both in levels":

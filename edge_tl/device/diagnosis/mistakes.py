@@ -50,6 +50,8 @@ STEPS = (
 # The same mistakes as others make them. Not combined with a second mistake.
 VARIANTS = (
     Step("bgr", "color", "planes"),
+    Step("no_mean_std", "norm", "no std"),
+    Step("no_mean_std", "norm", "half"),
     Step("wrong_unit", "norm", "both in levels"),
     Step("nearest", "filter", "centre nearest"),
     Step("bicubic", "filter", "opencv cubic"),

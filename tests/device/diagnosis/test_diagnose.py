@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from edge_tl.device.bundle import Bundle, read_bundle
 from edge_tl.device.diagnosis.answers import Answers, answers_of
 from edge_tl.device.diagnosis.diagnose import diagnose
+from edge_tl.device.diagnosis.odd_files import is_odd
 from edge_tl.device.diagnosis.search import Search
 from edge_tl.device.runtimes.open import open_runtime
 
@@ -196,9 +197,43 @@ def test_a_pipeline_that_is_right_on_half_of_the_images_is_no_reference(search: 
         assert found.outcome != "reference", found
         assert found.differs
     one = right.copy()
-    one[3] = right[11]
+    one[3] = right[11]  # of a plain JPEG, which every decoder reads alike
     found = diagnose(search.bundle, answers(one, "logits"), search=search)
-    assert (found.outcome, len(found.differs)) == ("reference", 1)
+    assert (found.outcome, len(found.differs)) == ("unknown", 1)
+
+
+def test_kinds_of_file_that_decoders_differ_on(tmp_path: Path) -> None:
+    image = conftest.picture(3, width=40, height=30)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "plain.jpg", exif=exif)
+    image.convert("L").save(tmp_path / "grey.png")
+    image.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    image.convert("RGBA").save(tmp_path / "alpha.png")
+    image.save(tmp_path / "a.webp")
+    image.save(tmp_path / "damaged.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12\0\x03")
+    Image.fromarray(np.full((9, 9), 700, np.uint16)).save(tmp_path / "wide.png")
+    odd = {path.name for path in tmp_path.iterdir() if is_odd(path)}
+    assert odd == {"cmyk.jpg", "alpha.png", "a.webp", "damaged.jpg", "wide.png"}
+
+
+@pytest.mark.parametrize("norm", ["no std", "half"])
+def test_other_normalizations_are_no_other_model(search: Search, norm: str) -> None:
+    """The advice had been to look for another model file."""
+    raw = [mistaken(path, {"no_mean_std"}) for path in search.bundle.golden_images()]
+    centre, spread = (MEAN, np.ones(3)) if norm == "no std" else (np.full(3, 0.5), np.full(3, 0.5))
+    runtime = open_runtime(search.bundle.artifact("onnx-fp32").path)
+    inputs = [((x - centre[:, None, None]) / spread[:, None, None]).astype(np.float32) for x in raw]
+    logits = np.concatenate([runtime(x[None]) for x in inputs])
+    found = diagnose(search.bundle, answers(logits, "logits"), search=search)
+    assert (found.outcome, found.matches[0].mistake) == ("mistake", "no_mean_std")
+
+
+def test_what_these_images_cannot_show_is_said(search: Search) -> None:
+    right = logits_of(search.bundle, set())
+    notes = diagnose(search.bundle, answers(right, "top1"), search=search).notes
+    assert any("labels alone do not show" in note for note in notes)
+    assert not any("grey" in note for note in notes)
 
 
 def test_percentages_and_whole_numbers_are_what_they_are(search: Search) -> None:
