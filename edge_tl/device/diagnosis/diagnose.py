@@ -131,8 +131,10 @@ def _cannot_be_seen(bundle: Bundle, answers: Answers) -> list[str]:
     """Which mistakes a pipeline may make all the same."""
     found = []
     levels = bundle.preprocess.levels(bundle.golden_pixels()[answers.images])
-    if float(np.abs(levels - levels[:, :1]).max()) < 1:
-        found.append("every golden image is grey: whether red and blue are swapped (bgr) cannot be seen")
+    if float(np.abs(levels[:, 0] - levels[:, 2]).max()) < 1:
+        found.append(
+            "red and blue are the same in every golden image: whether they are swapped (bgr) cannot be seen"
+        )
     if answers.kind == "top1":
         found.append(
             "labels alone do not show another filter or a wrong crop: give logits or probabilities for those"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from device import conftest
 from PIL import Image, ImageOps
 
 from edge_tl.device.bundle import Bundle, read_bundle
+from edge_tl.device.diagnosis import diagnose as diagnosing
 from edge_tl.device.diagnosis.answers import Answers, answers_of
 from edge_tl.device.diagnosis.diagnose import diagnose
 from edge_tl.device.diagnosis.odd_files import is_odd
@@ -233,7 +237,12 @@ def test_what_these_images_cannot_show_is_said(search: Search) -> None:
     right = logits_of(search.bundle, set())
     notes = diagnose(search.bundle, answers(right, "top1"), search=search).notes
     assert any("labels alone do not show" in note for note in notes)
-    assert not any("grey" in note for note in notes)
+    assert not any("red and blue" in note for note in notes)
+    grey = np.repeat(search.bundle.golden_pixels()[:, :1], 3, axis=1)
+    contract = replace(search.bundle.preprocess, mean=(0.5,) * 3, std=(0.5,) * 3)
+    as_grey = SimpleNamespace(preprocess=contract, golden_pixels=lambda: grey)
+    said = diagnosing._cannot_be_seen(cast(Bundle, as_grey), answers(right, "logits"))
+    assert "red and blue are the same in every golden image" in said[0]
 
 
 def test_percentages_and_whole_numbers_are_what_they_are(search: Search) -> None:
