@@ -275,7 +275,10 @@ def test_a_failed_gate_exits_1(run_cli: RunCli, bundle: Path, tmp_path: Path):
     """Another resize than the bundle's is what the first gate is there for."""
     shutil.copytree(bundle, tmp_path / "b")
     path = tmp_path / "b" / "bundle.json"
-    path.write_text(path.read_text(encoding="utf-8").replace('"bicubic"', '"nearest"'), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"interpolation": "bicubic"', '"interpolation": "nearest"'),
+        encoding="utf-8",
+    )
     done = run_cli("verify", "b", "--artifact", "onnx-fp32", "--json")
     assert done.code == 1
     assert [g["gate"] for g in done.json["gates"] if not g["passed"]] == ["pixels"]

@@ -28,7 +28,9 @@ def test_every_image_has_its_picture(run_cli: Callable[..., Any], bundle: Path, 
     assert done.code == 0, done.err
     files = [Path(one["heatmap"]) for one in done.json["results"]]
     assert [str(file) for file in files] == ["heatmaps/one.heatmap.png", "heatmaps/one-2.heatmap.png"]
-    assert all(Image.open(file).size[0] >= 320 for file in files)
+    for file in files:
+        with Image.open(file) as picture:
+            assert picture.size[0] >= 320
     assert done.json["heatmaps"] == {"method": "cam", "device": "CPU", "folder": "heatmaps"}
 
 

@@ -7,6 +7,7 @@ the wrong byte, transparent pixels blended with black.
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
+
+from edge_tl.device.images.decode import pixel_limit
 
 _SIDE = 384  # pixels of the longer side, of what is stored with loss
 _SMALL_SIDE = 192  # of what is not
@@ -70,6 +73,8 @@ def _encode(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def _within(image: Image.Image, side: int) -> Image.Image:
+    """With at most `side` pixels a side, and no more in all than every device decodes."""
+    side = min(side, math.isqrt(int(min(pixel_limit(None), side * side))))
     small = image.copy()
     small.thumbnail((side, side))
     return small
@@ -143,7 +148,8 @@ def _sliver(size: tuple[int, int]) -> Callable[[Image.Image], Encoded]:
 
 def _very_large(image: Image.Image) -> Encoded:
     tiny = image.convert("RGB").resize((40, 30)).quantize(16)
-    size = (40 * _TILE, 30 * _TILE)
+    tile = max(1, min(_TILE, math.isqrt(int(min(pixel_limit(None), 1e9)) // (40 * 30))))
+    size = (40 * tile, 30 * tile)
     return ".png", _encode(tiny.resize(size, Image.Resampling.NEAREST), "PNG", compress_level=3)
 
 

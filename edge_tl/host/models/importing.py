@@ -156,7 +156,7 @@ def _evaluate(source: PretrainedModel, dataset: Dataset, path: Path, listener: L
 
 def _note_contract(contract: Preprocess, path: Path, listener: Listener) -> None:
     listener.note(
-        f"preprocessing: {_spelled(contract)}; another one: --set model.resize=…, model.resize_size, "
+        f"preprocessing: {_spelled(contract)}; another one: --set model.resize_size=…, model.resize, "
         "model.interpolation, model.mean, model.std"
     )
     if (trained := _trained_with(path)) and trained != contract:

@@ -283,5 +283,5 @@ def test_the_shared_record_says_what_its_figures_say(exported: dict[str, Any]):
         assert row["drop_ci_pp"][0] <= row["drop_pp"] <= row["drop_ci_pp"][1]
     recommended = rows.get(exported["recommended"])
     assert recommended is None or recommended["passed"]
-    if recommended and recommended["precision"] == "int8":
+    if recommended and recommended["precision"] == "int8" and not recommended.get("not_judged"):
         assert recommended["faster_than_fp32_ci"][0] > 1
