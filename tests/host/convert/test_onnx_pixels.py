@@ -93,5 +93,5 @@ def test_joined_in_front_the_model_sees_the_bits_that_normalize_gives() -> None:
 
 @pytest.mark.parametrize("interpolation", ["nearest", "lanczos"])
 def test_other_resizing_is_refused_in_one_sentence(interpolation: str) -> None:
-    with pytest.raises(EdgeTLError, match=f"{interpolation}.*--input tensor"):
+    with pytest.raises(EdgeTLError, match=f"{interpolation}.*outside the model"):
         pixels_alone(Preprocess(interpolation=interpolation))

@@ -38,5 +38,5 @@ def test_pixels_are_within_two_levels_of_pillows(contract: Preprocess) -> None:
     ],
 )
 def test_what_is_not_made_is_refused_in_one_sentence(contract: Preprocess, word: str) -> None:
-    with pytest.raises(EdgeTLError, match=f"{word}.*--input tensor"):
+    with pytest.raises(EdgeTLError, match=f"{word}.*outside the model"):
         pixel_model(contract)
