@@ -27,6 +27,7 @@ MOST_FIELDS = (
     2 << 20
 )  # of an ONNX file; a big one has some ten thousand, and more take minutes to walk through
 
+GRAPH = 7  # of a model's fields in onnx.proto
 Buffer = mmap.mmap | bytes
 
 
@@ -103,6 +104,13 @@ def _only_inside(
                 raise ValueError("it has weights in another file, which no hash of the bundle covers")
         elif below := _MESSAGES[message].get(number):
             _only_inside(content, a, b, below, depth + 1, left)
+
+
+def onnx_graph_fields(content: Buffer, left: Iterator[int]) -> Iterator[tuple[int, int, int]]:
+    """`onnx_fields` of the graph in an ONNX file, not of those that a Loop holds. Raises `ValueError` as they do."""
+    for number, start, end in onnx_fields(content, 0, len(content), left):
+        if number == GRAPH:
+            yield from onnx_fields(content, start, end, left)
 
 
 def onnx_fields(content: Buffer, start: int, end: int, left: Iterator[int]) -> Iterator[tuple[int, int, int]]:

@@ -164,13 +164,14 @@ class Preprocess:
     def shown(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
         """The part of an upright image of `size`, `(width, height)`, that the model sees: left, top, right and bottom
         in fractions of its sides. Raises `BadImage` as `pixels` does."""
-        width, height = self._size_after_resize(size, "image in memory")
-        if self.crop is None:
-            return 0.0, 0.0, 1.0, 1.0
-        high, wide = self.crop
-        left, top = centre_offset(width, wide), centre_offset(height, high)
-        right, bottom = min(left + wide, width), min(top + high, height)
-        return max(left, 0) / width, max(top, 0) / height, right / width, bottom / height
+        left, top, right, bottom = self.input_box(size)
+        width, height = size
+        return (
+            max(left, 0.0) / width,
+            max(top, 0.0) / height,
+            min(right / width, 1.0),
+            min(bottom / height, 1.0),
+        )
 
     def input_box(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
         """Where the model's input lies on an upright image of `size`, `(width, height)`: left, top, right and bottom in

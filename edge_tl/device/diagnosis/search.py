@@ -88,11 +88,8 @@ class Search:
         return results
 
     def artifacts(self) -> list[Artifact]:
-        """Those that take the contract's tensor, FP32 first."""
-        usual = [
-            each for each in self.bundle.artifacts if getattr(each.record, "input", "tensor") == "tensor"
-        ]
-        return sorted(usual, key=lambda each: (each.precision != "fp32", each.runtime))
+        """FP32 first."""
+        return sorted(self.bundle.artifacts, key=lambda each: (each.precision != "fp32", each.runtime))
 
     def _is_asked(self, artifact: Artifact) -> bool:
         """FP32 is the same in every runtime."""

@@ -11,18 +11,12 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edge_tl.device.model_metadata import MOST_FIELDS, onnx_fields
+from edge_tl.device.model_metadata import GRAPH, MOST_FIELDS, onnx_fields, onnx_graph_fields
 
 POSITIONS, GRID = "edge_tl_positions", "edge_tl_grid"
 """The added outputs: float32 `(h * w, classes)`, and int64 `(1, channels, h, w)`, the shape of the feature map."""
 
-_GRAPH, _NODE, _INITIALIZER, _INPUT, _OUTPUT = (
-    7,
-    1,
-    5,
-    11,
-    12,
-)  # of onnx.proto: a model's, then a graph's fields
+_NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12  # of onnx.proto: a graph's fields
 _READS, _GIVES, _NAME, _OPERATOR, _ATTRIBUTE = 1, 2, 3, 4, 5  # of a node
 _INT64 = 7  # of TensorProto.DataType
 _SPATIAL = ([2, 3], [-2, -1])
@@ -85,7 +79,7 @@ def with_positions(content: bytes) -> tuple[bytes, str] | None:
     more += _field(_INITIALIZER, _whole_numbers(f"{POSITIONS}/line", [0, 0, -1]))
     more += _field(_INITIALIZER, _whole_numbers(f"{POSITIONS}/flat", flat))
     more += b"".join(_field(_OUTPUT, _field(1, name.encode())) for name in (POSITIONS, GRID))
-    return content + _field(_GRAPH, more), graph.logits
+    return content + _field(GRAPH, more), graph.logits
 
 
 def _read(content: bytes) -> _Graph | None:
@@ -95,20 +89,17 @@ def _read(content: bytes) -> _Graph | None:
     outputs: list[str] = []
     numbers: dict[str, list[int]] = {}
     left = iter(range(MOST_FIELDS))
-    for number, a, b in onnx_fields(content, 0, len(content), left):
-        if number != _GRAPH:
-            continue
-        for kind, start, end in onnx_fields(content, a, b, left):
-            if kind == _NODE:
-                parts = onnx_fields(content, start, end, left)
-                nodes.append(_parsed([(field, content[c:d]) for field, c, d in parts]))
-            elif kind in (_INPUT, _OUTPUT):
-                parts = onnx_fields(content, start, end, left)
-                names = [content[c:d].decode(errors="replace") for field, c, d in parts if field == 1]
-                (inputs if kind == _INPUT else outputs).extend(names)
-            elif kind == _INITIALIZER and end - start < 512:
-                name, values = _constant(content[start:end])
-                numbers[name] = values
+    for kind, start, end in onnx_graph_fields(content, left):
+        if kind == _NODE:
+            parts = onnx_fields(content, start, end, left)
+            nodes.append(_parsed([(field, content[c:d]) for field, c, d in parts]))
+        elif kind in (_INPUT, _OUTPUT):
+            parts = onnx_fields(content, start, end, left)
+            names = [content[c:d].decode(errors="replace") for field, c, d in parts if field == 1]
+            (inputs if kind == _INPUT else outputs).extend(names)
+        elif kind == _INITIALIZER and end - start < 512:
+            name, values = _constant(content[start:end])
+            numbers[name] = values
     if len(inputs) != 1 or len(outputs) != 1:
         return None
     return _Graph(tuple(nodes), inputs[0], outputs[0], numbers)

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_tl.device.model_metadata import MOST_FIELDS, onnx_fields
+from edge_tl.device.model_metadata import MOST_FIELDS, onnx_fields, onnx_graph_fields
 from edge_tl.device.runtimes.matrix_layers import is_matrix_operator
 
 _FLOAT16, _UINT8 = 10, 2  # of onnx.proto, TensorProto.DataType
-_GRAPH, _NODE, _INITIALIZER = 7, 1, 5
+_NODE, _INITIALIZER = 1, 5
 _INPUT, _OPERATOR = 1, 4  # of a node
 _TYPE, _NUMBERS, _NAME, _BYTES = 2, (4, 5, 7, 10, 11), 8, 9  # of a tensor
 
@@ -41,17 +41,14 @@ def read_onnx_tensors(path: Path) -> OnnxTensors:
     nodes: list[tuple[str, list[str]]] = []
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         left = iter(range(MOST_FIELDS))
-        for number, a, b in onnx_fields(content, 0, len(content), left):
-            if number != _GRAPH:
-                continue
-            for kind, start, end in onnx_fields(content, a, b, left):
-                if kind == _NODE:
-                    nodes.append(_node(content, start, end, left))
-                elif kind == _INITIALIZER:
-                    name, types_of, zero = _tensor(content, start, end, left)
-                    types[name] = types_of
-                    if types_of == _UINT8 or not zero:
-                        moved.add(name)
+        for kind, start, end in onnx_graph_fields(content, left):
+            if kind == _NODE:
+                nodes.append(_node(content, start, end, left))
+            elif kind == _INITIALIZER:
+                name, types_of, zero = _tensor(content, start, end, left)
+                types[name] = types_of
+                if types_of == _UINT8 or not zero:
+                    moved.add(name)
     found = OnnxTensors()
     for operator, inputs in nodes:
         if is_matrix_operator(operator) and len(inputs) > 1 and inputs[1] in types:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +12,7 @@ from edge_tl.device.records.diagnosis import FingerprintRecord, FingerprintsReco
 from edge_tl.host.export import image_sets
 from edge_tl.host.export.isolated_runtime import IsolatedRuntime
 from edge_tl.host.export.job import ExportJob
+from edge_tl.host.training.metrics import wilson_interval
 
 _LEAST, _MOST = 48, 200
 _AT_ONCE = 8  # images
@@ -43,11 +42,11 @@ def measure_fingerprints(job: ExportJob, artifact: str, path: str) -> Fingerprin
 
 def _record(artifact: str, pipelines: list[Pipeline], right: NDArray[np.int64], n: int) -> FingerprintsRecord:
     rows = [
-        FingerprintRecord(pipeline[0].mistake, int(count) / n, _wilson(int(count), n))
+        FingerprintRecord(pipeline[0].mistake, int(count) / n, wilson_interval(int(count), n))
         for pipeline, count in zip(pipelines, right, strict=True)
         if pipeline
     ]
-    return FingerprintsRecord(artifact, n, int(right[0]) / n, _wilson(int(right[0]), n), tuple(rows))
+    return FingerprintsRecord(artifact, n, int(right[0]) / n, wilson_interval(int(right[0]), n), tuple(rows))
 
 
 def _first_of_each(pipelines: list[Pipeline]) -> list[Pipeline]:
@@ -56,11 +55,3 @@ def _first_of_each(pipelines: list[Pipeline]) -> list[Pipeline]:
     for pipeline in pipelines:
         found.setdefault(pipeline[0].mistake if pipeline else "", pipeline)
     return list(found.values())
-
-
-def _wilson(count: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, 1927)."""
-    z, p = 1.959964, count / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)

@@ -23,10 +23,11 @@ from edge_tl import __version__
 from edge_tl.device.bundle import REFERENCE, Artifact, Bundle, file_record
 from edge_tl.device.bundle_files import check_file
 from edge_tl.device.errors import BadInput, BundleError
-from edge_tl.device.files import fsync_folder, umask, write_json
+from edge_tl.device.files import fsync_folder, read_json, umask, write_json
 from edge_tl.device.pixels_gate import PIXEL_LIMIT_LEVELS
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.artifact import FileRecord
+from edge_tl.device.text import printable
 from edge_tl.host.web.ort_web import PACKAGE, OrtWeb
 from edge_tl.host.web.record import WebArtifact, WebGoldens, WebLogits, WebProvider, WebRecord, WebRuntime
 
@@ -56,6 +57,26 @@ def check_web_folder(out: Path, *, overwrite: bool) -> None:
         raise BadInput(
             f"{out}: a page is there already. Add --overwrite, or choose another folder with --out."
         )
+    if added := sorted(_files_in(out) - _files_of_page(out)):
+        raise BadInput(
+            f"{out}: {printable(added[0])} is not of the page, and would go with it. Move it, or choose another folder "
+            "with --out."
+        )
+
+
+def _files_in(out: Path) -> set[str]:
+    return {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
+
+
+def _files_of_page(out: Path) -> set[str]:
+    """What `write_web` has written there, by its record. Raises `BundleError` for a record that is not whole."""
+    record = WebRecord.from_json(read_json(out / RECORD), str(out / RECORD), newer_keys=True)
+    golden, providers = record.golden, record.runtime.providers
+    files = [*(each.file for each in record.artifacts), *golden.images, golden.pixels]
+    files += [each.file for each in golden.logits]
+    files += [file for provider in providers for file in provider.files]
+    page = resources.files("edge_tl.host.web").joinpath("page").iterdir()
+    return {RECORD, *(each.name for each in page), *(file.path for file in files)}
 
 
 def write_web(
@@ -121,13 +142,8 @@ def _chosen(bundle: Bundle, names: Sequence[str]) -> list[Artifact]:
 
 
 def runnable_in_browsers(bundle: Bundle) -> list[Artifact]:
-    """The ONNX artifacts that take tensors."""
-    return [a for a in bundle.artifacts if a.runtime == "onnxruntime" and not _takes_images(a)]
-
-
-def _takes_images(artifact: Artifact) -> bool:
-    """Whether its input is raw pixels, which it resizes itself."""
-    return getattr(artifact.record, "input", "tensor") == "image"
+    """The ONNX artifacts."""
+    return [artifact for artifact in bundle.artifacts if artifact.runtime == "onnxruntime"]
 
 
 def _check_floor(artifact: Artifact, ort: OrtWeb) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from edge_tl.host.int8 import ranges
 from edge_tl.host.int8.ranges import BINS, ESTIMATORS, Histogram, binned, histograms, saturated
 
 UNBOUNDED = (-np.inf, np.inf)
@@ -145,3 +146,17 @@ def test_histograms_count_every_value_of_every_activation(tmp_path: Path):
     for name, values in (("images", images), ("c", c), ("r", np.maximum(c, 0))):
         assert (seen[name].low, seen[name].high) == pytest.approx((values.min(), values.max()), abs=1e-5)
         assert seen[name].counts.sum() == values.size
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 96, 112, 112), (1, 144, 56, 56), (1, 960, 49, 7), (1, 40, 28, 28), (4, 1000)]
+)
+def test_of_a_large_tensor_every_column_is_counted(shape: tuple[int, ...]):
+    """A step that shares a factor with the rows' length would never meet some columns."""
+    places = np.broadcast_to(np.arange(shape[-1], dtype=np.float32), shape)
+    counted = ranges.some_values(places)
+    assert len(counted) <= ranges._MOST_COUNTED
+    found = np.bincount(counted.astype(np.int64), minlength=shape[-1])
+    assert found.min() > 0.9 * found.mean()
+    if places.size <= ranges._MOST_COUNTED:
+        assert np.array_equal(counted, places.ravel())

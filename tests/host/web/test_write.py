@@ -93,6 +93,11 @@ def test_what_is_there_stays_unless_it_is_a_page_to_be_overwritten(opened: Bundl
     write_web(opened, out, ORT, artifacts=["onnx-int8"])
     with pytest.raises(BadInput, match="--overwrite"):
         write_web(opened, out, ORT)
+    (out / "ort" / "notes.txt").write_text("mine", "utf-8")
+    with pytest.raises(BadInput, match=r"ort/notes\.txt is not of the page"):
+        write_web(opened, out, ORT, overwrite=True)
+    assert (out / "model.int8.onnx").exists()
+    (out / "ort" / "notes.txt").unlink()
     write_web(opened, out, ORT, artifacts=["onnx-fp32"], overwrite=True)
     assert not (out / "model.int8.onnx").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["page"]
