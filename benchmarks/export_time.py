@@ -34,6 +34,9 @@ STAGES = {  # by module and function of either program
     "edge_tl.host.export.image_sets.inputs": "images of INT8 decoded",
     "edge_tl.host.export.image_sets.evaluate": "all artifacts on all images",
     "edge_tl.host.export.image_sets.write_goldens": "goldens",
+    "edge_tl.host.export.goldens.write_goldens": "goldens",
+    "edge_tl.host.export.heatmaps.with_heatmaps": "heat maps",
+    "edge_tl.host.export.fingerprints.measure_fingerprints": "fingerprints of mistakes",
     "edge_tl.host.export.artifacts._fp32_onnx": "FP32 to ONNX",
     "edge_tl.host.export.artifacts._to_openvino": "ONNX to OpenVINO",
     "edge_tl.host.export.artifacts._temperature": "temperature of FP32",
@@ -163,6 +166,7 @@ def compared(before: Path, after: Path) -> dict[str, Any]:
     pixels = [
         np.load(folder / "golden" / "pixels.npz", allow_pickle=False)["pixels"] for folder in (before, after)
     ]
+    equal = bool(np.array_equal(*pixels))
     return {
         "keys": _keys(old) == _keys(new),
         "reference": {
@@ -171,12 +175,15 @@ def compared(before: Path, after: Path) -> dict[str, Any]:
         "artifacts": {
             row["id"]: {
                 **{key: [rows[row["id"]][key], row[key]] for key in figures},
-                "golden_logits_differ_by": float(np.abs(logits[0][row["id"]] - logits[1][row["id"]]).max()),
+                # Of other golden images there is nothing to compare.
+                "golden_logits_differ_by": float(np.abs(logits[0][row["id"]] - logits[1][row["id"]]).max())
+                if equal
+                else None,
             }
             for row in new["artifacts"]
             if row["id"] in rows
         },
-        "golden_pixels_equal": bool(np.array_equal(*pixels)),
+        "golden_pixels_equal": equal,
         "gates": [sorted({gate["gate"] for gate in each["gates"]}) for each in (old, new)],
     }
 
