@@ -129,6 +129,8 @@ def _given(error: Exception, arguments: list[str]) -> str | None:
 
 
 _PARSER = (  # the parser's words, and what to give
+    (r"input should be a valid integer\b.*$", "no whole number: give one, e.g. 3"),
+    (r"input should be a valid number\b.*$", "no number: give one, e.g. 0.5"),
     (r"'?([^':]*)'? is not a valid int(?:eger)?(?: range)?$", r"\1 is no whole number: give one, e.g. 3"),
     (r"'?([^':]*)'? is not a valid float(?: range)?$", r"\1 is no number: give one, e.g. 0.5"),
     (r"(\S+) is not in the range x>=(\S+?)\.?$", r"\1 is too small: give \2 or more"),
@@ -145,7 +147,7 @@ def _words(error: Exception, *, whole: bool = False) -> str:
     )
     text = " ".join(str(said).split()).rstrip(".")
     for theirs, ours in _PARSER:
-        text = re.sub(theirs, ours, text)
+        text = re.sub(theirs, ours, text, flags=re.IGNORECASE)
     end = "" if text.endswith("?") else "."
     return f"{text[:1].lower()}{text[1:]}{end}"
 

@@ -30,6 +30,7 @@ VERBS = {
     "verify": Verb("verify", "Check that this machine gives the exported model's answers.", on_device=True),
     "bench": Verb("bench", "Measure latency on this machine, beside PyTorch if installed.", on_device=True),
     "tune": Verb("tune", "Pick the fastest right artifact for this machine.", on_device=True),
+    "gate": Verb("gate", "Pass or fail a bundle in CI, with a JUnit file.", on_device=True),
     "predict": Verb("predict", "Classify images with a bundle.", on_device=True),
     "report": Verb("report", "Write a report as Markdown and one self-contained HTML page."),
     "web": Verb("web", "Write a bundle as a static page that runs in a browser."),

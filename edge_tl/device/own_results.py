@@ -17,6 +17,7 @@ _RESULTS = (
     {"passed", "gates", "ran", "machine"},  # verify
     {"machine", "conditions", "runtimes"},  # devices
     {"objective", "over", "machine_id", "bundle_seal"},  # tune
+    {"passed", "gates", "artifact", "machine"},  # gate
     {"base", "files", "rows", "not_compared"},  # bench --compare
 )
 
@@ -26,6 +27,9 @@ def is_result(file: Path) -> bool:
     if file.suffix == ".svg":
         with file.open("rb") as opened:
             return f"<dc:title>{MAKER}</dc:title>".encode() in opened.read(_HEAD)
+    if file.suffix == ".xml":
+        with file.open("rb") as opened:
+            return b'<testsuites name="edge-tl gate"' in opened.read(256)
     if file.suffix == ".png":
         try:
             with Image.open(file, formats=["PNG"]) as image:

@@ -14,6 +14,7 @@ GATES = {
     "device": "the same file gives other answers here: look at the CPU, its instruction set and the runtime",
     "loss": "export or quantization changed the answers: try the fp32 artifact or other calibration images",
     "speed": "the answers are right but late: look at threads, other load and which device really ran",
+    "size": "the files are too large: look at int8, or fp16 and w8 of export --precision",
 }
 # In the order in which an image passes them, each with what is wrong where it is the first to diverge.
 STAGES = {
