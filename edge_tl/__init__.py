@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from edge_tl.device.bundle import Artifact, Bundle
     from edge_tl.device.errors import BadImage, BadInput, BundleError, EdgeTLError, FellBack, MissingExtra
     from edge_tl.device.listener import Event, Listener, Silent
-    from edge_tl.device.model import Model, Prediction, Score
+    from edge_tl.device.model import Model
     from edge_tl.device.records.bench import BenchResult
     from edge_tl.device.records.gate import GateResult
+    from edge_tl.device.records.prediction import Prediction, Score
     from edge_tl.device.records.tuned import TunedRecord
     from edge_tl.device.records.verification import VerifyResult
     from edge_tl.host.api import export, finetune
@@ -31,9 +32,10 @@ _MODULES = {
     "edge_tl.device.bundle": "Artifact Bundle",
     "edge_tl.device.errors": "BadImage BadInput BundleError EdgeTLError FellBack MissingExtra",
     "edge_tl.device.listener": "Event Listener Silent",
-    "edge_tl.device.model": "Model Prediction Score",
+    "edge_tl.device.model": "Model",
     "edge_tl.device.records.bench": "BenchResult",
     "edge_tl.device.records.gate": "GateResult",
+    "edge_tl.device.records.prediction": "Prediction Score",
     "edge_tl.device.records.tuned": "TunedRecord",
     "edge_tl.device.records.verification": "VerifyResult",
     "edge_tl.host.api": "export finetune",

@@ -18,9 +18,10 @@ from edge_tl.device.bench import run as bench_run
 from edge_tl.device.bench.options import BenchOptions
 from edge_tl.device.bundle import Bundle, read_bundle
 from edge_tl.device.errors import BadInput, ForeignModel
+from edge_tl.device.images.pictures import Picture
 from edge_tl.device.listener import SILENT, Listener
-from edge_tl.device.model import Picture, Prediction
 from edge_tl.device.records.bench import BenchResult
+from edge_tl.device.records.prediction import Prediction
 from edge_tl.device.records.timing import SkippedRecord
 from edge_tl.device.records.tuned import Objective, TunedRecord
 from edge_tl.device.records.verification import VerifyResult

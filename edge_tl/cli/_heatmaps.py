@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_tl.cli._saving import check_out
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.format import percentage
+from edge_tl.device.predictions.sources import ImageSources
 
 if TYPE_CHECKING:
     from edge_tl.device.explain.heatmaps import Explainer
-    from edge_tl.device.model import Prediction
+    from edge_tl.device.predictions.video import Video
+    from edge_tl.device.records.prediction import Prediction
 
 _FOLDER = Path("heatmaps")
 _SUFFIX = ".heatmap.png"
@@ -29,16 +31,19 @@ class HeatmapFiles:
     of: dict[str, Path]
 
 
-def heatmap_files(images: Sequence[Path], out: Path | None, *, explain: bool) -> HeatmapFiles | None:
+def heatmap_files(found: ImageSources | Video, folder: Path | None, *, explain: bool) -> HeatmapFiles | None:
     """Where the heat map of every image goes; None where none is asked for. Raises `BadInput` for a folder that nothing
     would be written to, or in which nothing can be saved, and where a file of such a name is there already."""
     if not explain:
-        if out is not None:
-            raise BadInput(f"--out {out}: it is the folder of heat maps. Add --explain, or leave it out.")
+        if folder is not None:
+            raise BadInput(f"--heatmaps {folder}: none are drawn. Add --explain, or leave it out.")
         return None
-    folder = out or _FOLDER
+    if not isinstance(found, ImageSources) or len(found.files) < len(found.images):
+        raise BadInput("--explain is for image files: save what comes on stdin, then give the file.")
+    images = found.files
+    folder = folder or _FOLDER
     if folder.exists() and not folder.is_dir():
-        raise BadInput(f"--out {folder}: a file is there. Give a folder.")
+        raise BadInput(f"--heatmaps {folder}: a file is there. Give a folder.")
     seen: Counter[str] = Counter()
     of: dict[str, Path] = {}
     for image in dict.fromkeys(images):
@@ -47,22 +52,28 @@ def heatmap_files(images: Sequence[Path], out: Path | None, *, explain: bool) ->
         number = f"-{seen[name]}" if seen[name] > 1 else ""
         of[str(image)] = folder / f"{image.stem}{number}{_SUFFIX}"
     if there := [file for file in of.values() if file.exists() or file.is_symlink()]:
-        raise BadInput(f"--out {folder}: {there[0].name} is there already. Give another folder.")
+        raise BadInput(f"--heatmaps {folder}: {there[0].name} is there already. Give another folder.")
     if of:
-        check_out(next(iter(of.values())))
+        check_out(next(iter(of.values())), "--heatmaps")
     return HeatmapFiles(folder, of)
 
 
-def write_heatmaps(explainer: Explainer, predictions: Sequence[Prediction], files: HeatmapFiles) -> None:
-    """The map of the best label of each image that has an answer, as a PNG. Raises `EdgeTLError`, `OSError`."""
-    for one in predictions:
-        if one.failure is None and one.image is not None:
+def with_heatmaps(
+    answers: Iterable[Prediction], explainer: Explainer | None, files: HeatmapFiles | None
+) -> Iterator[Prediction]:
+    """The answers, each after the map of its best label was written as a PNG. Raises `EdgeTLError`, `OSError`."""
+    for one in answers:
+        if explainer is None or files is None or one.failure is not None or one.image is None:
+            yield one
+        else:
             _write(explainer, one, one.image, files.of[one.image])
+            yield replace(one, heatmap=str(files.of[one.image]))
 
 
 def _write(explainer: Explainer, one: Prediction, image: str, file: Path) -> None:
-    from edge_tl.device.explain.picture import heatmap_picture, is_drawable
+    from edge_tl.device.explain.picture import heatmap_picture
     from edge_tl.device.files import write_atomic
+    from edge_tl.device.images.caption import is_drawable
     from edge_tl.device.images.decode import examine
 
     bundle = explainer.model.bundle

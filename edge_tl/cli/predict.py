@@ -1,23 +1,28 @@
-"""The verb predict: labels and probabilities of images. It needs no PyTorch."""
+"""The verb predict: labels and probabilities of images and videos. It needs no PyTorch."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from edge_tl.cli._console import complain, finish, say
+from edge_tl.cli._console import finish, say
 from edge_tl.cli._options import AllowFallback, BundlePath, Debug, Json, MaxPixels
 from edge_tl.device.errors import EXIT_BAD_INPUT
-from edge_tl.device.format import percentage
-from edge_tl.device.text import printable
 
-if TYPE_CHECKING:
-    from edge_tl.device.model import Prediction
+_VIDEO, _FILES = "A video or a camera", "Where the answers go"
 
 Images = Annotated[
-    list[Path], typer.Argument(help="Image files, or folders with images below them.", metavar="IMAGE")
+    list[Path] | None,
+    typer.Argument(
+        help="Image files, folders with images below them, patterns as 'photos/**/*.jpg', or - for one image on stdin.",
+        metavar="IMAGE",
+    ),
+]
+List = Annotated[
+    Path | None,
+    typer.Option("--list", help="A file with one path a line; - is stdin.", show_default="none"),
 ]
 ArtifactId = Annotated[
     str | None,
@@ -30,76 +35,99 @@ DeviceName = Annotated[
     ),
 ]
 Top = Annotated[int, typer.Option(min=1, help="How many labels.")]
-Explain = Annotated[
-    bool, typer.Option("--explain", help="Draw for each image what its answer comes from: a heat map.")
+Source = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|N",
+        help="A video file, or a camera by its number: 0 is the first.",
+        rich_help_panel=_VIDEO,
+    ),
 ]
+Every = Annotated[
+    int | None, typer.Option(min=1, help="Only every so many-th frame.", rich_help_panel=_VIDEO)
+]
+Fps = Annotated[
+    float | None, typer.Option(help="Only so many frames a second of the video.", rich_help_panel=_VIDEO)
+]
+Frames = Annotated[int | None, typer.Option(min=1, help="End after so many frames.", rich_help_panel=_VIDEO)]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", help="Folder of the heat maps.", show_default="heatmaps"),
+    typer.Option(
+        "--out", "-o", help="Write a row for each image to this .csv or .jsonl file.", rich_help_panel=_FILES
+    ),
+]
+Annotated_ = Annotated[
+    Path | None,
+    typer.Option(
+        "--annotated", help="Write a copy of each image, with its answer below it, to this folder.",
+        rich_help_panel=_FILES,
+    ),
+]  # fmt: skip
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the file of --out.", rich_help_panel=_FILES)
+]
+Explain = Annotated[
+    bool,
+    typer.Option(
+        "--explain",
+        help="Draw for each image what its answer comes from: a heat map.",
+        rich_help_panel=_FILES,
+    ),
+]
+Heatmaps = Annotated[
+    Path | None,
+    typer.Option(
+        "--heatmaps", help="Folder of the heat maps.", show_default="heatmaps", rich_help_panel=_FILES
+    ),
 ]
 
 
 def predict(
     bundle: BundlePath,
-    images: Images,
+    images: Images = None,
+    listed: List = None,
     artifact: ArtifactId = None,
     top: Top = 3,
-    explain: Explain = False,
+    source: Source = None,
+    every: Every = None,
+    fps: Fps = None,
+    frames: Frames = None,
     out: Out = None,
+    annotated: Annotated_ = None,
+    overwrite: Overwrite = False,
+    explain: Explain = False,
+    heatmaps: Heatmaps = None,
     max_pixels: MaxPixels = None,
     device: DeviceName = None,
     allow_fallback: AllowFallback = False,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Classify images with a bundle."""
-    from edge_tl.cli._heatmaps import heatmap_files, write_heatmaps
-    from edge_tl.device.artifact_choice import image_files, stand_in_note
+    """Classify images, a video or a camera with a bundle.
+
+    For example: edge-tl predict photos/ folder/ --out answers.csv
+    """
+    from edge_tl.cli._heatmaps import heatmap_files
+    from edge_tl.cli._predict_input import InputOptions, check_endless
+    from edge_tl.cli._predict_output import OutputOptions
+    from edge_tl.cli._predict_run import answered, result_of, tell_notes
     from edge_tl.device.bundle import read_bundle
-    from edge_tl.device.explain.heatmaps import Explainer
-    from edge_tl.device.images.decode_warnings import warning_lines
-    from edge_tl.device.records.heatmap import DrawnHeatmaps
-    from edge_tl.device.runtimes.open import notes, ran
 
+    asked = InputOptions(images or [], listed, source, every, fps, frames)
+    where = OutputOptions(out, annotated, top, json, overwrite, video=source is not None)
     loaded = read_bundle(bundle).reading(max_pixels)
-    files, failed = image_files(images)
-    drawn = heatmap_files(files, out, explain=explain)
+    found = asked.find()
+    check_endless(asked, found, explain=explain, kept=json and out is None)
+    drawn = heatmap_files(found, heatmaps, explain=explain)
     with loaded.open(artifact, device, allow_fallback=allow_fallback) as model:
-        explainer = Explainer(model) if drawn else None
-        predictions = list(model.predict_many(files, top=top))
-        if explainer and drawn:
-            write_heatmaps(explainer, predictions, drawn)
-        chosen, on = model.artifact, model.runtime.device
-        asked = device or (model.tuned.device if model.tuned else None) or "CPU"
-        warnings = notes({} if asked.upper() == "CPU" else {chosen.id: ran(model.runtime)})
-    answered = [one for one in predictions if one.failure is None]
-    failed += [{"image": str(one.image), "reason": one.failure} for one in predictions if one.failure]
-    remarks = ((printable(str(one.image)), one.remark) for one in answered if one.remark)
-    for warning in [*warning_lines(remarks), *warnings]:
-        say(f"warning: {warning}")
-    if model.note:
-        say(model.note if model.tuned else f"note: {model.note}")
-    if artifact is None and not model.tuned and (other := stand_in_note(loaded, chosen, asked)):
-        say(f"note: {other}")
-    for entry in failed:
-        complain(f"not a usable image: {printable(entry['image'])}: {printable(entry['reason'])}")
-    if not answered:  # as for any bad input: no result
-        return EXIT_BAD_INPUT
-    results = [one.to_json() for one in answered]
-    threads = model.tuned.threads if model.tuned else None
-    result = {"artifact": chosen.id, "device": on, "tuned": model.tuned is not None, "threads": threads}
-    result |= {"results": results, "failed": failed}
-    then = f"with {chosen.id} on {on}; next: edge-tl verify {bundle}"
-    if explainer and drawn:
-        for one in results:
-            one["heatmap"] = str(drawn.of[one["image"]])
-        made = DrawnHeatmaps(explainer.method, explainer.device, str(drawn.folder))
-        result["heatmaps"] = made.to_json()
-        say(f"{len(results)} heat map{'s' * (len(results) > 1)} in {drawn.folder} ({explainer.said})")
-    code = EXIT_BAD_INPUT if failed else 0
-    return finish(result, "\n".join(map(_line, answered)), as_json=json, code=code, then=then)
-
-
-def _line(one: Prediction) -> str:
-    labels = ", ".join(f"{printable(score.label)} {percentage(score.probability, 1)}" for score in one.top)
-    return f"{printable(str(one.image))}: {labels}"
+        output, made = answered(model, found, where, drawn)
+        result = result_of(model, output, made)
+        tell_notes(model, output, named=artifact is not None, device=device)
+    code = EXIT_BAD_INPUT if output.refused else 0
+    if not output.answered and out is None:  # as for any bad input: no result
+        return code
+    then = f"with {result.artifact} on {result.device}; next: edge-tl verify {bundle}"
+    if json:
+        return finish(result.to_json(), "", as_json=True, code=code, then=then)
+    say(then)
+    return code

@@ -1,14 +1,12 @@
-"""Which artifact of a bundle runs on this machine, and which files are images to classify. Prints nothing."""
+"""Which artifact of a bundle runs on this machine. Prints nothing."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from pathlib import Path
 
 from edge_tl.device.bundle import Artifact, Bundle
 from edge_tl.device.errors import BadInput, MissingExtra
-from edge_tl.device.images.folders import images_in
 from edge_tl.device.instructions import able, lacks_instructions
 from edge_tl.device.runtimes import sandbox
 from edge_tl.device.runtimes.devices import runnable_artifacts
@@ -93,22 +91,3 @@ def stand_in_note(bundle: Bundle, chosen: Artifact, device: str = "CPU") -> str 
     )
     because = f": {why}" if why else ""
     return f"{recommended} is recommended and cannot run here{because}; {chosen.id} answers instead, {passed}"
-
-
-def image_files(paths: Iterable[Path]) -> tuple[list[Path], list[dict[str, str]]]:
-    """The image files of `paths`, folders with everything below them, and `{image, reason}` of what folders hold that
-    might have been one. Raises `BadInput` for a folder without an image."""
-    found: list[Path] = []
-    failed: list[dict[str, str]] = []
-    for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        listed = images_in(path)
-        failed += [{"image": str(one.path), "reason": one.reason} for one in listed.skipped]
-        if not listed.images:
-            raise BadInput(
-                f"no image below the folder {printable(str(path))}. Give images, or a folder of them."
-            )
-        found += listed.images
-    return found, failed

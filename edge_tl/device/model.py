@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from types import TracebackType
 
 import numpy as np
@@ -18,57 +14,27 @@ from edge_tl.device.artifact_choice import open_best
 from edge_tl.device.bundle import Artifact, Bundle
 from edge_tl.device.errors import BadImage, BadInput, BundleError, EdgeTLError, ReadError
 from edge_tl.device.images.decode import Decoded, examine
+from edge_tl.device.images.pictures import (
+    EncodedPicture,
+    Picture,
+    encoded_picture,
+    is_one_picture,
+    picture_path,
+)
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.metrics import not_numbers, softmax
-from edge_tl.device.records.codec import Record
+from edge_tl.device.ordered_map import ordered_map
+from edge_tl.device.records.prediction import Prediction, Score
 from edge_tl.device.records.tuned import TunedRecord
 from edge_tl.device.runtimes.devices import check_device_name
 from edge_tl.device.runtimes.open import Logits, Runtime
+from edge_tl.device.runtimes.parallel import CallPool, open_parallel
 from edge_tl.device.text import printable
 from edge_tl.device.tuning.open_pick import open_pick
 
-Picture = Image.Image | NDArray[np.uint8] | str | os.PathLike[str] | bytes | bytearray | memoryview
-"""An image: a path, encoded bytes, a Pillow image, or uint8 pixels `(H, W, 3)` in RGB or `(H, W)` in grey."""
-
-
-@dataclass(frozen=True)
-class Score(Record):
-    """A label and its probability, a fraction in [0, 1]."""
-
-    label: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Prediction(Record):
-    """The answer for one image: `top`, the best labels first, or `failure`, why there is no answer.
-
-    `image` is its path, None for an image that has none. `remark` says what had to be assumed to read it.
-    """
-
-    document = "prediction"
-    advice = "run edge-tl predict again"
-    error = BadInput
-
-    image: str | None
-    top: tuple[Score, ...]
-    remark: str | None = None
-    failure: str | None = None
-
-    @property
-    def label(self) -> str:
-        """The best label. Raises `BadImage` where there is a `failure`."""
-        return self._best().label
-
-    @property
-    def probability(self) -> float:
-        """Of the best label, in [0, 1]. Raises `BadImage` where there is a `failure`."""
-        return self._best().probability
-
-    def _best(self) -> Score:
-        if self.failure is not None:
-            raise BadImage(self.image or "an image without a path", self.failure)
-        return self.top[0]
+FEW = 8  # images that are not worth another copy of the model
+_BATCH = 16  # images a call, where one call at a time suits the device
+_AHEAD = 4  # images a thread taken early, so that none waits for a large one
 
 
 class Model:
@@ -108,27 +74,32 @@ class Model:
         Raises `BadImage` or `ReadError` that names the image, `BadInput` for what is no image, and `BundleError` for a
         model whose answers are no numbers or not one for each label.
         """
-        pixels, remark = self._pixels(_encoded(image))
-        (answer,) = self._answers([(_path(image), pixels, remark)], _positive("top", top))
+        pixels, remark = self._pixels(encoded_picture(image))
+        (answer,) = self._answers([(picture_path(image), pixels, remark)], _positive("top", top))
         return answer
 
     def predict_many(
-        self, images: Iterable[Picture], *, top: int = 3, batch_size: int = 16
+        self, images: Iterable[Picture], *, top: int = 3, batch_size: int | None = None
     ) -> Generator[Prediction, None, None]:
-        """One prediction for each image, in order, as they are asked for: `batch_size` images at a time go through the
-        model, while threads decode the next ones. An image that cannot be read is a prediction with a `failure`.
+        """One prediction for each image, in order, as they are asked for. An image that cannot be read is a prediction
+        with a `failure`.
 
-        At most `batch_size` images, and one for each allowed core, are taken before their answers are given. Pixels,
-        Pillow images and encoded bytes are copied when they are taken: the caller may then change or close them. A
-        path is read later: its file must stay as it is until its answer is given.
+        With a `batch_size`, so many images at a time go through the model, while threads decode the next ones. Without,
+        what the device does best: on a CPU every core decodes an image and runs the model on it, with a copy of the
+        model that is loaded for more than 8 images; elsewhere batches of 16.
+
+        A few images a core and `batch_size` are taken before their answers are given. Pixels, Pillow images and encoded
+        bytes are copied when they are taken: the caller may then change or close them. A path is read later: its file
+        must stay as it is until its answer is given.
 
         Raises `BadInput` for one image alone or for what is no image, and `BundleError` as `predict` does.
         """
-        if isinstance(images, Image.Image | np.ndarray | str | bytes | bytearray | memoryview | os.PathLike):
+        if is_one_picture(images):
             raise BadInput(
                 f"predict_many takes a list of images; this is one {type(images).__name__}. Put it into [ ]."
             )
-        return self._predictions(images, _positive("top", top), _positive("batch_size", batch_size))
+        size = None if batch_size is None else _positive("batch_size", batch_size)
+        return self._predictions(images, _positive("top", top), size)
 
     def close(self) -> None:
         """Let go of the runtime and its memory."""
@@ -142,37 +113,48 @@ class Model:
     ) -> None:
         self.close()
 
+    def parallel(self) -> CallPool | None:
+        """The model loaded once more, for a thread on every core to run it at the same time; None where the device
+        likes batches."""
+        return open_parallel(self.artifact.path, self.runtime, cores_allowed())
+
+    def answer(self, image: Picture, *, top: int = 3, run: CallPool | None = None) -> Prediction:
+        """As `predict`, with a `failure` in place of an error where the image cannot be read, and by `run` where that
+        is given: several threads may ask."""
+        return self._answer((encoded_picture(image), picture_path(image)), _positive("top", top), run)
+
     def _predictions(
-        self, images: Iterable[Picture], top: int, size: int
+        self, images: Iterable[Picture], top: int, size: int | None
     ) -> Generator[Prediction, None, None]:
-        decoded = self._decoded(images)
+        threads = cores_allowed()
+        taken = ((self._copied(image), picture_path(image)) for image in images)
+        begun = list(islice(taken, FEW + 1)) if size is None else []
+        items = chain(begun, taken)
+        if run := self.parallel() if len(begun) > FEW else None:
+            yield from ordered_map(
+                lambda item: self._answer(item, top, run),
+                items,
+                threads=threads,
+                ahead=threads * _AHEAD,
+                name="predict",
+            )
+            return
+        decoded = ordered_map(self._decode, items, threads=threads, ahead=threads, name="decode")
         try:
-            while batch := list(islice(decoded, size)):
+            while batch := list(islice(decoded, size or _BATCH)):
                 answers = iter(self._answers([one for one in batch if not isinstance(one, Prediction)], top))
                 for one in batch:
                     yield one if isinstance(one, Prediction) else next(answers)
         finally:
             decoded.close()
 
-    def _decoded(self, images: Iterable[Picture]) -> Generator[_Decoded | Prediction, None, None]:
-        """Every image as the model's input, one a thread early; Pillow decodes outside the interpreter's lock."""
-        threads = cores_allowed()
-        with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-            pending: deque[Future[_Decoded | Prediction]] = deque()
-            try:
-                for image in images:
-                    pending.append(pool.submit(self._decode, self._copied(image), _path(image)))
-                    if len(pending) > threads:
-                        yield pending.popleft().result()
-                while pending:
-                    yield pending.popleft().result()
-            finally:  # whoever stops early does not wait for what was queued
-                for future in pending:
-                    future.cancel()
+    def _answer(self, item: _Taken, top: int, run: CallPool | None) -> Prediction:
+        decoded = self._decode(item)
+        return decoded if isinstance(decoded, Prediction) else self._answers([decoded], top, run)[0]
 
     def _copied(self, image: Picture) -> _Copied:
         """What a thread may decode whatever the caller does next, or why the image has no pixels. Raises `BadInput`."""
-        encoded = _encoded(image)
+        encoded = encoded_picture(image)
         if not isinstance(encoded, Image.Image):
             return encoded
         try:  # it may share an array's memory, read its file lazily, or be given twice: threads must not load it
@@ -180,7 +162,8 @@ class Model:
         except (BadImage, ReadError) as error:
             return error
 
-    def _decode(self, image: _Copied, path: str | None) -> _Decoded | Prediction:
+    def _decode(self, item: _Taken) -> _Decoded | Prediction:
+        image, path = item
         try:
             if isinstance(image, Exception):
                 raise image
@@ -190,15 +173,15 @@ class Model:
         except ReadError as error:
             return Prediction(path, (), failure=f"cannot be read now: {error.reason}")
 
-    def _pixels(self, image: _Encoded | Decoded) -> tuple[NDArray[np.float32], str | None]:
+    def _pixels(self, image: EncodedPicture | Decoded) -> tuple[NDArray[np.float32], str | None]:
         """The model's input, float32 `(3, H, W)`, and what had to be assumed."""
         framed = self.bundle.preprocess.framed(image)
         return self.bundle.preprocess.normalize(framed.pixels), framed.remark
 
-    def _answers(self, batch: list[_Decoded], top: int) -> list[Prediction]:
+    def _answers(self, batch: list[_Decoded], top: int, run: CallPool | None = None) -> list[Prediction]:
         if not batch:
             return []
-        logits = self.runtime(np.stack([pixels for _, pixels, _ in batch]))
+        logits = (run or self.runtime)(np.stack([pixels for _, pixels, _ in batch]))
         self._check(logits, len(batch))
         found = []
         for (path, _, remark), row in zip(batch, logits, strict=True):
@@ -221,8 +204,9 @@ class Model:
             )
 
 
-_Encoded = Image.Image | str | os.PathLike[str] | bytes
-_Copied = str | os.PathLike[str] | bytes | Decoded | BadImage | ReadError
+_Copied = EncodedPicture | Decoded | BadImage | ReadError
+_Taken = tuple[_Copied, str | None]
+"""What a thread may decode, and its path."""
 _Decoded = tuple[str | None, NDArray[np.float32], str | None]
 """Path, the model's input `(3, H, W)`, what had to be assumed."""
 
@@ -243,32 +227,9 @@ def open_model(
     return Model(bundle, chosen, runtime, note=note)
 
 
-def _path(image: Picture) -> str | None:
-    return str(image) if isinstance(image, str | os.PathLike) else None
-
-
 def _positive(name: str, value: int) -> int:
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
         raise BadInput(f"{name}={value!r}: a {type(value).__name__}. Give a whole number from 1.")
     if value < 1:
         raise BadInput(f"{name} {value}: give a whole number from 1.")
     return value
-
-
-def _encoded(image: object) -> _Encoded:
-    """What the contract decodes. Raises `BadInput`."""
-    if isinstance(image, Image.Image | str | os.PathLike | bytes):
-        return image
-    if isinstance(image, bytearray | memoryview):
-        return bytes(image)
-    if isinstance(image, np.ndarray):
-        sized = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
-        if image.dtype == np.uint8 and sized and image.size:
-            return Image.fromarray(np.ascontiguousarray(image))
-        raise BadInput(
-            f"an array of {image.dtype} and shape {image.shape} is no image. Give uint8 pixels of shape (H, W, 3) in "
-            "RGB order, or (H, W) in grey; no batch, no normalized values."
-        )
-    raise BadInput(
-        f"{type(image).__name__} is no image. Give a path, encoded bytes, a Pillow image, or uint8 pixels (H, W, 3)."
-    )

@@ -45,7 +45,7 @@ def test_nothing_is_written_over(run_cli: Callable[..., Any], bundle: Path, pict
     there = Path("maps") / "one-2.heatmap.png"
     there.parent.mkdir()
     there.write_text("mine")
-    done = run_cli("predict", bundle, pictures, "--explain", "--out", "maps")
+    done = run_cli("predict", bundle, pictures, "--explain", "--heatmaps", "maps")
     assert done.code == 2
     assert "one-2.heatmap.png is there already" in done.err
     assert there.read_text() == "mine"
@@ -55,8 +55,8 @@ def test_nothing_is_written_over(run_cli: Callable[..., Any], bundle: Path, pict
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--out", "maps"], "Add --explain"),
-        (["--explain", "--out", "file"], "a file is there"),
+        (["--heatmaps", "maps"], "Add --explain"),
+        (["--explain", "--heatmaps", "file"], "a file is there"),
     ],
 )
 def test_a_folder_that_cannot_be_is_refused(

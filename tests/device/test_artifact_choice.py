@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_tl.device.artifact_choice import best_first, image_files, open_best, stand_in_note
+from edge_tl.device.artifact_choice import best_first, open_best, stand_in_note
 from edge_tl.device.bundle import Bundle, read_bundle
 from edge_tl.device.errors import BadInput, MissingExtra
 from edge_tl.device.records.timing import LatencyRecord
@@ -92,20 +92,3 @@ def test_what_failed_its_gates_is_used_by_name_only(bundle: Bundle, monkeypatch:
     bundle = judged(bundle, onnx_fp32=(False, 4.0), openvino_fp32=(False, 4.1))
     with pytest.raises(BadInput, match="failed its gates at export"):
         open_best(bundle)
-
-
-def test_a_folder_becomes_its_images_and_what_it_leaves_out_is_named(bundle: Bundle, tmp_path: Path) -> None:
-    (tmp_path / "photos" / "deep").mkdir(parents=True)
-    for place in (tmp_path / "photos" / "b.png", tmp_path / "photos" / "deep" / "a.png"):
-        place.write_bytes(bundle.golden_images()[5].read_bytes())
-    (tmp_path / "photos" / "broken.png").write_text("text")
-    (tmp_path / "photos" / "raw.nef").write_text("raw")
-    files, failed = image_files([tmp_path / "photos"])
-    assert [path.name for path in files] == ["b.png", "broken.png", "a.png"]
-    assert [Path(one["image"]).name for one in failed] == ["raw.nef"]
-    predictions = list(bundle.open().predict_many(files))
-    assert sum(one.failure is None for one in predictions) == 2
-    assert [Path(str(one.image)).name for one in predictions if one.failure] == ["broken.png"]
-    (tmp_path / "none").mkdir()
-    with pytest.raises(BadInput, match="no image below"):
-        image_files([tmp_path / "none"])

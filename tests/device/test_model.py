@@ -18,7 +18,8 @@ from PIL import Image
 from edge_tl.device.bundle import Bundle, read_bundle
 from edge_tl.device.errors import BadImage, BadInput, EdgeTLError
 from edge_tl.device.machine import cores_allowed
-from edge_tl.device.model import Model, Prediction
+from edge_tl.device.model import Model
+from edge_tl.device.records.prediction import Prediction
 
 
 @pytest.fixture
@@ -136,6 +137,20 @@ def test_images_go_through_the_model_in_batches_and_come_back_in_order(
     assert [one.image for one in got] == [str(path) for path in paths]
     assert [one.failure is None for one in got] == [True, True, True, False, True, True, True]
     assert runtime.batches == [3, 2, 1]
+
+
+@pytest.mark.parametrize("artifact", ["onnx-int8", "openvino-fp32"])
+def test_many_images_have_the_answers_of_one(bundle: Bundle, tmp_path: Path, artifact: str) -> None:
+    """More than a few are classified in parallel, each on a core of its own."""
+    (tmp_path / "bad.jpg").write_text("no image", encoding="utf-8")
+    images = bundle.golden_images()
+    paths = [*images, tmp_path / "bad.jpg", *images, *images]
+    model = bundle.open(artifact)
+    got = list(model.predict_many(paths))
+    assert [one.image for one in got] == [str(path) for path in paths]
+    assert [one.image for one in got if one.failure] == [str(tmp_path / "bad.jpg")]
+    answered = [one for one in got if one.failure is None]
+    same_as_one_by_one(answered, [model.predict(path) for path in images] * 3)
 
 
 def test_many_are_read_as_they_are_asked_for(bundle: Bundle) -> None:

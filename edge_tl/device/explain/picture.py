@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from edge_tl.device.explain.heatmaps import ClassHeatmap
+from edge_tl.device.images.caption import caption_font, fitting_text
 
 Box = tuple[float, float, float, float]
 
@@ -82,35 +83,17 @@ def _with_caption(picture: Image.Image, caption: str, *, everything: bool) -> Im
     whole.paste(picture)
     draw = ImageDraw.Draw(whole)
     top = picture.height + margin
-    draw.text((margin, top), _fitting(caption, picture.width - 2 * margin, size), _INK, _font(size))
+    draw.text(
+        (margin, top),
+        fitting_text(caption, picture.width - 2 * margin, caption_font(size)),
+        _INK,
+        caption_font(size),
+    )
     ramp = _colours(np.linspace(0, 1, bar, dtype=np.float32)[None]).repeat(size * 2 // 3, 0)
     top += line
     whole.paste(Image.fromarray(ramp.round().astype(np.uint8)), (margin, top + size // 5))
     said = "yellow: speaks for it" + ("" if everything else ", striped: not seen")
     left = 2 * margin + bar
-    draw.text(
-        (left, top), _fitting(said, picture.width - left - margin, size * 4 // 5), _PALE, _font(size * 4 // 5)
-    )
+    font = caption_font(size * 4 // 5)
+    draw.text((left, top), fitting_text(said, picture.width - left - margin, font), _PALE, font)
     return whole
-
-
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    try:
-        return ImageFont.load_default(size)
-    except (TypeError, ImportError, OSError):  # before Pillow 10.1, or built without FreeType
-        return ImageFont.load_default()
-
-
-def _fitting(text: str, width: int, size: int) -> str:
-    """`text`, or its beginning and "..."."""
-    font = _font(size)
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
-
-
-def is_drawable(text: str) -> bool:
-    """Whether the font that Pillow brings along has all letters of `text`: those of western and central Europe."""
-    return all(letter.isprintable() and ord(letter) < 0x180 for letter in text)

@@ -13,14 +13,33 @@ _SHOWN = 3
 
 def warning_lines(remarked: Iterable[tuple[str, str]]) -> list[str]:
     """One sentence for each remark of the pairs (image, remark): what, how many, and the first few by name."""
-    images: dict[str, list[str]] = {}
+    found = RemarkCounts()
     for image, remark in remarked:
-        images.setdefault(remark, []).append(image)
-    return [
-        f"{remark}: {len(names)} image{'' if len(names) == 1 else 's'}, {', '.join(names[:_SHOWN])}"
-        + (", …" if len(names) > _SHOWN else "")
-        for remark, names in images.items()
-    ]
+        found.add(image, remark)
+    return found.lines()
+
+
+class RemarkCounts:
+    """`warning_lines` of images that come one by one: of millions of them it remembers a few names."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, list[str]] = {}
+
+    def add(self, image: str, remark: str) -> None:
+        """One image that was read so."""
+        self._counts[remark] += 1
+        names = self._first.setdefault(remark, [])
+        if len(names) < _SHOWN:
+            names.append(image)
+
+    def lines(self) -> list[str]:
+        """A sentence for each remark, in the order in which they came."""
+        return [
+            f"{remark}: {count} image{'' if count == 1 else 's'}, {', '.join(self._first[remark])}"
+            + (", …" if count > _SHOWN else "")
+            for remark, count in self._counts.items()
+        ]
 
 
 def mixed_ranges(remarks: Iterable[str | None]) -> str | None:

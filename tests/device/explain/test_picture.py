@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from edge_tl.device.explain.heatmaps import ClassHeatmap
-from edge_tl.device.explain.picture import heatmap_picture, is_drawable
+from edge_tl.device.explain.picture import heatmap_picture
+from edge_tl.device.images.caption import is_drawable
 from edge_tl.device.preprocess import Preprocess
 
 CONTRACTS = {

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from edge_tl.device.bench.breakdown_worker import StepsAnswer, ThroughputAnswer
 from edge_tl.device.bench.workers import Ready
 from edge_tl.device.errors import BadInput, BundleError, EdgeTLError
-from edge_tl.device.model import Prediction
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.codec import (
     Bounds,
@@ -29,6 +28,7 @@ from edge_tl.device.records.codec import (
 )
 from edge_tl.device.records.devices import DevicesResult
 from edge_tl.device.records.paced import PacedRun
+from edge_tl.device.records.prediction import Prediction
 from edge_tl.device.records.verification import VerifyResult
 
 

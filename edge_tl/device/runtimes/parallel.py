@@ -1,0 +1,62 @@
+"""Calls of one model at the same time, each on a core of its own: what many images are classified with.
+
+One call on all cores waits at the end of every layer for its slowest thread, and its threads spin meanwhile, beside
+those that decode. A call a core has neither: benchmarks/predict_throughput.py measures both. Decodes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl.device.runtimes.base import Logits, Runtime, check_input
+
+Call = Callable[[NDArray[np.float32]], Logits]
+
+
+class CallPool:
+    """Runs an input by the next of its `calls` that is free: for several threads, which wait while none is."""
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self._free: SimpleQueue[Call] = SimpleQueue()
+        for call in calls:
+            self._free.put(call)
+
+    def __call__(self, inputs: NDArray[np.float32]) -> Logits:
+        call = self._free.get()
+        try:
+            return call(inputs)
+        finally:
+            self._free.put(call)
+
+
+def open_parallel(path: Path, runtime: Runtime, count: int) -> CallPool | None:
+    """The file at `path` for `count` cores; `runtime` is it, opened. None where it does not run on the CPU alone:
+    another device likes batches."""
+    if runtime.device != "CPU":
+        return None
+    if path.suffix == ".onnx":
+        from edge_tl.device.runtimes.onnxruntime_ import OnnxRuntime
+
+        return CallPool([OnnxRuntime(path, threads=1)] * count)  # several threads may run a session
+    from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime
+
+    streams = OpenVinoRuntime(path, threads=count, hint="THROUGHPUT")
+    queue, _ = streams.streams(1)
+    return CallPool([_request_call(queue, place, streams.shape) for place in range(len(queue))])
+
+
+def _request_call(queue: Any, place: int, shape: list[int | None]) -> Call:
+    """`queue` owns its requests and lives as long as one of them is called."""
+
+    def call(inputs: NDArray[np.float32]) -> Logits:
+        check_input(inputs, shape)
+        logits: Logits = queue[place].infer([inputs], share_inputs=True)[0].copy()
+        return logits
+
+    return call
