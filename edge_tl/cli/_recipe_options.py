@@ -42,6 +42,7 @@ DEFAULTS = {
     "export.time_budget_s": "none",
     "export.target_cpu": "any",
     "export.device_profile": "any",
+    "export.input": "tensor",
     "export.precisions": "none",
     "export.threshold": "none",
     "export.max_p95_ms": "none",

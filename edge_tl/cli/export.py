@@ -65,6 +65,14 @@ Precisions = Annotated[
         help="Further artifacts: fp16 (for accelerators), w8 (8-bit weights, for size); repeatable.",
     ),
 ]
+Input = Annotated[
+    str | None,
+    typer.Option(
+        "--input",
+        show_default=DEFAULTS["export.input"],
+        help="tensor; image: artifacts that take raw pixels and preprocess themselves; both.",
+    ),
+]
 Threshold = Annotated[
     float | None,
     typer.Option(
@@ -95,6 +103,7 @@ def export(
     target_cpu: TargetCpu = None,
     device_profile: DeviceProfile = None,
     precision: Precisions = None,
+    input_: Input = None,
     threshold: Threshold = None,
     max_p95: MaxP95 = None,
     max_pixels: MaxPixels = None,
@@ -126,6 +135,7 @@ def export(
         "export.target_cpu": target_cpu,
         "export.device_profile": device_profile,
         "export.precisions": precision,
+        "export.input": input_,
         "export.threshold": threshold,
         "export.max_p95_ms": max_p95,
         "export.max_size_mb": max_size,

@@ -65,14 +65,16 @@ def _instead(bundle: Bundle, device: str) -> str:
 
 
 def best_first(bundle: Bundle, artifacts: Iterable[Artifact]) -> list[Artifact]:
-    """The recommended one, then those that passed, the fastest at export first, then those that were not checked.
-    What failed is left out: whoever wants it names it."""
+    """The recommended one, then those that passed, the fastest at export first and those of raw pixels last, whose
+    time holds the preprocessing; then those that were not checked, in the same order. What failed is left out: whoever
+    wants it names it."""
 
-    def place(artifact: Artifact) -> tuple[bool, bool, float]:
+    def place(artifact: Artifact) -> tuple[bool, bool, bool, float]:
         median = artifact.record.median_ms
         return (
             artifact.id != bundle.record.recommended,
             artifact.record.passed is not True,
+            artifact.takes_pixels,
             math.inf if median is None else median,
         )
 

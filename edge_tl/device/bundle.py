@@ -20,7 +20,7 @@ from edge_tl.device.arrays import Shape, read_arrays, shapes_of
 from edge_tl.device.bundle_files import AGAIN, check_below, check_file, refuse_unlisted
 from edge_tl.device.errors import BadInput, BundleError
 from edge_tl.device.files import read_json, sha256_file, write_json
-from edge_tl.device.model_metadata import metadata_of
+from edge_tl.device.model_metadata import facts_of
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.artifact import ArtifactRecord, FileRecord, LimitsRecord
 from edge_tl.device.records.bundle import BundleRecord
@@ -30,10 +30,8 @@ if TYPE_CHECKING:
     from edge_tl.device.model import Model
 
 SCHEMA_VERSION: Literal[2] = 2
-_READ = (
-    1,
-    SCHEMA_VERSION,
-)  # version 1 has no seal over its lists of files; `_check_files` and the hashes cover them
+_READ = (1, SCHEMA_VERSION)
+# Version 1 has no seal over its lists of files; `_check_files` and the hashes cover them.
 RECORD = "bundle.json"
 REPORT = "report.json"
 README = "README.txt"
@@ -69,6 +67,11 @@ class Artifact:
         return self.record.precision
 
     @property
+    def takes_pixels(self) -> bool:
+        """Whether it takes raw pixels, see `ArtifactRecord`."""
+        return self.record.takes_pixels
+
+    @property
     def limits(self) -> LimitsRecord:
         """What the gates allow."""
         return self.record.limits
@@ -76,10 +79,8 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was checked: its record by type and seal, its files by size and SHA-256.
-
-    With `contract_unproven` the contract was checked against nothing: that is left to the pixels gate.
-    """
+    """A bundle that was checked: its record by type and seal, its files by size and SHA-256. With `contract_unproven`
+    the contract was checked against nothing: that is left to the pixels gate."""
 
     root: Path
     record: BundleRecord
@@ -277,7 +278,10 @@ def _check_files(root: Path, record: BundleRecord) -> None:
 def _check_model_file(bundle: Bundle, artifact: Artifact) -> None:
     """Raises `BundleError` where the labels or the contract in a model's own metadata are not the record's, or where it
     has none, which only version 1 may."""
-    said = metadata_of(artifact.path)
+    said, kind = facts_of(artifact.path)
+    if kind != artifact.record.input:
+        lies = f"its record calls the input of {artifact.path.name} {artifact.record.input!r}, and it is {kind!r}"
+        raise BundleError(f"{bundle.root / RECORD}: {lies}. Do not use this bundle.")
     if said is None:
         if bundle.record.schema_version == 1:
             return

@@ -24,6 +24,7 @@ from edge_tl.device.images.loader import load_batches
 from edge_tl.device.images.reading import with_retries
 from edge_tl.device.listener import Listener
 from edge_tl.device.names import encodable
+from edge_tl.device.raw_pixels import logits_of, raw_pixels
 from edge_tl.device.records.accuracy import FolderAccuracy
 from edge_tl.device.records.gate import GateResult
 from edge_tl.device.records.image_files import SkippedFile
@@ -55,12 +56,18 @@ def on_folder(
         bad |= batch.bad
         remarks |= batch.remarks
         for name, runtime in runtimes.items():
-            logits[name].append(runtime(batch.inputs))
+            if bundle.artifact(name).takes_pixels:  # decoded anew: whole images of a batch would be gigabytes
+                logits[name] += [
+                    logits_of(runtime, [raw_pixels(bundle.preprocess, paths[i])]) for i in batch.indices
+                ]
+            else:
+                logits[name].append(runtime(batch.inputs))
     if not kept:
         reason = next(iter(bad.values()), TWO_CLASSES)
         raise BadInput(f"no usable image below {files.root}: {reason}. Replace the files.")
     # PyTorch is not here; the FP32 artifact stands in for it, whose agreement with PyTorch export has proven.
-    stand_in = next((a.id for a in chosen if a.precision == "fp32" and a.id in runtimes), None)
+    whole_precision = sorted((a for a in chosen if a.precision == "fp32"), key=lambda a: a.takes_pixels)
+    stand_in = next((a.id for a in whole_precision if a.id in runtimes), None)
     whole = {name: np.concatenate(parts) for name, parts in logits.items()}
     rows, gates = _measured(bundle, whole, labels[kept], stand_in)
     faults = {paths[i]: reason for i, reason in bad.items()}

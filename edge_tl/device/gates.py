@@ -4,12 +4,15 @@
     device   this machine's logits          against the host's, same file  CPU, ISA, runtime version
     loss     this machine's logits          against PyTorch's              export, quantization
 
-Times nothing. The limits travel with the bundle, except that of the pixels gate, which no model moves.
+An artifact that takes raw pixels is run on the golden images that decode here as they did on the host, and its logits
+are the logarithms of its probabilities. Times nothing. The limits travel with the bundle, except that of the pixels
+gate, which no model moves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,7 @@ from edge_tl.device.instructions import able, lacks_instructions
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import identity, int8_isa
 from edge_tl.device.pixels_gate import diverged, pixels_gate
+from edge_tl.device.raw_pixels import golden_raw_pixels, logits_of
 from edge_tl.device.records.gate import GateResult
 from edge_tl.device.records.timing import SkippedRecord
 from edge_tl.device.records.verification import VerifyResult as VerifyResult
@@ -61,7 +65,11 @@ def verify(
         _check_limits(artifact, host[artifact.id], host[REFERENCE])
     for done, artifact in enumerate(a for a in chosen if a.id in runtimes):
         listener.progress("gates", done, len(runtimes))
-        logits = np.concatenate([runtimes[artifact.id](pixels[i : i + 1]) for i in range(len(pixels))])
+        runtime = runtimes[artifact.id]
+        if artifact.takes_pixels:
+            gates += _gates_of_raw_pixels(bundle, artifact, runtime, host)
+            continue
+        logits = np.concatenate([runtime(pixels[i : i + 1]) for i in range(len(pixels))])
         gates.append(_device_gate(artifact, names, logits, host[artifact.id]))
         gates.append(_loss_gate(artifact, names, logits, (host[artifact.id], host[REFERENCE])))
     listener.progress("gates", len(runtimes), len(runtimes))
@@ -88,6 +96,31 @@ def verify(
         ),
         machine=identity(),
     )
+
+
+def _gates_of_raw_pixels(
+    bundle: Bundle, artifact: Artifact, runtime: Runtime, host: Mapping[str, Logits]
+) -> list[GateResult]:
+    """The device and the loss gate, on the images that decode here as they did on the host."""
+    places: list[int] = []
+    found: list[Logits] = []
+    for place in range(len(bundle.golden_images())):
+        if (image := golden_raw_pixels(bundle, place)) is not None:
+            places.append(place)
+            found.append(logits_of(runtime, [image]))
+    if not places:
+        reason = "no golden image decodes here as at export, so nothing was compared: see the pixels gate"
+        limit = artifact.limits.device_max_abs_diff
+        return [GateResult("device", artifact.id, None, limit, "logit", False, reason)]
+    logits, names = np.concatenate(found), [bundle.golden_images()[place].name for place in places]
+    own, reference = host[artifact.id][places], host[REFERENCE][places]
+    gates = [
+        _device_gate(artifact, names, logits, own),
+        _loss_gate(artifact, names, logits, (own, reference)),
+    ]
+    left_out = len(bundle.golden_images()) - len(places)
+    more = f"; {left_out} images, which decode otherwise here, were left out" if left_out else ""
+    return [replace(gate, reason=gate.reason + more) for gate in gates]
 
 
 def open_installed(
@@ -127,6 +160,8 @@ def _check_limits(artifact: Artifact, own: Logits, reference: Logits) -> None:
     ):  # what quantization moved depends on temperatures: at least no more than all
         most = max(2e-2 * highest, float(np.ptp(own)))
         least = (int(np.sum(metrics.top1(own) == metrics.top1(reference))) - 2) / len(own)
+    if artifact.takes_pixels and artifact.precision == "fp32":  # its pixels may be a level from PyTorch's
+        least = int(np.sum(metrics.top1(own) == metrics.top1(reference))) / len(own)
     given = artifact.limits
     if given.device_max_abs_diff > 1.001 * most or given.golden_agreement < least - 1e-6:
         raise BundleError(

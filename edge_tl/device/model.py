@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from itertools import chain, islice
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from edge_tl.device.images.pictures import (
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.metrics import not_numbers, softmax
 from edge_tl.device.ordered_map import ordered_map
+from edge_tl.device.raw_pixels import logits_of, raw_pixels
 from edge_tl.device.records.prediction import Prediction, Score
 from edge_tl.device.records.tuned import TunedRecord
 from edge_tl.device.runtimes.devices import check_device_name
@@ -173,15 +175,23 @@ class Model:
         except ReadError as error:
             return Prediction(path, (), failure=f"cannot be read now: {error.reason}")
 
-    def _pixels(self, image: EncodedPicture | Decoded) -> tuple[NDArray[np.float32], str | None]:
-        """The model's input, float32 `(3, H, W)`, and what had to be assumed."""
+    def _pixels(self, image: EncodedPicture | Decoded) -> tuple[NDArray[Any], str | None]:
+        """The model's input, float32 `(3, H, W)` or raw pixels, uint8 `(h, w, 3)`, and what had to be assumed."""
+        if self.artifact.takes_pixels:
+            most = self.bundle.preprocess.max_pixels
+            whole = image if isinstance(image, Decoded) else examine(image, max_pixels=most)
+            return raw_pixels(self.bundle.preprocess, whole)[0], whole.remark
         framed = self.bundle.preprocess.framed(image)
         return self.bundle.preprocess.normalize(framed.pixels), framed.remark
 
     def _answers(self, batch: list[_Decoded], top: int, run: CallPool | None = None) -> list[Prediction]:
         if not batch:
             return []
-        logits = (run or self.runtime)(np.stack([pixels for _, pixels, _ in batch]))
+        call, inputs = run or self.runtime, [pixels for _, pixels, _ in batch]
+        if self.artifact.takes_pixels:  # of any size, so one a call
+            logits = logits_of(call, [pixels[None] for pixels in inputs])
+        else:
+            logits = call(np.stack(inputs))
         self._check(logits, len(batch))
         found = []
         for (path, _, remark), row in zip(batch, logits, strict=True):
@@ -207,8 +217,8 @@ class Model:
 _Copied = EncodedPicture | Decoded | BadImage | ReadError
 _Taken = tuple[_Copied, str | None]
 """What a thread may decode, and its path."""
-_Decoded = tuple[str | None, NDArray[np.float32], str | None]
-"""Path, the model's input `(3, H, W)`, what had to be assumed."""
+_Decoded = tuple[str | None, NDArray[Any], str | None]
+"""Path, the model's input as `Model._pixels` gives it, what had to be assumed."""
 
 
 def open_model(

@@ -11,10 +11,11 @@ import json
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.parsers import expat
 
 from edge_tl.device.errors import BundleError
+from edge_tl.device.records.image_input import InputKind
 
 KEY = "edge_tl"
 PRECISE = "session.x64quantprecision"
@@ -42,27 +43,37 @@ _MESSAGES = {
     "Function": {7: "Node", 11: "Attribute"},
 }
 _METADATA, _EXTERNAL, _LOCATION = 14, 13, 14
+_INPUT, _TYPE, _TENSOR, _ELEMENT, _UINT8 = 11, 2, 1, 1, 2  # the way to the type of a graph's input
 
 
-def metadata_of(path: Path) -> dict[str, Any] | None:
-    """`{labels, preprocess}` as `export` wrote it into `path`, `.onnx` or `.xml`; None where the file says nothing.
+class ModelFacts(NamedTuple):
+    """`said` is `{labels, preprocess}` as `export` wrote it into the file, None where it says nothing; `input` what the
+    model takes: raw pixels where its first input is of uint8."""
+
+    said: dict[str, Any] | None
+    input: InputKind
+
+
+def facts_of(path: Path) -> ModelFacts:
+    """What the model file at `path`, `.onnx` or `.xml`, says of itself.
 
     Raises `BundleError` for an ONNX file whose structure cannot be read, and for one with weights in other files: no
     hash of the bundle covers them. An IR that is no XML says nothing.
     """
     try:
-        text = _of_onnx(path) if path.suffix == ".onnx" else _of_ir(path)
+        text, pixels = (_of_onnx(path), _onnx_takes_bytes(path)) if path.suffix == ".onnx" else _of_ir(path)
     except (ValueError, OSError) as error:
         raise BundleError(f"cannot load {path.name}: {error}. Copy or export it again.") from None
+    kind: InputKind = "image" if pixels else "tensor"
     if text is None:
-        return None
+        return ModelFacts(None, kind)
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError):
         facts = None
     if not isinstance(facts, dict):
         raise BundleError(f"{path}: its metadata {KEY!r} is no JSON object. Copy or export it again.")
-    return facts
+    return ModelFacts(facts, kind)
 
 
 def session_option(path: Path, name: str) -> str | None:
@@ -90,6 +101,25 @@ def _of_onnx(path: Path, *keys: str) -> str | None:
         if len(found) > 1 or any(len(text) > _MOST_JSON for text in found):
             raise ValueError(f"it has more than one {(*keys, KEY)[0]!r} in its metadata, or a huge one")
         return found[0].decode() if found else None
+
+
+def _onnx_takes_bytes(path: Path) -> bool:
+    """Whether the first input of the graph is of uint8. Raises `ValueError` for what is no ONNX file."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        left = iter(range(MOST_FIELDS))
+        for number, start, end in onnx_graph_fields(content, left):
+            if number == _INPUT:
+                return _element_type(content, start, end, (_TYPE, _TENSOR, _ELEMENT), left) == _UINT8
+    return False
+
+
+def _element_type(content: Buffer, start: int, end: int, way: tuple[int, ...], left: Iterator[int]) -> int:
+    """The number at the end of a `way` of fields, of several the last, as a runtime's reader takes it; 0 without."""
+    found = 0
+    for number, a, b in onnx_fields(content, start, end, left):
+        if number == way[0]:
+            found = a if len(way) == 1 else _element_type(content, a, b, way[1:], left)
+    return found
 
 
 def _only_inside(
@@ -149,16 +179,23 @@ def _varint(content: Buffer, at: int, end: int) -> tuple[int, int]:
     raise ValueError("it is no ONNX file")
 
 
-def _of_ir(path: Path) -> str | None:
+def _of_ir(path: Path) -> tuple[str | None, bool]:
+    """The metadata, and whether the first input is of uint8."""
     if path.stat().st_size > _MOST_XML:
         raise ValueError(f"an IR of more than {_MOST_XML >> 20} MB")
     found: list[str] = []
+    inputs: list[str] = []
     inside: list[str] = []
+    layer = [""]
 
     def start(name: str, attributes: dict[str, str]) -> None:
         inside.append(name)
         if inside == ["net", "rt_info", "model_info", KEY]:
             found.append(attributes.get("value", ""))
+        elif inside == ["net", "layers", "layer"]:
+            layer[0] = attributes.get("type", "")
+        elif layer[0] == "Parameter" and inside == ["net", "layers", "layer", "data"]:
+            inputs.append(attributes.get("element_type", ""))
 
     def stop(name: str) -> None:
         inside.pop()
@@ -173,7 +210,7 @@ def _of_ir(path: Path) -> str | None:
         with path.open("rb") as file:
             parser.ParseFile(file)
     except expat.ExpatError:
-        return None
+        return None, False
     if len(found) > 1:
         raise ValueError(f"it has more than one {KEY!r} in its metadata")
-    return found[0] if found else None
+    return found[0] if found else None, inputs[:1] == ["u8"]

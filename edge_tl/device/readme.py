@@ -12,6 +12,7 @@ from pathlib import Path
 from edge_tl.device.bundle import README, file_record
 from edge_tl.device.files import write_atomic
 from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.records.artifact import ArtifactRecord
 from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.device.text import printable
 
@@ -124,11 +125,13 @@ def readme_text(record: BundleRecord) -> str:
     steps = contract_steps(record.preprocess)
     models = [
         f"  {each.id:<16} {', '.join(file.path for file in each.files)}: {each.runtime_floor or each.runtime}"
+        + ("; takes raw pixels" if each.takes_pixels else "")
         + (f"; needs a CPU with {' or '.join(each.requires)}" if each.requires else "")
         + ("; did not pass its gates" if each.passed is False else "")
         for each in record.artifacts
     ]
     std = list(record.preprocess.std)
+    pixels = [each for each in record.artifacts if each.takes_pixels]
     return "\n".join(
         [
             title,
@@ -144,11 +147,13 @@ def readme_text(record: BundleRecord) -> str:
             "bundle.json says all of this to programs. Copy the folder whole: a hash covers every file that a device",
             "reads.",
             "",
+            *(_raw_pixels(pixels[0]) if pixels else ()),
             "PREPROCESSING, from the encoded file to the input of the model. Every step counts: answers change by a",
             "wrong filter as easily as by a wrong colour order, and accuracy alone does not show it.",
             *(f"{number}. {step}" for number, step in enumerate(steps, 1)),
             "",
             "OUTPUT",
+            *(("Of an artifact that takes raw pixels: probabilities. Of any other:",) if pixels else ()),
             "The output is (1, number of labels) logits, already calibrated. Probabilities are their softmax, once:",
             "exp(x - max) / sum of these. The order is that of `labels` in bundle.json, whatever the alphabet says:",
             *(f"  {place} {printable(label)}" for place, label in enumerate(record.labels[:50])),
@@ -166,6 +171,29 @@ def readme_text(record: BundleRecord) -> str:
             "On the device,  edge-tl verify FOLDER  checks decoder, runtime and CPU.",
             "",
         ]
+    )
+
+
+def _raw_pixels(artifact: ArtifactRecord) -> tuple[str, ...]:
+    """How an artifact that preprocesses itself is used, in a few lines of Python."""
+    run = (
+        f'  model = onnxruntime.InferenceSession("{artifact.main}")',
+        '  print(model.run(None, {"image": image})[0])   # probabilities',
+    )
+    if artifact.runtime == "openvino":
+        run = (
+            f'  model = openvino.Core().compile_model("{artifact.main}", "CPU", {{"INFERENCE_PRECISION_HINT": "f32"}})',
+            "  print(model([image])[0])   # probabilities",
+        )
+    return (
+        "RAW PIXELS. A file that takes them resizes, crops and normalizes itself: give it the decoded, upright image,",
+        "uint8 (1, height, width, 3), R, G, B, of any size, and nothing of the preprocessing below but decoding and",
+        "turning.",
+        f"  import numpy, {artifact.runtime}; from PIL import Image, ImageOps",
+        '  picture = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")',
+        "  image = numpy.asarray(picture)[None]",
+        *run,
+        "",
     )
 
 

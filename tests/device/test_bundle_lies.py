@@ -19,7 +19,7 @@ from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput, BundleError
 from edge_tl.device.files import sha256_file
 from edge_tl.device.model import Model
-from edge_tl.device.model_metadata import metadata_of
+from edge_tl.device.model_metadata import facts_of
 from edge_tl.device.records.timing import RanRecord
 
 Edit = Callable[..., None]
@@ -213,7 +213,7 @@ def test_a_model_that_says_what_the_record_says(bundle_root: Path, telling: Call
     record = json.loads((bundle_root / bundles.RECORD).read_text("utf-8"))
     facts = {key: record[key] for key in ("labels", "preprocess")}
     telling(told(facts))
-    assert metadata_of(bundle_root / "model.fp32.onnx") == facts
+    assert facts_of(bundle_root / "model.fp32.onnx") == (facts, "tensor")
     assert verify(read_bundle(bundle_root), artifacts=["onnx-fp32"])["passed"]
     sealed(bundle_root, lambda r: r["preprocess"].update(std=[0.5, 0.5, 0.5]))
     with pytest.raises(BundleError, match=r"preprocessing is not that in model.fp32.onnx"):

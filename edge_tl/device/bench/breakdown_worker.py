@@ -90,7 +90,7 @@ def run_steps(job: StepsJob) -> StepsAnswer:
     start = resident_mb("VmRSS")
     loaded = _cold_start(job)
     after = resident_mb("VmRSS")
-    steps = _steps(loaded.runtime, Path(job.bundle), job.warm, job.repeats)
+    steps = _steps(loaded.runtime, job)
     return StepsAnswer(
         import_ns=loaded.import_ns,
         read_ns=loaded.read_ns,
@@ -123,23 +123,27 @@ def _cold_start(job: ModelJob) -> Loaded:
         check=False,
     )
     opened = perf_counter_ns() - start
-    inputs = some_inputs(job.shape)
+    inputs = some_inputs(job.shape, takes_pixels=job.input == "image")
     start = perf_counter_ns()
     runtime(inputs)
     first = perf_counter_ns() - start
     return Loaded(runtime, imported, read, opened - (read or 0), first)
 
 
-def _steps(runtime: Runtime, folder: Path, warm: int, repeats: int) -> StepSamples:
+def _steps(runtime: Runtime, job: StepsJob) -> StepSamples:
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.images.decode import decode
     from edge_tl.device.metrics import softmax
+    from edge_tl.device.raw_pixels import raw_pixels
 
-    bundle = read_bundle(folder)
+    bundle, takes_pixels = read_bundle(Path(job.bundle)), job.input == "image"
     images = [image.read_bytes() for image in bundle.golden_images()]
 
-    def best(logits: Any) -> list[tuple[str, float]]:
-        chances = softmax(logits[0])
+    def given(image: bytes) -> Any:
+        return raw_pixels(bundle.preprocess, image) if takes_pixels else bundle.preprocess.apply(image)[None]
+
+    def best(answer: Any) -> list[tuple[str, float]]:
+        chances = answer[0] if takes_pixels else softmax(answer[0])
         return [(bundle.labels[i], float(chances[i])) for i in chances.argsort()[::-1][:5]]
 
     def timed(call: Callable[[], Any]) -> tuple[Any, int]:
@@ -148,14 +152,14 @@ def _steps(runtime: Runtime, folder: Path, warm: int, repeats: int) -> StepSampl
         return value, perf_counter_ns() - begin
 
     rows: list[tuple[int, int, int, int, int]] = []
-    for repeat in range(warm + repeats):
+    for repeat in range(job.warm + job.repeats):
         for image in images:
             _, decoding = timed(lambda: decode(image))  # noqa: B023 - called at once
-            pixels, applied = timed(lambda: bundle.preprocess.apply(image)[None])  # noqa: B023
+            pixels, applied = timed(lambda: given(image))  # noqa: B023
             logits, inference = timed(lambda: runtime(pixels))  # noqa: B023
             _, after = timed(lambda: best(logits))  # noqa: B023
-            _, whole = timed(lambda: best(runtime(bundle.preprocess.apply(image)[None])))  # noqa: B023
-            if repeat >= warm:
+            _, whole = timed(lambda: best(runtime(given(image))))  # noqa: B023
+            if repeat >= job.warm:
                 rows.append((decoding, max(applied - decoding, 1), inference, after, whole))
     decode_ns, preprocess_ns, inference_ns, postprocess_ns, whole_ns = zip(*rows, strict=True)
     return StepSamples(
@@ -175,7 +179,8 @@ def run_throughput(job: ThroughputJob) -> ThroughputAnswer:
     same rules as where latency is timed. Raises `FellBack`, before anything is timed.
     """
     path = Path(job.path)
-    inputs, threads, seconds = some_inputs(job.shape), job.threads, job.throughput_s
+    inputs = some_inputs(job.shape, takes_pixels=job.input == "image")
+    threads, seconds = job.threads, job.throughput_s
     if path.suffix == ".onnx":
         session = onnxruntime_.OnnxRuntime(
             path, threads=1, device=job.device, allow_fallback=job.allow_fallback

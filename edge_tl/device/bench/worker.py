@@ -25,6 +25,8 @@ from edge_tl.device import spawn
 from edge_tl.device.bench.schedule import call_at_rate
 from edge_tl.device.bench.timer import time_calls
 from edge_tl.device.bench.worker_messages import Block, Imported, Ready
+from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.raw_pixels import PreprocessedOutside
 from edge_tl.device.records.codec import Record
 from edge_tl.device.records.timing import RanRecord
 from edge_tl.device.runtimes.open import NullRuntime, Runtime, open_runtime, ran
@@ -56,7 +58,8 @@ def serve(
     start = perf_counter_ns()
     runtime = open_it()
     load = perf_counter_ns() - start
-    call, first = _prepared(runtime, tuple(spec["shape"]))
+    inputs = some_inputs(tuple(spec["shape"]), takes_pixels=spec.get("input") == "image")
+    call, first = _prepared(runtime, inputs)
     warm = _warm(call, spec["warmup"], WARM_S)
     what = ran(runtime) if spec["describe"] else None
     ready = Ready(
@@ -112,14 +115,16 @@ def read_requests() -> Iterator[dict[str, Any]]:
     return asked()
 
 
-def some_inputs(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Uniform in the range that normalized photographs have: no denormal numbers, no early exit."""
+def some_inputs(shape: tuple[int, ...], *, takes_pixels: bool = False) -> NDArray[Any]:
+    """Uniform in the range that normalized photographs have: no denormal numbers, no early exit. Of raw pixels any
+    level."""
+    if takes_pixels:
+        return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     return np.random.default_rng(0).uniform(-2, 2, shape).astype(np.float32)
 
 
-def _prepared(runtime: Runtime, shape: tuple[int, ...]) -> tuple[Callable[[], object], int]:
+def _prepared(runtime: Runtime, inputs: NDArray[Any]) -> tuple[Callable[[], object], int]:
     """The call to be timed, and the nanoseconds of the first one."""
-    inputs = some_inputs(shape)
     start = perf_counter_ns()
     runtime(inputs)
     return lambda: runtime(inputs), perf_counter_ns() - start
@@ -142,19 +147,23 @@ def _say(answers: TextIO, record: Record) -> None:
 
 
 def main() -> None:
-    """Serve the model that the command line names; without a path, the null runtime."""
+    """Serve the model that the command line names, with a `contract` behind the preprocessing; without a path, the null
+    runtime."""
     spec = json.loads(sys.argv[1])
 
     def open_it() -> Runtime:
         if spec["path"] is None:
             return NullRuntime(1)
-        return open_runtime(
+        runtime = open_runtime(
             Path(spec["path"]),
             device=spec["device"],
             threads=spec["threads"],
             allow_fallback=spec.get("allow_fallback", False),
             check=False,  # it infers: `ran` does it once the model is warm
         )
+        if "contract" not in spec:
+            return runtime
+        return PreprocessedOutside(runtime, Preprocess.from_json(spec["contract"]))
 
     serve(open_it, spec)
 

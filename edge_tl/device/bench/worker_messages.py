@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.records.codec import Record
+from edge_tl.device.records.image_input import InputKind
 from edge_tl.device.records.timing import RanRecord
 
 
@@ -50,7 +51,8 @@ class Block(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelJob(Record):
-    """One artifact in a fresh process: its file, and `shape` of its input `(n, 3, H, W)`."""
+    """One artifact in a fresh process: its file, `shape` of its input `(n, 3, H, W)`, or `(1, H, W, 3)` where `input`
+    is "image"."""
 
     document = "job of a worker"
     advice = "run edge-tl bench again"
@@ -60,6 +62,7 @@ class ModelJob(Record):
     device: str
     threads: int
     shape: tuple[int, ...]
+    input: InputKind = "tensor"
     allow_fallback: bool = False
 
 

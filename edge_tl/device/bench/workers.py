@@ -141,7 +141,7 @@ def _check_sandboxed(workload: Workload) -> None:
     spec = workload.spec
     if not spec.get("path"):
         return
-    height, width = spec["shape"][-2:]
+    height, width = spec.get("size") or spec["shape"][-2:]
     try:
         sandbox.smoke_test(Path(spec["path"]), spec.get("device", "CPU"), (height, width))
     except BundleError as error:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from edge_tl.device.bench.workers import WORKER, WorkerPool, Workload, reason
 from edge_tl.device.bundle import Artifact, Bundle
-from edge_tl.device.errors import EdgeTLError, FellBack, MissingExtra
+from edge_tl.device.errors import BadInput, EdgeTLError, FellBack, MissingExtra
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.records.timing import SkippedRecord
 
-AGAIN = " (again)"
+AGAIN, OUTSIDE = " (again)", " (preprocessed outside)"
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,33 @@ class Selection:
 def workloads(
     bundle: Bundle, artifacts: Sequence[Artifact], *, place: Placement = HERE, batch: int = 1
 ) -> list[Workload]:
-    """The bundle's artifacts as workloads, `batch` images a call."""
+    """The bundle's artifacts as workloads, `batch` images a call; those of raw pixels take one, of the size that their
+    record says. Raises `BadInput` for more."""
     spec = {
         "device": place.device,
         "allow_fallback": place.allow_fallback,
-        "shape": [batch, 3, *bundle.preprocess.input_size],
         "threads": place.threads or cores_allowed(),
+        "size": list(bundle.preprocess.input_size),  # under which the sandbox remembers it
     }
-    return [
-        Workload(a.id, WORKER, {"path": str(a.path), "precision": a.precision, **spec}) for a in artifacts
-    ]
+    found = []
+    for artifact in artifacts:
+        shape, own = [batch, 3, *bundle.preprocess.input_size], artifact.record.image_input
+        if own is not None:
+            if batch != 1:
+                raise BadInput(
+                    f"{artifact.id} takes one image a call, not {batch}. Time batches of another artifact."
+                )
+            shape = [1, *own.size, 3]
+        facts = {"path": str(artifact.path), "precision": artifact.precision, "input": artifact.record.input}
+        found.append(Workload(artifact.id, WORKER, {**facts, "shape": shape, **spec}))
+    return found
+
+
+def preprocessed_outside(bundle: Bundle, artifact: Artifact, tensors: Path) -> Workload:
+    """Of an artifact of raw pixels: the same images through Pillow, and the same weights in the file `tensors`."""
+    (own,) = workloads(bundle, [artifact])
+    more = {"path": str(tensors), "contract": bundle.preprocess.to_json()}
+    return replace(own, id=f"{artifact.id}{OUTSIDE}", spec=own.spec | more)
 
 
 def startable(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from edge_tl.device.records.accuracy import ChangedAnswer, ConfidenceRecord, Confusion, Interval, ProvenOn
 from edge_tl.device.records.codec import Bounds, Fault, Fraction, Json, NotEmpty, Pattern, Record, written
 from edge_tl.device.records.heatmap import HeatmapRecord
+from edge_tl.device.records.image_input import ImageInputRecord, InputKind
 from edge_tl.device.records.timing import LatencyRecord, RanRecord
 from edge_tl.device.runtimes.families import BY_NAME, Family, RuntimeName, files_of
 
@@ -66,7 +67,10 @@ class ArtifactRecord(Record):
     "dotprod"), any one of which a CPU must have to give these answers; `session_options` are those that ONNX Runtime
     must be given for the same on x86 without VNNI. The drops are percentage points, positive =
     worse than PyTorch; `faster_than_fp32` is against the fastest FP32 artifact. `not_judged` says why a speed that was
-    timed is none of them: the machine was busy, or the interval wide."""
+    timed is none of them: the machine was busy, or the interval wide.
+
+    One whose `input` is "image" takes uint8 `(1, H, W, 3)`, RGB of any size, and answers with probabilities; its id
+    ends in -image, its logits are the logarithms of these, and `image_input` says what differs."""
 
     id: NotEmpty
     runtime: RuntimeName
@@ -76,6 +80,8 @@ class ArtifactRecord(Record):
     install: str | None = None
     requires: tuple[Word, ...] = ()
     session_options: dict[str, str] | None = None
+    input: InputKind = "tensor"
+    image_input: ImageInputRecord | None = None
     opset: int | None = None
     ir_version: int | None = None
     runtime_floor: str | None = None
@@ -125,6 +131,13 @@ class ArtifactRecord(Record):
         if len(models) != 1 or names != Counter(map(str, files_of(models[0]))):
             should = f"the one {self.family.files} that {self.runtime} opens"
             raise Fault("files", f"a list of {len(self.files)}", should)
+        if self.takes_pixels != (self.image_input is not None):
+            there = "an object" if self.takes_pixels else "left out"
+            raise Fault(
+                "image_input",
+                "missing" if self.takes_pixels else "an object",
+                f"{there}: its input is {self.input}",
+            )
 
     @property
     def family(self) -> Family:
@@ -138,8 +151,13 @@ class ArtifactRecord(Record):
 
     @property
     def proper_id(self) -> str:
-        """What `export` calls such an artifact: the runtime and the precision."""
-        return f"{self.family.prefix}-{self.precision}"
+        """What `export` calls such an artifact: the runtime, the precision, and that it takes raw pixels."""
+        return f"{self.family.prefix}-{self.precision}" + ("-image" if self.takes_pixels else "")
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether it preprocesses itself."""
+        return self.input == "image"
 
     @property
     def size_mb(self) -> float:

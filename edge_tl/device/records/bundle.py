@@ -148,7 +148,8 @@ class BundleRecord(Record):
         for artifact in self.artifacts:
             if artifact.id != artifact.proper_id:
                 raise BundleError(
-                    f"{where}: artifact {artifact.id!r} is {artifact.precision} of {artifact.runtime}, which is "
+                    f"{where}: artifact {artifact.id!r} is {artifact.precision} of {artifact.runtime}, input "
+                    f"{artifact.input}, which is "
                     f"{artifact.proper_id!r}. Do not use this bundle."
                 )
         for what, names in (("artifact", ids), ("file", [file.path for file in self.files])):

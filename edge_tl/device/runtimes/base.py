@@ -62,6 +62,12 @@ class FileRuntime(Runtime, Protocol):
         """Of the input; None where a size is open."""
         ...
 
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether the input is of uint8: `(1, H, W, 3)`, RGB of any size, of a model that answers with
+        probabilities."""
+        ...
+
     def check(self) -> None:
         """Run once and find out what ran. Raises `FellBack`."""
         ...
@@ -143,6 +149,11 @@ def fallback_note(fallback: FallbackRecord) -> str:
     return f"{fallback.asked} was asked for, {fallback.why}"
 
 
+def zero_input(shape: Sequence[int | None], *, takes_pixels: bool) -> NDArray[Any]:
+    """What a model can be run on to see what runs: zeros, 1 for a size that is open."""
+    return np.zeros([d or 1 for d in shape], np.uint8 if takes_pixels else np.float32)
+
+
 def ran_record(runtime: Runtime) -> RanRecord:
     """What every runtime reports of what ran."""
     return RanRecord(
@@ -180,11 +191,12 @@ def dominant_precision(found: list[str]) -> str:
     return "mixed" if found else "unknown"
 
 
-def check_input(inputs: NDArray[np.float32], shape: Sequence[object]) -> None:
+def check_input(inputs: NDArray[Any], shape: Sequence[object], *, takes_pixels: bool = False) -> None:
     """Refuse a wrong input with the same sentence for every runtime, before its backend sees it; a size in `shape` that
     is no whole number is open. Raises `BadInput`."""
+    kind = np.dtype(np.uint8 if takes_pixels else np.float32)
     want = [d if isinstance(d, int) else None for d in shape]
     fits = inputs.ndim == len(want) and all(w in (None, s) for w, s in zip(want, inputs.shape, strict=True))
-    if inputs.dtype != np.float32 or not fits:
+    if inputs.dtype != kind or not fits:
         wanted = "x".join("n" if d is None else str(d) for d in want)
-        raise BadInput(f"model input: {inputs.dtype} {inputs.shape}. Give float32 {wanted}.")
+        raise BadInput(f"model input: {inputs.dtype} {inputs.shape}. Give {kind} {wanted}.")

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 MATRIX_OPERATORS = ("Conv", "Gemm", "MatMul")
 """ONNX's operators. ONNX Runtime's fused and integer ones hold one of these words: FusedConv, QLinearConv, ..."""
+PIXEL_NODES = "pixels/"
+"""How the names of nodes begin that preprocess inside a model, and are no layers of it: of an ONNX file all of them, of
+OpenVINO's those that multiply matrices."""
 _OPENVINO_LAYERS = ("convolution", "fullyconnected", "fully_connected", "matmul", "gemm")
 
 
@@ -32,6 +35,8 @@ def executed_matrix_layers(compiled: Any) -> list[ExecutedLayer]:
     with suppress(RuntimeError):
         for node in compiled.get_runtime_model().get_ordered_ops():
             info = node.get_rt_info()
+            if _text(info, "originalLayersNames").startswith(PIXEL_NODES):
+                continue
             if _text(info, "layerType").lower() in _OPENVINO_LAYERS:
                 found.append(ExecutedLayer(_text(info, "primitiveType"), _text(info, "runtimePrecision")))
     return found

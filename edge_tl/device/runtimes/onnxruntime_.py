@@ -31,8 +31,9 @@ from edge_tl.device.runtimes.base import (
     load_error_text,
     ran_record,
     record_fallback,
+    zero_input,
 )
-from edge_tl.device.runtimes.matrix_layers import is_matrix_operator
+from edge_tl.device.runtimes.matrix_layers import PIXEL_NODES, is_matrix_operator
 from edge_tl.device.runtimes.onnxruntime_import import import_onnxruntime
 from edge_tl.device.runtimes.plugins import SUFFIX, list_plugins
 from edge_tl.device.runtimes.providers import (
@@ -94,7 +95,12 @@ class OnnxRuntime:
     def shape(self) -> list[int | None]:
         """Of the input; None where the model leaves it open."""
         found = [d if isinstance(d, int) else None for d in self._input.shape]
-        return [None, *found[1:]] if self._provider.one_image else found
+        return [None, *found[1:]] if self._provider.one_image and not self.takes_pixels else found
+
+    @property
+    def takes_pixels(self) -> bool:
+        """See `FileRuntime`."""
+        return str(self._input.type) == "tensor(uint8)"
 
     def check(self) -> None:
         """Run once under the profiler. Raises `FellBack` when a matrix layer ran on another provider than asked, and
@@ -146,10 +152,10 @@ class OnnxRuntime:
     @cached_property
     def _nodes(self) -> list[ExecutedNode]:
         """One run's executed nodes."""
-        size = [d if isinstance(d, int) else 1 for d in self._input.shape]
+        given = zero_input(self.shape, takes_pixels=self.takes_pixels)
         with tempfile.TemporaryDirectory() as folder:
             session = self._open(str(Path(folder) / "profile"))
-            session.run(None, {self._input.name: np.zeros(size, np.float32)})
+            session.run(None, {self._input.name: given})
             try:
                 events = json.loads(Path(session.end_profiling()).read_text())
             except (OSError, ValueError):  # a full disk cuts it off, and ONNX Runtime does not say so
@@ -168,7 +174,10 @@ class OnnxRuntime:
             )
             for event in events
             # Older versions, as 1.17, have three events for a node, and only that of its kernel names a provider.
-            if event.get("args", {}).get("op_name") and not event["name"].endswith(_FENCES)
+            if event.get("args", {}).get("op_name")
+            and not event["name"].endswith(_FENCES)
+            # Preprocessing has products of integers on the CPU, whatever the model behind it is.
+            and not event["name"].startswith(PIXEL_NODES)
         ]
 
     def _fall_back(self, why: str, ran: dict[str, int]) -> None:
@@ -204,7 +213,7 @@ class OnnxRuntime:
             ) from None
 
     def __call__(self, inputs: NDArray[np.float32]) -> Logits:
-        check_input(inputs, self.shape)
+        check_input(inputs, self.shape, takes_pixels=self.takes_pixels)
         if self._provider.one_image and len(inputs) > 1:
             return np.concatenate([self(inputs[i : i + 1]) for i in range(len(inputs))])
         result: Logits = self._session.run(None, {self._input.name: inputs})[0]

@@ -28,6 +28,7 @@ from edge_tl.device.runtimes.base import (
     load_error_text,
     ran_record,
     record_fallback,
+    zero_input,
 )
 from edge_tl.device.runtimes.engine_cache import engine_folder
 from edge_tl.device.runtimes.matrix_layers import executed_matrix_layers
@@ -66,6 +67,7 @@ class OpenVinoRuntime:
     call at a time, "THROUGHPUT" for `streams`."""
 
     name = "openvino"
+    takes_pixels: bool = False
 
     def __init__(
         self,
@@ -101,6 +103,7 @@ class OpenVinoRuntime:
         self._many: Any = None
         shape = model.input(0).partial_shape
         self._shape = [d.get_length() if d.is_static else None for d in shape]
+        self.takes_pixels = model.input(0).element_type.to_string() == "u8"
         self._wanted_threads = threads
 
     @property
@@ -126,7 +129,7 @@ class OpenVinoRuntime:
         """Infer once, then compare the devices that executed with the one asked for. Raises `FellBack`."""
         if self._fallback:
             return
-        self(np.zeros([d or 1 for d in self._shape], np.float32))
+        self(zero_input(self._shape, takes_pixels=self.takes_pixels))
         if self._asked.partition(":")[0] in COMPOSITE:
             return  # they choose, and `device` says what
         ran = self.device.split(",")
@@ -174,7 +177,7 @@ class OpenVinoRuntime:
 
     def _infer(self, inputs: NDArray[np.float32]) -> Logits:
         if inputs is not self._shared:
-            check_input(inputs, self._shape)
+            check_input(inputs, self._shape, takes_pixels=self.takes_pixels)
             if len(inputs) != 1 or self._answer is None:
                 request = self._request if len(inputs) == 1 else self._of_many()
                 result: Logits = request.infer([inputs], share_inputs=True)[0].copy()

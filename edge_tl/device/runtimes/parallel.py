@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.device.runtimes.base import Logits, Runtime, check_input
+from edge_tl.device.runtimes.base import FileRuntime, Logits, Runtime, check_input
 
 Call = Callable[[NDArray[np.float32]], Logits]
 
@@ -48,14 +48,14 @@ def open_parallel(path: Path, runtime: Runtime, count: int) -> CallPool | None:
 
     streams = OpenVinoRuntime(path, threads=count, hint="THROUGHPUT")
     queue, _ = streams.streams(1)
-    return CallPool([_request_call(queue, place, streams.shape) for place in range(len(queue))])
+    return CallPool([_request_call(queue, place, streams) for place in range(len(queue))])
 
 
-def _request_call(queue: Any, place: int, shape: list[int | None]) -> Call:
+def _request_call(queue: Any, place: int, streams: FileRuntime) -> Call:
     """`queue` owns its requests and lives as long as one of them is called."""
 
     def call(inputs: NDArray[np.float32]) -> Logits:
-        check_input(inputs, shape)
+        check_input(inputs, streams.shape, takes_pixels=streams.takes_pixels)
         logits: Logits = queue[place].infer([inputs], share_inputs=True)[0].copy()
         return logits
 

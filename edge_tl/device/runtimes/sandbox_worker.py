@@ -10,10 +10,13 @@ import json
 import math
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_tl.device import spawn
 from edge_tl.device.errors import BadInput, BundleError, MissingExtra
@@ -24,6 +27,7 @@ from edge_tl.device.runtimes.open import import_runtime
 from edge_tl.device.runtimes.sandbox import SandboxAnswer, SandboxSpec
 
 _FAR, _BRIGHT = 10.0, 3.0  # white is 2.64 by ImageNet's mean and deviation, black -2.12
+_SIZES = ((1, 1), (3, 200), (480, 640), (1080, 1920), (211, 157))
 _USUAL = 224  # the size of a model that leaves it open, where none is given
 _STACK = 16 << 20  # of each thread that a runtime starts
 _FILES = 64 << 20  # written by a runtime; none should be
@@ -62,13 +66,10 @@ def _run(path: Path, device: str, size: tuple[int, int] | None) -> SandboxAnswer
     A loop may run for ever for some inputs alone, and no test finds them all: these are the ends of what pixels become.
     """
     runtime = BY_SUFFIX[path.suffix].load()(path, device=device, threads=cores_allowed(), allow_fallback=True)
-    height, width = size or (_USUAL, _USUAL)
-    shape = [known or usual for known, usual in zip(runtime.shape, (1, 3, height, width), strict=True)]
-    noise = np.random.default_rng(0).uniform(-2, 2, shape)
-    ramp = np.linspace(-_FAR, _FAR, math.prod(shape)).reshape(shape)
+    given = _pixels(runtime.shape) if runtime.takes_pixels else _tensors(runtime.shape, size)
     try:
-        for inputs in (np.zeros(shape), noise, ramp, np.full(shape, _BRIGHT), np.full(shape, -_BRIGHT)):
-            runtime(inputs.astype(np.float32))
+        for inputs in given:
+            runtime(inputs)
     except MemoryError:
         raise
     except Exception as error:  # a runtime raises anything
@@ -76,6 +77,24 @@ def _run(path: Path, device: str, size: tuple[int, int] | None) -> SandboxAnswer
         reason = f"{path.name} loads, but does not run: {said}. Export it again."
         return SandboxAnswer(reason, _is_out_of_memory(error, path))
     return SandboxAnswer()
+
+
+def _tensors(known: Sequence[int | None], size: tuple[int, int] | None) -> Iterator[NDArray[Any]]:
+    height, width = size or (_USUAL, _USUAL)
+    shape = [one or usual for one, usual in zip(known, (1, 3, height, width), strict=True)]
+    noise = np.random.default_rng(0).uniform(-2, 2, shape)
+    ramp = np.linspace(-_FAR, _FAR, math.prod(shape)).reshape(shape)
+    for inputs in (np.zeros(shape), noise, ramp, np.full(shape, _BRIGHT), np.full(shape, -_BRIGHT)):
+        yield inputs.astype(np.float32)
+
+
+def _pixels(known: Sequence[int | None]) -> Iterator[NDArray[Any]]:
+    """Of several sizes, since a model of raw pixels takes any: noise, black and white."""
+    for size in _SIZES:
+        shape = [one or usual for one, usual in zip(known, (1, *size, 3), strict=True)]
+        yield np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    yield np.zeros(shape, np.uint8)
+    yield np.full(shape, 255, np.uint8)
 
 
 def _is_out_of_memory(error: BaseException | None, path: Path) -> bool:

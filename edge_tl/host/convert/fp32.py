@@ -175,36 +175,50 @@ def to_openvino(onnx_path: Path, xml_path: Path, contract: Preprocess, labels: l
 
 
 def save_openvino(
-    model: Any, xml_path: Path, contract: Preprocess, labels: list[str], *, half: bool = False
+    model: Any,
+    xml_path: Path,
+    contract: Preprocess,
+    labels: list[str],
+    *,
+    half: bool = False,
+    raw_pixels: bool = False,
 ) -> None:
-    """Write an OpenVINO model with the metadata in its `rt_info`; `half` stores float weights in 16 bits."""
+    """Write an OpenVINO model with the metadata in its `rt_info`; `half` stores float weights in 16 bits, `raw_pixels`
+    is of one that preprocesses itself."""
     import openvino
 
-    for key, value in model_info(contract, labels).items():
+    model.set_rt_info({}, ["model_info"])
+    for key, value in model_info(contract, labels, raw_pixels=raw_pixels).items():
         model.set_rt_info(value, ["model_info", key])
     openvino.save_model(model, str(xml_path), compress_to_fp16=half)
 
 
-def model_info(contract: Preprocess, labels: list[str]) -> dict[str, str]:
+def model_info(contract: Preprocess, labels: list[str], *, raw_pixels: bool = False) -> dict[str, str]:
     """Labels and preprocessing under the keys of Intel's Model API; `edge_tl` holds the contract exactly, where
-    those keys cannot say it (a resize to one size, then a crop to a smaller one)."""
-    return {
-        "model_type": "Classification",
-        "labels": " ".join("_".join(label.split()) or "_" for label in labels),
+    those keys cannot say it (a resize to one size, then a crop to a smaller one). With `raw_pixels` Model API hands the
+    image over as it is given."""
+    outside = {
         "mean_values": " ".join(f"{255 * value:.10g}" for value in contract.mean),
         "scale_values": " ".join(f"{255 * value:.10g}" for value in contract.std),
         "reverse_input_channels": "True",  # Model API hands over OpenCV's BGR
         "resize_type": _RESIZE_TYPES.get(contract.resize, "crop"),
+    }
+    return {
+        "model_type": "Classification",
+        "labels": " ".join("_".join(label.split()) or "_" for label in labels),
+        **({"embedded_processing": "True"} if raw_pixels else outside),
         "multilabel": "False",
         "output_raw_scores": "True",
         "edge_tl": json.dumps({"labels": labels, "preprocess": contract.to_json()}, ensure_ascii=False),
     }
 
 
-def add_metadata(graph: onnx.ModelProto, contract: Preprocess, labels: list[str]) -> None:
+def add_metadata(
+    graph: onnx.ModelProto, contract: Preprocess, labels: list[str], *, raw_pixels: bool = False
+) -> None:
     """The same facts as ONNX metadata, under the names that Model API's ONNX adapter reads."""
     graph.producer_name = "edge-tl"
-    info = model_info(contract, labels)
+    info = model_info(contract, labels, raw_pixels=raw_pixels)
     onnx.helper.set_model_props(graph, {f"model_info {key}": value for key, value in info.items()})
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 from onnx import GraphProto, TensorProto
 
-PREFIX = "pixels/"
-"""Of the names of all nodes of a preprocessing."""
+from edge_tl.device.runtimes.matrix_layers import PIXEL_NODES
+
+PREFIX = PIXEL_NODES
 
 
 @dataclass

@@ -60,8 +60,8 @@ def evaluate_artifacts(
     """The record, without timings, of the bundle `name` that holds `models`.
 
     Folds each artifact's temperature into its files, and the reference's into `job.reference`; writes the goldens below
-    `job.staging`. An artifact that does not run is an entry of `job.missing`, and its files go. Raises `EdgeTLError`
-    where none is left.
+    `job.staging`, and keeps the calibrated logits of the evaluation images in the job. An artifact that does not run is
+    an entry of `job.missing`, and its files go. Raises `EdgeTLError` where none is left.
     """
     split, samples = image_sets.evaluation_set(job.dataset)
     images, models = _infer(job, models, samples)
@@ -93,6 +93,8 @@ def evaluate_artifacts(
         provenance=provenance,
         fingerprints=fingerprints,
     )
+    for each in (REFERENCE, *(model.id for model in models)):
+        job.keep_logits(each, samples, evaluation.calibrated(images, each))
     return with_heatmaps(job, record, samples)
 
 

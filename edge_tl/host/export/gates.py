@@ -93,10 +93,14 @@ def conclude(
         artifacts=tuple(_timed(artifact, rows[artifact.id]) for artifact in record.artifacts),
     )
     busy = busy_reason(timing.conditions, timing.machine.cores_allowed)
-    fastest = _fastest_fp32(record.artifacts, blocks)
+    # What preprocesses and what does not are no rivals.
+    tensors = [each for each in record.artifacts if not each.takes_pixels]
+    pixels = [each for each in record.artifacts if each.takes_pixels]
+    of_kind = {False: _fastest_fp32(tensors, blocks), True: _fastest_fp32(pixels, blocks)}
     gates = list(checked.gates)
     artifacts = []
     for artifact in timed.artifacts:
+        fastest = of_kind[artifact.takes_pixels]
         if artifact.precision != "fp32" and fastest is not None:
             over = ratio.speedup(blocks[fastest], blocks[artifact.id], rows[artifact.id].block_round)
             over = as_proven(over, busy)
@@ -112,7 +116,9 @@ def conclude(
         GateResult("loss", name, None, asked.max_drop, "pp", False, f"not made: {reason}")
         for name, reason in (missing or {}).items()
     ]
-    reference, choice = rows[REFERENCE], recommendation.recommend(artifacts, fastest, busy)
+    rivals = [each for each in artifacts if not each.takes_pixels] or artifacts
+    choice = recommendation.recommend(rivals, of_kind[not tensors], busy)
+    reference = rows[REFERENCE]
     return replace(
         timed,
         reference=replace(
@@ -131,7 +137,11 @@ def conclude(
 
 
 def _timed(artifact: ArtifactRecord, row: ArtifactTiming) -> ArtifactRecord:
-    """With what the bench found; its samples stay in the report's bench."""
+    """With what the bench found; its samples stay in the report's bench. One of raw pixels is not compared with
+    PyTorch, which was given tensors."""
+    if artifact.takes_pixels:
+        why = "it preprocesses as well, which PyTorch was not timed with"
+        row = replace(row, speedup=None, speedup_ci=None, distinguishable=None, not_judged=why)
     return replace(
         artifact,
         latency_ms=row.latency_ms,

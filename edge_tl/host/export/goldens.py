@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edge_tl.device import bundle as bundles
 from edge_tl.device import metrics
 from edge_tl.device.errors import BadImage
-from edge_tl.device.files import write_json
+from edge_tl.device.files import read_json, write_json
 from edge_tl.device.images.decode import decode, format_anywhere, pixel_limit
 from edge_tl.device.images.reading import with_retries
 from edge_tl.device.preprocess import Preprocess
@@ -127,6 +127,26 @@ def without_logits(folder: Path, golden: GoldenRecord, names: Collection[str]) -
     return replace(golden, files=tuple(bundles.file_record(folder, file.path) for file in golden.files))
 
 
+def with_logits(folder: Path, golden: GoldenRecord, more: Mapping[str, Logits]) -> GoldenRecord:
+    """The goldens with `more`, logits `(n, classes)` of further artifacts by id."""
+    path = folder / bundles.GOLDEN_LOGITS
+    with np.load(path, allow_pickle=False) as found:
+        whole = {name: found[name] for name in found.files}
+    np.savez(path, allow_pickle=False, **whole, **more)
+    record = StagesRecord.from_json(read_json(folder / STAGES_RECORD))
+    images = tuple(_answered(each, place, more) for place, each in enumerate(record.images))
+    write_json(folder / STAGES_RECORD, StagesRecord(images).to_json())
+    return replace(golden, files=tuple(bundles.file_record(folder, file.path) for file in golden.files))
+
+
+def _answered(record: GoldenStages, place: int, logits: Mapping[str, Logits]) -> GoldenStages:
+    """With the answers of the models in `logits`, whose rows at `place` are of this image."""
+    rows = {name: found[place] for name, found in logits.items()}
+    digests = {name: array_sha256(row) for name, row in rows.items()}
+    labels = {name: int(metrics.top1(row[None])[0]) for name, row in rows.items()}
+    return replace(record, logits=record.logits | digests, label=record.label | labels)
+
+
 def _write_stages(
     folder: Path,
     records: Sequence[GoldenStages],
@@ -134,14 +154,7 @@ def _write_stages(
     logits: Mapping[str, Logits],
 ) -> None:
     """The record of the stages, with the answers in `logits`, and their samples."""
-    images = tuple(
-        replace(
-            record,
-            logits={name: array_sha256(rows[i]) for name, rows in logits.items()},
-            label={name: int(metrics.top1(rows[i : i + 1])[0]) for name, rows in logits.items()},
-        )
-        for i, record in enumerate(records)
-    )
+    images = tuple(_answered(record, place, logits) for place, record in enumerate(records))
     write_json(folder / STAGES_RECORD, StagesRecord(images).to_json())
     stacked = {stage: np.stack([each[stage] for each in samples]) for stage in OF_LEVELS}
     np.savez_compressed(folder / STAGES_FILE, allow_pickle=False, **stacked)

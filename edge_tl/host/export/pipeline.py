@@ -16,6 +16,7 @@ from typing import Any
 from edge_tl.device import bundle as bundles
 from edge_tl.device.bench.effort import Effort
 from edge_tl.device.bench.latency import time_interleaved
+from edge_tl.device.bench.machine_use import busy_reason
 from edge_tl.device.bench.quiet import when_quiet
 from edge_tl.device.bench.workers import Workload
 from edge_tl.device.bench.workloads import startable, workloads
@@ -32,10 +33,12 @@ from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord
 from edge_tl.device.records.verification import VerifyResult
 from edge_tl.device.runtimes import sandbox
 from edge_tl.device.tuning import pick_file
+from edge_tl.host.convert.image_input import check_can_be_inside
 from edge_tl.host.export import gates, goldens, image_sets, kept_inputs
 from edge_tl.host.export.artifacts import PRECISIONS, sets_of, write_artifacts
 from edge_tl.host.export.bundle_provenance import made_of, provenance_record
 from edge_tl.host.export.evaluation import evaluate_artifacts, remove_files
+from edge_tl.host.export.image_artifacts import outside_workloads, with_costs, with_image_artifacts
 from edge_tl.host.export.job import ExportJob
 from edge_tl.host.export.kept_inputs import KeptInputs
 from edge_tl.host.export.publish import discard, is_interrupted, make_marked, marked, named, publish, recover
@@ -57,7 +60,12 @@ BUNDLE_FILES = (
     bundles.README,
     pick_file.FOLDER,  # of the bundle before: no artifact is the one that was tuned
     *REPORTS,
-    *(f"model.{precision}.{kind}" for precision in PRECISIONS for kind in ("onnx", "xml", "bin")),
+    *(
+        f"model.{precision}{kind}.{suffix}"
+        for precision in PRECISIONS
+        for kind in ("", "-image")
+        for suffix in ("onnx", "xml", "bin")
+    ),
 )
 
 
@@ -84,6 +92,8 @@ def export(
         model, contract.input_size, saved.model, classes=len(dataset.labels)
     ).notes:
         listener.note(said)
+    if recipe.export.input != "tensor":
+        check_can_be_inside(contract)
     sets = sets_of(dataset, contract, recipe)
     image_sets.check_images(dataset, [sample for samples in sets.values() for sample in samples])
     base = Path("exported") / saved.name
@@ -108,8 +118,7 @@ def export(
                 listener=listener,
             )
             record = evaluate_artifacts(job, write_artifacts(job), provenance_record(job, run, out), out.name)
-            isolated.close()  # before anything is timed
-            job.inputs.forget()
+            record = with_image_artifacts(job, record, image_sets.evaluation_set(dataset)[1])
             record = _finish(job, run, record, effort)
             publish(staging, out, BUNDLE_FILES)
     except OSError as error:
@@ -164,6 +173,8 @@ def _recover(folders: Iterable[Path]) -> None:
 
 def _finish(job: ExportJob, run: Path, record: BundleRecord, effort: Effort) -> BundleRecord:
     """Time, verify and conclude what `record` holds, and write it with its reports."""
+    job.isolated.close()  # before anything is timed
+    job.inputs.forget()
     bundles.write_record(job.staging, record)
     if job.recipe.export.max_p95_ms is not None:
         effort = effort.supporting(0.95)
@@ -220,13 +231,17 @@ def _timed(
         for artifact in sealed.artifacts:
             # Made here, and run on every image.
             sandbox.mark_tested(artifact.path, size=sealed.preprocess.input_size)
-        field = [*torch_workloads(run, sealed.record), *workloads(sealed, sealed.artifacts)]
+        outside = outside_workloads(sealed)
+        for workload in outside:
+            sandbox.mark_tested(Path(workload.spec["path"]), size=sealed.preprocess.input_size)
+        field = [*torch_workloads(run, sealed.record), *workloads(sealed, sealed.artifacts), *outside]
 
         def measure(field: list[Workload] = field) -> BenchResult:
             return time_interleaved(field, effort=effort, seed=job.recipe.seed, listener=job.listener)
 
         try:
-            return record, when_quiet(effort.wait_quiet_s, measure, listener=job.listener)
+            timing = when_quiet(effort.wait_quiet_s, measure, listener=job.listener)
+            return with_costs(record, timing, busy_reason(timing.conditions, timing.machine.cores_allowed))
         except EdgeTLError as error:
             reasons = {entry.artifact: entry.reason for entry in startable(field)[1]}
             lost = [artifact for artifact in record.artifacts if artifact.id in reasons]

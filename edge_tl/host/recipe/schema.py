@@ -255,6 +255,9 @@ class Export(_Section):
     device_profile: Literal["any", "tensorrt"] = "any"
     """tensorrt: the INT8 ONNX file has activations with zero points of 0, which are all that TensorRT takes. They give
     up half of the codes after a ReLU, and the file is slow on a CPU."""
+    input: Literal["tensor", "image", "both"] = "tensor"
+    """image: artifacts that take raw pixels, uint8 `(1, H, W, 3)` of any size, and give probabilities; both: those
+    beside the ones on tensors, of which one is recommended."""
     precisions: list[Literal["fp16", "w8"]] = []
     """Further artifacts of both runtimes: fp16 for GPUs and NPUs; w8, weights in 8 bits and arithmetic in float, for
     size."""
