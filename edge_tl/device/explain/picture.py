@@ -26,12 +26,18 @@ _PAPER, _INK, _PALE = (255, 255, 255), (20, 20, 20), (110, 110, 110)
 
 
 def heatmap_picture(
-    image: Image.Image, heatmap: ClassHeatmap, box: Box, caption: str | None = None
+    image: Image.Image,
+    heatmap: ClassHeatmap,
+    box: Box,
+    caption: str | None = None,
+    *,
+    side: int | None = None,
 ) -> Image.Image:
     """`image`, upright and RGB, in grey, with the map from its least (dark) to its greatest value (yellow) over `box`:
     left, top, right and bottom of the model's input in pixels of the image, see `Preprocess.input_box`. What the model
-    did not see is dark and striped. With a `caption` there is a strip below that holds it and says how to read that."""
-    scale = _scale(image.size)
+    did not see is dark and striped. Its longer side has `side` pixels, by default as many as a screen shows. With a
+    `caption` there is a strip below that holds it and says how to read that."""
+    scale = side / max(image.size) if side else _scale(image.size)
     shown = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     values, seen = _spread(heatmap.values, shown.size, tuple(edge * scale for edge in box))
     grey = np.asarray(shown.convert("L"), np.float32)[..., None]

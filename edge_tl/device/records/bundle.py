@@ -17,6 +17,7 @@ from edge_tl.device.records.artifact import ArtifactRecord, FilePath, FileRecord
 from edge_tl.device.records.codec import Bounds, Fault, Fraction, Json, NotEmpty, Record, shown, written
 from edge_tl.device.records.diagnosis import FingerprintsRecord
 from edge_tl.device.records.gate import GATES, GateResult
+from edge_tl.device.records.pictures import PicturesRecord
 from edge_tl.device.records.timing import ConditionsRecord, LatencyRecord, RanRecord
 from edge_tl.device.text import printable
 
@@ -92,7 +93,7 @@ class ProvenanceRecord(Record):
 @dataclass(frozen=True)
 class BundleRecord(Record):
     """A bundle. `bundle.json` holds what a device needs of it, sealed; `report.json` all of it, with the `bench` and
-    the `verify` of the export. `preprocess_steps` is the contract in words, as in the file
+    the `verify` of the export, and `pictures` of answers. `preprocess_steps` is the contract in words, as in the file
     `readme`."""
 
     schema_version: Literal[1, 2]
@@ -111,6 +112,7 @@ class BundleRecord(Record):
     faults: dict[str, str] | None = None
     bench: Json = None
     verify: Json = None
+    pictures: PicturesRecord | None = None
     report: FileRecord | None = None
     readme: FileRecord | None = None
     preprocess_steps: tuple[str, ...] = ()
@@ -187,7 +189,7 @@ class BundleRecord(Record):
             for artifact in self.artifacts
         )
         reference = replace(self.reference, confusion=None)
-        return replace(self, artifacts=artifacts, reference=reference, bench=None, verify=None)
+        return replace(self, artifacts=artifacts, reference=reference, bench=None, verify=None, pictures=None)
 
     def failed_at_export(self, artifact: ArtifactRecord) -> str | None:
         """That `artifact` failed when it was exported, and at which gates; None where it did not."""

@@ -23,6 +23,7 @@ from edge_tl.host.export.fingerprints import measure_fingerprints
 from edge_tl.host.export.heatmaps import with_heatmaps
 from edge_tl.host.export.isolated_runtime import IsolatedRuntime
 from edge_tl.host.export.job import ExportJob
+from edge_tl.host.export.notable import notable_answers
 from edge_tl.host.export.threshold import ThresholdData, threshold_record
 from edge_tl.host.images.dataset import Sample
 from edge_tl.host.int8.storage_plan import REQUIRED
@@ -82,6 +83,10 @@ def evaluate_artifacts(
     models = remaining(job, models)
     fingerprints = _fingerprints(job, models)
     evaluation = _Evaluation(job, images, fitting, temperatures, logits)
+    expected = evaluation.calibrated(images, REFERENCE)
+    for model in models:
+        own = evaluation.calibrated(images, model.id)
+        job.notable[model.id] = notable_answers(images.samples, expected, own)
     record = BundleRecord(
         schema_version=SCHEMA_VERSION,
         name=name,

@@ -5,6 +5,7 @@ Nothing is added to a file for them, see `edge_tl.device.explain`: an artifact i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from edge_tl.device.records.heatmap import HeatmapMethod, HeatmapRecord
 from edge_tl.device.runtimes.open import Logits
 from edge_tl.host.export import image_sets
 from edge_tl.host.export.job import ExportJob
+from edge_tl.host.export.notable import Maps, with_maps
 from edge_tl.host.images.dataset import Sample
 from edge_tl.host.isolated import ProcessDied
 
@@ -53,9 +55,14 @@ def position_maps(path: Path, inputs: NDArray[np.float32]) -> PositionMaps | Non
 
 def with_heatmaps(job: ExportJob, record: BundleRecord, samples: list[Sample]) -> BundleRecord:
     """The record, its artifacts with those of heat maps, measured on some of the evaluation images `samples`. An
-    artifact whose maps cannot be had is a fault of the job, and has none, nor has one that takes raw pixels."""
-    some = image_sets.in_proportion(samples, job.recipe.seed)[:_IMAGES]
-    inputs = np.concatenate(list(job.inputs.batches(some)))
+    artifact whose maps cannot be had is a fault of the job, and has none, nor has one that takes raw pixels. The maps
+    of `job.notable` are made on the way."""
+    some = _once(image_sets.in_proportion(samples, job.recipe.seed))[:_IMAGES]
+    images = _once([*some, *(sample for each in job.notable.values() for sample in each.samples)])
+    rows = {sample.digest: row for row, sample in enumerate(images)}
+    inputs = np.concatenate(list(job.inputs.batches(images)))
+    maps: dict[str, Maps] = {}
+    fp32: str | None = None
     whole: PositionMaps | None = None
     method: HeatmapMethod = "occlusion"
     artifacts: list[ArtifactRecord] = []
@@ -63,24 +70,40 @@ def with_heatmaps(job: ExportJob, record: BundleRecord, samples: list[Sample]) -
         if artifact.id.endswith("-image"):  # of raw pixels, of any size
             artifacts.append(artifact)
             continue
+        notable = job.notable.get(artifact.id)
+        mine = images if whole is None else _once([*some, *(notable.samples if notable else ())])
+        asked = inputs[[rows[sample.digest] for sample in mine]]
         try:
             # What follows the mean of five crops mixes them: no position has an answer of its own there.
             several = job.contract.five_crop is not None
-            found = None if several else job.isolated.call(position_maps, job.staging / artifact.main, inputs)
+            found = None if several else job.isolated.call(position_maps, job.staging / artifact.main, asked)
         except (ProcessDied, ValueError) as error:
             job.failed(f"heat maps of {artifact.id}", error)
             artifacts.append(artifact)
             continue
+        if found is not None:
+            maps[artifact.id] = dict(zip((sample.digest for sample in mine), found.each, strict=True))
+            found = PositionMaps(found.each[: len(some)], found.logits[: len(some)])
         if whole is None and found is not None and artifact.precision == "fp32":
-            whole = found
+            whole, fp32 = found, artifact.id
             exact = _mean_diff(found) <= _EXACT * max(1.0, float(np.abs(found.logits).max()))
             method = "cam" if exact else "head-per-position"
         heatmap = HeatmapRecord("occlusion", (CELLS, CELLS))
         if found is not None and whole is not None:
             heatmap = _measured(method, whole, found, fp32=artifact.precision == "fp32")
         artifacts.append(replace(artifact, heatmap=heatmap))
+    for name, answers in job.notable.items():
+        job.notable[name] = with_maps(answers, maps.get(name, {}), fp32, maps.get(fp32 or "", {}))
     order = [artifact.id for artifact in record.artifacts]
     return replace(record, artifacts=tuple(sorted(artifacts, key=lambda each: order.index(each.id))))
+
+
+def _once(samples: Iterable[Sample]) -> list[Sample]:
+    """Of images with the same content, the first."""
+    found: dict[str, Sample] = {}
+    for sample in samples:
+        found.setdefault(sample.digest, sample)
+    return list(found.values())
 
 
 def _measured(

@@ -14,6 +14,7 @@ from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.runtimes.open import Logits
 from edge_tl.host.export.kept_inputs import KeptInputs
+from edge_tl.host.export.notable import NotableAnswers
 from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.isolated import IsolatedProcess
 from edge_tl.host.models.reference import TorchRuntime
@@ -26,7 +27,7 @@ class ExportJob:
     """`saved` is the run's record, `sets` the images of each purpose (see `artifacts.sets_of`), `isolated` the process
     that makes and runs artifacts, `inputs` the model inputs that are asked for more than once. `missing` says, by id,
     why an artifact could not be made or did not run; `faults` what else went wrong, by what it was, e.g.
-    "report.html"."""
+    "report.html"; `notable`, by id, which answers the report shows."""
 
     reference: TorchRuntime
     saved: RunRecord
@@ -40,6 +41,7 @@ class ExportJob:
     listener: Listener = SILENT
     missing: dict[str, str] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
+    notable: dict[str, NotableAnswers] = field(default_factory=dict)
     _rows: dict[str, dict[str, Logits]] = field(default_factory=dict, init=False, repr=False)
 
     def keep_logits(self, artifact: str, samples: Sequence[Sample], logits: Logits) -> None:

@@ -41,6 +41,7 @@ from edge_tl.host.export.evaluation import evaluate_artifacts, remove_files
 from edge_tl.host.export.image_artifacts import outside_workloads, with_costs, with_image_artifacts
 from edge_tl.host.export.job import ExportJob
 from edge_tl.host.export.kept_inputs import KeptInputs
+from edge_tl.host.export.pictures import pictures_record
 from edge_tl.host.export.publish import discard, is_interrupted, make_marked, marked, named, publish, recover
 from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.isolated import IsolatedProcess
@@ -268,7 +269,8 @@ def _report(job: ExportJob, record: BundleRecord, timing: BenchResult, checked: 
     """Write the record and the reports, and return it; a page that cannot be drawn is an entry."""
     staging = job.staging
     record = with_readme(staging, record)
-    whole = replace(record, bench=timing.to_json(), verify=checked.to_json())
+    pictures = pictures_record(job, record)
+    whole = replace(record, bench=timing.to_json(), verify=checked.to_json(), pictures=pictures)
     bundles.write_record(staging, whole)
     try:
         write_bundle_page(whole, staging / "report.html")

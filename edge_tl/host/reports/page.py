@@ -25,6 +25,7 @@ from edge_tl.host.reports import (
     run_tables,
     sentences,
 )
+from edge_tl.host.reports.answer_pictures import answer_cards
 from edge_tl.host.reports.confusion import ConfusionMatrix, is_of, most_confused
 from edge_tl.host.reports.contact_sheet import contact_sheet
 from edge_tl.host.reports.table import Table, named_values
@@ -70,6 +71,7 @@ def write_bundle_page(record: BundleRecord, path: Path) -> None:
         how_proven=confidence_tables.how_to_read_proven(record),
         gates=bundle_tables.gate_table(record),
         failures=bundle_tables.failed_gates(record),
+        cards=answer_cards(record),
         changed=[(name, bundle_tables.count_changes(table), table) for name, table in changed],
         executed=bundle_tables.executed_table(record),
         machine=named_values(record.provenance.host),
