@@ -100,7 +100,17 @@ def _figures(result: DiagnosisResult, match: MatchRecord) -> str:
     found = _alike(result, match.correlation)
     if match.expected_accuracy is None or match.mistake == "other_artifact":
         return found
+    if _is_unseen(result, match):
+        return f"{found}; accuracy does not show it: {match.expected_accuracy:.2f} with it and without"
     instead = f" instead of {result.reference_accuracy:.2f}" if result.reference_accuracy is not None else ""
     ci = match.expected_accuracy_ci
     interval = f" [{ci[0]:.2f}, {ci[1]:.2f}]" if ci else ""
     return f"{found}; expected accuracy {match.expected_accuracy:.2f}{interval}{instead}"
+
+
+def _is_unseen(result: DiagnosisResult, match: MatchRecord) -> bool:
+    """Whether both accuracies are the same in print."""
+    return (
+        result.reference_accuracy is not None
+        and f"{match.expected_accuracy:.2f}" == f"{result.reference_accuracy:.2f}"
+    )

@@ -15,7 +15,7 @@ _LINES = {
     "opencv_bilinear": "cv2.resize and most C libraries do not antialias: resize with Pillow's {filter}, or one that "
     "averages all pixels it shrinks",
     "nearest": "your resize takes the nearest pixel: use {filter} with antialiasing, as Pillow does",
-    "bicubic": "your resize is another bicubic: use Pillow's {filter}",
+    "bicubic": "your resize is bicubic, as {others}: use {filter} as Pillow does it",
     "squash": "you squeeze the whole image to {size}: {frame}",
     "crop_first": "you cut the image before you resize it: {frame}",
     "exif_ignored": "turn the image by its EXIF orientation after decoding: ImageOps.exif_transpose(image), or decode "
@@ -29,9 +29,18 @@ _LINES = {
     "golden/pixels.npz; where it is the same, your model file is another one, see its SHA-256 in bundle.json",
 }
 
+# Antialiasing is about images that are shrunk.
+_ENLARGED = {
+    "opencv_bilinear": "your resize enlarges the images with another filter: use {filter} as Pillow does it",
+    "nearest": "your resize takes the nearest pixel: use {filter}, as Pillow does",
+}
 
-def advice_for(mistakes: tuple[str, ...], contract: Preprocess, artifact: str) -> str:
-    """One line that says which lines to change."""
+
+def advice_for(
+    mistakes: tuple[str, ...], contract: Preprocess, artifact: str, *, enlarged: bool = False
+) -> str:
+    """One line that says which lines to change. `enlarged`: most of the images are smaller than the model's input."""
+    lines = _LINES | (_ENLARGED if enlarged else {})
     height, width = contract.input_size
     words = {
         "mean": _numbers(contract.mean),
@@ -43,8 +52,11 @@ def advice_for(mistakes: tuple[str, ...], contract: Preprocess, artifact: str) -
         "size": f"{width} x {height}",
         "frame": _frame(contract),
         "artifact": artifact,
+        "others": "in OpenCV (a = -0.75; Pillow's is -0.5)"
+        if contract.interpolation == "bicubic"
+        else "this model's is not",
     }
-    return "; ".join(_LINES[mistake].format(**words) for mistake in mistakes)
+    return "; ".join(lines[mistake].format(**words) for mistake in mistakes)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -6,9 +6,11 @@ The reference is nearest unless a mistake explains the answers far better: who i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
+from PIL import Image
 
 from edge_tl.device.bundle import REFERENCE, Bundle
 from edge_tl.device.diagnosis.advice import advice_for
@@ -18,7 +20,7 @@ from edge_tl.device.diagnosis.likeness import noise_of_rounding, score
 from edge_tl.device.diagnosis.mistakes import NAMES
 from edge_tl.device.diagnosis.odd_files import is_odd
 from edge_tl.device.diagnosis.search import FLOOR, Search, explains_all
-from edge_tl.device.errors import BadInput, MissingExtra
+from edge_tl.device.errors import BadImage, BadInput, MissingExtra
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.records.accuracy import Interval
 from edge_tl.device.records.diagnosis import DiagnosisResult, MatchRecord
@@ -71,6 +73,10 @@ def diagnose(
             if not _is_near(answers, found):
                 raise
             notes.append("no runtime is installed here, so small mistakes were not looked for")
+    if artifact is not None and answers.kind == "top1":
+        notes.append(
+            f"labels alone do not show whether {artifact} gave them, or another artifact: give logits for that"
+        )
     return _concluded(bundle, answers, found, notes)
 
 
@@ -106,7 +112,7 @@ def _concluded(
         few = len(differs) <= max(1, len(answers.images) // _ODD)
         # Of labels rounding alone changes some, on any image.
         if few and (top1 or all(is_odd(bundle.root / name) for name in differs)):
-            blind = _cannot_be_seen(bundle, answers)
+            blind = [*_swap_unseen(bundle, answers), *_cannot_be_seen(answers)]
             return replace(result, outcome="reference", differs=differs, notes=(*result.notes, *blind))
         right_on = len(answers.images) - len(differs)
         note = (
@@ -117,9 +123,11 @@ def _concluded(
     if best.mistakes and _accepts(answers, best, _NAMED + rounding) and not _says_nothing(answers):
         # What is as likely and simpler is not joined by more.
         ties = [each for each in ties if not _holds_another(each, ties)]
+        swapped = any("bgr" in each.mistakes for each in ties)
         return replace(
             result,
             outcome="mistake",
+            notes=(*result.notes, *([] if swapped else _swap_unseen(bundle, answers))),
             matches=tuple(_match(bundle, each) for each in ties[:5]),
             closest=len(ties) > 1 or not sure or (top1 and best.likeness.correlation < 1),
             differs=_differs(bundle, answers, best, noise),
@@ -127,19 +135,25 @@ def _concluded(
     return _unknown(bundle, answers, ranked, result)
 
 
-def _cannot_be_seen(bundle: Bundle, answers: Answers) -> list[str]:
-    """Which mistakes a pipeline may make all the same."""
-    found = []
+def _swap_unseen(bundle: Bundle, answers: Answers) -> list[str]:
+    """That the images do not show in which order the colours are, where they do not."""
     levels = bundle.preprocess.levels(bundle.golden_pixels()[answers.images])
-    if float(np.abs(levels[:, 0] - levels[:, 2]).max()) < 1:
-        found.append(
-            "red and blue are the same in every golden image: whether they are swapped (bgr) cannot be seen"
-        )
-    if answers.kind == "top1":
-        found.append(
-            "labels alone do not show another filter or a wrong crop: give logits or probabilities for those"
-        )
-    return found
+    if float(np.abs(levels[:, 0] - levels[:, 2]).max()) >= 1:
+        return []
+    return [
+        "red and blue are the same in every golden image: whether they are swapped (bgr), alone or beside another "
+        "mistake, cannot be seen"
+    ]
+
+
+def _cannot_be_seen(answers: Answers) -> list[str]:
+    """Which mistakes a pipeline may make all the same."""
+    if answers.kind != "top1":
+        return []
+    return [
+        "labels alone do not show another filter, a wrong crop, or another model that is as good: give logits or "
+        "probabilities for those"
+    ]
 
 
 def _accepts(answers: Answers, each: Hypothesis, most: float) -> bool:
@@ -180,7 +194,7 @@ def _unknown(
 
 def _match(bundle: Bundle, each: Hypothesis) -> MatchRecord:
     names = tuple(sorted(set(each.mistakes), key=NAMES.index))
-    advice = advice_for(names, bundle.preprocess, each.artifact)
+    advice = advice_for(names, bundle.preprocess, each.artifact, enlarged=_are_enlarged(bundle))
     expected, interval = _expected_accuracy(bundle, names, each.artifact)
     return MatchRecord(
         mistake=each.name,
@@ -190,6 +204,16 @@ def _match(bundle: Bundle, each: Hypothesis) -> MatchRecord:
         change=f"{advice} ({each.detail})" if each.detail else advice,
         artifact=None if each.artifact == REFERENCE else each.artifact,
     )
+
+
+def _are_enlarged(bundle: Bundle) -> bool:
+    """Whether most golden images have fewer pixels than the contract makes of them; not where they cannot be read."""
+    shrunk = []
+    for path in bundle.golden_images():
+        with suppress(OSError, ValueError, SyntaxError, BadImage), Image.open(path) as image:
+            left, _, right, _ = bundle.preprocess.input_box(image.size)
+            shrunk.append(right - left > bundle.preprocess.input_size[1])
+    return sum(shrunk) < len(shrunk) / 2
 
 
 def _expected_accuracy(

@@ -5,7 +5,7 @@ Where a stage is right, the contract's own implementation does it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from io import BytesIO
@@ -34,6 +34,13 @@ def mistaken_inputs(
 ) -> list[NDArray[np.float32]]:
     """What each of `pipelines` gives the model for one encoded image: float32 `(3, H, W)` of the contract's size.
     Raises `BadImage`, `ReadError`."""
+    return list(each_mistaken_input(source, contract, pipelines))
+
+
+def each_mistaken_input(
+    source: Path | bytes, contract: Preprocess, pipelines: Sequence[Pipeline]
+) -> Iterator[NDArray[np.float32]]:
+    """The same one after the other: together those of a large input take a gigabyte."""
     content = source if isinstance(source, bytes) else source.read_bytes()
     # Without the metadata, by which it would be turned again.
     upright = Image.fromarray(np.asarray(examine(content, max_pixels=contract.max_pixels).image))
@@ -43,12 +50,10 @@ def mistaken_inputs(
     def framed(turned_back: bool, frame: str | None, kernel: str | None) -> NDArray[np.uint8]:
         return _framed(stored if turned_back else upright, contract, frame, kernel)
 
-    found = []
     for pipeline in pipelines:
         turned_back = stored is not upright and variant_of(pipeline, "decode") is not None
         pixels = framed(turned_back, variant_of(pipeline, "frame"), variant_of(pipeline, "filter"))
-        found.append(_normalized(pixels, contract, pipeline))
-    return found
+        yield _normalized(pixels, contract, pipeline)
 
 
 def _as_stored(upright: Image.Image, content: bytes) -> Image.Image:

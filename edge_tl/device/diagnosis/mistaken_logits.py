@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device.bundle import Bundle
-from edge_tl.device.diagnosis.inputs import mistaken_inputs
+from edge_tl.device.diagnosis.inputs import each_mistaken_input
 from edge_tl.device.diagnosis.mistakes import Pipeline
 from edge_tl.device.runtimes.open import Logits, Runtime
 
-_AT_ONCE = 16
+_AT_ONCE = 16  # inputs of 224 pixels, fewer of larger ones: 10 MB
+_USUAL = 224 * 224
 
 
 @dataclass
@@ -42,12 +43,21 @@ class Answering:
         return {each: np.stack([self.known[image, each] for image in images]) for each in pipelines}
 
     def _one(self, image: int, pipelines: Sequence[Pipeline]) -> list[NDArray[np.float32]]:
-        path = self.bundle.golden_images()[image]
-        inputs = mistaken_inputs(path, self.bundle.preprocess, pipelines)
-        keys = [blake2b(each.tobytes(), digest_size=16).digest() for each in inputs]
-        new = {key: each for key, each in zip(keys, inputs, strict=True) if key not in self._rows}
-        batch = list(new.values())
-        for start in range(0, len(batch), _AT_ONCE):
-            answers = self.runtime(np.stack(batch[start : start + _AT_ONCE]))
-            self._rows.update(zip(list(new)[start : start + _AT_ONCE], answers, strict=True))
+        path, contract = self.bundle.golden_images()[image], self.bundle.preprocess
+        height, width = contract.input_size
+        at_once = max(1, _AT_ONCE * _USUAL // max(height * width, _USUAL))
+        keys: list[bytes] = []
+        waiting: dict[bytes, NDArray[np.float32]] = {}
+        for one in each_mistaken_input(path, contract, pipelines):
+            keys.append(blake2b(one.tobytes(), digest_size=16).digest())
+            if keys[-1] not in self._rows:
+                waiting[keys[-1]] = one
+            if len(waiting) == at_once:
+                self._run(waiting)
+        if waiting:
+            self._run(waiting)
         return [self._rows[key] for key in keys]
+
+    def _run(self, waiting: dict[bytes, NDArray[np.float32]]) -> None:
+        self._rows.update(zip(waiting, self.runtime(np.stack(list(waiting.values()))), strict=True))
+        waiting.clear()

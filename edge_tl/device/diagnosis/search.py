@@ -20,6 +20,7 @@ from edge_tl.device.gates import open_installed
 from edge_tl.device.images.decode import decode
 from edge_tl.device.instructions import able
 from edge_tl.device.listener import SILENT, Listener
+from edge_tl.device.runtimes.open import Logits
 
 FLOOR = 0.004
 """The least residual that means anything: fixed-point arithmetic and other decoders make as much of a right answer."""
@@ -71,17 +72,23 @@ class Search:
         runs."""
         results = list(found)
         order = [each for each in self.artifacts() if self._is_asked(each)]
-        ran = False
+        opened: dict[str, Answering] = {}
+        # Single mistakes of every artifact before two of any, of which there are three times as many.
         for step, artifact in enumerate(order):
-            self.listener.progress("mistakes", step, len(order))
+            self.listener.progress("mistakes", step, 2 * len(order))
             if (answering := self._open(artifact)) is None:
                 continue
-            ran = True
-            results += self._of_artifact(answers, answering, artifact.id, results)
+            opened[artifact.id] = answering
+            results += self._singles(answers, answering, artifact.id)
             if explains_all(answers, results):
                 break
-        self.listener.progress("mistakes", len(order), len(order))
-        if not ran:
+        for step, (name, answering) in enumerate(opened.items()):
+            if explains_all(answers, results):
+                break
+            self.listener.progress("mistakes", len(order) + step, 2 * len(order))
+            results += self._pairs(answers, answering, name)
+        self.listener.progress("mistakes", 2 * len(order), 2 * len(order))
+        if not opened:
             raise self.missing or BadInput(
                 f"no artifact of the bundle runs here: {'; '.join(self.why_not.values())}"
             )
@@ -119,22 +126,23 @@ class Search:
         self._answering[artifact.id] = Answering(self.bundle, runtimes[artifact.id])
         return self._answering[artifact.id]
 
-    def _of_artifact(
-        self, answers: Answers, answering: Answering, artifact: str, known: Sequence[Hypothesis]
-    ) -> list[Hypothesis]:
-        explained, images = Explained(answers, self.bundle.labels), answers.images.tolist()
-        singles: list[Pipeline] = [(), *single_mistakes(self.bundle.preprocess)]
-        logits = answering.logits(singles, images)
+    def _singles(self, answers: Answers, answering: Answering, artifact: str) -> list[Hypothesis]:
+        explained = Explained(answers, self.bundle.labels)
         found: list[Hypothesis] = []
-        for pipeline in singles:
+        for pipeline, rows in self._single_logits(answers, answering).items():
             variant = bool(pipeline) and pipeline[0] in VARIANTS
-            found += explained.hypotheses(
-                _names(pipeline), artifact, logits[pipeline], whole=True, variant=variant
-            )
-        if explains_all(answers, [*known, *found]):
-            return found
+            found += explained.hypotheses(_names(pipeline), artifact, rows, whole=True, variant=variant)
+        return found
+
+    def _single_logits(self, answers: Answers, answering: Answering) -> dict[Pipeline, Logits]:
+        singles: list[Pipeline] = [(), *single_mistakes(self.bundle.preprocess)]
+        return answering.logits(singles, answers.images.tolist())
+
+    def _pairs(self, answers: Answers, answering: Answering, artifact: str) -> list[Hypothesis]:
+        """Of all pairs those that come near on a few images."""
+        explained, images = Explained(answers, self.bundle.labels), answers.images.tolist()
         pairs = paired_mistakes(self.bundle.preprocess)
-        few = _telling(logits)
+        few = _telling(self._single_logits(answers, answering))
         some = answering.logits(pairs, [images[i] for i in few])
         compare = comparison(answers.part(few))
         noise = max(FLOOR, noise_of_rounding(answers), 0.02)
@@ -142,6 +150,7 @@ class Search:
         alike = {each: compare(some[each]) for each in pairs}
         ranked = sorted(pairs, key=lambda each: -score(alike[each], noise, top1=top1))
         best = [each for each in ranked[:_PAIRS] if alike[each].correlation >= _HOPELESS]
+        found: list[Hypothesis] = []
         for pipeline, rows in answering.logits(best, images).items():
             found += explained.hypotheses(_names(pipeline), artifact, rows, whole=False)
         return found

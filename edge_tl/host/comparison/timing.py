@@ -20,6 +20,7 @@ from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.files import read_json, write_json
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import cores_allowed, identity
+from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.bench import BenchResult, MethodRecord
 from edge_tl.device.records.machine import MachineRecord
 from edge_tl.device.records.timing import LatencyRecord
@@ -59,9 +60,7 @@ def time_models(
     runs = {trial.model: grid_study.run(trial.name) for trial in reversed(finished)}
     records = {model: checkpoint.read_run(run) for model, run in runs.items()}
     shapes = {model: [1, 3, *record.preprocess.input_size] for model, record in records.items()}
-    ids = {
-        model: f"{re.sub(ODD, '-', model)}-{height}x{width}" for model, (*_, height, width) in shapes.items()
-    }
+    ids = {model: _name(model, record.preprocess) for model, record in records.items()}
     found = _known(out / FOLDER / RECORD, set(ids.values()), effort)
     if found is None:
         faults = _export({ids[model]: run for model, run in runs.items()}, out / FOLDER, listener)
@@ -90,6 +89,13 @@ def time_models(
             unmeasured={m: found.unmeasured[name] for m, name in ids.items() if name in found.unmeasured},
         ),
     )
+
+
+def _name(model: str, contract: Preprocess) -> str:
+    """Of a file that is timed: a five-crop model of 256 pixels does five times the work of one that sees them once."""
+    height, width = contract.input_size
+    crops = f"-five-{contract.five_crop[0]}x{contract.five_crop[1]}" if contract.five_crop else ""
+    return f"{re.sub(ODD, '-', model)}-{height}x{width}{crops}"
 
 
 def _timed(workloads: Sequence[Workload], effort: Effort, listener: Listener) -> BenchResult:

@@ -17,7 +17,6 @@ them, and all on all where none keeps the budget there. Prints nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -73,14 +72,16 @@ def climb(
     deadline = perf_counter() + limits.seconds
     if source.more:
         if not limits.is_chance(len(source.selection)):
-            with suppress(EdgeTLError):
+            few = f"on the first {len(source.selection)} selection images"
+            try:
                 first = replace(limits, up_to=1)
                 found = _climb(source, runtime, first, replace(plan, last=None), deadline, listener)
                 if found.record.passed:
                     return found
-            listener.note(
-                f"{runtime}-int8: over the budget on the first {len(source.selection)} selection images; on with all"
-            )
+                said = f"over the budget {few}"
+            except EdgeTLError as error:
+                said = f"{error}, {few}"
+            listener.note(f"{runtime}-int8: {said}; on with all")
         source.use_all()
     return _climb(source, runtime, limits, plan, deadline, listener)
 
