@@ -1,5 +1,6 @@
 """`python -m edge_tl` and `edge-tl`: what happens before the command line is imported."""
 
+import gc
 import os
 import sys
 
@@ -19,6 +20,7 @@ def main() -> None:
         cli.main()
     finally:
         cli._interrupts.ignore()  # Ctrl-C while Python exits would change the exit code
+        gc.freeze()  # else Python looks for cycles among a million objects of PyTorch's, a second before it ends
 
 
 def _in_utf8() -> None:

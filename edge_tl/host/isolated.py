@@ -81,6 +81,10 @@ class IsolatedProcess:
         result: T = answer
         return result
 
+    def start(self) -> None:
+        """Have it run before a thread calls: Linux ends it with the thread that has started it."""
+        self._running()
+
     def close(self) -> None:
         """End the process, whatever it does."""
         if self._process is not None:

@@ -142,7 +142,9 @@ class Interleaving:
         for gone in self.waiting.keys() - {workload.id for workload in workloads}:
             kill(self.waiting.pop(gone))
         missing = [workload for workload in workloads if not self.waiting.get(workload.id)]
-        later = min(cores_allowed(), self.effort.rounds - number, AHEAD)
+        left = self.effort.rounds - number
+        later = left if left == AHEAD + 1 else AHEAD  # the last one alone would import on one core
+        later = min(later, left) if cores_allowed() > 1 else 1
         self.waiting |= launch(
             {each.id: (each, later if each.slow_start else 1) for each in missing},
             warmup=self.warmup,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_tl.device import bundle as bundles
 from edge_tl.device.errors import EdgeTLError
@@ -21,9 +20,8 @@ from edge_tl.device.records.artifact import ArtifactRecord, LimitsRecord
 from edge_tl.device.runtimes.families import BY_PREFIX
 from edge_tl.host.convert.compress import FP16, W8, compress
 from edge_tl.host.convert.fp32 import to_onnx, to_openvino
-from edge_tl.host.convert.model_file import Inputs
 from edge_tl.host.export import calibration as calibrations
-from edge_tl.host.export import image_sets, isa_caps
+from edge_tl.host.export import image_sets, inputs_ahead, isa_caps
 from edge_tl.host.export.isolated_runtime import IsolatedRuntime
 from edge_tl.host.export.job import ExportJob
 from edge_tl.host.images import pixel_cache
@@ -40,11 +38,7 @@ from edge_tl.host.isolated import IsolatedProcess
 from edge_tl.host.recipe.schema import Recipe
 
 PRECISIONS = ("fp32", "int8", FP16, W8)
-_SCRATCH = "scratch"
 _MOST_SELECTED = 5000
-_SELECTED_FIRST = 800
-"""Selection images that a first candidate is tried on: of MobileNetV2 on photographs they tell the expected drop to 0.2
-percentage points, a quarter of what the evaluation images tell of the counted one."""
 _MOST_FITTING = 2000
 _HALF_FLOOR = "onnxruntime>=1.17"  # its CPU kernels of the operators that a half-precision graph casts around
 
@@ -140,7 +134,8 @@ def write_artifacts(job: ExportJob) -> list[ModelFiles]:
     steps = 2 + 2 * settings.int8 + 2 * len(extra)
     job.listener.progress("export", 0, steps)
     # Everything else is made of this file: where it cannot be had, there is no artifact at all.
-    made = [_fp32_onnx(job)]
+    with inputs_ahead.decoding(job):
+        made = [_fp32_onnx(job)]
     job.listener.progress("export", 1, steps)
     openvino = ModelFiles("openvino", "fp32", runtime_floor="openvino>=2022.1 (IR 11)")
     with job.entering(openvino.id):
@@ -231,23 +226,11 @@ def _climbed(
     return made
 
 
-def _selection(job: ExportJob, count: int) -> tuple[Inputs, NDArray[np.int64]]:
-    """The first `count` selection images, in a file of the scratch folder, and their labels."""
-    samples = job.sets["selection"][:count]
-    store = job.staging / _SCRATCH / f"selection{count}.npy"
-    image_sets.inputs(job.contract, job.dataset, samples, store)
-    if not job.dataset.split("test"):  # then they are training images
-        image_sets.blend(store, job.recipe.seed)
-    return np.load(store, mmap_mode="r"), np.array([s.label for s in samples], np.int64)
-
-
 def _candidate_source(job: ExportJob, capped: CappedProcesses, isolated: IsolatedProcess) -> CandidateSource:
-    scratch = job.staging / _SCRATCH
-    scratch.mkdir(exist_ok=True)
+    scratch = job.scratch
     contract, dataset, sets, recipe = job.contract, job.dataset, job.sets, job.recipe
-    whole = len(sets["selection"])
-    first = _SELECTED_FIRST if whole > 1.5 * _SELECTED_FIRST else whole
-    selection, answers = _selection(job, first)
+    whole, first = len(sets["selection"]), inputs_ahead.first_selected(job)
+    selection, answers = inputs_ahead.selection_inputs(job, first)
 
     def training() -> pixel_cache.Images:
         sources = dataset.sources(training_set(dataset, sets["selection"]))
@@ -263,10 +246,10 @@ def _candidate_source(job: ExportJob, capped: CappedProcesses, isolated: Isolate
         scratch=scratch,
         contract=contract,
         labels=dataset.labels,
-        calibration=image_sets.inputs(contract, dataset, sets["calibration"], scratch / "calibration.npy"),
+        calibration=inputs_ahead.calibration_inputs(job),
         selection=selection,
         answers=answers,
-        more=partial(_selection, job, whole) if first < whole else None,
+        more=partial(inputs_ahead.selection_inputs, job, whole) if first < whole else None,
         training=training,
         seed=recipe.seed,
         flip=flip > 0 if flip is not None else recipe.augment.preset != "none",
@@ -285,7 +268,9 @@ def _temperature(source: CandidateSource, job: ExportJob) -> float:
     seed = job.recipe.seed
     if job.dataset.split("test"):
         return calibrations.temperature(source.answers, source.expected, seed)
-    some = image_sets.in_proportion(job.sets["confidence"], seed)[:_MOST_FITTING]
+    some = job.sets["confidence"]  # in the order in which the evaluation asks for them again
+    if len(some) > _MOST_FITTING:
+        some = image_sets.in_proportion(some, seed)[:_MOST_FITTING]
     runtimes = {"fp32": IsolatedRuntime(source.fp32_onnx, job.isolated)}
     logits = image_sets.evaluate(runtimes, job.inputs.batches(some), len(some), job.listener)["fp32"]
     job.keep_logits("onnx-fp32", some, logits)  # the evaluation asks for them again

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,12 +33,21 @@ def measure_fingerprints(job: ExportJob, artifact: str, path: str) -> Fingerprin
     sources = job.dataset.sources(samples)
     height, width = job.contract.input_size
     at_once = max(1, _AT_ONCE * 224 * 224 // max(height * width, 224 * 224))
-    for start in range(0, len(samples), at_once):
-        part = range(start, min(start + at_once, len(samples)))
-        inputs = [mistaken_inputs(sources[i].read_bytes(), job.contract, pipelines) for i in part]
-        answers = top1(runtime(np.stack([one for each in inputs for one in each])))
-        labels = np.array([samples[i].label for i in part])
-        right += (answers.reshape(len(labels), len(pipelines)) == labels[:, None]).sum(axis=0)
+
+    def mistaken(start: int) -> NDArray[np.float32]:
+        some = sources[start : start + at_once]
+        inputs = [mistaken_inputs(source.read_bytes(), job.contract, pipelines) for source in some]
+        return np.stack([one for each in inputs for one in each])
+
+    with ThreadPoolExecutor(1) as pool:  # the next images are made while the model answers
+        coming = pool.submit(mistaken, 0)
+        for start in range(0, len(samples), at_once):
+            inputs, following = coming.result(), start + at_once
+            if following < len(samples):
+                coming = pool.submit(mistaken, following)
+            answers = top1(runtime(inputs))
+            labels = np.array([sample.label for sample in samples[start : start + at_once]])
+            right += (answers.reshape(len(labels), len(pipelines)) == labels[:, None]).sum(axis=0)
     return _record(artifact, pipelines, right, len(samples))
 
 

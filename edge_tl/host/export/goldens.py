@@ -8,9 +8,10 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from edge_tl.device.errors import BadImage
 from edge_tl.device.files import read_json, write_json
 from edge_tl.device.images.decode import decode, format_anywhere, pixel_limit
 from edge_tl.device.images.reading import with_retries
+from edge_tl.device.machine import cores_allowed
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.bundle import GoldenRecord
 from edge_tl.device.records.stages import GoldenStages, StagesRecord
@@ -84,6 +86,14 @@ class _Golden:
         return GoldenStages(name, **stages, logits={}, label={}, kind=self.kind, made=self.made)
 
 
+class _Staged(NamedTuple):
+    """A golden's record, what its stages left of its pixels, and the model's input, float32 `(3, H, W)`."""
+
+    record: GoldenStages
+    samples: dict[str, NDArray[np.uint8]]
+    inputs: NDArray[np.float32]
+
+
 def write_goldens(
     folder: Path,
     runtimes: Mapping[str, Runtime],
@@ -100,17 +110,20 @@ def write_goldens(
     goldens, left_out = _choose(contract, images)
     names = [golden.name(place) for place, golden in enumerate(goldens)]
     (folder / "golden" / "images").mkdir(parents=True)
-    records, samples, inputs = [], [], []
-    for name, golden in zip(names, goldens, strict=True):
+
+    def staged(name: str, golden: _Golden) -> _Staged:
         (folder / name).write_bytes(golden.content)
         arrays = stages_of(contract, golden.content)  # not kept: a large image has a hundred megabytes
-        records.append(golden.record(name, arrays))
-        samples.append({stage: framed_sample(arrays[stage]) for stage in OF_LEVELS})
-        inputs.append(arrays["normalize"])
-    pixels = np.stack(inputs)
-    logits = _answers(runtimes, pixels, lost)
-    _write_stages(folder, records, samples, logits)
-    np.savez_compressed(folder / bundles.GOLDEN_PIXELS, pixels=pixels)
+        samples = {stage: framed_sample(arrays[stage]) for stage in OF_LEVELS}
+        return _Staged(golden.record(name, arrays), samples, arrays["normalize"])
+
+    with ThreadPoolExecutor(cores_allowed()) as pool:
+        found = list(pool.map(staged, names, goldens))
+        pixels = np.stack([each.inputs for each in found])
+        written = pool.submit(np.savez_compressed, folder / bundles.GOLDEN_PIXELS, pixels=pixels)
+        logits = _answers(runtimes, pixels, lost)
+        _write_stages(folder, found, logits)
+        written.result()
     np.savez(folder / bundles.GOLDEN_LOGITS, allow_pickle=False, **logits)
     stored = (*names, bundles.GOLDEN_PIXELS, bundles.GOLDEN_LOGITS, STAGES_FILE, STAGES_RECORD)
     files = tuple(bundles.file_record(folder, name) for name in stored)
@@ -147,16 +160,11 @@ def _answered(record: GoldenStages, place: int, logits: Mapping[str, Logits]) ->
     return replace(record, logits=record.logits | digests, label=record.label | labels)
 
 
-def _write_stages(
-    folder: Path,
-    records: Sequence[GoldenStages],
-    samples: Sequence[Mapping[str, NDArray[np.uint8]]],
-    logits: Mapping[str, Logits],
-) -> None:
+def _write_stages(folder: Path, found: Sequence[_Staged], logits: Mapping[str, Logits]) -> None:
     """The record of the stages, with the answers in `logits`, and their samples."""
-    images = tuple(_answered(record, place, logits) for place, record in enumerate(records))
+    images = tuple(_answered(each.record, place, logits) for place, each in enumerate(found))
     write_json(folder / STAGES_RECORD, StagesRecord(images).to_json())
-    stacked = {stage: np.stack([each[stage] for each in samples]) for stage in OF_LEVELS}
+    stacked = {stage: np.stack([each.samples[stage] for each in found]) for stage in OF_LEVELS}
     np.savez_compressed(folder / STAGES_FILE, allow_pickle=False, **stacked)
 
 

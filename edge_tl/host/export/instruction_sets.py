@@ -36,16 +36,19 @@ def under_caps(
     height, width = job.contract.input_size
     answer_to = {sample.digest: int(answer) for sample, answer in zip(samples, expected, strict=True)}
     some = kept_inputs.fitting(job.contract, samples, job.recipe.seed)
+    stored = job.inputs.stored(some)
+    if stored:
+        some = stored[1]
     labels = np.array([sample.label for sample in some], np.int64)
     reference = np.array([answer_to[sample.digest] for sample in some], np.int64)
     rows = []
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        inputs = Path(folder) / "inputs.npy"
-        _write(inputs, (len(some), 3, height, width), job.inputs.batches(some))
+        inputs = stored[0] if stored else _written(Path(folder), job.inputs.batches(some))
+        shape = (len(some), 3, height, width)
         for cap in lesser:
             name = isa_caps.NAMES[cap]
             try:
-                logits, kernels = isa_caps.logits_under(cap, path, inputs, Path(folder))
+                logits, kernels = isa_caps.logits_under(cap, path, inputs, shape, Path(folder))
             except EdgeTLError as error:
                 rows.append(ProvenOn(name, cap, fault=said(error)))
                 continue
@@ -53,12 +56,12 @@ def under_caps(
     return rows
 
 
-def _write(path: Path, shape: tuple[int, ...], batches: Iterable[NDArray[np.float32]]) -> None:
+def _written(folder: Path, batches: Iterable[NDArray[np.float32]]) -> Path:
+    path = folder / "inputs.f32"
     with path.open("wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
         for batch in batches:
             file.write(batch.astype("<f4", copy=False).tobytes())
+    return path
 
 
 def _row(

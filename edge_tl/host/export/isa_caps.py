@@ -44,11 +44,15 @@ def caps(flags: Sequence[str] | None = None) -> list[str]:
     return [cap for cap, more in lesser.items() if more]
 
 
-def logits_under(cap: str, path: Path, inputs: Path, scratch: Path) -> tuple[Logits, dict[str, int]]:
-    """Logits of the model at `path` on the array in the file `inputs`, under `cap`, and the kernels that computed its
-    layers with their counts. Raises `EdgeTLError` when the process fails or takes longer than `TIMEOUT_S`."""
+def logits_under(
+    cap: str, path: Path, inputs: Path, shape: Sequence[int], scratch: Path
+) -> tuple[Logits, dict[str, int]]:
+    """Logits of the model at `path` under `cap`, and the kernels that computed its layers with their counts. The file
+    `inputs` holds float32 of `shape` `(n, 3, H, W)` without a header. Raises `EdgeTLError` when the process fails or
+    takes longer than `TIMEOUT_S`."""
     out = scratch / f"{path.stem}.{cap}.npz"
-    command = spawn.command("edge_tl.host.export.isa_caps", str(path), str(inputs), str(out))
+    size = "x".join(map(str, shape))
+    command = spawn.command("edge_tl.host.export.isa_caps", str(path), str(inputs), size, str(out))
     environment = os.environ | {CAP_VARIABLE: cap}
     try:
         done = subprocess.run(
@@ -74,10 +78,11 @@ def kernels(path: Path) -> Counter[str]:
 
 
 def main() -> None:
-    """PATH INPUTS OUT."""
-    path, inputs, out = map(Path, sys.argv[1:4])
+    """PATH INPUTS SHAPE OUT."""
+    path, inputs, out = (Path(sys.argv[place]) for place in (1, 2, 4))
+    shape = tuple(int(each) for each in sys.argv[3].split("x"))
     found = kernels(path)
-    logits = batched_logits(path, np.load(inputs, mmap_mode="r"))
+    logits = batched_logits(path, np.memmap(inputs, np.float32, "r", shape=shape))
     np.savez(out, logits=logits, kernels=list(found), counts=list(found.values()))
 
 

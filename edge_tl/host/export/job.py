@@ -44,6 +44,13 @@ class ExportJob:
     notable: dict[str, NotableAnswers] = field(default_factory=dict)
     _rows: dict[str, dict[str, Logits]] = field(default_factory=dict, init=False, repr=False)
 
+    @property
+    def scratch(self) -> Path:
+        """A folder for what the bundle will not have."""
+        folder = self.staging / "scratch"
+        folder.mkdir(exist_ok=True)
+        return folder
+
     def keep_logits(self, artifact: str, samples: Sequence[Sample], logits: Logits) -> None:
         """Remember what the artifact's file, as it is now, answers: `logits` `(n, classes)` of `samples`."""
         digests = [sample.digest for sample in samples]

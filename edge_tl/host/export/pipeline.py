@@ -148,7 +148,8 @@ def _staged(out: Path) -> Iterator[Path]:
 def _kept_inputs(staging: Path, dataset: Dataset, contract: Preprocess, recipe: Recipe) -> KeptInputs:
     """Of what INT8 is evaluated on, and then again under lesser instruction sets."""
     samples = image_sets.evaluation_set(dataset)[1] if recipe.export.int8 else []
-    wanted = kept_inputs.fitting(contract, samples, recipe.seed)
+    some = {sample.digest for sample in kept_inputs.fitting(contract, samples, recipe.seed)}
+    wanted = [sample for sample in samples if sample.digest in some]  # in the order of the evaluation
     return KeptInputs(staging / "scratch" / "inputs.f32", contract, dataset, wanted)
 
 

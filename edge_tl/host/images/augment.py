@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torchvision.transforms import v2
 
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.recipe.schema import Augment
+from edge_tl.host.torchvision_ import v2
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch.nn.functional import grid_sample
 from torch.utils.data import Dataset
-from torchvision.transforms import v2
 
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images import augment
@@ -23,6 +22,7 @@ from edge_tl.host.images.batches import SampleKey
 from edge_tl.host.images.pixel_cache import PixelCache
 from edge_tl.host.recipe.schema import Augment
 from edge_tl.host.seeded import derive_seed
+from edge_tl.host.torchvision_ import v2
 
 # Of the row of numbers drawn for an image: where each group of them is.
 _EPOCH, _IMAGE = 0, 1

@@ -10,14 +10,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
-import torchvision.models as tv
 from torch import nn
-from torchvision.models.inception import InceptionAux
 
 from edge_tl.device.errors import BadInput
 from edge_tl.host.models import timm_models
 from edge_tl.host.models.timm_models import TIMM
 from edge_tl.host.models.zoo import FACTORY, zoo_entry
+from edge_tl.host.torchvision_ import tv
 
 AUXILIARY = "AuxLogits"
 
@@ -87,7 +86,7 @@ def auxiliary_head(model: nn.Module) -> nn.Module | None:
     return getattr(model, AUXILIARY, None)
 
 
-class _Auxiliary(InceptionAux):  # type: ignore[misc]
+class _Auxiliary(tv.inception.InceptionAux):  # type: ignore[misc]
     """Inception's auxiliary head for images of any size: its kernels need 17 x 17 positions, which 299 pixels
     give; what is missing is padded with zeros."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torch import nn
-from torchvision.models.regnet import AnyStage
 
 from edge_tl.host.models.architecture import AUXILIARY, auxiliary_head, get_head
+from edge_tl.host.torchvision_ import tv
 
 
 def backbone_blocks(model: nn.Module, head: str) -> list[tuple[nn.Module, ...]]:
@@ -38,7 +38,7 @@ def _opened(module: nn.Module, path: str, head: str) -> Iterator[nn.Module]:
         place = f"{path}{name}"
         if place in (head, AUXILIARY):
             continue
-        if type(child) in (nn.Sequential, nn.ModuleList, AnyStage) or head.startswith(f"{place}."):
+        if type(child) in (nn.Sequential, nn.ModuleList, tv.regnet.AnyStage) or head.startswith(f"{place}."):
             yield from _opened(child, f"{place}.", head)
         elif next(child.parameters(), None) is not None:
             yield child

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import torchvision.models as tv
 from torch import nn
 
 from edge_tl.device.errors import BadInput, MissingExtra
@@ -20,6 +19,7 @@ from edge_tl.device.records.codec import Record
 from edge_tl.host.models import timm_models
 from edge_tl.host.models.timm_models import TIMM as TIMM
 from edge_tl.host.recipe import schema
+from edge_tl.host.torchvision_ import tv
 
 FACTORY = schema.FACTORY
 

@@ -184,11 +184,12 @@ def named(*names: str) -> list[Workload]:
     return [Workload(n, WORKER, {"name": n, "precision": n.partition("-")[2] or "fp32"}) for n in names]
 
 
-def test_what_imports_for_seconds_is_started_for_two_rounds_at_once(
-    pretend: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("cores", "ahead"), [(8, [2, 0, 3, 0, 0]), (1, [1, 1, 1, 1, 1])])
+def test_what_imports_for_seconds_is_started_for_several_rounds_at_once_and_never_alone(
+    cores: int, ahead: list[int], pretend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(dict.fromkeys("ab", 10))
-    monkeypatch.setattr(latency, "cores_allowed", lambda: 8)
+    monkeypatch.setattr(latency, "cores_allowed", lambda: cores)
     launched: list[dict[str, int]] = []
 
     def launch(counts: Any, **options: Any) -> Any:
@@ -198,7 +199,8 @@ def test_what_imports_for_seconds_is_started_for_two_rounds_at_once(
     monkeypatch.setattr(latency, "launch", launch)
     slow, fast = named("a", "b")
     result = timed([replace(slow, slow_start=True), fast], effort=Effort(rounds=5, blocks=1, count=1))
-    assert launched == [{"a": 2, "b": 1}, {"b": 1}, {"a": 2, "b": 1}, {"b": 1}, {"a": 1, "b": 1}]
+    assert [each.get("a", 0) for each in launched] == ahead
+    assert [each["b"] for each in launched] == [1] * 5
     assert [len(row["samples_ns"]) for row in result["artifacts"]] == [5, 5]
 
 

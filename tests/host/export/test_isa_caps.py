@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -35,10 +36,18 @@ def test_caps_are_the_instruction_sets_that_this_one_hides(flags: str, expected:
     assert set(expected) <= set(isa_caps.NAMES)
 
 
+class Inputs(NamedTuple):
+    """The bundle's golden pixels, and a file of them without a header."""
+
+    path: Path
+    pixels: NDArray[np.float32]
+
+
 @pytest.fixture
-def inputs(bundle: Path, tmp_path: Path) -> Path:
-    np.save(tmp_path / "inputs.npy", read_bundle(bundle).golden_pixels())
-    return tmp_path / "inputs.npy"
+def inputs(bundle: Path, tmp_path: Path) -> Inputs:
+    pixels = read_bundle(bundle).golden_pixels()
+    (tmp_path / "inputs.f32").write_bytes(pixels.tobytes())
+    return Inputs(tmp_path / "inputs.f32", pixels)
 
 
 def seven_bits(bundle: Path, pixels: NDArray[np.float32], folder: Path) -> Path:
@@ -58,10 +67,10 @@ def seven_bits(bundle: Path, pixels: NDArray[np.float32], folder: Path) -> Path:
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN's caps are of x86")
-def test_a_cap_is_honoured_and_the_answers_are_the_models(bundle: Path, inputs: Path, tmp_path: Path):
+def test_a_cap_is_honoured_and_the_answers_are_the_models(bundle: Path, inputs: Inputs, tmp_path: Path):
     cap, word = ("AVX2", "avx2") if "avx512f" in isa_flags() else ("SSE41", "sse4")
     model = bundle / "model.int8.xml"
-    logits, kernels = isa_caps.logits_under(cap, model, inputs, tmp_path)
+    logits, kernels = isa_caps.logits_under(cap, model, inputs.path, inputs.pixels.shape, tmp_path)
     freely = isa_caps.kernels(model)
     jitted = {name for name in kernels if name.startswith("jit_") and "gemm" not in name}
     assert jitted
@@ -70,24 +79,24 @@ def test_a_cap_is_honoured_and_the_answers_are_the_models(bundle: Path, inputs: 
     assert sum(kernels.values()) == sum(freely.values())
     if "avx512_vnni" in isa_flags():
         # Made for VNNI it saturates under the cap, as it should be seen to; with weights of seven bits nothing does.
-        model = seven_bits(bundle, np.load(inputs), tmp_path)
-        logits, _ = isa_caps.logits_under(cap, model, inputs, tmp_path)
-    own = batched_logits(model, np.load(inputs))
+        model = seven_bits(bundle, inputs.pixels, tmp_path)
+        logits, _ = isa_caps.logits_under(cap, model, inputs.path, inputs.pixels.shape, tmp_path)
+    own = batched_logits(model, inputs.pixels)
     assert logits.shape == own.shape
     assert np.abs(logits - own).max() < 0.5 * np.abs(own).max()
     fp32 = bundle / "model.fp32.xml"
-    capped, _ = isa_caps.logits_under(cap, fp32, inputs, tmp_path)
-    assert np.allclose(capped, batched_logits(fp32, np.load(inputs)), atol=1e-4)
+    capped, _ = isa_caps.logits_under(cap, fp32, inputs.path, inputs.pixels.shape, tmp_path)
+    assert np.allclose(capped, batched_logits(fp32, inputs.pixels), atol=1e-4)
 
 
-def test_a_process_that_fails_says_why(inputs: Path, tmp_path: Path):
+def test_a_process_that_fails_says_why(inputs: Inputs, tmp_path: Path):
     with pytest.raises(EdgeTLError, match=r"gone\.xml under AVX2: (?!edge_tl)"):
-        isa_caps.logits_under("AVX2", tmp_path / "gone.xml", inputs, tmp_path)
+        isa_caps.logits_under("AVX2", tmp_path / "gone.xml", inputs.path, inputs.pixels.shape, tmp_path)
 
 
 def test_a_kernel_that_hangs_is_a_fault(
-    bundle: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(isa_caps, "TIMEOUT_S", 0.01)
     with pytest.raises(EdgeTLError, match=r"model\.int8\.xml under AVX2: no answer in 0\.01 seconds"):
-        isa_caps.logits_under("AVX2", bundle / "model.int8.xml", inputs, tmp_path)
+        isa_caps.logits_under("AVX2", bundle / "model.int8.xml", inputs.path, inputs.pixels.shape, tmp_path)

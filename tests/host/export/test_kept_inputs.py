@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,11 @@ import pytest
 from edge_tl.device.errors import BadInput
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.export import image_sets, kept_inputs
+from edge_tl.host.export.isolated_runtime import _place
 from edge_tl.host.export.kept_inputs import KeptInputs
 from edge_tl.host.images.dataset import Dataset, build_dataset
 from edge_tl.host.images.listing import list_images
+from edge_tl.host.isolated import IsolatedProcess
 from edge_tl.host.recipe.schema import Data
 
 CONTRACT = Preprocess(resize="shorter", resize_size=(24, 24), crop=(24, 24))
@@ -44,6 +48,33 @@ def test_what_was_decoded_once_is_read_again_in_another_order(
     assert max(map(len, again)) <= image_sets.at_once(CONTRACT)
     np.testing.assert_array_equal(np.concatenate(again), [*want[::-1], want[3]])
     assert list(kept.batches([])) == []
+
+
+def test_a_process_decodes_them_and_reads_them_where_they_lie(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = dataset.split("test")
+    kept = KeptInputs(tmp_path / "kept", CONTRACT, dataset, samples)
+    with IsolatedProcess() as process:
+        process.start()
+        ran = process.call(os.getpid)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(kept.decode_in, process).result()
+        assert process.call(os.getpid) == ran  # the thread is gone, the process is not
+    monkeypatch.setattr(image_sets, "batches", None)  # nothing is decoded from here on
+    want = np.stack([CONTRACT.apply(path) for path in dataset.sources(samples)])
+    assert kept.stored(samples[::-1]) == (tmp_path / "kept", samples)
+    assert kept.stored(samples[1:]) is kept.stored([]) is None
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "kept", np.float32).reshape(want.shape), want)
+    for some, mapped in ((samples[3:9], True), (samples[3:9][::-1], False)):
+        (batch,) = kept.batches(some)
+        place = _place(batch)
+        assert (place is not None) is mapped
+        if place:
+            np.testing.assert_array_equal(place.read(), batch)
+            np.testing.assert_array_equal(batch, want[3:9])
+            np.testing.assert_array_equal(_place(batch[2:]).read(), want[5:9])  # type: ignore[union-attr]
+    assert _place(want) is None
 
 
 def test_only_what_is_wanted_is_kept_and_only_until_it_is_forgotten(dataset: Dataset, tmp_path: Path) -> None:
