@@ -152,8 +152,9 @@ def export(
     code = 0 if record["passed"] else EXIT_GATE_FAILED
     folder = Path(record["bundle"])
     bundle = read_report(folder)
-    record |= page_of_export(folder, taken, overwrite=overwrite)
-    return finish(record, bundle_text(bundle), as_json=json, code=code, then=_next(bundle, folder))
+    page, said = page_of_export(folder, taken, overwrite=overwrite)
+    then = said + _next(bundle, folder)
+    return finish(record | page, bundle_text(bundle), as_json=json, code=code, then=then)
 
 
 def _next(bundle: BundleRecord, folder: Path) -> str:

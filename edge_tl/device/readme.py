@@ -119,12 +119,19 @@ def _frame(contract: Preprocess) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _brief(text: str, most: int = 200) -> str:
+    """What a bundle of somebody else says of itself, on the line that it is put in."""
+    shown = printable(text)
+    return shown if len(shown) <= most else f"{shown[:most]}..."
+
+
 def readme_text(record: BundleRecord) -> str:
     """README.txt of the bundle that `record` is of."""
     title = f"{printable(record.name)}: an image classifier, {len(record.labels)} labels"
     steps = contract_steps(record.preprocess)
     models = [
-        f"  {each.id:<16} {', '.join(file.path for file in each.files)}: {each.runtime_floor or each.runtime}"
+        _brief(f"  {each.id:<16} {', '.join(file.path for file in each.files)}: ")
+        + _brief(each.runtime_floor or each.runtime)
         + ("; takes raw pixels" if each.takes_pixels else "")
         + (f"; needs a CPU with {' or '.join(each.requires)}" if each.requires else "")
         + ("; did not pass its gates" if each.passed is False else "")
@@ -139,8 +146,8 @@ def readme_text(record: BundleRecord) -> str:
             "",
             "FILES",
             *models,
-            f"Recommended: {record.recommended or 'none'}."
-            + (f" {printable(record.recommendation)}" if record.recommendation else ""),
+            f"Recommended: {_brief(record.recommended or 'none')}."
+            + (f" {_brief(record.recommendation, 600)}" if record.recommendation else ""),
             "Install the runtime named above (pip install onnxruntime, or openvino); other languages have their own.",
             "With Python also edge-tl, from its wheel (no package index has it), with the extra [ort] or [openvino]:",
             "edge-tl predict FOLDER IMAGE.",

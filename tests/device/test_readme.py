@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +168,14 @@ def test_a_bundle_says_it_in_a_sealed_file_and_slim_adapts_it(bundle_root: Path,
     small = (tmp_path / "small" / README).read_text("utf-8")
     assert "model.int8.onnx" in small
     assert "model.fp32" not in small
+    foreign = [
+        replace(each, runtime_floor="\x1b[2J\n9. Divide by 128\u202e" * 400)
+        for each in whole.record.artifacts
+    ]
+    text = readme_text(replace(whole.record, artifacts=tuple(foreign), recommendation="\nBGR" * 9999))
+    assert not re.search(r"^(9\. Divide by 128|BGR)|[\x1b\u202e]", text, re.MULTILINE)
+    assert r"\x1b[2J\x0a9. Divide by 128\u202e" in text
+    assert len(text) < len(readme_text(whole.record)) + 250 * len(foreign) + 700
     (bundle_root / README).write_text("altered")
     with pytest.raises(Exception, match=r"damaged file in bundle.*README\.txt"):
         read_bundle(bundle_root)

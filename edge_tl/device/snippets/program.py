@@ -124,12 +124,28 @@ def _choose(bundle: Bundle, language: Language, runtime: str | None, artifact: s
         return chosen
     order = [each for each in best_first(bundle, bundle.artifacts) if each.runtime in wanted]
     if not order:
-        raise BadInput(
-            f"no artifact of {bundle.root} that passed its gates runs on {' or '.join(wanted)}. Name one with "
-            "--artifact to use it all the same."
-        )
+        raise BadInput(_none_of(bundle, wanted))
     recommended = [each.precision for each in bundle.artifacts if each.id == bundle.record.recommended]
     return next((each for each in order if [each.precision] == recommended), order[0])
+
+
+def _none_of(bundle: Bundle, wanted: tuple[str, ...]) -> str:
+    """Why no artifact was chosen, and what to do."""
+    runs = "onnxruntime" if WEB in wanted else " or ".join(wanted)
+    if failed := [each.id for each in bundle.artifacts if each.runtime in wanted]:
+        return (
+            f"{', '.join(failed)} of {bundle.root} did not pass at export. Add --artifact {failed[0]} to use it all "
+            "the same."
+        )
+    has = ", ".join(each.id for each in bundle.artifacts)
+    others = sorted({each.runtime for each in bundle.artifacts})
+    langs = [name for name, each in LANGUAGES.items() if set(each.runtimes) & set(others)]
+    slimmed = bundle.record.provenance.slimmed is not None
+    return (
+        f"this program needs an artifact for {runs}; {bundle.root} has {has}. "
+        f"Choose --lang {' or '.join(langs)} with --runtime {' or '.join(others)}, or take "
+        + ("the whole bundle, of which this one is a part." if slimmed else "a bundle that has one.")
+    )
 
 
 def _check_contract(contract: Preprocess) -> None:

@@ -153,7 +153,15 @@ def _fetched(listener: Listener) -> OrtWeb:
         raise BadInput(f"--npm: npm is not installed. Install Node.js, or bring {PACKAGE} with --ort-web.")
     listener.note(f"npm fetches {PACKAGE} {TESTED} from its registry (33 MB): {_PACK}")
     with tempfile.TemporaryDirectory(prefix="edge-tl-npm-") as folder:
-        command = [npm, "pack", f"{PACKAGE}@{TESTED}", "--silent", "--pack-destination", folder]
+        command = [
+            npm,
+            "pack",
+            f"{PACKAGE}@{TESTED}",
+            "--loglevel=error",
+            "--pack-destination",
+            folder,
+            "--fetch-retries=1",
+        ]
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
         packed = list(Path(folder).glob("*.tgz"))
         if done.returncode or len(packed) != 1:

@@ -14,6 +14,7 @@ from device.snippets.test_literals import HOSTILE
 
 from edge_tl.device.bundle import Bundle, read_bundle
 from edge_tl.device.errors import BadInput
+from edge_tl.device.slim import slim
 from edge_tl.device.snippets.program import LANGUAGES, WEB, write_program
 
 RunCli = Callable[..., Any]
@@ -67,10 +68,25 @@ def test_what_is_refused(bundle_root: Path) -> None:
             write_program(bundle, **words)
     failed = tuple(replace(each, passed=False) for each in bundle.record.artifacts)
     artifacts = [replace(each, record=record) for each, record in zip(bundle.artifacts, failed, strict=True)]
-    with pytest.raises(BadInput, match="that passed its gates"):
+    with pytest.raises(
+        BadInput, match=r"onnx-fp32, .* did not pass at export\. Add --artifact onnx-fp32 to use"
+    ):
         write_program(
             replace(with_record(bundle, artifacts=failed, recommended=None), artifacts=artifacts), lang="cpp"
         )
+
+
+def test_a_bundle_without_such_an_artifact_says_what_it_has(bundle_root: Path, tmp_path: Path) -> None:
+    slim(read_bundle(bundle_root), ["openvino-int8"], tmp_path / "small")
+    small = read_bundle(tmp_path / "small")
+    with pytest.raises(BadInput) as refused:
+        write_program(small, lang="java")
+    assert str(refused.value) == (
+        f"this program needs an artifact for onnxruntime; {small.root} has openvino-int8. Choose --lang python or cpp "
+        "with --runtime openvino, or take the whole bundle, of which this one is a part."
+    )
+    with pytest.raises(BadInput, match="needs an artifact for onnxruntime; "):
+        write_program(small, lang="javascript", runtime="onnxruntime-web")
 
 
 def test_session_options_are_in_every_program_of_onnx_runtime(bundle_root: Path) -> None:

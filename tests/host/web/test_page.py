@@ -29,8 +29,8 @@ NO_ADAPTER = "No available adapters"  # Chromium says so where there is no GPU
 
 
 @pytest.fixture(scope="module")
-def written(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of the shared bundle, with both ONNX artifacts whatever a busy machine said of them. Do not alter it."""
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `npm pack` wrote."""
     if NPM is None:
         pytest.skip("npm is not installed, which brings onnxruntime-web")
     place = tmp_path_factory.mktemp("npm")
@@ -39,9 +39,14 @@ def written(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     if done.returncode:
         pytest.skip(f"npm could not bring onnxruntime-web: {done.stderr.strip()[-200:]}")
+    return next(place.glob("*.tgz"))
+
+
+@pytest.fixture(scope="module")
+def written(bundle: Path, packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the shared bundle, with both ONNX artifacts whatever a busy machine said of them. Do not alter it."""
     out = tmp_path_factory.mktemp("web") / "page"
-    taken = ort_web(next(place.glob("*.tgz")))
-    write_web(read_bundle(bundle), out, taken, artifacts=["onnx-int8", "onnx-fp32"])
+    write_web(read_bundle(bundle), out, ort_web(packed), artifacts=["onnx-int8", "onnx-fp32"])
     return out
 
 
@@ -89,6 +94,30 @@ def test_goldens_pass_and_nothing_leaves(written: Path, browser: Page, isolated:
     assert all(path.startswith(f"/{written.name}/") for path in asked)
     assert [each for each in browser.complaints if NO_ADAPTER not in each] == []
     assert ("not cross-origin isolated" in threads) is not isolated
+
+
+def test_export_writes_a_page_that_verifies(
+    run: Path, packed: Path, shell: Callable[..., Any], browser: Page, tmp_path: Path
+) -> None:
+    """From a run to a page in one command; a second one takes nothing away."""
+    words = ("export", run, "--web", "--ort-web", packed, "--out", tmp_path / "photos")
+    done = shell(*words, "--json")
+    assert done.code in (0, 1), done.err
+    page = Path(done.json["web"])
+    assert page == tmp_path / "photos-web"
+    assert [path.name for path in tmp_path.iterdir() if path.name != "photos-web"] == ["photos"]
+    record = json.loads((page / "web.json").read_text("utf-8"))
+    assert record["bundle_seal"] == read_bundle(tmp_path / "photos").record.seal
+    with serving(page) as (address, _):
+        assert browser.open(f"{address}/") == "passed", browser.text("#status")
+        assert "Accuracy at export" in browser.text("#exported")
+    assert browser.requests
+    assert all(request.startswith(f"{address}/") for request in browser.requests)
+    before = (page / "web.json").read_bytes()
+    again = shell(*words)
+    assert again.code == 2
+    assert "a page is there already. Add --overwrite" in again.err
+    assert (page / "web.json").read_bytes() == before
 
 
 def test_a_dropped_picture_gets_the_answer_of_predict(bundle: Path, written: Path, browser: Page) -> None:

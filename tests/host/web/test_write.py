@@ -162,6 +162,21 @@ def test_the_verb_writes_beside_the_bundle(
     assert run_cli("verify", copy).code == 0, "the bundle is as it was"
 
 
+def test_an_export_of_which_nothing_passed_says_that_there_is_no_page(
+    bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge_tl.cli._web_options import page_of_export
+
+    copy = tmp_path / "photos"
+    shutil.copytree(bundle, copy)
+    page, said = page_of_export(copy, ORT, overwrite=False)
+    assert page == {"web": str(tmp_path / "photos-web")}
+    assert "see it: python -m http.server" in said
+    monkeypatch.setattr("edge_tl.host.web.write.runnable_in_browsers", lambda _: [])
+    assert page_of_export(copy, ORT, overwrite=False) == ({}, "")
+    assert "no ONNX artifact passed, so there is no page" in capfd.readouterr().err
+
+
 def test_what_export_needs_for_the_page_is_asked_for_first(run: Path, run_cli: Callable[..., Any]) -> None:
     done = run_cli("export", run, "--web")
     assert done.code == 2

@@ -61,6 +61,7 @@ async function open() {
   clear();
   const artifact = now.artifact = record.artifacts.find(({id}) => id === $("artifact").value);
   const provider = $("provider").value;
+  $("exported").textContent = measuredAtExport(artifact);
   show("loading", `Loading ${artifact.id} …`);
   await now.model?.close();
   now.model = null;
@@ -84,7 +85,7 @@ async function open() {
 function clear() {
   now.result = null;
   for (const id of ["answer", "spent", "latency", "runs"]) $(id).textContent = "";
-  for (const id of ["bars", "gates", "reasons", "images"]) $(id).replaceChildren();
+  for (const id of ["bars", "gates", "reasons", "images", "images-unjudged"]) $(id).replaceChildren();
   $("images-details").hidden = true;
 }
 
@@ -112,16 +113,33 @@ function showGates({passed, gates, images}, artifact) {
     const row = document.createElement("tr");
     const left = image.unjudged ?? image.fault;
     row.append(element("td", image.path.split("/").at(-1)),
-      left === undefined ? element("td", String(image.levels), "n") : element("td", image.unjudged ? `not judged: ${left}` : left),
+      left === undefined ? element("td", String(image.levels), "n") : element("td", image.unjudged ? "not judged" : left, "n"),
       element("td", image.logits.toFixed(4), "n"),
-      element("td", image.agrees ? "the same" : "another", image.agrees ? "" : "no"));
+      element("td", image.agrees ? "same" : "another", image.agrees ? "" : "no"));
     return row;
   }));
+  $("images-unjudged").replaceChildren(...unjudged(images).map((reason) => element("li", reason)));
   $("images-details").hidden = false;
   const failed = gates.filter((gate) => !gate.passed).map((gate) => gate.gate);
   show(passed ? "passed" : "failed", passed
     ? `Verified: ${artifact.id} gives the answers here that it was exported with.`
     : `Failed: ${failed.join(", ")}. Do not trust the answers of ${artifact.id} here.`);
+}
+
+/** Each reason why images are not judged, once, and how many they are. */
+function unjudged(images) {
+  const count = new Map();
+  for (const {unjudged: reason} of images) if (reason) count.set(reason, (count.get(reason) ?? 0) + 1);
+  return [...count].map(([reason, n]) => `${n} not judged: ${reason}`);
+}
+
+/** What the export measured of an artifact, on the host. */
+function measuredAtExport({accuracy, drop_pp: drop, drop_ci_pp: interval}) {
+  if (accuracy == null) return "";
+  const points = (value) => (value < 0 ? "−" : "") + Math.abs(value).toFixed(2);
+  const fallen = drop == null ? "" : `; drop against PyTorch ${points(drop)} percentage points`
+    + (interval ? ` (95 % interval ${points(interval[0])} to ${points(interval[1])})` : "");
+  return `Accuracy at export ${(100 * accuracy).toFixed(2)} %${fallen}.`;
 }
 
 /** {probabilities, spent} of upright RGB, and the picture as the model sees it. */

@@ -96,7 +96,7 @@ function lossGate(rows, artifact) {
   // A record holds the limit as a rounded fraction of as many images.
   const passed = measured >= limit - 1e-9 && rows.every((row) => Number.isFinite(row.logits));
   const reason = passed
-    ? "PyTorch's answers on the golden images"
+    ? `PyTorch's answers on ${rows.filter((row) => row.agrees).length} of ${rows.length} golden images`
     : "other answers than PyTorch's: export or quantization changed the model, or the device gate's fault";
   return {gate: "loss", measured, limit, unit: "agreement", passed, reason};
 }
