@@ -26,7 +26,7 @@ _DECODE = (
     "times 255, rounded; else all from 0 to 255: as they are; else all from 0 to 65535: value / 256, "
     "cut to a whole number; anything else: (value - least) / (largest - least) * 255, rounded. 16-bit RGB: "
     "the high byte of each channel; if every high byte of the image is 0, the low byte, which Pillow's convert does "
-    "not give.",
+    "not give. 16-bit grey with alpha: the high byte.",
     "Turn it by EXIF tag 0x0112 before anything else: 2 mirror left-right; 3 turn by 180 degrees; 4 mirror top-bottom; "
     "5 transpose (rows become columns); 6 turn by 90 degrees clockwise; 7 transpose over the other diagonal; 8 turn by "
     "90 degrees counterclockwise; 1, none, or an EXIF block that cannot be read: nothing.",
