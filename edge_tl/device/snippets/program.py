@@ -158,13 +158,9 @@ def _check_contract(contract: Preprocess) -> None:
         )
 
 
-def _takes_pixels(artifact: Artifact) -> bool:
-    return getattr(artifact.record, "input", "tensor") == "image"
-
-
 def _flags(contract: Preprocess, artifact: Artifact, runtime: str) -> set[str]:
     found = {artifact.runtime, contract.resize}
-    found.add("image" if _takes_pixels(artifact) else "tensor")
+    found.add("image" if artifact.record.takes_pixels else "tensor")
     if contract.crop is not None:
         found.add("crop")
     if contract.crop is not None or contract.resize == "letterbox":

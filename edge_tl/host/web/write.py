@@ -142,8 +142,8 @@ def _chosen(bundle: Bundle, names: Sequence[str]) -> list[Artifact]:
 
 
 def runnable_in_browsers(bundle: Bundle) -> list[Artifact]:
-    """The ONNX artifacts."""
-    return [artifact for artifact in bundle.artifacts if artifact.runtime == "onnxruntime"]
+    """The ONNX artifacts that take tensors: the page preprocesses itself, and verifies what it made."""
+    return [a for a in bundle.artifacts if a.runtime == "onnxruntime" and not a.record.takes_pixels]
 
 
 def _check_floor(artifact: Artifact, ort: OrtWeb) -> None:
