@@ -153,8 +153,9 @@ def export(
     folder = Path(record["bundle"])
     bundle = read_report(folder)
     page, said = page_of_export(folder, taken, overwrite=overwrite)
-    then = said + _next(bundle, folder)
-    return finish(record | page, bundle_text(bundle), as_json=json, code=code, then=then)
+    return finish(
+        record | page, bundle_text(bundle), as_json=json, code=code, then=said + _next(bundle, folder)
+    )
 
 
 def _next(bundle: BundleRecord, folder: Path) -> str:
