@@ -53,21 +53,23 @@ def taken_ort_web(
     return packages.ort_web(ort_web, npm=npm, listener=PlainListener())
 
 
-def page_of_export(folder: Path, taken: OrtWeb | None, *, overwrite: bool) -> tuple[dict[str, str], str]:
-    """Write the page of the bundle that was just exported: `{"web": its folder}`, and what to say of it. Nothing where
-    nobody asked, or where nothing passed that it could run, which is said."""
+def page_of_export(
+    folder: Path, taken: OrtWeb | None, *, overwrite: bool, then: str
+) -> tuple[dict[str, str], str]:
+    """Write the page of the bundle that was just exported: `{"web": its folder}`, and what to say of it before `then`.
+    Nothing where nobody asked, or where nothing passed that it could run, which is said."""
     from edge_tl.device.bundle import read_bundle
     from edge_tl.host.web.write import runnable_in_browsers, web_folder, write_web
 
     if taken is None:
-        return {}, ""
+        return {}, then
     bundle = read_bundle(folder)
     if not any(artifact.record.passed is not False for artifact in runnable_in_browsers(bundle)):
         say("warning: --web: no ONNX artifact passed, so there is no page")
-        return {}, ""
+        return {}, then
     place = web_folder(folder)
-    text, then = web_text(write_web(bundle, place, taken, overwrite=overwrite), place)
-    return {"web": str(place)}, f"{text}\n{then.replace('next:', 'see it:')}\n"
+    text, see = web_text(write_web(bundle, place, taken, overwrite=overwrite), place)
+    return {"web": str(place)}, f"{text}\n{see.replace('next:', 'see it:')}\n{then}"
 
 
 def web_text(record: WebRecord, folder: Path) -> tuple[str, str]:

@@ -152,10 +152,8 @@ def export(
     code = 0 if record["passed"] else EXIT_GATE_FAILED
     folder = Path(record["bundle"])
     bundle = read_report(folder)
-    page, said = page_of_export(folder, taken, overwrite=overwrite)
-    return finish(
-        record | page, bundle_text(bundle), as_json=json, code=code, then=said + _next(bundle, folder)
-    )
+    page, said = page_of_export(folder, taken, overwrite=overwrite, then=_next(bundle, folder))
+    return finish(record | page, bundle_text(bundle), as_json=json, code=code, then=said)
 
 
 def _next(bundle: BundleRecord, folder: Path) -> str:

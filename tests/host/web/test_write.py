@@ -169,11 +169,12 @@ def test_an_export_of_which_nothing_passed_says_that_there_is_no_page(
 
     copy = tmp_path / "photos"
     shutil.copytree(bundle, copy)
-    page, said = page_of_export(copy, ORT, overwrite=False)
+    page, said = page_of_export(copy, ORT, overwrite=False, then="next: verify")
     assert page == {"web": str(tmp_path / "photos-web")}
     assert "see it: python -m http.server" in said
+    assert said.endswith("\nnext: verify")
     monkeypatch.setattr("edge_tl.host.web.write.runnable_in_browsers", lambda _: [])
-    assert page_of_export(copy, ORT, overwrite=False) == ({}, "")
+    assert page_of_export(copy, ORT, overwrite=False, then="next: verify") == ({}, "next: verify")
     assert "no ONNX artifact passed, so there is no page" in capfd.readouterr().err
 
 
