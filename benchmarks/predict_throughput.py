@@ -1,6 +1,6 @@
 """What `edge-tl predict` makes of 10,000 photographs of a folder, beside what decoding and the model alone allow here.
 
-    python benchmarks/predict_throughput.py BUNDLE PHOTOGRAPHS [--images 10000] [--rounds 3] [--artifact onnx-int8]
+    python benchmarks/predict_throughput.py BUNDLE PHOTOGRAPHS [--images 10000] [--rounds 2] [--artifact onnx-int8]
 
 PHOTOGRAPHS is a folder; its files are linked again and again into a temporary one until there are `--images` of them.
 In every round, in turns on this machine: decoding alone (the contract's pixels, on as many threads as predict uses),
@@ -149,8 +149,8 @@ def main() -> int:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("photographs", type=Path)
     parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--round-images", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--round-images", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--artifact", action="append")
     parser.add_argument("--out", type=Path, default=RESULT)
     asked = parser.parse_args()

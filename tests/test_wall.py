@@ -23,7 +23,10 @@ HEAVY = [
     "yaml", "jinja2", "matplotlib",
 ]  # fmt: skip
 RUNTIMES = ["onnxruntime", "openvino"]
-EXTRAS = {"predictions/video.py": {"cv2"}}
+EXTRAS = {
+    "predictions/video.py": {"cv2"},
+    "serve/": {"fastapi", "python_multipart", "prometheus_client", "starlette", "uvicorn"},
+}
 EXTRA_MODULES = sorted(set().union(*EXTRAS.values()))
 
 

@@ -32,6 +32,7 @@ VERBS = {
     "tune": Verb("tune", "Pick the fastest right artifact for this machine.", on_device=True),
     "gate": Verb("gate", "Pass or fail a bundle in CI, with a JUnit file.", on_device=True),
     "predict": Verb("predict", "Classify images with a bundle.", on_device=True),
+    "serve": Verb("serve", "Answer over HTTP what predict answers.", on_device=True),
     "report": Verb("report", "Write a report as Markdown and one self-contained HTML page."),
     "web": Verb("web", "Write a bundle as a static page that runs in a browser."),
     "slim": Verb("slim", "Make a smaller bundle with some of the artifacts.", on_device=True),

@@ -136,7 +136,7 @@ class Model:
             yield from ordered_map(
                 lambda item: self._answer(item, top, run),
                 items,
-                threads=threads,
+                threads=threads + 1,  # one reads its file while the others compute
                 ahead=threads * _AHEAD,
                 name="predict",
             )

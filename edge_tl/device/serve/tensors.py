@@ -1,0 +1,202 @@
+"""The Open Inference Protocol, version 2 (KServe's, https://github.com/kserve/open-inference-protocol), over HTTP: the
+model's own input and logits, for clients that preprocess themselves. With Triton's extension for binary tensors.
+"""
+
+# Without `from __future__ import annotations`: FastAPI reads the types of the routes, whose names are local here.
+
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tl import __version__
+from edge_tl.device.errors import BadInput
+from edge_tl.device.metrics import softmax
+from edge_tl.device.model import Model
+from edge_tl.device.records.codec import Json
+from edge_tl.device.serve.answers import AnswerPool
+from edge_tl.device.serve.guard import Refused
+from edge_tl.device.serve.options import ServeOptions
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+INPUT, OUTPUTS = "input", ("logits", "probabilities")
+_VERSION = "1"
+_HEADER = "inference-header-content-length"
+_PLATFORMS = {".onnx": "onnxruntime_onnx", ".xml": "openvino"}
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """`inputs` float32 `(n, 3, H, W)`; `outputs` by name, and whether each is wanted as bytes."""
+
+    id: str | None
+    inputs: NDArray[np.float32]
+    outputs: dict[str, bool]
+
+
+def model_metadata(model: Model) -> Json:
+    """What the model takes and gives. `parameters` are ours: labels in the order of the logits, and the contract that
+    the input is made by, see `Preprocess`."""
+    height, width = model.bundle.preprocess.input_size
+    outputs = [{"name": name, "datatype": "FP32", "shape": [-1, len(model.labels)]} for name in OUTPUTS]
+    return {
+        "name": model.bundle.record.name,
+        "versions": [_VERSION],
+        "platform": _PLATFORMS.get(model.artifact.path.suffix, "edge_tl"),
+        "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, 3, height, width]}],
+        "outputs": outputs,
+        "parameters": {
+            "artifact": model.artifact.id,
+            "labels": model.labels,
+            "layout": "NCHW, RGB, preprocessed by the contract",
+            "preprocess": model.bundle.preprocess.to_json(),
+        },
+    }
+
+
+def read_request(model: Model, body: bytes, header: str | None, most: int) -> InferRequest:
+    """The tensor in the body of a request, whose first `header` bytes are JSON. Raises `BadInput`."""
+    try:
+        length = len(body) if header is None else int(header)
+        document = json.loads(body[:length])
+        (tensor,) = document["inputs"]
+        name, kind, shape = tensor["name"], tensor["datatype"], tensor["shape"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadInput(
+            f"the request is no inference request with one input: {error!r}. See /v2/models."
+        ) from None
+    size = model.bundle.preprocess.input_size
+    if (name, kind) != (INPUT, "FP32"):
+        raise BadInput(f"input {name!r} of {kind!r}. Give {INPUT!r} of 'FP32'.")
+    fits = isinstance(shape, list) and len(shape) == 4 and all(type(side) is int for side in shape)
+    if not fits or shape[1:] != [3, *size] or not 1 <= shape[0] <= most:
+        raise BadInput(f"shape {shape!r}. Give [n, 3, {size[0]}, {size[1]}], n from 1 to {most}.")
+    values = _values(tensor, body[length:], math.prod(shape)).reshape(shape)
+    if not np.isfinite(values).all():
+        raise BadInput("the input holds NaN, infinity or more than float32 does. Give numbers.")
+    identity = document.get("id")
+    return InferRequest(None if identity is None else str(identity), values, _wanted(document))
+
+
+def _values(tensor: Json, binary: bytes, count: int) -> NDArray[np.float32]:
+    try:
+        size = (tensor.get("parameters") or {}).get("binary_data_size")
+        if size is not None:
+            if size != len(binary) or size != 4 * count:
+                raise ValueError(f"{len(binary)} bytes of {size!r}, {4 * count} wanted")
+            return np.frombuffer(binary, "<f4").astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):
+            found = np.asarray(tensor["data"], np.float32).reshape(-1)
+        if found.size != count:
+            raise ValueError(f"{found.size} numbers, {count} wanted")
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"the data of the input do not fit its shape: {error}. Send them again.") from None
+
+
+def _wanted(document: Json) -> dict[str, bool]:
+    try:
+        whole = (document.get("parameters") or {}).get("binary_data_output") is True
+        asked = document.get("outputs") or [{"name": name} for name in OUTPUTS]
+        wanted = {
+            each["name"]: bool((each.get("parameters") or {}).get("binary_data", whole)) for each in asked
+        }
+    except (KeyError, TypeError, AttributeError):
+        raise BadInput("outputs or parameters are not as the protocol has them. Leave them out.") from None
+    if unknown := [name for name in wanted if name not in OUTPUTS]:
+        raise BadInput(f"output {unknown[0]!r}. There are {', '.join(OUTPUTS)}.")
+    return wanted
+
+
+def write_answer(
+    model: Model, request: InferRequest, logits: NDArray[np.float32]
+) -> tuple[bytes, int | None]:
+    """The body of the answer, and where its JSON ends; None where it is all JSON."""
+    outputs: list[Json] = []
+    parts: list[bytes] = []
+    for name, binary in request.outputs.items():
+        values = logits if name == "logits" else np.stack([softmax(row) for row in logits]).astype(np.float32)
+        entry: Json = {"name": name, "datatype": "FP32", "shape": list(values.shape)}
+        if binary:
+            parts.append(np.ascontiguousarray(values, "<f4").tobytes())
+            entry["parameters"] = {"binary_data_size": len(parts[-1])}
+        else:
+            entry["data"] = [float(value) for value in values.reshape(-1)]
+        outputs.append(entry)
+    document: Json = {"model_name": model.bundle.record.name, "model_version": _VERSION}
+    document |= {"id": request.id} if request.id is not None else {}
+    text = json.dumps(document | {"outputs": outputs}, allow_nan=False).encode()
+    return b"".join([text, *parts]), len(text) if parts else None
+
+
+def add_routes(app: "FastAPI", pool: AnswerPool, options: ServeOptions) -> None:
+    """The protocol's paths."""
+    from fastapi import Request
+    from fastapi.responses import JSONResponse, Response
+    from starlette.concurrency import run_in_threadpool
+
+    model = pool.model
+
+    def refuse(reason: str, status: int) -> JSONResponse:
+        return JSONResponse({"error": reason}, status)
+
+    def known(name: str, version: str) -> bool:
+        return name == model.bundle.record.name and version == _VERSION
+
+    @app.get("/v2", summary="Open Inference Protocol: the server")
+    async def server() -> Json:
+        return {"name": "edge-tl", "version": __version__, "extensions": ["binary_tensor_data"]}
+
+    @app.get("/v2/health/live")
+    async def live() -> dict[str, bool]:
+        return {"live": True}
+
+    @app.get("/v2/health/ready")
+    async def ready() -> dict[str, bool]:
+        return {"ready": True}
+
+    @app.get("/v2/models/{name}", summary="What the model takes and gives")
+    @app.get("/v2/models/{name}/versions/{version}", include_in_schema=False)
+    async def metadata(name: str, version: str = _VERSION) -> JSONResponse:
+        return (
+            JSONResponse(model_metadata(model))
+            if known(name, version)
+            else refuse(_unknown(model, name), 404)
+        )
+
+    @app.get("/v2/models/{name}/ready")
+    @app.get("/v2/models/{name}/versions/{version}/ready", include_in_schema=False)
+    async def model_ready(name: str, version: str = _VERSION) -> JSONResponse:
+        if not known(name, version):
+            return refuse(_unknown(model, name), 404)
+        return JSONResponse({"name": name, "ready": True})
+
+    @app.post("/v2/models/{name}/infer", summary="Logits of preprocessed tensors")
+    @app.post("/v2/models/{name}/versions/{version}/infer", include_in_schema=False)
+    async def infer(request: Request, name: str, version: str = _VERSION) -> Response:
+        body = await request.body()
+        if not known(name, version):
+            return refuse(_unknown(model, name), 404)
+        header = request.headers.get(_HEADER)
+        try:
+            asked = await run_in_threadpool(read_request, model, body, header, options.limits.images)
+        except BadInput as error:
+            return refuse(str(error), 400)
+        except Refused as error:
+            return refuse(error.reason, error.status)
+        content, length = write_answer(model, asked, await pool.logits(asked.inputs))
+        if length is None:
+            return Response(content, media_type="application/json")
+        headers = {"Inference-Header-Content-Length": str(length)}
+        return Response(content, media_type="application/octet-stream", headers=headers)
+
+
+def _unknown(model: Model, name: str) -> str:
+    return (
+        f"no model {name!r} of this version here. There is {model.bundle.record.name!r}, version {_VERSION}."
+    )
