@@ -108,6 +108,12 @@ async def loaded(url: str, asked: argparse.Namespace, process: psutil.Process) -
     return load, samples
 
 
+def server_seconds(metrics: str) -> dict[str, float]:
+    """The service's own times: of /predict, how many of its answers, refusals too, took at most so many seconds."""
+    pattern = r'edge_tl_request_seconds_bucket\{le="([^"]+)",route="/predict"\} (\S+)'
+    return {bound: float(count) for bound, count in re.findall(pattern, metrics)}
+
+
 def latency(seconds: list[float]) -> dict[str, float | int]:
     found = {f"p{p}_ms": round(float(np.percentile(seconds, p)) * 1e3, 1) for p in (50, 90, 99)}
     return {"n": len(seconds), **found, "max_ms": round(max(seconds) * 1e3, 1)}
@@ -137,6 +143,7 @@ def main() -> int:
     before = cpu_usage()
     load, samples = asyncio.run(loaded(at[1], asked, psutil.Process(process.pid)))
     after = cpu_usage()
+    histogram = server_seconds(httpx.get(f"{at[1]}metrics", trust_env=False).text)
     process.terminate()
     rest = process.communicate(timeout=60)[1]
     third = asked.seconds / 3
@@ -165,6 +172,7 @@ def main() -> int:
             "client_errors": dict(load.errors),
             "answered_per_s": round(answered / asked.seconds, 1),
             "latency": {kind: latency(seconds) for kind, seconds in sorted(load.seconds.items())},
+            "server_seconds_at_most": histogram,
             "memory_mb": {
                 "middle_third_median": middle,
                 "last_third_median": last,

@@ -31,7 +31,7 @@ VERBS = {
     "bench": Verb("bench", "Measure latency on this machine, beside PyTorch if installed.", on_device=True),
     "tune": Verb("tune", "Pick the fastest right artifact for this machine.", on_device=True),
     "gate": Verb("gate", "Pass or fail a bundle in CI, with a JUnit file.", on_device=True),
-    "predict": Verb("predict", "Classify images with a bundle.", on_device=True),
+    "predict": Verb("predict", "Classify images or a video with a bundle.", on_device=True),
     "serve": Verb("serve", "Answer over HTTP what predict answers.", on_device=True),
     "report": Verb("report", "Write a report as Markdown and one self-contained HTML page."),
     "web": Verb("web", "Write a bundle as a static page that runs in a browser."),

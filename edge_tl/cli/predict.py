@@ -103,7 +103,7 @@ def predict(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Classify images, a video or a camera with a bundle.
+    """Classify images or a video with a bundle.
 
     For example: edge-tl predict photos/ folder/ --out answers.csv
     """

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from edge_tl import __version__
 from edge_tl.cli._console import say
 from edge_tl.cli._options import AllowFallback, BundlePath, Debug
 from edge_tl.cli.predict import ArtifactId, DeviceName
@@ -55,7 +56,7 @@ def serve(
     allow_fallback: AllowFallback = False,
     debug: Debug = False,
 ) -> int:
-    """Answer over HTTP what predict answers, until Ctrl-C.
+    """Answer over HTTP what predict answers.
 
     For example: edge-tl serve photos/ --port 8000, then curl -F file=@image.jpg http://127.0.0.1:8000/predict
     """
@@ -64,7 +65,7 @@ def serve(
     from edge_tl.device.serve.server import open_socket, serve_model
 
     limits = ServeLimits(max_mb, max_images, queue, timeout)
-    options = ServeOptions(host, port, read_key(api_key_file), limits)
+    options = ServeOptions(host, port, read_key(api_key_file), limits, __version__)
     loaded = read_bundle(bundle).reading(max_pixels)
     if options.is_open:
         say(f"warning: everybody who reaches {printable(host)} may ask. Add --api-key-file FILE.")

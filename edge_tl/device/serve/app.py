@@ -7,15 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
-from edge_tl import __version__
 from edge_tl.device.errors import EdgeTLError, MissingExtra
 from edge_tl.device.model import Model
-from edge_tl.device.serve import tensors
 from edge_tl.device.serve.answers import AnswerPool
 from edge_tl.device.serve.guard import App, Guard, Refused
 from edge_tl.device.serve.metrics import ServeMetrics
 from edge_tl.device.serve.options import ServeOptions
 from edge_tl.device.serve.page import PAGE, PAGE_HEADERS
+from edge_tl.device.serve.tensor_routes import add_tensor_routes
 from edge_tl.device.text import printable
 
 if TYPE_CHECKING:
@@ -46,14 +45,14 @@ def create_app(model: Model, options: ServeOptions) -> App:
 
     app = FastAPI(
         title=f"edge-tl: {printable(model.bundle.record.name)}",
-        version=__version__,
+        version=options.version,
         summary="Classify images; the answers are those of `edge-tl predict`.",
         lifespan=lifespan,
         redoc_url=None,
     )
     _add_pages(app, model, metrics)
     _add_predict(app, pool, options, metrics)
-    tensors.add_routes(app, pool, options)
+    add_tensor_routes(app, pool, options)
     _add_errors(app)
     return Guard(app, options, metrics)
 

@@ -12,13 +12,13 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from time import perf_counter
-from typing import Any
 
+from edge_tl.device.records.codec import Json
 from edge_tl.device.serve.metrics import ServeMetrics
 from edge_tl.device.serve.options import ServeOptions
 
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
+Message = Json  # as ASGI has them
+Scope = Json
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]

@@ -43,12 +43,14 @@ class ServeLimits:
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """`key` is what a request must show, None for none. Port 0 takes a free one."""
+    """`key` is what a request must show, None for none. Port 0 takes a free one. `version` is what it says of
+    itself."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     key: bytes | None = field(default=None, repr=False)
     limits: ServeLimits = field(default_factory=ServeLimits)
+    version: str = "unknown"
 
     @property
     def is_open(self) -> bool:

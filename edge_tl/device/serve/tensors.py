@@ -1,32 +1,24 @@
 """The Open Inference Protocol, version 2 (KServe's, https://github.com/kserve/open-inference-protocol), over HTTP: the
-model's own input and logits, for clients that preprocess themselves. With Triton's extension for binary tensors.
+model's own input and logits, for clients that preprocess themselves. With Triton's extension for binary
+tensors. Knows no HTTP.
 """
 
-# Without `from __future__ import annotations`: FastAPI reads the types of the routes, whose names are local here.
+from __future__ import annotations
 
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl import __version__
 from edge_tl.device.errors import BadInput
 from edge_tl.device.metrics import softmax
 from edge_tl.device.model import Model
 from edge_tl.device.records.codec import Json
-from edge_tl.device.serve.answers import AnswerPool
-from edge_tl.device.serve.guard import Refused
-from edge_tl.device.serve.options import ServeOptions
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
 
 INPUT, OUTPUTS = "input", ("logits", "probabilities")
-_VERSION = "1"
-_HEADER = "inference-header-content-length"
+MODEL_VERSION = "1"
 _PLATFORMS = {".onnx": "onnxruntime_onnx", ".xml": "openvino"}
 
 
@@ -46,7 +38,7 @@ def model_metadata(model: Model) -> Json:
     outputs = [{"name": name, "datatype": "FP32", "shape": [-1, len(model.labels)]} for name in OUTPUTS]
     return {
         "name": model.bundle.record.name,
-        "versions": [_VERSION],
+        "versions": [MODEL_VERSION],
         "platform": _PLATFORMS.get(model.artifact.path.suffix, "edge_tl"),
         "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, 3, height, width]}],
         "outputs": outputs,
@@ -128,75 +120,7 @@ def write_answer(
         else:
             entry["data"] = [float(value) for value in values.reshape(-1)]
         outputs.append(entry)
-    document: Json = {"model_name": model.bundle.record.name, "model_version": _VERSION}
+    document: Json = {"model_name": model.bundle.record.name, "model_version": MODEL_VERSION}
     document |= {"id": request.id} if request.id is not None else {}
     text = json.dumps(document | {"outputs": outputs}, allow_nan=False).encode()
     return b"".join([text, *parts]), len(text) if parts else None
-
-
-def add_routes(app: "FastAPI", pool: AnswerPool, options: ServeOptions) -> None:
-    """The protocol's paths."""
-    from fastapi import Request
-    from fastapi.responses import JSONResponse, Response
-    from starlette.concurrency import run_in_threadpool
-
-    model = pool.model
-
-    def refuse(reason: str, status: int) -> JSONResponse:
-        return JSONResponse({"error": reason}, status)
-
-    def known(name: str, version: str) -> bool:
-        return name == model.bundle.record.name and version == _VERSION
-
-    @app.get("/v2", summary="Open Inference Protocol: the server")
-    async def server() -> Json:
-        return {"name": "edge-tl", "version": __version__, "extensions": ["binary_tensor_data"]}
-
-    @app.get("/v2/health/live")
-    async def live() -> dict[str, bool]:
-        return {"live": True}
-
-    @app.get("/v2/health/ready")
-    async def ready() -> dict[str, bool]:
-        return {"ready": True}
-
-    @app.get("/v2/models/{name}", summary="What the model takes and gives")
-    @app.get("/v2/models/{name}/versions/{version}", include_in_schema=False)
-    async def metadata(name: str, version: str = _VERSION) -> JSONResponse:
-        return (
-            JSONResponse(model_metadata(model))
-            if known(name, version)
-            else refuse(_unknown(model, name), 404)
-        )
-
-    @app.get("/v2/models/{name}/ready")
-    @app.get("/v2/models/{name}/versions/{version}/ready", include_in_schema=False)
-    async def model_ready(name: str, version: str = _VERSION) -> JSONResponse:
-        if not known(name, version):
-            return refuse(_unknown(model, name), 404)
-        return JSONResponse({"name": name, "ready": True})
-
-    @app.post("/v2/models/{name}/infer", summary="Logits of preprocessed tensors")
-    @app.post("/v2/models/{name}/versions/{version}/infer", include_in_schema=False)
-    async def infer(request: Request, name: str, version: str = _VERSION) -> Response:
-        body = await request.body()
-        if not known(name, version):
-            return refuse(_unknown(model, name), 404)
-        header = request.headers.get(_HEADER)
-        try:
-            asked = await run_in_threadpool(read_request, model, body, header, options.limits.images)
-        except BadInput as error:
-            return refuse(str(error), 400)
-        except Refused as error:
-            return refuse(error.reason, error.status)
-        content, length = write_answer(model, asked, await pool.logits(asked.inputs))
-        if length is None:
-            return Response(content, media_type="application/json")
-        headers = {"Inference-Header-Content-Length": str(length)}
-        return Response(content, media_type="application/octet-stream", headers=headers)
-
-
-def _unknown(model: Model, name: str) -> str:
-    return (
-        f"no model {name!r} of this version here. There is {model.bundle.record.name!r}, version {_VERSION}."
-    )

@@ -71,7 +71,7 @@ def test_bad_input_gets_the_status_that_names_it(client: Any, bundle: Bundle) ->
         assert got.status_code == 422
         assert reason in got.json()["failed"][0]["reason"]
         assert got.json()["results"] == []
-    statuses = {
+    statuses: dict[int, Any] = {
         413: {"files": files(bytes(3_000_000))},
         415: {"content": whole, "headers": {"Content-Type": "image/png"}},
         422: {"files": [("picture", ("a.png", whole))]},
