@@ -73,7 +73,7 @@ def gate(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Pass or fail a bundle in CI: its gates and your budgets, with a JUnit file.
+    """Pass or fail a bundle in CI, with a JUnit file.
 
     Exit code 0 where everything is kept, 1 where a gate or a budget is not, or could not be judged.
 
