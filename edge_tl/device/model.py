@@ -30,7 +30,7 @@ from edge_tl.device.records.prediction import Prediction, Score
 from edge_tl.device.records.tuned import TunedRecord
 from edge_tl.device.runtimes.devices import check_device_name
 from edge_tl.device.runtimes.open import Logits, Runtime
-from edge_tl.device.runtimes.parallel import CallPool, open_parallel
+from edge_tl.device.runtimes.parallel import CallPool, open_parallel, prefers_batches
 from edge_tl.device.text import printable
 from edge_tl.device.tuning.open_pick import open_pick
 
@@ -87,8 +87,8 @@ class Model:
         with a `failure`.
 
         With a `batch_size`, so many images at a time go through the model, while threads decode the next ones. Without,
-        what the device does best: on a CPU every core decodes an image and runs the model on it, with a copy of the
-        model that is loaded for more than 8 images; elsewhere batches of 16.
+        what is fastest: ONNX Runtime on a CPU has every core decode an image and run the model on it, with a copy of
+        the model that is loaded for more than 8 images; OpenVINO and other devices get batches of 16.
 
         A few images a core and `batch_size` are taken before their answers are given. Pixels, Pillow images and encoded
         bytes are copied when they are taken: the caller may then change or close them. A path is read later: its file
@@ -132,11 +132,12 @@ class Model:
         taken = ((self._copied(image), picture_path(image)) for image in images)
         begun = list(islice(taken, FEW + 1)) if size is None else []
         items = chain(begun, taken)
-        if run := self.parallel() if len(begun) > FEW else None:
+        many = len(begun) > FEW and not prefers_batches(self.artifact.path)
+        if run := self.parallel() if many else None:
             yield from ordered_map(
                 lambda item: self._answer(item, top, run),
                 items,
-                threads=threads + 1,  # one reads its file while the others compute
+                threads=threads,
                 ahead=threads * _AHEAD,
                 name="predict",
             )
