@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edge_tl.cli._latest import each, latest_bundle
 from edge_tl.device.errors import BadInput
 
 EFFORT = "How long"
@@ -16,7 +17,11 @@ SAVED = "Saved results"
 
 BundleOrResults = Annotated[
     list[Path],
-    typer.Argument(help="A bundle that `edge-tl export` wrote; with --compare, results.", metavar="BUNDLE"),
+    typer.Argument(
+        help="A bundle that `edge-tl export` wrote, or latest; with --compare, results.",
+        metavar="BUNDLE",
+        callback=each(latest_bundle),
+    ),
 ]
 Aa = Annotated[bool, typer.Option("--aa", help="An artifact against itself: this machine's noise.")]
 Seed = Annotated[int, typer.Option(help="Draws the order of the blocks.")]

@@ -13,9 +13,15 @@ from typing import Annotated
 
 import typer
 
+from edge_tl.cli._latest import latest_bundle
 from edge_tl.device.errors import BadInput
 
-BundlePath = Annotated[Path, typer.Argument(help="A bundle that `edge-tl export` wrote.", metavar="BUNDLE")]
+BundlePath = Annotated[
+    Path,
+    typer.Argument(
+        help="A bundle that `edge-tl export` wrote, or latest.", metavar="BUNDLE", callback=latest_bundle
+    ),
+]
 OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Save the result as this JSON file.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout; the rest goes to stderr.")

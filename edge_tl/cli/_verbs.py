@@ -24,6 +24,7 @@ class Verb:
 
 
 VERBS = {
+    "run": Verb("run", "Fine-tune, export, verify, time and report in one go."),
     "finetune": Verb("finetune", "Fine-tune a classifier on your own images."),
     "import": Verb("import_", "Make a run of a classifier that was trained elsewhere."),
     "export": Verb("export", "Export a run to ONNX and OpenVINO and check it against PyTorch."),

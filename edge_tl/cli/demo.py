@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edge_tl.cli._browser import Open, show_page
 from edge_tl.cli._bundle_text import bundle_text
 from edge_tl.cli._console import finish
 from edge_tl.cli._options import Debug, Json, WaitQuiet, wait_quiet_s
@@ -16,6 +17,7 @@ from edge_tl.device.errors import EXIT_GATE_FAILED
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where everything goes.")] = Path("demo"),
     wait_quiet: WaitQuiet = None,
+    open_: Open = False,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
@@ -27,6 +29,8 @@ def demo(
     wait_s = wait_quiet_s(wait_quiet)
     with open_training_listener() as listener:
         record = digits.run_demo(out, wait_quiet_s=wait_s, listener=listener)
+    if open_:
+        show_page(Path(record["report"]))
     return finish(
         record,
         f"{bundle_text(read_report(Path(record['bundle'])))}\nreport: {record['report']}",

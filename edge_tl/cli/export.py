@@ -8,17 +8,18 @@ from typing import Annotated
 
 import typer
 
-from edge_tl import __version__
 from edge_tl.cli import _recipe_options
-from edge_tl.cli._bundle_text import bundle_text
+from edge_tl.cli._bundle_text import bundle_text, next_command
 from edge_tl.cli._console import finish, say
+from edge_tl.cli._latest import latest_run
 from edge_tl.cli._options import Debug, Factory, Json, MaxPixels, WaitQuiet, wait_quiet_s
 from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, Settings
 from edge_tl.cli._web_options import Npm, OrtWebPath, Web, page_of_export, taken_ort_web
 from edge_tl.device.errors import EXIT_GATE_FAILED
-from edge_tl.device.records.bundle import BundleRecord
 
-Run = Annotated[Path, typer.Argument(help="A run that `edge-tl finetune` wrote.")]
+Run = Annotated[
+    Path, typer.Argument(help="A run that `edge-tl finetune` wrote, or latest.", callback=latest_run)
+]
 Int8 = Annotated[
     bool | None,
     typer.Option("--int8/--no-int8", show_default=DEFAULTS["export.int8"], help="Quantize to INT8 as well."),
@@ -152,35 +153,8 @@ def export(
     code = 0 if record["passed"] else EXIT_GATE_FAILED
     folder = Path(record["bundle"])
     bundle = read_report(folder)
-    page, said = page_of_export(folder, taken, overwrite=overwrite, then=_next(bundle, folder))
+    page, said = page_of_export(folder, taken, overwrite=overwrite, then=next_command(bundle, folder))
     return finish(record | page, bundle_text(bundle), as_json=json, code=code, then=said)
-
-
-def _next(bundle: BundleRecord, folder: Path) -> str:
-    """What to type after an export: not what carries a failure to the device."""
-    if bundle.passed:
-        return _to_device(bundle, folder)
-    read = f"read the gates that failed in {folder / 'report.html'}, and docs/how-to/failed-gate.md"
-    if bundle.recommended is None:
-        return f"next: do not copy {folder} to a device: nothing in it is to be shipped; {read}; then export again"
-    kept = folder.with_name(f"{folder.name}-passed")
-    return (
-        f"next: do not copy {folder} as it is: {read}; or take what passed alone: edge-tl slim {folder} --keep "
-        f"{bundle.recommended} --out {kept}"
-    )
-
-
-def _to_device(bundle: BundleRecord, folder: Path) -> str:
-    """What to type after an export: where to copy, what to install there, what to run."""
-    from edge_tl.device.runtimes.families import FAMILIES
-
-    chosen = next((a for a in bundle.artifacts if a.id == bundle.recommended), None)
-    extra = chosen.family.extra if chosen else ",".join(family.extra for family in FAMILIES)
-    return (
-        f"next: copy {folder} to the device; install edge-tl there with the extra [{extra}] (pip install "
-        f'"./edge_tl-{__version__}-py3-none-any.whl[{extra}]", see docs/how-to/install.md), then: '
-        f"edge-tl verify {folder.name}"
-    )
 
 
 def _budget(max_drop: float) -> str:

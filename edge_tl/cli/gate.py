@@ -75,7 +75,8 @@ def gate(
 ) -> int:
     """Pass or fail a bundle in CI, with a JUnit file.
 
-    Exit code 0 where everything is kept, 1 where a gate or a budget is not, or could not be judged.
+    Its gates here, then your budgets. Exit code 0 where everything is kept, 1 where a gate or a budget is not, or could
+    not be judged.
 
     Example: edge-tl gate photos --max-drop 0.5 --max-p95-ms 20 --junit gate.xml
     """

@@ -7,16 +7,21 @@ from typing import Annotated
 
 import typer
 
+from edge_tl.cli._browser import Open, show_page
 from edge_tl.cli._console import finish
+from edge_tl.cli._latest import latest_result
 from edge_tl.cli._options import Debug, Json
 from edge_tl.device.errors import BadInput
 
 
 def report(
-    run_or_bundle: Annotated[Path, typer.Argument(help="A run or a bundle.")],
+    run_or_bundle: Annotated[
+        Path, typer.Argument(help="A run or a bundle, or latest.", callback=latest_result)
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where to write it; default beside.")
     ] = None,
+    open_: Open = False,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
@@ -46,6 +51,8 @@ def report(
         content = text.encode()
         write_run_page(run, page)
     write_atomic(folder / "report.md", content)
+    if open_:
+        show_page(page)
     result = {"report": str(page), "markdown": str(folder / "report.md")}
     return finish(
         result,

@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from edge_tl.cli._bundle_text import next_command
 from edge_tl.cli._paced_text import paced_text
-from edge_tl.cli.export import _next
 from edge_tl.device.format import DASH, percentage
 from edge_tl.device.records.bench import ArtifactTiming
 from edge_tl.device.records.bundle import BundleRecord
@@ -20,11 +20,11 @@ STORED = Path(__file__).parents[1] / "records" / "bundle-of-version-2" / "bundle
 def test_what_failed_is_not_to_be_copied() -> None:
     record = BundleRecord.from_json(json.loads(STORED.read_text("utf-8")))
     folder = Path("exported/photos")
-    passed = _next(replace(record, passed=True), folder)
+    passed = next_command(replace(record, passed=True), folder)
     assert passed.startswith("next: copy exported/photos to the device")
-    some = _next(replace(record, passed=False, recommended="onnx-fp32"), folder)
+    some = next_command(replace(record, passed=False, recommended="onnx-fp32"), folder)
     assert "edge-tl slim exported/photos --keep onnx-fp32 --out exported/photos-passed" in some
-    nothing = _next(replace(record, passed=False, recommended=None), folder)
+    nothing = next_command(replace(record, passed=False, recommended=None), folder)
     assert "nothing in it is to be shipped" in nothing
     for said in (some, nothing):
         assert said.startswith("next: do not copy exported/photos")

@@ -110,6 +110,16 @@ def bundle_folder(
     raise AssertionError
 
 
+def finished_bundle(base: Path, made_of: Settings, *, numbered: bool) -> Path | None:
+    """The bundle of exactly these settings in `base`, or where they are `numbered` in the first that holds it; None
+    where there is none. `made_of` as for `bundle_folder`."""
+    folders = _numbered(base) if numbered else [base]
+    for folder in itertools.takewhile(lambda each: (each / bundles.RECORD).is_file(), folders):
+        if _bundle_changes(folder, made_of) == []:
+            return folder
+    return None
+
+
 def is_same(run: Path, recipe: Recipe) -> bool:
     """Whether `run` is finished and what `recipe` makes, and not an older run that another was to replace."""
     return _is_finished(run) and _changes(run, recipe.model_dump(mode="json")) == []
