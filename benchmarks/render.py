@@ -60,6 +60,7 @@ def _tables() -> dict[str, Callable[[], str]]:
         "int8_models": int8_models,
         "int8_speed": int8_speed,
         "latency": latency,
+        "image_input": image_input,
         "sigkill": sigkill,
         "memory": memory,
         "calibration": calibration,
@@ -401,6 +402,55 @@ def latency() -> str:
         "says a request took; a call from Python takes 0.1 ms more, which the application pays, so edge-tl counts it.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def image_input() -> str:
+    """Preprocessing inside the model against outside of it, and what Intel's Model API answers."""
+    result = _result("image_input")
+    lines = [
+        "| artifact | changed answers | probabilities off by | inside ms | outside ms | cost ms [interval] |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    n = result["images"]
+    for row in result["artifacts"]:
+        low, high = row["cost_ci_ms"]
+        cost = f"{row['cost_ms']:.2f} [{low:.2f}, {high:.2f}]"
+        busy = row["not_judged"]
+        times = f"{row['inside_ms']:.2f} | {row['outside_ms']:.2f} | {cost}"
+        lines.append(
+            f"| `{row['artifact']}` | {row['flips']} of {n:,} | {row['probability_diff_max']:.1e} "
+            f"| {f'— | — | not judged: {busy}' if busy else times} |"
+        )
+    width, height = reversed(result["artifacts"][0]["size"])
+    off = ", ".join(
+        f"{name} {100 * found['values_that_differ']:.2g} % of the values, by at most {found['levels_max']} of 255"
+        for name, found in zip(("ONNX", "OpenVINO"), result["pixels"].values(), strict=True)
+    )
+    side = result["preprocess"]["resize_size"]
+    lines += [
+        "",
+        f"{result['model']}, all {n:,} images of a folder, {'x'.join(map(str, side))} px after the resize. Pixels that "
+        f"differ from Pillow's: {off}. Timed on an image of {width}x{height}, beside Pillow's resize and the same "
+        f"weights, {_machine(result)} (`python benchmarks/image_input.py`).",
+        "",
+        *_model_api(result["model_api"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _model_api(result: dict[str, Any]) -> list[str]:
+    if "not_run" in result:
+        return [f"Intel's Model API was not run: {result['not_run']}"]
+    lines = [
+        f"| Intel's Model API {result['version']} with | computing in | other labels than `predict`'s | score off by |",
+        "|---|---|---:|---:|",
+    ]
+    for row in result["artifacts"]:
+        how = "its default" if row["precision"] == "default" else row["precision"]
+        lines.append(
+            f"| `{row['artifact']}` | {how} | {len(row['differ'])} of {row['n']:,} | {row['score_diff_max']:.1e} |"
+        )
+    return lines
 
 
 def sigkill() -> str:
