@@ -158,3 +158,52 @@ def test_junit_counts_what_ci_servers_count(bundle_root: Path) -> None:
         ["skipped"],
     ]
     assert cases[1].find("failure").get("message") == 'late\\x00 <">'  # type: ignore[union-attr]
+
+
+def proven(*rows: tuple[str, float]) -> Callable[[dict[str, Any]], None]:
+    def change(record: dict[str, Any]) -> None:
+        for artifact in record["artifacts"]:
+            artifact |= {"drop_pp": rows[0][1], "drop_ci_pp": [-0.1, 9.0]}
+            artifact["proven_on"] = [
+                {"isa": isa, "cap": None, "drop_pp": drop, "drop_ci_pp": [-0.1, 9.0]} for isa, drop in rows
+            ]
+
+    return change
+
+
+@pytest.mark.parametrize(("isa", "measured"), [("avx2", 6.0), ("avx512_vnni", 0.1), ("dotprod", None)])
+def test_the_drop_is_that_of_the_instructions_of_this_cpu(
+    bundle_root: Path, reseal: Edit, monkeypatch: pytest.MonkeyPatch, isa: str, measured: float | None
+) -> None:
+    reseal(bundle_root, proven(("avx512_vnni", 0.1), ("avx2", 6.0)))
+    monkeypatch.setattr(budgets, "int8_isa", lambda: isa)
+    result = check_budgets(read_bundle(bundle_root), Budgets(max_drop_pp=0.5), where=Where("onnx-int8"))
+    gate = gates_of(result)["loss", "pp"]
+    assert gate.measured == measured
+    assert result.passed is (measured == 0.1)
+    assert measured is not None or "--data" in gate.reason
+
+
+def test_a_budget_does_not_forgive_what_failed_under_other_instructions(
+    bundle_root: Path, reseal: Edit
+) -> None:
+    def failed(record: dict[str, Any]) -> None:
+        record["recommended"] = "onnx-fp32"
+        rest = {
+            "gate": "loss",
+            "artifact": "onnx-int8",
+            "limit": 0.5,
+            "unit": "pp",
+            "passed": False,
+            "judged": True,
+        }
+        record["gates"] = [rest | {"measured": m, "reason": f"drop {m}"} for m in (0.7, 6.0)]
+        for artifact in record["artifacts"]:
+            artifact |= {"passed": artifact["id"] != "onnx-int8", "drop_pp": 0.7, "drop_ci_pp": [0.1, 1.0]}
+
+    reseal(bundle_root, failed)
+    bundle = read_bundle(bundle_root)
+    for limit, reasons in ((1.0, {"at export: drop 6.0"}), (7.0, set())):
+        result = check_budgets(bundle, Budgets(max_drop_pp=limit), where=Where("onnx-int8"))
+        assert {gate.reason for gate in result.gates if gate.reason.startswith("at export:")} == reasons
+        assert result.passed is not bool(reasons)
