@@ -6,11 +6,13 @@ from these words alone to the contract.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from edge_tl.device.bundle import README, file_record
 from edge_tl.device.files import write_atomic
+from edge_tl.device.model_metadata import PRECISE
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.artifact import ArtifactRecord
 from edge_tl.device.records.bundle import BundleRecord
@@ -154,7 +156,7 @@ def readme_text(record: BundleRecord) -> str:
             "bundle.json says all of this to programs. Copy the folder whole: a hash covers every file that a device",
             "reads.",
             "",
-            *(_raw_pixels(pixels[0]) if pixels else ()),
+            *(_raw_pixels(_best(record, pixels)) if pixels else ()),
             "PREPROCESSING, from the encoded file to the input of the model. Every step counts: answers change by a",
             "wrong filter as easily as by a wrong colour order, and accuracy alone does not show it.",
             *(f"{number}. {step}" for number, step in enumerate(steps, 1)),
@@ -181,10 +183,19 @@ def readme_text(record: BundleRecord) -> str:
     )
 
 
+def _best(record: BundleRecord, artifacts: Sequence[ArtifactRecord]) -> ArtifactRecord:
+    """The recommended one, else the first that passed its gates, else the first."""
+    return min(artifacts, key=lambda each: (each.id != record.recommended, each.passed is not True))
+
+
 def _raw_pixels(artifact: ArtifactRecord) -> tuple[str, ...]:
     """How an artifact that preprocesses itself is used, in a few lines of Python."""
-    run = (
-        f'  model = onnxruntime.InferenceSession("{artifact.main}")',
+    precise = (artifact.session_options or {}).get(PRECISE) == "1"  # no other option of anybody's bundle
+    options = [f'  options.add_session_config_entry("{PRECISE}", "1")'] if precise else []
+    run: tuple[str, ...] = (
+        "  options = onnxruntime.SessionOptions()",
+        *options,
+        f'  model = onnxruntime.InferenceSession("{artifact.main}", options)',
         '  print(model.run(None, {"image": image})[0])   # probabilities',
     )
     if artifact.runtime == "openvino":
@@ -198,7 +209,7 @@ def _raw_pixels(artifact: ArtifactRecord) -> tuple[str, ...]:
         "turning.",
         f"  import numpy, {artifact.runtime}; from PIL import Image, ImageOps",
         '  picture = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")',
-        "  image = numpy.asarray(picture)[None]",
+        "  image = numpy.asarray(picture)[None]   # of 16-bit and CMYK files do as step 1 below says instead",
         *run,
         "",
     )

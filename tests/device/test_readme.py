@@ -14,8 +14,11 @@ from device.conftest import CONTRACT, encode, picture
 from PIL import Image
 
 from edge_tl.device.bundle import read_bundle, write_record
+from edge_tl.device.model_metadata import PRECISE
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.readme import README, contract_steps, readme_text, with_readme
+from edge_tl.device.records.artifact import FileRecord
+from edge_tl.device.records.image_input import ImageInputRecord
 from edge_tl.device.slim import slim
 
 
@@ -179,3 +182,25 @@ def test_a_bundle_says_it_in_a_sealed_file_and_slim_adapts_it(bundle_root: Path,
     (bundle_root / README).write_text("altered")
     with pytest.raises(Exception, match=r"damaged file in bundle.*README\.txt"):
         read_bundle(bundle_root)
+
+
+def test_the_lines_for_raw_pixels_are_of_what_passed_and_hold_its_option(bundle_root: Path) -> None:
+    """The option of the file is there, because INT8 saturates without it; nothing else that a bundle says is code."""
+    record = read_bundle(bundle_root).record
+    given = ImageInputRecord((30, 40), 5, 0, 0.0, 0.0, 0.0)
+    twins = [
+        replace(
+            record.artifact(f"onnx-{precision}"),
+            id=f"onnx-{precision}-image",
+            files=(FileRecord(f"model.{precision}-image.onnx", "0" * 64, 1),),
+            input="image",
+            image_input=given,
+            passed=precision == "int8",
+            session_options={PRECISE: "1", 'x", "1"); import os #': "1"},
+        )
+        for precision in ("fp32", "int8")
+    ]
+    text = readme_text(replace(record, artifacts=(*record.artifacts, *twins)))
+    assert 'InferenceSession("model.int8-image.onnx", options)' in text
+    assert f'add_session_config_entry("{PRECISE}", "1")' in text
+    assert "import os" not in text
