@@ -73,6 +73,11 @@ def diagnose(
             if not _is_near(answers, found):
                 raise
             notes.append("no runtime is installed here, so small mistakes were not looked for")
+        if all(each.takes_pixels for each in bundle.artifacts):
+            notes.append(
+                "every artifact here takes raw pixels: of what comes before the model only bgr and exif_ignored were "
+                "looked for"
+            )
     if artifact is not None and answers.kind == "top1":
         notes.append(
             f"labels alone do not show whether {artifact} gave them, or another artifact: give logits for that"

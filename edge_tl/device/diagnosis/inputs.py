@@ -21,12 +21,15 @@ from edge_tl.device.diagnosis.opencv_resize import Kernel, resize_without_antial
 from edge_tl.device.images import exif
 from edge_tl.device.images.decode import examine
 from edge_tl.device.preprocess import Preprocess
+from edge_tl.device.raw_pixels import raw_pixels
 
 _BACK = {
     Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270,
     Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90,
 }
 _LARGER = 8 / 7  # 256 for 224
+BEFORE_RAW_PIXELS = ("decode", "color")
+"""The stages that are left to whoever runs an artifact of raw pixels."""
 
 
 def mistaken_inputs(
@@ -54,6 +57,20 @@ def each_mistaken_input(
         turned_back = stored is not upright and variant_of(pipeline, "decode") is not None
         pixels = framed(turned_back, variant_of(pipeline, "frame"), variant_of(pipeline, "filter"))
         yield _normalized(pixels, contract, pipeline)
+
+
+def mistaken_raw_pixels(
+    source: Path | bytes, contract: Preprocess, pipelines: Sequence[Pipeline]
+) -> Iterator[NDArray[np.uint8]]:
+    """What each of `pipelines`, whose stages are among `BEFORE_RAW_PIXELS`, gives a model that preprocesses itself:
+    uint8 `(1, H, W, 3)`. Raises `BadImage`, `ReadError`."""
+    content = source if isinstance(source, bytes) else source.read_bytes()
+    upright = Image.fromarray(raw_pixels(contract, content)[0])
+    stored = _as_stored(upright, content)
+    for pipeline in pipelines:
+        image = stored if variant_of(pipeline, "decode") is not None else upright
+        swapped = variant_of(pipeline, "color") is not None
+        yield np.ascontiguousarray(np.asarray(image)[None, ..., :: -1 if swapped else 1])
 
 
 def _as_stored(upright: Image.Image, content: bytes) -> Image.Image:

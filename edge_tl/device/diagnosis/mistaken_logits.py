@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device.bundle import Bundle
-from edge_tl.device.diagnosis.inputs import each_mistaken_input
+from edge_tl.device.diagnosis.inputs import BEFORE_RAW_PIXELS, each_mistaken_input, mistaken_raw_pixels
 from edge_tl.device.diagnosis.mistakes import Pipeline
+from edge_tl.device.raw_pixels import logits_of
 from edge_tl.device.runtimes.open import Logits, Runtime
 
 _AT_ONCE = 16  # inputs of 224 pixels, fewer of larger ones: 10 MB
@@ -25,12 +26,18 @@ _USUAL = 224 * 224
 
 @dataclass
 class Answering:
-    """`runtime` on mistaken inputs of the images of `bundle`; the same input is run once."""
+    """`runtime` on mistaken inputs of the images of `bundle`; the same input is run once. One that takes raw pixels
+    makes no mistake of its own: `makes` says which are left to be made before it."""
 
     bundle: Bundle
     runtime: Runtime
+    takes_pixels: bool = False
     known: dict[tuple[int, Pipeline], NDArray[np.float32]] = field(default_factory=dict)
     _rows: dict[bytes, NDArray[np.float32]] = field(default_factory=dict)
+
+    def makes(self, pipeline: Pipeline) -> bool:
+        """Whether the mistakes of `pipeline` can be made before the model."""
+        return not self.takes_pixels or all(step.stage in BEFORE_RAW_PIXELS for step in pipeline)
 
     def logits(self, pipelines: Sequence[Pipeline], images: Sequence[int]) -> dict[Pipeline, Logits]:
         """By pipeline, float32 `(len(images), classes)`. Raises `BadImage`."""
@@ -44,6 +51,9 @@ class Answering:
 
     def _one(self, image: int, pipelines: Sequence[Pipeline]) -> list[NDArray[np.float32]]:
         path, contract = self.bundle.golden_images()[image], self.bundle.preprocess
+        if self.takes_pixels:
+            whole = mistaken_raw_pixels(path, contract, pipelines)
+            return [logits_of(self.runtime, [pixels])[0] for pixels in whole]
         height, width = contract.input_size
         at_once = max(1, _AT_ONCE * _USUAL // max(height * width, _USUAL))
         keys: list[bytes] = []

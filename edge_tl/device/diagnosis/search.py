@@ -71,7 +71,8 @@ class Search:
         """`found` and what the mistakes give on this machine. Raises `MissingExtra`, `BadInput` where no artifact
         runs."""
         results = list(found)
-        order = [each for each in self.artifacts() if self._is_asked(each)]
+        asked = [self._on_tensors(each) for each in self.artifacts() if self._is_asked(each)]
+        order = list({each.id: each for each in asked}.values())
         opened: dict[str, Answering] = {}
         # Single mistakes of every artifact before two of any, of which there are three times as many.
         for step, artifact in enumerate(order):
@@ -99,10 +100,18 @@ class Search:
         return sorted(self.bundle.artifacts, key=lambda each: (each.precision != "fp32", each.runtime))
 
     def _is_asked(self, artifact: Artifact) -> bool:
-        """FP32 is the same in every runtime."""
-        if self.asked is None or artifact.id == self.asked:
+        """FP32 is the same in every runtime, and the weights behind raw pixels are those on tensors."""
+        if self.asked is None:
             return True
-        return artifact.precision == "fp32" == self.bundle.artifact(self.asked).precision
+        asked = self.bundle.artifact(self.asked)
+        if self._on_tensors(artifact).id == self._on_tensors(asked).id:
+            return True
+        return artifact.precision == "fp32" == asked.precision
+
+    def _on_tensors(self, artifact: Artifact) -> Artifact:
+        """With the same weights, which can be given what any mistake makes; itself where the bundle has none."""
+        name = artifact.id.removesuffix("-image")
+        return next((each for each in self.bundle.artifacts if each.id == name), artifact)
 
     def _open(self, artifact: Artifact) -> Answering | None:
         """None where it does not run here, and for the FP32 artifact of a second runtime."""
@@ -123,7 +132,9 @@ class Search:
         except BadInput as error:
             self.why_not[artifact.id] = str(error)
             return None
-        self._answering[artifact.id] = Answering(self.bundle, runtimes[artifact.id])
+        self._answering[artifact.id] = Answering(
+            self.bundle, runtimes[artifact.id], takes_pixels=artifact.takes_pixels
+        )
         return self._answering[artifact.id]
 
     def _singles(self, answers: Answers, answering: Answering, artifact: str) -> list[Hypothesis]:
@@ -136,12 +147,12 @@ class Search:
 
     def _single_logits(self, answers: Answers, answering: Answering) -> dict[Pipeline, Logits]:
         singles: list[Pipeline] = [(), *single_mistakes(self.bundle.preprocess)]
-        return answering.logits(singles, answers.images.tolist())
+        return answering.logits(list(filter(answering.makes, singles)), answers.images.tolist())
 
     def _pairs(self, answers: Answers, answering: Answering, artifact: str) -> list[Hypothesis]:
         """Of all pairs those that come near on a few images."""
         explained, images = Explained(answers, self.bundle.labels), answers.images.tolist()
-        pairs = paired_mistakes(self.bundle.preprocess)
+        pairs = list(filter(answering.makes, paired_mistakes(self.bundle.preprocess)))
         few = _telling(self._single_logits(answers, answering))
         some = answering.logits(pairs, [images[i] for i in few])
         compare = comparison(answers.part(few))

@@ -75,7 +75,7 @@ def heatmap_record(model: Model) -> HeatmapRecord:
     if record.heatmap is not None:
         return record.heatmap
     others = [each.id for each in model.bundle.artifacts if each.record.heatmap is not None]
-    advice = f"Name another: --artifact {others[0]}." if others else "Export the run again."
-    raise BadInput(
-        f"--explain: {record.id} of {printable(model.bundle.root)} has no record of heat maps. {advice}"
-    )
+    again = " with --input both" if record.takes_pixels else ""
+    advice = f"Name another: --artifact {others[0]}." if others else f"Export the run again{again}."
+    why = "takes raw pixels and has no heat maps" if record.takes_pixels else "has no record of heat maps"
+    raise BadInput(f"--explain: {record.id} of {printable(model.bundle.root)} {why}. {advice}")

@@ -46,6 +46,8 @@ def _add_model(app: "FastAPI", model: Model) -> None:
     async def metadata(name: str, version: str = MODEL_VERSION) -> JSONResponse:
         if unknown := _unknown(model, name, version):
             return JSONResponse({"error": unknown}, 404)
+        if images := _takes_images(model):
+            return JSONResponse({"error": images}, 400)
         return JSONResponse(model_metadata(model))
 
     @app.get("/v2/models/{name}/ready")
@@ -69,9 +71,8 @@ def _add_infer(app: "FastAPI", pool: AnswerPool, options: ServeOptions) -> None:
         body = await request.body()
         if unknown := _unknown(model, name, version):
             return JSONResponse({"error": unknown}, 404)
-        if model.artifact.takes_pixels:
-            reason = f"{model.artifact.id} takes images, not tensors. Post them to /predict."
-            return JSONResponse({"error": reason}, 400)
+        if images := _takes_images(model):
+            return JSONResponse({"error": images}, 400)
         header = request.headers.get(_HEADER)
         try:
             asked = await run_in_threadpool(read_request, model, body, header, options.limits.images)
@@ -81,6 +82,13 @@ def _add_infer(app: "FastAPI", pool: AnswerPool, options: ServeOptions) -> None:
         if length is None:
             return Response(content, media_type="application/json")
         return Response(content, media_type="application/octet-stream", headers={_HEADER: str(length)})
+
+
+def _takes_images(model: Model) -> str | None:
+    """Why nobody can give it tensors; None where they can."""
+    if not model.artifact.takes_pixels:
+        return None
+    return f"{model.artifact.id} takes images, not tensors. Post them to /predict."
 
 
 def _unknown(model: Model, name: str, version: str) -> str | None:

@@ -10,7 +10,7 @@ from edge_tl.device import gates
 from edge_tl.device.bench.workers import Workload, reason
 from edge_tl.device.bench.workloads import Placement, workloads
 from edge_tl.device.bundle import Artifact, Bundle
-from edge_tl.device.errors import EdgeTLError, MissingExtra
+from edge_tl.device.errors import BadInput, EdgeTLError, MissingExtra
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.records.timing import SkippedRecord
 from edge_tl.device.records.verification import VerifyResult
@@ -75,11 +75,12 @@ class Qualified:
 def qualify(bundle: Bundle, options: TuneOptions, listener: Listener = SILENT) -> Qualified:
     """Run the three gates on the device asked for, else on every one that works here.
 
-    Raises `BadInput` for an artifact that the bundle lacks or a device that nothing here has, `MissingExtra` where no
-    runtime is installed, `FellBack` where the device that was asked for did not run it.
+    Raises `BadInput` for an artifact that the bundle lacks, for some that cannot be compared, and for a device that
+    nothing here has, `MissingExtra` where no runtime is installed, `FellBack` where the device that was asked for did
+    not run it.
     """
     found = Qualified()
-    considered = [bundle.artifact(name) for name in options.artifacts] or bundle.artifacts
+    considered = _comparable(bundle, options, found)
     for artifact in considered:  # one that is named too: predict and open never use it unasked
         if why := failed_at_export(bundle.record, artifact.record):
             found.skipped.append(SkippedRecord(artifact=artifact.id, reason=why))
@@ -92,6 +93,24 @@ def qualify(bundle: Bundle, options: TuneOptions, listener: Listener = SILENT) -
     for device in () if asked else _others(chosen, found.skipped):
         found.add(_on_device(bundle, chosen, device, listener, required=False))
     return found
+
+
+def _comparable(bundle: Bundle, options: TuneOptions, found: Qualified) -> list[Artifact]:
+    """Those asked for, or all; where some take tensors, those of raw pixels are left out: their time holds the
+    preprocessing, which the others' does not. Raises `BadInput` where both kinds are asked for."""
+    asked = [bundle.artifact(name) for name in options.artifacts] or bundle.artifacts
+    tensors = [artifact for artifact in asked if not artifact.takes_pixels]
+    if not tensors or len(tensors) == len(asked):
+        return list(asked)
+    raw = [artifact.id for artifact in asked if artifact.takes_pixels]
+    if options.artifacts:
+        raise BadInput(
+            f"--artifact {raw[0]}: its time holds the preprocessing, and that of {tensors[0].id} does not. Tune those "
+            "that take raw pixels alone, or those on tensors."
+        )
+    why = "takes raw pixels, and its time holds the preprocessing: name it with --artifact"
+    found.skipped += [SkippedRecord(artifact=name, reason=why) for name in raw]
+    return tensors
 
 
 def _others(artifacts: Sequence[Artifact], skipped: list[SkippedRecord]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from device.raw_pixels_bundle import add_raw_pixels
 
 import edge_tl
 from edge_tl.device.bundle import RECORD, read_bundle
@@ -126,6 +127,22 @@ def test_an_artifact_that_does_not_open_costs_no_other(bundle_root: Path, reseal
     assert {artifact.id for artifact in found.by_device["CPU"]} == {"onnx-fp32", "onnx-int8", "openvino-fp32"}
     (skipped,) = (entry for entry in found.skipped if entry.artifact == "openvino-int8")
     assert skipped.reason
+
+
+def test_raw_pixels_are_compared_with_each_other_alone(bundle_root: Path) -> None:
+    add_raw_pixels(bundle_root)
+    qualified = qualify(read_bundle(bundle_root), TuneOptions(device="CPU"))
+    assert {each.takes_pixels for each in qualified.by_device["CPU"]} == {False}
+    left_out = {each.artifact for each in qualified.skipped if "holds the preprocessing" in each.reason}
+    assert left_out == {each.id for each in read_bundle(bundle_root).artifacts if each.takes_pixels}
+    with pytest.raises(
+        BadInput, match="onnx-fp32-image: its time holds the preprocessing, and that of onnx-fp32"
+    ):
+        of(bundle_root, artifacts=("onnx-fp32", "onnx-fp32-image"))
+    result = of(bundle_root, artifacts=("onnx-fp32-image", "onnx-int8-image"))
+    assert result.artifact in ("onnx-fp32-image", "onnx-int8-image")
+    with edge_tl.load_bundle(bundle_root).open() as model:
+        assert model.artifact.id == result.artifact
 
 
 def test_options_that_cannot_be(bundle_root: Path) -> None:

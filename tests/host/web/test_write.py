@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from device.conftest import build
+from device.raw_pixels_bundle import add_raw_pixels
 
 from edge_tl.device.bundle import Bundle, read_bundle
 from edge_tl.device.errors import BadInput, BundleError
@@ -72,6 +74,28 @@ def test_the_page_normalizes_the_stored_levels_to_the_stored_inputs(opened: Bund
     for each in record.golden.logits:
         stored = np.fromfile(tmp_path / "page" / each.file.path, "<f4")
         assert np.array_equal(stored, opened.golden_logits()[each.name].ravel())
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    build(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def test_artifacts_of_raw_pixels_are_left_out(tiny: Path, tmp_path: Path) -> None:
+    both = read_bundle(add_raw_pixels(tiny))
+    record = write_web(both, tmp_path / "page", ORT)
+    assert {artifact.id for artifact in record.artifacts} == {"onnx-fp32", "onnx-int8"}
+    with pytest.raises(BadInput, match="onnx-fp32-image: the page runs ONNX artifacts that take tensors"):
+        write_web(both, tmp_path / "other", ORT, artifacts=["onnx-fp32-image"])
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_bundle_of_raw_pixels_alone_has_no_page(tiny: Path, tmp_path: Path) -> None:
+    alone = read_bundle(add_raw_pixels(tiny, alone=True))
+    with pytest.raises(BadInput, match="no ONNX artifact that takes tensors"):
+        write_web(alone, tmp_path / "page", ORT)
+    assert not (tmp_path / "page").exists()
 
 
 def test_inputs_of_no_8_bit_pixels_are_refused() -> None:
