@@ -20,6 +20,7 @@ from typing import Any
 
 def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> None:
     """Let `pack` copy the model files of `bundle` and read its timings; everything else is the real thing."""
+    from edge_tl.device.bench.workloads import OUTSIDE
     from edge_tl.device.records.bench import BenchResult
     from edge_tl.host.convert.fp32 import OnnxVersions
     from edge_tl.host.export import artifacts, pipeline
@@ -47,7 +48,8 @@ def install(bundle: Path, patch: Callable[[Any, str, Any], None] = setattr) -> N
         options["listener"].progress("latency", 0, 1)
         names = {workload.id for workload in workloads}
         timing = BenchResult.from_json(record["bench"])
-        return replace(timing, artifacts=tuple(row for row in timing.artifacts if row.id in names))
+        lent = [replace(row, id=name) for row in timing.artifacts for name in (row.id, row.id + OUTSIDE)]
+        return replace(timing, artifacts=tuple(row for row in lent if row.id in names))
 
     patch(artifacts, "to_onnx", to_onnx)
     patch(artifacts, "_to_openvino", lambda job, onnx, xml: give(xml))
