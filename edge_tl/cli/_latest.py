@@ -10,6 +10,7 @@ from edge_tl.device.errors import BadInput
 
 LATEST = "latest"
 _BUNDLE, _RUN = "bundle.json", "run.json"
+_BESIDE = {_BUNDLE: "golden", _RUN: "model.safetensors"}  # else it is another program's file of that name
 # Where results lie: exported/NAME, runs/NAME, what --out named, and below it what `run --out` and `demo` make.
 _DEPTHS = ("*", "*/*")
 
@@ -49,5 +50,6 @@ def _found(records: tuple[str, ...]) -> Iterator[Path]:
     for depth in _DEPTHS:
         for name in records:
             for path in Path().glob(f"{depth}/{name}"):
-                if path.is_file() and not any(part.startswith(".") for part in path.parts):
+                hidden = any(part.startswith(".") for part in path.parts)
+                if path.is_file() and (path.parent / _BESIDE[name]).exists() and not hidden:
                     yield path

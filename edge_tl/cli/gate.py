@@ -22,7 +22,7 @@ from edge_tl.cli._options import (
 )
 from edge_tl.cli._saving import check_out, save_to, saved
 from edge_tl.cli._table import grid
-from edge_tl.device.errors import EXIT_GATE_FAILED
+from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput
 from edge_tl.device.format import DASH, NOT_JUDGED
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def gate(
 
     check_out(out, read=[bundle])
     check_out(junit, "--junit", read=[bundle])
+    if out and junit and out.resolve() == junit.resolve():
+        raise BadInput(f"--junit {junit} and --out are one file. Give two.")
     budgets = Budgets(max_drop, max_p95_ms, max_size_mb)
     where = Where(artifact, device, allow_fallback, wait_quiet_s(wait_quiet))
     loaded = read_bundle(bundle, contract_unproven=True).reading(max_pixels)

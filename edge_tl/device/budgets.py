@@ -84,11 +84,14 @@ def check_budgets(
         listener=listener,
     )
     found = [gate for gate in verified.gates if gate.artifact in (None, chosen.id)]
+    # What verify forgives, because so few images tell nothing, a pipeline must not take for kept.
+    found = [gate if gate.judged else replace(gate, passed=None) for gate in found]
+    found += _not_run(chosen, verified, found)
     failed = _of_export(bundle, chosen)
-    if (limit := budgets.max_drop_pp) is not None:  # it stands in place of the bundle's own
+    if (most := budgets.max_drop_pp) is not None:  # it stands in place of the bundle's own
         found = [gate for gate in found if gate.unit != "pp"]
-        failed = [gate for gate in failed if gate.unit != "pp" or _still_failed(gate, chosen, limit)]
-        found.append(_drop_gate(chosen, verified, limit, data))
+        failed = [gate for gate in failed if gate.unit != "pp" or _still_failed(gate, chosen, most)]
+        found.append(_drop_gate(chosen, verified, most, data))
     found += failed
     if budgets.max_size_mb is not None:
         found.append(_size_gate(chosen, budgets.max_size_mb))
@@ -135,6 +138,15 @@ def _stand_in(bundle: Bundle, chosen: Artifact, device: str) -> list[str]:
     full = [each for each in bundle.artifacts if each.precision == "fp32"]
     runnable = runnable_artifacts(full, device)[0] if full else []
     return [each.id for each in sorted(runnable, key=lambda each: each.runtime != chosen.runtime)[:1]]
+
+
+def _not_run(chosen: Artifact, verified: VerifyResult, found: Sequence[GateResult]) -> list[GateResult]:
+    """A gate that is not judged where the artifact did not run and no gate says why."""
+    if chosen.id in verified.ran or any(gate.passed is False for gate in found):
+        return []
+    why = next((one.reason for one in verified.skipped if one.artifact == chosen.id), "it cannot run here")
+    limit = chosen.limits.device_max_abs_diff
+    return [GateResult("device", chosen.id, None, limit, "logit", None, f"not judged: {why}", False)]
 
 
 def _of_export(bundle: Bundle, chosen: Artifact) -> list[GateResult]:

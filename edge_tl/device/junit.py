@@ -5,6 +5,7 @@ The elements and attributes are those that Jenkins' and GitLab's readers take (j
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET  # written only: nothing that came from elsewhere is parsed
 
 from edge_tl.device.records.budgets import BudgetsResult
@@ -27,14 +28,14 @@ def junit(result: BudgetsResult) -> bytes:
         "os": result.machine.os or "",
     }
     for name, value in facts.items():
-        ET.SubElement(properties, "property", name=name, value=printable(value))
+        ET.SubElement(properties, "property", name=name, value=_shown(value))
     for gate in result.gates:
         _case(suite, result, gate)
     counted = {"tests": "testcase", "failures": "failure", "errors": "error", "skipped": "skipped"}
     for attribute, tag in counted.items():
         suite.set(attribute, str(len(suite.findall(f".//{tag}"))))
     if result.warnings:
-        ET.SubElement(suite, "system-err").text = "\n".join(map(printable, result.warnings))
+        ET.SubElement(suite, "system-err").text = "\n".join(map(_shown, result.warnings))
     suites = ET.Element("testsuites", name=SUITE)
     suites.append(suite)
     ET.indent(suites)
@@ -42,19 +43,28 @@ def junit(result: BudgetsResult) -> bytes:
     return found + b"\n"
 
 
+def _shown(text: object) -> str:
+    """As `printable`, without what XML 1.0 has no place for."""
+    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", _escaped, printable(text))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
 def _case(suite: ET.Element, result: BudgetsResult, gate: GateResult) -> None:
-    of = f" {printable(gate.artifact)}" if gate.artifact else ""
+    of = f" {_shown(gate.artifact)}" if gate.artifact else ""
     case = ET.SubElement(
         suite,
         "testcase",
-        classname=f"edge-tl.{printable(result.bundle)}",
+        classname=f"edge-tl.{_shown(result.bundle)}",
         name=f"{gate.gate}{of} ({gate.unit})",
     )
-    reason = printable(gate.reason)
+    reason = _shown(gate.reason)
     if gate.passed is None:
         ET.SubElement(case, "error", message=reason, type="not judged")
     elif not gate.passed:
-        ET.SubElement(case, "failure", message=reason, type=gate.gate).text = printable(gate.meaning)
+        ET.SubElement(case, "failure", message=reason, type=gate.gate).text = _shown(gate.meaning)
     elif not gate.judged:
         ET.SubElement(case, "skipped", message=reason)
     else:

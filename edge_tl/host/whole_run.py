@@ -17,7 +17,9 @@ from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.host.export import pipeline
 from edge_tl.host.export.bundle_provenance import made_of
 from edge_tl.host.images import listing
+from edge_tl.host.images.dataset import Dataset, build_dataset
 from edge_tl.host.recipe.schema import Recipe
+from edge_tl.host.reports.page import write_bundle_page
 from edge_tl.host.runs import checkpoint, output_folder
 from edge_tl.host.runs.result import RunResult
 from edge_tl.host.training.finetune import finetune
@@ -72,17 +74,35 @@ def whole_run(
         )
         there = Path(found["bundle"])
     bundles.read_bundle(there)  # a finished one may have been damaged since
-    return WholeRun(result.run, there, bundles.read_report(there))
+    made_now = WholeRun(result.run, there, bundles.read_report(there))
+    if not made_now.report.is_file():
+        write_bundle_page(made_now.record, made_now.report)
+    return made_now
 
 
 def _check_same_images(result: RunResult, recipe: Recipe) -> None:
-    """Raises `BadInput` where a finished run is not of the images that are there now."""
-    left_out = {skipped.path for skipped in result.record.data.skipped}
-    there = listing.list_images(str(recipe.data.path), group_by=recipe.data.group_by)
-    now = {sample.digest for sample in there.samples if sample.path not in left_out}
-    then = {sample.digest for sample in result.record.dataset().samples}
+    """Raises `BadInput` where a finished run is not of the images, classes and weights that are there now."""
+    data, record = recipe.data, result.record
+    reasons = {skipped.path: skipped.reason for skipped in record.data.skipped}
+    there = listing.list_images(str(data.path), group_by=data.group_by)
+    bad = {sample.digest: reasons[sample.path] for sample in there.samples if sample.path in reasons}
+    split = any(sample.split for sample in there.samples)  # else it is drawn, by the files' names
+    now = _images(build_dataset(there, bad, data, seed=recipe.seed), split=split)
+    then = _images(record.dataset(), split=split)
     if now != then:
         raise BadInput(
-            f"{recipe.data.path}: {len(now - then)} images are new and {len(then - now)} gone since {result.run} was "
-            f"made. To train again add --overwrite; to use what is there: edge-tl export {result.run} --int8."
+            f"{data.path}: {len(now - then)} images are new or have another class and {len(then - now)} are gone since "
+            f"{result.run} was made. To train again add --overwrite; to use what is there: edge-tl export {result.run} "
+            "--int8."
         )
+    weights, made = Path(recipe.model.weights), (result.run / checkpoint.RECORD).stat().st_mtime
+    if weights.is_file() and weights.stat().st_mtime > made:
+        raise BadInput(
+            f"--weights {weights}: the file is newer than {result.run}. To train again add --overwrite; to use what is "
+            f"there: edge-tl export {result.run} --int8."
+        )
+
+
+def _images(dataset: Dataset, *, split: bool) -> set[tuple[str, str, str | None]]:
+    """Of every image that is used the class, the digest and, where the data says it, the split."""
+    return {(dataset.labels[s.label], s.digest, s.split if split else None) for s in dataset.samples}

@@ -21,6 +21,7 @@ def made(folder: str, name: str, at: int) -> Path:
     path = Path(folder) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{}")
+    (path.parent / ("golden" if name == "bundle.json" else "model.safetensors")).mkdir(exist_ok=True)
     os.utime(path, (at, at))
     return path.parent
 
@@ -35,6 +36,8 @@ def test_the_last_one_wherever_it_lies() -> None:
     made("runs/photos", "run.json", 300)
     made("demo/bundle", "bundle.json", 200)
     made(".trash/bundle", "bundle.json", 900)
+    Path("site").mkdir()
+    Path("site/bundle.json").write_text("{}")  # newer, and of another program
     assert _latest.latest_bundle(Path("latest")) == Path("demo/bundle")
     assert _latest.latest_run(Path("latest")) == Path("runs/photos")
     assert _latest.latest_result(Path("latest")) == Path("runs/photos")

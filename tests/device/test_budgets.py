@@ -16,7 +16,7 @@ from edge_tl.device.bundle import read_bundle
 from edge_tl.device.errors import BadInput
 from edge_tl.device.records.budgets import BudgetsResult
 from edge_tl.device.records.gate import GateResult
-from edge_tl.device.records.timing import ConditionsRecord, LoadRecord, UsageRecord
+from edge_tl.device.records.timing import ConditionsRecord, LoadRecord, SkippedRecord, UsageRecord
 
 Edit = Callable[..., None]
 
@@ -207,3 +207,44 @@ def test_a_budget_does_not_forgive_what_failed_under_other_instructions(
         result = check_budgets(bundle, Budgets(max_drop_pp=limit), where=Where("onnx-int8"))
         assert {gate.reason for gate in result.gates if gate.reason.startswith("at export:")} == reasons
         assert result.passed is not bool(reasons)
+
+
+def test_what_did_not_run_is_not_kept(
+    bundle_root: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The FP32 artifact that stands in for PyTorch ran, and that is all."""
+    real = budgets.gates.verify
+
+    def without(bundle: Any, **how: Any) -> Any:
+        found = real(bundle, **how | {"artifacts": ["onnx-fp32"]})
+        return replace(
+            found, skipped=(SkippedRecord(artifact="onnx-int8", reason="openvino is not installed"),)
+        )
+
+    monkeypatch.setattr(budgets.gates, "verify", without)
+    result = check_budgets(read_bundle(bundle_root), Budgets(), where=Where("onnx-int8"), data=labelled)
+    assert not result.passed
+    assert any("openvino is not installed" in gate.reason for gate in result.gates)
+
+
+def test_an_undecided_drop_is_not_kept(
+    bundle_root: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = budgets.gates.verify
+
+    def undecided(bundle: Any, **how: Any) -> Any:
+        found = real(bundle, **how)
+        more = GateResult("loss", "onnx-int8", 10.0, 0.5, "pp", True, "so few cannot tell", False)
+        return replace(found, gates=(*(g for g in found.gates if g.unit != "pp"), more))
+
+    monkeypatch.setattr(budgets.gates, "verify", undecided)
+    result = check_budgets(read_bundle(bundle_root), Budgets(), where=Where("onnx-int8"), data=labelled)
+    assert not result.passed
+    assert gates_of(result)["loss", "pp"].passed is None
+
+
+def test_junit_is_xml_whatever_a_bundle_is_called(bundle_root: Path) -> None:
+    result = check_budgets(read_bundle(bundle_root), Budgets())
+    named = replace(result, bundle="a\uffff\x0bb", warnings=("\ufffe",))
+    suites = ET.fromstring(junit.junit(named))
+    assert suites.find(".//property[@name='bundle']").get("value") == "a\\uffff\\x0bb"  # type: ignore[union-attr]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from edge_tl.device.bundle import read_bundle
+from edge_tl.device.errors import BadInput
 from edge_tl.host import whole_run
 from edge_tl.host.export.bundle_provenance import made_of
 from edge_tl.host.recipe.recipe_input import from_run
@@ -67,3 +68,32 @@ def test_only_a_bundle_of_the_same_settings_and_weights_is_finished(
     assert output_folder.finished_bundle(bundle, other, numbered=True) is None
     assert output_folder.finished_bundle(bundle, made | {"weights_sha256": "0" * 64}, numbered=False) is None
     assert output_folder.finished_bundle(run, made, numbered=False) is None
+
+
+def test_an_image_in_another_class_makes_another_run(
+    asked: list[dict[str, Any]], run: Path, images: Path, tmp_path: Path
+) -> None:
+    """The same bytes with another label are other data; a file that is no image, and another name, are not."""
+    mine = Path(shutil.copytree(images, tmp_path / "mine"))
+    recipe = from_run(run).assigned({"data.path": str(mine)}).recipe()
+    image, *_ = sorted(mine.rglob("*.png"))
+    image.rename(image.with_name("renamed.png"))
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    whole_run.whole_run(recipe, tmp_path / "out")
+    other = next(
+        folder for folder in sorted(mine.rglob("*")) if folder.is_dir() and folder not in image.parents
+    )
+    image.with_name("renamed.png").rename(other / "moved.png")
+    with pytest.raises(BadInput, match="1 images are new or have another class and 1 are gone"):
+        whole_run.whole_run(recipe, tmp_path / "out")
+
+
+def test_newer_weights_and_a_page_that_is_gone(
+    asked: list[dict[str, Any]], run: Path, tmp_path: Path
+) -> None:
+    made = whole_run.whole_run(from_run(run).recipe(), tmp_path)
+    assert made.report.is_file()  # the stored bundle has none
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"new")
+    with pytest.raises(BadInput, match=r"--weights .*is newer"):
+        whole_run.whole_run(from_run(run).assigned({"model.weights": str(weights)}).recipe(), tmp_path)

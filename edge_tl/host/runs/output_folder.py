@@ -179,7 +179,7 @@ def _changes(run: Path, asked: Settings) -> list[str] | None:
 
 
 def _bundle_changes(folder: Path, made_of: Settings) -> list[str] | None:
-    with suppress(BadInput, KeyError):
+    with suppress(BadInput, KeyError, TypeError):
         made = read_json(folder / bundles.RECORD)["provenance"]
         changes = differences(made["recipe"], made_of["recipe"], but=("name",))
         if made.get("weights_sha256") != made_of.get("weights_sha256"):
