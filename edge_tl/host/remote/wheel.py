@@ -21,9 +21,9 @@ from edge_tl.device.runtimes.families import FAMILIES
 EXTRAS = tuple(family.extra for family in FAMILIES)
 # Verbs that need the host part, and what they alone share.
 HOST_CLI = {
-    "_bundle_text", "_compare_options", "_recipe_options", "_remote_run", "_run_text", "_training_listeners",
-    "_web_options",
-    "compare", "demo", "export", "finetune", "import_", "models", "recipes", "report", "web",
+    "_browser", "_bundle_text", "_compare_options", "_recipe_options", "_remote_run", "_run_text",
+    "_training_listeners", "_web_options", "_whole_progress",
+    "compare", "demo", "export", "finetune", "import_", "models", "recipes", "report", "run", "web",
 }  # fmt: skip
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can hold
 

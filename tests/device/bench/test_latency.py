@@ -137,6 +137,8 @@ def test_the_workloads_of_a_bundle(bundle_root: Path) -> None:
             "allow_fallback": False,
             "device": "CPU",
             "shape": [1, 3, 16, 16],
+            "size": [16, 16],
+            "input": "tensor",
             "threads": cores_allowed(),
         }
 

@@ -28,6 +28,6 @@ def test_what_is_no_short_word_is_refused(name: object) -> None:
 
 
 def test_every_gate_has_its_own_meaning() -> None:
-    assert list(GATES) == ["pixels", "device", "loss", "speed"]
+    assert list(GATES) == ["pixels", "device", "loss", "speed", "size"]
     assert [GateResult.from_json(stored(name)).meaning for name in GATES] == list(GATES.values())
     assert len(set(GATES.values())) == len(GATES)
