@@ -25,7 +25,7 @@ HEAVY = [
 RUNTIMES = ["onnxruntime", "openvino"]
 EXTRAS = {
     "predictions/video.py": {"cv2"},
-    "serve/": {"fastapi", "python_multipart", "prometheus_client", "starlette", "uvicorn"},
+    "serve/": {"fastapi", "h11", "python_multipart", "prometheus_client", "starlette", "uvicorn"},
 }
 EXTRA_MODULES = sorted(set().union(*EXTRAS.values()))
 

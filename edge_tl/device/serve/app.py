@@ -108,7 +108,15 @@ def _add_predict(app: "FastAPI", pool: AnswerPool, options: ServeOptions, metric
 
 
 def _add_errors(app: "FastAPI") -> None:
-    from fastapi.responses import JSONResponse
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse, Response
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Any, error: RequestValidationError) -> Response:
+        """Without what was sent, and in ASCII: FastAPI's own repeats it, and some of it is no UTF-8."""
+        said = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:10])
+        content = json.dumps({"detail": "; ".join(said)[:1000]})
+        return Response(content, 422, media_type="application/json")
 
     @app.exception_handler(EdgeTLError)
     async def broken(request: Any, error: EdgeTLError) -> JSONResponse:

@@ -37,7 +37,7 @@ class Refused(Exception):
 
 
 class Guard:
-    """Around `app`. `stopping` refuses what comes while the service ends."""
+    """Around `app`. A client that went away before its request was whole is no error: its status is 0."""
 
     def __init__(self, app: App, options: ServeOptions, metrics: ServeMetrics) -> None:
         self._app, self._options, self._metrics = app, options, metrics
@@ -85,6 +85,8 @@ class Guard:
 
     async def _run(self, request: _Request, scope: Scope) -> None:
         """The app, which has until the request's deadline. Raises `Refused`."""
+        from starlette.requests import ClientDisconnect
+
         try:
             await asyncio.wait_for(self._app(scope, request.receive, request.send), request.left)
         except (TimeoutError, asyncio.TimeoutError):
@@ -93,6 +95,9 @@ class Guard:
                     503, "it took too long, because too much is asked at once. Try again."
                 ) from None
             raise Refused(408, "the request did not arrive in time. Send it again.") from None
+        except ClientDisconnect:
+            if not request.gone:
+                raise
         if request.refused:
             raise request.refused
 
@@ -105,6 +110,7 @@ class _Request:
         self._v2 = str(scope["path"]).startswith("/v2")
         self._bytes = 0
         self.refused: Refused | None = None
+        self.gone = False
         self.status, self.whole = 0, scope["method"] != "POST"
         self._deadline = asyncio.get_running_loop().time() + options.limits.timeout_s
 
@@ -121,14 +127,16 @@ class _Request:
         message = await self._receive()
         self._bytes += len(message.get("body", b""))
         self.whole = not message.get("more_body", False)
+        if message["type"] == "http.disconnect":
+            self.gone = True
         if self._bytes > self._options.limits.body_bytes:
             self.refused = Refused(413, _too_large(self._options))
             raise self.refused
         return message
 
     async def send(self, message: Message) -> None:
-        """Part of the app's answer, which does not count once the request is refused."""
-        if not self.refused:
+        """Part of the app's answer, which does not count once the request is refused or its sender gone."""
+        if not self.refused and not self.gone:
             await self._answer(message)
 
     async def _answer(self, message: Message) -> None:

@@ -78,7 +78,7 @@ def read_key(file: Path | None) -> bytes | None:
         if key is None:
             raise BadInput(f"{where}: no such file. Give a file that holds the key alone.")
     elif KEY_VARIABLE in os.environ:
-        where, key = KEY_VARIABLE, os.environb[KEY_VARIABLE.encode()].strip()
+        where, key = KEY_VARIABLE, os.fsencode(os.environ[KEY_VARIABLE]).strip()
     else:
         return None
     if len(key) < _SHORTEST_KEY or len(key) > 500 or not all(0x21 <= byte <= 0x7E for byte in key):

@@ -11,8 +11,11 @@ from typing import Any
 from edge_tl.device.errors import BadInput, MissingExtra
 from edge_tl.device.model import Model
 from edge_tl.device.serve.app import create_app
+from edge_tl.device.serve.connection import timed_connection
 from edge_tl.device.serve.options import ServeOptions
 from edge_tl.device.text import printable
+
+MOST_CONNECTIONS = 512  # beside those of the queue; a further one is answered 503, in plain text
 
 
 def open_socket(options: ServeOptions) -> socket.socket:
@@ -47,6 +50,8 @@ def serve_model(
         log_level=logging.WARNING,
         access_log=False,
         lifespan="on",
+        http=timed_connection(options.limits.timeout_s),
+        limit_concurrency=options.limits.queue + MOST_CONNECTIONS,
         timeout_keep_alive=10,
         timeout_graceful_shutdown=max(1, round(options.limits.timeout_s)),
         h11_max_incomplete_event_size=64 << 10,

@@ -2,6 +2,7 @@
 
 # Without `from __future__ import annotations`: FastAPI reads the types of the routes, whose names are local here.
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from edge_tl.device.errors import BadInput
@@ -64,6 +65,7 @@ def _add_infer(app: "FastAPI", pool: AnswerPool, options: ServeOptions) -> None:
     from starlette.concurrency import run_in_threadpool
 
     model = pool.model
+    one_parse = asyncio.Lock()  # Python parses JSON in one go, and meanwhile answers nobody
 
     @app.post("/v2/models/{name}/infer", summary="Logits of preprocessed tensors")
     @app.post("/v2/models/{name}/versions/{version}/infer", include_in_schema=False)
@@ -75,10 +77,11 @@ def _add_infer(app: "FastAPI", pool: AnswerPool, options: ServeOptions) -> None:
             return JSONResponse({"error": images}, 400)
         header = request.headers.get(_HEADER)
         try:
-            asked = await run_in_threadpool(read_request, model, body, header, options.limits.images)
+            async with one_parse:
+                asked = await run_in_threadpool(read_request, model, body, header, options.limits.images)
+            content, length = write_answer(model, asked, await pool.logits(asked.inputs))
         except BadInput as error:
             return JSONResponse({"error": str(error)}, 400)
-        content, length = write_answer(model, asked, await pool.logits(asked.inputs))
         if length is None:
             return Response(content, media_type="application/json")
         return Response(content, media_type="application/octet-stream", headers={_HEADER: str(length)})
@@ -95,4 +98,4 @@ def _unknown(model: Model, name: str, version: str) -> str | None:
     own = model.bundle.record.name
     if (name, version) == (own, MODEL_VERSION):
         return None
-    return f"no model {name!r} of version {version!r} here. There is {own!r}, version {MODEL_VERSION}."
+    return f"no model {name[:100]!r} of version {version[:100]!r} here. There is {own!r}, version {MODEL_VERSION}."

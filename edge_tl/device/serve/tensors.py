@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,10 @@ from edge_tl.device.records.codec import Json
 
 INPUT, OUTPUTS = "input", ("logits", "probabilities")
 MODEL_VERSION = "1"
+_JSON_BESIDE = 64 << 10  # bytes of a request that are not its numbers
+_BYTES_OF_NUMBER = 25  # the longest that float64 prints, and its comma
+_SHORT = reprlib.Repr()  # what was sent may be as long as the sender likes
+_SHORT.maxstring = _SHORT.maxother = 100
 _PLATFORMS = {".onnx": "onnxruntime_onnx", ".xml": "openvino"}
 
 
@@ -52,27 +57,46 @@ def model_metadata(model: Model) -> Json:
 
 
 def read_request(model: Model, body: bytes, header: str | None, most: int) -> InferRequest:
-    """The tensor in the body of a request, whose first `header` bytes are JSON. Raises `BadInput`."""
+    """The tensor in the body of a request, whose first `header` bytes are JSON. Raises `BadInput`, also for more JSON
+    than a request of `most` images can need."""
+    size = model.bundle.preprocess.input_size
     try:
         length = len(body) if header is None else int(header)
-        document = json.loads(body[:length])
+        text = body[: max(length, 0)]
+        if not _can_be_needed(text, (0 if header is not None else most, *size)):
+            raise ValueError(f"more JSON than {most} images need")
+        document = json.loads(text)
         (tensor,) = document["inputs"]
         name, kind, shape = tensor["name"], tensor["datatype"], tensor["shape"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(
-            f"the request is no inference request with one input: {error!r}. See /v2/models."
+            f"the request is no inference request with one input: {_SHORT.repr(error)}. See /v2/models."
         ) from None
-    size = model.bundle.preprocess.input_size
     if (name, kind) != (INPUT, "FP32"):
-        raise BadInput(f"input {name!r} of {kind!r}. Give {INPUT!r} of 'FP32'.")
+        raise BadInput(f"input {_SHORT.repr(name)} of {_SHORT.repr(kind)}. Give {INPUT!r} of 'FP32'.")
     fits = isinstance(shape, list) and len(shape) == 4 and all(type(side) is int for side in shape)
     if not fits or shape[1:] != [3, *size] or not 1 <= shape[0] <= most:
-        raise BadInput(f"shape {shape!r}. Give [n, 3, {size[0]}, {size[1]}], n from 1 to {most}.")
+        raise BadInput(f"shape {_SHORT.repr(shape)}. Give [n, 3, {size[0]}, {size[1]}], n from 1 to {most}.")
     values = _values(tensor, body[length:], math.prod(shape)).reshape(shape)
     if not np.isfinite(values).all():
         raise BadInput("the input holds NaN, infinity or more than float32 does. Give numbers.")
     identity = document.get("id")
+    if not isinstance(identity, str | int | None):
+        raise BadInput(f"id {_SHORT.repr(identity)}. Give a string, or leave it out.")
     return InferRequest(None if identity is None else str(identity), values, _wanted(document))
+
+
+def _can_be_needed(text: bytes, most: tuple[int, int, int]) -> bool:
+    """Whether a request for `most` (images, height, width) can be so long, and have so many numbers, lists and strings.
+    Counted before it is parsed: a list of empty lists takes 25 times its bytes as Python's objects."""
+    images, height, width = most
+    numbers, lists = images * 3 * height * width, images * (3 * (height + 1) + 1)
+    return (
+        len(text) <= numbers * _BYTES_OF_NUMBER + _JSON_BESIDE
+        and text.count(b",") <= numbers + 1000
+        and text.count(b"[") + text.count(b"{") <= lists + 1000
+        and text.count(b'"') <= 2000
+    )
 
 
 def _values(tensor: Json, binary: bytes, count: int) -> NDArray[np.float32]:
@@ -80,15 +104,17 @@ def _values(tensor: Json, binary: bytes, count: int) -> NDArray[np.float32]:
         size = (tensor.get("parameters") or {}).get("binary_data_size")
         if size is not None:
             if size != len(binary) or size != 4 * count:
-                raise ValueError(f"{len(binary)} bytes of {size!r}, {4 * count} wanted")
+                raise ValueError(f"{len(binary)} bytes of {_SHORT.repr(size)}, {4 * count} wanted")
             return np.frombuffer(binary, "<f4").astype(np.float32, copy=False)
         with np.errstate(over="ignore"):
             found = np.asarray(tensor["data"], np.float32).reshape(-1)
         if found.size != count:
             raise ValueError(f"{found.size} numbers, {count} wanted")
         return found
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"the data of the input do not fit its shape: {error}. Send them again.") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise BadInput(
+            f"the data of the input do not fit its shape: {str(error)[:200]}. Send them again."
+        ) from None
 
 
 def _wanted(document: Json) -> dict[str, bool]:
@@ -101,14 +127,19 @@ def _wanted(document: Json) -> dict[str, bool]:
     except (KeyError, TypeError, AttributeError):
         raise BadInput("outputs or parameters are not as the protocol has them. Leave them out.") from None
     if unknown := [name for name in wanted if name not in OUTPUTS]:
-        raise BadInput(f"output {unknown[0]!r}. There are {', '.join(OUTPUTS)}.")
+        raise BadInput(f"output {_SHORT.repr(unknown[0])}. There are {', '.join(OUTPUTS)}.")
     return wanted
 
 
 def write_answer(
     model: Model, request: InferRequest, logits: NDArray[np.float32]
 ) -> tuple[bytes, int | None]:
-    """The body of the answer, and where its JSON ends; None where it is all JSON."""
+    """The body of the answer, and where its JSON ends; None where it is all JSON. Raises `BadInput` where the model has
+    no numbers for the input."""
+    if not np.isfinite(logits).all():
+        raise BadInput(
+            "the model's answer to this input is no number. Give values as preprocessing makes them."
+        )
     outputs: list[Json] = []
     parts: list[bytes] = []
     for name, binary in request.outputs.items():

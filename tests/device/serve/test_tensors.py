@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edge_tl.device.bundle import Bundle, read_bundle
+from edge_tl.device.serve.tensors import read_request
 
 httpx = pytest.importorskip("httpx")
 
@@ -102,6 +103,11 @@ def test_numbers_as_bytes(client: Any, bundle: Bundle) -> None:
         ({"data": [1.0]}, "1 numbers"),
         ({"data": ["a"] * 768}, "do not fit"),
         ({"data": [1e39] * 768}, "infinity"),
+        ({"data": [10**400, *[0] * 767]}, "do not fit"),
+        ({"data": [3e38, -3e38] * 384}, "no number"),
+        ({"name": "x" * 10_000}, "input 'xxx"),
+        ({"shape": ["y" * 10_000]}, "shape ['yyy"),
+        ({"data": ["z" * 1_000] * 768}, "zzz"),
         ({"data": None}, "do not fit"),
         ({"parameters": {"binary_data_size": 4}}, "do not fit"),
         ({"parameters": 3}, "do not fit"),
@@ -114,6 +120,35 @@ def test_a_tensor_that_does_not_fit_is_refused(
     got = client.post(f"/models/{bundle.record.name}/infer", json={"inputs": [tensor | change]})
     assert got.status_code == 400
     assert said in got.json()["error"]
+    assert len(got.text) < 500
+
+
+@pytest.mark.parametrize(
+    ("text", "header"),
+    [
+        (b'{"inputs":[],"a":[' + b"[]," * 300_000 + b"[]]}", False),
+        (b'{"inputs":[],"a":["' + b'x","' * 2_000 + b'"]}', False),
+        (b'{"inputs":[]' + b" " * (64 * 768 * 25 + (64 << 10)) + b"}", False),
+        (b'{"inputs":[],"a":[' + b"1," * 64 * 768 + b'1],"b":[' + b"1," * 1_000 + b"1]}", False),
+        (b'{"inputs":[]' + b" " * (64 << 10) + b"}", True),
+    ],
+    ids=["lists", "strings", "bytes", "numbers", "beside bytes"],
+)
+def test_json_that_no_request_needs_is_not_parsed(
+    client: Any, bundle: Bundle, text: bytes, header: bool
+) -> None:
+    headers = {"Inference-Header-Content-Length": str(len(text))} if header else {}
+    got = client.post(f"/models/{bundle.record.name}/infer", content=text, headers=headers)
+    assert got.status_code == 400
+    assert "more JSON than 64 images need" in got.json()["error"]
+
+
+def test_the_largest_request_is_parsed(bundle: Bundle) -> None:
+    """As nested lists and with all digits of float64."""
+    values = np.random.default_rng(0).normal(size=(64, 3, 16, 16)) * 1e-300
+    tensor = {"name": "input", "shape": list(values.shape), "datatype": "FP32", "data": values.tolist()}
+    body = json.dumps({"inputs": [tensor]}, indent=None).encode()
+    assert read_request(bundle.open("onnx-fp32"), body, None, 64).inputs.shape == (64, 3, 16, 16)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"inputs": []}', b"[" * 100_000, b"\xff"])
