@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from edge_tl.cli._saving import check_out
 from edge_tl.device.errors import BadInput, EdgeTLError
 from edge_tl.device.format import percentage
 from edge_tl.device.predictions.sources import ImageSources
+from edge_tl.device.predictions.stems import FreeStems
 
 if TYPE_CHECKING:
     from edge_tl.device.explain.heatmaps import Explainer
@@ -44,13 +44,8 @@ def heatmap_files(found: ImageSources | Video, folder: Path | None, *, explain: 
     folder = folder or _FOLDER
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"--heatmaps {folder}: a file is there. Give a folder.")
-    seen: Counter[str] = Counter()
-    of: dict[str, Path] = {}
-    for image in dict.fromkeys(images):
-        name = image.stem.casefold()  # two names may be one to a file system
-        seen[name] += 1
-        number = f"-{seen[name]}" if seen[name] > 1 else ""
-        of[str(image)] = folder / f"{image.stem}{number}{_SUFFIX}"
+    stems = FreeStems()
+    of = {str(image): folder / f"{stems.take(image.stem)}{_SUFFIX}" for image in dict.fromkeys(images)}
     if there := [file for file in of.values() if file.exists() or file.is_symlink()]:
         raise BadInput(f"--heatmaps {folder}: {there[0].name} is there already. Give another folder.")
     if of:
@@ -86,5 +81,5 @@ def _write(explainer: Explainer, one: Prediction, image: str, file: Path) -> Non
     picture = heatmap_picture(decoded.image, found, contract.input_box(decoded.image.size), caption)
     picture.save(buffer, "PNG")
     if file.exists():  # since it was looked for
-        raise EdgeTLError(f"{file} has appeared meanwhile. Give another folder with --out.")
+        raise EdgeTLError(f"{file} has appeared meanwhile. Give another folder with --heatmaps.")
     write_atomic(file, buffer.getvalue())

@@ -166,7 +166,11 @@ def with_copies(
             image = examine(one.image or "" if source is None else source, max_pixels=max_pixels).image
         except (BadImage, ReadError) as error:  # it went away between two looks
             return replace(one, top=(), failure=f"it could be read once and not again: {error.reason}")
-        write_annotated(annotated_picture(image, one, labels), file)
+        try:
+            write_annotated(annotated_picture(image, one, labels), file)
+        except (OSError, ValueError) as error:  # the answers are worth more than one copy
+            why = f"no annotated copy: {getattr(error, 'strerror', None) or error}"
+            return replace(one, remark=f"{one.remark}; {why}" if one.remark else why)
         return replace(one, annotated=str(file))
 
     threads = cores_allowed()

@@ -34,6 +34,25 @@ def test_every_image_has_its_picture(run_cli: Callable[..., Any], bundle: Path, 
     assert done.json["heatmaps"] == {"method": "cam", "device": "CPU", "folder": "heatmaps"}
 
 
+def test_a_number_that_is_a_name_already_is_passed_over(
+    run_cli: Callable[..., Any], bundle: Path, pictures: Path
+) -> None:
+    third = next((pictures / "a").iterdir())
+    shutil.copy(third, pictures / f"one-2{third.suffix}")
+    done = run_cli(
+        "predict",
+        bundle,
+        pictures / "a",
+        pictures / "b",
+        pictures / f"one-2{third.suffix}",
+        "--explain",
+        "--json",
+    )
+    assert done.code == 0, done.err
+    assert len({one["heatmap"] for one in done.json["results"]}) == 3
+    assert len(list(Path("heatmaps").iterdir())) == 3
+
+
 def test_the_answers_are_those_without(run_cli: Callable[..., Any], bundle: Path, pictures: Path) -> None:
     with_maps = run_cli("predict", bundle, pictures, "--explain", "--json").json["results"]
     for one in with_maps:

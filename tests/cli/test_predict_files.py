@@ -49,6 +49,29 @@ def test_copies_carry_the_answer(run_cli: RunCli, bundle: Path) -> None:
     assert "not empty" in run_cli("predict", bundle, *pictures, "--annotated", "copies").err
 
 
+def test_a_copy_that_cannot_be_written_is_a_remark(
+    run_cli: RunCli, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge_tl.cli import _predict_output
+
+    written = _predict_output.write_annotated
+
+    def write(picture: Image.Image, file: Path) -> None:
+        if file.stem == "b":
+            picture = Image.new("RGB", (1, 70_000))  # which JPEG cannot hold
+        written(picture, file)
+
+    monkeypatch.setattr(_predict_output, "write_annotated", write)
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (4, 1200)).save(name)
+    done = run_cli("predict", bundle, "a.png", "b.png", "--annotated", "copies", "--json")
+    assert done.code == 0, done.err
+    assert [one.get("annotated") for one in done.json["results"]] == ["copies/a.jpg", None]
+    assert "no annotated copy: broken data stream" in done.json["results"][1]["remark"]
+    assert "no annotated copy" in done.err
+    assert [each.name for each in Path("copies").iterdir()] == ["a.jpg"]
+
+
 def test_a_video_has_a_row_for_a_frame(run_cli: RunCli, bundle: Path, images: Path) -> None:
     cv2 = pytest.importorskip("cv2")
     writer = cv2.VideoWriter("clip.avi", cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 64))

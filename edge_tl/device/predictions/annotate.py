@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import uuid4
 
 from PIL import Image, ImageDraw
 
 from edge_tl.device.errors import BadInput
 from edge_tl.device.format import percentage
 from edge_tl.device.images.caption import caption_font, fitting_text, is_drawable
+from edge_tl.device.predictions.stems import FreeStems
 from edge_tl.device.records.prediction import Prediction
 from edge_tl.device.text import printable
 
 _NARROWEST = 320  # pixels that a line of text needs
+_TALL = 4 * _NARROWEST  # a narrow image is enlarged until it is this high; the rest of the width is paper
+_LARGEST = 65_500  # pixels on a side of a JPEG file
+_MOST_LINES = 100
 _PAPER, _INK, _PALE = (255, 255, 255), (20, 20, 20), (110, 110, 110)
 _QUALITY = 90  # of the JPEG file
 
@@ -33,32 +37,49 @@ def check_annotated_folder(folder: Path) -> None:
 
 
 def annotated_picture(image: Image.Image, one: Prediction, labels: Sequence[str]) -> Image.Image:
-    """`image`, upright and RGB, at its own size (a narrow one is enlarged), the best labels in a strip below it. A
-    label whose letters the font lacks is "class N", its place in `labels` counted from 1."""
-    if image.width < _NARROWEST:
-        scale = _NARROWEST / image.width
-        image = image.resize((_NARROWEST, max(1, round(image.height * scale))))
+    """`image`, upright and RGB, at its own size, the best labels in a strip below it: at most 100. A narrow image is
+    enlarged or stands on paper 320 pixels wide, one that JPEG has no room for is made smaller. A label whose letters
+    the font lacks is "class N", its place in `labels` counted from 1."""
     size = max(12, min(40, image.width // 28))
     margin, line = size // 2, size + size // 2
-    whole = Image.new("RGB", (image.width, image.height + len(one.top) * line + margin), _PAPER)
+    lines = one.top[:_MOST_LINES]
+    strip = len(lines) * line + margin
+    image = _scaled(image, _LARGEST - strip)
+    width = max(image.width, _NARROWEST)
+    whole = Image.new("RGB", (width, image.height + strip), _PAPER)
     whole.paste(image)
     draw = ImageDraw.Draw(whole)
-    for place, score in enumerate(one.top):
+    for place, score in enumerate(lines):
         known = is_drawable(score.label) or score.label not in labels
         name = score.label if known else f"class {labels.index(score.label) + 1}"
         said = fitting_text(
-            f"{name}  {percentage(score.probability, 1)}", image.width - 2 * margin, caption_font(size)
+            f"{name}  {percentage(score.probability, 1)}", width - 2 * margin, caption_font(size)
         )
         top = image.height + margin + place * line
         draw.text((margin, top), said, _PALE if place else _INK, caption_font(size))
     return whole
 
 
+def _scaled(image: Image.Image, highest: int) -> Image.Image:
+    scale = min(_LARGEST / image.width, highest / image.height)
+    if scale >= 1:
+        scale = max(1.0, min(_NARROWEST / image.width, _TALL / image.height))
+    if scale == 1:
+        return image
+    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+
+
 def write_annotated(picture: Image.Image, file: Path) -> None:
     """As JPEG, whole or not at all. Raises `OSError`."""
-    scratch = file.with_name(f".{file.name}")
-    picture.save(scratch, "JPEG", quality=_QUALITY)
-    os.replace(scratch, file)
+    # Not by mkstemp, whose files are private: the mask that others get is the process's, and threads write here.
+    scratch = file.with_name(f".{uuid4().hex}")
+    try:
+        with scratch.open("xb") as stream:
+            picture.save(stream, "JPEG", quality=_QUALITY)
+        os.replace(scratch, file)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
 
 
 class CopyNames:
@@ -66,17 +87,11 @@ class CopyNames:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._taken: set[str] = set()  # two names may be one to a file system
-        self._next: Counter[str] = Counter()
+        self._stems = FreeStems()
 
     def of(self, one: Prediction) -> Path:
         """For the next image."""
         if one.frame is not None:
             return self.folder / f"frame-{one.frame:06d}.jpg"
         stem = "stdin" if one.image in (None, "-") else Path(str(one.image)).stem
-        name = stem
-        while name.casefold() in self._taken:
-            self._next[stem.casefold()] += 1
-            name = f"{stem}-{self._next[stem.casefold()] + 1}"
-        self._taken.add(name.casefold())
-        return self.folder / f"{name}.jpg"
+        return self.folder / f"{self._stems.take(stem)}.jpg"

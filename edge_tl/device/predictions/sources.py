@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,9 +48,10 @@ def find_images(given: Sequence[Path], listed: Path | None = None) -> ImageSourc
     for path in given:
         if str(path) == STDIN:
             found.images.append(_stdin_image())
+        elif not _PATTERN & set(str(path)) or os.path.lexists(path):  # such a name may be a file's own
+            _add(path, found)
         else:
-            for each in _matching(path):
-                _add(each, found)
+            _add_matching(path, found)
     if listed is not None:
         for path in _read_list(listed):
             _add(path, found)
@@ -68,15 +69,23 @@ def _add(path: Path, found: ImageSources) -> None:
     found.images += inside.images
 
 
-def _matching(path: Path) -> Iterable[Path]:
-    """What a shell would make of a pattern: Windows' does not, and no command line holds 100,000 paths. A file whose
-    name has such characters is itself. Raises `BadInput` where nothing matches."""
-    if not _PATTERN & set(str(path)) or os.path.lexists(path):
-        return [path]
-    names = sorted(glob.glob(str(path), recursive=True))
-    if not names:
-        raise BadInput(f"nothing matches {printable(str(path))}. Give an image, a folder or another pattern.")
-    return map(Path, names)
+def _add_matching(pattern: Path, found: ImageSources) -> None:
+    """The files that match: Windows' shells do not say which, and no command line holds 100,000 paths. Folders count
+    only where no file matches: `folder/**` has them and all that is in them. Raises `BadInput` where nothing does."""
+    paths = [Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))]
+    files = [path for path in paths if not path.is_dir()]
+    if files:
+        found.images += dict.fromkeys(files)
+        return
+    inside = [images_in(path) for path in paths]
+    images = dict.fromkeys(image for each in inside for image in each.images)
+    if not images:
+        raise BadInput(
+            f"nothing matches {printable(str(pattern))}. Give an image, a folder or another pattern."
+        )
+    skipped = dict.fromkeys(one for each in inside for one in each.skipped)
+    found.failed += [Prediction(str(one.path), (), failure=one.reason) for one in skipped]
+    found.images += images
 
 
 def _stdin_image() -> bytes:

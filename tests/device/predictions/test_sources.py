@@ -56,6 +56,15 @@ def test_a_pattern_is_what_a_shell_makes_of_it(photos: Path) -> None:
         find_images([Path("photos/*.gif")])
 
 
+def test_a_pattern_that_matches_files_and_their_folders_takes_each_file_once(photos: Path) -> None:
+    (photos / "empty").mkdir()
+    found = find_images([Path("photos/**")])
+    assert names(found.files) == ["photos/b.png", "photos/broken.png", "photos/deep/a.png", "photos/raw.nef"]
+    assert names(find_images([Path("photos/[de]*")]).files) == ["photos/deep/a.png"]
+    with pytest.raises(BadInput, match="nothing matches photos/e"):
+        find_images([Path("photos/e*")])
+
+
 def test_a_file_with_the_characters_of_a_pattern_is_itself(photos: Path) -> None:
     odd = photos / "[1] b?.png"
     odd.write_bytes(b"\x89PNG")
