@@ -25,7 +25,7 @@ def add_raw_pixels(root: Path, *, alone: bool = False) -> Path:
     for each in bundle.artifacts:
         main = each.path.with_name(f"{each.path.stem}-image{each.path.suffix}")
         convert.put_preprocessing_in_front(each.path, main, bundle.preprocess, bundle.labels)
-        found = convert.answers_to_images(main, bundle.preprocess, images)
+        found = convert.answers_to_images(main, each.path, images)
         own, wanted = (
             log_probabilities(found.probabilities),
             log_probabilities(softmax(stored[each.id])),

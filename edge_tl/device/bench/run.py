@@ -46,6 +46,7 @@ def bench(
         raise BadInput(
             f"{lacking[0]['artifact']} cannot be timed here: {lacking[0]['reason']}. Time another one."
         )
+    _check_batches(asked or suited, options)
     runnable, refused = runnable_artifacts(suited, options.device)
 
     def measure() -> BenchResult:
@@ -54,6 +55,16 @@ def bench(
     result = when_quiet(options.wait_quiet_s, measure, listener=listener)
     skipped = [SkippedRecord(**entry) for entry in (*lacking, *refused)]
     return replace(result, skipped=(*skipped, *result.skipped))
+
+
+def _check_batches(artifacts: Sequence[Artifact], options: BenchOptions) -> None:
+    """Raises `BadInput` for batches of what takes one image a call, where it was named or nothing else is there."""
+    one = [artifact.id for artifact in artifacts if artifact.takes_pixels]
+    if one and max(options.batches, default=1) > 1 and (options.artifacts or len(one) == len(artifacts)):
+        raise BadInput(
+            f"{one[0]} takes one image a call: --batch has no effect on it. Name an artifact on tensors, or leave "
+            "--batch out."
+        )
 
 
 def _measured(

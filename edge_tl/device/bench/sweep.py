@@ -31,8 +31,14 @@ def time_sweep(
     skipped: list[SkippedRecord] = []
     failure: EdgeTLError | None = None
     for artifact in selection.artifacts:
+        own = [each for each in combinations if each[0] == 1 or not artifact.takes_pixels]
+        if len(own) < len(combinations):
+            why = "it takes one image a call, so it has no batches"
+            skipped.append(SkippedRecord(artifact=f"{artifact.id} (sweep)", reason=why))
+        if not own:
+            continue
         asked, of = [], {}
-        for batch, count in combinations:
+        for batch, count in own:
             place = replace(selection.place, threads=count)
             (workload,) = workloads(selection.bundle, [artifact], place=place, batch=batch)
             name = f"{artifact.id}, batch {batch}" + (f", {count} threads" if count else "")

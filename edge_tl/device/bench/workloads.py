@@ -9,7 +9,9 @@ from pathlib import Path
 from edge_tl.device.bench.workers import WORKER, WorkerPool, Workload, reason
 from edge_tl.device.bundle import Artifact, Bundle
 from edge_tl.device.errors import BadInput, EdgeTLError, FellBack, MissingExtra
+from edge_tl.device.images.decode import pixel_limit
 from edge_tl.device.machine import cores_allowed
+from edge_tl.device.records.image_input import ImageInputRecord
 from edge_tl.device.records.timing import SkippedRecord
 
 AGAIN, OUTSIDE = " (again)", " (preprocessed outside)"
@@ -60,10 +62,20 @@ def workloads(
                 raise BadInput(
                     f"{artifact.id} takes one image a call, not {batch}. Time batches of another artifact."
                 )
-            shape = [1, *own.size, 3]
+            shape = [1, *_size(bundle, artifact.id, own), 3]
         facts = {"path": str(artifact.path), "precision": artifact.precision, "input": artifact.record.input}
         found.append(Workload(artifact.id, WORKER, {**facts, "shape": shape, **spec}))
     return found
+
+
+def _size(bundle: Bundle, name: str, own: ImageInputRecord) -> tuple[int, int]:
+    """Height and width of the images. Raises `BadInput` where the record has them larger than any is decoded."""
+    if own.size[0] * own.size[1] > pixel_limit(bundle.preprocess.max_pixels):
+        raise BadInput(
+            f"{name}: its record has images of {own.size[0]}x{own.size[1]}, more pixels than are decoded here. "
+            "Time another artifact."
+        )
+    return own.size
 
 
 def preprocessed_outside(bundle: Bundle, artifact: Artifact, tensors: Path) -> Workload:

@@ -32,9 +32,9 @@ _UNKNOWN = "a gate that this edge-tl does not know: read its reason, or install 
 @dataclass(frozen=True)
 class GateResult(Record):
     """`gate` is one of `GATES`, or one of a newer edge-tl. `measured` and `limit` are in `unit`; `artifact` is None for
-    the pixels gate, which belongs to all of them. `measured` is None where nothing could be measured, `passed` where
-    nothing was checked. A gate that is not `judged` had too few images or too busy a machine to tell, and does not
-    fail.
+    the pixels gate, which belongs to all of them; export's on an artifact of raw pixels names it. `measured` is None
+    where nothing could be measured, `passed` where nothing was checked. A gate that is not `judged` had too few images
+    or too busy a machine to tell, and does not fail.
 
     Of a failure on golden images, `stage` is the first that diverges (one of `STAGES`), `image` where it does so most,
     `difference` by how much (levels of 255, or of a logit), and `would_pass` the limit that would have let all images

@@ -11,6 +11,8 @@ from edge_tl.device.records.codec import Bounds, Fault, Fraction, Record
 InputKind = Literal["tensor", "image"]
 """The model's input: float32 `(n, 3, H, W)`, preprocessed, or uint8 `(1, H, W, 3)`, RGB pixels of any size."""
 Side = Annotated[int, Bounds(1, 1 << 16)]
+MOST_PIXELS = 89_478_485
+"""Of an image that a record has made: Pillow's own limit. Two sides at their bound are 13 GB."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class ImageInputRecord(Record):
     not_judged: str | None = None
 
     def check(self) -> None:
-        """Raises `Fault` for more changed answers than images."""
+        """Raises `Fault` for more changed answers than images, and for a size that no image has."""
+        if self.size[0] * self.size[1] > MOST_PIXELS:
+            raise Fault("size", str(list(self.size)), f"at most {MOST_PIXELS} pixels")
         if self.flips > self.n:
             raise Fault("flips", str(self.flips), f"at most n, {self.n}")

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 MATRIX_OPERATORS = ("Conv", "Gemm", "MatMul")
 """ONNX's operators. ONNX Runtime's fused and integer ones hold one of these words: FusedConv, QLinearConv, ..."""
 PIXEL_NODES = "pixels/"
-"""How the names of nodes begin that preprocess inside a model, and are no layers of it: of an ONNX file all of them, of
-OpenVINO's those that multiply matrices."""
+"""How the names of nodes begin that preprocess inside a model: of an ONNX file all of them, of OpenVINO's those that
+multiply matrices, which are no layers of a model that takes raw pixels."""
 _OPENVINO_LAYERS = ("convolution", "fullyconnected", "fully_connected", "matmul", "gemm")
 
 
@@ -28,16 +28,32 @@ def is_matrix_operator(name: str) -> bool:
     return any(kind in name for kind in MATRIX_OPERATORS)
 
 
+def is_of_preprocessing(name: str, operator: str, *, takes_pixels: bool) -> bool:
+    """Whether the node `name` is a product of matrices of the preprocessing and no layer: only in a model that takes
+    raw pixels, and never a convolution, whatever a file calls it."""
+    kinds = ("matmul", "gemm", "fullyconnected", "fully_connected")
+    kind = operator.lower()
+    return (
+        takes_pixels
+        and name.startswith(PIXEL_NODES)
+        and "conv" not in kind
+        and any(each in kind for each in kinds)
+    )
+
+
 def executed_matrix_layers(compiled: Any) -> list[ExecutedLayer]:
     """The matrix layers of an `openvino.CompiledModel` as they were compiled; [] where the device does not show
     them."""
     found: list[ExecutedLayer] = []
     with suppress(RuntimeError):
-        for node in compiled.get_runtime_model().get_ordered_ops():
+        executed = compiled.get_runtime_model()
+        takes_pixels = compiled.inputs[0].get_element_type().get_type_name() == "u8"
+        for node in executed.get_ordered_ops():
             info = node.get_rt_info()
-            if _text(info, "originalLayersNames").startswith(PIXEL_NODES):
+            name, kind = _text(info, "originalLayersNames"), _text(info, "layerType")
+            if is_of_preprocessing(name, kind, takes_pixels=takes_pixels):
                 continue
-            if _text(info, "layerType").lower() in _OPENVINO_LAYERS:
+            if kind.lower() in _OPENVINO_LAYERS:
                 found.append(ExecutedLayer(_text(info, "primitiveType"), _text(info, "runtimePrecision")))
     return found
 

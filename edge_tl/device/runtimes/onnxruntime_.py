@@ -33,7 +33,7 @@ from edge_tl.device.runtimes.base import (
     record_fallback,
     zero_input,
 )
-from edge_tl.device.runtimes.matrix_layers import PIXEL_NODES, is_matrix_operator
+from edge_tl.device.runtimes.matrix_layers import is_matrix_operator, is_of_preprocessing
 from edge_tl.device.runtimes.onnxruntime_import import import_onnxruntime
 from edge_tl.device.runtimes.plugins import SUFFIX, list_plugins
 from edge_tl.device.runtimes.providers import (
@@ -177,7 +177,9 @@ class OnnxRuntime:
             if event.get("args", {}).get("op_name")
             and not event["name"].endswith(_FENCES)
             # Preprocessing has products of integers on the CPU, whatever the model behind it is.
-            and not event["name"].startswith(PIXEL_NODES)
+            and not is_of_preprocessing(
+                event["name"], event["args"]["op_name"], takes_pixels=self.takes_pixels
+            )
         ]
 
     def _fall_back(self, why: str, ran: dict[str, int]) -> None:

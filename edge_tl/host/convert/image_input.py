@@ -57,20 +57,21 @@ def put_preprocessing_in_front(source: Path, out: Path, contract: Preprocess, la
 
 
 class RawAnswers(NamedTuple):
-    """Probabilities `(n, classes)`, and what the graph's own preprocessing makes of the images, uint8
-    `(n, H, W, 3)`."""
+    """Probabilities `(n, classes)`, and what the file's own preprocessing gives its first layer, float32
+    `(n, 3, H, W)`."""
 
     probabilities: Logits
-    pixels: NDArray[np.uint8]
+    inputs: NDArray[np.float32]
 
 
-def answers_to_images(path: Path, contract: Preprocess, images: Images) -> RawAnswers:
-    """Of the model file at `path` to images `(h, w, 3)`, each a call of its own."""
-    ask: Any = _opened(path, path.stat().st_mtime_ns)
-    pixels = pixels_inside(path.suffix, contract)
+def answers_to_images(path: Path, twin: Path, images: Images) -> RawAnswers:
+    """Of the model file at `path`, which is made of `twin`, to images `(h, w, 3)`, each a call of its own."""
+    written = path.stat().st_mtime_ns
+    ask: Any = _opened(path, written)
+    inputs = _inputs_inside(path, twin, written)
     return RawAnswers(
         np.concatenate([ask(image[None]) for image in images]),
-        np.concatenate([pixels(image[None]) for image in images]),
+        np.concatenate([inputs(image[None]) for image in images]),
     )
 
 
@@ -80,17 +81,61 @@ def _opened(path: Path, written: int) -> Any:
 
 
 @cache
+def _inputs_inside(path: Path, twin: Path, written: int) -> Any:
+    """The preprocessing of the file itself, cut off where the input of `twin` was: a function from uint8 `(1, H, W, 3)`
+    to float32 `(1, 3, height, width)`."""
+    if path.suffix == ".onnx":
+        graph = onnx.load(str(path))
+        _keep_up_to(graph.graph, onnx.load(str(twin)).graph.input[0].name)
+        return _onnx_function(graph)
+    names = openvino_core().read_model(twin).inputs[0].get_names()
+    return _openvino_function(_up_to(openvino_core().read_model(path), names))
+
+
+def _keep_up_to(graph: onnx.GraphProto, name: str) -> None:
+    """Have an ONNX graph end with the float32 tensor `name`, and hold no node that it does not need."""
+    needed, kept = {name}, []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+    constants = [each for each in graph.initializer if each.name in needed]
+    del graph.node[:], graph.initializer[:], graph.output[:], graph.value_info[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(constants)
+    graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+
+
+def _up_to(model: Any, names: set[str]) -> Any:
+    """An OpenVINO model that ends with the tensor of these names."""
+    import openvino
+
+    [cut] = [out for node in model.get_ordered_ops() for out in node.outputs() if out.get_names() & names]
+    return openvino.Model([cut], model.get_parameters(), "inputs")
+
+
+@cache
 def pixels_inside(suffix: str, contract: Preprocess) -> Any:
     """The preprocessing alone, as the runtime of ".onnx" or ".xml" files computes it: a function from uint8
     `(1, H, W, 3)` to uint8 `(1, height, width, 3)`."""
     if suffix == ".onnx":
-        import onnxruntime
+        return _onnx_function(onnx_pixels.pixels_alone(contract))
+    return _openvino_function(openvino_pixels.pixel_model(contract))
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = cores_allowed()
-        content = onnx_pixels.pixels_alone(contract).SerializeToString()
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        return lambda image: session.run(None, {onnx_pixels.IMAGE: image})[0]
+
+def _onnx_function(graph: onnx.ModelProto) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cores_allowed()
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    [given] = session.get_inputs()
+    return lambda image: session.run(None, {given.name: image})[0]
+
+
+def _openvino_function(model: Any) -> Any:
     how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": cores_allowed()}
-    compiled = openvino_core().compile_model(openvino_pixels.pixel_model(contract), "CPU", how)
+    compiled = openvino_core().compile_model(model, "CPU", how)
     return lambda image: compiled([image])[0].copy()

@@ -142,8 +142,15 @@ def _coefficients(contract: Preprocess, sizes: list[Any], wanted: int) -> Any:
     at = ops.reshape(ops.add(_int32(np.arange(wanted)), begin), _int64([wanted, 1]), special_zero=False)
     inside = ops.logical_and(ops.greater_equal(at, _int32(0)), ops.less(at, resized))
     pixels = ops.range(_int32(0), ops.squeeze(given, _int64([0])), _int32(1), "i32")
-    # (j + 0.5 - (i + 0.5) * given / resized) / max(given / resized, 1), all of it times twice the longer side.
-    apart = ops.abs(ops.subtract(ops.multiply(_odd(pixels), resized), ops.multiply(_odd(at), given)))
+    # (j + 0.5 - (i + 0.5) * given / resized) / max(given / resized, 1), all of it times twice the longer side; from the
+    # middle of the axis on, where the crop is: from its ends on, a strip's products leave 32 bits.
+    from_middle = ops.subtract(_odd(pixels), given)
+    before_middle = ops.subtract(resized, _odd(at))  # within `wanted` of 0
+    scale = ops.divide(given, resized)
+    far = ops.add(ops.divide(ops.multiply(given, _int32(wanted)), resized), ops.multiply(scale, _int32(4)))
+    far = ops.add(far, _int32(10))  # what is farther has no weight for any position
+    from_middle = ops.maximum(ops.minimum(from_middle, far), ops.negative(far))
+    apart = ops.abs(ops.add(ops.multiply(from_middle, resized), ops.multiply(before_middle, given)))
     longer = ops.multiply(_int32(2), ops.maximum(given, resized))
     weights = _weights(contract, ops.divide(ops.convert(apart, "f32"), ops.convert(longer, "f32")))
     share = ops.divide(weights, ops.reduce_sum(weights, _int64([1]), keep_dims=True))

@@ -21,6 +21,7 @@ from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.device.records.gate import GateResult
 from edge_tl.device.records.verification import VerifyResult
 from edge_tl.host.export import recommendation
+from edge_tl.host.export.image_gates import preprocessing_gates
 from edge_tl.host.images.dataset import Sample
 from edge_tl.host.recipe.schema import Export
 
@@ -85,14 +86,14 @@ def conclude(
 ) -> BundleRecord:
     """The record with latencies, gates, budgets and the recommendation; `timing` is the result of the bench, `missing`
     says why an artifact that was asked for could not be made."""
+    busy = busy_reason(timing.conditions, timing.machine.cores_allowed)
     rows = {row.id: row for row in timing.artifacts}
     blocks = {name: [np.array(b, np.int64) for b in row.samples_ns] for name, row in rows.items()}
     timed = replace(
         record,
         conditions=timing.conditions,
-        artifacts=tuple(_timed(artifact, rows[artifact.id]) for artifact in record.artifacts),
+        artifacts=tuple(_timed(artifact, rows[artifact.id], busy) for artifact in record.artifacts),
     )
-    busy = busy_reason(timing.conditions, timing.machine.cores_allowed)
     # What preprocesses and what does not are no rivals.
     tensors = [each for each in record.artifacts if not each.takes_pixels]
     pixels = [each for each in record.artifacts if each.takes_pixels]
@@ -108,7 +109,7 @@ def conclude(
                 artifact,
                 faster_than_fp32=over.speedup,
                 faster_than_fp32_ci=over.speedup_ci,
-                not_judged=artifact.not_judged or over.not_judged,
+                not_judged=(busy and over.not_judged) or artifact.not_judged or over.not_judged,
             )
         gates += _own_gates(artifact, asked)
         artifacts.append(_judge(artifact, gates, asked))
@@ -136,11 +137,11 @@ def conclude(
     )
 
 
-def _timed(artifact: ArtifactRecord, row: ArtifactTiming) -> ArtifactRecord:
+def _timed(artifact: ArtifactRecord, row: ArtifactTiming, busy: str | None) -> ArtifactRecord:
     """With what the bench found; its samples stay in the report's bench. One of raw pixels is not compared with
     PyTorch, which was given tensors."""
     if artifact.takes_pixels:
-        why = "it preprocesses as well, which PyTorch was not timed with"
+        why = busy or "it preprocesses as well, which PyTorch was not timed with"
         row = replace(row, speedup=None, speedup_ci=None, distinguishable=None, not_judged=why)
     return replace(
         artifact,
@@ -163,7 +164,7 @@ def _fastest_fp32(artifacts: Sequence[ArtifactRecord], blocks: Blocks) -> str | 
 
 def _own_gates(artifact: ArtifactRecord, asked: Export) -> list[GateResult]:
     """The gates that only an export has: the drop on the evaluation images, and the speed."""
-    gates = _drop_gates(artifact, asked)
+    gates = [*_drop_gates(artifact, asked), *preprocessing_gates(artifact)]
     if artifact.precision in ("fp32", "int8"):  # the others are for accelerators and for size
         gates.append(_speed_gate(artifact))
     return gates
@@ -200,7 +201,8 @@ def _drop_gates(artifact: ArtifactRecord, asked: Export) -> list[GateResult]:
         if row.cap not in judged:
             continue
         where = f" with no more than {judged[row.cap]}"
-        if row.fault is not None and asked.target_cpu == "any":  # not proven there, and nothing against it
+        # Not proven there, and nothing against it.
+        if row.fault is not None and (asked.target_cpu == "any" or artifact.takes_pixels):
             said = f"not judged: accuracy drop{where}: {row.fault}"
             gates.append(GateResult("loss", artifact.id, None, asked.max_drop, "pp", True, said, False))
         else:

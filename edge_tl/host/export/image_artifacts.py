@@ -1,11 +1,12 @@
 """Artifacts that take raw pixels: made of the finished ones on tensors, compared with them on every evaluation image.
 
-Nothing is quantized or calibrated here: weights, temperatures, and what INT8 was proven on are those of the artifact
-that each is made of. Times nothing; `with_costs` reads what was timed.
+Nothing is quantized or calibrated here: weights and temperatures are those of the artifact that each is made of. Times
+nothing; judges nothing, see `image_gates`.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,28 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device import metrics
-from edge_tl.device.bench import ratio
-from edge_tl.device.bench.workers import Workload
-from edge_tl.device.bench.workloads import OUTSIDE, preprocessed_outside
-from edge_tl.device.bundle import REFERENCE, Bundle, file_record
+from edge_tl.device.bundle import REFERENCE, file_record
 from edge_tl.device.images.decode import examine
 from edge_tl.device.machine import cores_allowed
+from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.raw_pixels import log_probabilities, raw_pixels
+from edge_tl.device.records.accuracy import ConfidenceRecord, ProvenOn
 from edge_tl.device.records.artifact import ArtifactRecord
-from edge_tl.device.records.bench import BenchResult
 from edge_tl.device.records.bundle import BundleRecord
-from edge_tl.device.records.image_input import ImageInputRecord
+from edge_tl.device.records.image_input import MOST_PIXELS, ImageInputRecord
 from edge_tl.device.runtimes.open import Logits
-from edge_tl.host.convert.image_input import answers_to_images, put_preprocessing_in_front
-from edge_tl.host.export import gates, goldens
+from edge_tl.host.convert.image_input import RawAnswers, answers_to_images, put_preprocessing_in_front
+from edge_tl.host.export import calibration, gates, goldens, instruction_sets
 from edge_tl.host.export.evaluation import nothing_runs, remove_files
+from edge_tl.host.export.image_gates import least_agreement
 from edge_tl.host.export.job import ExportJob
 from edge_tl.host.images.dataset import Sample
 
 SUFFIX = "-image"
 _AT_ONCE = 4  # decoded images; a photograph has 36 MB
 _SILENT_S = 1800.0
-_BESIDE = Path("scratch", "outside")
+BESIDE = Path("scratch", "outside")
 """Below the staging folder: the files on tensors that the bundle does not hold, for what is timed against them."""
 Pixels = NDArray[np.uint8]
 
@@ -49,6 +49,15 @@ class _Compared:
     probabilities: list[Logits] = field(default_factory=list)
     levels_max: float = 0.0
     levels_sum: float = 0.0
+
+    def add(self, answers: RawAnswers, contract: Preprocess, expected: Pixels) -> None:
+        """To images whose contract pixels are `expected`, `(n, H, W, 3)`."""
+        found = contract.levels(answers.inputs).transpose(0, 2, 3, 1)
+        # Nearer than a hundredth of a level is the rounding of float32.
+        apart = np.abs(found - expected).round(2)
+        self.probabilities.append(answers.probabilities)
+        self.levels_max = max(self.levels_max, min(255.0, float(apart.max())))
+        self.levels_sum += min(255.0, float(apart.mean())) * len(expected)
 
 
 def with_image_artifacts(job: ExportJob, record: BundleRecord, samples: Sequence[Sample]) -> BundleRecord:
@@ -74,48 +83,6 @@ def with_image_artifacts(job: ExportJob, record: BundleRecord, samples: Sequence
     return record if job.recipe.export.input == "both" else _without_tensors(job, record)
 
 
-def outside_workloads(bundle: Bundle) -> list[Workload]:
-    """Beside every artifact of raw pixels the same weights behind Pillow."""
-    found = []
-    for artifact in bundle.artifacts:
-        if artifact.takes_pixels:
-            name = _tensor_name(artifact.record.main)
-            beside = bundle.root / _BESIDE / name
-            found.append(
-                preprocessed_outside(bundle, artifact, beside if beside.exists() else bundle.root / name)
-            )
-    return found
-
-
-def with_costs(
-    record: BundleRecord, timing: BenchResult, busy: str | None
-) -> tuple[BundleRecord, BenchResult]:
-    """The record with what preprocessing inside costs, and the timing without the rows that say so; `busy` says why it
-    is not judged."""
-    rows = {row.id: row for row in timing.artifacts}
-    artifacts = []
-    for artifact in record.artifacts:
-        own = artifact.image_input
-        if own is not None and busy is None:
-            inside, outside = rows[artifact.id], rows[artifact.id + OUTSIDE]
-            before, after = (
-                [np.array(block, np.int64) for block in row.samples_ns] for row in (outside, inside)
-            )
-            cost, interval = ratio.difference_ms(before, after, inside.block_round)
-            own = replace(
-                own,
-                inside_ms=inside.latency_ms.p50,
-                outside_ms=outside.latency_ms.p50,
-                cost_ms=cost,
-                cost_ci_ms=interval,
-            )
-        elif own is not None:
-            own = replace(own, not_judged=busy)
-        artifacts.append(replace(artifact, image_input=own))
-    kept = tuple(row for row in timing.artifacts if not row.id.endswith(OUTSIDE))
-    return replace(record, artifacts=tuple(artifacts)), replace(timing, artifacts=kept)
-
-
 def _make(job: ExportJob, twin: ArtifactRecord) -> bool:
     """Write the files; whether that could be done."""
     with job.entering(twin.id + SUFFIX):
@@ -134,11 +101,6 @@ def _image_name(name: str) -> str:
     """Of the file of raw pixels, by that of the file it is made of: model.fp32-image.onnx."""
     path = PurePosixPath(name)
     return f"{path.stem}{SUFFIX}{path.suffix}"
-
-
-def _tensor_name(name: str) -> str:
-    path = PurePosixPath(name)
-    return f"{path.stem.removesuffix(SUFFIX)}{path.suffix}"
 
 
 def _decoded(job: ExportJob, samples: Sequence[Sample]) -> Iterator[list[tuple[Pixels, Pixels]]]:
@@ -166,16 +128,16 @@ def _compare(
         for name in list(found):
             path = job.staging / _image_name(made[name].main)
             with job.entering(name + SUFFIX):
-                answers = job.isolated.call(answers_to_images, path, job.contract, images, seconds=_SILENT_S)
-                apart = np.abs(answers.pixels.astype(np.int16) - expected)
-                found[name].probabilities.append(answers.probabilities)
-                found[name].levels_max = max(found[name].levels_max, float(apart.max()))
-                found[name].levels_sum += float(apart.mean()) * len(images)
+                answers = job.isolated.call(
+                    answers_to_images, path, job.staging / made[name].main, images, seconds=_SILENT_S
+                )
+                found[name].add(answers, job.contract, expected)
             if name + SUFFIX in job.missing:
                 _drop(job, made[name])
                 del found[name]
         job.listener.progress("raw pixels", len(sizes), len(samples))
     middle = np.median(np.array(sizes), axis=0)
+    middle *= min(1.0, math.sqrt(MOST_PIXELS / middle.prod()))  # a record holds no larger one
     return (int(middle[0]), int(middle[1])), found
 
 
@@ -192,7 +154,7 @@ def _golden_answers(
         with job.entering(name + SUFFIX):
             rows = [
                 job.isolated.call(
-                    answers_to_images, path, job.contract, [image], seconds=_SILENT_S
+                    answers_to_images, path, job.staging / twin.main, [image], seconds=_SILENT_S
                 ).probabilities
                 for image in images
             ]
@@ -213,7 +175,7 @@ def _record(
     found: tuple[tuple[int, int], _Compared],
     goldens_of: tuple[BundleRecord, Logits],
 ) -> ArtifactRecord:
-    """Measured on the evaluation images as `twin`, which is on tensors; what is of the weights alone is that one's."""
+    """Measured on the evaluation images as `twin`, which is on tensors; what is of the file alone is that one's."""
     size, compared = found
     bundle, golden = goldens_of
     probabilities = np.concatenate(compared.probabilities)
@@ -230,9 +192,7 @@ def _record(
     wanted = log_probabilities(metrics.softmax(gates.in_units_of(twin.id, on_goldens, temperatures)))
     limits = gates.limits(twin.precision, golden, wanted, job.recipe.export.max_drop)
     if twin.precision == "fp32":  # its pixels may be a level from those that PyTorch was given
-        limits = replace(
-            limits, golden_agreement=metrics.agreement(metrics.top1(wanted), metrics.top1(golden))
-        )
+        limits = replace(limits, golden_agreement=least_agreement(golden, wanted))
     whole = log_probabilities(metrics.softmax(gates.in_units_of(twin.id, reference, temperatures)))
     return replace(
         twin,
@@ -246,6 +206,8 @@ def _record(
         max_abs_diff=metrics.max_abs_diff(whole, log_probabilities(probabilities)),
         confusion=metrics.compact(metrics.confusion(labels, answers, len(job.dataset.labels))),
         changed=gates.changed(samples, job.dataset.labels, expected, answers),
+        confidence=_confidence(job, twin, labels, log_probabilities(probabilities)),
+        proven_on=_proven_on(twin, instruction_sets.on_this_cpu(labels, expected, answers)),
         heatmap=None,
         image_input=ImageInputRecord(
             size=size,
@@ -258,23 +220,42 @@ def _record(
     )
 
 
+def _proven_on(twin: ArtifactRecord, here: ProvenOn) -> tuple[ProvenOn, ...] | None:
+    """This CPU's row is the artifact's own; under lesser instruction sets only `twin` was run."""
+    if twin.proven_on is None:
+        return None
+    fault = f"not run with raw pixels; its INT8 layers are those of {twin.id}"
+    return (here, *(ProvenOn(row.isa, row.cap, fault=fault) for row in twin.proven_on[1:]))
+
+
+def _confidence(
+    job: ExportJob, twin: ArtifactRecord, labels: calibration.Labels, own: Logits
+) -> ConfidenceRecord | None:
+    """Of the artifact's own answers `own`; the temperature and the threshold are those of `twin`."""
+    if twin.confidence is None:
+        return None
+    divided_by = twin.confidence.temperature
+    raw = own * np.float32(divided_by)
+    held_out = job.sets["confidence"] is job.sets["evaluation"] and divided_by != 1.0
+    shown = calibration.held_out(labels, raw, job.recipe.seed) if held_out else own
+    found = calibration.figures(labels, raw, shown, divided_by)
+    return replace(found, threshold=twin.confidence.threshold)
+
+
 def _without_tensors(job: ExportJob, record: BundleRecord) -> BundleRecord:
     """The record without the artifacts on tensors, whose files are kept aside until everything is timed."""
     gone = [each for each in record.artifacts if not each.takes_pixels]
     left = tuple(each for each in record.artifacts if each.takes_pixels)
     if not left:
         raise nothing_runs(job)
-    beside = job.staging / _BESIDE
+    beside = job.staging / BESIDE
     beside.mkdir(parents=True, exist_ok=True)
     for file in (file for each in gone for file in each.files):
         os.replace(job.staging / file.path, beside / file.path)
     names = {each.id for each in gone}
-    measured = record.fingerprints
-    if measured is not None:
-        measured = replace(measured, artifact=measured.artifact + SUFFIX)
     return replace(
         record,
         artifacts=left,
         golden=goldens.without_logits(job.staging, record.golden, names),
-        fingerprints=measured,
+        fingerprints=None,  # measured with one that is gone
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from edge_tl.host.convert.model_file import Inputs
 from edge_tl.host.export import image_sets
 from edge_tl.host.export.job import ExportJob
 from edge_tl.host.images.dataset import Dataset, Sample
+from edge_tl.host.isolated import ProcessDied
 
 SELECTED_FIRST = 800
 """Selection images that a first candidate is tried on: of MobileNetV2 on photographs they tell the expected drop to 0.2
@@ -23,16 +25,26 @@ percentage points, a quarter of what the evaluation images tell of the counted o
 
 @contextmanager
 def decoding(job: ExportJob) -> Iterator[None]:
-    """Decode them in `job.isolated`, which serves nobody else meanwhile, and wait for it at the end. Raises what
-    decoding raises, and `ProcessDied`."""
+    """Decode them in `job.isolated`, which serves nobody else meanwhile, and wait for it at the end. Where that process
+    ends instead, they are decoded here when they are asked for. Raises what decoding raises; what the body raises, at
+    once."""
     if not job.recipe.export.int8:
         yield
         return
     job.isolated.start()
+    given_up = Event()
     with ThreadPoolExecutor(1) as pool:
-        decoded = pool.submit(_decode, job)
-        yield
-        decoded.result()
+        decoded = pool.submit(_decode, job, given_up)
+        try:
+            yield
+        except BaseException:
+            given_up.set()
+            job.isolated.close()
+            raise
+        try:
+            decoded.result()
+        except ProcessDied as error:
+            job.listener.note(f"decoding images ahead: {error}; they are decoded later")
 
 
 def first_selected(job: ExportJob) -> int:
@@ -66,14 +78,16 @@ def _mapped(job: ExportJob, samples: Sequence[Sample], store: Path, *, blended: 
     return found
 
 
-def _decode(job: ExportJob) -> None:
+def _decode(job: ExportJob, given_up: Event) -> None:
     count, seed = first_selected(job), job.recipe.seed if _are_training_images(job) else None
     for samples, store, blend in (
         (job.sets["calibration"], job.scratch / "calibration.npy", None),
         (job.sets["selection"][:count], job.scratch / f"selection{count}.npy", seed),
     ):
-        job.isolated.call(_write, job.contract, job.dataset, samples, store, blend)
-    job.inputs.decode_in(job.isolated)
+        if not given_up.is_set():
+            job.isolated.call(_write, job.contract, job.dataset, samples, store, blend)
+    if not given_up.is_set():
+        job.inputs.decode_in(job.isolated)
 
 
 def _write(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.export import image_sets
 from edge_tl.host.images.dataset import Dataset, Sample
-from edge_tl.host.isolated import IsolatedProcess
+from edge_tl.host.isolated import IsolatedProcess, ProcessDied
 
 MOST_BYTES = 500_000_000  # of inputs in a file
 
@@ -41,6 +41,10 @@ class KeptInputs:
         try:
             process.call(_write, self._path, self._contract, self._dataset, self._order)
             self._rows = {sample.digest: row for row, sample in enumerate(self._order)}
+        except ProcessDied:  # what it has written is not whole, and more would be written behind it
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
+            raise
         except OSError:  # a full disk
             self.forget()
 

@@ -38,7 +38,8 @@ from edge_tl.host.export import gates, goldens, image_sets, kept_inputs
 from edge_tl.host.export.artifacts import PRECISIONS, sets_of, write_artifacts
 from edge_tl.host.export.bundle_provenance import made_of, provenance_record
 from edge_tl.host.export.evaluation import evaluate_artifacts, remove_files
-from edge_tl.host.export.image_artifacts import outside_workloads, with_costs, with_image_artifacts
+from edge_tl.host.export.image_artifacts import with_image_artifacts
+from edge_tl.host.export.image_costs import outside_workloads, with_costs
 from edge_tl.host.export.job import ExportJob
 from edge_tl.host.export.kept_inputs import KeptInputs
 from edge_tl.host.export.pictures import pictures_record
@@ -227,13 +228,15 @@ def _of_the_zoo(provenance: ProvenanceRecord) -> dict[str, Any]:
 def _timed(
     job: ExportJob, run: Path, record: BundleRecord, effort: Effort
 ) -> tuple[BundleRecord, BenchResult]:
-    """The bench of all that can be timed; an artifact that cannot is an entry, and leaves the record."""
+    """The bench of all that can be timed; an artifact that cannot is an entry, and leaves the record. What is timed
+    beside one of raw pixels may be lost without that."""
+    lost_beside: dict[str, str] = {}
     while True:
         sealed = bundles.read_bundle(job.staging)
         for artifact in sealed.artifacts:
             # Made here, and run on every image.
             sandbox.mark_tested(artifact.path, size=sealed.preprocess.input_size)
-        outside = outside_workloads(sealed)
+        outside = [each for each in outside_workloads(sealed) if each.id not in lost_beside]
         for workload in outside:
             sandbox.mark_tested(Path(workload.spec["path"]), size=sealed.preprocess.input_size)
         field = [*torch_workloads(run, sealed.record), *workloads(sealed, sealed.artifacts), *outside]
@@ -243,12 +246,15 @@ def _timed(
 
         try:
             timing = when_quiet(effort.wait_quiet_s, measure, listener=job.listener)
-            return with_costs(record, timing, busy_reason(timing.conditions, timing.machine.cores_allowed))
+            busy = busy_reason(timing.conditions, timing.machine.cores_allowed)
+            return with_costs(record, timing, busy, lost_beside)
         except EdgeTLError as error:
             reasons = {entry.artifact: entry.reason for entry in startable(field)[1]}
             lost = [artifact for artifact in record.artifacts if artifact.id in reasons]
-            if not lost or len(lost) == len(record.artifacts):
+            beside = {each.id: reasons[each.id] for each in outside if each.id in reasons}
+            if not (lost or beside) or len(lost) == len(record.artifacts):
                 raise error
+            lost_beside |= beside
         record = _without(job, record, {artifact.id: reasons[artifact.id] for artifact in lost})
         bundles.write_record(job.staging, record)
 

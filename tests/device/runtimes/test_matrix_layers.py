@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from edge_tl.device.machine import openvino_core
-from edge_tl.device.runtimes.matrix_layers import executed_matrix_layers, is_matrix_operator
+from edge_tl.device.runtimes.matrix_layers import (
+    PIXEL_NODES,
+    executed_matrix_layers,
+    is_matrix_operator,
+    is_of_preprocessing,
+)
+from edge_tl.device.runtimes.open import open_runtime
 
 
 @pytest.mark.parametrize(
@@ -39,3 +45,34 @@ def test_a_device_that_does_not_show_its_graph_has_no_layers() -> None:
             raise RuntimeError("not supported")
 
     assert executed_matrix_layers(Hidden()) == []
+
+
+def test_layers_that_a_file_calls_preprocessing_are_layers(assets: Path, tmp_path: Path) -> None:
+    """A model whose layers are all named so hid which device and which precision ran them."""
+    onnx, openvino = pytest.importorskip("onnx"), pytest.importorskip("openvino")
+    graph = onnx.load(assets / "tiny.int8.onnx")
+    for place, node in enumerate(graph.graph.node):
+        node.name = f"{PIXEL_NODES}{place}"
+    onnx.save(graph, tmp_path / "named.onnx")
+    assert open_runtime(tmp_path / "named.onnx").precision == "int8"
+    model = openvino_core().read_model(assets / "tiny.xml")
+    for node in model.get_ordered_ops():
+        node.set_friendly_name(f"{PIXEL_NODES}{node.get_friendly_name()}")
+    openvino.save_model(model, tmp_path / "named.xml", compress_to_fp16=False)
+    compiled = openvino_core().compile_model(openvino_core().read_model(tmp_path / "named.xml"), "CPU")
+    assert len(executed_matrix_layers(compiled)) == 2
+
+
+@pytest.mark.parametrize(
+    ("operator", "takes_pixels", "found"),
+    [
+        ("MatMulInteger", True, True),
+        ("FullyConnected", True, True),
+        ("QLinearConv", True, False),
+        ("Convolution", True, False),
+        ("MatMul", False, False),
+    ],
+)
+def test_only_products_of_matrices_preprocess(operator: str, takes_pixels: bool, found: bool) -> None:
+    assert is_of_preprocessing(f"{PIXEL_NODES}rows", operator, takes_pixels=takes_pixels) is found
+    assert not is_of_preprocessing("rows", operator, takes_pixels=takes_pixels)

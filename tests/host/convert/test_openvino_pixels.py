@@ -31,6 +31,16 @@ def test_pixels_are_within_one_level_of_pillows(contract: Preprocess) -> None:
         assert difference.max() <= (0 if contract.resize == "none" else 1)
 
 
+@pytest.mark.parametrize("size", [(60000, 100), (100, 60000)])
+def test_a_strip_keeps_its_pixels(size: tuple[int, int]) -> None:
+    """The products of its sides left 32 bits, and the middle was made of other rows."""
+    contract = Preprocess(resize_size=(256, 256), crop=(32, 36))
+    call = openvino.Core().compile_model(pixel_model(contract), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    image = np.random.default_rng(1).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    difference = np.abs(call(image)[0][0].astype(int) - contract.pixels(Image.fromarray(image[0])))
+    assert difference.max() <= 1
+
+
 @pytest.mark.parametrize(
     ("contract", "word"),
     [
