@@ -224,7 +224,7 @@ def _proven_on(twin: ArtifactRecord, here: ProvenOn) -> tuple[ProvenOn, ...] | N
     """This CPU's row is the artifact's own; under lesser instruction sets only `twin` was run."""
     if twin.proven_on is None:
         return None
-    fault = f"not run with raw pixels; its INT8 layers are those of {twin.id}"
+    fault = "not run with raw pixels"
     return (here, *(ProvenOn(row.isa, row.cap, fault=fault) for row in twin.proven_on[1:]))
 
 
