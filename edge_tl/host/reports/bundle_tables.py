@@ -63,7 +63,7 @@ def artifact_table(record: BundleRecord) -> Table:
             | {
                 "drop": interval(artifact.drop_pp, artifact.drop_ci_pp),
                 "agreement": number(artifact.agreement, 2, 100),
-                "speedup": _speedup(artifact, record.conditions),
+                "speedup": judged_speedup(artifact, record.conditions),
                 "size": number(artifact.size_mb),
                 "result": _result(record, artifact),
             }
@@ -144,7 +144,7 @@ def _executed(name: str, ran: RanRecord | None, latency: LatencyRecord | None, n
     }
 
 
-def _speedup(artifact: ArtifactRecord, conditions: ConditionsRecord | None) -> str:
+def judged_speedup(artifact: ArtifactRecord, conditions: ConditionsRecord | None) -> str:
     """The figure, or that it says nothing: what was timed beside others must not look like a result. Records of older
     versions keep the figure, so their conditions decide."""
     if artifact.speedup is None and artifact.not_judged:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from itertools import groupby
 from pathlib import Path
@@ -28,11 +30,13 @@ from edge_tl.host.reports import (
 from edge_tl.host.reports.answer_pictures import answer_cards
 from edge_tl.host.reports.confusion import ConfusionMatrix, is_of, most_confused
 from edge_tl.host.reports.contact_sheet import contact_sheet
-from edge_tl.host.reports.table import Table, named_values
+from edge_tl.host.reports.summary_card import summary_card
+from edge_tl.host.reports.table import FOLDS, Table, named_values
 from edge_tl.host.runs.record import RunRecord
 
 LARGEST_HEATMAP = 30  # classes; beyond that nobody finds the cell that matters
 PAIRS = 30
+SCRIPT = Path(__file__).with_name("page.js")  # the only one that a page may run, by its hash
 LISTED = 200  # changed or skipped images on the page; the record holds all of them
 
 
@@ -46,12 +50,15 @@ class Confusion(NamedTuple):
 
 def write_bundle_page(record: BundleRecord, path: Path) -> None:
     """The page of a bundle."""
+    sentence, rest = sentences.summary(record)
     changed = [(one_line(a.id), bundle_tables.changed_answers(a)) for a in record.artifacts]
     _write(
         path,
         record.name,
         kind="bundle",
-        sentence=sentences.recommendation(record),
+        sentence=sentence,
+        rest=rest,
+        summary=summary_card(record),
         good=record.recommended is not None,
         artifacts=bundle_tables.artifact_table(record),
         notes=sentences.how_to_read(record),
@@ -91,6 +98,7 @@ def write_run_page(record: RunRecord, path: Path) -> None:
         record.name,
         kind="run",
         sentence=sentences.run_sentence(record),
+        rest="",
         good=True,
         facts=[
             *((name, one_line(value)) for name, value in named.items()),
@@ -132,7 +140,15 @@ def render(template: str, path: Path, name: str, provenance: Json, **parts: obje
         lstrip_blocks=True,
     )
     text = json.dumps(provenance, indent=2, ensure_ascii=False)
-    html = environment.get_template(template).render(name=one_line(name), provenance=text, **parts)
+    script = SCRIPT.read_text("utf-8")
+    html = environment.get_template(template).render(
+        name=one_line(name),
+        provenance=text,
+        folds=list(FOLDS),
+        script=Markup(script),  # the package's own file
+        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+        **parts,
+    )
     # Whatever way a name took into the page, it does nothing to whoever reads it.
     shown = printable(html.lstrip(), keep="\n\t\u200d")
     write_atomic(path, shown.encode("utf-8", "backslashreplace"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from edge_tl.device.bench.machine_use import busy_reason
 from edge_tl.device.format import DASH, NOT_JUDGED, clock, number, one_line
 from edge_tl.device.records.bundle import BundleRecord
@@ -15,6 +17,14 @@ _NAMED = 6  # classes in a sentence
 def recommendation(record: BundleRecord) -> str:
     """What to ship, in one sentence."""
     return one_line(record.recommendation or "No artifact is recommended: nothing was verified yet.")
+
+
+def summary(record: BundleRecord) -> tuple[str, str]:
+    """What to ship, in one sentence, and what else was said of it: conditions, files, what they need."""
+    text = recommendation(record)
+    end = re.search(r"(?<=[^.])\.\s+(?=[A-Z])", text)
+    first, rest = (text[: end.start() + 1], text[end.end() :]) if end else (text, "")
+    return first[:1].upper() + first[1:], rest
 
 
 def measured_on(record: BundleRecord) -> str:

@@ -6,10 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from edge_tl.device.format import one_line
+from edge_tl.device.format import DASH, one_line
 from edge_tl.device.records.codec import Json
 
 Row = dict[str, str]
+
+FOLDS = (
+    300,
+    400,
+    500,
+    600,
+    700,
+    800,
+    900,
+    1000,
+    1100,
+)  # CSS pixels that a table may need; the page has a rule for each
+_CHARACTER, _PADDING = 8.7, 18.0  # of a wide system font at the size of tables, and of a cell
+_LONG = 28  # characters; longer text wraps
 
 
 class Column(NamedTuple):
@@ -36,6 +50,25 @@ class Table:
     def cells(self) -> list[list[str]]:
         """The texts of every row, in the order of the columns."""
         return [[row[column.key] for column in self.columns] for row in self.rows]
+
+    def telling(self) -> Table:
+        """Without the columns, after the first, that hold a dash or nothing in every row."""
+        kept = [c for c in self.columns[1:] if any(row[c.key] not in (DASH, "") for row in self.rows)]
+        return replace(self, columns=[*self.columns[:1], *kept])
+
+    @property
+    def fold(self) -> str:
+        """The CSS class that folds a row into a block where there are fewer pixels than this table is estimated to
+        need."""
+        needed = sum(self._characters(column) * _CHARACTER + _PADDING for column in self.columns)
+        return f"fold-{next((width for width in FOLDS if width >= needed), 'always')}"
+
+    def _characters(self, column: Column) -> int:
+        """That do not wrap: of a heading the longest word, of a figure it or its interval, of text at most `_LONG`."""
+        texts = [row[column.key] for row in self.rows]
+        parts = [part for text in texts for part in text.replace(" [", "\n[").split("\n")]
+        longest = max([*map(len, column.heading.split()), *map(len, parts)], default=0)
+        return min(longest, _LONG)
 
     def first(self, count: int) -> Table:
         """With so many rows."""
