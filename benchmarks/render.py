@@ -203,9 +203,21 @@ def export_time() -> str:
     return (
         f"`edge-tl export --int8` of MobileNetV2 on those photographs took {after['seconds']:.0f} s "
         f"({after['cpu']:.0f} s of the processor), and {before['seconds']:.0f} s ({before['cpu']:.0f} s) with the "
-        f"program of {before['commit']}, one after the other on {_machine(result)}: the same accuracies, drops and "
-        "agreements (`python benchmarks/export_time.py`).\n"
+        f"program of {before['commit']}, one after the other on {_machine(result)}: {_both_found(result['same'])} "
+        "(`python benchmarks/export_time.py`).\n"
     )
+
+
+def _both_found(same: dict[str, Any]) -> str:
+    """What two programs found of one run: equal, or both drops of each INT8 artifact."""
+    figures = {name: each["drop_pp"] for name, each in same["artifacts"].items()}
+    agreements = [each["agreement"] for each in same["artifacts"].values()]
+    if all(old == new for old, new in [*figures.values(), *agreements]):
+        return "the same accuracies, drops and agreements"
+    drops = ", ".join(
+        f"{name} drops by {new:.2f} pp, {old:.2f} before" for name, (old, new) in figures.items() if "int8" in name
+    )
+    return f"both of a PyTorch model of {100 * same['reference']['accuracy'][1]:.1f} %; {drops}"
 
 
 def head() -> str:

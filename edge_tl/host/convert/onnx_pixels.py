@@ -125,9 +125,15 @@ def _colored(add: Nodes, color: tuple[int, int, int], rows: Axis, columns: Axis,
 
 
 def _normalize(add: Nodes, contract: Preprocess, pixels: str) -> str:
-    """`Preprocess.normalize`: uint8 `(1, height, width, 3)` to float32 `(1, 3, height, width)`, the same bits."""
-    planes = add("Cast", add("Transpose", pixels, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
-    mean, std = (np.asarray(v, np.float32).reshape(1, 3, 1, 1) for v in (contract.mean, contract.std))
+    """`Preprocess.normalize`: uint8 `(1, height, width, 3)` to float32 `(1, 3, height, width)`, the same bits.
+
+    In flat planes: ONNX Runtime moves a transposition behind what it can, to where it meets one of the model's own, and
+    a padded INT8 model then subtracts, divides and pads three channels at a time, in a millisecond and a half more.
+    """
+    planes = add.shaped(add("Transpose", pixels, perm=[0, 3, 1, 2]), 1, 3, -1)
+    planes = add("Cast", planes, to=TensorProto.FLOAT)
+    mean, std = (np.asarray(v, np.float32).reshape(1, 3, 1) for v in (contract.mean, contract.std))
     planes = add("Div", planes, add.constant(255, np.float32))
     planes = add("Sub", planes, add.constant(mean, np.float32))
-    return add("Div", planes, add.constant(std, np.float32))
+    planes = add("Div", planes, add.constant(std, np.float32))
+    return add.shaped(planes, 1, 3, *contract.input_size)
