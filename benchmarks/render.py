@@ -59,6 +59,7 @@ def _tables() -> dict[str, Callable[[], str]]:
         "yardstick": yardstick,
         "int8_models": int8_models,
         "int8_speed": int8_speed,
+        "int8_profile": int8_profile,
         "latency": latency,
         "image_input": image_input,
         "sigkill": sigkill,
@@ -381,6 +382,39 @@ def _int8_speed(result: dict[str, Any]) -> str:
             )
     lines += ["", f"One image a call, {_machine(result)}, `python benchmarks/int8_speed.py`."]
     return "\n".join(lines) + "\n"
+
+
+def int8_profile() -> str:
+    """Where a call's time goes, by kinds of operators, and what is left of INT8's without those that are not matrices."""
+    result = _result("int8_profile")
+    lines = [
+        "| model | artifact | operators ms | matrices | activations, gates | sums, pools | layout, rounding |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for model in result["models"]:
+        for row in model["artifacts"]:
+            parts = dict.fromkeys(_KINDS, 0.0) | {"": 0.0}
+            for each in row["operators"]:
+                parts[_kind(each["operator"])] += each["ms"]
+            assert not parts[""], row
+            cells = " | ".join(f"{parts[kind]:.2f}" for kind in _KINDS)
+            lines.append(f"| {model['model']}, 224 px | `{row['id']}` | {row['sum_ms']:.2f} | {cells} |")
+    how = f"one thread, the fastest {100 * result['quantile']:.0f} % of {result['calls']} calls of each operator"
+    return "\n".join([*lines, "", f"{how[0].upper()}{how[1:]}, {_machine(result)}, `python benchmarks/int8_profile.py`.\n"])
+
+
+_KINDS = {
+    "matrices": ("Convolution", "GroupConvolution", "FullyConnected", "Conv", "QLinearConv", "Gemm", "QGemm"),
+    "activations": ("QuickGelu", "Mul", "QLinearMul", "QLinearSigmoid", "HardSigmoid", "Clip", "Sigmoid"),
+    "sums": ("QLinearAdd", "Add", "GlobalAveragePool", "QLinearGlobalAveragePool", "ReduceMean", "Subgraph"),
+    "layout": ("Transpose", "Pad", "Reshape", "Reorder", "ReorderInput", "ReorderOutput", "QuantizeLinear"),
+}
+
+
+def _kind(operator: str) -> str:
+    """The kind of an operator; OpenVINO's names have their kernel after a space."""
+    name = operator.partition(" ")[0].removesuffix("QuantizedLegacy")
+    return next((kind for kind, names in _KINDS.items() if name in names), "")
 
 
 def latency() -> str:
