@@ -212,15 +212,19 @@ def _last(renamed: Mapping[str, str], name: str) -> str:
 
 
 def _again(node: _Node, reads: Mapping[str, str], gives: Mapping[str, str]) -> bytes:
+    """The node once more, without its name, which no two nodes may share; empty names are no names."""
+
     def renamed(number: int, content: bytes) -> bytes:
         name = content.decode(errors="replace")
         if number == _READS:
             return reads[name].encode()
         if number == _GIVES:
             return gives[name].encode()
-        return f"{POSITIONS}:{name}".encode() if number == _NAME else content
+        return content
 
-    return b"".join(_field(number, renamed(number, content)) for number, content in node.fields)
+    return b"".join(
+        _field(number, renamed(number, content)) for number, content in node.fields if number != _NAME
+    )
 
 
 def _node(operator: str, reads: Iterable[str], gives: Iterable[str], attribute: bytes = b"") -> bytes:

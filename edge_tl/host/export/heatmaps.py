@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tl.device.errors import EdgeTLError
 from edge_tl.device.explain.occlusion import CELLS
 from edge_tl.device.explain.positions import open_positions
 from edge_tl.device.records.accuracy import Interval
@@ -77,7 +78,7 @@ def with_heatmaps(job: ExportJob, record: BundleRecord, samples: list[Sample]) -
             # What follows the mean of five crops mixes them: no position has an answer of its own there.
             several = job.contract.five_crop is not None
             found = None if several else job.isolated.call(position_maps, job.staging / artifact.main, asked)
-        except (ProcessDied, ValueError) as error:
+        except (ProcessDied, EdgeTLError, ValueError) as error:
             job.failed(f"heat maps of {artifact.id}", error)
             artifacts.append(artifact)
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from pathlib import Path
@@ -230,3 +231,27 @@ def test_an_opset_that_fails_at_another_batch_size_is_told_in_its_reason_alone(
     assert len(faults) == 6
     assert "while running Add node" in faults["opset 18"]
     assert "onnxruntime" not in capfd.readouterr().err
+
+
+def test_a_network_that_multiplies_noise_is_exported(tmp_path: Path) -> None:
+    """It is exact on anything like a photograph; on white noise float32 itself gives no third digit of its logits."""
+    torch.manual_seed(0)
+    model = architecture.build("efficientnet_b0", 3)
+    smooth = torch.nn.functional.interpolate(torch.randn(64, 3, 4, 4), (64, 64), mode="bilinear")
+    norms = [each for each in model.modules() if isinstance(each, torch.nn.BatchNorm2d)]
+    for each in norms:
+        each.reset_running_stats()
+        each.momentum = None
+    model.train()
+    with torch.no_grad():
+        model(smooth)  # what the layers give on smooth images becomes their scale, and noise is far beyond it
+    model.eval()
+    noise = torch.rand(3, 3, 64, 64) * 4 - 2
+    with torch.inference_mode():
+        exactly = copy.deepcopy(model).double()(noise.double())
+        lost = float((model(noise) - exactly).abs().max())
+        want = model(smooth[:4]).numpy()
+    assert lost > 1e-3 * float(exactly.abs().max())
+    fp32.to_onnx(model, tmp_path / "m.onnx", Preprocess(crop=(64, 64)), ["a", "b", "c"])
+    found = open_runtime(tmp_path / "m.onnx")(smooth[:4].numpy())
+    np.testing.assert_allclose(found, want, atol=1e-4 * float(np.abs(want).max()))

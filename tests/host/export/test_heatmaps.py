@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime.quantization as ort_quantization
 import pytest
 import torch
@@ -177,3 +178,29 @@ class SkippingPool(nn.Module):
 def test_a_mean_that_does_not_decide_alone_is_not_explained_by(tmp_path: Path) -> None:
     to_onnx(SkippingPool().eval(), tmp_path / "model.onnx", CONTRACT, LABELS)
     assert position_maps(tmp_path / "model.onnx", images(1, 9)[0]) is None
+
+
+def test_nodes_without_a_name_are_repeated_too(tmp_path: Path) -> None:
+    """Names are optional; two nodes of one name are an error, also where that is a prefix alone."""
+    to_onnx(build("mobilenet_v3_small", 3), tmp_path / "model.onnx", CONTRACT, LABELS)
+    graph = onnx.load(str(tmp_path / "model.onnx"))
+    for node in graph.graph.node:
+        node.name = ""
+    onnx.save_model(graph, str(tmp_path / "bare.onnx"))
+    # Written out, as an empty text: the library leaves empty texts away.
+    content = (tmp_path / "bare.onnx").read_bytes()
+    spelled = [each.SerializeToString() + b"\x1a\x00" for each in graph.graph.node]
+    del graph.graph.node[:]
+    rest = graph.SerializeToString()
+    nodes = b"".join(b"\x0a" + _varint(len(each)) + each for each in spelled)
+    (tmp_path / "empty.onnx").write_bytes(rest + b"\x3a" + _varint(len(nodes)) + nodes)
+    assert onnx.load(str(tmp_path / "empty.onnx")) == onnx.load_from_string(content)
+    inputs = images(2, 8)[0]
+    want = maps_of(tmp_path / "model.onnx", inputs).each
+    for name in ("bare.onnx", "empty.onnx"):
+        np.testing.assert_array_equal(maps_of(tmp_path / name, inputs).each, want)
+
+
+def _varint(number: int) -> bytes:
+    low, rest = number & 127, number >> 7
+    return bytes([low | 128]) + _varint(rest) if rest else bytes([low])
