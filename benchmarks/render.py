@@ -216,7 +216,9 @@ def _both_found(same: dict[str, Any]) -> str:
     if all(old == new for old, new in [*figures.values(), *agreements]):
         return "the same accuracies, drops and agreements"
     drops = ", ".join(
-        f"{name} drops by {new:.2f} pp, {old:.2f} before" for name, (old, new) in figures.items() if "int8" in name
+        f"{name} drops by {new:.2f} pp, {old:.2f} before"
+        for name, (old, new) in figures.items()
+        if "int8" in name
     )
     return f"both of a PyTorch model of {100 * same['reference']['accuracy'][1]:.1f} %; {drops}"
 
@@ -385,7 +387,7 @@ def _int8_speed(result: dict[str, Any]) -> str:
 
 
 def int8_profile() -> str:
-    """Where a call's time goes, by kinds of operators, and what is left of INT8's without those that are not matrices."""
+    """Where a call's time goes, by kinds of operators."""
     result = _result("int8_profile")
     lines = [
         "| model | artifact | operators ms | matrices | activations, gates | sums, pools | layout, rounding |",
@@ -400,7 +402,9 @@ def int8_profile() -> str:
             cells = " | ".join(f"{parts[kind]:.2f}" for kind in _KINDS)
             lines.append(f"| {model['model']}, 224 px | `{row['id']}` | {row['sum_ms']:.2f} | {cells} |")
     how = f"one thread, the fastest {100 * result['quantile']:.0f} % of {result['calls']} calls of each operator"
-    return "\n".join([*lines, "", f"{how[0].upper()}{how[1:]}, {_machine(result)}, `python benchmarks/int8_profile.py`.\n"])
+    return "\n".join(
+        [*lines, "", f"{how[0].upper()}{how[1:]}, {_machine(result)}, `python benchmarks/int8_profile.py`.\n"]
+    )
 
 
 _KINDS = {

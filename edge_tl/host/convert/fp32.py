@@ -89,7 +89,10 @@ def to_onnx(model: nn.Module, path: Path, contract: Preprocess, labels: list[str
     import torch
 
     height, width = contract.input_size
-    example = _smooth_images(height, width)
+    # Smooth as photographs are: a network trained for minutes multiplied noise up to logits of 1,800, which float32
+    # itself gives to within 6, and an exact file was refused.
+    coarse = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 4 - 2
+    example = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
     with torch.inference_mode():
         answer = model(example)
     check = _Check(example.numpy(), answer.float().numpy())
@@ -113,16 +116,6 @@ def to_onnx(model: nn.Module, path: Path, contract: Preprocess, labels: list[str
         f"PyTorch's ONNX exporter cannot write this model as a file that gives its answers ({said}). Rewrite the "
         "operation that is named, or take another architecture."
     )
-
-
-def _smooth_images(height: int, width: int) -> torch.Tensor:
-    """Three images `(3, 3, height, width)` between -2 and 2 that are smooth as photographs are. Noise is none: a network
-    trained for minutes multiplied it up to logits of 1,800, which float32 itself gives to within 6, and an exact file
-    was refused."""
-    import torch
-
-    coarse = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 4 - 2
-    return torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
 
 
 def _single(model: nn.Module) -> nn.Module:

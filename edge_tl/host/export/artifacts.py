@@ -60,7 +60,7 @@ def sets_of(dataset: Dataset, contract: Preprocess, recipe: Recipe) -> dict[str,
             round(recipe.export.selection_images * max(1.0, 224 * 224 / (height * width))), _MOST_SELECTED
         )
         count = recipe.export.calibration_images
-        if image_sets.selects_by_training_images(dataset, most):  # as calibration does: neither may starve the other
+        if image_sets.selects_by_training_images(dataset, most):  # calibration must not starve it
             count = min(count, len(dataset.split("train")) // 2)
         sets["calibration"] = image_sets.calibration_set(dataset, count, recipe.seed)
         sets["selection"] = image_sets.selection_set(dataset, count, most, recipe.seed)

@@ -24,7 +24,6 @@ from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.images.shards import Member
 from edge_tl.host.seeded import seeded_order
 
-
 ENOUGH = 800
 """Selection images that tell a candidate's expected drop to 0.2 percentage points, measured with MobileNetV2 on
 photographs: a quarter of what the evaluation images tell of the counted one."""

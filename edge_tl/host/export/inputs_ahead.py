@@ -18,6 +18,7 @@ from edge_tl.host.export.job import ExportJob
 from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.isolated import ProcessDied
 
+
 @contextmanager
 def decoding(job: ExportJob) -> Iterator[None]:
     """Decode them in `job.isolated`, which serves nobody else meanwhile, and wait for it at the end. Where that process
