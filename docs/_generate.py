@@ -49,6 +49,8 @@ def _command(command: Any, path: str, parent: Any, *, level: int) -> str:
             lines += [f"| {title} | |", "|---|---|"]
             lines += [f"| {_code(name)} | {_cell(text)} |" for name, text in rows]
             lines.append("")
+        if examples := command.examples(context):
+            lines += ["```sh", *examples, "```", ""]
     else:
         lines += [
             _command(command.get_command(context, name), f"{path} {name}", context, level=level + 1)

@@ -16,7 +16,7 @@ import typer
 
 from edge_tl import __version__
 from edge_tl.cli import _completion, _interrupts, _streams
-from edge_tl.cli._console import complain, say
+from edge_tl.cli._console import begin, complain, say
 from edge_tl.cli._help import HELP
 from edge_tl.cli._verbs import LazyGroup, add_placeholders
 from edge_tl.device.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EdgeTLError, MissingExtra
@@ -32,7 +32,7 @@ app = typer.Typer(
     help="Fine-tune an image classifier, export it to ONNX and OpenVINO in INT8, and prove that the device "
     "gives PyTorch's answers.",
     epilog="Exit codes: 0 done and passed; 1 a gate or budget failed, everything is saved; "
-    "2 bad input or usage; 130 interrupted. Every verb takes --json and --debug.",
+    "2 bad input or usage; 130 interrupted. Every verb takes -q, -v, --debug and, but for serve, --json.",
 )
 
 
@@ -73,6 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Only --factory, typed with this command, may name code to run: not what the shell exported.
     os.environ.pop(FACTORY_VARIABLE, None)
     debug = "--debug" in arguments
+    begin(arguments)
     _streams.survive_closed_readers()
     _completion.prepare_scripts(arguments)
     with _interrupts.handled() as interrupts:
@@ -95,7 +96,7 @@ def _interrupted(arguments: list[str]) -> NoReturn:
     if arguments[:1] == ["finetune"] and "--resume" not in arguments:
         again.append("--resume")
     what = "Go on with" if "--resume" in again else "Run it again with"
-    say(f"interrupted. Nothing half-written is left. {what}: {shlex.join(again)}")
+    say(f"interrupted. Nothing half-written is left. {what}: {shlex.join(again)}", always=True)
     sys.exit(EXIT_INTERRUPTED)
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 
 from PIL import Image
 
-from edge_tl.cli._console import KEPT, complain, say
-from edge_tl.cli._progress_line import ProgressLine
+from edge_tl.cli._console import KEPT, VERBOSE, complain, say, volume
+from edge_tl.cli._listeners import LiveListener, open_listener
 from edge_tl.device.errors import BadImage, BadInput, ReadError
 from edge_tl.device.format import percentage
 from edge_tl.device.images.decode import examine
 from edge_tl.device.images.decode_warnings import RemarkCounts
+from edge_tl.device.listener import SILENT
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.ordered_map import ordered_map
 from edge_tl.device.predictions.annotate import (
@@ -28,6 +32,7 @@ from edge_tl.device.predictions.rows import RowsFile, check_rows_file, row_of
 from edge_tl.device.records.prediction import FailedImage, Prediction, PredictionCounts
 from edge_tl.device.text import printable
 
+_EACH_S = 0.2  # between two looks at how far it is
 SHOWN_FAILURES = 10  # where a file of rows has them all
 
 Answer = tuple[Prediction, Image.Image | bytes | None]
@@ -54,6 +59,33 @@ class OutputOptions:
             check_annotated_folder(self.annotated)
 
 
+class _Progress:
+    """How many answers there are, on a line that goes away at the end. `total` is 0 where nobody knows it. `shown`:
+    somebody watches stderr, and the answers do not go to the same terminal."""
+
+    def __init__(self, what: str, total: int, *, shown: bool) -> None:
+        self._what, self._total, self._shown = what, total, shown
+        self._last = 0.0
+        self._listener = SILENT
+        self._stack = ExitStack()
+
+    def open(self) -> None:
+        """Something may be shown from here on."""
+        if self._shown:
+            self._listener = self._stack.enter_context(open_listener(partial(LiveListener, transient=True)))
+
+    def update(self, done: int) -> None:
+        """So many are done. Told a few times a second: an image takes a millisecond."""
+        now = perf_counter()
+        if now - self._last >= _EACH_S or done == self._total:
+            self._last = now
+            self._listener.progress(self._what, done, self._total)
+
+    def close(self) -> None:
+        """Nothing is shown from here on."""
+        self._stack.close()
+
+
 class AnswerOutput:
     """A context manager. `take` shows or writes an answer at once; only `--json` without a file keeps them."""
 
@@ -66,10 +98,10 @@ class AnswerOutput:
         self._rows: RowsFile | None = None
         lines = not options.json and options.out is None
         self._lines = lines
-        self._progress = ProgressLine(
+        self._progress = _Progress(
             "frames" if options.video else "images",
-            total,
-            shown=sys.stderr.isatty() and not (lines and sys.stdout.isatty()),
+            total or 0,
+            shown=(sys.stderr.isatty() or volume() == VERBOSE) and not (lines and sys.stdout.isatty()),
         )
         if options.out is not None:
             self._rows = RowsFile(
@@ -84,14 +116,13 @@ class AnswerOutput:
             self._failed(one)
         if self._rows:
             self._rows.write(one)
-        self._progress.update(self.answered + self.refused, self.refused)
+        self._progress.update(self.answered + self.refused)
 
     def _answered(self, one: Prediction) -> None:
         self.answered += 1
         if one.remark:
             self.remarks.add(_name(one), one.remark)
         if self._lines:
-            self._progress.clear()
             sys.stdout.write(printable(answer_line(one), keep=KEPT) + "\n")
             if self.options.video:  # whoever reads a camera's answers wants them now
                 sys.stdout.flush()
@@ -107,12 +138,11 @@ class AnswerOutput:
             assert isinstance(kept, FailedImage)
             self.failed.append(kept)
         if self._rows is None or self.refused <= SHOWN_FAILURES:
-            self._progress.clear()
             complain(f"not a usable image: {printable(one.image or '')}: {printable(one.failure)}")
 
     def finish(self) -> None:
         """Every answer is there: give the file its name."""
-        self._progress.clear()
+        self._progress.close()
         sys.stdout.flush()
         if self._rows:
             self._rows.finish()
@@ -126,12 +156,13 @@ class AnswerOutput:
         return self._rows.counts if self._rows else None
 
     def __enter__(self) -> AnswerOutput:
+        self._progress.open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.clear()
+        self._progress.close()
         if self._rows:
             self._rows.__exit__(kind, error, trace)
 

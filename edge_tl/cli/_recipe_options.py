@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_tl.cli._console import detail
 from edge_tl.cli._options import duration_s
 from edge_tl.device.errors import BadInput
 from edge_tl.device.records.codec import Json
 
 if TYPE_CHECKING:
     from edge_tl.host.recipe.recipe_input import RecipeInput
+    from edge_tl.host.recipe.schema import Recipe
 
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The folder that the result becomes.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is finished in that folder.")]
@@ -112,6 +114,14 @@ def run_settings(run: Path) -> RecipeInput:
     from edge_tl.host.recipe import recipe_input
 
     return replace(recipe_input.from_run(run), source="--set", name_of=_option)
+
+
+def tell_recipe(recipe: Recipe) -> None:
+    """With -v: every setting, given or not."""
+    for section, fields in recipe.model_dump(mode="json").items():
+        named = fields.items() if isinstance(fields, dict) else [(None, fields)]
+        said = ", ".join(f"{key}={value}" if key else str(value) for key, value in named)
+        detail(f"settings, {section}: {said}")
 
 
 def _option(field: str) -> str:

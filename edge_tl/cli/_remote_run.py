@@ -34,8 +34,8 @@ from edge_tl.host.remote.run_all import RemoteResult
 from edge_tl.host.remote.upload import Tree
 
 VerbResult = BenchResult | VerifyResult | DevicesResult | TunedRecord
-_OWN = {"on", "targets", "wheels", "ssh", "out", "save", "json", "debug", "bundle"}
-_HERE = {"compare", "plot", "fail_if_slower"}  # what is done with results on the host
+_OWN = {"on", "targets", "wheels", "ssh", "out", "save", "json", "debug", "quiet", "verbose", "bundle"}
+_HERE = {"compare", "plot", "fail_if_slower", "track"}  # what is done with results on the host
 _ENDED = ("done", "failed")
 _HEADINGS = {
     "bench": ["artifact", "p50 ms", "p90 ms", "p99 ms", "calls", "ran on"],
@@ -78,7 +78,9 @@ def forwarded(ctx: typer.Context) -> list[str | Tree]:
         if name in _OWN or source is None or source.name != "COMMANDLINE":
             continue
         if name in _HERE:
-            raise BadInput(f"{option.opts[0]} is for results that are here: run with --on and --save first.")
+            raise BadInput(
+                f"{option.opts[0]} is for results that are here. Leave it out, or run with --on and --save first."
+            )
         value = ctx.params[name]
         if isinstance(value, bool):
             words.append((option.opts if value else option.secondary_opts)[0])

@@ -5,14 +5,20 @@ Computes no figure but the time that is left. It needs the host part.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from edge_tl.cli._console import say
-from edge_tl.cli._listeners import NARROW, QUIET_S, LiveListener, PlainListener
+from edge_tl.cli._console import QUIET, say, volume
+from edge_tl.cli._listeners import (
+    NARROW,
+    QUIET_S,
+    LiveListener,
+    PlainListener,
+    QuietListener,
+    open_listener,
+)
 from edge_tl.device.format import clock, number
 from edge_tl.device.listener import Event, Listener
 from edge_tl.host.listeners import EpochEvent, StepEvent
@@ -38,12 +44,14 @@ WIDE_COLUMNS = {"train_loss", "images_per_s"}  # a narrow terminal has no room f
 
 @contextmanager
 def open_training_listener() -> Iterator[Listener]:
-    """The listener for where stderr leads: a terminal, or a file or pipe."""
-    if sys.stderr.isatty():
-        with LiveTrainingListener() as live:
-            yield live
-    else:
-        yield PlainTrainingListener()
+    """The listener for where stderr leads, with epochs."""
+    with open_listener(LiveTrainingListener, PlainTrainingListener) as listener:
+        yield listener
+
+
+def listener_of_several() -> Listener:
+    """For several trainings below each other, each of which opens its own below its title."""
+    return QuietListener() if volume() == QUIET else PlainTrainingListener()
 
 
 class PlainTrainingListener(PlainListener):

@@ -44,13 +44,14 @@ def taken_ort_web(
                 "--ort-web and --npm are for --web. Add it, or use edge-tl web on the finished bundle."
             )
         return None
-    from edge_tl.cli._listeners import PlainListener
+    from edge_tl.cli._listeners import open_listener
     from edge_tl.host.web import ort_web as packages
     from edge_tl.host.web.write import check_web_folder, web_folder
 
     if out is not None:
         check_web_folder(web_folder(out), overwrite=overwrite)
-    return packages.ort_web(ort_web, npm=npm, listener=PlainListener())
+    with open_listener() as listener:
+        return packages.ort_web(ort_web, npm=npm, listener=listener)
 
 
 def page_of_export(

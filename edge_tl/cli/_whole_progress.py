@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
+from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._training_listeners import LiveTrainingListener, PlainTrainingListener
 from edge_tl.device.format import clock
 from edge_tl.device.listener import Event, Listener
@@ -109,9 +109,6 @@ class LiveWholeListener(LiveTrainingListener):
 
 @contextmanager
 def open_whole_listener() -> Iterator[Listener]:
-    """The listener for where stderr leads: a terminal, or a file or pipe."""
-    if sys.stderr.isatty():
-        with LiveWholeListener() as live:
-            yield live
-    else:
-        yield PlainTrainingListener()
+    """The listener for where stderr leads, with the whole above its steps."""
+    with open_listener(LiveWholeListener, PlainTrainingListener) as listener:
+        yield listener

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from edge_tl.cli._options import (
 )
 from edge_tl.cli._remote import run_remotely
 from edge_tl.cli._saving import check_out, save_to, saved
+from edge_tl.cli._track import Track, open_tracking
 from edge_tl.device.errors import BadInput
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ def bench(
     fail_if_slower: options.FailIfSlower = None,
     run: options.Run = None,
     factory: Factory = None,
+    track: Track = None,
     on: On = None,
     targets: Targets = None,
     wheels: Wheels = None,
@@ -82,7 +85,12 @@ def bench(
         return _saved_results.compare_saved(
             bundle, plot=plot, fail_if_slower=fail_if_slower, out=out, as_json=json
         )
-    result = _measure(bundle[0], _asked(ctx), run=run, factory=factory, save=save)
+    asked = _asked(ctx)
+    # A device has no trackers, and no part of edge-tl that knows any.
+    with open_tracking(track, bundle[0].resolve().name) if track else nullcontext() as tracking:
+        result = _measure(bundle[0], asked, run=run, factory=factory, save=save)
+        if tracking:
+            tracking.bench(result)
     return saved(lambda: _save(result, out, save), lambda: _show(result, bundle[0], as_json=json))
 
 

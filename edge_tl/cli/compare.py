@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edge_tl.cli import _compare_options as options
 from edge_tl.cli._console import finish
 from edge_tl.cli._options import Debug, Json, WaitQuiet, wait_quiet_s
-from edge_tl.cli._recipe_options import Settings, data_settings
+from edge_tl.cli._recipe_options import Settings, data_settings, tell_recipe
 from edge_tl.cli._table import explained, grid
 from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput
 
@@ -40,7 +40,7 @@ def compare(
     debug: Debug = False,
 ) -> int:
     """Fine-tune several models, time each, pick the best in a budget."""
-    from edge_tl.cli._training_listeners import PlainTrainingListener
+    from edge_tl.cli._training_listeners import listener_of_several
     from edge_tl.device.bench.effort import QUICK, THOROUGH
     from edge_tl.host.comparison import pipeline as comparison
     from edge_tl.host.comparison.combinations import Grid
@@ -51,6 +51,7 @@ def compare(
     _check_grid(set_, models, lrs)
     asked = data_settings(data_or_recipe).changed(flags, set_)
     base = asked.recipe()
+    tell_recipe(base)
     names = _list("--models", models) if models else [base.model.name]
     own, shared = _weights(weights or [], names)
     if shared is not None:
@@ -66,7 +67,7 @@ def compare(
         effort=replace(THOROUGH if thorough else QUICK, wait_quiet_s=wait_s),
     )
     folder = out or Path("compared") / (base.name or Path(base.data.path or "data").resolve().name)
-    done = comparison.compare(plan, folder, resumed=resume, listener=PlainTrainingListener())
+    done = comparison.compare(plan, folder, resumed=resume, listener=listener_of_several())
     return _show(done, as_json=json)
 
 

@@ -44,8 +44,7 @@ def diagnose(
 ) -> int:
     """Name the mistake in your own pipeline.
 
-    From what it answered for golden/images. For example: edge-tl diagnose exported/flowers answers.csv, where
-    answers.csv begins with file,daisy,roses
+    From what it answered for golden/images. The CSV begins with e.g. file,daisy,roses.
     """
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.diagnosis.answer_file import read_answers

@@ -14,6 +14,7 @@ from edge_tl.cli._console import finish, say
 from edge_tl.cli._latest import latest_run
 from edge_tl.cli._options import Debug, Factory, Json, MaxPixels, WaitQuiet, wait_quiet_s
 from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, Settings
+from edge_tl.cli._track import Track, open_tracking
 from edge_tl.cli._web_options import Npm, OrtWebPath, Web, page_of_export, taken_ort_web
 from edge_tl.device.errors import EXIT_GATE_FAILED
 
@@ -117,6 +118,7 @@ def export(
     npm: Npm = False,
     out: Out = None,
     overwrite: Overwrite = False,
+    track: Track = None,
     set_: Settings = None,
     json: Json = False,
     debug: Debug = False,
@@ -145,14 +147,17 @@ def export(
     given = _recipe_options.run_settings(run).changed(fields, set_)
     given.refuse_unused()
     recipe = given.recipe()
+    _recipe_options.tell_recipe(recipe)
     taken = taken_ort_web(web, ort_web, npm, out, overwrite=overwrite)
     say(_budget(recipe.export.max_drop))
     effort = replace(THOROUGH if thorough else QUICK, wait_quiet_s=wait_quiet_s(wait_quiet))
-    with open_training_listener() as listener:
-        record = pipeline.export(run, out, recipe, effort=effort, overwrite=overwrite, listener=listener)
+    with open_tracking(track, run.resolve().name) as tracking:
+        with open_training_listener() as listener:
+            record = pipeline.export(run, out, recipe, effort=effort, overwrite=overwrite, listener=listener)
+        folder = Path(record["bundle"])
+        bundle = read_report(folder)
+        tracking.bundle(folder, bundle)
     code = 0 if record["passed"] else EXIT_GATE_FAILED
-    folder = Path(record["bundle"])
-    bundle = read_report(folder)
     page, said = page_of_export(folder, taken, overwrite=overwrite, then=next_command(bundle, folder))
     return finish(record | page, bundle_text(bundle), as_json=json, code=code, then=said)
 

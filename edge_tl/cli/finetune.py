@@ -10,6 +10,7 @@ from edge_tl.cli import _recipe_options
 from edge_tl.cli._console import finish
 from edge_tl.cli._options import Debug, Json, MaxPixels
 from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, Seed, Settings
+from edge_tl.cli._track import Track, open_tracking
 
 if TYPE_CHECKING:
     from edge_tl.host.runs.result import RunResult
@@ -95,6 +96,7 @@ def finetune(
     resume: Resume = False,
     tensorboard: Tensorboard = False,
     compare_resize: CompareResize = False,
+    track: Track = None,
     set_: Settings = None,
     json: Json = False,
     debug: Debug = False,
@@ -104,6 +106,7 @@ def finetune(
     from edge_tl.host.models import zoo
     from edge_tl.host.training import distributed
     from edge_tl.host.training import finetune as training
+    from edge_tl.host.training.run_folder import default_run_name
 
     fields = {
         "model.name": model,
@@ -124,11 +127,15 @@ def finetune(
     given = _recipe_options.data_settings(data_or_recipe).changed(fields, set_)
     recipe, out = given.recipe(), out or given.run
     zoo.check_model_name(recipe.model.name)  # before a file is read
+    _recipe_options.tell_recipe(recipe)
     if not distributed.is_main():  # the main process prints and writes for all
         training.finetune(recipe, out, resumed=resume, overwrite=overwrite)
         return 0
-    with open_training_listener() as listener:
-        result = training.finetune(recipe, out, resumed=resume, overwrite=overwrite, listener=listener)
+    with open_tracking(track, recipe.name or default_run_name(recipe)) as tracking:
+        with open_training_listener() as listener:
+            beside = tracking.beside(listener)
+            result = training.finetune(recipe, out, resumed=resume, overwrite=overwrite, listener=beside)
+        tracking.run(result.run, result.record)
     then = f"next: edge-tl export {result.run} --int8"
     return finish(result.to_json(), _text(result), as_json=json, then=then)
 

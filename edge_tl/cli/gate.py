@@ -77,8 +77,6 @@ def gate(
 
     Its gates here, then your budgets. Exit code 0 where everything is kept, 1 where a gate or a budget is not, or could
     not be judged.
-
-    Example: edge-tl gate photos --max-drop 0.5 --max-p95-ms 20 --junit gate.xml
     """
     from edge_tl.device.budgets import Budgets, Where, check_budgets
     from edge_tl.device.bundle import read_bundle

@@ -9,7 +9,7 @@ import typer
 
 from edge_tl.cli._console import finish
 from edge_tl.cli._options import Debug, Json, MaxPixels
-from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, Seed, Settings, typed_settings
+from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, Seed, Settings, tell_recipe, typed_settings
 from edge_tl.device.errors import BadInput
 
 Weights = Annotated[Path, typer.Argument(help="A whole classifier's state dict: .safetensors, .pth or .pt.")]
@@ -79,6 +79,7 @@ def import_(
         "seed": seed,
     }
     recipe = typed_settings({}).changed(fields, set_).recipe()
+    tell_recipe(recipe)
     with open_training_listener() as listener:
         options = importing.ImportOptions(labels, reorder, match)
         result = importing.import_classifier(

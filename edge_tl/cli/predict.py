@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edge_tl.cli._console import finish, say
+from edge_tl.cli._console import finish, say, tell_spent
 from edge_tl.cli._options import AllowFallback, BundlePath, Debug, Json, MaxPixels
 from edge_tl.device.errors import EXIT_BAD_INPUT
 
@@ -103,10 +103,7 @@ def predict(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Classify images or a video with a bundle.
-
-    For example: edge-tl predict photos/ folder/ --out answers.csv
-    """
+    """Classify images or a video with a bundle."""
     from edge_tl.cli._heatmaps import heatmap_files
     from edge_tl.cli._predict_input import InputOptions, check_endless
     from edge_tl.cli._predict_output import OutputOptions
@@ -129,5 +126,6 @@ def predict(
     then = f"with {result.artifact} on {result.device}; next: edge-tl verify {bundle}"
     if json:
         return finish(result.to_json(), "", as_json=True, code=code, then=then)
+    tell_spent()
     say(then)
     return code

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edge_tl.cli._console import finish
+from edge_tl.cli._console import finish, say
 from edge_tl.cli._help import HELP, Grouped
 from edge_tl.cli._options import Debug, Json
 from edge_tl.cli._table import grid
@@ -45,6 +46,11 @@ def show(name: Name, json: Json = False, debug: Debug = False) -> int:
     path = builtin.get(name)
     text = path.read_text(encoding="utf-8")
     then = f"next: edge-tl recipes copy {name} my.yaml"
+    if not json:  # as it is: wrapped, a copy of it were no recipe
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        say(then)
+        return 0
     return finish({"name": path.stem, "text": text}, text, as_json=json, then=then)
 
 

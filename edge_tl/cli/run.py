@@ -13,6 +13,7 @@ from edge_tl.cli._browser import Open, show_page
 from edge_tl.cli._console import finish
 from edge_tl.cli._options import Debug, Json, MaxPixels, WaitQuiet, wait_quiet_s
 from edge_tl.cli._recipe_options import Overwrite, Seed, Settings
+from edge_tl.cli._track import Track, open_tracking
 from edge_tl.cli.export import MaxDrop
 from edge_tl.cli.finetune import DataOrRecipe, Epochs, ImageSize, Model, Strategy, Weights
 from edge_tl.device.errors import EXIT_GATE_FAILED
@@ -44,6 +45,7 @@ def run(
     out: Out = None,
     overwrite: Overwrite = False,
     open_: Open = False,
+    track: Track = None,
     set_: Settings = None,
     json: Json = False,
     debug: Debug = False,
@@ -51,13 +53,13 @@ def run(
     """Fine-tune, export, verify, time and report in one go.
 
     Interrupted, it goes on where it stopped when it is typed again; what is finished is not made again.
-
-    Example: edge-tl run photos/ --open
     """
     from edge_tl.cli._whole_progress import open_whole_listener
     from edge_tl.device.bench.effort import QUICK
     from edge_tl.host import whole_run
     from edge_tl.host.models import zoo
+    from edge_tl.host.runs import checkpoint
+    from edge_tl.host.training.run_folder import default_run_name
 
     fields = {
         "model.name": model,
@@ -72,9 +74,15 @@ def run(
     }
     recipe = _recipe_options.data_settings(data_or_recipe).changed(fields, set_).recipe()
     zoo.check_model_name(recipe.model.name)  # before a file is read
+    _recipe_options.tell_recipe(recipe)
     effort = replace(QUICK, wait_quiet_s=wait_quiet_s(wait_quiet))
-    with open_whole_listener() as listener:
-        made = whole_run.whole_run(recipe, out, effort=effort, overwrite=overwrite, listener=listener)
+    with open_tracking(track, recipe.name or default_run_name(recipe)) as tracking:
+        with open_whole_listener() as listener:
+            beside = tracking.beside(listener)
+            made = whole_run.whole_run(recipe, out, effort=effort, overwrite=overwrite, listener=beside)
+        if track:
+            tracking.run(made.run, checkpoint.read_run(made.run))
+            tracking.bundle(made.bundle, made.record)
     if open_:
         show_page(made.report)
     return _show(made, as_json=json)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edge_tl import __version__
-from edge_tl.cli._console import say
+from edge_tl.cli._console import say, tell_spent
 from edge_tl.cli._options import AllowFallback, BundlePath, Debug
 from edge_tl.cli.predict import ArtifactId, DeviceName
 from edge_tl.device.text import printable
@@ -56,10 +56,7 @@ def serve(
     allow_fallback: AllowFallback = False,
     debug: Debug = False,
 ) -> int:
-    """Answer over HTTP what predict answers.
-
-    For example: edge-tl serve photos/ --port 8000, then curl -F file=@image.jpg http://127.0.0.1:8000/predict
-    """
+    """Answer over HTTP what predict answers."""
     from edge_tl.device.bundle import read_bundle
     from edge_tl.device.serve.options import ServeLimits, ServeOptions, read_key
     from edge_tl.device.serve.server import open_socket, serve_model
@@ -74,10 +71,14 @@ def serve(
             say(model.note if model.tuned else f"note: {model.note}")
 
         def started(address: str) -> None:
-            say(f"{model.artifact.id} on {model.runtime.device} answers at {address} (Ctrl-C ends it)")
+            say(
+                f"{model.artifact.id} on {model.runtime.device} answers at {address} (Ctrl-C ends it)",
+                always=True,
+            )
             say(f"try: curl -F file=@image.jpg {address}predict")
 
         with suppress(KeyboardInterrupt):  # uvicorn passes it on, once everything is answered
             serve_model(model, options, bound, started=started)
+    tell_spent()
     say("stopped; every request in work was answered or had its time.")
     return 0

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edge_tl.cli._console import finish, say
+from edge_tl.cli._console import finish, say, tell_spent
 from edge_tl.cli._options import BundlePath, Debug, Json
 from edge_tl.device.errors import BadInput
 
@@ -57,6 +57,7 @@ def snippet(
     if not json and out is None:
         sys.stdout.write(program.text)
         sys.stdout.flush()
+        tell_spent()
         say(then)
         return 0
     result = {

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edge_tl.device.bundle import README, file_record
 from edge_tl.device.files import write_atomic
+from edge_tl.device.model_card import write_card
 from edge_tl.device.model_metadata import PRECISE
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.artifact import ArtifactRecord
@@ -216,8 +217,10 @@ def _raw_pixels(artifact: ArtifactRecord) -> tuple[str, ...]:
 
 
 def with_readme(root: Path, record: BundleRecord) -> BundleRecord:
-    """Write README.txt of `record` into the bundle at `root`, and return the record with it and with the steps."""
+    """Write README.txt and the model card of `record` into the bundle at `root`, and return the record with the first
+    and with the steps. The card has no hash: people edit it."""
     write_atomic(root / README, readme_text(record).encode())
+    write_card(root, record)
     return replace(
         record, readme=file_record(root, README), preprocess_steps=contract_steps(record.preprocess)
     )

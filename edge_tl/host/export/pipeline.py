@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tl.device import bundle as bundles
+from edge_tl.device import model_card
 from edge_tl.device.bench.effort import Effort
 from edge_tl.device.bench.latency import time_interleaved
 from edge_tl.device.bench.machine_use import busy_reason
@@ -60,6 +61,7 @@ BUNDLE_FILES = (
     bundles.RECORD,
     "golden",
     bundles.README,
+    model_card.CARD,
     pick_file.FOLDER,  # of the bundle before: no artifact is the one that was tuned
     *REPORTS,
     *(

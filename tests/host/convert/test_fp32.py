@@ -52,7 +52,12 @@ def test_the_bundle_holds_the_files_of_the_design(bundle: Path, exported: dict[s
     assert listed == FILES
     names = {name for files in FILES.values() for name in files}
     reports = {"report.json", "report.md", "report.html"}
-    assert {p.name for p in bundle.iterdir()} == names | reports | {"golden", "bundle.json", "README.txt"}
+    assert {p.name for p in bundle.iterdir()} == names | reports | {
+        "golden",
+        "bundle.json",
+        "README.txt",
+        "README.md",
+    }
 
 
 @pytest.mark.parametrize("name", ONNX)

@@ -158,7 +158,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-STEPS = 12  # golden, README.txt, three reports, six model files, bundle.json
+STEPS = 13  # golden, README.txt, README.md, three reports, six model files, bundle.json
 
 
 @pytest.fixture
