@@ -18,7 +18,7 @@ from edge_tl import __version__
 from edge_tl.cli import _completion, _interrupts, _streams
 from edge_tl.cli._console import begin, complain, say
 from edge_tl.cli._help import HELP
-from edge_tl.cli._verbs import LazyGroup, add_placeholders
+from edge_tl.cli._verbs import VERBS, LazyGroup, add_placeholders
 from edge_tl.device.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EdgeTLError, MissingExtra
 
 app = typer.Typer(
@@ -108,7 +108,7 @@ def _fail(error: Exception, arguments: list[str], *, debug: bool) -> NoReturn:
             show(file=sys.stderr)
         else:
             given = _given(error, arguments)
-            path = getattr(getattr(error, "ctx", None), "command_path", "edge-tl")
+            path = getattr(getattr(error, "ctx", None), "command_path", None) or _typed_verb(arguments)
             said = f"{given}: {_words(error)}" if given else _words(error, whole=True)
             complain(f"{said} See `{path} --help`.")
         sys.exit(EXIT_BAD_INPUT)
@@ -116,6 +116,11 @@ def _fail(error: Exception, arguments: list[str], *, debug: bool) -> NoReturn:
         traceback.print_exc()
     complain(_sentence(error))
     sys.exit(error.exit_code if isinstance(error, EdgeTLError) else EXIT_BAD_INPUT)
+
+
+def _typed_verb(arguments: list[str]) -> str:
+    """The command whose help says more, where the parser does not tell."""
+    return f"edge-tl {arguments[0]}" if arguments and arguments[0] in VERBS else "edge-tl"
 
 
 def _given(error: Exception, arguments: list[str]) -> str | None:
@@ -134,6 +139,9 @@ _PARSER = (  # the parser's words, and what to give
     (r"input should be a valid number\b.*$", "no number: give one, e.g. 0.5"),
     (r"'?([^':]*)'? is not a valid int(?:eger)?(?: range)?$", r"\1 is no whole number: give one, e.g. 3"),
     (r"'?([^':]*)'? is not a valid float(?: range)?$", r"\1 is no number: give one, e.g. 0.5"),
+    (r"input should be greater than or equal to (\S+)$", r"too small: give \1 or more"),
+    (r"input should be less than or equal to (\S+)$", r"too large: give \1 or less"),
+    (r"option '(\S+)' requires an argument$", r"option \1 needs a value after it"),
     (r"(\S+) is not in the range x>=(\S+?)\.?$", r"\1 is too small: give \2 or more"),
     (r"(\S+) is not in the range x<=(\S+?)\.?$", r"\1 is too large: give \2 or less"),
 )

@@ -244,6 +244,8 @@ def _content(root: Path) -> dict[str, Any]:
         )
         raise BundleError(f"no such bundle: {root}. Give {inside}.")
     if not path.is_file():
+        if (root / "run.json").is_file():
+            raise BundleError(f"not a bundle: {root} is a run. Make a bundle of it: edge-tl export {root}.")
         raise BundleError(
             f"not a bundle: {root} has no {RECORD}. Give a folder that `edge-tl export` finished."
         )

@@ -83,6 +83,9 @@ def test_the_defaults_of_the_help_are_the_recipes() -> None:
         (["finetunes", "x"], "no such command 'finetunes'"),
         (["verify", "b", "--dat", "x"], "no such option: --dat"),
         (["verify", "b", "c"], "got unexpected extra argument"),
+        (["predict", "b", "x", "--top", "-1"], "--top -1: too small: give 1 or more. See `edge-tl predict"),
+        (["serve", "b", "--port", "99999"], "--port 99999: too large: give 65535 or less."),
+        (["verify", "b", "--data"], "option --data needs a value after it. See `edge-tl verify --help`."),
     ],
 )
 def test_a_usage_error_is_one_line(typed: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,9 @@ Defines no architecture and trains nothing; files are read without running code 
 from __future__ import annotations
 
 import http.client
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -181,7 +183,8 @@ def _fits(name: str, state: State) -> bool:
 
 def _download(published: Any) -> State:
     try:
-        state: State = published.get_state_dict(progress=True, check_hash=True)
+        with redirect_stdout(sys.stderr):  # PyTorch says on stdout what it downloads, where --json has its object
+            state: State = published.get_state_dict(progress=True, check_hash=True)
         return state
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         folder = Path(torch.hub.get_dir()) / "checkpoints"

@@ -372,3 +372,18 @@ def test_timms_published_weights_are_loaded_and_named_with_their_tag(monkeypatch
     source = weights.open_pretrained("timm:mobilenetv4_conv_small", "imagenet")
     assert source.origin == "timm:mobilenetv4_conv_small.e2400_r224_in1k"
     assert torch.equal(outputs(source.model, "classifier"), outputs(model, "classifier"))
+
+
+def test_a_download_is_announced_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """PyTorch says it on stdout, which is one JSON object with --json."""
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "tiny.pth")
+    url = (tmp_path / "tiny.pth").as_uri()
+
+    class Published:
+        def get_state_dict(self, **_: Any) -> Any:
+            return torch.hub.load_state_dict_from_url(url, str(tmp_path / "cache"), progress=False)
+
+    assert weights._download(Published()).keys() == {"weight"}
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "tiny.pth" in said.err
