@@ -108,6 +108,7 @@ def test_every_option_in_the_text_belongs_to_a_verb(page: Path) -> None:
         "--no-deps",
         "--strict",
         "--platform",
+        "--backend-store-uri",
     }  # of other programs
     for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", page.read_text("utf-8")):
         assert option in known | others, option

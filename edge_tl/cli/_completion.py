@@ -1,12 +1,22 @@
-"""Completion for zsh from the first TAB on. Everything else of `--install-completion` is Typer's."""
+"""Words that TAB completes a value to, and zsh from the first TAB on. Everything else of `--install-completion` is
+Typer's."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 # zsh loads the script at the first TAB and runs it as the completion itself. Typer's then only defines the function
 # that completes, so that nothing is offered until the second TAB.
 _FIRST_TAB = '\nif [[ "$funcstack[1]" = "_%(prog_name)s" ]]; then\n  %(complete_func)s "$@"\nfi\n'
+
+
+def one_of(*words: str) -> Callable[[str], list[str]]:
+    """What an option takes, for its `autocompletion`."""
+
+    def found(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return found
 
 
 def prepare_scripts(arguments: Sequence[str]) -> None:

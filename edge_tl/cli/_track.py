@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_tl.cli._completion import one_of
 from edge_tl.cli._console import say
 from edge_tl.device.errors import MissingExtra
 
@@ -19,6 +20,7 @@ Track = Annotated[
     list[str] | None,
     typer.Option(
         metavar="TRACKER",
+        autocompletion=one_of("mlflow", "wandb"),
         help="Keep settings and figures in mlflow or wandb too, on this machine unless you named a server; "
         "mlflow=FOLDER or wandb=FOLDER says where; repeatable.",
     ),

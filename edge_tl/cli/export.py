@@ -10,6 +10,7 @@ import typer
 
 from edge_tl.cli import _recipe_options
 from edge_tl.cli._bundle_text import bundle_text, next_command
+from edge_tl.cli._completion import one_of
 from edge_tl.cli._console import finish, say
 from edge_tl.cli._latest import latest_run
 from edge_tl.cli._options import Debug, Factory, Json, MaxPixels, WaitQuiet, wait_quiet_s
@@ -50,6 +51,7 @@ TargetCpu = Annotated[
     str | None,
     typer.Option(
         show_default=DEFAULTS["export.target_cpu"],
+        autocompletion=one_of("any", "native", "avx2", "vnni", "arm"),
         help="What INT8 is made for: any (every CPU), native, avx2 (x86 without VNNI), vnni or arm.",
     ),
 ]
@@ -57,6 +59,7 @@ DeviceProfile = Annotated[
     str | None,
     typer.Option(
         show_default=DEFAULTS["export.device_profile"],
+        autocompletion=one_of("any", "tensorrt"),
         help="any, or tensorrt: the INT8 ONNX file for NVIDIA's compiler, symmetric; slow on a CPU.",
     ),
 ]
@@ -64,6 +67,7 @@ Precisions = Annotated[
     list[str] | None,
     typer.Option(
         show_default=DEFAULTS["export.precisions"],
+        autocompletion=one_of("fp16", "w8"),
         help="Further artifacts: fp16 (for accelerators), w8 (8-bit weights, for size); repeatable.",
     ),
 ]
@@ -72,6 +76,7 @@ Input = Annotated[
     typer.Option(
         "--input",
         show_default=DEFAULTS["export.input"],
+        autocompletion=one_of("tensor", "image", "both"),
         help="tensor; image: artifacts that take raw pixels and preprocess themselves; both.",
     ),
 ]

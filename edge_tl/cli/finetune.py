@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_tl.cli import _recipe_options
+from edge_tl.cli._completion import one_of
 from edge_tl.cli._console import finish
 from edge_tl.cli._options import Debug, Json, MaxPixels
 from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, Seed, Settings
@@ -35,7 +36,9 @@ Weights = Annotated[
 Strategy = Annotated[
     str | None,
     typer.Option(
-        show_default=DEFAULTS["train.strategy"], help="auto, head, partial, full, lp-ft or gradual."
+        show_default=DEFAULTS["train.strategy"],
+        autocompletion=one_of("auto", "head", "partial", "full", "lp-ft", "gradual"),
+        help="auto, head, partial, full, lp-ft or gradual.",
     ),
 ]
 Epochs = Annotated[
@@ -52,7 +55,11 @@ LearningRate = Annotated[
 ]
 Augment = Annotated[
     str | None,
-    typer.Option(show_default=DEFAULTS["augment.preset"], help="none, light, medium or strong."),
+    typer.Option(
+        show_default=DEFAULTS["augment.preset"],
+        autocompletion=one_of("none", "light", "medium", "strong"),
+        help="none, light, medium or strong.",
+    ),
 ]
 ImageSize = Annotated[
     int | None,

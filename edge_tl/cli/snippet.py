@@ -8,11 +8,18 @@ from typing import Annotated
 
 import typer
 
+from edge_tl.cli._completion import one_of
 from edge_tl.cli._console import finish, say, tell_spent
 from edge_tl.cli._options import BundlePath, Debug, Json
 from edge_tl.device.errors import BadInput
 
-Lang = Annotated[str, typer.Option(help="python, cpp, javascript, java, csharp or rust.")]
+Lang = Annotated[
+    str,
+    typer.Option(
+        autocompletion=one_of("python", "cpp", "javascript", "java", "csharp", "rust"),
+        help="python, cpp, javascript, java, csharp or rust.",
+    ),
+]
 RuntimeName = Annotated[
     str | None,
     typer.Option(

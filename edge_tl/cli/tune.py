@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_tl.cli import _tune_text
+from edge_tl.cli._completion import one_of
 from edge_tl.cli._console import finish, say
 from edge_tl.cli._listeners import open_listener
 from edge_tl.cli._options import (
@@ -32,7 +33,13 @@ from edge_tl.device.errors import EXIT_GATE_FAILED
 if TYPE_CHECKING:
     from edge_tl.device.records.tuned import TunedRecord
 
-Objective = Annotated[str, typer.Option(help="What is to be best: latency, throughput or memory.")]
+Objective = Annotated[
+    str,
+    typer.Option(
+        autocompletion=one_of("latency", "throughput", "memory"),
+        help="What is to be best: latency, throughput or memory.",
+    ),
+]
 MaxP95 = Annotated[
     float | None,
     typer.Option(

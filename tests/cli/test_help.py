@@ -38,6 +38,8 @@ def test_the_version_and_completion(
     assert "_EDGE_TL_COMPLETE=complete_bash" in script.out
     words = {"_EDGE_TL_COMPLETE": "complete_bash", "COMP_WORDS": "edge-tl fin", "COMP_CWORD": "1"}
     assert shell(env=words).out.split() == ["finetune"]
+    words |= {"COMP_WORDS": "edge-tl export run --target-cpu a", "COMP_CWORD": "4"}
+    assert shell(env=words).out.split() == ["any", "avx2", "arm"]
     installed = shell(
         "--install-completion",
         "bash",

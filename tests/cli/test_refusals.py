@@ -212,7 +212,8 @@ def test_every_bad_image_is_named_where_none_is_good(run_cli: RunCli, bundle: Pa
 
 
 def test_folders_that_are_no_bundle_and_no_run(run_cli: RunCli, run: Path, bundle: Path, tmp_path: Path):
-    refused(run_cli("verify", run), "not a bundle")
+    refused(run_cli("verify", run), "is a run", "edge-tl export")
+    refused(run_cli("export", bundle), "is a bundle", "edge-tl report")
     refused(run_cli("verify", "absent"), "no such bundle")
     refused(
         run_cli("verify", bundle / "bundle.json"),

@@ -129,6 +129,8 @@ def _held(loaded: Any) -> str:
 def _why(error: Exception, path: Path) -> str:
     """What is wrong with the file, the bracket closed, and what to do."""
     if not (isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error)):
+        if isinstance(error, pickle.UnpicklingError):  # PyTorch's sentences are of its own options
+            return "its content is not what torch.save writes). Give a .pth, .pt or .safetensors file of weights."
         said = next(iter(str(error).splitlines()), type(error).__name__)[:120]
         return f"{said}). Save a plain state dict."
     named = ""

@@ -183,7 +183,9 @@ def _fits(name: str, state: State) -> bool:
 
 def _download(published: Any) -> State:
     try:
-        with redirect_stdout(sys.stderr):  # PyTorch says on stdout what it downloads, where --json has its object
+        with redirect_stdout(
+            sys.stderr
+        ):  # PyTorch says on stdout what it downloads, where --json has its object
             state: State = published.get_state_dict(progress=True, check_hash=True)
         return state
     except (OSError, RuntimeError, http.client.HTTPException) as error:

@@ -140,6 +140,8 @@ def read_run(run: Path) -> RunRecord:
 
 def _unfinished(run: Path) -> str:
     """What to type for a folder that is not a finished run."""
+    if (run / "bundle.json").is_file():
+        return f"It is a bundle, which is exported already; to look at it: edge-tl report {run}"
     if (run / RECIPE).is_file():
         return f"It was stopped; go on with it: edge-tl finetune {run} --resume"
     return "Give the folder that `edge-tl finetune` printed."
