@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,10 @@ from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, Settings
 from edge_tl.cli._track import Track, open_tracking
 from edge_tl.cli._web_options import Npm, OrtWebPath, Web, page_of_export, taken_ort_web
 from edge_tl.device.errors import EXIT_GATE_FAILED
+
+if TYPE_CHECKING:
+    from edge_tl.host.recipe.recipe_input import RecipeInput
+    from edge_tl.host.recipe.schema import Recipe
 
 Run = Annotated[
     Path, typer.Argument(help="A run that `edge-tl finetune` wrote, or latest.", callback=latest_run)
@@ -149,22 +153,26 @@ def export(
         "export.max_size_mb": max_size,
     }
     _recipe_options.permit_factory(factory)
-    given = _recipe_options.run_settings(run).changed(fields, set_)
-    given.refuse_unused()
-    recipe = given.recipe()
-    _recipe_options.tell_recipe(recipe)
+    recipe = _told(_recipe_options.run_settings(run).changed(fields, set_))
     taken = taken_ort_web(web, ort_web, npm, out, overwrite=overwrite)
-    say(_budget(recipe.export.max_drop))
     effort = replace(THOROUGH if thorough else QUICK, wait_quiet_s=wait_quiet_s(wait_quiet))
-    with open_tracking(track, run.resolve().name) as tracking:
-        with open_training_listener() as listener:
-            record = pipeline.export(run, out, recipe, effort=effort, overwrite=overwrite, listener=listener)
+    with open_tracking(track, run.resolve().name) as tracking, open_training_listener() as listener:
+        record = pipeline.export(run, out, recipe, effort=effort, overwrite=overwrite, listener=listener)
         folder = Path(record["bundle"])
         bundle = read_report(folder)
         tracking.bundle(folder, bundle)
     code = 0 if record["passed"] else EXIT_GATE_FAILED
     page, said = page_of_export(folder, taken, overwrite=overwrite, then=next_command(bundle, folder))
     return finish(record | page, bundle_text(bundle), as_json=json, code=code, then=said)
+
+
+def _told(given: RecipeInput) -> Recipe:
+    """The recipe, of which a person was told. Raises `BadInput`."""
+    given.refuse_unused()
+    recipe = given.recipe()
+    _recipe_options.tell_recipe(recipe)
+    say(_budget(recipe.export.max_drop))
+    return recipe
 
 
 def _budget(max_drop: float) -> str:

@@ -138,10 +138,10 @@ def finetune(
     if not distributed.is_main():  # the main process prints and writes for all
         training.finetune(recipe, out, resumed=resume, overwrite=overwrite)
         return 0
-    with open_tracking(track, recipe.name or default_run_name(recipe)) as tracking:
-        with open_training_listener() as listener:
-            beside = tracking.beside(listener)
-            result = training.finetune(recipe, out, resumed=resume, overwrite=overwrite, listener=beside)
+    name = recipe.name or default_run_name(recipe)
+    with open_tracking(track, name) as tracking, open_training_listener() as listener:
+        beside = tracking.beside(listener)
+        result = training.finetune(recipe, out, resumed=resume, overwrite=overwrite, listener=beside)
         tracking.run(result.run, result.record)
     then = f"next: edge-tl export {result.run} --int8"
     return finish(result.to_json(), _text(result), as_json=json, then=then)

@@ -39,9 +39,7 @@ GOLDEN_PIXELS = "golden/pixels.npz"
 GOLDEN_LOGITS = "golden/logits.npz"
 REFERENCE = "pytorch"
 _MOST_JSON = 16 << 20  # bytes; ours have less than 200 KB
-MOST_PIXELS = (
-    64 << 20
-)  # bytes of goldens whose size is not the contract's: enough to show that it was altered
+MOST_PIXELS = 64 << 20  # bytes of goldens of another size than the contract's, which show that it was altered
 
 
 @dataclass(frozen=True)
