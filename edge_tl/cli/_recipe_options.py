@@ -116,12 +116,13 @@ def run_settings(run: Path) -> RecipeInput:
     return replace(recipe_input.from_run(run), source="--set", name_of=_option)
 
 
-def tell_recipe(recipe: Recipe) -> None:
-    """With -v: every setting, given or not."""
+def tell_recipe(recipe: Recipe) -> Recipe:
+    """`recipe`; with -v after every setting of it was told, given or not."""
     for section, fields in recipe.model_dump(mode="json").items():
         named = fields.items() if isinstance(fields, dict) else [(None, fields)]
         said = ", ".join(f"{key}={value}" if key else str(value) for key, value in named)
         detail(f"settings, {section}: {said}")
+    return recipe
 
 
 def _option(field: str) -> str:

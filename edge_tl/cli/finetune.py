@@ -132,9 +132,8 @@ def finetune(
         "seed": seed,
     }
     given = _recipe_options.data_settings(data_or_recipe).changed(fields, set_)
-    recipe, out = given.recipe(), out or given.run
+    recipe, out = _recipe_options.tell_recipe(given.recipe()), out or given.run
     zoo.check_model_name(recipe.model.name)  # before a file is read
-    _recipe_options.tell_recipe(recipe)
     if not distributed.is_main():  # the main process prints and writes for all
         training.finetune(recipe, out, resumed=resume, overwrite=overwrite)
         return 0
