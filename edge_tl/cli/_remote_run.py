@@ -6,7 +6,6 @@ It needs the host part.
 from __future__ import annotations
 
 import enum
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -17,8 +16,9 @@ from typing import Any
 import typer
 
 from edge_tl.cli import _bench_text, _tune_text
-from edge_tl.cli._console import finish, say
+from edge_tl.cli._console import QUIET, finish, say, volume
 from edge_tl.cli._latency_text import percentiles
+from edge_tl.cli._listeners import is_drawn_on
 from edge_tl.cli._options import RemoteOptions
 from edge_tl.cli._table import grid
 from edge_tl.device.errors import EXIT_GATE_FAILED, BadInput
@@ -186,7 +186,7 @@ class DeviceLines(Silent):
         self._spinner: Any = None
 
     def __enter__(self) -> DeviceLines:
-        if sys.stderr.isatty():
+        if is_drawn_on() and volume() > QUIET:
             from rich.console import Console
             from rich.live import Live
             from rich.spinner import Spinner
