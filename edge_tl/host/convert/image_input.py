@@ -34,7 +34,7 @@ def check_can_be_inside(contract: Preprocess) -> None:
         except EdgeTLError as error:
             reason = str(error).partition(". ")[0]
             raise BadInput(
-                f"--input: {reason}. Export with --input tensor, or fine-tune with another --resize or interpolation."
+                f"--input: {reason}. Export with --input tensor, or fine-tune with --set model.interpolation=bilinear."
             ) from None
 
 

@@ -22,7 +22,7 @@ def put_in_front(model: ModelProto, contract: Preprocess, *, tile: int = _TILE) 
     """Have `model`, whose input is float32 `(n, 3, H, W)` and whose output logits `(n, classes)`, take one image, uint8
     `(1, H, W, 3)` of any size, and give probabilities `(1, classes)`. Its own nodes stay as they are.
 
-    Raises `EdgeTLError` for a contract that resizes in another way than bilinear or bicubic.
+    Raises `EdgeTLError` for a contract that takes the nearest pixel.
     """
     graph, add = model.graph, Nodes()
     [given], [logits] = graph.input, graph.output

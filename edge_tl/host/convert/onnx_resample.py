@@ -9,6 +9,7 @@ whatever the order, and what CPUs are fastest at.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,10 @@ from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.convert.onnx_nodes import Nodes
 
 _BITS = 22  # of Pillow's coefficients, after the binary point
+NO_NEAREST = (
+    "a model with nearest resizing inside is not made: which pixel Pillow takes depends on the rounding of a sum that "
+    "grows with every pixel, and no runtime promises that. Resize outside the model"
+)
 _BASE = 64  # what is added to a coefficient's highest byte where it may be negative
 
 
@@ -36,10 +41,7 @@ def filter_of(contract: Preprocess) -> Filter:
     if contract.resize == "none":  # every coefficient is then 0 or 1
         return Filter(1.0, _bilinear)
     if contract.interpolation not in _FILTERS:
-        raise EdgeTLError(
-            f"an ONNX graph with {contract.interpolation} resizing is not made: raw pixels are resized bilinear or "
-            "bicubic. Resize outside the model"
-        )
+        raise EdgeTLError(NO_NEAREST)
     return _FILTERS[contract.interpolation]
 
 
@@ -117,6 +119,20 @@ def _bicubic(add: Nodes, distance: str) -> str:
     return add("Where", add("Less", distance, number(1.0)), near, far)
 
 
+def _lanczos(add: Nodes, distance: str) -> str:
+    """Pillow's `lanczos_filter` of a distance from 0 up, float64."""
+    zero, three = (add.constant(value, np.float64) for value in (0.0, 3.0))
+    window = add("Mul", _sinc(add, distance), _sinc(add, add("Div", distance, three)))
+    return add("Where", add("Less", distance, three), window, zero)
+
+
+def _sinc(add: Nodes, distance: str) -> str:
+    one = add.constant(1.0, np.float64)
+    angle = add("Mul", distance, add.constant(math.pi, np.float64))
+    middle = add("Equal", distance, add.constant(0.0, np.float64))
+    return add("Where", middle, one, add("Div", add("Sin", angle), add("Where", middle, one, angle)))
+
+
 def _bytes(add: Nodes, whole: str) -> tuple[str, str, str]:
     """The lowest, middle and highest byte of coefficients, `_BASE` added to the last so that none is negative."""
     whole, step = add("Add", whole, add.constant(_BASE << 16)), add.constant(256)
@@ -162,4 +178,8 @@ def _pass(add: Nodes, image: str, axis: Axis, wanted: int) -> str:
     return add.slice(level, add.constant([0]), add.constant([wanted]), 0)
 
 
-_FILTERS = {"bilinear": Filter(1.0, _bilinear), "bicubic": Filter(2.0, _bicubic)}
+_FILTERS = {
+    "bilinear": Filter(1.0, _bilinear),
+    "bicubic": Filter(2.0, _bicubic),
+    "lanczos": Filter(3.0, _lanczos),
+}

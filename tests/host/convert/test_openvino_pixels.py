@@ -16,6 +16,8 @@ CONTRACTS = [
     Preprocess(resize_size=(20, 20), crop=(32, 30), interpolation="bicubic"),
     Preprocess(resize="exact", resize_size=(24, 33), crop=None),
     Preprocess(resize="none", crop=(21, 34)),
+    Preprocess(resize="letterbox", resize_size=(30, 41), crop=None, pad=(3, 99, 250)),
+    Preprocess(resize_size=(40, 40), crop=(32, 36), interpolation="lanczos"),
 ]
 
 
@@ -41,13 +43,22 @@ def test_a_strip_keeps_its_pixels(size: tuple[int, int]) -> None:
     assert difference.max() <= 1
 
 
-@pytest.mark.parametrize(
-    ("contract", "word"),
-    [
-        (Preprocess(interpolation="lanczos"), "lanczos"),
-        (Preprocess(resize="letterbox", resize_size=(9, 9), crop=None, pad=(1, 2, 3)), "letterbox"),
-    ],
-)
-def test_what_is_not_made_is_refused_in_one_sentence(contract: Preprocess, word: str) -> None:
-    with pytest.raises(EdgeTLError, match=f"{word}.*outside the model"):
-        pixel_model(contract)
+@pytest.mark.parametrize("frame", [(9, 9), (224, 224), (64, 200)], ids=str)
+def test_a_letterboxs_bars_lie_where_pillows_do(frame: tuple[int, int]) -> None:
+    """With its colour, whatever the image; a strip of one pixel among them."""
+    contract = Preprocess(
+        resize="letterbox", resize_size=frame, crop=None, pad=(124, 116, 104), interpolation="bicubic"
+    )
+    call = openvino.Core().compile_model(pixel_model(contract), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for height, width in [(101, 448), (448, 101), (1, 900), (900, 1), (7, 5), (300, 300), (50, 9000)]:
+        image = np.random.default_rng(width).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+        expected = contract.pixels(Image.fromarray(image[0]))
+        difference = np.abs(call(image)[0][0].astype(int) - expected)
+        assert difference.max() <= 1, (height, width)
+        bars = (expected == contract.pad).all(-1)
+        assert not difference[bars].any()
+
+
+def test_what_is_not_made_is_refused_in_one_sentence() -> None:
+    with pytest.raises(EdgeTLError, match=r"nearest.*outside the model"):
+        pixel_model(Preprocess(interpolation="nearest"))
