@@ -192,7 +192,7 @@ class Model:
         if self.artifact.takes_pixels:  # of any size, so one a call
             logits = logits_of(call, [pixels[None] for pixels in inputs])
         else:
-            logits = call(np.stack(inputs))
+            logits = call(inputs[0][None] if len(inputs) == 1 else np.stack(inputs))
         self._check(logits, len(batch))
         found = []
         for (path, _, remark), row in zip(batch, logits, strict=True):

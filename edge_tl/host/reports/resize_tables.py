@@ -17,6 +17,12 @@ POLICIES = (
     Column("work", "work on the device"),
     Column("seconds", "measured in s"),
 )
+_WORDS = {
+    "shorter": "shorter (centre crop)",
+    "exact": "exact (squashed)",
+    "letterbox": "letterbox (whole, with bars)",
+    "five-crop": "five-crop (mean of five)",
+}
 LOST = (Column("path", "image", False), Column("lost", "not seen %"))
 
 
@@ -24,7 +30,7 @@ def policy_table(compared: ResizeComparison) -> Table:
     """A row for each resize policy, the run's own first; difference: positive is better than the run's own."""
     rows = [
         {
-            "policy": tried.policy + (", this run" if tried.gain_pp is None else ""),
+            "policy": _WORDS[tried.policy] + (", this run" if tried.gain_pp is None else ""),
             "accuracy": number(tried.accuracy, 2, 100),
             "interval": bounds(tried.accuracy_ci),
             "gain": DASH if tried.gain_pp is None else f"{tried.gain_pp:+.2f}",
@@ -47,7 +53,9 @@ def conclusion(compared: ResizeComparison) -> str:
         if tried.gain_pp is not None and tried.gain_ci_pp and tried.gain_ci_pp[0] > 0
     ]
     if not better:
-        return f"No other resize is better by more than chance, {on}."
+        worse = [tried.policy for tried in compared.policies if tried.gain_ci_pp and tried.gain_ci_pp[1] < 0]
+        but = f"; {' and '.join(worse)} {'is' if len(worse) == 1 else 'are'} worse" if worse else ""
+        return f"No other resize is better by more than chance{but}, {on}."
     best = max(better, key=lambda tried: tried.gain_pp or 0.0)
     cost = f", at {best.work} times the work on the device" if best.work > 1 else ""
     return (

@@ -130,6 +130,20 @@ def test_a_difference_within_chance_names_no_policy() -> None:
     assert "--set" not in resize_tables.conclusion(ResizeComparison(100, tried))
 
 
+def test_a_policy_that_is_worse_by_more_than_chance_is_named() -> None:
+    tried = (
+        TriedPolicy("shorter", 0.9, (0.8, 1.0), None, None, 1, 1.0),
+        TriedPolicy("exact", 0.88, (0.8, 1.0), -2.0, (-5.0, 1.0), 1, 1.0),
+        TriedPolicy("letterbox", 0.8, (0.7, 0.9), -10.0, (-14.0, -6.0), 1, 1.0),
+    )
+    compared = ResizeComparison(100, tried)
+    assert resize_tables.conclusion(compared).startswith(
+        "No other resize is better by more than chance; letterbox is worse, on 100 validation images"
+    )
+    names = [row["policy"] for row in resize_tables.policy_table(compared).rows]
+    assert names == ["shorter (centre crop), this run", "exact (squashed)", "letterbox (whole, with bars)"]
+
+
 def test_weights_that_know_nothing_are_not_compared(banners: Path, tmp_path: Path) -> None:
     notes: list[str] = []
     heard = Listening(note=notes.append)
