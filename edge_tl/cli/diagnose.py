@@ -73,20 +73,28 @@ def _text(result: DiagnosisResult) -> list[str]:
     if result.outcome == "reference":
         nearest = f"; nearest is {result.artifact}" if result.artifact else ""
         on = f" on {result.n - len(result.differs)} of {result.n} images" if result.differs else ""
+        doubt = ", which is no proof" if result.closest else ""
         return [
-            f"Your outputs match the reference{on}: {_alike(result, result.correlation)} ({compared}{nearest})."
+            f"Your outputs match the reference{on}{doubt}: {_alike(result, result.correlation)} ({compared}{nearest})."
         ]
     if result.outcome == "mistake":
         said = "The closest to your outputs" if result.closest else "Your outputs match"
         joint = " are" if len(result.matches) > 1 else " is" if result.closest else ""
         lines = [f"{said}{joint} ({compared}):"]
-        for match in result.matches:
-            lines += [f"  {match.mistake}: {_figures(result, match)}", f"    {printable(match.change)}"]
-        return lines
+        return [*lines, *_named(result)]
     lines = [f"Your outputs match nothing known ({compared})."]
     if result.correlation is not None:
         lines.append(f"  {_alike(result, result.correlation)} with the reference")
+    if result.closest:
+        return [*lines, "  What would answer so:", *_named(result)]
     return [*lines, *(f"  {printable(match.change)}" for match in result.matches)]
+
+
+def _named(result: DiagnosisResult) -> list[str]:
+    lines: list[str] = []
+    for match in result.matches:
+        lines += [f"  {match.mistake}: {_figures(result, match)}", f"    {printable(match.change)}"]
+    return lines
 
 
 def _alike(result: DiagnosisResult, value: float | None) -> str:

@@ -26,6 +26,14 @@ KeyFile = Annotated[
         show_default="EDGE_TL_API_KEY, else none",
     ),
 ]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        help="A further name by which browsers ask for it, e.g. behind a proxy; may be given again.",
+        show_default="addresses and names of this machine",
+    ),
+]
 MaxMb = Annotated[float, typer.Option("--max-mb", help="The most MB of a request.", rich_help_panel=_LIMITS)]
 MaxImages = Annotated[
     int, typer.Option("--max-images", help="The most images of a request.", rich_help_panel=_LIMITS)
@@ -46,6 +54,7 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     api_key_file: KeyFile = None,
+    allow_host: AllowHost = None,
     max_mb: MaxMb = 32.0,
     max_images: MaxImages = 64,
     max_pixels: MostPixels = 40_000_000,
@@ -61,8 +70,9 @@ def serve(
     from edge_tl.device.serve.options import ServeLimits, ServeOptions, read_key
     from edge_tl.device.serve.server import open_socket, serve_model
 
+    allowed = tuple(name.lower() for name in allow_host or ())
     limits = ServeLimits(max_mb, max_images, queue, timeout)
-    options = ServeOptions(host, port, read_key(api_key_file), limits, __version__)
+    options = ServeOptions(host, port, read_key(api_key_file), limits, __version__, allowed)
     loaded = read_bundle(bundle).reading(max_pixels)
     if options.is_open:
         say(f"warning: everybody who reaches {printable(host)} may ask. Add --api-key-file FILE.")

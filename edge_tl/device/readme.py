@@ -6,6 +6,8 @@ from these words alone to the contract.
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +15,8 @@ from pathlib import Path
 from edge_tl.device.bundle import README, file_record
 from edge_tl.device.files import write_atomic
 from edge_tl.device.model_card import write_card
-from edge_tl.device.model_metadata import PRECISE
 from edge_tl.device.preprocess import Preprocess
-from edge_tl.device.records.artifact import ArtifactRecord
+from edge_tl.device.readme_programs import program_lines, raw_pixel_lines
 from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.device.text import printable
 
@@ -157,7 +158,8 @@ def readme_text(record: BundleRecord) -> str:
             "bundle.json says all of this to programs. Copy the folder whole: a hash covers every file that a device",
             "reads.",
             "",
-            *(_raw_pixels(_best(record, pixels)) if pixels else ()),
+            *(raw_pixel_lines(record, pixels) if pixels else ()),
+            *program_lines(record, pixels),
             "PREPROCESSING, from the encoded file to the input of the model. Every step counts: answers change by a",
             "wrong filter as easily as by a wrong colour order, and accuracy alone does not show it.",
             *(f"{number}. {step}" for number, step in enumerate(steps, 1)),
@@ -176,44 +178,22 @@ def readme_text(record: BundleRecord) -> str:
             "  print(levels.max(axis=(1, 2, 3)))   # at most 2 for every image; more is a mistake, but for JPEG and",
             "                                      # WebP of another decoder than Pillow's: then look at the PNG files",
             "golden/stages.json has the SHA-256 of every stage (decode, orient, resize, crop, normalize), to find it.",
-            "Without arrays: write a CSV with the columns `file` (a name in golden/images) and one per label, with",
-            "your logits or probabilities, and let  edge-tl diagnose FOLDER answers.csv  name the mistake.",
+            "Without arrays: run your program on every file of golden/images and write a CSV of its answers, logits or",
+            "probabilities. Leave out what your decoder does not read. `file` is the name without a folder:",
+            f"  file,{_cells(record.labels)}",
+            "  00.jpg,0.9731,0.0102,...",
+            "Then  edge-tl diagnose FOLDER answers.csv  says that it is right, or names the mistake and a remedy.",
             "On the device,  edge-tl verify FOLDER  checks decoder, runtime and CPU.",
             "",
         ]
     )
 
 
-def _best(record: BundleRecord, artifacts: Sequence[ArtifactRecord]) -> ArtifactRecord:
-    """The recommended one, else the first that passed its gates, else the first."""
-    return min(artifacts, key=lambda each: (each.id != record.recommended, each.passed is not True))
-
-
-def _raw_pixels(artifact: ArtifactRecord) -> tuple[str, ...]:
-    """How an artifact that preprocesses itself is used, in a few lines of Python."""
-    precise = (artifact.session_options or {}).get(PRECISE) == "1"  # no other option of anybody's bundle
-    options = [f'  options.add_session_config_entry("{PRECISE}", "1")'] if precise else []
-    run: tuple[str, ...] = (
-        "  options = onnxruntime.SessionOptions()",
-        *options,
-        f'  model = onnxruntime.InferenceSession("{artifact.main}", options)',
-        '  print(model.run(None, {"image": image})[0])   # probabilities',
-    )
-    if artifact.runtime == "openvino":
-        run = (
-            f'  model = openvino.Core().compile_model("{artifact.main}", "CPU", {{"INFERENCE_PRECISION_HINT": "f32"}})',
-            "  print(model([image])[0])   # probabilities",
-        )
-    return (
-        "RAW PIXELS. A file that takes them resizes, crops and normalizes itself: give it the decoded, upright image,",
-        "uint8 (1, height, width, 3), R, G, B, of any size, and nothing of the preprocessing below but decoding and",
-        "turning.",
-        f"  import numpy, {artifact.runtime}; from PIL import Image, ImageOps",
-        '  picture = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")',
-        "  image = numpy.asarray(picture)[None]   # of 16-bit and CMYK files do as step 1 below says instead",
-        *run,
-        "",
-    )
+def _cells(labels: Sequence[str]) -> str:
+    """The first labels as cells of a CSV."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow([printable(label) for label in labels[:8]])
+    return _brief(buffer.getvalue()) + (",..." if len(labels) > 8 else "")
 
 
 def with_readme(root: Path, record: BundleRecord) -> BundleRecord:

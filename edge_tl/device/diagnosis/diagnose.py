@@ -1,6 +1,6 @@
 """Which classic mistake explains somebody's answers on the golden images, or that they are the bundle's own.
 
-The reference is nearest unless a mistake explains the answers far better: who is right must not be accused.
+What is far enough from the reference to be none is for `ranking` to say.
 """
 
 from __future__ import annotations
@@ -10,33 +10,19 @@ from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
 
 from edge_tl.device.bundle import REFERENCE, Bundle
-from edge_tl.device.diagnosis.advice import advice_for
 from edge_tl.device.diagnosis.answers import Answers
-from edge_tl.device.diagnosis.hypothesis import Hypothesis, distinct
-from edge_tl.device.diagnosis.likeness import noise_of_rounding, score
-from edge_tl.device.diagnosis.mistakes import NAMES
-from edge_tl.device.diagnosis.odd_files import is_odd
-from edge_tl.device.diagnosis.search import FLOOR, Search, explains_all
+from edge_tl.device.diagnosis.hypothesis import Hypothesis
+from edge_tl.device.diagnosis.matches import match_of, reference_accuracy
+from edge_tl.device.diagnosis.ranking import DECIDED, Ranking, ranking_of, says_nothing
+from edge_tl.device.diagnosis.search import Search, explains_all
 from edge_tl.device.errors import BadInput, MissingExtra
 from edge_tl.device.listener import SILENT, Listener
-from edge_tl.device.records.accuracy import Interval
-from edge_tl.device.records.diagnosis import DiagnosisResult, MatchRecord
+from edge_tl.device.records.diagnosis import DiagnosisResult
 
-_DECIDED = 6.0
-"""Nats that a mistake must explain the answers better than the reference."""
-_LIKELIER = 2.0
-"""The same where the answers are too far from the reference for a right pipeline: said to be the closest."""
-_TIED = 3.0
-_REFERENCE = 0.06
-"""The median residual of a right pipeline: pixels a level apart leave 0.03 in FP32 and 0.05 in INT8 of MobileNetV2 on
-photographs, Pillow's Lanczos in place of its bilinear 0.11."""
-_NAMED = 0.15
-_ODD = 8
-"""Of so many images one may be read otherwise by a right pipeline, if it is of a kind that decoders differ on."""
 _NEAR = 0.98
+_MOST_MATCHES = 5
 
 
 def diagnose(
@@ -70,7 +56,7 @@ def diagnose(
         try:
             found = search.computed(answers, found)
         except MissingExtra:
-            if not _is_near(answers, found):
+            if not ranking_of(answers, found, search.odd(answers)).accepted:
                 raise
             notes.append("no runtime is installed here, so small mistakes were not looked for")
         if all(each.takes_pixels for each in bundle.artifacts):
@@ -78,66 +64,87 @@ def diagnose(
                 "every artifact here takes raw pixels: of what comes before the model only bgr and exif_ignored were "
                 "looked for"
             )
+    elif answers.kind == "top1":
+        with suppress(MissingExtra, BadInput):  # which mistakes would give the same labels
+            found = search.computed(answers, found)
     if artifact is not None and answers.kind == "top1":
         notes.append(
             f"labels alone do not show whether {artifact} gave them, or another artifact: give logits for that"
         )
-    return _concluded(bundle, answers, found, notes)
+    return _concluded(bundle, ranking_of(answers, found, search.odd(answers)), notes)
 
 
-def _is_near(answers: Answers, found: Sequence[Hypothesis]) -> bool:
-    return any(not each.mistakes and _accepts(answers, each, _REFERENCE) for each in found)
-
-
-def _concluded(
-    bundle: Bundle, answers: Answers, found: Sequence[Hypothesis], notes: Sequence[str]
-) -> DiagnosisResult:
+def _concluded(bundle: Bundle, ranking: Ranking, notes: Sequence[str]) -> DiagnosisResult:
+    answers, best, right = ranking.answers, ranking.best, ranking.right
     top1 = answers.kind == "top1"
-    rounding = noise_of_rounding(answers)
-    noise = max(FLOOR, rounding, min(each.likeness.typical for each in found))
-    total = {id(each): score(each.likeness, noise, top1=top1) - each.penalty for each in found}
-    ranked = sorted(found, key=lambda each: -total[id(each)])
-    right = next((each for each in ranked if not each.mistakes), None)
-    best = ranked[0]
-    sure = right is None or total[id(best)] - total[id(right)] >= _DECIDED
-    accepted = right is not None and _accepts(answers, right, _REFERENCE + rounding)
-    if right is not None and not sure and (accepted or total[id(best)] - total[id(right)] < _LIKELIER):
-        best = right
     result = DiagnosisResult(
         outcome="unknown",
         kind=answers.kind,
         n=len(answers.images),
         artifact=best.artifact if best.artifact != REFERENCE and not top1 else None,
         correlation=None if right is None else round(right.likeness.correlation, 6),
-        reference_accuracy=_reference_accuracy(bundle),
+        reference_accuracy=reference_accuracy(bundle),
+        differs=_differs(bundle, ranking, best),
         notes=tuple(notes),
     )
-    if not best.mistakes and accepted:
-        differs = _differs(bundle, answers, best, noise)
-        few = len(differs) <= max(1, len(answers.images) // _ODD)
-        # Of labels rounding alone changes some, on any image.
-        if few and (top1 or all(is_odd(bundle.root / name) for name in differs)):
-            blind = [*_swap_unseen(bundle, answers), *_cannot_be_seen(answers)]
-            return replace(result, outcome="reference", differs=differs, notes=(*result.notes, *blind))
-        right_on = len(answers.images) - len(differs)
+    if not best.mistakes and ranking.accepted:
+        if ranking.only_odd(best.likeness):
+            blind = [*_swap_unseen(bundle, answers), *_not_shown_by_labels(ranking)]
+            return replace(result, outcome="reference", closest=top1, notes=(*result.notes, *blind))
+        right_on = len(answers.images) - len(result.differs)
         note = (
             f"the reference on {right_on} of {len(answers.images)} images, and something else on the others"
         )
-        return replace(result, differs=differs, notes=(*result.notes, note))
-    ties = [each for each in distinct(ranked) if total[id(best)] - total[id(each)] < _TIED and each.mistakes]
-    if best.mistakes and _accepts(answers, best, _NAMED + rounding) and not _says_nothing(answers):
-        # What is as likely and simpler is not joined by more.
-        ties = [each for each in ties if not _holds_another(each, ties)]
-        swapped = any("bgr" in each.mistakes for each in ties)
-        return replace(
-            result,
-            outcome="mistake",
-            notes=(*result.notes, *([] if swapped else _swap_unseen(bundle, answers))),
-            matches=tuple(_match(bundle, each) for each in ties[:5]),
-            closest=len(ties) > 1 or not sure or (top1 and best.likeness.correlation < 1),
-            differs=_differs(bundle, answers, best, noise),
+        return replace(result, notes=(*result.notes, note))
+    if best.mistakes and ranking.names(best) and not says_nothing(answers):
+        return _mistake(bundle, ranking, result)
+    return _unknown(bundle, ranking, result)
+
+
+def _mistake(bundle: Bundle, ranking: Ranking, result: DiagnosisResult) -> DiagnosisResult:
+    ties, top1 = ranking.ties(), ranking.answers.kind == "top1"
+    notes = [] if any("bgr" in each.mistakes for each in ties) else _swap_unseen(bundle, ranking.answers)
+    if top1 and ranking.lead < DECIDED:
+        notes.append(
+            "few labels tell this from the reference, and another model that is nearly as good may give them too: "
+            "give logits or probabilities"
         )
-    return _unknown(bundle, answers, ranked, result)
+    return replace(
+        result,
+        outcome="mistake",
+        notes=(*result.notes, *notes),
+        matches=tuple(match_of(bundle, each) for each in ties[:_MOST_MATCHES]),
+        closest=len(ties) > 1 or not ranking.sure or (top1 and ranking.best.likeness.correlation < 1),
+    )
+
+
+def _unknown(bundle: Bundle, ranking: Ranking, result: DiagnosisResult) -> DiagnosisResult:
+    answers = ranking.answers
+    result = replace(result, differs=())
+    if says_nothing(answers):
+        label = bundle.labels[int(np.bincount(answers.top1).argmax())]
+        note = (
+            f"every image, or nearly every one, has the answer {label}: other models and many mistakes end so. Give "
+            "the logits, or look at the scale of the pixels first"
+        )
+        too = [match_of(bundle, each) for each in ranking.alike()]
+        return replace(
+            result, closest=bool(too), matches=tuple(too[:_MOST_MATCHES]), notes=(*result.notes, note)
+        )
+    if answers.kind != "top1" and (result.correlation or 0.0) >= _NEAR:
+        note = (
+            "near the reference, but further from it than another decoder is, and no classic mistake is nearer: "
+            "compare your input with golden/pixels.npz"
+        )
+        return replace(result, notes=(*result.notes, note))
+    notes = list(result.notes)
+    if answers.kind == "top1" and ranking.right is not None:
+        differs = _differs(bundle, ranking, ranking.right)
+        result = replace(result, differs=differs)
+        notes.append(f"the reference is sure of another label on {len(differs)} of {result.n} images")
+    closest = max(ranking.hypotheses, key=lambda each: each.likeness.correlation)
+    other = replace(closest, mistakes=("other_model",), detail="")
+    return replace(result, matches=(match_of(bundle, other),), notes=tuple(notes))
 
 
 def _swap_unseen(bundle: Bundle, answers: Answers) -> list[str]:
@@ -151,98 +158,21 @@ def _swap_unseen(bundle: Bundle, answers: Answers) -> list[str]:
     ]
 
 
-def _cannot_be_seen(answers: Answers) -> list[str]:
-    """Which mistakes a pipeline may make all the same."""
-    if answers.kind != "top1":
+def _not_shown_by_labels(ranking: Ranking) -> list[str]:
+    """What else gives the same labels."""
+    if ranking.answers.kind != "top1":
         return []
+    names = ", ".join(each.name for each in ranking.alike())
+    too = f"{names} and another model" if names else "another model"
+    n = len(ranking.answers.images)
+    most = 1 - 0.05 ** (1 / n)  # the 95 % bound where none of n differs
     return [
-        "labels alone do not show another filter, a wrong crop, or another model that is as good: give logits or "
-        "probabilities for those"
+        f"labels alone are no proof: {too} that is right where this one is would give them too, and {n} images leave "
+        f"room for {most:.0%} of other answers. Give logits or probabilities"
     ]
 
 
-def _accepts(answers: Answers, each: Hypothesis, most: float) -> bool:
-    if answers.kind == "top1":
-        return float(each.likeness.residuals.sum()) <= 6 + 0.1 * len(answers.images)
-    return each.likeness.typical <= most
-
-
-def _says_nothing(answers: Answers) -> bool:
-    """Whether top-1 is the same for every image: many mistakes end so, and other models."""
-    return answers.kind == "top1" and len(set(answers.top1.tolist())) == 1
-
-
-def _holds_another(each: Hypothesis, others: Sequence[Hypothesis]) -> bool:
-    own = set(each.mistakes)
-    return any(set(other.mistakes) < own for other in others)
-
-
-def _unknown(
-    bundle: Bundle, answers: Answers, ranked: Sequence[Hypothesis], result: DiagnosisResult
-) -> DiagnosisResult:
-    closest = max(ranked, key=lambda each: each.likeness.correlation)
-    if _says_nothing(answers):
-        label = bundle.labels[int(answers.top1[0])]
-        note = (
-            f"every image has the answer {label}: give the logits, or look at the scale of the pixels first"
-        )
-        return replace(result, notes=(*result.notes, note))
-    if (result.correlation or 0.0) >= _NEAR:
-        note = (
-            "near the reference, but further from it than another decoder is, and no classic mistake is nearer: "
-            "compare your input with golden/pixels.npz"
-        )
-        return replace(result, notes=(*result.notes, note))
-    other = replace(closest, mistakes=("other_model",), detail="")
-    return replace(result, matches=(_match(bundle, other),))
-
-
-def _match(bundle: Bundle, each: Hypothesis) -> MatchRecord:
-    names = tuple(sorted(set(each.mistakes), key=NAMES.index))
-    advice = advice_for(names, bundle.preprocess, each.artifact, enlarged=_are_enlarged(bundle))
-    expected, interval = _expected_accuracy(bundle, names, each.artifact)
-    return MatchRecord(
-        mistake=each.name,
-        correlation=round(each.likeness.correlation, 6),
-        expected_accuracy=expected,
-        expected_accuracy_ci=interval,
-        change=f"{advice} ({each.detail})" if each.detail else advice,
-        artifact=None if each.artifact == REFERENCE else each.artifact,
-    )
-
-
-def _are_enlarged(bundle: Bundle) -> bool:
-    """Whether most golden images have fewer pixels than the contract makes of them; not where they cannot be read."""
-    shrunk = []
-    for path in bundle.golden_images():
-        with suppress(Exception), Image.open(path) as image:  # a damaged golden raises, or warns, anything
-            left, _, right, _ = bundle.preprocess.input_box(image.size)
-            shrunk.append(right - left > bundle.preprocess.input_size[1])
-    return sum(shrunk) < len(shrunk) / 2
-
-
-def _expected_accuracy(
-    bundle: Bundle, names: tuple[str, ...], artifact: str
-) -> tuple[float | None, Interval | None]:
-    """Of a single mistake as measured at export, and its interval. A softmax too many or too few changes no answer."""
-    if names == ("other_artifact",):
-        return bundle.record.artifact(artifact).accuracy, None
-    measured = bundle.record.fingerprints
-    moving = [name for name in names if name not in ("no_softmax", "double_softmax")]
-    if measured is None or len(moving) > 1:
-        return None, None
-    found = measured.of(moving[0]) if moving else measured
-    return (found.accuracy, found.accuracy_ci) if found else (None, None)
-
-
-def _reference_accuracy(bundle: Bundle) -> float | None:
-    measured = bundle.record.fingerprints
-    return measured.accuracy if measured else bundle.record.reference.accuracy
-
-
-def _differs(bundle: Bundle, answers: Answers, best: Hypothesis, noise: float) -> tuple[str, ...]:
-    """Images that the conclusion does not explain."""
-    residuals = best.likeness.residuals
-    most = 4.0 if answers.kind == "top1" else max(_NAMED, 8 * noise)
-    images = answers.images[np.flatnonzero(residuals > most)]
+def _differs(bundle: Bundle, ranking: Ranking, each: Hypothesis) -> tuple[str, ...]:
+    """Images that `each` does not explain."""
+    images = ranking.answers.images[ranking.unexplained(each.likeness)]
     return tuple(bundle.record.golden.images[i] for i in images)

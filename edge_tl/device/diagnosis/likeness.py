@@ -80,6 +80,23 @@ def noise_of_rounding(answers: Answers) -> float:
     return float(np.median(each) / _spread(shown, answers.step / floor))
 
 
+def bounds_of_rounding(answers: Answers) -> Floats:
+    """`(n,)`: the most residual that the decimals leave of a right answer, image by image."""
+    if answers.values is None or not answers.step:
+        return np.zeros(len(answers.images))
+    classes = answers.values.shape[1]
+    if answers.kind == "logits":
+        whole = np.full(len(answers.images), answers.step / 2 * np.sqrt(classes))
+        return np.asarray(whole / _spread(_centred(answers.values), answers.step), np.float64)
+    floor = max(3 * answers.step, 1e-6)
+    # The least that the written number may stand for.
+    low = (answers.values - answers.step / 2).clip(0) + floor
+    each = np.log((answers.values.clip(0) + floor) / low)
+    shown = np.log(answers.values.clip(0) + floor)
+    bounds = np.linalg.norm(np.maximum(each, answers.step / 2 / low), axis=1)
+    return np.asarray(bounds / _spread(shown, answers.step / floor), np.float64)
+
+
 def score(likeness: Likeness, noise: float, *, top1: bool) -> float:
     """Log-likelihood in nats, up to a constant, where a right explanation leaves residuals of about `noise`."""
     if top1:

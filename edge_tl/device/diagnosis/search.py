@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from edge_tl.device.bundle import REFERENCE, Artifact, Bundle
 from edge_tl.device.diagnosis.answers import Answers
 from edge_tl.device.diagnosis.hypothesis import Explained, Hypothesis
-from edge_tl.device.diagnosis.likeness import comparison, noise_of_rounding, score
+from edge_tl.device.diagnosis.likeness import bounds_of_rounding, comparison, noise_of_rounding, score
 from edge_tl.device.diagnosis.mistaken_logits import Answering
 from edge_tl.device.diagnosis.mistakes import VARIANTS, Pipeline, paired_mistakes, single_mistakes
+from edge_tl.device.diagnosis.odd_files import is_odd
+from edge_tl.device.diagnosis.ranking import FLOOR, ranking_of
 from edge_tl.device.errors import BadImage, BadInput, MissingExtra
 from edge_tl.device.gates import open_installed
 from edge_tl.device.images.decode import decode
@@ -22,11 +24,9 @@ from edge_tl.device.instructions import able
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.runtimes.open import Logits
 
-FLOOR = 0.004
-"""The least residual that means anything: fixed-point arithmetic and other decoders make as much of a right answer."""
-
 _FEW = 8  # images on which pairs are compared first
 _PAIRS = 8  # that are then compared on all
+_MOST_ROUNDING = 0.1  # of an image, beyond which few decimals show nothing
 _HOPELESS = 0.7  # correlation on few images below which a pair explains nothing
 
 
@@ -41,6 +41,7 @@ class Search:
     why_not: dict[str, str] = field(default_factory=dict)
     missing: MissingExtra | None = None
     _answering: dict[str, Answering] = field(default_factory=dict)
+    _odd: dict[int, bool] = field(default_factory=dict)
 
     def stored(self, answers: Answers) -> list[Hypothesis]:
         """Without running anything: the artifacts as they answered at export. PyTorch's are the FP32 artifacts'."""
@@ -60,6 +61,13 @@ class Search:
         paths = self.bundle.golden_images()
         return answers.part(np.flatnonzero([self._decodes(paths[i]) for i in answers.images]))
 
+    def odd(self, answers: Answers) -> NDArray[np.bool_]:
+        """`(n,)`: whose files decoders read in different ways."""
+        paths = self.bundle.golden_images()
+        for i in set(answers.images.tolist()) - self._odd.keys():
+            self._odd[i] = is_odd(paths[i])
+        return np.array([self._odd[i] for i in answers.images.tolist()], bool)
+
     def _decodes(self, path: Path) -> bool:
         try:
             decode(path, max_pixels=self.bundle.preprocess.max_pixels)
@@ -71,8 +79,7 @@ class Search:
         """`found` and what the mistakes give on this machine. Raises `MissingExtra`, `BadInput` where no artifact
         runs."""
         results = list(found)
-        asked = [self._on_tensors(each) for each in self.artifacts() if self._is_asked(each)]
-        order = list({each.id: each for each in asked}.values())
+        order = self._nearest_first(found)
         opened: dict[str, Answering] = {}
         # Single mistakes of every artifact before two of any, of which there are three times as many.
         for step, artifact in enumerate(order):
@@ -81,10 +88,10 @@ class Search:
                 continue
             opened[artifact.id] = answering
             results += self._singles(answers, answering, artifact.id)
-            if explains_all(answers, results):
+            if self._is_clear(answers, results):
                 break
         for step, (name, answering) in enumerate(opened.items()):
-            if explains_all(answers, results):
+            if self._is_clear(answers, results):
                 break
             self.listener.progress("mistakes", len(order) + step, 2 * len(order))
             results += self._pairs(answers, answering, name)
@@ -94,6 +101,25 @@ class Search:
                 f"no artifact of the bundle runs here: {'; '.join(self.why_not.values())}"
             )
         return results
+
+    def _nearest_first(self, stored: Sequence[Hypothesis]) -> list[Artifact]:
+        """The artifacts that may have answered; after the mistakes of the first it may be clear without the others'."""
+        far = {
+            each.artifact: each.likeness.typical
+            for each in reversed(stored)
+            if "label_order" not in each.mistakes
+        }
+        asked = [each for each in self.artifacts() if self._is_asked(each)]
+        asked.sort(key=lambda each: far.get(each.id, np.inf))
+        return list({each.id: each for each in map(self._on_tensors, asked)}.values())
+
+    def _is_clear(self, answers: Answers, results: Sequence[Hypothesis]) -> bool:
+        """Whether nothing is left to explain, or the reference may be right and no single mistake comes near it."""
+        if explains_all(answers, results):
+            return True
+        ranking = ranking_of(answers, results, self.odd(answers))
+        first = ranking.hypotheses[0]
+        return not first.mistakes and ranking.accepted and ranking.sure and ranking.only_odd(first.likeness)
 
     def artifacts(self) -> list[Artifact]:
         """FP32 first."""
@@ -171,8 +197,8 @@ def explains_all(answers: Answers, hypotheses: Sequence[Hypothesis]) -> bool:
     """Whether one of them leaves nothing to explain, of any image."""
     if answers.kind == "top1":
         return any(each.likeness.correlation == 1.0 for each in hypotheses)
-    most = FLOOR + min(4 * noise_of_rounding(answers), 0.1)
-    return any(float(each.likeness.residuals.max()) <= most for each in hypotheses)
+    most = FLOOR + np.minimum(bounds_of_rounding(answers), _MOST_ROUNDING)
+    return any(bool((each.likeness.residuals <= most).all()) for each in hypotheses)
 
 
 def _names(pipeline: Pipeline) -> tuple[str, ...]:

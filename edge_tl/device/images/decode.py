@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from edge_tl.device.errors import BadImage
 from edge_tl.device.images import exif, grey, sixteen_bit
+from edge_tl.device.images.icon import icon_pixels, is_icon
 from edge_tl.device.images.reading import EncodedImage, is_transient, read, with_retries
 
 # Pillow only warns between one and two times its limit; a decompression bomb is a bomb at any size.
@@ -142,6 +143,8 @@ def _too_many(name: str, pixels: int, limit: float) -> BadImage:
 def _from_bytes(name: str, content: bytes, limit: float) -> Decoded:
     kinds = _kinds(name, content)
     with _Raised(limit):
+        if is_icon(content) and (pixels := icon_pixels(content)) > limit:
+            raise _too_many(name, pixels, limit)
         try:
             image = Image.open(io.BytesIO(content), formats=kinds)
         except Exception:  # a damaged EXIF block is enough for that, though the pixels are whole

@@ -1,6 +1,7 @@
 """Answers as rows of a CSV or JSON Lines file, written as they come and there once they are whole.
 
-A row is never half-written, and no row is kept in memory.
+A row is never half-written, and no row is kept in memory. A text that a spreadsheet would run as a formula gets an
+apostrophe before it in a CSV, as OWASP advises ("CSV Injection"): names of files and labels may be anybody's.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from edge_tl.device.records.prediction import FailedImage, Prediction, Predictio
 from edge_tl.device.text import printable
 
 SUFFIXES = (".csv", ".jsonl")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def check_rows_file(path: Path, *, overwrite: bool) -> None:
@@ -119,20 +121,24 @@ class RowsFile:
 
     def _write(self, cells: list[str]) -> None:
         line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(cells)
+        # Of a carriage return alone Python's writer does not know that readers take it for the end of a line.
+        if any("\r" in cell for cell in cells):
+            csv.writer(line, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(cells)
+        else:
+            csv.writer(line, lineterminator="\n").writerow(cells)
         self._file.write(line.getvalue())
 
     def _cells(self, one: Prediction) -> Iterator[str]:
-        yield one.image or ""
+        yield _as_text(one.image or "")
         if self._video:
             yield "" if one.frame is None else str(one.frame)
             yield "" if one.time_s is None else f"{one.time_s:.3f}"
         for place in range(self._top):
             score = one.top[place] if place < len(one.top) else None
-            yield score.label if score else ""
+            yield _as_text(score.label) if score else ""
             yield f"{score.probability:.6f}" if score else ""
-        yield one.remark or ""
-        yield one.failure or ""
+        yield _as_text(one.remark or "")
+        yield _as_text(one.failure or "")
 
 
 def row_of(one: Prediction) -> Prediction | FailedImage:
@@ -140,6 +146,11 @@ def row_of(one: Prediction) -> Prediction | FailedImage:
     if one.failure is None:
         return one
     return FailedImage(one.image or "", one.failure, one.frame, one.time_s)
+
+
+def _as_text(text: str) -> str:
+    """What every program that reads a CSV takes for text. "-" alone, which stands for stdin, is none to compute."""
+    return f"'{text}" if text.startswith(_FORMULA) and text != "-" else text
 
 
 def _header(top: int, *, video: bool) -> Iterator[str]:

@@ -53,8 +53,9 @@ class MatchRecord(Record):
 @dataclass(frozen=True)
 class DiagnosisResult(Record):
     """`verdict`: "reference" (the bundle's own answers), "mistake" (`matches`, best first), or "unknown". `closest`:
-    its matches cannot be told apart by these images. `correlation` is with the reference, `artifact` the one whose
-    answers are nearest; `differs` lists images that the conclusion does not explain."""
+    these answers do not tell its matches apart, or the reference from what else gives the same labels. `correlation` is
+    with the reference, `artifact` the one whose answers are nearest; `differs` lists images that this does not
+    explain."""
 
     outcome: Literal["reference", "mistake", "unknown"] = json_key("verdict")
     matches: tuple[MatchRecord, ...] = written(())

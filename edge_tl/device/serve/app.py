@@ -83,7 +83,8 @@ def _add_predict(app: "FastAPI", pool: AnswerPool, options: ServeOptions, metric
         "content": {"application/json": {"example": _EXAMPLE}},
     }
     refusals = {
-        400: "The form cannot be read.", 401: "No key, or a wrong one.", 408: "It did not arrive in time.",
+        400: "The form cannot be read.", 401: "No key, or a wrong one.",
+        403: "Asked by another name, or by a page of another site.", 408: "It did not arrive in time.",
         413: "Too many bytes or images.", 415: "No multipart/form-data.", 422: "No image could be used, or no `file`.",
         503: "Too much at once: see Retry-After.",
     }  # fmt: skip

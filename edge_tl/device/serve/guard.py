@@ -1,7 +1,7 @@
-"""What stands before every request: the key, the size, the time, the queue. An ASGI middleware; it parses no body.
+"""What stands before every request: who asks, the key, the size, the time, the queue. An ASGI middleware.
 
-A request that is refused is read to its end first, within limits: a client that is still sending would see a broken
-connection in place of the answer.
+It parses no body. A request that is refused is read to its end first, within limits: a client that is still sending
+would see a broken connection in place of the answer.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from time import perf_counter
 
 from edge_tl.device.records.codec import Json
 from edge_tl.device.serve.metrics import ServeMetrics
+from edge_tl.device.serve.names import unwelcome
 from edge_tl.device.serve.options import ServeOptions
 
 Message = Json  # as ASGI has them
@@ -65,6 +66,8 @@ class Guard:
 
     def _check(self, scope: Scope, heavy: bool) -> None:
         headers = dict(scope["headers"])
+        if reason := unwelcome(headers, self._options):
+            raise Refused(403, reason)
         if (
             self._options.key is not None
             and scope["path"] not in OPEN

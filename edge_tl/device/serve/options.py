@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,14 +44,24 @@ class ServeLimits:
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """`key` is what a request must show, None for none. Port 0 takes a free one. `version` is what it says of
-    itself."""
+    """`key` is what a request must show, None for none. Port 0 takes a free one. `version` is what it says of itself.
+    `allowed` are further names, in small letters, by which it may be asked and whose pages may ask. Raises
+    `BadInput`."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     key: bytes | None = field(default=None, repr=False)
     limits: ServeLimits = field(default_factory=ServeLimits)
     version: str = "unknown"
+    allowed: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.allowed:
+            if not re.fullmatch(r"[a-z0-9_.-]{1,253}", name):
+                raise BadInput(
+                    f"--allow-host {printable(name)}: no name of a host. Give it without https:// and without a port, "
+                    "e.g. pi.example.org."
+                )
 
     @property
     def is_open(self) -> bool:

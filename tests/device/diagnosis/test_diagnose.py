@@ -138,7 +138,7 @@ def test_other_normalizations_are_no_other_model(search: Search, norm: str) -> N
 def test_what_these_images_cannot_show_is_said(search: Search) -> None:
     right = logits_of(search.bundle, set())
     notes = diagnose(search.bundle, answers(right, "top1"), search=search).notes
-    assert any("labels alone do not show" in note for note in notes)
+    assert any("labels alone are no proof" in note for note in notes)
     assert not any("red and blue" in note for note in notes)
     asked = diagnose(search.bundle, answers(right, "top1"), artifact="onnx-fp32", search=search)
     assert any("whether onnx-fp32 gave them" in note for note in asked.notes)

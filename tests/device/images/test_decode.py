@@ -246,3 +246,28 @@ def test_an_image_in_memory_without_pixels_is_a_bad_image(size: tuple[int, int])
 def test_the_limit_of_pixels_holds_for_images_in_memory_too() -> None:
     with pytest.raises(BadImage, match=r"too many pixels \(64, the limit is 60\)"):
         decode(Image.new("RGB", (8, 8)), max_pixels=60)
+
+
+@pytest.mark.parametrize("kind", ["png", "bmp"])
+def test_pixels_of_an_icon_are_counted_before_they_are_decoded(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its directory says 256 x 256 at most; the picture inside may have any size."""
+    inside = io.BytesIO()
+    Image.new("RGB", (1200, 900), "red").save(inside, "PNG" if kind == "png" else "DIB")
+    content = bytearray(inside.getvalue())
+    if kind == "bmp":
+        struct.pack_into("<i", content, 8, 1800)  # with its mask
+        content += bytes(1216 // 8 * 900)
+    entry = struct.pack("<BBBBHHII", 0, 0, 0, 0, 1, 24, len(content), 22)
+    icon = struct.pack("<HHH", 0, 1, 1) + entry + bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "Image was not the expected size", as in any program of ours
+        assert decode(icon).size == (1200, 900)
+    loaded: list[str] = []
+    monkeypatch.setattr(decoding, "_upright_rgb", lambda image: loaded.append("decoded"))
+    with pytest.raises(BadImage, match=r"too many pixels \(1080000, the limit is 1000000\)"):
+        decode(icon, max_pixels=1_000_000)
+    assert loaded == []
+    with pytest.raises(BadImage):
+        decode(icon[:30], max_pixels=1_000_000)

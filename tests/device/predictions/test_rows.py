@@ -50,6 +50,21 @@ def test_json_lines_are_entries_of_results_and_of_failed(tmp_path: Path) -> None
     assert second == {"image": "b.png", "reason": 'no "image"'}
 
 
+@pytest.mark.parametrize("begin", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_no_cell_is_a_formula_and_json_lines_have_the_name_as_it_is(tmp_path: Path, begin: str) -> None:
+    one = Prediction(f"{begin}.png", (Score(begin, 0.25),), remark=begin)
+    for suffix in ("csv", "jsonl"):
+        with RowsFile(tmp_path / f"rows.{suffix}", top=1) as rows:
+            rows.write(one)
+            rows.write(Prediction("-", (Score("daisy", 1.0),), failure=begin))
+            rows.finish()
+    first, second = read_csv(tmp_path / "rows.csv")
+    assert (first["image"], first["label"], first["remark"]) == (f"'{begin}.png", f"'{begin}", f"'{begin}")
+    assert float(first["probability"]) == 0.25
+    assert (second["image"], second["reason"]) == ("-", f"'{begin}")  # stdin's name
+    assert json.loads((tmp_path / "rows.jsonl").read_text("utf-8").splitlines()[0])["image"] == one.image
+
+
 def test_a_name_that_is_not_utf8_is_written_as_its_escape(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     with RowsFile(path, top=1) as rows:

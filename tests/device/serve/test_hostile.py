@@ -61,9 +61,7 @@ def test_a_client_that_goes_away_is_no_error(service: Any, bundle: Bundle) -> No
         ("/predict", "multipart/form-data; boundary=x"),
     ):
         with connection(service.url) as opened:
-            head = (
-                f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nContent-Type: {kind}\r\n\r\n--x"
-            )
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\nContent-Type: {kind}\r\n\r\n--x"
             opened.sendall(head.encode())
     deadline = time.monotonic() + 10
     while (said := metrics(service.url)).count('status="0"') < 2 and time.monotonic() < deadline:
@@ -73,7 +71,7 @@ def test_a_client_that_goes_away_is_no_error(service: Any, bundle: Bundle) -> No
 
 
 @pytest.mark.parametrize(
-    "first", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["new", "kept alive"]
+    "first", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"], ids=["new", "kept alive"]
 )
 def test_half_a_head_is_not_waited_for(service: Any, first: bytes) -> None:
     """However slowly it goes on coming."""
@@ -101,6 +99,6 @@ def test_a_connection_is_kept_between_whole_requests(service: Any) -> None:
     with httpx.Client(base_url=service.url, trust_env=False) as client, connection(service.url) as opened:
         assert client.get("/healthz").status_code == 200
         for _ in range(2):  # longer than the time that a head has
-            opened.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            opened.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert answer(opened).startswith(b"HTTP/1.1 200")
             time.sleep(1.3)

@@ -155,7 +155,7 @@ class slow_request:
     def __init__(self, url: str, key: str = "none") -> None:
         host, port = url.removeprefix("http://").rstrip("/").split(":")
         self.socket = socket.create_connection((host, int(port)), timeout=30)
-        head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nContent-Length: 1000\r\n"
+        head = f"POST /predict HTTP/1.1\r\nHost: {host}\r\nX-API-Key: {key}\r\nContent-Length: 1000\r\n"
         self.socket.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n--x".encode())
 
     def __enter__(self) -> socket.socket:

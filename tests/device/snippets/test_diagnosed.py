@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from device import conftest
 from device.snippets.test_goldens import within_limits
 from snippet_programs import build, read_answers
 
-from edge_tl.device.bundle import Bundle, read_bundle
+from edge_tl.device.bundle import Bundle
 from edge_tl.device.snippets.program import write_program
 
 pytestmark = pytest.mark.slow
@@ -24,20 +23,6 @@ UNREAD = {
     "javascript": set(),
     "cpp": {"webp", "webp-alpha", "tiff", "tiff-grey-16"},
 }
-
-
-@pytest.fixture(scope="session")
-def of_every_kind(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The tiny bundle with a golden image of every kind of file."""
-    kinds = pytest.importorskip("edge_tl.host.export.golden_kinds").KINDS
-    made = [
-        (kind, make(conftest.picture(i, width=64, height=48))) for i, (kind, make) in enumerate(kinds.items())
-    ]
-    root = tmp_path_factory.mktemp("kinds") / "tiny"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conftest, "goldens", lambda: {f"{kind}{end}": content for kind, (end, content) in made})
-        conftest.build(root)
-    return read_bundle(root)
 
 
 @pytest.mark.parametrize(
