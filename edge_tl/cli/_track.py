@@ -14,6 +14,7 @@ from edge_tl.cli._console import say
 from edge_tl.device.errors import MissingExtra
 
 if TYPE_CHECKING:
+    from edge_tl.host.recipe.schema import Recipe
     from edge_tl.host.tracking.tracker import Tracking
 
 Track = Annotated[
@@ -28,13 +29,15 @@ Track = Annotated[
 
 
 @contextmanager
-def open_tracking(asked: Sequence[str] | None, name: str) -> Iterator[Tracking]:
-    """What `--track` asked for, for a run of this `name`; without it nothing is told. Raises `BadInput`, and
-    `MissingExtra` without the host part."""
+def open_tracking(asked: Sequence[str] | None, name: str, recipe: Recipe | None = None) -> Iterator[Tracking]:
+    """What `--track` asked for, for a run of this `name` by this `recipe`; without it nothing is told.
+    Raises `BadInput`, and `MissingExtra` without the host part."""
     try:
         machinery = importlib.import_module("edge_tl.host.tracking.tracker")
     except ModuleNotFoundError as error:
         missing = "the host part of edge-tl" if str(error.name).startswith("edge_tl") else error.name
         raise MissingExtra(f"{missing}, which --track needs,", "host") from None
     with machinery.tracked(asked or (), name, say) as tracking:
+        if recipe is not None:
+            tracking.recipe(recipe)
         yield tracking

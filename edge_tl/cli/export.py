@@ -156,7 +156,7 @@ def export(
     recipe = _told(_recipe_options.run_settings(run).changed(fields, set_))
     taken = taken_ort_web(web, ort_web, npm, out, overwrite=overwrite)
     effort = replace(THOROUGH if thorough else QUICK, wait_quiet_s=wait_quiet_s(wait_quiet))
-    with open_tracking(track, run.resolve().name) as tracking, open_training_listener() as listener:
+    with open_tracking(track, run.resolve().name, recipe) as tracking, open_training_listener() as listener:
         record = pipeline.export(run, out, recipe, effort=effort, overwrite=overwrite, listener=listener)
         folder = Path(record["bundle"])
         bundle = read_report(folder)

@@ -138,7 +138,7 @@ def finetune(
         training.finetune(recipe, out, resumed=resume, overwrite=overwrite)
         return 0
     name = recipe.name or default_run_name(recipe)
-    with open_tracking(track, name) as tracking, open_training_listener() as listener:
+    with open_tracking(track, name, recipe) as tracking, open_training_listener() as listener:
         beside = tracking.beside(listener)
         result = training.finetune(recipe, out, resumed=resume, overwrite=overwrite, listener=beside)
         tracking.run(result.run, result.record)

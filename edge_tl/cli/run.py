@@ -76,7 +76,7 @@ def run(
     zoo.check_model_name(recipe.model.name)  # before a file is read
     _recipe_options.tell_recipe(recipe)
     effort = replace(QUICK, wait_quiet_s=wait_quiet_s(wait_quiet))
-    with open_tracking(track, recipe.name or default_run_name(recipe)) as tracking:
+    with open_tracking(track, recipe.name or default_run_name(recipe), recipe) as tracking:
         with open_whole_listener() as listener:
             beside = tracking.beside(listener)
             made = whole_run.whole_run(recipe, out, effort=effort, overwrite=overwrite, listener=beside)

@@ -112,7 +112,8 @@ def _empty(folder: Path, listed: FolderListing) -> str:
             "Repair that, or remove the folder."
         )
     held = ", ".join(f"{entry.n} {entry.kind}" for entry in count_kinds(listed.others)[:6])
-    return f"class {name!r} is empty: {where} holds no image{f', but {held}' if held else ''}. Add images."
+    but = f", but {held}" if held else ""
+    return f"class {name!r} is empty: {where} holds no image{but}. Add images, or remove it."
 
 
 def _below(root: Path, path: Path) -> str:

@@ -11,13 +11,21 @@ from edge_tl.device.records.bench import BenchResult
 from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.device.records.codec import Json
 from edge_tl.device.records.timing import Interval, LatencyRecord
+from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs.record import EpochRecord, RunRecord
 
 Figures = dict[str, float]
 Settings = dict[str, str]
 
+_PATHS = ("data.path", "model.weights")
 _OF_RUN = ("report.html", "report.md", "run.json", "recipe.yaml")
 _OF_BUNDLE = ("report.html", "report.md", "report.json", "bundle.json", "README.md")
+
+
+def settings_of_recipe(recipe: Recipe) -> Settings:
+    """Every setting that is set; of paths the last part, for a tracker may be a server."""
+    found = dict(_flat("", recipe.model_dump(mode="json")))
+    return {key: Path(text).name if key in _PATHS else text for key, text in found.items()}
 
 
 def settings_of_run(record: RunRecord) -> Settings:

@@ -15,6 +15,7 @@ from edge_tl.device.records.bench import BenchResult
 from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.device.text import printable
 from edge_tl.host.listeners import EpochEvent
+from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs.record import RunRecord
 from edge_tl.host.tracking import facts
 
@@ -55,6 +56,10 @@ class Tracking:
         """The end of an epoch."""
         self._each(lambda tracker: tracker.figures(facts.figures_of_epoch(event.record), event.record.epoch))
 
+    def recipe(self, recipe: Recipe) -> None:
+        """What is about to be done: of work that fails it says what that was."""
+        self._tell("recipe", facts.settings_of_recipe(recipe), {}, [])
+
     def run(self, folder: Path, record: RunRecord) -> None:
         """A finished run."""
         self._tell(
@@ -86,8 +91,10 @@ class Tracking:
         }  # a value is told once
         self._known |= new.keys()
         self._each(lambda tracker: tracker.settings(new))
-        self._each(lambda tracker: tracker.figures(figures, None))
-        self._each(lambda tracker: tracker.files(what, paths))
+        if figures:
+            self._each(lambda tracker: tracker.figures(figures, None))
+        if paths:
+            self._each(lambda tracker: tracker.files(what, paths))
 
     def _each(self, tell: Callable[[Tracker], None], *, only: str | None = None) -> None:
         for name, tracker in list(self._trackers.items()):

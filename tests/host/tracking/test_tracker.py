@@ -15,6 +15,7 @@ from edge_tl.device.bundle import read_report
 from edge_tl.device.errors import BadInput, MissingExtra
 from edge_tl.device.listener import SILENT
 from edge_tl.host.listeners import EpochEvent
+from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs.record import EpochRecord
 from edge_tl.host.tracking import facts
 from edge_tl.host.tracking.tracker import Tracking, tracked
@@ -105,11 +106,18 @@ def test_wandb_is_offline_unless_somebody_logged_in(tmp_path: Path) -> None:
 
 def test_work_that_fails_ends_its_run_as_failed(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow.tracking")
-    with pytest.raises(KeyboardInterrupt), tracked(["mlflow=kept"], "photos", lambda _: None):
+    recipe = Recipe.model_validate({"data": {"path": "/home/me/photos"}, "train": {"lr": 0.25}})
+
+    def interrupted(tracking: Tracking) -> None:
+        tracking.recipe(recipe)
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), tracked(["mlflow=kept"], "photos", lambda _: None) as tracking:
+        interrupted(tracking)
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'kept' / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("edge-tl").experiment_id])
     assert run.info.status == "FAILED"
+    assert (run.data.params["train.lr"], run.data.params["data.path"]) == ("0.25", "photos")
 
 
 class Broken:
