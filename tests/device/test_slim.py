@@ -42,7 +42,7 @@ def test_it_passes_its_gates_and_says_where_it_comes_from(
     assert result["passed"]
     assert {gate["artifact"] for gate in result["gates"]} == {None, *keep}
     listed = {file.path for file in small.record.files}
-    assert files(small.root) == {*listed, "bundle.json"}
+    assert files(small.root) == {*listed, "bundle.json", "README.md"}
     assert list((tmp_path / "a").iterdir()) == [small.root]
 
 
