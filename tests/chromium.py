@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import select
@@ -127,6 +128,26 @@ class Page:
         self.send("Page.navigate", url=address)
         self.wait("document.body?.dataset.state && document.body.dataset.state !== 'loading'")
         return str(self.evaluate("document.body.dataset.state"))
+
+    def show(self, file: Path, width: int, *, dark: bool = False) -> None:
+        """Load a file, so many pixels wide, and wait until it is there."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.send("Emulation.setEmulatedMedia", features=[scheme])
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
+        )
+        self.requests.clear()
+        self.complaints.clear()
+        address = file.resolve().as_uri()
+        self.send("Page.navigate", url=address)
+        self.wait(f"document.readyState === 'complete' && location.href === {json.dumps(address)}")
+
+    def picture(self, *, height: int | None = None) -> bytes:
+        """PNG of the whole page, or of its first `height` pixels."""
+        width, whole = self.evaluate("[innerWidth, document.documentElement.scrollHeight]")
+        clip = {"x": 0, "y": 0, "width": width, "height": min(height or whole, whole), "scale": 1}
+        taken = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+        return base64.b64decode(taken["data"])
 
     def drop(self, file: Path) -> None:
         """Drop a file on the page, as a person does from a file manager."""

@@ -13,6 +13,7 @@ from edge_tl.device.errors import BadInput, BundleError
 from edge_tl.device.names import check_label, steers
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.accuracy import ConfidenceRecord, Confusion
+from edge_tl.device.records.answers import AnswersRecord
 from edge_tl.device.records.artifact import ArtifactRecord, FilePath, FileRecord, Whole
 from edge_tl.device.records.codec import Bounds, Fault, Fraction, Json, NotEmpty, Record, shown, written
 from edge_tl.device.records.diagnosis import FingerprintsRecord
@@ -93,8 +94,8 @@ class ProvenanceRecord(Record):
 @dataclass(frozen=True)
 class BundleRecord(Record):
     """A bundle. `bundle.json` holds what a device needs of it, sealed; `report.json` all of it, with the `bench` and
-    the `verify` of the export, and `pictures` of answers. `preprocess_steps` is the contract in words, as in the file
-    `readme`."""
+    the `verify` of the export, `pictures` of some answers and all `answers`. `preprocess_steps` is the contract in
+    words, as in the file `readme`."""
 
     schema_version: Literal[1, 2]
     name: NotEmpty
@@ -113,6 +114,7 @@ class BundleRecord(Record):
     bench: Json = None
     verify: Json = None
     pictures: PicturesRecord | None = None
+    answers: AnswersRecord | None = None
     report: FileRecord | None = None
     readme: FileRecord | None = None
     preprocess_steps: tuple[str, ...] = ()
@@ -189,7 +191,8 @@ class BundleRecord(Record):
             for artifact in self.artifacts
         )
         reference = replace(self.reference, confusion=None)
-        return replace(self, artifacts=artifacts, reference=reference, bench=None, verify=None, pictures=None)
+        shown = {"bench": None, "verify": None, "pictures": None, "answers": None}
+        return replace(self, artifacts=artifacts, reference=reference, **shown)
 
     def failed_at_export(self, artifact: ArtifactRecord) -> str | None:
         """That `artifact` failed when it was exported, and at which gates; None where it did not."""

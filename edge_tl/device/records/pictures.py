@@ -51,10 +51,11 @@ class AnswerPicture(Record):
 
 @dataclass(frozen=True)
 class PicturesRecord(Record):
-    """The images that an artifact answers wrongly with the highest probabilities (`errors`), and such as one answers
-    otherwise than PyTorch (`flips`): the recommended one, or INT8 where that changes no answer. `fp32` made PyTorch's
-    heat maps."""
+    """The images that an artifact answers wrongly with the highest probabilities (`errors`), such as one answers
+    otherwise than PyTorch (`flips`): the recommended one, or INT8 where that changes no answer, and typical ones that
+    the first answers right (`right`), without heat maps. `fp32` made PyTorch's heat maps."""
 
     fp32: NotEmpty | None = None
     errors: Annotated[tuple[AnswerPicture, ...], Count(0, MOST_PICTURES)] = ()
     flips: Annotated[tuple[AnswerPicture, ...], Count(0, MOST_PICTURES)] = ()
+    right: Annotated[tuple[AnswerPicture, ...], Count(0, MOST_PICTURES)] = ()

@@ -18,6 +18,7 @@ from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord, Refere
 from edge_tl.device.records.diagnosis import FingerprintsRecord
 from edge_tl.device.runtimes.open import Logits, Runtime
 from edge_tl.host.export import calibration, gates, goldens, image_sets, instruction_sets, isa_caps
+from edge_tl.host.export.answers import answers_record
 from edge_tl.host.export.artifacts import ModelFiles
 from edge_tl.host.export.fingerprints import measure_fingerprints
 from edge_tl.host.export.heatmaps import with_heatmaps
@@ -83,10 +84,9 @@ def evaluate_artifacts(
     models = remaining(job, models)
     fingerprints = _fingerprints(job, models)
     evaluation = _Evaluation(job, images, fitting, temperatures, logits)
-    expected = evaluation.calibrated(images, REFERENCE)
+    answers = {each: evaluation.calibrated(images, each) for each in (REFERENCE, *(m.id for m in models))}
     for model in models:
-        own = evaluation.calibrated(images, model.id)
-        job.notable[model.id] = notable_answers(images.samples, expected, own)
+        job.notable[model.id] = notable_answers(images.samples, answers[REFERENCE], answers[model.id])
     record = BundleRecord(
         schema_version=SCHEMA_VERSION,
         name=name,
@@ -97,9 +97,10 @@ def evaluate_artifacts(
         golden=golden,
         provenance=provenance,
         fingerprints=fingerprints,
+        answers=answers_record(images.samples, answers),
     )
-    for each in (REFERENCE, *(model.id for model in models)):
-        job.keep_logits(each, samples, evaluation.calibrated(images, each))
+    for each, own in answers.items():
+        job.keep_logits(each, samples, own)
     return with_heatmaps(job, record, samples)
 
 

@@ -1,4 +1,5 @@
-"""Which images a report shows: the errors that an artifact is surest of, and answers that are not PyTorch's.
+"""Which images a report shows: the errors that an artifact is surest of, answers that are not PyTorch's, and typical
+right ones.
 
 Runs no model and reads no image.
 """
@@ -17,7 +18,7 @@ from edge_tl.device.runtimes.open import Logits
 from edge_tl.host.images.dataset import Sample
 
 Maps = Mapping[str, NDArray[np.float32]]
-MOST = 6  # errors, and as many flips
+MOST = 6  # errors, as many flips, and as many right answers
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,16 @@ class NotableAnswer:
 @dataclass(frozen=True)
 class NotableAnswers:
     """Of one artifact: wrong ones, the surest first, and changed ones, those that were right before first. `fp32` is
-    the artifact of PyTorch's heat maps."""
+    the artifact of PyTorch's heat maps. `right`: of some classes the right answer of middling probability."""
 
     errors: tuple[NotableAnswer, ...]
     flips: tuple[NotableAnswer, ...]
     fp32: str | None = None
+    right: tuple[NotableAnswer, ...] = ()
 
     @property
     def samples(self) -> tuple[Sample, ...]:
-        """Every image once."""
+        """Every image that gets heat maps, once."""
         return tuple({each.sample.digest: each.sample for each in (*self.errors, *self.flips)}.values())
 
 
@@ -68,7 +70,24 @@ def notable_answers(samples: Sequence[Sample], expected: Logits, own: Logits) ->
     wrong, changed = np.flatnonzero(after != labels), np.flatnonzero(after != before)
     wrong = wrong[np.argsort(certain[wrong], kind="stable")]
     changed = changed[np.lexsort((certain[changed], before[changed] != labels[changed]))]
-    return NotableAnswers(tuple(map(answer, wrong[:MOST])), tuple(map(answer, changed[:MOST])))
+    right = [_typical(np.flatnonzero((after == labels) & (labels == k)), certain) for k in np.unique(labels)]
+    found = [i for i in right if i is not None]
+    some = (
+        np.unique(np.linspace(0, len(found) - 1, MOST).round().astype(int))
+        if len(found) > MOST
+        else range(len(found))
+    )
+    return NotableAnswers(
+        tuple(map(answer, wrong[:MOST])),
+        tuple(map(answer, changed[:MOST])),
+        right=tuple(answer(found[i]) for i in some),
+    )
+
+
+def _typical(images: NDArray[np.intp], certain: NDArray[np.float64]) -> int | None:
+    """Of the middling probability; None of no image."""
+    order = images[np.argsort(certain[images], kind="stable")]
+    return int(order[len(order) // 2]) if len(order) else None
 
 
 def with_maps(answers: NotableAnswers, own: Maps, fp32: str | None, whole: Maps) -> NotableAnswers:
@@ -82,7 +101,9 @@ def with_maps(answers: NotableAnswers, own: Maps, fp32: str | None, whole: Maps)
             pytorch_heatmap=_rows(whole.get(digest), answer.pytorch) if answer.is_changed else None,
         )
 
-    return NotableAnswers(tuple(map(mapped, answers.errors)), tuple(map(mapped, answers.flips)), fp32)
+    return NotableAnswers(
+        tuple(map(mapped, answers.errors)), tuple(map(mapped, answers.flips)), fp32, answers.right
+    )
 
 
 def _rows(maps: NDArray[np.float32] | None, label: int) -> HeatmapRows | None:

@@ -1,5 +1,5 @@
 """The images that a report shows, small: errors of the artifact that is recommended, else of the first INT8, else the
-first; answers that it changes, or INT8 where it changes none.
+first; answers that it changes, or INT8 where it changes none; and some that it gives right.
 
 Nothing here is worth an export: an image that cannot be read any more is left out.
 """
@@ -24,7 +24,7 @@ _SIDE = 224  # pixels of the longer side
 
 
 def pictures_record(job: ExportJob, record: BundleRecord) -> PicturesRecord | None:
-    """None where these artifacts answer every image as PyTorch does, and right."""
+    """None where there is nothing to show."""
     int8 = [artifact.id for artifact in record.artifacts if artifact.precision == "int8"]
     order = [record.recommended] if record.recommended else []
     order = [name for name in (*order, *int8, record.artifacts[0].id) if name in job.notable]
@@ -32,14 +32,15 @@ def pictures_record(job: ExportJob, record: BundleRecord) -> PicturesRecord | No
         return None
     changing = next((name for name in order if job.notable[name].flips), order[0])
     chosen = [(order[0], each) for each in job.notable[order[0]].errors]
-    errors = len(chosen)
     chosen += [(changing, each) for each in job.notable[changing].flips]
+    chosen += [(order[0], each) for each in job.notable[order[0]].right]
     small = {each.sample.digest: each.sample for _, each in chosen}
     files = {digest: _small(job, sample) for digest, sample in small.items()}
     found = [_picture(job.dataset.labels, name, each, files[each.sample.digest]) for name, each in chosen]
-    fp32 = job.notable[changing].fp32
-    kept = [tuple(each for each in part if each) for part in (found[:errors], found[errors:])]
-    return PicturesRecord(fp32, *kept) if any(kept) else None
+    errors, flips = len(job.notable[order[0]].errors), len(job.notable[changing].flips)
+    parts = (found[:errors], found[errors : errors + flips], found[errors + flips :])
+    kept = [tuple(each for each in part if each) for part in parts]
+    return PicturesRecord(job.notable[changing].fp32, *kept) if any(kept) else None
 
 
 def _small(job: ExportJob, sample: Sample) -> tuple[Size, str] | None:

@@ -47,8 +47,8 @@ class AnswerCard(NamedTuple):
 
 
 class AnswerCards(NamedTuple):
-    """Headings with images: the errors that an artifact is surest of, and answers that are not PyTorch's. How to read
-    the maps."""
+    """Headings with images: right answers, the errors that an artifact is surest of, and answers that are not
+    PyTorch's. How to read the maps."""
 
     parts: list[tuple[str, list[AnswerCard]]]
     notes: list[str]
@@ -59,7 +59,11 @@ def answer_cards(record: BundleRecord) -> AnswerCards | None:
     if record.pictures is None:
         return None
     room, parts = _Room(), []
-    for heading, chosen in (("errors", record.pictures.errors), ("flips", record.pictures.flips)):
+    for heading, chosen in (
+        ("right", record.pictures.right),
+        ("errors", record.pictures.errors),
+        ("flips", record.pictures.flips),
+    ):
         cards = _cards(record.pictures, chosen, record.preprocess, room)
         if cards:
             parts.append((_heading(record, heading, chosen, len(cards)), cards))
@@ -68,6 +72,8 @@ def answer_cards(record: BundleRecord) -> AnswerCards | None:
 
 def _heading(record: BundleRecord, kind: str, chosen: Sequence[AnswerPicture], count: int) -> str:
     name = one_line(chosen[0].artifact)
+    if kind == "right":
+        return f"Typical right answers of {name}"
     if kind == "errors":
         return f"The errors that {name} is surest of"
     changed = next((a.changed for a in record.artifacts if a.id == chosen[0].artifact), None) or ()
@@ -151,6 +157,8 @@ def _shown(image: Image.Image, alt: str, caption: str) -> ShownPicture:
 def _notes(record: BundleRecord, found: PicturesRecord) -> list[str]:
     """How to read the maps, or why there are none; and how far INT8's agree with FP32's."""
     pictures = (*found.errors, *found.flips)
+    if not pictures:
+        return []
     if not any(picture.heatmap for picture in pictures):
         name = one_line(pictures[0].artifact)
         return [

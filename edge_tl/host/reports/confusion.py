@@ -41,7 +41,7 @@ def is_of(matrix: ConfusionMatrix, classes: int) -> bool:
 
 def most_confused(matrix: ConfusionMatrix, labels: Sequence[str], limit: int) -> Table:
     """The `limit` most frequent wrong answers."""
-    counts, images = _cells(matrix), Counter[int]()
+    counts, images = confusion_cells(matrix), Counter[int]()
     for i, _, n in counts:
         images[i] += n
     wrong = sorted(((n, i, j) for i, j, n in counts if i != j), key=lambda cell: (-cell[0], cell[1:]))
@@ -53,7 +53,7 @@ def most_confused(matrix: ConfusionMatrix, labels: Sequence[str], limit: int) ->
     return Table(CONFUSED, rows)
 
 
-def _cells(matrix: ConfusionMatrix) -> list[tuple[int, int, int]]:
+def confusion_cells(matrix: ConfusionMatrix) -> list[tuple[int, int, int]]:
     """`(label, answer, count)` wherever there is a count."""
     if not isinstance(matrix, Sequence):
         return list(matrix.cells)

@@ -42,7 +42,7 @@ def heatmap(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> Markup
             box = square.format(x + 1, y + 1, cell - 2, cell - 2)
             parts += [Markup('<g class="{}">{}{}</g>').format(shade, box, count)]
     head = '<svg class="heat" role="img" aria-label="Confusion matrix" viewBox="0 0 {:.0f} {:.0f}" {}>'
-    style = Markup('style="width:{:.0f}px;min-width:{:.0f}px"').format(width, 0.75 * width)
+    style = Markup('style="width:{:.0f}px"').format(width)  # less where there is less room
     return Markup(head).format(width, height, style) + Markup("").join(parts) + Markup("</svg>")
 
 

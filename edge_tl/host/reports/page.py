@@ -19,10 +19,12 @@ from edge_tl.device.records.codec import Json
 from edge_tl.device.text import printable
 from edge_tl.host.reports import (
     bundle_tables,
+    class_tables,
     confidence_tables,
     heatmap,
     ladder_tables,
     plots,
+    reproduce,
     resize_tables,
     run_tables,
     sentences,
@@ -30,6 +32,7 @@ from edge_tl.host.reports import (
 from edge_tl.host.reports.answer_pictures import answer_cards
 from edge_tl.host.reports.confusion import ConfusionMatrix, is_of, most_confused
 from edge_tl.host.reports.contact_sheet import contact_sheet
+from edge_tl.host.reports.glossary import explained_words
 from edge_tl.host.reports.summary_card import summary_card
 from edge_tl.host.reports.table import FOLDS, Table, named_values
 from edge_tl.host.runs.record import RunRecord
@@ -61,7 +64,6 @@ def write_bundle_page(record: BundleRecord, path: Path) -> None:
         summary=summary_card(record),
         good=record.recommended is not None,
         artifacts=bundle_tables.artifact_table(record),
-        notes=sentences.how_to_read(record),
         measured_on=sentences.measured_on(record),
         timed_on=sentences.timed_on(record),
         latency=plots.latency(record),
@@ -81,6 +83,8 @@ def write_bundle_page(record: BundleRecord, path: Path) -> None:
         cards=answer_cards(record),
         changed=[(name, bundle_tables.count_changes(table), table) for name, table in changed],
         executed=bundle_tables.executed_table(record),
+        classes=class_tables.bundle_class_table(record),
+        steps=reproduce.bundle_steps(record),
         machine=named_values(record.provenance.host),
         provenance=record.provenance.to_json(),
     )
@@ -115,6 +119,8 @@ def write_run_page(record: RunRecord, path: Path) -> None:
         split=split,
         confusion=_confusion(record.metrics.confusion, record.labels, f"PyTorch on {split}"),
         classes=run_tables.class_table(record),
+        steps=reproduce.run_steps(record),
+        machine=named_values(record.provenance.host.to_json()),
         left_out=[
             ("Skipped images", run_tables.skipped_table(record)),
             ("Duplicate images", run_tables.duplicates_table(record)),
@@ -145,6 +151,7 @@ def render(template: str, path: Path, name: str, provenance: Json, **parts: obje
         name=one_line(name),
         provenance=text,
         folds=list(FOLDS),
+        explained_words=explained_words,
         script=Markup(script),  # the package's own file
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         **parts,

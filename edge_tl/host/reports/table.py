@@ -47,6 +47,12 @@ class Table:
         return [column.heading for column in self.columns]
 
     @property
+    def names(self) -> list[str]:
+        """What the rows are about: their first cells, as far as a glossary needs them, and whether one is a dash."""
+        first = list(dict.fromkeys(row[column.key] for column in self.columns[:1] for row in self.rows[:32]))
+        return [*first, *([DASH] if any(DASH in cells for cells in self.cells) else [])]
+
+    @property
     def cells(self) -> list[list[str]]:
         """The texts of every row, in the order of the columns."""
         return [[row[column.key] for column in self.columns] for row in self.rows]

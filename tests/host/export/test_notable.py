@@ -52,3 +52,15 @@ def test_each_answer_gets_the_map_of_its_own_class() -> None:
     own[digest][0, 0] = np.nan  # as an accelerator may give
     assert with_maps(found, own, None, {}).errors[0].heatmap is None
     assert other not in own
+
+
+def test_right_answers_are_typical_ones_of_different_classes() -> None:
+    own = logits(*[(i, 0) for i in (1, 9, 5)], (0, 2), (3, 0))  # the last is wrong
+    found = notable_answers(samples(0, 0, 0, 1, 1), own, own)
+    assert [each.sample.path for each in found.right] == ["2.png", "3.png"]
+    assert {each.sample.path for each in found.right}.isdisjoint(each.path for each in found.samples)
+    many = np.eye(40, dtype=np.float32)
+    classes = [each.device for each in notable_answers(samples(*range(40)), many, many).right]
+    assert len(classes) == MOST
+    assert classes[0] == 0
+    assert classes[-1] == 39

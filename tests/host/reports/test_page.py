@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("jinja2")
@@ -413,3 +414,48 @@ def test_no_name_steers_whoever_reads_the_page(
         text = path.read_text("utf-8")
         assert not set(text) & set("\x1b\x07\u202e\u2066")
         assert "x1b" in text
+
+
+def test_each_class_has_the_figures_of_both_sides(record: dict[str, Any], tmp_path: Path) -> None:
+    _, page = render(record, tmp_path)
+    shipped = record["artifacts"][1]
+    assert shipped["id"] == record["recommended"]
+    rows = page.table("class")
+    assert rows[0][2:5] == ["recall %, PyTorch", f"recall %, {shipped['id']}", "change pp"]
+    for k, row in enumerate(rows[1:]):
+        before, after = (np.array(each["confusion"]) for each in (record["reference"], shipped))
+        recalls = [100 * each[k, k] / each[k].sum() for each in (before, after)]
+        assert [float(cell) for cell in row[2:5]] == pytest.approx(
+            [*recalls, recalls[1] - recalls[0]], abs=0.006
+        )
+        precision = 100 * after[k, k] / after[:, k].sum()
+        assert float(row[5]) == pytest.approx(precision, abs=0.006)
+        assert float(row[6]) == pytest.approx(
+            2 * precision * recalls[1] / (precision + recalls[1]), abs=0.006
+        )
+        assert int(row[1]) == after[k].sum()
+
+
+def test_words_are_explained_where_they_stand(record: dict[str, Any], tmp_path: Path) -> None:
+    text, _ = render(record, tmp_path)
+    card = text.partition("<h2>In short</h2>")[2].partition("</section>")[0]
+    for word in ("accuracy", "drop", "INT8", "p50, p90, p99", "size"):
+        assert f"<dt>{word}</dt>" in card
+    assert "<dt>recall</dt>" not in card
+
+
+def test_how_to_make_it_again_quotes_what_a_shell_would_run(record: dict[str, Any], tmp_path: Path) -> None:
+    record["name"] = "x; rm -rf ~"
+    record["provenance"]["run"] = "../runs/$(id)"
+    record["provenance"]["finetune"] = {"recipe": {"seed": 0, "export": {"int8": False, "max_drop": 0.5}}}
+    record["provenance"]["recipe"] = {"seed": 0, "export": {"int8": True, "max_drop": 0.3}}
+    _, page = render(record, tmp_path)
+    for command in (
+        "edge-tl finetune recipe.yaml --out 'runs/$(id)'",
+        "edge-tl export 'runs/$(id)' --int8 --set export.max_drop=0.3",
+        "edge-tl verify 'x; rm -rf ~'",
+        "edge-tl bench 'x; rm -rf ~' --parts",
+    ):
+        assert command in page.texts
+    hashes = [row[2] for row in page.table("file")[1:]]
+    assert hashes == [file["sha256"] for artifact in record["artifacts"] for file in artifact["files"]]
