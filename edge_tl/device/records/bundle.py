@@ -191,8 +191,8 @@ class BundleRecord(Record):
             for artifact in self.artifacts
         )
         reference = replace(self.reference, confusion=None)
-        shown = {"bench": None, "verify": None, "pictures": None, "answers": None}
-        return replace(self, artifacts=artifacts, reference=reference, **shown)
+        lean = replace(self, artifacts=artifacts, reference=reference, bench=None, verify=None)
+        return replace(lean, pictures=None, answers=None)
 
     def failed_at_export(self, artifact: ArtifactRecord) -> str | None:
         """That `artifact` failed when it was exported, and at which gates; None where it did not."""

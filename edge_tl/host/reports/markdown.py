@@ -16,6 +16,8 @@ from edge_tl.host.reports import (
     sentences,
 )
 from edge_tl.host.reports.confusion import is_of, most_confused
+from edge_tl.host.reports.pair_page import difference_table, pair_lines
+from edge_tl.host.reports.pair_record import PairRecord
 from edge_tl.host.reports.table import Table, named_values
 from edge_tl.host.runs.record import RunRecord
 
@@ -82,6 +84,13 @@ def run_markdown(record: RunRecord) -> str:
         if left_out.rows:
             parts += [f"## {heading} ({len(left_out.rows):,})", *_first_rows(left_out, "run.json")]
     parts += ["## Seconds", _bullets(f"{part}: {text}" for part, text in run_tables.seconds(record))]
+    return "\n\n".join(parts) + "\n"
+
+
+def pair_markdown(pair: PairRecord) -> str:
+    """What two bundles or two runs differ in."""
+    parts = [f"# {_escape(pair.a)} and {_escape(pair.b)}", f"**{_escape(pair.sentence)}**"]
+    parts += [_table(difference_table(pair).telling()), *map(_escape, pair_lines(pair))]
     return "\n\n".join(parts) + "\n"
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from host.reports.samples import run as as_run
 from host.reports.test_answer_pictures import picture, with_pictures
 
 from edge_tl.host.reports.page import write_bundle_page, write_run_page
+from edge_tl.host.reports.pair_page import write_bundles_page
+from edge_tl.host.reports.pairing import compare_bundles
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed")]
 
@@ -47,9 +50,9 @@ CUT = """(() => {
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A bundle with pictures, a bundle whose names are long, and a run."""
+    """A bundle with pictures, a bundle whose names are long, a run, and two bundles side by side."""
     folder = tmp_path_factory.mktemp("pages")
-    found = {name: folder / f"{name}.html" for name in ("bundle", "long", "run")}
+    found = {name: folder / f"{name}.html" for name in ("bundle", "long", "run", "pair")}
     write_bundle_page(with_pictures((picture(),), (picture(),)), found["bundle"])
     record = sample("bundle")
     record["labels"] = [
@@ -58,6 +61,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     record["name"] = "a" * 90
     write_bundle_page(bundle(record), found["long"])
     write_run_page(as_run(sample("run")), found["run"])
+    two = (
+        bundle(sample("bundle")),
+        replace(bundle(sample("bundle")), name="another bundle, with a longer name"),
+    )
+    write_bundles_page(*two, compare_bundles(*two), found["pair"])
     return found
 
 
@@ -88,7 +96,7 @@ def unfold(browser: Page) -> None:
     browser.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
 
 
-@pytest.mark.parametrize("name", ["bundle", "long", "run"])
+@pytest.mark.parametrize("name", ["bundle", "long", "run", "pair"])
 def test_nothing_is_cut_or_asked_for_at_any_width(pages: dict[str, Path], browser: Page, name: str) -> None:
     for dark in (False, True):
         for width in WIDTHS:
@@ -112,7 +120,7 @@ def test_what_is_cut_is_found(pages: dict[str, Path], browser: Page) -> None:
     assert browser.evaluate(CUT) == []
 
 
-@pytest.mark.parametrize("name", ["bundle", "run"])
+@pytest.mark.parametrize("name", ["bundle", "run", "pair"])
 def test_axe_finds_nothing_serious(pages: dict[str, Path], browser: Page, axe: str, name: str) -> None:
     for dark in (False, True):
         for width in (1440, 360):
