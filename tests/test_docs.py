@@ -228,3 +228,16 @@ def test_every_file_that_contributing_names_exists() -> None:
     assert len(names) > 15
     for name in names:
         assert (ROOT / name).exists(), name
+
+
+def test_the_pictures_of_the_report_are_small_and_of_every_width() -> None:
+    """As `docs/_pictures.py` writes them."""
+    from PIL import Image
+
+    heights = load(DOCS / "_pictures.py").HEIGHTS
+    for width in heights:
+        for scheme in ("light", "dark"):
+            path = DOCS / "assets" / f"report-{width}-{scheme}.png"
+            assert path.stat().st_size < 300_000, path
+            with Image.open(path) as image:
+                assert image.width == width

@@ -103,6 +103,9 @@ def test_nothing_is_cut_or_asked_for_at_any_width(pages: dict[str, Path], browse
             browser.show(pages[name], width, dark=dark)
             unfold(browser)
             assert browser.evaluate(CUT) == [], (width, dark)
+            widths = "[...document.querySelectorAll('.card img')].map(i => i.getBoundingClientRect().width)"
+            shown = browser.evaluate(widths)
+            assert all(each >= 60 for each in shown), shown  # pictures that nobody can make out
             assert browser.complaints == []
             asked = [each for each in browser.requests if not each.startswith("data:")]
             assert asked == [pages[name].resolve().as_uri()]
