@@ -6,7 +6,7 @@ said.setAttribute("role", "status");
 document.querySelector("main").append(said);
 
 // "1,234.5 [1,200, 1,300]" is 1234.5; a dash and words are none.
-const figure = (text) => (/^-?[\d,.]+/.test(text) ? parseFloat(text.replaceAll(",", "")) : NaN);
+const figure = (text) => (/^[-+]?[\d,.]+/.test(text) ? parseFloat(text.replaceAll(",", "")) : NaN);
 const compare = (a, b, down) => {
   const [x, y] = [figure(a), figure(b)];
   if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1; // no figure: last either way

@@ -19,7 +19,6 @@ from edge_tl.device.records.codec import Json
 from edge_tl.device.text import printable
 from edge_tl.host.reports import (
     bundle_tables,
-    class_tables,
     confidence_tables,
     heatmap,
     ladder_tables,
@@ -83,7 +82,6 @@ def write_bundle_page(record: BundleRecord, path: Path) -> None:
         cards=answer_cards(record),
         changed=[(name, bundle_tables.count_changes(table), table) for name, table in changed],
         executed=bundle_tables.executed_table(record),
-        classes=class_tables.bundle_class_table(record),
         steps=reproduce.bundle_steps(record),
         machine=named_values(record.provenance.host),
         provenance=record.provenance.to_json(),

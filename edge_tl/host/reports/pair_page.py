@@ -102,7 +102,13 @@ def _row(found: DifferenceRecord, a: str, b: str) -> dict[str, str]:
             f"{difference} points" if found.figure == "accuracy" else difference.replace(" [", " × [")
         )
         difference += " ×" if found.figure != "accuracy" and "×" not in difference else ""
-    even = "cannot be told apart" if found.difference is not None else "not compared"
+    even = (
+        "not compared"
+        if found.difference is None
+        else "as large"
+        if found.figure == "size"
+        else "cannot be told apart"
+    )
     return {
         "of": one_line(x if x == y else f"{x}, {y}"),
         "figure": _WORDS[found.figure],

@@ -25,12 +25,14 @@ def pair_sentence(a: str, b: str, differences: Sequence[DifferenceRecord]) -> st
         told = [f"{_NOUNS[d.figure]} ({_amount(d)})" for d in even]
         parts.append(f"they cannot be told apart by {_and(told)}")
     parts += [
-        f"their {_NOUNS[d.figure]} cannot be compared ({one_line(d.why)})"
+        f"their {_NOUNS[d.figure]} cannot be compared: {one_line(d.why)}"
         for d in differences
         if d.difference is None
     ]
     text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}."
+    # The name of a bundle stays as it is.
+    ours = text.startswith(("they ", "their ")) or names["a"] == "the first"
+    return f"{text[:1].upper() if ours else text[:1]}{text[1:]}."
 
 
 def _amount(found: DifferenceRecord) -> str:

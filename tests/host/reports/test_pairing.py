@@ -113,7 +113,7 @@ def test_a_busy_or_another_machine_says_nothing_of_speed() -> None:
     found = first(pair, "latency")
     assert found.difference is None
     assert found.why == "not timed, or the record has no single calls"  # the sample has no bench
-    assert "their speed cannot be compared (not timed" in pair.sentence
+    assert "their speed cannot be compared: not timed" in pair.sentence
 
 
 def test_size_is_told_by_whose_files_are_smaller() -> None:
