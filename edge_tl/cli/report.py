@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from edge_tl.cli._latest import latest_result
 from edge_tl.cli._options import Debug, Json
 from edge_tl.cli._table import explained, grid
 from edge_tl.device.errors import BadInput
+
+if TYPE_CHECKING:
+    from edge_tl.host.reports.pair_record import PairRecord
 
 
 def report(
@@ -58,13 +61,16 @@ def report(
         content = text.encode()
         write_run_page(run, page)
     write_atomic(folder / "report.md", content)
-    return _finish({}, said, page, open_=open_, as_json=json)
+    return _finish(None, said, page, open_=open_, as_json=json)
 
 
-def _finish(record: dict[str, Any], said: str, page: Path, *, open_: bool, as_json: bool) -> int:
+def _finish(pair: PairRecord | None, said: str, page: Path, *, open_: bool, as_json: bool) -> int:
     if open_:
         show_page(page)
-    result = record | {"report": str(page), "markdown": str(page.with_suffix(".md"))}
+    result = (pair.to_json() if pair else {}) | {
+        "report": str(page),
+        "markdown": str(page.with_suffix(".md")),
+    }
     text = f"{said}\nreport: {result['report']} and {result['markdown']}"
     return finish(result, text, as_json=as_json, then=f"next: open {page}")
 
@@ -107,7 +113,7 @@ def _report_two(a: Path, b: Path, out: Path | None, *, open_: bool, as_json: boo
     said = "\n".join(
         [explained(grid(table.headings, table.cells, left=2)), "", *pair_lines(pair), pair.sentence]
     )
-    return _finish(pair.to_json(), said, page, open_=open_, as_json=as_json)
+    return _finish(pair, said, page, open_=open_, as_json=as_json)
 
 
 def _check_source(folder: Path) -> None:

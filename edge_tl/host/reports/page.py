@@ -82,7 +82,7 @@ def write_bundle_page(record: BundleRecord, path: Path) -> None:
         cards=answer_cards(record),
         changed=[(name, bundle_tables.count_changes(table), table) for name, table in changed],
         executed=bundle_tables.executed_table(record),
-        steps=reproduce.bundle_steps(record),
+        steps=reproduce.bundle_reproduction(record),
         machine=named_values(record.provenance.host),
         provenance=record.provenance.to_json(),
     )
@@ -117,7 +117,7 @@ def write_run_page(record: RunRecord, path: Path) -> None:
         split=split,
         confusion=_confusion(record.metrics.confusion, record.labels, f"PyTorch on {split}"),
         classes=run_tables.class_table(record),
-        steps=reproduce.run_steps(record),
+        steps=reproduce.run_reproduction(record),
         machine=named_values(record.provenance.host.to_json()),
         left_out=[
             ("Skipped images", run_tables.skipped_table(record)),

@@ -35,7 +35,7 @@ class Steps(NamedTuple):
     files: Table
 
 
-def bundle_steps(record: BundleRecord) -> Steps:
+def bundle_reproduction(record: BundleRecord) -> Steps:
     """From the images to this bundle, and what proves it on another machine."""
     provenance = record.provenance
     made = provenance.finetune if isinstance(provenance.finetune, Mapping) else {}
@@ -58,7 +58,7 @@ def bundle_steps(record: BundleRecord) -> Steps:
     return Steps(commands, recipe, _versions(provenance.versions), Table(FILES, rows))
 
 
-def run_steps(record: RunRecord) -> Steps:
+def run_reproduction(record: RunRecord) -> Steps:
     """From the images to this run, and what comes next."""
     run = shlex.quote(f"runs/{one_line(record.name)}")
     recipe = _recipe(record.provenance.recipe)
