@@ -13,13 +13,13 @@ import pytest
 pytest.importorskip("jinja2")
 
 Run = Callable[..., Any]
+STORED = Path(__file__).parents[1] / "records"
 
 
 @pytest.fixture
-def two(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    monkeypatch.chdir(tmp_path)
+def two(run_cli: Run) -> tuple[Path, Path]:
     for name in ("one", "two"):
-        shutil.copytree(bundle, name)
+        shutil.copytree(STORED / "bundle-of-version-2", name)
     return Path("one"), Path("two")
 
 
@@ -34,19 +34,15 @@ def test_one_page_has_both(two: tuple[Path, Path], run_cli: Run) -> None:
     assert Path(found["markdown"]).read_text("utf-8").startswith("# ")
     accuracy = found["differences"][0]
     n = json.loads((two[0] / "report.json").read_text("utf-8"))["reference"]["n"]
-    assert (accuracy["figure"], accuracy["difference"], accuracy["paired"], accuracy["n"]) == (
-        "accuracy",
-        0,
-        True,
-        n,
-    )
+    assert (accuracy["figure"], accuracy["difference"], accuracy["n"]) == ("accuracy", 0, n)
     before = {path: path.read_bytes() for path in two[0].rglob("*") if path.is_file()}
     assert run_cli("report", *two).code == 0  # its own page is replaced
     assert before == {path: path.read_bytes() for path in two[0].rglob("*") if path.is_file()}
 
 
-def test_what_cannot_be_compared_is_refused(two: tuple[Path, Path], run: Path, run_cli: Run) -> None:
+def test_what_cannot_be_compared_is_refused(two: tuple[Path, Path], run_cli: Run) -> None:
     one, other = two
+    run = STORED / "version-1" / "run"
     Path("mine").mkdir()
     Path("mine/report.html").write_text("my own")
     for words, said in (
