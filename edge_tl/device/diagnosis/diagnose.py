@@ -90,7 +90,17 @@ def _concluded(bundle: Bundle, ranking: Ranking, notes: Sequence[str]) -> Diagno
     if not best.mistakes and ranking.accepted:
         if ranking.only_odd(best.likeness):
             blind = [*_swap_unseen(bundle, answers), *_not_shown_by_labels(ranking)]
-            return replace(result, outcome="reference", closest=top1, notes=(*result.notes, *blind))
+            if ranking.coarse:
+                blind.append(
+                    "probabilities this near to 0 and 1, with so few decimals, are no proof: another model that is as "
+                    "sure of the same answers would give them too. Give logits, or all decimals"
+                )
+            return replace(
+                result,
+                outcome="reference",
+                closest=top1 or ranking.coarse,
+                notes=(*result.notes, *blind),
+            )
         right_on = len(answers.images) - len(result.differs)
         note = (
             f"the reference on {right_on} of {len(answers.images)} images, and something else on the others"

@@ -27,6 +27,9 @@ _TIED = 3.0
 _REFERENCE = 0.06
 """The median residual of a right pipeline: pixels a level apart leave 0.03 in FP32 and 0.05 in INT8 of MobileNetV2 on
 photographs, Pillow's Lanczos in place of its bilinear 0.11."""
+_COARSE = 0.04
+"""The residual that rounded probabilities leave, or that a right explanation of them has, from which they are no proof:
+to four decimals another model that is as sure of its answers came to 0.045, a right FP32 pipeline to 0.014."""
 _NAMED = 0.1
 """The same of a pipeline with a mistake of a name: mistakes of independent code left 0.02, other models of the same
 classes, taught for a test, 0.13 and more."""
@@ -88,6 +91,13 @@ class Ranking:
     def accepted(self) -> bool:
         """Whether the reference is near enough for a right pipeline."""
         return self.right is not None and self._near(self.right, _REFERENCE)
+
+    @property
+    def coarse(self) -> bool:
+        """Whether the answers are probabilities of which too little is written to tell the reference from another model
+        that is as good."""
+        typical = 0.0 if self.right is None else self.right.likeness.typical
+        return self.answers.kind == "probabilities" and max(self.rounding, typical) > _COARSE
 
     def names(self, each: Hypothesis) -> bool:
         """Whether a mistake is near enough to be called by its name: on all but a few of the plain files, too, and as

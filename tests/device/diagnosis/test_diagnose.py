@@ -161,6 +161,16 @@ def test_that_grey_images_show_no_swapped_colours_is_said_beside_another_mistake
         assert sum("red and blue are the same" in note for note in found.notes) == 1, found
 
 
+def test_so_few_decimals_are_no_proof(search: Search) -> None:
+    """Another model of the same classes, as sure of them, was called the reference from four decimals."""
+    shares, images = softmax(logits_of(search.bundle, set())), np.arange(24)
+    whole = diagnose(search.bundle, answers_of(images, shares, 0.0), search=search)
+    assert (whole.outcome, whole.closest) == ("reference", False)
+    rounded = diagnose(search.bundle, answers_of(images, shares.round(1), 0.1), search=search)
+    assert (rounded.outcome, rounded.closest) == ("reference", True)
+    assert any("so few decimals" in note for note in rounded.notes)
+
+
 def test_percentages_and_whole_numbers_are_what_they_are(search: Search) -> None:
     right = logits_of(search.bundle, set())
     images = np.arange(len(right))
