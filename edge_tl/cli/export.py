@@ -102,7 +102,9 @@ MaxSize = Annotated[
     float | None,
     typer.Option(show_default=DEFAULTS["export.max_size_mb"], help="Ship nothing larger: megabytes."),
 ]
-Thorough = Annotated[bool, typer.Option("--thorough", help="Time long enough for a p99 (minutes).")]
+Thorough = Annotated[
+    bool, typer.Option("--thorough", help="Time long enough for a p99, and each step (minutes).")
+]
 
 
 def export(
@@ -155,7 +157,7 @@ def export(
     _recipe_options.permit_factory(factory)
     recipe = _told(_recipe_options.run_settings(run).changed(fields, set_))
     taken = taken_ort_web(web, ort_web, npm, out, overwrite=overwrite)
-    effort = replace(THOROUGH if thorough else QUICK, wait_quiet_s=wait_quiet_s(wait_quiet))
+    effort = replace(THOROUGH if thorough else QUICK, wait_quiet_s=wait_quiet_s(wait_quiet), steps=thorough)
     with open_tracking(track, run.resolve().name, recipe) as tracking, open_training_listener() as listener:
         record = pipeline.export(run, out, recipe, effort=effort, overwrite=overwrite, listener=listener)
         folder = Path(record["bundle"])

@@ -75,7 +75,7 @@ def run(
     recipe = _recipe_options.data_settings(data_or_recipe).changed(fields, set_).recipe()
     zoo.check_model_name(recipe.model.name)  # before a file is read
     _recipe_options.tell_recipe(recipe)
-    effort = replace(QUICK, wait_quiet_s=wait_quiet_s(wait_quiet))
+    effort = replace(QUICK, wait_quiet_s=wait_quiet_s(wait_quiet), steps=True)
     with open_tracking(track, recipe.name or default_run_name(recipe), recipe) as tracking:
         with open_whole_listener() as listener:
             beside = tracking.beside(listener)

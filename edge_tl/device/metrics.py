@@ -64,20 +64,34 @@ class PairedDrop:
 
 
 def paired_drop(labels: Ints, reference: Ints, device: Ints) -> PairedDrop:
-    """The accuracy lost from `reference` to `device`.
+    """The accuracy lost from `reference` to `device`; see `drop_of_counts`."""
+    lost = int(np.sum((reference == labels) & (device != labels)))
+    won = int(np.sum((reference != labels) & (device == labels)))
+    return drop_of_counts(lost, won, len(labels))
+
+
+def drop_of_counts(lost: int, won: int, n: int) -> PairedDrop:
+    """The accuracy lost where a right answer was lost on so many of `n` images and won on so many others.
 
     The interval is the 95 % adjusted Wald interval for a paired difference of proportions (Bonett and Price,
     "Adjusted Wald confidence interval for a difference of binomial proportions based on paired data", 2012);
     the p-value that of the exact two-sided McNemar test (binomial on the images whose correctness changed).
     """
-    n = len(labels)
-    lost = int(np.sum((reference == labels) & (device != labels)))
-    won = int(np.sum((reference != labels) & (device == labels)))
     p_lost, p_won = (lost + 1) / (n + 2), (won + 1) / (n + 2)
     half = 1.959964 * math.sqrt((p_lost + p_won - (p_lost - p_won) ** 2) / (n + 2))
     low, high = max(p_lost - p_won - half, -1.0), min(p_lost - p_won + half, 1.0)
     p_value = _binomial_two_sided(min(lost, won), lost + won)
     return PairedDrop(100 * (lost - won) / n, (100 * low, 100 * high), lost, won, p_value)
+
+
+def wilson_interval(right: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a fraction of `right` in `n`, at least 1 (Wilson, "Probable Inference, the Law of
+    Succession, and Statistical Inference", 1927)."""
+    share, z2 = right / n, 1.959963984540054**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * share * (1 - share) / n + (z2 / (2 * n)) ** 2) / (1 + z2 / n)
+    # Not left to rounding: of none the lower end is 0, of all the upper is 1.
+    return (middle - half if right else 0.0, middle + half if right < n else 1.0)
 
 
 def _binomial_two_sided(k: int, n: int) -> float:

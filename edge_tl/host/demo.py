@@ -55,6 +55,6 @@ def run_demo(out: Path, *, wait_quiet_s: float = 0.0, listener: Listener = SILEN
     settings["data"]["path"] = str(write_digits(out / DIGITS))
     recipe = parse(settings, source="recipe demo")
     finetune(recipe, out / RUN, overwrite=again, listener=listener)
-    effort = replace(QUICK, wait_quiet_s=wait_quiet_s)
+    effort = replace(QUICK, wait_quiet_s=wait_quiet_s, steps=True)
     record = export(out / RUN, out / BUNDLE, recipe, effort=effort, overwrite=again, listener=listener)
     return record | {"report": str(out / BUNDLE / "report.html")}

@@ -19,6 +19,7 @@ import pytest
 from edge_tl.cli import compare
 from edge_tl.device.errors import BadInput
 from edge_tl.device.machine import identity
+from edge_tl.device.metrics import wilson_interval
 from edge_tl.device.records.bench import MethodRecord
 from edge_tl.device.records.timing import LatencyRecord
 from edge_tl.host.comparison import page as pages
@@ -28,7 +29,6 @@ from edge_tl.host.comparison.combinations import Grid
 from edge_tl.host.comparison.pareto import Budget
 from edge_tl.host.comparison.record import ComparedTrial, ComparisonRecord, GridRecord, TimingRecord
 from edge_tl.host.recipe import load as recipes
-from edge_tl.host.training.metrics import wilson_interval
 
 REPOSITORY = Path(__file__).parents[2]
 MODELS = "mobilenet_v3_small,resnet18"  # the embedded weights are the first one's

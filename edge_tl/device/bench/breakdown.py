@@ -205,7 +205,10 @@ def _timing(name: str, found: Sequence[StepsAnswer], size_mb: float) -> Artifact
         samples = [np.array(getattr(answer.steps, step), np.int64) for answer in found]
         return summarize(np.concatenate(samples), rounds)
 
-    steps = StepLatencies(**{step: summary(step) for step in STEPS})
+    normalized = all(answer.steps.normalize for answer in found)
+    steps = StepLatencies(
+        **{step: summary(step) for step in STEPS}, normalize=summary("normalize") if normalized else None
+    )
     cold = ColdStart(
         import_=_median([answer.import_ns for answer in found], 1e-6),
         read_=_median([answer.read_ns for answer in found], 1e-6),

@@ -138,6 +138,7 @@ def _steps(runtime: Runtime, job: StepsJob) -> StepSamples:
 
     bundle, takes_pixels = read_bundle(Path(job.bundle)), job.input == "image"
     images = [image.read_bytes() for image in bundle.golden_images()]
+    framed = [None if takes_pixels else bundle.preprocess.pixels(image) for image in images]
 
     def given(image: bytes) -> Any:
         return raw_pixels(bundle.preprocess, image) if takes_pixels else bundle.preprocess.apply(image)[None]
@@ -151,23 +152,25 @@ def _steps(runtime: Runtime, job: StepsJob) -> StepSamples:
         value = call()
         return value, perf_counter_ns() - begin
 
-    rows: list[tuple[int, int, int, int, int]] = []
+    rows: list[tuple[int, int, int, int, int, int]] = []
     for repeat in range(job.warm + job.repeats):
-        for image in images:
+        for image, seen in zip(images, framed, strict=True):
             _, decoding = timed(lambda: decode(image))  # noqa: B023 - called at once
             pixels, applied = timed(lambda: given(image))  # noqa: B023
+            _, normalizing = (None, 0) if seen is None else timed(lambda: bundle.preprocess.normalize(seen))  # noqa: B023
             logits, inference = timed(lambda: runtime(pixels))  # noqa: B023
             _, after = timed(lambda: best(logits))  # noqa: B023
             _, whole = timed(lambda: best(runtime(given(image))))  # noqa: B023
             if repeat >= job.warm:
-                rows.append((decoding, max(applied - decoding, 1), inference, after, whole))
-    decode_ns, preprocess_ns, inference_ns, postprocess_ns, whole_ns = zip(*rows, strict=True)
+                rows.append((decoding, max(applied - decoding, 1), inference, after, whole, normalizing))
+    decode_ns, preprocess_ns, inference_ns, postprocess_ns, whole_ns, normalize_ns = zip(*rows, strict=True)
     return StepSamples(
         decode=decode_ns,
         preprocess=preprocess_ns,
         inference=inference_ns,
         postprocess=postprocess_ns,
         whole=whole_ns,
+        normalize=None if takes_pixels else normalize_ns,
     )
 
 

@@ -10,12 +10,14 @@ from edge_tl.device.bench.percentiles import count_needed
 @dataclass(frozen=True)
 class Effort:
     """In each of `rounds`, a fresh process per workload and `blocks` of `count` calls, or of more where so few would be
-    over in less than 20 ms. Before the first of them a quiet machine is waited for, `wait_quiet_s` seconds at most."""
+    over in less than 20 ms. Before the first of them a quiet machine is waited for, `wait_quiet_s` seconds at most.
+    With `steps` an export also times, for its report, each step of a prediction of what it recommends."""
 
     rounds: int
     count: int
     blocks: int = 1
     wait_quiet_s: float = 0.0
+    steps: bool = False
 
     def supporting(self, quantile: float) -> Effort:
         """At least as many calls as that percentile needs."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from edge_tl.device.records.codec import Fault, Fraction, Record, written
+from edge_tl.device.records.codec import Bounds, Count, Fault, Fraction, Record, written
 
 Interval = tuple[float, float]
 
@@ -34,10 +35,18 @@ class ThresholdRecord(Record):
     restored_accuracy: Fraction | None
 
 
+ConfidenceBin = tuple[Annotated[int, Bounds(0, 1 << 53)], Annotated[int, Bounds(0, 1 << 53)], Fraction]
+"""Of the answers whose confidence falls into a bin, how many there are, how many are right, and their mean
+confidence."""
+
+Bins = Annotated[tuple[ConfidenceBin, ...], Count(0, 100)]
+
+
 @dataclass(frozen=True)
 class ConfidenceRecord(Record):
     """The temperature that the logits are divided by, and the expected calibration error and the mean cross entropy
-    (nats) after and before."""
+    (nats) after and before. `bins` and `bins_before` are the equally wide bins of confidence from 0 to 1 that the
+    errors are of; none in records of older versions and in `bundle.json`."""
 
     temperature: float
     ece: float
@@ -45,6 +54,14 @@ class ConfidenceRecord(Record):
     log_loss: float
     log_loss_before: float
     threshold: ThresholdRecord | None = None
+    bins: Bins = ()
+    bins_before: Bins = ()
+
+    def check(self) -> None:
+        """Raises `Fault` for more right answers than answers."""
+        for key, bins in (("bins", self.bins), ("bins_before", self.bins_before)):
+            if any(right > n for n, right, _ in bins):
+                raise Fault(key, "more right answers than answers", "[answers, right, mean confidence] each")
 
 
 @dataclass(frozen=True)

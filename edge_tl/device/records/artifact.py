@@ -8,7 +8,17 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from edge_tl.device.records.accuracy import ChangedAnswer, ConfidenceRecord, Confusion, Interval, ProvenOn
-from edge_tl.device.records.codec import Bounds, Fault, Fraction, Json, NotEmpty, Pattern, Record, written
+from edge_tl.device.records.codec import (
+    Bounds,
+    Count,
+    Fault,
+    Fraction,
+    Json,
+    NotEmpty,
+    Pattern,
+    Record,
+    written,
+)
 from edge_tl.device.records.heatmap import HeatmapRecord
 from edge_tl.device.records.image_input import ImageInputRecord, InputKind
 from edge_tl.device.records.timing import LatencyRecord, RanRecord
@@ -61,11 +71,21 @@ class BudgetRecord(Record):
 
 
 @dataclass(frozen=True)
+class LayerError(Record):
+    """How far the output of a layer of INT8 is from FP32's: the ratio of their powers in decibels, 20 for a tenth of
+    the amplitude."""
+
+    layer: str
+    sqnr_db: float
+
+
+@dataclass(frozen=True)
 class ArtifactRecord(Record):
     """One exported model. What was measured is None until it was: the accuracy at export, on the evaluation images;
     latencies and speed-ups at export, on the host; `passed` by the gates. `requires` names instructions ("vnni",
     "dotprod"), any one of which a CPU must have to give these answers; `session_options` are those that ONNX Runtime
-    must be given for the same on x86 without VNNI. The drops are percentage points, positive =
+    must be given for the same on x86 without VNNI. `layer_errors` are in the order of
+    the network. The drops are percentage points, positive =
     worse than PyTorch; `faster_than_fp32` is against the fastest FP32 artifact. `not_judged` says why a speed that was
     timed is none of them: the machine was busy, or the interval wide.
 
@@ -87,6 +107,7 @@ class ArtifactRecord(Record):
     runtime_floor: str | None = None
     quantization: Json = None
     ladder: Json = None
+    layer_errors: Annotated[tuple[LayerError, ...], Count(0, 4096)] | None = None
     accuracy: Fraction | None = None
     drop_pp: float | None = None
     drop_ci_pp: Interval | None = None

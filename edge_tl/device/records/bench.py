@@ -48,13 +48,15 @@ class DriftRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class StepLatencies(Record):
-    """From encoded image to label: each step, and `whole`, timed as one."""
+    """From encoded image to label: each step, and `whole`, timed as one. `normalize` is the part of `preprocess` after
+    resize and crop; None in older results, and where the artifact normalizes itself."""
 
     decode: LatencyRecord
     preprocess: LatencyRecord
     inference: LatencyRecord
     postprocess: LatencyRecord
     whole: LatencyRecord
+    normalize: LatencyRecord | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,7 @@ class StepSamples(Record):
     inference: Moments
     postprocess: Moments
     whole: Moments
+    normalize: Moments | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

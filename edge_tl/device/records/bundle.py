@@ -94,8 +94,9 @@ class ProvenanceRecord(Record):
 @dataclass(frozen=True)
 class BundleRecord(Record):
     """A bundle. `bundle.json` holds what a device needs of it, sealed; `report.json` all of it, with the `bench` and
-    the `verify` of the export, `pictures` of some answers and all `answers`. `preprocess_steps` is the contract in
-    words, as in the file `readme`."""
+    the `verify` of the export, `pictures` of some answers and all `answers`, what the run says of its `training` and
+    data, and a bench of the `steps` of a prediction. `preprocess_steps` is the contract in words, as in the file
+    `readme`."""
 
     schema_version: Literal[1, 2]
     name: NotEmpty
@@ -115,6 +116,8 @@ class BundleRecord(Record):
     verify: Json = None
     pictures: PicturesRecord | None = None
     answers: AnswersRecord | None = None
+    training: Json = None
+    steps: Json = None
     report: FileRecord | None = None
     readme: FileRecord | None = None
     preprocess_steps: tuple[str, ...] = ()
@@ -187,12 +190,21 @@ class BundleRecord(Record):
         """Without what only a report shows: with a thousand classes the confusion matrices alone made `bundle.json`
         39 MB, and every `predict` reads it."""
         artifacts = tuple(
-            replace(artifact, changed=None, confusion=None, ladder=None, quantization=None)
+            replace(
+                artifact,
+                changed=None,
+                confusion=None,
+                confidence=_without_bins(artifact.confidence),
+                ladder=None,
+                layer_errors=None,
+                quantization=None,
+            )
             for artifact in self.artifacts
         )
-        reference = replace(self.reference, confusion=None)
-        lean = replace(self, artifacts=artifacts, reference=reference, bench=None, verify=None)
-        return replace(lean, pictures=None, answers=None)
+        own = self.reference
+        reference = replace(own, confusion=None, confidence=_without_bins(own.confidence))
+        small = replace(self, artifacts=artifacts, reference=reference)
+        return replace(small, bench=None, verify=None, pictures=None, answers=None, training=None, steps=None)
 
     def failed_at_export(self, artifact: ArtifactRecord) -> str | None:
         """That `artifact` failed when it was exported, and at which gates; None where it did not."""
@@ -204,3 +216,7 @@ class BundleRecord(Record):
         return (
             f"{printable(artifact.id)} failed its gates at export{at}: passing here does not make up for it."
         )
+
+
+def _without_bins(confidence: ConfidenceRecord | None) -> ConfidenceRecord | None:
+    return confidence and replace(confidence, bins=(), bins_before=())

@@ -19,6 +19,7 @@ from edge_tl.device.bench.machine_use import busy_reason
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import read_json, write_json
 from edge_tl.device.listener import SILENT, Listener
+from edge_tl.device.metrics import wilson_interval
 from edge_tl.device.records.codec import Json
 from edge_tl.host.comparison import page, pareto, study, timing, trials
 from edge_tl.host.comparison.combinations import Combination, Grid
@@ -36,7 +37,6 @@ from edge_tl.host.recipe import load as recipes
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs import checkpoint, provenance
 from edge_tl.host.training import distributed
-from edge_tl.host.training.metrics import wilson_interval
 
 RECORD, PAGE, PLOT = "compare.json", "compare.html", "compare.svg"
 FILES = (study.TRIALS, timing.FOLDER, RECORD, PAGE, PLOT)

@@ -10,7 +10,6 @@ from itertools import groupby, pairwise
 from typing import Any
 
 from markupsafe import Markup
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
@@ -19,6 +18,7 @@ from matplotlib.transforms import Bbox, ScaledTranslation
 from edge_tl.device.format import one_line
 from edge_tl.host.comparison.pareto import Budget
 from edge_tl.host.comparison.record import ComparedTrial, ComparisonRecord
+from edge_tl.host.reports.label_places import NamedPoint, place_names
 from edge_tl.host.reports.svg import ACCENT, BAD, BOTTOM, GRID, INK, MUTED, bare, inline
 
 # SVG user units, as in `plots`.
@@ -33,30 +33,6 @@ COLOURS = {
     "dark": {"--ink": "#e7ecf2", "--muted": "#a3aebb", "--line": "#343d48", CARD: "#1a2027"}
     | {"--accent": "#6db3f2", "--bad": "#f29a66"},
 }
-# Where a name may stand, in points from its marker: beside it, above, below, then farther, with a line to it.
-PLACES = (
-    (10, 0, "left", "center"),
-    (-10, 0, "right", "center"),
-    (0, 11, "center", "bottom"),
-    (0, -11, "center", "top"),
-    (10, 12, "left", "bottom"),
-    (-10, 12, "right", "bottom"),
-    (10, -12, "left", "top"),
-    (-10, -12, "right", "top"),
-    (22, 28, "left", "bottom"),
-    (-22, 28, "right", "bottom"),
-    (22, -28, "left", "top"),
-    (-22, -28, "right", "top"),
-    (30, 52, "left", "bottom"),
-    (-30, 52, "right", "bottom"),
-    (30, -52, "left", "top"),
-    (-30, -52, "right", "top"),
-    (40, -80, "left", "top"),
-    (-40, -80, "right", "top"),
-    (40, 80, "left", "bottom"),
-    (-40, 80, "right", "bottom"),
-)
-NEAR = 20  # points; a name farther away gets a line
 
 
 def draw_comparison(record: ComparisonRecord) -> Markup | None:
@@ -83,7 +59,7 @@ def draw_comparison(record: ComparisonRecord) -> Markup | None:
             marks.append(Bbox.from_bounds(x - 6, y - 6, 12, 12))
             if model not in best or (trial.val_accuracy or 0.0) > (best[model][0].val_accuracy or 0.0):
                 best[model] = trial, x, y
-    _names(figure, axes, list(best.values()), record.pick, marks, bars)
+    place_names(figure, axes, _names(list(best.values()), record.pick), marks, bars)
     _legend(axes, trials)
     label = "Validation accuracy against latency of every trial; the table has the same numbers"
     drawn = inline(figure, "compare", label)
@@ -188,55 +164,13 @@ def _trial(
     return Bbox.from_extents(px - 1, low, px + 1, high), float(px), float(middle)
 
 
-def _names(
-    figure: Figure,
-    axes: Any,
-    best: Sequence[tuple[ComparedTrial, float, float]],
-    pick: str | None,
-    marks: list[Bbox],
-    bars: list[Bbox],
-) -> None:
-    """The name of each model where it covers nothing, or least; the pick's in bold, placed first."""
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    inside, taken = axes.get_window_extent(renderer), list(marks)
-    for trial, x, y in sorted(best, key=lambda b: (b[0].name != pick, -(b[0].val_accuracy or 0.0))):
-        picked = trial.name == pick
-        text = one_line(trial.name if picked else trial.model)
-        tried: list[tuple[float, int, Any, Bbox]] = []
-        for dx, dy, across, along in PLACES:
-            far = max(abs(dx), abs(dy)) > NEAR
-            line = {"arrowstyle": "-", "color": MUTED, "lw": 0.8, "shrinkA": 0, "shrinkB": 6} if far else None
-            note = axes.annotate(
-                text,
-                (x, y),
-                (dx + (4 * (dx > 0) - 4 * (dx < 0) if picked else 0), dy),
-                xycoords="figure pixels",
-                textcoords="offset points",
-                ha=across,
-                va=along,
-                fontsize=12.5,
-                weight="bold" if picked else "normal",
-                color=INK,
-                parse_math=False,
-                arrowprops=line,
-                zorder=6,
-            )
-            box = note.get_window_extent(renderer)
-            outside = box.width * box.height - _shared(box, inside)
-            cost = (
-                10 * outside + 10 * sum(_shared(box, b) for b in taken) + sum(_shared(box, b) for b in bars)
-            )
-            tried.append((cost, len(tried), note, box))
-        _, _, _, box = kept = min(tried, key=lambda entry: entry[:2])
-        for entry in tried:
-            if entry is not kept:
-                entry[2].remove()
-        taken.append(box)
-
-
-def _shared(a: Bbox, b: Bbox) -> float:
-    both = Bbox.intersection(a, b)
-    return 0.0 if both is None else float(both.width * both.height)
+def _names(best: Sequence[tuple[ComparedTrial, float, float]], pick: str | None) -> list[NamedPoint]:
+    """The name of each model; the pick's in bold, placed first."""
+    ordered = sorted(best, key=lambda b: (b[0].name != pick, -(b[0].val_accuracy or 0.0)))
+    return [
+        NamedPoint(one_line(trial.name if trial.name == pick else trial.model), x, y, trial.name == pick)
+        for trial, x, y in ordered
+    ]
 
 
 def _legend(axes: Any, trials: Sequence[ComparedTrial]) -> None:

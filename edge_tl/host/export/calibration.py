@@ -21,7 +21,7 @@ from edge_tl.device.preprocess import Preprocess
 from edge_tl.device.records.accuracy import ConfidenceRecord
 from edge_tl.device.runtimes.open import Logits
 from edge_tl.host.convert.fp32 import OUTPUT, save_openvino
-from edge_tl.host.training.metrics import calibration_error
+from edge_tl.host.training.metrics import calibration_error, confidence_bins
 
 Labels = NDArray[np.int64]
 _RANGE = (0.2, 10.0)  # beyond, a few images would decide how certain the model claims to be
@@ -71,13 +71,17 @@ def log_loss(labels: Labels, logits: NDArray[Any]) -> float:
 
 
 def figures(labels: Labels, raw: Logits, calibrated: NDArray[Any], divided_by: float) -> ConfidenceRecord:
-    """Calibration error and log loss on one set of images, before and after the division."""
+    """Calibration error and log loss on one set of images, before and after the division, and the bins of the
+    errors."""
+    after, before = softmax(calibrated), softmax(raw)
     return ConfidenceRecord(
         temperature=divided_by,
-        ece=calibration_error(labels, softmax(calibrated)),
-        ece_before=calibration_error(labels, softmax(raw)),
+        ece=calibration_error(labels, after),
+        ece_before=calibration_error(labels, before),
         log_loss=log_loss(labels, calibrated),
         log_loss_before=log_loss(labels, raw),
+        bins=confidence_bins(labels, after),
+        bins_before=confidence_bins(labels, before),
     )
 
 

@@ -24,6 +24,7 @@ from edge_tl.host.export.fingerprints import measure_fingerprints
 from edge_tl.host.export.heatmaps import with_heatmaps
 from edge_tl.host.export.isolated_runtime import IsolatedRuntime
 from edge_tl.host.export.job import ExportJob
+from edge_tl.host.export.layer_noise import with_layer_errors
 from edge_tl.host.export.notable import notable_answers
 from edge_tl.host.export.threshold import ThresholdData, threshold_record
 from edge_tl.host.images.dataset import Sample
@@ -101,7 +102,7 @@ def evaluate_artifacts(
     )
     for each, own in answers.items():
         job.keep_logits(each, samples, own)
-    return with_heatmaps(job, record, samples)
+    return with_heatmaps(job, with_layer_errors(job, record), samples)
 
 
 def _fingerprints(job: ExportJob, models: Sequence[ModelFiles]) -> FingerprintsRecord | None:

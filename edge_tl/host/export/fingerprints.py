@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from edge_tl.device.diagnosis.inputs import mistaken_inputs
 from edge_tl.device.diagnosis.mistakes import Pipeline, single_mistakes
-from edge_tl.device.metrics import top1
+from edge_tl.device.metrics import top1, wilson_interval
 from edge_tl.device.records.diagnosis import FingerprintRecord, FingerprintsRecord
 from edge_tl.host.export import image_sets
 from edge_tl.host.export.isolated_runtime import IsolatedRuntime
 from edge_tl.host.export.job import ExportJob
-from edge_tl.host.training.metrics import wilson_interval
 
 _LEAST, _MOST = 48, 200
 _AT_ONCE = 8  # images

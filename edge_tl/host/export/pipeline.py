@@ -23,15 +23,12 @@ from edge_tl.device.bench.workers import Workload
 from edge_tl.device.bench.workloads import startable, workloads
 from edge_tl.device.bundle import REFERENCE
 from edge_tl.device.errors import EdgeTLError, ForeignModel
-from edge_tl.device.files import write_atomic
 from edge_tl.device.gates import verify
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.preprocess import Preprocess
-from edge_tl.device.readme import with_readme
 from edge_tl.device.records.bench import BenchResult
 from edge_tl.device.records.bundle import BundleRecord, ProvenanceRecord
-from edge_tl.device.records.verification import VerifyResult
 from edge_tl.device.runtimes import sandbox
 from edge_tl.device.tuning import pick_file
 from edge_tl.host.convert.image_input import check_can_be_inside
@@ -43,15 +40,14 @@ from edge_tl.host.export.image_artifacts import with_image_artifacts
 from edge_tl.host.export.image_costs import outside_workloads, with_costs
 from edge_tl.host.export.job import ExportJob
 from edge_tl.host.export.kept_inputs import KeptInputs
-from edge_tl.host.export.pictures import pictures_record
 from edge_tl.host.export.publish import discard, is_interrupted, make_marked, marked, named, publish, recover
+from edge_tl.host.export.step_times import time_recommended
+from edge_tl.host.export.written_reports import Measured, write_reports
 from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.isolated import IsolatedProcess
 from edge_tl.host.models import classifier, zoo
 from edge_tl.host.models.reference import CUDA_MODES, TorchRuntime, cuda_is_available
 from edge_tl.host.recipe.schema import Recipe
-from edge_tl.host.reports.markdown import bundle_markdown
-from edge_tl.host.reports.page import write_bundle_page
 from edge_tl.host.runs import checkpoint, output_folder
 from edge_tl.host.runs.folder_lock import one_writer
 
@@ -186,7 +182,8 @@ def _finish(job: ExportJob, run: Path, record: BundleRecord, effort: Effort) -> 
     record, timing = _timed(job, run, record, effort)
     checked = verify(bundles.read_bundle(job.staging), listener=job.listener)
     record = gates.conclude(record, timing, checked, job.recipe.export, job.missing)
-    return _report(job, record, timing, checked)
+    steps = time_recommended(job, record) if effort.steps else None
+    return write_reports(job, record, Measured(timing, checked, steps))
 
 
 def torch_workloads(run: Path | None, record: BundleRecord, *, device: str = "CPU") -> list[Workload]:
@@ -272,23 +269,3 @@ def _without(job: ExportJob, record: BundleRecord, reasons: dict[str, str]) -> B
         artifacts=tuple(artifact for artifact in record.artifacts if artifact.id not in reasons),
         golden=goldens.without_logits(job.staging, record.golden, reasons),
     )
-
-
-def _report(job: ExportJob, record: BundleRecord, timing: BenchResult, checked: VerifyResult) -> BundleRecord:
-    """Write the record and the reports, and return it; a page that cannot be drawn is an entry."""
-    staging = job.staging
-    record = with_readme(staging, record)
-    pictures = pictures_record(job, record)
-    whole = replace(record, bench=timing.to_json(), verify=checked.to_json(), pictures=pictures)
-    bundles.write_record(staging, whole)
-    try:
-        write_bundle_page(whole, staging / "report.html")
-    except OSError:
-        raise
-    except Exception as error:  # the plots' library raises anything
-        job.failed("report.html", error)
-        record = replace(record, faults=dict(job.faults))
-        whole = replace(whole, faults=record.faults)
-        bundles.write_record(staging, whole)
-    write_atomic(staging / "report.md", bundle_markdown(whole).encode())
-    return record

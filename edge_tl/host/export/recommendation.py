@@ -15,7 +15,6 @@ from edge_tl.device.bench.machine_use import why_not_judged
 from edge_tl.device.format import percentage
 from edge_tl.device.records.artifact import ArtifactRecord, BudgetRecord
 from edge_tl.device.records.bundle import ReferenceRecord
-from edge_tl.host.training.metrics import wilson_interval
 
 Interval = tuple[float, float]
 AGAIN = "Export again when it is quiet, or with --wait-quiet 5m."
@@ -214,7 +213,7 @@ def learned_nothing(reference: ReferenceRecord, labels: Sequence[str]) -> str:
         return ""
     images = metrics.images_of_classes(reference.confusion)
     most = max(images)
-    low, _ = wilson_interval(round(reference.accuracy * reference.n), reference.n)
+    low, _ = metrics.wilson_interval(round(reference.accuracy * reference.n), reference.n)
     if low > most / reference.n:
         return ""
     return (

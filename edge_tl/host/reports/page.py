@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -29,25 +27,16 @@ from edge_tl.host.reports import (
     sentences,
 )
 from edge_tl.host.reports.answer_pictures import answer_cards
-from edge_tl.host.reports.confusion import ConfusionMatrix, is_of, most_confused
+from edge_tl.host.reports.bundle_figures import bundle_figures, run_figures
+from edge_tl.host.reports.confusion_maps import confusion_map, confusion_maps
 from edge_tl.host.reports.contact_sheet import contact_sheet
 from edge_tl.host.reports.glossary import explained_words
 from edge_tl.host.reports.summary_card import summary_card
-from edge_tl.host.reports.table import FOLDS, Table, named_values
+from edge_tl.host.reports.table import FOLDS, named_values
 from edge_tl.host.runs.record import RunRecord
 
-LARGEST_HEATMAP = 30  # classes; beyond that nobody finds the cell that matters
-PAIRS = 30
 SCRIPT = Path(__file__).with_name("page.js")  # the only one that a page may run, by its hash
 LISTED = 200  # changed or skipped images on the page; the record holds all of them
-
-
-class Confusion(NamedTuple):
-    """The part of a page about a confusion matrix: whose it is, and a drawing or, of many classes, a table."""
-
-    owner: str
-    svg: Markup | None = None
-    pairs: Table | None = None
 
 
 def write_bundle_page(record: BundleRecord, path: Path) -> None:
@@ -65,9 +54,9 @@ def write_bundle_page(record: BundleRecord, path: Path) -> None:
         artifacts=bundle_tables.artifact_table(record),
         measured_on=sentences.measured_on(record),
         timed_on=sentences.timed_on(record),
-        latency=plots.latency(record),
         drop=plots.drop(record),
-        confusion=_bundle_confusion(record),
+        confusion=confusion_maps(record),
+        **bundle_figures(record)._asdict(),
         rungs=ladder_tables.rung_table(record),
         how_rungs=ladder_tables.HOW,
         layers=ladder_tables.layer_table(record),
@@ -92,8 +81,6 @@ def write_run_page(record: RunRecord, path: Path) -> None:
     """The page of a fine-tuning run."""
     head = run_tables.head(record)
     named = {"model": record.model, "weights": record.weights, "strategy": record.strategy}
-    stages = [one_line(name) for name, _ in groupby(epoch.stage for epoch in record.history)]
-    best = "Ring: the best epoch, whose weights were kept."
     split, compared = record.metrics.split, record.resize_comparison
     _write(
         path,
@@ -110,12 +97,9 @@ def write_run_page(record: RunRecord, path: Path) -> None:
         lines=sentences.run_lines(record),
         scores=run_tables.scores(record.metrics),
         scores_mean=run_tables.SCORES_MEAN,
-        curves=plots.curves(record.history),
-        best=sentences.NO_BETTER if run_tables.best_epoch(record.history) is None else best,
-        stages=stages if len(stages) > 1 else [],
-        epochs=run_tables.epoch_table(record.history),
         split=split,
-        confusion=_confusion(record.metrics.confusion, record.labels, f"PyTorch on {split}"),
+        confusion=[confusion_map(record.metrics.confusion, record.labels, f"PyTorch on {split}")],
+        **run_figures(record)._asdict(),
         classes=run_tables.class_table(record),
         steps=reproduce.run_reproduction(record),
         machine=named_values(record.provenance.host.to_json()),
@@ -161,22 +145,5 @@ def render(template: str, path: Path, name: str, provenance: Json, **parts: obje
 
 def _write(path: Path, name: str, provenance: Json, **parts: object) -> None:
     shades = [f"up to {percentage(end, 0)}" if end else "none" for end in heatmap.SHADES]
-    render("page.html.j2", path, name, provenance, listed=LISTED, shades=shades, **parts)
-
-
-def _bundle_confusion(record: BundleRecord) -> Confusion:
-    """Of the recommended artifact where its matrix is known, else of PyTorch."""
-    shipped = record.artifact(record.recommended) if record.recommended else None
-    on = f" on {record.reference.split}" if record.reference.split else ""
-    if shipped and shipped.confusion:
-        return _confusion(shipped.confusion, record.labels, shipped.id + on)
-    return _confusion(record.reference.confusion, record.labels, "PyTorch" + on)
-
-
-def _confusion(matrix: ConfusionMatrix | None, labels: tuple[str, ...], owner: str) -> Confusion:
-    owner = one_line(owner)
-    if matrix is None or not is_of(matrix, len(labels)):
-        return Confusion(owner)
-    if isinstance(matrix, tuple) and len(labels) <= LARGEST_HEATMAP:
-        return Confusion(owner, svg=heatmap.heatmap(matrix, labels))
-    return Confusion(owner, pairs=most_confused(matrix, labels, PAIRS))
+    depths = [f"up to {percentage(end, 0)}" for end in heatmap.SIGNED[:-1]] + ["more than that"]
+    render("page.html.j2", path, name, provenance, listed=LISTED, shades=shades, depths=depths, **parts)

@@ -14,14 +14,13 @@ from edge_tl.device.bench.machine_use import busy_reason
 from edge_tl.device.bench.ratio import unpaired
 from edge_tl.device.bench.results import Measurement, measurements, same_machine
 from edge_tl.device.errors import BadInput
-from edge_tl.device.metrics import images_of_classes, paired_drop
+from edge_tl.device.metrics import images_of_classes, paired_drop, wilson_interval
 from edge_tl.device.records.accuracy import Confusion, Interval
 from edge_tl.device.records.bench import BenchResult
 from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.host.reports.pair_record import DifferenceRecord, PairRecord, Side
 from edge_tl.host.reports.pair_sentence import pair_sentence
 from edge_tl.host.runs.record import RunRecord
-from edge_tl.host.training.metrics import wilson_interval
 
 PYTORCH = "PyTorch"
 _UNPAIRED = (

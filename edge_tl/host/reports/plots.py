@@ -17,10 +17,22 @@ from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.device.records.timing import LatencyRecord
 from edge_tl.host.reports import ladder_tables, run_tables
 from edge_tl.host.reports.bundle_tables import artifact_table
-from edge_tl.host.reports.svg import ACCENT, BAD, BOTTOM, INK, MUTED, WIDTH, bare, inline, label_axis
+from edge_tl.host.reports.svg import (
+    ACCENT,
+    BAD,
+    BOTTOM,
+    INK,
+    MUTED,
+    WIDTH,
+    bare,
+    inline,
+    label_axis,
+    log_axis,
+)
 from edge_tl.host.runs.record import EpochRecord
 
 ROW, TOP, SIDE = 44.0, 8.0, 14.0
+LOG_FROM = 6.0  # slowest by fastest
 TITLE = 1.05  # of a drawing of curves, as a share of the height of its axes
 _RECOMMENDED = " ✓"
 
@@ -33,7 +45,7 @@ def latency(record: BundleRecord) -> Markup | None:
     if not timed:
         return None
     figure, axes = _frame(len(timed), "milliseconds per image")
-    longest = 0.0
+    seen: list[float] = []
     for y, (ms, row) in enumerate(timed):
         known = _percentiles(ms)
         colour = MUTED if row["name"] == "PyTorch" else ACCENT
@@ -43,8 +55,11 @@ def latency(record: BundleRecord) -> Markup | None:
         for key, value in list(known.items())[1:]:
             axes.plot([value], [y], "|", color=colour, ms=9 if key == "p90" else 15, mew=2)
         axes.plot([values[0]], [y], "o", color=colour, ms=8)
-        longest = max(longest, *values)
-    axes.set_xlim(0, 1.04 * longest or 1)
+        seen += values
+    if max(seen) > LOG_FROM * min(seen) > 0:  # else PyTorch's dot alone would be seen, and all others at 0
+        log_axis(axes, min(seen), max(seen))
+    else:
+        axes.set_xlim(0, 1.04 * max(seen) or 1)
     return inline(figure, "latency", "Latency per runtime in milliseconds; the table has the same numbers")
 
 
@@ -69,7 +84,7 @@ def drop(record: BundleRecord) -> Markup | None:
     axes.set_xlim(min(seen) - margin, max(seen) + margin)
     axes.axvline(0, color=MUTED, lw=1.2, zorder=0)
     if budget is not None:
-        _draw_budget(axes, budget, right=budget > (min(seen) + max(seen)) / 2)
+        _draw_budget(axes, budget, len(known), right=budget > (min(seen) + max(seen)) / 2)
     label = "Accuracy drop per artifact with its interval; the table has the same numbers"
     return inline(figure, "drop", label)
 
@@ -135,8 +150,11 @@ def _budget(record: BundleRecord) -> float | None:
     return None
 
 
-def _draw_budget(axes: Any, budget: float, *, right: bool) -> None:
-    axes.axvline(budget, color=BAD, lw=1.5, ls=(0, (4, 3)), zorder=0)
+def _draw_budget(axes: Any, budget: float, rows: int, *, right: bool) -> None:
+    # Beside each interval alone, so that it crosses no numbers.
+    axes.vlines(
+        [budget] * rows, [y - 0.16 for y in range(rows)], [y + 0.34 for y in range(rows)], color=BAD, lw=2
+    )
     place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
     style = {"ha": "right" if right else "left", "va": "bottom", "color": BAD, "fontsize": 12}
     axes.annotate(f"budget {number(budget)}", (budget, 1), (-5 if right else 5, 2), **place, **style)
@@ -166,7 +184,10 @@ def _line(
 ) -> None:
     x = range(1, len(values) + 1)  # not the record's epochs: a stage may count from 1 again
     y = [float("nan") if value is None else value for value in values]
-    axes.plot(x, y, color=colour, lw=2, marker="o" if len(x) <= 30 else None, ms=4, label=name)
+    # By its markers too, so that no line is known by its colour alone.
+    every = -(-len(x) // 30)
+    style = {"marker": "s", "mfc": "none", "lw": 1.4} if name == "training" else {"marker": "o", "lw": 2}
+    axes.plot(x, y, color=colour, ms=4.5, markevery=every, label=name, **style)
     if best is not None:
         axes.plot([x[best]], [y[best]], "o", ms=10, mew=2, mec=colour, mfc="none")
 

@@ -57,9 +57,10 @@ def _times(artifact: ArtifactRecord, record: BundleRecord) -> str:
 
 
 def _memory(record: BundleRecord, name: str) -> str:
-    """The peak of a process that loads and runs it, MiB, where the bench of the export took it."""
-    rows = record.bench.get("artifacts") if isinstance(record.bench, Mapping) else None
-    for row in rows if isinstance(rows, list) else ():
+    """The peak of a process that loads and runs it, MiB, where a bench of the export took it."""
+    benches = [each for each in (record.steps, record.bench) if isinstance(each, Mapping)]
+    found = [each.get("artifacts") for each in benches]
+    for row in [row for rows in found if isinstance(rows, list) for row in rows]:
         if isinstance(row, Mapping) and row.get("id") == name and isinstance(row.get("memory_mb"), Mapping):
             text = number(row["memory_mb"].get("peak"), 0)
             return text if text == DASH else f"{text} MiB"

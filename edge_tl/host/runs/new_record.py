@@ -23,7 +23,7 @@ from edge_tl.host.runs.record import (
     RunRecord,
     SecondsRecord,
 )
-from edge_tl.host.runs.resize_records import CropLossRecord, ResizeComparison
+from edge_tl.host.runs.resize_records import CropLossRecord, ImageSizes, ResizeComparison
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Evaluation:
     metrics: MetricsRecord
     seconds: SecondsRecord
     folds: FoldsRecord | None = None
+    image_sizes: ImageSizes | None = None
     crop_loss: CropLossRecord | None = None
     resize_comparison: ResizeComparison | None = None
     features: str | None = None
@@ -80,6 +81,7 @@ def new_record(
         data=DataRecord.of(replace(dataset, root=dataset.root.resolve())),
         metrics=evaluation.metrics,
         folds=evaluation.folds,
+        image_sizes=evaluation.image_sizes,
         crop_loss=evaluation.crop_loss,
         resize_comparison=evaluation.resize_comparison,
         seconds=evaluation.seconds,

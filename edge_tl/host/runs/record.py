@@ -14,7 +14,7 @@ from edge_tl.device.records.machine import MachineRecord
 from edge_tl.host.images.data_record import DataRecord
 from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.images.findings import SplitName
-from edge_tl.host.runs.resize_records import CropLossRecord, ResizeComparison
+from edge_tl.host.runs.resize_records import CropLossRecord, ImageSizes, ResizeComparison
 from edge_tl.host.runs.run_part import RunPart, Whole
 
 SCHEMA_VERSION = 1
@@ -210,6 +210,8 @@ class RunRecord(RunPart):
     precision: PrecisionRecord | None = None
     """None where no backbone was trained, and in older runs."""
     folds: FoldsRecord | None = None
+    image_sizes: ImageSizes | None = None
+    """None where no header could be read, for an imported model, and in older runs."""
     crop_loss: CropLossRecord | None = None
     """None where the contract crops nothing, and in older runs."""
     resize_comparison: ResizeComparison | None = None

@@ -30,6 +30,17 @@ class CropLossRecord(RunPart):
 
 
 @dataclass(frozen=True)
+class ImageSizes(RunPart):
+    """Of `n` upright images the least, the median and the greatest width and height in pixels, and how many have a side
+    shorter than the model's input, so that they are enlarged."""
+
+    n: Whole
+    width: tuple[Whole, Whole, Whole]
+    height: tuple[Whole, Whole, Whole]
+    enlarged: Whole
+
+
+@dataclass(frozen=True)
 class TriedPolicy(RunPart):
     """A resize policy with a head solved on frozen features of its own. Accuracy with its 95 % interval on the
     validation images, which also chose the head's penalty; `gain_pp` how much better than the run's own policy on the

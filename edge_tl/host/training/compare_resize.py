@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from edge_tl.device.listener import Listener
-from edge_tl.device.metrics import Ints, accuracy, paired_drop
+from edge_tl.device.metrics import Ints, accuracy, paired_drop, wilson_interval
 from edge_tl.device.preprocess import Preprocess
 from edge_tl.host.images.dataset import Sample
 from edge_tl.host.models.contracts import with_policy
@@ -25,7 +25,6 @@ from edge_tl.host.recipe.schema import PolicyName
 from edge_tl.host.runs.resize_records import ResizeComparison, TriedPolicy
 from edge_tl.host.training import features
 from edge_tl.host.training.job import SplitSamples, TrainingSetup, labels_of
-from edge_tl.host.training.metrics import wilson_interval
 from edge_tl.host.training.solve_head import solve_head
 
 

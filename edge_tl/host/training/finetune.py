@@ -19,7 +19,12 @@ from edge_tl.device.listener import SILENT, Listener, Listeners
 from edge_tl.host import accelerator
 from edge_tl.host.images import dataset as datasets
 from edge_tl.host.images import listing
-from edge_tl.host.images.crop_loss import measure_crop_loss, note_crop_loss
+from edge_tl.host.images.crop_loss import (
+    measure_crop_loss,
+    note_crop_loss,
+    summarize_sizes,
+    upright_sizes,
+)
 from edge_tl.host.images.dataset_notes import note_dataset
 from edge_tl.host.images.findings import SplitName
 from edge_tl.host.images.survey import survey_images
@@ -78,7 +83,8 @@ def finetune(
         setup = _prepare(recipe, source, images, run, listener)
         extracted = perf_counter()
         split = SplitSamples(setup.dataset.split("train"), setup.dataset.split("val"))
-        loss = measure_crop_loss(setup.source.contract, setup.dataset) if distributed.is_main() else None
+        sizes = upright_sizes(setup.dataset) if distributed.is_main() else {}
+        loss = measure_crop_loss(setup.source.contract, sizes)
         note_crop_loss(loss, compared=recipe.train.compare_resize, listener=listener)
         compared = compare_resize(setup, split, run, listener) if recipe.train.compare_resize else None
         with _with_tensorboard(recipe, run, listener) as listeners:
@@ -91,6 +97,7 @@ def finetune(
                 metrics,
                 SecondsRecord(features=extracted - start, train=now - extracted, total=now - start),
                 folds,
+                image_sizes=summarize_sizes(sizes, setup.source.contract),
                 crop_loss=loss,
                 resize_comparison=compared,
                 features=setup.features.runtime if setup.features else None,

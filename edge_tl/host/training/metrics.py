@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edge_tl.device import metrics as device_metrics
 from edge_tl.device.errors import BadInput
-from edge_tl.device.records.accuracy import Confusion, Interval, SparseConfusion
+from edge_tl.device.records.accuracy import ConfidenceBin, Confusion, SparseConfusion
 from edge_tl.host.images.findings import SplitName
 from edge_tl.host.runs.record import ClassMetrics, FoldsRecord, MetricsRecord
 
@@ -58,7 +58,7 @@ def classification_metrics(
         split=split,
         n=len(labels),
         accuracy=float(accuracy_score(labels, answers)),
-        accuracy_ci=wilson_interval(int((answers == labels).sum()), len(labels)),
+        accuracy_ci=device_metrics.wilson_interval(int((answers == labels).sum()), len(labels)),
         top5=top5,
         macro_precision=float(precision.mean()),
         macro_recall=float(recall.mean()),
@@ -80,14 +80,6 @@ def _confusion(matrix: list[list[int]]) -> Confusion:
     return compact if isinstance(compact, tuple) else SparseConfusion(compact.classes, compact.cells)
 
 
-def wilson_interval(right: int, n: int) -> Interval:
-    """The 95 % Wilson interval of a fraction of `right` in `n`."""
-    from scipy import stats
-
-    found = stats.binomtest(right, n).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
-
-
 def calibration_error(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:
     """Expected calibration error of the answers' confidences, in [0, 1], over 15 equally wide bins.
 
@@ -95,11 +87,31 @@ def calibration_error(labels: NDArray[np.int64], probabilities: NDArray[np.float
     "On Calibration of Modern Neural Networks", 2017, equation 3. It depends on the bins and on n; compare it only
     between models evaluated on the same images.
     """
-    confidence = np.minimum(probabilities.max(axis=1), 1.0)
-    right = probabilities.argmax(axis=1) == labels
-    bins = np.ceil(confidence * BINS).astype(np.int64) - 1  # the paper's bins hold their upper end
+    confidence, right, bins = _binned(labels, probabilities)
     gaps = np.bincount(bins, weights=right - confidence, minlength=BINS)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def confidence_bins(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> tuple[ConfidenceBin, ...]:
+    """The bins of `calibration_error`, the lowest first; the mean confidence of an empty one is 0."""
+    confidence, right, bins = _binned(labels, probabilities)
+    counts = np.bincount(bins, minlength=BINS)
+    hits = np.bincount(bins, weights=right, minlength=BINS)
+    means = np.bincount(bins, weights=confidence, minlength=BINS) / np.maximum(counts, 1)
+    return tuple(
+        (int(n), int(hit), round(float(mean), 6)) for n, hit, mean in zip(counts, hits, means, strict=True)
+    )
+
+
+def _binned(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Of each image the confidence of the answer, whether it is right, and its bin."""
+    confidence = np.minimum(probabilities.max(axis=1), 1.0)
+    bins = np.ceil(confidence * BINS).astype(np.int64) - 1  # the paper's bins hold their upper end
+    return confidence, probabilities.argmax(axis=1) == labels, bins
 
 
 def cross_validated(accuracies: Sequence[float]) -> FoldsRecord:

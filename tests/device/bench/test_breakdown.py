@@ -36,7 +36,7 @@ def test_steps_cold_start_memory_and_size(bundle_root: Path) -> None:
     assert result["kind"] == "parts"
     onnx, openvino = result["artifacts"]
     for row in (onnx, openvino):
-        assert set(row["parts"]) == set(STEPS)
+        assert set(row["parts"]) == {*STEPS, "normalize"}
         assert all(part["n"] == 24 for part in row["parts"].values())
         assert row["latency_ms"] == row["parts"]["inference"]
         assert min(row["cold_ms"][key] for key in ("import", "compile", "first")) > 0

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, fisher_exact
 
+from edge_tl.device.metrics import wilson_interval
 from edge_tl.host.comparison import pareto
 from edge_tl.host.comparison.pareto import Budget, Point
-from edge_tl.host.training.metrics import wilson_interval
 
 N = 20
 # Few values, so that ties of both kinds are common.

@@ -16,7 +16,7 @@ import shortcut
 from edge_tl.device.bench.effort import QUICK
 from edge_tl.device.bundle import read_bundle, read_report
 from edge_tl.device.errors import BadInput, EdgeTLError
-from edge_tl.host.export import artifacts, isa_caps, pipeline, publish
+from edge_tl.host.export import artifacts, isa_caps, pipeline, publish, written_reports
 from edge_tl.host.recipe import load
 from edge_tl.host.runs import checkpoint
 from edge_tl.host.runs.folder_lock import one_writer
@@ -41,14 +41,29 @@ def test_what_was_returned_is_what_was_written(export: Export, tmp_path: Path):
     record = export(tmp_path / "b")
     assert record.pop("bundle") == str(tmp_path / "b")
     whole = read_report(tmp_path / "b").to_json()
-    assert {
-        key: value for key, value in whole.items() if key not in ("bench", "verify", "pictures")
-    } == record
+    shown = ("bench", "verify", "pictures", "training")
+    assert {key: value for key, value in whole.items() if key not in shown} == record
     device = read_bundle(tmp_path / "b").record.to_json()
-    assert {key for key in device if not key.endswith("seal")} == {*record, "report"}
+    assert {key for key in device if not key.endswith("seal")} == {*record, "report"} - {"answers"}
     assert all(device[key] == record[key] for key in ("labels", "gates", "provenance", "recommended"))
     assert not [p for p in (tmp_path / "b").iterdir() if p.name.startswith(".")]
     assert record["name"] == "b"
+
+
+def test_what_the_page_draws_is_in_the_report_alone(export: Export, run: Path, tmp_path: Path):
+    export(tmp_path / "b")
+    whole, device = read_report(tmp_path / "b"), (tmp_path / "b" / "bundle.json").read_text()
+    assert whole.training["data"]["n"] == checkpoint.read_run(run).data.n.to_json()
+    for found in (whole.reference.confidence, *(each.confidence for each in whole.artifacts)):
+        assert found is not None
+        assert sum(n for n, _, _ in found.bins) == whole.reference.n
+    noise = {each.id: each.layer_errors for each in whole.artifacts if each.layer_errors}
+    assert list(noise) == ["onnx-int8"]
+    assert all(0 < each.sqnr_db < 60 for each in noise["onnx-int8"])
+    assert not any(key in device for key in ('"bins"', '"layer_errors"', '"training"'))
+    page = (tmp_path / "b" / "report.html").read_text("utf-8")
+    for heading in ("Accuracy against latency", "Confusion matrices", "Quantization error by layer", "Data"):
+        assert f"<h2>{heading}</h2>" in page
 
 
 def test_a_failed_budget_is_recorded_and_everything_is_saved(
@@ -124,7 +139,7 @@ def test_a_page_that_cannot_be_drawn_is_an_entry(
     def fails(*there: Any) -> None:
         raise ValueError("no font")
 
-    monkeypatch.setattr(pipeline, "write_bundle_page", fails)
+    monkeypatch.setattr(written_reports, "write_bundle_page", fails)
     assert export(tmp_path / "b")["faults"] == {"report.html": "ValueError: no font"}
     read_bundle(tmp_path / "b")
 

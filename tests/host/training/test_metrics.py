@@ -15,12 +15,12 @@ from sklearn.metrics import classification_report, confusion_matrix
 
 from edge_tl.device import metrics
 from edge_tl.device.errors import BadInput
+from edge_tl.device.metrics import wilson_interval
 from edge_tl.host.runs.record import MetricsRecord
 from edge_tl.host.training.metrics import (
     calibration_error,
     classification_metrics,
     cross_validated,
-    wilson_interval,
 )
 
 NAMES = ["a", "b", "c", "d", "é", "f", "never"]
