@@ -49,9 +49,7 @@ def sets_of(dataset: Dataset, contract: Preprocess, recipe: Recipe) -> dict[str,
     sets = {"evaluation": image_sets.evaluation_set(dataset)[1]}
     separate = dataset.split("test") and dataset.split("val")
     sets["confidence"] = (
-        image_sets.in_proportion(dataset.split("val"), recipe.seed)[:_MOST_SELECTED]
-        if separate
-        else sets["evaluation"]
+        image_sets.selection_set(dataset, 0, _MOST_SELECTED, recipe.seed) if separate else sets["evaluation"]
     )
     if recipe.export.int8:
         height, width = contract.input_size
@@ -60,7 +58,7 @@ def sets_of(dataset: Dataset, contract: Preprocess, recipe: Recipe) -> dict[str,
             round(recipe.export.selection_images * max(1.0, 224 * 224 / (height * width))), _MOST_SELECTED
         )
         count = recipe.export.calibration_images
-        if image_sets.selects_by_training_images(dataset, most):  # calibration must not starve it
+        if not dataset.split("test"):  # both from train: neither may starve the other
             count = min(count, len(dataset.split("train")) // 2)
         sets["calibration"] = image_sets.calibration_set(dataset, count, recipe.seed)
         sets["selection"] = image_sets.selection_set(dataset, count, most, recipe.seed)
@@ -268,8 +266,8 @@ def _temperature(source: CandidateSource, job: ExportJob) -> float:
     """FP32's, on images that it has not learned from: those that select, or, where they are blends of training images,
     some of those that fit the temperature that is shipped. One number is all that the ladder learns from them."""
     seed = job.recipe.seed
-    if job.dataset.split("test") and (unseen := image_sets.unseen_first(job.sets["selection"])):
-        return calibrations.temperature(source.answers[:unseen], source.expected[:unseen], seed)
+    if job.dataset.split("test"):
+        return calibrations.temperature(source.answers, source.expected, seed)
     some = job.sets["confidence"]  # in the order in which the evaluation asks for them again
     if len(some) > _MOST_FITTING:
         some = image_sets.in_proportion(some, seed)[:_MOST_FITTING]

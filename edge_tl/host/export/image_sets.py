@@ -24,10 +24,6 @@ from edge_tl.host.images.dataset import Dataset, Sample
 from edge_tl.host.images.shards import Member
 from edge_tl.host.seeded import seeded_order
 
-ENOUGH = 800
-"""Selection images that tell a candidate's expected drop to 0.2 percentage points, measured with MobileNetV2 on
-photographs: a quarter of what the evaluation images tell of the counted one."""
-
 
 def calibration_set(dataset: Dataset, count: int, seed: int) -> list[Sample]:
     """At most `count` training images, classes in turn, in an order drawn from the seed and their content.
@@ -43,24 +39,12 @@ def calibration_set(dataset: Dataset, count: int, seed: int) -> list[Sample]:
 
 def selection_set(dataset: Dataset, calibration: int, count: int, seed: int) -> list[Sample]:
     """At most `count` images on which INT8 candidates are compared, in no other set: validation images where the
-    evaluation has test images of its own, and where they are none or fewer than `ENOUGH`, training images beyond the
-    first `calibration` after them, which `blend` then makes unseen."""
-    unseen = in_proportion(dataset.split("val"), seed)[:count] if dataset.split("test") else []
-    if not selects_by_training_images(dataset, count):
-        return unseen
-    rest = in_turn(dataset.split("train"), seed)[calibration:]
-    return unseen + in_proportion(rest, seed)[: count - len(unseen)]
-
-
-def selects_by_training_images(dataset: Dataset, count: int) -> bool:
-    """Whether a selection set of `count` images needs some: validation images are few, or evaluate."""
-    unseen = len(dataset.split("val")) if dataset.split("test") else 0
-    return unseen < min(count, ENOUGH)
-
-
-def unseen_first(selection: Sequence[Sample]) -> int:
-    """How many of a selection set come before its training images, which are the last."""
-    return sum(sample.split != "train" for sample in selection)
+    evaluation has test images of its own, else training images beyond the first `calibration`, which `blend` then
+    makes unseen."""
+    pool = dataset.split("val")
+    if not dataset.split("test"):
+        pool = in_turn(dataset.split("train"), seed)[calibration:]
+    return in_proportion(pool, seed)[:count]
 
 
 def evaluation_set(dataset: Dataset) -> tuple[str, list[Sample]]:
@@ -91,18 +75,15 @@ def inputs(
     return result
 
 
-def blend(store: Path, seed: int, start: int = 0) -> None:
-    """Mix a random share, at most half, of the next image into each of the images `(n, 3, H, W)` in the file `store`,
-    from number `start` on.
+def blend(store: Path, seed: int) -> None:
+    """Mix a random share, at most half, of the next image into each of the images `(n, 3, H, W)` in the file `store`.
 
     A model is certain of images it was trained on, so that quantization changes hardly an answer there, whatever it
     does to others. Blends (Zhang et al., "mixup", 2018) it has not seen: MobileNetV2 on photographs was as certain of
     them as of validation images, and INT8 lost as much on them. Where the images come classes in turn, two that follow
     each other are of different classes; a blend keeps the label of its larger part.
     """
-    images = np.load(store, mmap_mode="r+")[start:]
-    if not len(images):
-        return
+    images = np.load(store, mmap_mode="r+")
     shares = np.random.default_rng(seed).uniform(0.5, 1.0, len(images)).astype(np.float32)
     first = images[0].copy()
     for i, share in enumerate(shares):
