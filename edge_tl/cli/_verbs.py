@@ -34,7 +34,7 @@ VERBS = {
     "gate": Verb("gate", "Pass or fail a bundle in CI, with a JUnit file.", on_device=True),
     "predict": Verb("predict", "Classify images or a video with a bundle.", on_device=True),
     "serve": Verb("serve", "Answer over HTTP what predict answers.", on_device=True),
-    "report": Verb("report", "Write a report as Markdown and one self-contained HTML page."),
+    "report": Verb("report", "Write an HTML page and Markdown; of two, what they differ in."),
     "web": Verb("web", "Write a bundle as a static page that runs in a browser."),
     "slim": Verb("slim", "Make a smaller bundle with some of the artifacts.", on_device=True),
     "snippet": Verb("snippet", "Print a program in another language for this bundle.", on_device=True),

@@ -36,7 +36,7 @@ def report(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Write a report as Markdown and one self-contained HTML page; of two, what they differ in."""
+    """Write an HTML page and Markdown; of two, what they differ in."""
     from edge_tl.device.bundle import RECORD, read_report
     from edge_tl.device.files import write_atomic
     from edge_tl.host.reports.markdown import bundle_markdown, run_markdown
@@ -129,6 +129,10 @@ def _check_out(out: Path, source: Path | None) -> None:
         raise BadInput(f"--out {out}: a file is there. Choose a folder.")
     if not out.is_dir() or (source is not None and out.samefile(source)):
         return
+    if any((out / name).is_file() for name in ("bundle.json", "run.json")):
+        raise BadInput(
+            f"--out {out}: a bundle or run with a report of its own is there. Choose another folder."
+        )
     page, text = out / "report.html", out / "report.md"
     for file, ours in ((page, _is_page(page)), (text, _is_page(page) and _begins(text, b"# "))):
         if (file.exists() or file.is_symlink()) and not ours:

@@ -164,7 +164,7 @@ def _figures(record: BundleRecord) -> Iterator[str]:
     yield (
         f"{DASH}: not measured. A drop is PyTorch's accuracy less the artifact's on the same images: positive is worse."
     )
-    host = record.provenance.host or {}
+    host = record.provenance.host if isinstance(record.provenance.host, dict) else {}
     where = f" on {_plain(cpu)}" if isinstance(cpu := host.get("cpu"), str) else ""
     cores = f", {int(allowed)} cores" if isinstance(allowed := host.get("cores_allowed"), int) else ""
     images = f"{reference.n or 'no'} images of the split {_plain(reference.split or DASH)}"

@@ -22,9 +22,14 @@ def is_icon(content: bytes) -> bool:
 
 def icon_pixels(content: bytes) -> int:
     """The pixels of the picture that Pillow decodes of an icon: the largest by the directory, of those the one of the
-    fewest colours. Raises what Pillow raises on a damaged header, and `struct.error`."""
-    (count,) = struct.unpack_from("<H", content, 4)
-    entries = [_ENTRY.unpack_from(content, 6 + _ENTRY.size * i) for i in range(count)]
+    fewest colours. Raises what Pillow raises on a damaged header, and `ValueError`."""
+    try:
+        (count,) = struct.unpack_from("<H", content, 4)
+        entries = [_ENTRY.unpack_from(content, 6 + _ENTRY.size * i) for i in range(count)]
+    except struct.error:
+        raise ValueError("a damaged icon: its directory ends early") from None
+    if not entries:
+        raise ValueError("a damaged icon: there is no picture in it")
     *_, offset = min(
         entries, key=lambda entry: (-_side(entry[0]) * _side(entry[1]), _depth(entry[2], entry[3]))
     )

@@ -49,8 +49,8 @@ class NamedPoint(NamedTuple):
 def place_names(
     figure: Figure, axes: Any, points: Sequence[NamedPoint], marks: Sequence[Bbox], bars: Sequence[Bbox]
 ) -> None:
-    """Draw the names in their order. None covers one of the `marks` if that can be helped, nor another name; to cross a
-    line, of the `bars`, is a tenth as bad."""
+    """Draw the names in their order. None leaves the axes or covers one of the `marks` if that can be helped, nor
+    another name; to cross a line, of the `bars`, is a hundredth as bad."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     inside, taken = axes.get_window_extent(renderer), list[Bbox]()
     for point in points:
@@ -59,8 +59,8 @@ def place_names(
             note = _note(axes, point, place)
             box = note.get_window_extent(renderer)
             outside = box.width * box.height - _shared(box, inside)
-            cost = 10 * outside + 10 * sum(_shared(box, b) for b in taken)
-            cost += 30 * sum(_shared(box, b) for b in marks) + sum(_shared(box, b) for b in bars)
+            cost = 100 * outside + 10 * sum(_shared(box, b) for b in taken)
+            cost += 100 * sum(_shared(box, b) for b in marks) + sum(_shared(box, b) for b in bars)
             tried.append((cost, len(tried), note, box))
         _, _, _, box = kept = min(tried, key=lambda entry: entry[:2])
         for entry in tried:

@@ -26,6 +26,10 @@ class MlflowTracker:
     def __init__(self, name: str, where: str | None) -> None:
         # MLflow 3 tells its makers what is called, and these are to hear nothing unasked.
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # stdout is the result's
+        # A server that is gone must not hold the work up: as it is, for four minutes at each call.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         try:
             import sqlalchemy  # noqa: F401 - what keeps its runs in a file
             from mlflow.tracking import MlflowClient

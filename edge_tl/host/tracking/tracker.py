@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -83,7 +84,8 @@ class Tracking:
         for name, tracker in list(self._trackers.items()):
             self._each(lambda one: one.end(failed=failed), only=name)
             if name in self._trackers:
-                self._note(f"tracked by {name} in {tracker.where}; to look at it: {tracker.look}")
+                where, look = (without_password(text) for text in (tracker.where, tracker.look))
+                self._note(f"tracked by {name} in {where}; to look at it: {look}")
 
     def _tell(self, what: str, settings: facts.Settings, figures: facts.Figures, paths: list[Path]) -> None:
         new = {
@@ -104,9 +106,16 @@ class Tracking:
                 tell(tracker)
             except Exception as error:  # a server that is gone, a full disk: the result is worth more
                 del self._trackers[name]
-                self._note(
-                    f"warning: {name} is told no more: {printable(' '.join(str(error).split()))[:300]}"
-                )
+                self._note(f"warning: {name} is told no more: {_said(error)}")
+
+
+def without_password(text: str) -> str:
+    """With stars for the user and the password of every address."""
+    return re.sub(r"//[^/@\s]+@", "//***@", text)
+
+
+def _said(error: Exception) -> str:
+    return printable(without_password(" ".join(str(error).split())))[:300]
 
 
 class _Epochs(Silent):
@@ -167,7 +176,7 @@ def _open(kind: str, name: str, where: str | None) -> Tracker:
     except (
         Exception
     ) as error:  # each has its own errors, for a server that does not answer or a database of others
-        said = printable(" ".join(str(error).split()))[:300]
+        said = _said(error)
         raise BadInput(
             f"--track {kind}{f'={where}' if where else ''}: it cannot be opened ({type(error).__name__}: {said}). "
             "Give another place, or leave it out."

@@ -40,7 +40,7 @@ class WandbTracker:
                 f"--track wandb={where}: no folder can be made there ({error.strerror}). Give another."
             ) from None
         known = wandb.Settings.model_fields
-        mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
+        mode: Any = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
         self._run: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
             name=name,
@@ -79,4 +79,4 @@ def _logged_in() -> bool:
         found = netrc.netrc(os.environ.get("NETRC") or str(Path.home() / ".netrc"))
     except (OSError, netrc.NetrcParseError):
         return False
-    return found.authenticators(server) is not None
+    return server in found.hosts  # `authenticators` would take a `default` entry's password for a key

@@ -18,7 +18,7 @@ from edge_tl.host.listeners import EpochEvent
 from edge_tl.host.recipe.schema import Recipe
 from edge_tl.host.runs.record import EpochRecord
 from edge_tl.host.tracking import facts
-from edge_tl.host.tracking.tracker import Tracking, tracked
+from edge_tl.host.tracking.tracker import Tracking, tracked, without_password
 
 TINY = Path(__file__).parents[2] / "records" / "bundle-of-version-2"
 
@@ -183,3 +183,23 @@ def test_intervals_have_both_ends_and_what_is_not_measured_is_absent() -> None:
         assert (f"{artifact.id}/drop_pp_low" in figures) == (ends is not None)
     assert all(isinstance(value, float) for value in figures.values())
     json.dumps(figures, allow_nan=False)
+
+
+def test_a_default_entry_of_netrc_is_no_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its password would have been sent as a key."""
+    pytest.importorskip("wandb")
+    from edge_tl.host.tracking.wandb_ import _logged_in
+
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    (tmp_path / "netrc").write_text("default login anonymous password 0123456789\n")
+    assert not _logged_in()
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password 0123456789\n")
+    assert _logged_in()
+
+
+def test_passwords_in_addresses_are_not_shown() -> None:
+    assert (
+        without_password("at postgresql://u:p%40w@db/x and http://h/a@b")
+        == "at postgresql://***@db/x and http://h/a@b"
+    )
