@@ -49,6 +49,8 @@ STAGES = {  # by module and function of either program
     "edge_tl.host.export.pipeline._timed": "bench",
     "edge_tl.device.gates.verify": "gates",
     "edge_tl.host.export.pipeline._report": "pages",
+    "edge_tl.host.export.written_reports.write_reports": "pages",
+    "edge_tl.host.export.layer_noise.with_layer_errors": "noise of layers",
 }
 TRACER = """
 import functools, importlib.machinery, json, os, sys, time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from edge_tl.cli._console import milliseconds
 from edge_tl.cli._latency_text import UNKNOWN, in_brackets, p50_with_interval
@@ -42,9 +43,10 @@ def result_text(result: BenchResult) -> str:
 
 def next_command(result: BenchResult, bundle: Path) -> str:
     """What to type next."""
+    shown = quote(str(bundle))
     if result.kind == "latency":
-        return f"next: edge-tl bench {bundle} --fps 10, at a camera's pace; or edge-tl predict {bundle} IMAGE"
-    return f"next: edge-tl bench {bundle} --save, to compare later"
+        return f"next: edge-tl bench {shown} --fps 10, at a camera's pace; or edge-tl predict {shown} IMAGE"
+    return f"next: edge-tl bench {shown} --save, to compare later"
 
 
 def _latencies(result: BenchResult) -> str:

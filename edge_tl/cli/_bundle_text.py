@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from edge_tl import __version__
 from edge_tl.cli._table import explained, grid
@@ -34,8 +35,8 @@ def next_command(bundle: BundleRecord, folder: Path) -> str:
         return f"next: do not copy {folder} to a device: nothing in it is to be shipped; {read}; then export again"
     kept = folder.with_name(f"{folder.name}-passed")
     return (
-        f"next: do not copy {folder} as it is: {read}; or take what passed alone: edge-tl slim {folder} --keep "
-        f"{bundle.recommended} --out {kept}"
+        f"next: do not copy {folder} as it is: {read}; or take what passed alone: edge-tl slim "
+        f"{quote(str(folder))} --keep {bundle.recommended} --out {quote(str(kept))}"
     )
 
 
@@ -48,5 +49,5 @@ def _to_device(bundle: BundleRecord, folder: Path) -> str:
     return (
         f"next: copy {folder} to the device; install edge-tl there with the extra [{extra}] (pip install "
         f'"./edge_tl-{__version__}-py3-none-any.whl[{extra}]", see docs/how-to/install.md), then: '
-        f"edge-tl verify {folder.name}"
+        f"edge-tl verify {quote(folder.name)}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from edge_tl.cli._console import milliseconds
 from edge_tl.cli._latency_text import UNKNOWN, p50_with_interval, ratio
@@ -58,11 +59,12 @@ def figure(result: TunedRecord | AlternativeRecord) -> str:
 
 def next_command(result: TunedRecord, bundle: Path) -> str:
     """What to type next."""
+    shown = quote(str(bundle))
     if result.artifact is None and not result.over:
-        return f"next: edge-tl verify {bundle}, for what each gate says"
+        return f"next: edge-tl verify {shown}, for what each gate says"
     if result.artifact is None:
-        return f"next: edge-tl bench {bundle}, for every artifact's latency"
-    return f"next: edge-tl predict {bundle} IMAGE"
+        return f"next: edge-tl bench {shown}, for every artifact's latency"
+    return f"next: edge-tl predict {shown} IMAGE"
 
 
 def _table(result: TunedRecord) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -81,4 +82,4 @@ def web_text(record: WebRecord, folder: Path) -> tuple[str, str]:
     text = (
         f"page: {folder} ({megabytes(size)}): {names}; {len(record.golden.images)} golden images; {runtime}"
     )
-    return text, f"next: python -m http.server -d {folder} 8000, then open http://localhost:8000/"
+    return text, f"next: python -m http.server -d {quote(str(folder))} 8000, then open http://localhost:8000/"

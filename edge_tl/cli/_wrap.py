@@ -59,20 +59,24 @@ def _add(lines: list[str], words: list[str], width: int, margin: str) -> None:
 
 
 def _pieces(words: Sequence[str]) -> Iterator[list[str]]:
-    """Single words, and the words of each command of edge-tl together."""
+    """Single words, and the words of each command of edge-tl together: after a colon all up to its end, elsewhere those
+    that are no words of a sentence."""
     command: list[str] = []
+    announced, before = False, ""
     for word in words:
-        if command and _belongs(word, command):
+        if command and (announced or _belongs(word, command)):
             command.append(word)
         else:
             if command:
                 yield command
             command = [word] if word.lstrip("(`") == "edge-tl" else []
+            announced = before.endswith(":")
             if not command:
                 yield [word]
         if command and word[-1:] in _ENDS:
             yield command
             command = []
+        before = word
     if command:
         yield command
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from edge_tl.cli import _compare_options as options
@@ -88,7 +89,7 @@ _KEYS = "study trials front pick runner_up faster nearest not_judged budget".spl
 def _show(done: Comparison, *, as_json: bool) -> int:
     record = done.record
     if record.pick:
-        then = f"next: edge-tl export {done.out / 'trials' / record.pick} --int8"
+        then = f"next: edge-tl export {quote(str(done.out / 'trials' / record.pick))} --int8"
     else:
         then = f"next: look at {done.page}, then choose another budget, models or strategies"
     failed = not all(trial.complete for trial in record.trials)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -142,7 +143,7 @@ def finetune(
         beside = tracking.beside(listener)
         result = training.finetune(recipe, out, resumed=resume, overwrite=overwrite, listener=beside)
         tracking.run(result.run, result.record)
-    then = f"next: edge-tl export {result.run} --int8"
+    then = f"next: edge-tl export {quote(str(result.run))} --int8"
     return finish(result.to_json(), _text(result), as_json=json, then=then)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -91,5 +92,6 @@ def import_(
         f"{folder}: {record.model}, {len(record.labels)} classes\n"
         f"{accuracy_line(record.metrics)}; {record.seconds.total:.1f} s",
         as_json=json,
-        then=f"next: edge-tl export {folder} --int8" + (f" --factory {factory}" if factory else ""),
+        then=f"next: edge-tl export {quote(str(folder))} --int8"
+        + (f" --factory {quote(factory)}" if factory else ""),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -123,7 +124,7 @@ def predict(
     code = EXIT_BAD_INPUT if output.refused else 0
     if not output.answered and out is None:  # as for any bad input: no result
         return code
-    then = f"with {result.artifact} on {result.device}; next: edge-tl verify {bundle}"
+    then = f"with {result.artifact} on {result.device}; next: edge-tl verify {quote(str(bundle))}"
     if json:
         return finish(result.to_json(), "", as_json=True, code=code, then=then)
     tell_spent()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -35,5 +36,5 @@ def slim(
     for artifact in record.artifacts:
         if said := record.failed_at_export(artifact):
             say(f"warning: {said}")
-    then = f"next: edge-tl verify {out}"
+    then = f"next: edge-tl verify {quote(str(out))}"
     return finish(record.to_json() | {"bundle": str(out)}, text, as_json=json, then=then)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -82,7 +83,7 @@ def verify(
         say(line)
     text = "\n\n".join(_text(result, loaded.record.recommended))
     if result.passed:
-        then = f"next: edge-tl bench {bundle}{options.flags}"
+        then = f"next: edge-tl bench {quote(str(bundle))}{options.flags}"
     else:
         then = "next: docs/how-to/failed-gate.md says what each failed gate means and what to do"
     found = result.to_json()

@@ -11,6 +11,7 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -242,11 +243,10 @@ def _content(root: Path) -> dict[str, Any]:
         )
         raise BundleError(f"no such bundle: {root}. Give {inside}.")
     if not path.is_file():
+        fault = f"has no {RECORD}. Give a folder that `edge-tl export` finished."
         if (root / "run.json").is_file():
-            raise BundleError(f"not a bundle: {root} is a run. Make a bundle of it: edge-tl export {root}.")
-        raise BundleError(
-            f"not a bundle: {root} has no {RECORD}. Give a folder that `edge-tl export` finished."
-        )
+            fault = f"is a run. Make a bundle of it: edge-tl export {quote(str(root))}."
+        raise BundleError(f"not a bundle: {root} {fault}")
     check_below(root, path)
     content = read_json(path, most=_MOST_JSON)
     version = content.get("schema_version")

@@ -7,7 +7,6 @@ whoever publishes a bundle adds the license and the words that only a person kno
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,13 +14,13 @@ from pathlib import Path
 from edge_tl.device.bench.machine_use import busy_reason
 from edge_tl.device.files import write_atomic
 from edge_tl.device.format import DASH, interval, number, one_line
+from edge_tl.device.metrics import wilson_interval
 from edge_tl.device.records.accuracy import Interval
 from edge_tl.device.records.artifact import ArtifactRecord
 from edge_tl.device.records.bundle import BundleRecord
 
 CARD = "README.md"
 _SHOWN_LABELS = 50
-_Z = 1.959963984540054  # of the normal distribution, 97.5 %
 _MARKS = re.compile(r"([\\`*_\[\]<>|#~$&])")  # what Markdown or HTML would act on
 _HEADINGS = (
     "artifact", "accuracy % [95 % interval]", "drop pp [interval]", "same answer as PyTorch %", "p50 ms", "size MB",
@@ -80,14 +79,6 @@ def card_text(record: BundleRecord) -> str:
     )
 
 
-def accuracy_interval(accuracy: float, n: int) -> Interval:
-    """The 95 % interval of a fraction of right answers among `n` images (Wilson, JASA 22, 1927)."""
-    centre = accuracy + _Z**2 / (2 * n)
-    half = _Z * math.sqrt(accuracy * (1 - accuracy) / n + _Z**2 / (4 * n**2))
-    low, high = ((centre + sign * half) / (1 + _Z**2 / n) for sign in (-1, 1))
-    return max(0.0, low), min(1.0, high)
-
-
 def _front_matter(record: BundleRecord) -> Iterator[str]:
     """YAML. Texts are written as JSON, which YAML reads as it is meant, whatever they hold."""
     formats = {"onnxruntime": "onnx"}  # the Hub's word
@@ -118,7 +109,7 @@ def _front_matter(record: BundleRecord) -> Iterator[str]:
 def _results(artifact: ArtifactRecord, n: int | None) -> Iterator[str]:
     """The metrics of an artifact, each with its interval and the number of images."""
     if artifact.accuracy is not None and n:
-        low, high = accuracy_interval(artifact.accuracy, n)
+        low, high = wilson_interval(round(artifact.accuracy * n), n)
         name = f"accuracy of {artifact.id}, 95 % interval {low:.4f} to {high:.4f}, {n} images"
         yield _metric("accuracy", artifact.accuracy, name, (low, high))
     if artifact.drop_pp is not None:
@@ -248,7 +239,7 @@ def _made(record: BundleRecord) -> Iterator[str]:
 def _accuracy(accuracy: float | None, n: int | None) -> str:
     if accuracy is None or not n:
         return number(accuracy, 2, 100)
-    low, high = accuracy_interval(accuracy, n)
+    low, high = wilson_interval(round(accuracy * n), n)
     return f"{number(accuracy, 2, 100)} [{number(low, 2, 100)}, {number(high, 2, 100)}]"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,17 @@ def test_what_failed_is_not_to_be_copied() -> None:
         assert said.startswith("next: do not copy exported/photos")
         assert "docs/how-to/failed-gate.md" in said
         assert "next: copy" not in said
+
+
+def test_a_folder_is_one_word_of_the_command() -> None:
+    """Received folders may be called anything; what is printed is pasted into a shell."""
+    record = BundleRecord.from_json(json.loads(STORED.read_text("utf-8")))
+    folder = Path("my photos/$(touch owned)")
+    passed = next_command(replace(record, passed=True), folder)
+    assert passed.endswith("edge-tl verify '$(touch owned)'")
+    some = next_command(replace(record, passed=False, recommended="onnx-fp32"), folder)
+    words = shlex.split(some[some.index("edge-tl slim") :])
+    assert words[2:] == [str(folder), "--keep", "onnx-fp32", "--out", f"{folder}-passed"]
 
 
 def test_beside_load_without_a_rate_nothing_is_missed() -> None:

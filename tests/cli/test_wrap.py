@@ -43,6 +43,16 @@ def test_a_longer_command_goes_on_as_a_shell_reads_it(width: int) -> None:
     assert shlex.split(typed.replace("\\\n", "")) == shlex.split(command)
 
 
+@pytest.mark.parametrize("width", range(60, 110))
+def test_a_command_after_a_colon_is_one_to_its_end(width: int) -> None:
+    """A folder of one word in small letters was taken for the sentence's next word, and the rest lost its backslash."""
+    command = "edge-tl finetune photos --epochs 30 --resume"
+    typed = wrapped(f"interrupted. Nothing half-written is left. Go on with: {command}", width)
+    lines = typed[typed.index("edge-tl") :].replace(" \\\n", " ")
+    assert lines.split() == command.split()
+    assert "\n" not in lines
+
+
 def test_names_with_spaces_are_kept_whole() -> None:
     said = "no such bundle: /home/me/my holiday photos/exported, which is what was given there"
     assert any("my holiday photos" in line for line in wrapped(said, 40, ["my holiday photos"]).split("\n"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from edge_tl.device.bundle import read_bundle, read_report
 from edge_tl.device.metrics import wilson_interval
-from edge_tl.device.model_card import CARD, accuracy_interval, card_text
+from edge_tl.device.model_card import CARD, card_text
 from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.device.slim import slim
 
@@ -52,7 +51,7 @@ def test_the_front_matter_is_what_hugging_face_reads(record: BundleRecord) -> No
     first = record.artifacts[0]
     accuracy = next(found for found in data.eval_results if found.metric_type == "accuracy")
     assert accuracy.metric_value == first.accuracy
-    assert accuracy.metric_args["interval_95"] == pytest.approx(accuracy_interval(0.75, 80), abs=1e-5)
+    assert accuracy.metric_args["interval_95"] == pytest.approx(wilson_interval(60, 80), abs=1e-5)
     assert f"{first.id}, 95 % interval 0.6" in accuracy.metric_name
     drop = next(found for found in data.eval_results if found.metric_type == "accuracy_drop_pp")
     assert (drop.metric_value, drop.metric_args["interval_95"]) == (1.25, [-0.5, 3.0])
@@ -74,12 +73,15 @@ def test_without_an_evaluation_there_is_no_result(record: BundleRecord) -> None:
     assert "Accuracy: the record holds none." in text
 
 
-def test_the_interval_is_wilsons() -> None:
-    draw = random.Random(0)
-    for _ in range(200):
-        n = draw.randint(1, 3000)
-        right = draw.randint(0, n)
-        assert accuracy_interval(right / n, n) == pytest.approx(wilson_interval(right, n), abs=1e-9)
+def test_the_interval_is_wilsons(record: BundleRecord) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    n = record.reference.n or 0
+    for right in (0, 1, n // 3, n - 1, n):
+        text = card_text(replace(record, reference=replace(record.reference, accuracy=right / n)))
+        (row,) = [line for line in text.splitlines() if line.startswith("| PyTorch |")]
+        low, high = map(float, re.findall(r"[\d.]+", row.partition("[")[2])[:2])
+        want = stats.binomtest(right, n).proportion_ci(method="wilson")
+        assert (low, high) == pytest.approx((100 * want.low, 100 * want.high), abs=0.0051)
 
 
 def test_what_is_not_measured_is_said(record: BundleRecord) -> None:

@@ -84,10 +84,9 @@ class ArtifactRecord(Record):
     """One exported model. What was measured is None until it was: the accuracy at export, on the evaluation images;
     latencies and speed-ups at export, on the host; `passed` by the gates. `requires` names instructions ("vnni",
     "dotprod"), any one of which a CPU must have to give these answers; `session_options` are those that ONNX Runtime
-    must be given for the same on x86 without VNNI. `layer_errors` are in the order of
-    the network. The drops are percentage points, positive =
-    worse than PyTorch; `faster_than_fp32` is against the fastest FP32 artifact. `not_judged` says why a speed that was
-    timed is none of them: the machine was busy, or the interval wide.
+    must be given for the same on x86 without VNNI. `layer_errors` are in the order of the network. The drops are
+    percentage points, positive = worse than PyTorch; `faster_than_fp32` is against the fastest FP32 artifact.
+    `not_judged` says why a speed that was timed is none of them: the machine was busy, or the interval wide.
 
     One whose `input` is "image" takes uint8 `(1, H, W, 3)`, RGB of any size, and answers with probabilities; its id
     ends in -image, its logits are the logarithms of these, and `image_input` says what differs."""

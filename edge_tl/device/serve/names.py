@@ -4,12 +4,11 @@ could ask a service that has no key (DNS rebinding, cross-site requests). Sends 
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from edge_tl.device.serve.options import ServeOptions
+from edge_tl.device.serve.options import ServeOptions, is_address
 from edge_tl.device.text import printable
 
 
@@ -26,7 +25,7 @@ def unwelcome(headers: Mapping[bytes, bytes], options: ServeOptions) -> str | No
     name = _name(f"//{host}")
     if host and not _is_own(name, options):  # HTTP/1.0 has none, and no browser speaks it
         said = f"{printable(host[:100])} is no name of this service."
-        return f"{said} Start it with --allow-host {_shown(name)}, or with a key."
+        return f"{said} Start it with {_remedy(name)}."
     origin = headers.get(b"origin")
     if origin is None:
         return None
@@ -34,20 +33,22 @@ def unwelcome(headers: Mapping[bytes, bytes], options: ServeOptions) -> str | No
     if (host and asking.partition("://")[2] == host) or _name(asking) in options.allowed:
         return None
     return (
-        f"a page of {printable(asking[:100])} asks, which is another site. Start the service with --allow-host "
-        f"{_shown(_name(asking))}, or with a key."
+        f"a page of {printable(asking[:100])} asks, which is another site. Start the service with "
+        f"{_remedy(_name(asking))}."
     )
 
 
 def _is_own(name: str | None, options: ServeOptions) -> bool:
     if name is None:
         return False
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        own = socket.gethostname().lower()
-        return name in {"localhost", options.host.lower(), own, f"{own}.local", *options.allowed}
-    return True
+    own = socket.gethostname().lower()
+    return is_address(name) or name in {
+        "localhost",
+        options.host.lower(),
+        own,
+        f"{own}.local",
+        *options.allowed,
+    }
 
 
 def _name(address: str) -> str | None:
@@ -58,5 +59,5 @@ def _name(address: str) -> str | None:
         return None
 
 
-def _shown(name: str | None) -> str:
-    return printable(name[:100]) if name else "NAME"
+def _remedy(name: str | None) -> str:
+    return f"--allow-host {printable(name[:100])}, or with a key" if name else "a key"

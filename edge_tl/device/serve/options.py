@@ -57,7 +57,7 @@ class ServeOptions:
 
     def __post_init__(self) -> None:
         for name in self.allowed:
-            if not re.fullmatch(r"[a-z0-9_.-]{1,253}", name):
+            if not re.fullmatch(r"[a-z0-9_.-]{1,253}", name) and not is_address(name):
                 raise BadInput(
                     f"--allow-host {printable(name)}: no name of a host. Give it without https:// and without a port, "
                     "e.g. pi.example.org."
@@ -67,6 +67,15 @@ class ServeOptions:
     def is_open(self) -> bool:
         """Whether others than this machine may ask, without a key."""
         return self.key is None and not is_loopback(self.host)
+
+
+def is_address(host: str) -> bool:
+    """Whether it is one of IPv4 or IPv6, and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

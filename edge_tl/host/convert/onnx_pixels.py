@@ -128,7 +128,7 @@ def _normalize(add: Nodes, contract: Preprocess, pixels: str) -> str:
     """`Preprocess.normalize`: uint8 `(1, height, width, 3)` to float32 `(1, 3, height, width)`, the same bits.
 
     In flat planes: ONNX Runtime moves a transposition behind what it can, to where it meets one of the model's own, and
-    a padded INT8 model then subtracts, divides and pads three channels at a time, in a millisecond and a half more.
+    a padded INT8 model then subtracts, divides and pads three channels at a time, which takes longer.
     """
     planes = add.shaped(add("Transpose", pixels, perm=[0, 3, 1, 2]), 1, 3, -1)
     planes = add("Cast", planes, to=TensorProto.FLOAT)

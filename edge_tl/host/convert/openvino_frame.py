@@ -10,9 +10,8 @@ import numpy as np
 
 from edge_tl.device.preprocess import Preprocess
 
-_LONGEST = (
-    1_000_000  # pixels of a side; a frame has 2048 at most, and Pillow's limit leaves 178 for the other side
-)
+_LONGEST = 1_000_000
+"""Pixels of a side; a frame has 2048 at most, and Pillow's limit leaves 178 for the other side."""
 
 
 def int64_constant(value: Any) -> Any:

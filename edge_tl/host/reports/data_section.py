@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from edge_tl.device.format import number, one_line, percentage
 from edge_tl.host.images.dataset import SPLITS
 from edge_tl.host.reports.heatmap import shorten_label
-from edge_tl.host.reports.svg import BOTTOM, INK, MUTED, SERIES, WIDTH, bare, inline, label_axis
+from edge_tl.host.reports.svg import INK, SERIES, WIDTH, inline, rows_plane
 from edge_tl.host.reports.table import Column, Table
 from edge_tl.host.runs.run_summary import DataSummary
 
@@ -84,20 +84,12 @@ def data_plot(data: DataSummary, labels: Sequence[str]) -> Markup | None:
     counted."""
     if not _counted(data, labels) or not 1 < len(labels) <= MOST_BARS:
         return None
-    height = TOP + ROW * len(labels) + BOTTOM
-    figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
-    place = (LEFT / WIDTH, BOTTOM / height, 1 - (LEFT + RIGHT) / WIDTH, ROW * len(labels) / height)
-    axes = figure.add_axes(place)
-    bare(figure, axes)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.set_yticks([])
-    axes.tick_params(axis="x", length=0, pad=6, labelsize=12, labelcolor=MUTED)
-    label_axis(axes, "x", "images")
+    figure, axes = rows_plane(len(labels), ROW, "images", left=LEFT, right=RIGHT, top=TOP)
     axes.set_xlim(0, max(map(sum, data.classes)))
     used = [i for i, n in enumerate(data.n.to_json().values()) if n]
     for y, (label, counts) in enumerate(zip(labels, data.classes, strict=True)):
         _draw(axes, y, one_line(label), [(i, counts[i]) for i in used])
-    _legend(figure, height, used)
+    _legend(figure, used)
     said = "; ".join(f"{one_line(label)}: {sum(n)}" for label, n in zip(labels, data.classes, strict=True))
     return inline(figure, "data", "Images of each class and split", f"{said}.")
 
@@ -127,7 +119,8 @@ def _draw(axes: Any, y: int, label: str, counts: Sequence[tuple[int, int]]) -> N
     axes.annotate(f"{start:,}", (start, y), (6, 0), xycoords="data", ha="left", **place)
 
 
-def _legend(figure: Figure, height: float, used: Sequence[int]) -> None:
+def _legend(figure: Figure, used: Sequence[int]) -> None:
+    height = 72 * figure.get_figheight()
     for place, i in enumerate(used):
         x, y = LEFT + 86 * place, height - 12
         figure.text(x / WIDTH, y / height, "■", color=SERIES[i], fontsize=14, va="center")

@@ -30,10 +30,10 @@ LAYERS = (
 )
 SHOWN = 12
 HOW = (
-    "The best candidate of each rung on the selection images, which neither calibrate nor evaluate. Expected drop: "
-    "what FP32's own probabilities say of the answers that changed; it decides, because it varies far less than the "
-    "counted one. Latency: the median of a few calls, to distinguish candidates. Work in float: multiply-accumulates "
-    "of layers that were not quantized."
+    "The best candidate of each rung on the selection images, which neither calibrate nor evaluate; of data without a "
+    "test split these are blends of two training images each. Expected drop: what FP32's own probabilities say of the "
+    "answers that changed; it decides, because it varies far less than the counted one. Latency: the median of a few "
+    "calls, to distinguish candidates. Work in float: multiply-accumulates of layers that were not quantized."
 )
 HOW_LAYERS = (
     "How far each layer alone in INT8 moves the answers from FP32's, the worst first: the mean Kullback-Leibler "

@@ -98,10 +98,8 @@ def _row(found: DifferenceRecord, a: str, b: str) -> dict[str, str]:
     x, y = found.of
     difference = interval(found.difference, found.difference_ci)
     if difference != DASH:
-        difference = (
-            f"{difference} points" if found.figure == "accuracy" else difference.replace(" [", " × [")
-        )
-        difference += " ×" if found.figure != "accuracy" and "×" not in difference else ""
+        value, bracket, ends = difference.partition(" [")
+        difference = f"{difference} points" if found.figure == "accuracy" else f"{value} ×{bracket}{ends}"
     even = (
         "not compared"
         if found.difference is None

@@ -28,6 +28,7 @@ from edge_tl.host.reports.svg import (
     inline,
     label_axis,
     log_axis,
+    rows_plane,
 )
 from edge_tl.host.runs.record import EpochRecord
 
@@ -193,14 +194,8 @@ def _line(
 
 
 def _frame(rows: int, unit: str) -> tuple[Figure, Any]:
-    height = TOP + 14 + rows * ROW + BOTTOM
-    figure = Figure(figsize=(WIDTH / 72, height / 72))
-    axes = figure.add_axes((SIDE / WIDTH, BOTTOM / height, 1 - 2 * SIDE / WIDTH, rows * ROW / height))
-    bare(figure, axes)
-    axes.set_ylim(rows - 0.6, -0.6)  # the first row on top, each with its heading above its line
-    axes.set_yticks([])
-    axes.tick_params(axis="x", length=0, pad=6, labelsize=12, labelcolor=MUTED)
-    label_axis(axes, "x", unit)
+    figure, axes = rows_plane(rows, ROW, unit, left=SIDE, right=SIDE, top=TOP + 14)
+    axes.set_ylim(rows - 0.6, -0.6)  # each has its heading above its line
     return figure, axes
 
 

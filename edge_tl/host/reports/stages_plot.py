@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from edge_tl.device.format import DASH, interval, number, one_line
 from edge_tl.device.records.bench import BenchResult, StepLatencies
 from edge_tl.device.records.bundle import BundleRecord
-from edge_tl.host.reports.svg import BOTTOM, INK, MUTED, SERIES, WIDTH, bare, inline, label_axis
+from edge_tl.host.reports.svg import INK, SERIES, WIDTH, inline, rows_plane
 from edge_tl.host.reports.table import Column, Table
 
 SIDE, ROW, KEY, TOP = 14.0, 58.0, 20.0, 8.0
@@ -46,20 +46,14 @@ def stages_plot(record: BundleRecord, bench: BenchResult | None) -> Markup | Non
     bars = _bars(record, bench)
     if not bars:
         return None
-    height = TOP + KEY * 3 + ROW * len(bars) + BOTTOM
-    figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
-    place = (SIDE / WIDTH, BOTTOM / height, 1 - 2 * SIDE / WIDTH, ROW * len(bars) / height)
-    axes = figure.add_axes(place)
-    bare(figure, axes)
-    axes.set_ylim(len(bars) - 0.5, -0.5)
-    axes.set_yticks([])
-    axes.tick_params(axis="x", length=0, pad=6, labelsize=12, labelcolor=MUTED)
-    label_axis(axes, "x", "milliseconds per image")
+    figure, axes = rows_plane(
+        len(bars), ROW, "milliseconds per image", left=SIDE, right=SIDE, top=TOP + KEY * 3
+    )
     longest = max(sum(bar.ms.values()) for bar in bars)
     axes.set_xlim(0, longest * 1.02)
     for y, bar in enumerate(bars):
         _draw(axes, y, bar, longest)
-    _legend(figure, height)
+    _legend(figure)
     return inline(figure, "stages", "The steps of one prediction", _said(bars))
 
 
@@ -123,8 +117,9 @@ def _draw(axes: Any, y: int, bar: _Bar, longest: float) -> None:
         start += ms
 
 
-def _legend(figure: Figure, height: float) -> None:
+def _legend(figure: Figure) -> None:
     """The steps by number and colour, two to a line."""
+    height = 72 * figure.get_figheight()
     for i, (text, colour) in enumerate(zip(STAGES.values(), SERIES, strict=True)):
         x, y = SIDE + (WIDTH / 2 - SIDE) * (i % 2), height - TOP - KEY * (i // 2) - 8
         figure.text(x / WIDTH, y / height, "■", color=colour, fontsize=14, va="center")

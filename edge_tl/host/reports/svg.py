@@ -54,6 +54,23 @@ def plane(height: float, *, left: float = 52.0, right: float = 12.0, top: float 
     return figure, axes
 
 
+def rows_plane(
+    rows: int, high: float, unit: str, *, left: float, right: float, top: float
+) -> tuple[Figure, Any]:
+    """A figure and bare axes in it with so many rows of `high` SVG units, the first on top at y = 0, and `unit` below;
+    `top` units above them."""
+    height = top + rows * high + BOTTOM
+    figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
+    box = (left / WIDTH, BOTTOM / height, 1 - (left + right) / WIDTH, rows * high / height)
+    axes = figure.add_axes(box)
+    bare(figure, axes)
+    axes.set_ylim(rows - 0.5, -0.5)
+    axes.set_yticks([])
+    axes.tick_params(axis="x", length=0, pad=6, labelsize=12, labelcolor=MUTED)
+    label_axis(axes, "x", unit)
+    return figure, axes
+
+
 def heading(axes: Any, text: str) -> None:
     """What is measured along y, above the axes."""
     place = {"xycoords": "axes fraction", "textcoords": "offset points", "parse_math": False}

@@ -11,17 +11,8 @@ from edge_tl.device.records.codec import Json
 
 Row = dict[str, str]
 
-FOLDS = (
-    300,
-    400,
-    500,
-    600,
-    700,
-    800,
-    900,
-    1000,
-    1100,
-)  # CSS pixels that a table may need; the page has a rule for each
+FOLDS = tuple(range(300, 1101, 100))
+"""CSS pixels that a table may need; the page has a rule for each."""
 _CHARACTER, _PADDING = 8.7, 18.0  # of a wide system font at the size of tables, and of a cell
 _LONG = 28  # characters; longer text wraps
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 import safetensors.torch
 import torch
@@ -141,9 +142,9 @@ def read_run(run: Path) -> RunRecord:
 def _unfinished(run: Path) -> str:
     """What to type for a folder that is not a finished run."""
     if (run / "bundle.json").is_file():
-        return f"It is a bundle, which is exported already; to look at it: edge-tl report {run}"
+        return f"It is a bundle, which is exported already; to look at it: edge-tl report {quote(str(run))}"
     if (run / RECIPE).is_file():
-        return f"It was stopped; go on with it: edge-tl finetune {run} --resume"
+        return f"It was stopped; go on with it: edge-tl finetune {quote(str(run))} --resume"
     return "Give the folder that `edge-tl finetune` printed."
 
 

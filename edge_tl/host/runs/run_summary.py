@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from edge_tl.device.records.codec import Count
 from edge_tl.device.records.image_files import FileKind, SkippedFile
 from edge_tl.host.images.data_record import SplitSizes
-from edge_tl.host.images.dataset import SPLITS, Dataset
+from edge_tl.host.images.dataset import Dataset
 from edge_tl.host.images.findings import Duplicates
 from edge_tl.host.runs.record import EpochRecord, RunRecord
 from edge_tl.host.runs.resize_records import ImageSizes
@@ -75,7 +74,7 @@ def data_summary(record: RunRecord, dataset: Dataset) -> DataSummary:
 
 def _by_class(dataset: Dataset) -> tuple[tuple[int, int, int], ...]:
     counts = Counter((sample.label, sample.split) for sample in dataset.samples)
-    rows: Sequence[list[int]] = [
-        [counts[label, split] for split in SPLITS] for label in range(len(dataset.labels))
-    ]
-    return tuple((train, val, test) for train, val, test in rows)
+    return tuple(
+        (counts[label, "train"], counts[label, "val"], counts[label, "test"])
+        for label in range(len(dataset.labels))
+    )

@@ -24,13 +24,12 @@ _OF_BUNDLE = ("report.html", "report.md", "report.json", "bundle.json", "README.
 
 def settings_of_recipe(recipe: Recipe) -> Settings:
     """Every setting that is set; of paths the last part, for a tracker may be a server."""
-    found = dict(_flat("", recipe.model_dump(mode="json")))
-    return {key: Path(text).name if key in _PATHS else text for key, text in found.items()}
+    return _settings(recipe.model_dump(mode="json"))
 
 
 def settings_of_run(record: RunRecord) -> Settings:
     """The recipe as it was validated, and what became of it."""
-    found = dict(_flat("", record.provenance.recipe))
+    found = _settings(record.provenance.recipe)
     found |= {"strategy": record.strategy, "classes": str(len(record.labels))}
     found |= {f"images.{name}": str(n) for name, n in vars(record.data.n).items() if n}
     return found | {"machine.cpu": str(record.provenance.host.cpu), **_versions(record.provenance.versions)}
@@ -67,7 +66,7 @@ def figures_of_epoch(epoch: EpochRecord) -> Figures:
 def settings_of_bundle(record: BundleRecord) -> Settings:
     """The recipe of the export, the recommendation, the machine."""
     made = record.provenance
-    found = dict(_flat("", made.recipe)) if isinstance(made.recipe, dict) else {}
+    found = _settings(made.recipe) if isinstance(made.recipe, dict) else {}
     cpu = made.host.get("cpu") if isinstance(made.host, dict) else None
     found |= {
         "recommended": record.recommended or "none",
@@ -148,6 +147,11 @@ def _numbers(named: Mapping[str, float | int | None]) -> Figures:
 
 def _versions(versions: Mapping[str, str]) -> Settings:
     return {f"version.{name}": text for name, text in versions.items()}
+
+
+def _settings(recipe: Json) -> Settings:
+    found = dict(_flat("", recipe))
+    return {key: Path(text).name if key in _PATHS else text for key, text in found.items()}
 
 
 def _flat(name: str, value: Json) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from edge_tl.device.errors import BadInput, MissingExtra
@@ -38,7 +39,7 @@ class MlflowTracker:
         for logger in ("mlflow", "alembic"):  # their lines are no result of ours
             logging.getLogger(logger).setLevel(logging.WARNING)
         self.where, files = _address(where or os.environ.get("MLFLOW_TRACKING_URI") or FOLDER)
-        self.look = f"mlflow ui --backend-store-uri {self.where} (of the package mlflow)"
+        self.look = f"mlflow ui --backend-store-uri {quote(self.where)} (of the package mlflow)"
         self._client: Any = MlflowClient(tracking_uri=self.where)
         experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
         found = self._client.get_experiment_by_name(experiment)

@@ -43,10 +43,11 @@ class Tracker(Protocol):
 
 
 class Tracking:
-    """What a verb tells of, to every tracker that was asked for. `note` is told what went wrong."""
+    """What a verb tells of, to every tracker that was asked for; one that fails is taken out of `trackers`. `note` is
+    told what went wrong."""
 
-    def __init__(self, trackers: Mapping[str, Tracker], note: Callable[[str], None]) -> None:
-        self._trackers, self._note = dict(trackers), note
+    def __init__(self, trackers: dict[str, Tracker], note: Callable[[str], None]) -> None:
+        self._trackers, self._note = trackers, note
         self._known: set[str] = set()
 
     def beside(self, listener: Listener) -> Listener:
@@ -88,9 +89,8 @@ class Tracking:
                 self._note(f"tracked by {name} in {where}; to look at it: {look}")
 
     def _tell(self, what: str, settings: facts.Settings, figures: facts.Figures, paths: list[Path]) -> None:
-        new = {
-            key: value for key, value in settings.items() if key not in self._known
-        }  # a value is told once
+        # A value is told once.
+        new = {key: value for key, value in settings.items() if key not in self._known}
         self._known |= new.keys()
         self._each(lambda tracker: tracker.settings(new))
         if figures:
@@ -145,7 +145,6 @@ def tracked(asked: Sequence[str], name: str, note: Callable[[str], None]) -> Ite
             kind, equals, where = text.partition("=")
             _check(kind, text, known=opened, empty=bool(equals) and not where)
             opened[kind] = _open(kind, name, where or None)
-            tracking = Tracking(opened, note)
         yield tracking
     except BaseException:
         tracking.end(failed=True)
@@ -173,11 +172,9 @@ def _open(kind: str, name: str, where: str | None) -> Tracker:
         return WandbTracker(name, where)
     except EdgeTLError:
         raise
-    except (
-        Exception
-    ) as error:  # each has its own errors, for a server that does not answer or a database of others
-        said = _said(error)
+    except Exception as error:  # each has its own, for a server that does not answer or a database of others
+        asked = without_password(f"{kind}={where}" if where else kind)
         raise BadInput(
-            f"--track {kind}{f'={where}' if where else ''}: it cannot be opened ({type(error).__name__}: {said}). "
+            f"--track {asked}: it cannot be opened ({type(error).__name__}: {_said(error)}). "
             "Give another place, or leave it out."
         ) from None

@@ -65,6 +65,15 @@ def test_what_is_no_name_is_refused(name: str) -> None:
         ServeOptions(allowed=(name,))
 
 
+def test_the_remedy_that_is_named_can_be_taken() -> None:
+    def refused(origin: str) -> str | None:
+        return unwelcome({b"host": b"127.0.0.1:8000", b"origin": origin.encode()}, ServeOptions())
+
+    assert "--allow-host ::1," in str(refused("http://[::1]:3000"))
+    assert ServeOptions(allowed=("::1",)).allowed == ("::1",)
+    assert str(refused("null")).endswith("Start the service with a key.")
+
+
 def test_other_sites_are_refused_by_a_sentence(service: Any, bundle: Bundle) -> None:
     image = {"file": ("a.png", bundle.golden_images()[0].read_bytes())}
     with httpx.Client(base_url=service.url, timeout=30, trust_env=False) as client:
