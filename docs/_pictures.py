@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from chromium import PROGRAM, Page
 
-HEIGHTS = {1440: 2300, 800: 2600, 360: 2600}  # pixels: the top of a page says what it is
+HEIGHTS = {1440: 1750, 800: 2600, 360: 2600}  # pixels: the top of a page says what it is
 COLOURS = 256
 DIGITS = tuple("0123456789")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edge_tl.device.records.bench import ArtifactTiming, BenchResult
+from edge_tl.device.records.bench import BenchResult
 from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.device.records.codec import Json
 
@@ -20,10 +20,11 @@ def steps_of(record: BundleRecord) -> BenchResult | None:
     return _read(record.steps, "steps")
 
 
-def timed_steps(record: BundleRecord, artifact: str) -> ArtifactTiming | None:
-    """The artifact's row there: its steps, cold start and memory."""
-    found = steps_of(record)
-    return next((row for row in found.artifacts if row.id == artifact), None) if found else None
+def peak_memory(record: BundleRecord, name: str) -> float | None:
+    """The most that a process held which loads and runs it, MiB, where a bench of the export took it."""
+    rows = [row for bench in (steps_of(record), bench_of(record)) if bench for row in bench.artifacts]
+    known = [row.memory_mb.peak for row in rows if row.id == name and row.memory_mb]
+    return known[0] if known else None
 
 
 def _read(value: Json, where: str) -> BenchResult | None:

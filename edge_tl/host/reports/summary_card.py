@@ -5,7 +5,6 @@ Measures nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from edge_tl.device.bench.machine_use import busy_reason
@@ -13,6 +12,7 @@ from edge_tl.device.format import DASH, interval, number, one_line, percentage
 from edge_tl.device.records.artifact import ArtifactRecord
 from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.device.records.timing import LatencyRecord
+from edge_tl.host.reports.benches import peak_memory
 from edge_tl.host.reports.bundle_tables import judged_speedup
 
 _PEAK = "memory, at most"
@@ -57,14 +57,8 @@ def _times(artifact: ArtifactRecord, record: BundleRecord) -> str:
 
 
 def _memory(record: BundleRecord, name: str) -> str:
-    """The peak of a process that loads and runs it, MiB, where a bench of the export took it."""
-    benches = [each for each in (record.steps, record.bench) if isinstance(each, Mapping)]
-    found = [each.get("artifacts") for each in benches]
-    for row in [row for rows in found if isinstance(rows, list) for row in rows]:
-        if isinstance(row, Mapping) and row.get("id") == name and isinstance(row.get("memory_mb"), Mapping):
-            text = number(row["memory_mb"].get("peak"), 0)
-            return text if text == DASH else f"{text} MiB"
-    return DASH
+    text = number(peak_memory(record, name), 0)
+    return text if text == DASH else f"{text} MiB"
 
 
 def _notes(record: BundleRecord) -> list[str]:
