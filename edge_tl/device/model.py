@@ -30,13 +30,13 @@ from edge_tl.device.records.prediction import Prediction, Score
 from edge_tl.device.records.tuned import TunedRecord
 from edge_tl.device.runtimes.devices import check_device_name
 from edge_tl.device.runtimes.open import Logits, Runtime
-from edge_tl.device.runtimes.parallel import CallPool, open_parallel, prefers_batches
+from edge_tl.device.runtimes.parallel import CallPool, open_parallel
 from edge_tl.device.text import printable
 from edge_tl.device.tuning.open_pick import open_pick
 
 FEW = 8  # images that are not worth another copy of the model
 _BATCH = 16  # images a call, where one call at a time suits the device
-_AHEAD = 4  # images a thread taken early, so that none waits for a large one
+_CHUNK = 4  # images that a thread decodes before it runs the model on each: either finds its own in the core's caches
 
 
 class Model:
@@ -87,8 +87,8 @@ class Model:
         with a `failure`.
 
         With a `batch_size`, so many images at a time go through the model, while threads decode the next ones. Without,
-        what is fastest: ONNX Runtime on a CPU has every core decode an image and run the model on it, with a copy of
-        the model that is loaded for more than 8 images; OpenVINO and other devices get batches of 16.
+        what is fastest: on a CPU every core decodes images and runs the model on them, with copies of the model that
+        are loaded for more than 8 images; other devices get batches of 16.
 
         A few images a core and `batch_size` are taken before their answers are given. Pixels, Pillow images and encoded
         bytes are copied when they are taken: the caller may then change or close them. A path is read later: its file
@@ -132,15 +132,16 @@ class Model:
         taken = ((self._copied(image), picture_path(image)) for image in images)
         begun = list(islice(taken, FEW + 1)) if size is None else []
         items = chain(begun, taken)
-        many = len(begun) > FEW and not prefers_batches(self.artifact.path)
-        if run := self.parallel() if many else None:
-            yield from ordered_map(
-                lambda item: self._answer(item, top, run),
-                items,
+        if run := self.parallel() if len(begun) > FEW else None:
+            chunks = iter(lambda: list(islice(items, _CHUNK)), [])
+            for found in ordered_map(
+                lambda chunk: self._answer_each(chunk, top, run),
+                chunks,
                 threads=threads,
-                ahead=threads * _AHEAD,
+                ahead=threads,
                 name="predict",
-            )
+            ):
+                yield from found
             return
         decoded = ordered_map(self._decode, items, threads=threads, ahead=threads, name="decode")
         try:
@@ -152,8 +153,14 @@ class Model:
             decoded.close()
 
     def _answer(self, item: _Taken, top: int, run: CallPool | None) -> Prediction:
-        decoded = self._decode(item)
-        return decoded if isinstance(decoded, Prediction) else self._answers([decoded], top, run)[0]
+        return self._answer_each([item], top, run)[0]
+
+    def _answer_each(self, items: list[_Taken], top: int, run: CallPool | None) -> list[Prediction]:
+        """One call an image."""
+        found = [self._decode(item) for item in items]
+        return [
+            each if isinstance(each, Prediction) else self._answers([each], top, run)[0] for each in found
+        ]
 
     def _copied(self, image: Picture) -> _Copied:
         """What a thread may decode whatever the caller does next, or why the image has no pixels. Raises `BadInput`."""

@@ -173,6 +173,23 @@ def test_many_are_read_as_they_are_asked_for(bundle: Bundle) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize("artifact", ["onnx-fp32", "openvino-fp32"])
+def test_a_stream_is_not_read_far_ahead(bundle: Bundle, artifact: str) -> None:
+    model, path, given = bundle.open(artifact), bundle.golden_images()[0], 0
+
+    def endless() -> Iterator[Path]:
+        nonlocal given
+        while True:
+            given += 1
+            yield path
+
+    stream = model.predict_many(endless())
+    for taken in range(1, 40):
+        assert next(stream).image == str(path)
+        assert given <= taken + 9 + 4 * (cores_allowed() + 1)
+    stream.close()
+
+
 def test_a_closed_model_lets_go_of_its_runtime(bundle: Bundle) -> None:
     with bundle.open() as model:
         runtime = weakref.ref(model.runtime)

@@ -17,12 +17,7 @@ from numpy.typing import NDArray
 from edge_tl.device.runtimes.base import FileRuntime, Logits, Runtime, check_input
 
 Call = Callable[[NDArray[np.float32]], Logits]
-
-
-def prefers_batches(path: Path) -> bool:
-    """Whether many images go faster through one call after the other, 16 at a time, while threads decode: measured so
-    for OpenVINO, whose own threads and those that decode get in each other's way."""
-    return path.suffix == ".xml"
+_COPIES = 8  # of a model that OpenVINO compiles in half a second each
 
 
 class CallPool:
@@ -52,6 +47,9 @@ def open_parallel(path: Path, runtime: Runtime, count: int) -> CallPool | None:
         return CallPool([OnnxRuntime(path, threads=1)] * count)  # several threads may run a session
     from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime
 
+    if count <= _COPIES:  # each runs in the thread that calls it, which waits for no other to wake up
+        copies = [OpenVinoRuntime(path, threads=1) for _ in range(count)]
+        return CallPool([_request_call(copy.streams(1)[0], 0, copy) for copy in copies])
     streams = OpenVinoRuntime(path, threads=count, hint="THROUGHPUT")
     queue, _ = streams.streams(1)
     return CallPool([_request_call(queue, place, streams) for place in range(len(queue))])

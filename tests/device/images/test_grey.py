@@ -187,3 +187,20 @@ def test_an_image_of_one_colour_is_remarked_on(mode: str) -> None:
     dot = np.zeros((400, 300), np.uint8)
     dot[200, 150] = 255  # lost by the resize, but it is there
     assert contract.framed(Image.fromarray(dot)).remark is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (37, 41)])
+@pytest.mark.parametrize("more", [0, 1, 2])
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_one_pixel_anywhere_decides_whether_an_image_is_of_one_colour(
+    size: tuple[int, int], more: int, channel: int
+) -> None:
+    """The places are those that are looked at first, and others."""
+    contract = Preprocess(resize="exact", resize_size=(size[1], size[0]), crop=None)
+    width, height = size
+    places = {(0, 0), (width - 1, height - 1), (width // 3, height // 3), (width // 2, 0), (width - 1, 0)}
+    for x, y in places:
+        pixels = np.full((height, width, 3), 90, np.uint8)
+        pixels[y, x, channel] += more
+        remark = contract.framed(Image.fromarray(pixels)).remark
+        assert (remark == ALIKE) == (more <= 1 or size == (1, 1))
