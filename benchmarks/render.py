@@ -1,4 +1,4 @@
-"""Write the tables of docs/results.md and README.md from benchmarks/results/*.json: `python benchmarks/render.py`.
+"""Write the tables of README.md and docs/ from benchmarks/results/*.json: `python benchmarks/render.py`.
 
 A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; a test fails when a page and the results differ.
 """
@@ -17,7 +17,13 @@ from edge_tl.host.reports.bundle_tables import artifact_table
 from edge_tl.host.reports.sentences import recommendation
 
 HERE = Path(__file__).resolve().parent
-PAGES = (HERE.parent / "docs" / "results.md", HERE.parent / "README.md")
+DOCS = HERE.parent / "docs"
+PAGES = (
+    DOCS / "results.md",
+    HERE.parent / "README.md",
+    DOCS / "how-to" / "predict.md",
+    DOCS / "how-to" / "serve.md",
+)
 
 
 def main() -> None:
@@ -52,6 +58,8 @@ def _tables() -> dict[str, Callable[[], str]]:
         "chain": chain,
         "lite0": lite0,
         "export_time": export_time,
+        "predict_throughput": predict_throughput,
+        "serve_load": serve_load,
         "head": head,
         "device": device,
         "strategies": strategies,
@@ -206,6 +214,56 @@ def export_time() -> str:
         f"({after['cpu']:.0f} s of the processor), and {before['seconds']:.0f} s ({before['cpu']:.0f} s) with the "
         f"program of {before['commit']}, one after the other on {_machine(result)}: {_both_found(result['same'])} "
         "(`python benchmarks/export_time.py`).\n"
+    )
+
+
+def predict_throughput() -> str:
+    """Photographs a second of `predict`, beside what its two parts allow together."""
+    result = _result("predict_throughput")
+    lines = [
+        "| artifact | decoding alone | model alone | both allow | `predict` | of that, by round | 10,000 in | memory |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, found in result["artifacts"].items():
+        rate, whole = found["images_per_s"], found["whole_folder"]
+        shares = sorted(each["of_combined"] for each in found["rounds"])
+        memory = whole["memory_mb"]
+        lines.append(
+            f"| `{name}` | {rate['decode']:.0f} | {rate['model']:.0f} | {rate['combined_bound']:.0f} "
+            f"| {rate['predict']:.0f} | {rate['of_combined']:.2f} [{shares[0]:.2f}, {shares[-1]:.2f}] "
+            f"| {whole['seconds']:.1f} s | {memory['second_quarter_median']:.0f} to {memory['max']:.0f} MB |"
+        )
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Photographs a second, medians of {len(found['rounds'])} rounds of {result['images_a_round']:,}, with the "
+            f"least and the most; MobileNetV2 on flowers, {_machine(result)}, other processes "
+            f"{result['others_cores']['others']:.1f} cores. The whole folder is the command's own process, memory from "
+            "its second quarter on; `python benchmarks/predict_throughput.py`. "
+            f"The aim is {result['bound']} of what both allow.",
+            "",
+        ]
+    )
+
+
+def serve_load() -> str:
+    """What a minute of many clients showed."""
+    result = _result("serve_load")
+    counts = result["statuses"]
+    busy = sum(n for name, n in counts.items() if name.endswith("503"))
+    asked, memory = sum(counts.values()), result["memory_mb"]
+    photograph = result["latency"]["photograph, answered"]
+    inside = result["server_seconds_at_most"]
+    return (
+        f"{result['clients']} clients for {result['seconds']} s on loopback, on the same {_machine(result)}: {asked:,} "
+        f"requests, {result['answered_per_s']:.0f} a second answered, {busy} refused with 503, no other 5xx; "
+        f"{photograph['n']:,} photographs in p50 {photograph['p50_ms'] / 1000:.1f} s, p90 "
+        f"{photograph['p90_ms'] / 1000:.1f} s, p99 {photograph['p99_ms'] / 1000:.1f} s as a client "
+        "waits; the service itself took at most 0.5 s for "
+        f"{100 * inside['0.5'] / inside['+Inf']:.1f} % of its answers. "
+        f"Memory: {memory['middle_third_median']:.0f} MB in the middle third, {memory['last_third_median']:.0f} MB in "
+        "the last (`python benchmarks/serve_load.py`).\n"
     )
 
 
