@@ -73,8 +73,7 @@ def _from_csv(path: Path, content: bytes) -> _Table:
         raise BadInput(f"{printable(path)}: it is not UTF-8. Save the table as CSV (UTF-8).") from None
     if "\0" in text:
         raise BadInput(f"{printable(path)}: this is no text. Give a CSV or JSON file.")
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
+    delimiter = max(",;\t", key=lambda each: _columns_by(each, text.splitlines()[:1]))
     try:
         lines = list(islice(csv.reader(text.splitlines(), delimiter=delimiter, strict=True), _MOST_ROWS))
     except csv.Error as error:
@@ -95,6 +94,12 @@ def _from_csv(path: Path, content: bytes) -> _Table:
         tuple(tuple(cell.strip() for cell in row) for _, row in body),
         tuple(f"line {number}" for number, _ in body),
     )
+
+
+def _columns_by(delimiter: str, first: list[str]) -> tuple[bool, int]:
+    """Whether the first line has a column file by this delimiter, and how many it has: labels may hold any of them."""
+    cells = next(csv.reader(first, delimiter=delimiter), [])
+    return any(cell.strip().lower() == "file" for cell in cells), len(cells)
 
 
 def _decimal_point(cell: str) -> str:
@@ -137,8 +142,11 @@ def _written(value: object) -> str:
 
 
 def _answers(table: _Table, images: Sequence[str], labels: Sequence[str], kind: Kind | None) -> Answers:
-    names = [same(name) for name in table.header]
-    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+    names = [_cell(name) for name in table.header]
+    wanted = [_cell(label) for label in labels]
+    # A label may be called file, too; the images come first.
+    most = {"file": 1 + wanted.count("file")}
+    if twice := sorted(name for name, count in Counter(names).items() if count > most.get(name, 1)):
         raise _Unusable(f"the column {_shown(twice[0])} is there twice. Name each label once.")
     lowered = [name.lower() for name in names]
     if "file" not in lowered:
@@ -148,7 +156,6 @@ def _answers(table: _Table, images: Sequence[str], labels: Sequence[str], kind: 
     at_file = names.index("file") if "file" in names else lowered.index("file")
     positions = _positions([row[at_file] for row in table.rows], table.where, images)
     columns = {name: place for place, name in enumerate(names) if place != at_file}
-    wanted = [same(label) for label in labels]
     if any(name in columns for name in wanted) or not any(name.lower() in _TOP1 for name in columns):
         _check_columns(columns, wanted)
         return _scores(table, positions, [columns[name] for name in wanted], kind)
@@ -230,11 +237,16 @@ def _number(cell: str) -> float | None:
 
 
 def _label(cell: str, where: str, index: dict[str, int]) -> int:
-    if (found := index.get(same(cell))) is None:
+    if (found := index.get(_cell(cell))) is None:
         raise _Unusable(
             f"{where}: {_shown(cell)} is no label of the bundle. Its labels are {_shown(', '.join(list(index)[:8]))}."
         )
     return found
+
+
+def _cell(label: str) -> str:
+    """A label as a table holds it: spaces around what stands in a cell count for nothing."""
+    return same(label).strip()
 
 
 def _shown(text: str) -> str:

@@ -30,6 +30,22 @@ class Answers:
         values = None if self.values is None else self.values[rows]
         return replace(self, images=self.images[rows], values=values, top1=self.top1[rows])
 
+    def labels_alone(self) -> Answers:
+        """The same without its numbers."""
+        return Answers("top1", self.images, None, self.top1)
+
+    @property
+    def one_hot(self) -> bool:
+        """Whether every number is 0 or 1, one of a row 1: a label written as numbers, or a very sure softmax."""
+        if self.kind != "probabilities" or self.values is None:
+            return False
+        return bool(np.isin(self.values, (0, 1)).all() and (self.values.sum(axis=1) == 1).all())
+
+    @property
+    def flat(self) -> int:
+        """Images that have one number for all labels."""
+        return 0 if self.values is None else int((np.ptp(self.values, axis=1) == 0).sum())
+
 
 def answers_of(
     images: NDArray[np.int64], values: NDArray[np.float64], step: float, kind: Kind | None = None

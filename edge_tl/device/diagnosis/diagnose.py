@@ -14,6 +14,7 @@ import numpy as np
 from edge_tl.device.bundle import REFERENCE, Bundle
 from edge_tl.device.diagnosis.answers import Answers
 from edge_tl.device.diagnosis.hypothesis import Hypothesis
+from edge_tl.device.diagnosis.likeness import tells_images_apart
 from edge_tl.device.diagnosis.matches import match_of, reference_accuracy
 from edge_tl.device.diagnosis.ranking import DECIDED, Ranking, ranking_of, says_nothing
 from edge_tl.device.diagnosis.search import Search, explains_all
@@ -42,6 +43,27 @@ def diagnose(
     if artifact is not None:
         bundle.artifact(artifact)
     search = search or Search(bundle, artifact, listener)
+    if 2 * answers.flat > len(answers.images):
+        note = (
+            f"{answers.flat} of {len(answers.images)} images have one number for every label: the model did not run, "
+            "or these are not its output"
+        )
+        return DiagnosisResult("unknown", kind=answers.kind, n=len(answers.images), notes=(note,))
+    note = (
+        "for half of the images or more these logits are the same, as far as their decimals say: only the labels were "
+        "compared"
+    )
+    if answers.kind != "logits" or tells_images_apart(answers):
+        found = _compared(bundle, answers, artifact, search)
+        if found.outcome != "unknown" or not answers.one_hot:
+            return found
+        note = "every number is 0 or 1: only the labels were compared"
+    found = _compared(bundle, answers.labels_alone(), artifact, search)
+    return replace(found, notes=(note, *found.notes))
+
+
+def _compared(bundle: Bundle, answers: Answers, artifact: str | None, search: Search) -> DiagnosisResult:
+    """Raises as `diagnose`."""
     found = search.stored(answers)
     if not found:
         raise BadInput(f"{bundle.root}: no artifact takes the contract's input. Export again.")
@@ -71,6 +93,8 @@ def diagnose(
         notes.append(
             f"labels alone do not show whether {artifact} gave them, or another artifact: give logits for that"
         )
+    if not tells_images_apart(answers):  # one answer fits every model that has one, in some order of the labels
+        found = [each for each in found if "label_order" not in each.mistakes]
     return _concluded(bundle, ranking_of(answers, found, search.odd(answers)), notes)
 
 
@@ -91,10 +115,7 @@ def _concluded(bundle: Bundle, ranking: Ranking, notes: Sequence[str]) -> Diagno
         if ranking.only_odd(best.likeness):
             blind = [*_swap_unseen(bundle, answers), *_not_shown_by_labels(ranking)]
             if ranking.coarse:
-                blind.append(
-                    "probabilities this near to 0 and 1, with so few decimals, are no proof: another model that is as "
-                    "sure of the same answers would give them too. Give logits, or all decimals"
-                )
+                blind.append(_not_shown_by_decimals(answers))
             return replace(
                 result,
                 outcome="reference",
@@ -180,6 +201,19 @@ def _not_shown_by_labels(ranking: Ranking) -> list[str]:
         f"labels alone are no proof: {too} that is right where this one is would give them too, and {n} images leave "
         f"room for {most:.0%} of other answers. Give logits or probabilities"
     ]
+
+
+def _not_shown_by_decimals(answers: Answers) -> str:
+    """That rounded numbers are no proof."""
+    if answers.kind == "logits":
+        return (
+            "logits with so few decimals are no proof: another model that is right where this one is may give them too. "
+            "Give all decimals"
+        )
+    return (
+        "probabilities this near to 0 and 1, with so few decimals, are no proof: another model that is as sure of the "
+        "same answers would give them too. Give logits, or all decimals"
+    )
 
 
 def _differs(bundle: Bundle, ranking: Ranking, each: Hypothesis) -> tuple[str, ...]:

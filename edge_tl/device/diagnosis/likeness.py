@@ -66,6 +66,21 @@ def comparison(answers: Answers) -> Compare:
     return compare
 
 
+def tells_images_apart(answers: Answers) -> bool:
+    """Whether the numbers of half of the images differ from the others' by more than their decimals leave open. Where
+    they do not, a factor of nothing on any logits explains them: only their labels can be compared."""
+    if answers.values is None:
+        return True
+    if answers.kind == "logits":
+        seen, rounded = _centred(answers.values), np.full(answers.values.shape, answers.step)
+    else:
+        floor = max(3 * answers.step, 1e-6)
+        shares = answers.values.clip(0) + floor
+        seen, rounded = np.log(shares), answers.step / shares
+    noise = float(np.median(np.linalg.norm(rounded, axis=1))) / np.sqrt(12)
+    return _apart(seen) > max(2 * noise, 1e-9 * float(np.abs(answers.values).max(initial=1.0)))
+
+
 def noise_of_rounding(answers: Answers) -> float:
     """The median residual of a right answer that was written with so few decimals."""
     if answers.values is None or not answers.step:
@@ -110,11 +125,15 @@ def _centred(values: Floats) -> Floats:
     return found
 
 
+def _apart(seen: Floats) -> float:
+    """What tells images apart: the median distance of an image's answer from the median answer."""
+    return float(np.median(np.linalg.norm(seen - np.median(seen, axis=0), axis=1)))
+
+
 def _spread(seen: Floats, step: float) -> float:
-    """What tells images apart: the median distance of an image's answer from the mean answer."""
-    apart = float(np.median(np.linalg.norm(seen - np.median(seen, axis=0), axis=1)))
+    """That, or what the decimals leave open."""
     written = step * np.sqrt(seen.shape[1])
-    return max(apart, float(written), 1e-9 * float(np.abs(seen).max(initial=1.0)), 1e-12)
+    return max(_apart(seen), float(written), 1e-9 * float(np.abs(seen).max(initial=1.0)), 1e-12)
 
 
 def _linear(seen: Floats, spread: float, logits: Floats) -> Likeness:

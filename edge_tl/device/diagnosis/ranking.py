@@ -94,10 +94,10 @@ class Ranking:
 
     @property
     def coarse(self) -> bool:
-        """Whether the answers are probabilities of which too little is written to tell the reference from another model
-        that is as good."""
+        """Whether too little of the answers is written to tell the reference from another model that is as good. Of
+        probabilities a residual shows that, too: what is near 0 has no decimals."""
         typical = 0.0 if self.right is None else self.right.likeness.typical
-        return self.answers.kind == "probabilities" and max(self.rounding, typical) > _COARSE
+        return max(self.rounding, typical * (self.answers.kind == "probabilities")) > _COARSE
 
     def names(self, each: Hypothesis) -> bool:
         """Whether a mistake is near enough to be called by its name: on all but a few of the plain files, too, and as

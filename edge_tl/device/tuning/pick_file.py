@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,12 +65,33 @@ def pick_path(root: Path, name: str) -> Path:
     return root / FOLDER / f"{name}.json"
 
 
+def check_place(root: Path, name: str) -> None:
+    """Refuse a bundle in which the pick of the machine `name` cannot be written, before anything is measured for it.
+    Tried, not asked: permissions do not know of read-only disks. Raises `BundleError`; leaves nothing behind."""
+    path = pick_path(root, name)
+    _check_inside(root, path)
+    folder = path.parent if path.parent.is_dir() else root
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name}."):
+            pass
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise BundleError(
+            f"the pick cannot be written into {printable(root / FOLDER)} ({why}). Copy the bundle to where files can "
+            "be written, and tune that."
+        ) from None
+
+
+def _check_inside(root: Path, path: Path) -> None:
+    if os.path.lexists(path.parent):
+        check_below(root, path)
+
+
 def write_pick(root: Path, record: TunedRecord) -> Path:
     """Write the pick beside the bundle in `root`, atomically, over the one before; returns its path. Raises `OSError`,
     and `BundleError` where `tuned` is a link that leaves the bundle."""
     path = pick_path(root, record.machine_id)
-    if os.path.lexists(path.parent):
-        check_below(root, path)
+    _check_inside(root, path)
     write_json(path, replace(record, path=None).to_json())
     return path
 

@@ -19,7 +19,7 @@ from edge_tl.device.records.tuned import TunedRecord
 from edge_tl.device.tuning.choice import Decision, decide, images_per_s, memory_mb
 from edge_tl.device.tuning.configurations import Qualified, qualify
 from edge_tl.device.tuning.options import TuneOptions
-from edge_tl.device.tuning.pick_file import machine_id, write_pick
+from edge_tl.device.tuning.pick_file import check_place, machine_id, write_pick
 from edge_tl.device.tuning.timing import TuneTiming
 
 USUAL = TuneOptions()
@@ -36,12 +36,14 @@ def tune(
 
     Nothing within the limits is a result: its `artifact` is None, and a pick from before stays. Raises `BadInput` for
     an artifact that the bundle lacks or a device that nothing here has, `MissingExtra` where no runtime is installed,
-    `FellBack` where another device ran than asked for, `EdgeTLError` where nothing that passes can be timed, and
-    `OSError` where the pick cannot be written.
+    `FellBack` where another device ran than asked for, `EdgeTLError` where nothing that passes can be timed, and,
+    before anything is measured, `BundleError` where the pick cannot be written.
     """
     began = perf_counter()
     if bundle.contract_unproven:
         raise BundleError(f"{bundle.root}: read it with read_bundle; its contract is not proven.")
+    if write:
+        check_place(bundle.root, machine_id(identity()))
     qualified = qualify(bundle, options, listener)
     waited = wait_for_quiet(options.wait_quiet_s, listener=listener) if options.wait_quiet_s else None
     timing = TuneTiming(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -40,6 +41,19 @@ def test_a_table_is_read(tmp_path: Path, content: bytes) -> None:
     assert found.values is not None
     assert found.values[3].tolist() == [3.5, -1, 0]
     assert found.images.tolist() == list(range(10))
+
+
+def test_labels_may_be_called_anything(tmp_path: Path) -> None:
+    """A program that we print writes them so, and its answers could not be read."""
+    labels, path = ["file", "semi;colon;s;", 'a,"b"', "ends with a space "], tmp_path / "answers.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["file", *labels], *([f"{i:02d}.jpg", i, 1, 2, 3] for i in range(10))])
+    found = read_answers(path, IMAGES, labels)
+    assert found.values is not None
+    assert found.values[7].tolist() == [7, 1, 2, 3]
+    path = tmp_path / "top1.json"
+    path.write_text(json.dumps({f"{i:02d}.jpg": labels[3] for i in range(10)}))
+    assert read_answers(path, IMAGES, labels).top1.tolist() == [3] * 10
 
 
 def test_labels_alone_and_json(tmp_path: Path) -> None:

@@ -181,3 +181,38 @@ def test_percentages_and_whole_numbers_are_what_they_are(search: Search) -> None
     assert answers_of(images, one_hot, 1.0).kind == "top1"
     flipped = np.eye(right.shape[1])[(right.argmax(axis=1) + (images % 5 < 2)) % right.shape[1]]
     assert diagnose(search.bundle, answers_of(images, flipped, 1.0), search=search).outcome != "reference"
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers", "step"),
+    [
+        ("zeros as logits", lambda logits: 0 * logits + 3.7, 0.0),
+        ("zeros as probabilities", lambda logits: 0 * logits, 1e-5),
+        ("uniform", lambda logits: 0 * logits + 1 / 3, 1e-6),
+        ("one answer", lambda logits: 0 * logits + [1.0, 0.0, 0.0], 1e-4),
+        ("one row of logits", lambda logits: 0 * logits + [2.5, -1.0, 0.5], 1e-6),
+        ("nothing but rounding", lambda logits: (logits * 1e-4).round(2) + 1, 1e-2),
+    ],
+)
+def test_answers_that_tell_no_images_apart_are_no_reference_and_no_mistake(
+    search: Search, name: str, numbers: Callable[[np.ndarray], np.ndarray], step: float
+) -> None:
+    """Any logits times 0 explain them: they were called the reference, of correlation 0."""
+    logits = logits_of(search.bundle, set()).astype(np.float64)
+    found = diagnose(search.bundle, answers_of(np.arange(24), numbers(logits), step), search=search)
+    assert found.outcome == "unknown", found
+    assert not any("label_order" in match.mistake for match in found.matches)
+
+
+def test_right_labels_written_as_0_and_1_accuse_nobody(search: Search) -> None:
+    labels = np.eye(3)[logits_of(search.bundle, set()).argmax(1)]
+    for step in (1.0, 1e-6):
+        found = diagnose(search.bundle, answers_of(np.arange(24), labels, step), search=search)
+        assert (found.outcome, found.closest, found.kind) == ("reference", True, "top1"), found
+
+
+def test_logits_of_few_decimals_are_no_proof(search: Search) -> None:
+    logits = logits_of(search.bundle, set()).astype(np.float64)
+    size = np.ptp(logits) / 20
+    found = diagnose(search.bundle, answers_of(np.arange(24), (logits / size).round(), 1.0), search=search)
+    assert (found.outcome, found.closest) == ("reference", True), found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ from device.raw_pixels_bundle import add_raw_pixels
 
 import edge_tl
 from edge_tl.device.bundle import RECORD, read_bundle
-from edge_tl.device.errors import BadInput
+from edge_tl.device.errors import BadInput, BundleError
 from edge_tl.device.machine import cores_allowed
 from edge_tl.device.records.tuned import TunedRecord
 from edge_tl.device.tuning.configurations import qualify
@@ -91,6 +93,28 @@ def test_nothing_within_the_limit_is_a_result_and_an_older_pick_stays(bundle_roo
     assert result.nearest == result.over[0].artifact
     assert "over the limit of 1e-06 ms" in result.over[0].reason
     assert [path.name for path in (bundle_root / "tuned").iterdir()] == ["before.json"]
+
+
+def test_a_pick_that_cannot_be_written_is_refused_before_anything_is_measured(
+    bundle_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a read-only disk the minutes of measuring were lost at their end."""
+
+    def measured(*_: Any, **__: Any) -> None:
+        raise AssertionError("the gates ran")
+
+    def read_only(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("edge_tl.device.tuning.run.qualify", measured)
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.NamedTemporaryFile", read_only)
+        with pytest.raises(BundleError, match=r"cannot be written into .*tuned \(Read-only file system\)"):
+            of(bundle_root)
+    (tmp_path / "elsewhere").mkdir()
+    (bundle_root / "tuned").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleError, match="a link that leaves it"):
+        of(bundle_root)
 
 
 def test_what_fails_a_gate_here_or_failed_at_export_is_left_out(bundle_root: Path, reseal: Edit) -> None:
