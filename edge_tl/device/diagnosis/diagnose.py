@@ -93,7 +93,8 @@ def _compared(bundle: Bundle, answers: Answers, artifact: str | None, search: Se
         notes.append(
             f"labels alone do not show whether {artifact} gave them, or another artifact: give logits for that"
         )
-    if not tells_images_apart(answers):  # one answer fits every model that has one, in some order of the labels
+    if not tells_images_apart(answers):
+        # One answer fits every model that has one, in some order of the labels.
         found = [each for each in found if "label_order" not in each.mistakes]
     return _concluded(bundle, ranking_of(answers, found, search.odd(answers)), notes)
 
@@ -140,12 +141,20 @@ def _mistake(bundle: Bundle, ranking: Ranking, result: DiagnosisResult) -> Diagn
             "few labels tell this from the reference, and another model that is nearly as good may give them too: "
             "give logits or probabilities"
         )
+    one_answer = not tells_images_apart(ranking.answers)
+    if one_answer:
+        notes.append(
+            "most images have one and the same answer, which other models and other mistakes end in, too"
+        )
     return replace(
         result,
         outcome="mistake",
         notes=(*result.notes, *notes),
         matches=tuple(match_of(bundle, each) for each in ties[:_MOST_MATCHES]),
-        closest=len(ties) > 1 or not ranking.sure or (top1 and ranking.best.likeness.correlation < 1),
+        closest=one_answer
+        or len(ties) > 1
+        or not ranking.sure
+        or (top1 and ranking.best.likeness.correlation < 1),
     )
 
 

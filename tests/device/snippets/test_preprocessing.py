@@ -58,6 +58,9 @@ def images() -> dict[str, bytes]:
     whole = found["turn 6.jpg"]
     at = whole.index(b"Exif\0\0") + 6
     found["damaged, exif.jpg"] = whole[: at + 4] + b"\xff\xff\xff\x7f" + whole[at + 8 :]
+    # A chunk behind the end, as long as 32 bits go round: a sum in them stood still.
+    behind = struct.pack(">I4s8x", (1 << 32) - 12, b"abcd")
+    found["behind its end.png"] = encode(picture(29), "PNG") + behind
     return found
 
 
