@@ -34,7 +34,7 @@ def raw_pixel_lines(record: BundleRecord, pixels: Sequence[ArtifactRecord]) -> t
         "turning.",
         f"  import numpy, {artifact.runtime}; from PIL import Image, ImageOps",
         '  picture = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")',
-        "  image = numpy.asarray(picture)[None]   # of 16-bit and CMYK files do as step 1 below says instead",
+        "  image = numpy.asarray(picture)[None]   # of CMYK and 16-bit files do as steps 3 and 4 below say instead",
         *run,
         "",
     )

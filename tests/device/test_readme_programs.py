@@ -17,7 +17,7 @@ from device.raw_pixels_bundle import add_raw_pixels
 from snippet_programs import read_answers, tool
 
 from edge_tl.device.bundle import read_bundle
-from edge_tl.device.readme import readme_text
+from edge_tl.device.readme import contract_steps, readme_text
 from edge_tl.device.readme_programs import program_lines
 
 AROUND = """
@@ -104,3 +104,13 @@ def test_the_first_line_of_a_csv_is_that_of_the_labels(bundle_root: Path) -> Non
     many = replace(record, labels=tuple(f"a, {i}" for i in range(30)))
     assert '  file,"a, 0","a, 1",' in readme_text(many)
     assert '"a, 7",...' in readme_text(many)
+
+
+def test_the_steps_that_the_lines_point_to_are_those(tmp_path: Path) -> None:
+    conftest.build(tmp_path / "tiny")
+    record = read_bundle(add_raw_pixels(tmp_path / "tiny")).record
+    said, steps = readme_text(record), contract_steps(record.preprocess)
+    assert "of CMYK and 16-bit files do as steps 3 and 4 below say" in said
+    assert "does not turn the image (step 5 below)" in said
+    begins = [step.partition(" ")[0] for step in steps[2:5]]
+    assert begins == ["CMYK:", "16", "Turn"]

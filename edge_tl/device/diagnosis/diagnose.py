@@ -216,8 +216,8 @@ def _not_shown_by_decimals(answers: Answers) -> str:
     """That rounded numbers are no proof."""
     if answers.kind == "logits":
         return (
-            "logits with so few decimals are no proof: another model that is right where this one is may give them too. "
-            "Give all decimals"
+            "logits with so few decimals are no proof: another model that is right where this one is may give them "
+            "too. Give all decimals"
         )
     return (
         "probabilities this near to 0 and 1, with so few decimals, are no proof: another model that is as sure of the "

@@ -78,7 +78,7 @@ def tells_images_apart(answers: Answers) -> bool:
         shares = answers.values.clip(0) + floor
         seen, rounded = np.log(shares), answers.step / shares
     noise = float(np.median(np.linalg.norm(rounded, axis=1))) / np.sqrt(12)
-    return _apart(seen) > max(2 * noise, 1e-9 * float(np.abs(answers.values).max(initial=1.0)))
+    return bool(_apart(seen) > max(2 * noise, 1e-9 * float(np.abs(answers.values).max(initial=1.0))))
 
 
 def noise_of_rounding(answers: Answers) -> float:
