@@ -37,6 +37,7 @@ STEPS = {
     "validating": "validating before the first epoch",
     "judging": "evaluating what was kept",
 }
+AFTER_TRAINING = {"export", "ranges", "evaluation", "latency"}  # steps of other verbs, in the same run
 LIVE_EPOCHS = 12  # rows of the table while it is alive; all of them at the end
 LIVE_COLUMNS = {"epoch", "stage", "train_loss", "val_loss", "val_accuracy", "images_per_s", "seconds", "mark"}
 WIDE_COLUMNS = {"train_loss", "images_per_s"}  # a narrow terminal has no room for them
@@ -130,8 +131,9 @@ class LiveTrainingListener(LiveListener):
         if not self._epochs:
             return super()._work()
         last = self._epochs[-1].record
-        over = last.epoch >= last.epochs
-        return "evaluating and saving what was kept" if over else "preparing the next epoch"
+        if last.epoch < last.epochs:
+            return "preparing the next epoch"
+        return super()._work() if self._tasks.keys() & AFTER_TRAINING else "evaluating and saving what was kept"
 
 
 def _epoch_line(epoch: EpochRecord) -> str:

@@ -24,9 +24,12 @@ SHARES = {
     "ranges": 10.0,
     "evaluation": 30.0,
     "latency": 30.0,
+    "gates": 3.0,
+    "latency after gates": 12.0,  # the steps of one prediction, and the page
 }
 _LEAST = 0.02  # of the whole, before which a rate says nothing
 _ORDER = list(SHARES)
+_TRAINING = _ORDER.index("training")
 
 
 class WholeProgress:
@@ -36,36 +39,53 @@ class WholeProgress:
         self._begun = begun
         self._place = 0
         self._within = 0.0
+        self._epochs: tuple[float, float] | None = None  # when they began, and when they were heard of last
         self._training_s = 0.0  # what epochs take still, by their own account
+        self._shown = 0.0
 
     def step(self, what: str, done: int, total: int) -> None:
         """`done` of `total` of the step `what`; one of before is the same step of other images, and counts as done."""
+        if what == "latency" and self._place >= _ORDER.index("gates"):
+            what = "latency after gates"
         if what not in SHARES or not total or (place := _ORDER.index(what)) < self._place:
             return
         fraction = done / total
         self._within = max(self._within, fraction) if place == self._place else fraction
         self._place = place
-        if place > _ORDER.index("training"):
-            self._training_s = 0.0
 
-    def training(self, remaining_s: float) -> None:
+    def training(self, remaining_s: float, now: float) -> None:
         """A training goes on for so many seconds."""
-        self._place, self._within, self._training_s = _ORDER.index("training"), 0.0, remaining_s
+        self._place, self._within, self._training_s = _TRAINING, 0.0, remaining_s
+        self._epochs = (self._epochs[0] if self._epochs else now, now)
 
     @property
-    def fraction(self) -> float:
-        """Of the whole, but for trainings of epochs, from 0 to 1."""
+    def of_steps(self) -> float:
+        """The fraction that is done of all steps but epochs, from 0 to 1."""
         before = sum(SHARES[name] for name in _ORDER[: self._place])
         return (before + self._within * SHARES[_ORDER[self._place]]) / sum(SHARES.values())
 
+    def fraction(self, now: float) -> float:
+        """Of the whole, from 0 to 1; it never goes back. Where there are epochs, by the seconds that everything takes."""
+        fraction = self.of_steps
+        if self._epochs and (left := self.left_s(now)) is not None:
+            spent = now - self._begun
+            fraction = spent / (spent + left) if spent + left else 1.0
+        self._shown = max(self._shown, fraction)
+        return self._shown
+
     def left_s(self, now: float) -> float | None:
-        """About how many seconds it takes still, as fast as it went so far; None too early."""
-        if self.fraction < _LEAST:
+        """About how many seconds it takes still, as fast as it went so far; None too early. A step takes no longer
+        because epochs took long."""
+        done, spent = self.of_steps, now - self._begun
+        if done < _LEAST:
             return None
-        spent = now - self._begun
-        if self._training_s:  # epochs took most of it: what comes after goes as fast as the steps before
-            return self._training_s + (1 - self.fraction) * sum(SHARES.values())
-        return spent * (1 - self.fraction) / self.fraction
+        if not self._epochs:
+            return spent * (1 - done) / done
+        begun, heard = self._epochs
+        trains = self._place == _TRAINING
+        others = spent - ((now if trains else heard) - begun)
+        rest = (1 - done) * max(others / done, sum(SHARES.values()) if trains else 0.0)
+        return rest + (max(0.0, self._training_s - (now - heard)) if trains else 0.0)
 
 
 class LiveWholeListener(LiveTrainingListener):
@@ -81,7 +101,7 @@ class LiveWholeListener(LiveTrainingListener):
 
     def event(self, event: Event) -> None:
         if isinstance(event, StepEvent):
-            self._whole.training(event.remaining_s)
+            self._whole.training(event.remaining_s, perf_counter())
         super().event(event)
 
     def _screen(self) -> Any:
@@ -94,14 +114,15 @@ class LiveWholeListener(LiveTrainingListener):
         from rich.table import Table
         from rich.text import Text
 
-        left = self._whole.left_s(perf_counter())
+        now = perf_counter()
+        left, fraction = self._whole.left_s(now), self._whole.fraction(now)
         line = Table.grid(padding=(0, 1))
         for _ in range(4):
             line.add_column(no_wrap=True)
         line.add_row(
             Text(" the whole run", style="bold"),
-            ProgressBar(total=1.0, completed=self._whole.fraction, width=24),
-            Text(f"{self._whole.fraction:.0%}", style="green"),
+            ProgressBar(total=1.0, completed=fraction, width=24),
+            Text(f"{fraction:.0%}", style="green"),
             Text("" if left is None else f"about {clock(left)} left", style="cyan"),
         )
         return line

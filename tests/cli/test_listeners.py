@@ -199,6 +199,9 @@ def test_something_moves_while_nothing_is_told(
         listener.event(epoch(30))
         now[0] += 3
         assert "evaluating and saving" in frame(listener)[-1]
+        listener.progress("export", 0, 4)  # of edge-tl run: the training is long over
+        now[0] += 3
+        assert "preparing the next step" in frame(listener)[-1]
 
 
 def test_the_estimate_is_by_whole_epochs_where_one_was_seen(
