@@ -133,7 +133,9 @@ class LiveTrainingListener(LiveListener):
         last = self._epochs[-1].record
         if last.epoch < last.epochs:
             return "preparing the next epoch"
-        return super()._work() if self._tasks.keys() & AFTER_TRAINING else "evaluating and saving what was kept"
+        return (
+            super()._work() if self._tasks.keys() & AFTER_TRAINING else "evaluating and saving what was kept"
+        )
 
 
 def _epoch_line(epoch: EpochRecord) -> str:

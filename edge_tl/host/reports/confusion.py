@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
-from edge_tl.device.format import number, one_line
+from edge_tl.device.format import DASH, number, one_line
 from edge_tl.host.reports.table import Column, Table
 
 
@@ -39,18 +39,30 @@ def is_of(matrix: ConfusionMatrix, classes: int) -> bool:
     return matrix.classes == classes and all(i in known and j in known for i, j, _ in matrix.cells)
 
 
-def most_confused(matrix: ConfusionMatrix, labels: Sequence[str], limit: int) -> Table:
-    """The `limit` most frequent wrong answers."""
+def most_confused(
+    matrix: ConfusionMatrix,
+    labels: Sequence[str],
+    limit: int,
+    beside: tuple[str, ConfusionMatrix] | None = None,
+) -> Table:
+    """The `limit` most frequent wrong answers of a matrix, or of it and one `beside`, which is named and has a column."""
     counts, images = confusion_cells(matrix), Counter[int]()
     for i, _, n in counts:
         images[i] += n
-    wrong = sorted(((n, i, j) for i, j, n in counts if i != j), key=lambda cell: (-cell[0], cell[1:]))
+    own = {(i, j): n for i, j, n in counts if i != j}
+    others = {(i, j): n for i, j, n in confusion_cells(beside[1]) if i != j} if beside else {}
+    most = {cell: max(own.get(cell, 0), others.get(cell, 0)) for cell in own.keys() | others.keys()}
     rows = [
-        {"label": one_line(labels[i]), "predicted": one_line(labels[j]), "count": number(n, 0)}
-        | {"share": number(n / images[i], 1, 100)}
-        for n, i, j in wrong[:limit]
+        {"label": one_line(labels[i]), "predicted": one_line(labels[j])}
+        | {"count": number(own.get((i, j), 0), 0), "other": number(others.get((i, j), 0), 0)}
+        | {"share": number(own.get((i, j), 0) / images[i], 1, 100) if images[i] else DASH}
+        for i, j in sorted(most, key=lambda cell: (-most[cell], cell))[:limit]
     ]
-    return Table(CONFUSED, rows)
+    if beside is None:
+        return Table(CONFUSED, rows)
+    first, second, count, share = CONFUSED
+    columns = (count._replace(heading="images, PyTorch"), share._replace(heading="% of that class, PyTorch"))
+    return Table((first, second, *columns, Column("other", f"images, {beside[0]}")), rows)
 
 
 def confusion_cells(matrix: ConfusionMatrix) -> list[tuple[int, int, int]]:

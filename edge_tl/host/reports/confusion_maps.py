@@ -28,12 +28,14 @@ DIFFERENCE = (
 
 
 class ConfusionMap(NamedTuple):
-    """A matrix, or a difference of two (`signed`): whose it is, a drawing, and of many classes a table."""
+    """A matrix, or a difference of two (`signed`): whose it is, a drawing, and of many classes a table; a sentence where
+    there is nothing to draw."""
 
     owner: str
     svg: Markup | None = None
     pairs: Table | None = None
     signed: bool = False
+    note: str = ""
 
 
 def confusion_maps(record: BundleRecord) -> list[ConfusionMap]:
@@ -43,12 +45,15 @@ def confusion_maps(record: BundleRecord) -> list[ConfusionMap]:
     artifact = compared_artifact(record)
     first, second = record.reference.confusion, artifact.confusion if artifact else None
     maps = [confusion_map(first, labels, one_line(f"PyTorch{on}"), key="pytorch")]
-    if artifact and second:
+    if artifact and second and is_of(second, len(labels)):
+        name = one_line(artifact.id)
         maps.append(confusion_map(second, labels, one_line(artifact.id + on), key="artifact"))
         if first and is_of(first, len(labels)):
-            owner = f"{one_line(artifact.id)} minus PyTorch"
-            maps.append(_difference(first, second, labels, owner))
-    return [each for each in maps if each.svg or (each.pairs and each.pairs.rows)]
+            if maps[0].pairs:  # of both in one table
+                both = most_confused(first, labels, PAIRS, (name, second))
+                maps = [maps[0]._replace(pairs=both), maps[1]._replace(pairs=None)]
+            maps.append(_difference(first, second, labels, f"{name} minus PyTorch"))
+    return [each for each in maps if each.svg or each.note or (each.pairs and each.pairs.rows)]
 
 
 def confusion_map(
@@ -68,6 +73,8 @@ def _difference(first: Confusion, second: Confusion, labels: Sequence[str], owne
     """How many more images of each cell the second has."""
     before, after = ({(i, j): n for i, j, n in confusion_cells(each)} for each in (first, second))
     cells = {cell: after.get(cell, 0) - before.get(cell, 0) for cell in before.keys() | after.keys()}
+    if not any(cells.values()):
+        return ConfusionMap(owner, signed=True, note="No difference: every count is the same.")
     drawn, k = None, range(len(labels))
     if len(labels) <= LARGEST_HEATMAP:
         images = [sum(n for (i, _), n in before.items() if i == row) for row in k]

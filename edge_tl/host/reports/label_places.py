@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from edge_tl.host.reports.svg import INK, MUTED
@@ -57,7 +58,7 @@ def place_names(
         tried: list[tuple[float, int, Any, Bbox]] = []
         for place in PLACES:
             note = _note(axes, point, place)
-            box = note.get_window_extent(renderer)
+            box = _extent(note, renderer)
             outside = box.width * box.height - _shared(box, inside)
             cost = 100 * outside + 10 * sum(_shared(box, b) for b in taken)
             cost += 100 * sum(_shared(box, b) for b in marks) + sum(_shared(box, b) for b in bars)
@@ -89,6 +90,13 @@ def _note(axes: Any, point: NamedPoint, place: tuple[int, int, str, str]) -> Any
         else None,
         zorder=6,
     )
+
+
+def _extent(note: Any, renderer: Any) -> Bbox:
+    """Of the text alone: an annotation's own holds its line too, which crosses what it likes."""
+    note.update_positions(renderer)
+    extent: Bbox = Text.get_window_extent(note, renderer)
+    return extent
 
 
 def _shared(a: Bbox, b: Bbox) -> float:

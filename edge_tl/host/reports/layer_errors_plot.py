@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
@@ -13,6 +15,7 @@ from edge_tl.host.reports.table import Column, Table
 
 HEIGHT = 300.0
 WORST = 3
+ROOM = 0.05  # of the axis: what a number needs
 NOISE = (
     Column("place", "place"),
     Column("layer", "layer", False),
@@ -44,16 +47,31 @@ def layer_errors_plot(record: BundleRecord) -> Markup | None:
     axes.plot(x, values, color=SERIES[0], lw=1.6, marker="o", ms=3.5)
     axes.set_xlim(0, len(values) + 1)
     axes.set_ylim(min(0.0, *values) - 4, max(values) + 4)
-    for place in worst(layers):
-        axes.plot([place + 1], [values[place]], "o", ms=10, mew=1.8, mec=BAD, mfc="none")
+    for group in _adjacent(worst(layers), len(values)):
+        for place in group:
+            axes.plot([place + 1], [values[place]], "o", ms=10, mew=1.8, mec=BAD, mfc="none")
+        x_of, lowest = sum(place + 1 for place in group) / len(group), min(values[place] for place in group)
         mark = {"xycoords": "data", "textcoords": "offset points", "ha": "center", "va": "top"}
-        axes.annotate(str(place + 1), (place + 1, values[place]), (0, -8), **mark, fontsize=11, color=INK)
+        name = ", ".join(str(place + 1) for place in group)
+        axes.annotate(name, (x_of, lowest), (0, -8), **mark, fontsize=11, color=INK)
     heading(axes, "signal to noise, dB")
     said = "; ".join(
         f"layer {place + 1}, {one_line(layers[place].layer)}: {number(values[place], 1)} dB"
         for place in worst(layers)
     )
     return inline(figure, "noise", "Noise of INT8 in each layer", f"The noisiest: {said}.")
+
+
+def _adjacent(places: Sequence[int], layers: int) -> list[list[int]]:
+    """Places in their order; those whose numbers would meet are together, and get one."""
+    room = ROOM * (layers + 1)
+    groups: list[list[int]] = []
+    for place in sorted(places):
+        if groups and place - groups[-1][-1] < room:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return groups
 
 
 def worst(layers: tuple[LayerError, ...]) -> list[int]:

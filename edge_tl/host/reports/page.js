@@ -46,7 +46,23 @@ for (const button of document.querySelectorAll("button.copy")) {
   });
 }
 
-// Paper opens nothing.
+// Paper opens nothing: everything is open on it, and each word is explained once.
+const opened = [], repeated = [];
 addEventListener("beforeprint", () => {
-  for (const each of document.querySelectorAll("details")) each.open = true;
+  for (const each of document.querySelectorAll("details:not([open])")) {
+    each.open = true;
+    opened.push(each);
+  }
+  const known = new Set();
+  for (const words of document.querySelectorAll(".words")) {
+    const rows = [...words.querySelectorAll("dl > div")];
+    const again = rows.filter((row) => known.has(row.textContent));
+    for (const row of rows) known.add(row.textContent);
+    repeated.push(...(again.length === rows.length ? [words] : again));
+  }
+  for (const each of repeated) each.hidden = true;
+});
+addEventListener("afterprint", () => {
+  for (const each of opened.splice(0)) each.open = false;
+  for (const each of repeated.splice(0)) each.hidden = false;
 });

@@ -72,7 +72,8 @@ def test_many_classes_are_pairs_the_most_changed_first() -> None:
     record, before, after = record_of(150)
     maps = confusion_maps(record)
     assert all(each.svg is None for each in maps)
-    pairs = maps[2].pairs
+    assert [each.owner for each in maps] == ["PyTorch on val", "onnx-int8 minus PyTorch"]
+    pairs = maps[1].pairs
     assert pairs is not None
     changes = [int(row["change"]) for row in pairs.rows]
     assert len(changes) == PAIRS
@@ -80,6 +81,31 @@ def test_many_classes_are_pairs_the_most_changed_first() -> None:
     row = pairs.rows[0]
     i, j = (int(row[key].split()[1]) for key in ("label", "predicted"))
     assert (int(row["pytorch"]), int(row["artifact"])) == (before[i, j], after[i, j])
+
+
+@pytest.mark.parametrize("classes", [20, 150])
+def test_the_pairs_of_both_are_one_table(classes: int) -> None:
+    record, before, after = record_of(classes)
+    tables = [each.pairs for each in confusion_maps(record) if each.pairs and not each.signed]
+    assert len(tables) == 1
+    most = 0
+    for row in reversed(tables[0].rows):
+        i, j = (int(row[key].split()[1]) for key in ("label", "predicted"))
+        assert i != j
+        assert (int(row["count"]), int(row["other"])) == (before[i, j], after[i, j])
+        assert most <= max(before[i, j], after[i, j])
+        most = max(before[i, j], after[i, j])
+    assert tables[0].headings[2:] == ["images, PyTorch", "% of that class, PyTorch", "images, onnx-int8"]
+
+
+@pytest.mark.parametrize("classes", [5, 20, 150])
+def test_of_two_that_are_the_same_a_sentence_says_so(classes: int) -> None:
+    record, before, _ = record_of(classes)
+    own = replace(record.artifacts[0], confusion=compact(before.tolist()))
+    last = confusion_maps(replace(record, artifacts=(own,)))[-1]
+    assert last.note.startswith("No difference")
+    assert last.svg is None
+    assert last.pairs is None
 
 
 def test_ids_do_not_meet_and_each_drawing_says_what_it_is() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 from dataclasses import replace
 
 import numpy as np
@@ -85,3 +86,24 @@ def test_names_are_text_whatever_they_hold() -> None:
     assert drawn is not None
     assert "<i>" not in drawn
     assert "$x_i$" in drawn
+
+
+def test_names_of_points_close_together_do_not_meet() -> None:
+    figures = {"onnx-fp32": (0.9, 19.1), "openvino-fp32": (0.9, 3.13)}
+    figures |= {"onnx-int8": (0.9, 1.96), "openvino-int8": (0.9, 1.35)}
+    drawn = front_plot(measured(figures, (0.9, 418.9)))
+    assert drawn is not None
+    found = re.findall(
+        r'font-size: ([\d.]+)px;[^"]*text-anchor: (\w+)[^"]*" x="([\d.-]+)" y="([\d.-]+)"[^>]*>([\w-]+)</text>',
+        drawn,
+    )
+    boxes = {}
+    for size, anchor, x, y, text in found:
+        if text in figures:
+            width = 0.5 * float(size) * len(text)  # at least
+            left = float(x) - {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor] * width
+            boxes[text] = (left, left + width, float(y) - 0.7 * float(size), float(y))
+    assert boxes.keys() == figures.keys()
+    for one, other in combinations(boxes.values(), 2):
+        apart = one[1] <= other[0] or other[1] <= one[0] or one[3] <= other[2] or other[3] <= one[2]
+        assert apart, boxes

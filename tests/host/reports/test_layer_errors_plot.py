@@ -32,6 +32,16 @@ def test_every_layer_in_order_and_the_noisiest_marked() -> None:
     assert "The noisiest: layer 4, features.3 &lt;b&gt;: -1.0 dB; layer 2" in drawn
 
 
+def test_numbers_of_neighbours_do_not_meet() -> None:
+    values = [40.0] * 53
+    values[47], values[50], values[51] = 14.0, 13.0, 11.0
+    drawn = layer_errors_plot(with_errors(*values))
+    assert drawn is not None
+    assert ">51, 52</text>" in drawn
+    assert ">48</text>" in drawn
+    assert ">51</text>" not in drawn
+
+
 def test_the_record_keeps_it_in_the_report_alone() -> None:
     record = with_errors(40.0, 12.34)
     assert BundleRecord.from_json(record.to_json()) == record

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import shutil
 import subprocess
 import tarfile
@@ -176,3 +178,25 @@ def test_paper_gets_what_is_folded_away(pages: dict[str, Path], browser: Page) -
     assert browser.evaluate(closed) > 0
     browser.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert browser.evaluate(closed) == 0
+
+
+def test_paper_has_few_pages_light_and_each_word_once(browser: Page, pages: dict[str, Path]) -> None:
+    browser.show(pages["bundle"], 1440, dark=True)
+    printed = base64.b64decode(
+        browser.send("Page.printToPDF", printBackground=True, paperWidth=8.27, paperHeight=11.69)["data"]
+    )
+    count = len(re.findall(rb"/Type\s*/Page\b", printed))
+    browser.evaluate("dispatchEvent(new Event('beforeprint'))")
+    shown = browser.evaluate(
+        "[...document.querySelectorAll('.words dl > div')].filter(e => e.checkVisibility()).map(e => e.textContent)"
+    )
+    height = browser.evaluate("document.documentElement.scrollHeight")
+    browser.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert shown
+    assert len(shown) == len(set(shown))
+    # No page ends early for a whole section: everything, open, is not higher than its pages at this size.
+    assert 2 <= count <= height / 800, (count, height)
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not browser.evaluate("document.querySelector('.record').checkVisibility()")
+    browser.send("Emulation.setEmulatedMedia", media="")
