@@ -65,7 +65,7 @@ class WholeProgress:
         return (before + self._within * SHARES[_ORDER[self._place]]) / sum(SHARES.values())
 
     def fraction(self, now: float) -> float:
-        """Of the whole, from 0 to 1; it never goes back. Where there are epochs, by the seconds that everything takes."""
+        """Of the whole, from 0 to 1; it never goes back. Where there are epochs, by the seconds of everything."""
         fraction = self.of_steps
         if self._epochs and (left := self.left_s(now)) is not None:
             spent = now - self._begun

@@ -45,7 +45,7 @@ def most_confused(
     limit: int,
     beside: tuple[str, ConfusionMatrix] | None = None,
 ) -> Table:
-    """The `limit` most frequent wrong answers of a matrix, or of it and one `beside`, which is named and has a column."""
+    """The `limit` most frequent wrong answers of a matrix, or of it and one `beside` it, which is named."""
     counts, images = confusion_cells(matrix), Counter[int]()
     for i, _, n in counts:
         images[i] += n

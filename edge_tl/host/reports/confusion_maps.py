@@ -28,8 +28,8 @@ DIFFERENCE = (
 
 
 class ConfusionMap(NamedTuple):
-    """A matrix, or a difference of two (`signed`): whose it is, a drawing, and of many classes a table; a sentence where
-    there is nothing to draw."""
+    """A matrix, or a difference of two (`signed`): whose it is, a drawing, and of many classes a table; or a
+    sentence where there is nothing to draw."""
 
     owner: str
     svg: Markup | None = None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from itertools import combinations
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest

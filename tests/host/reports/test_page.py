@@ -17,7 +17,9 @@ pytest.importorskip("matplotlib")
 
 from host.reports.samples import artifact_rows, bundle, run_markdown, sample, unmeasured, with_changed_image
 from host.reports.samples import run as as_run
+from host.reports.test_ecdf_plot import bench, timing
 
+from edge_tl.device.records.bench import MemoryRecord
 from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.host.reports.page import write_bundle_page, write_run_page
 from edge_tl.host.runs.record import RunRecord
@@ -199,7 +201,10 @@ def test_the_card_has_both_sides_and_only_what_was_measured(record: dict[str, An
     ]
     assert rows["size"][1] == f"{sum(file['bytes'] for file in shipped['files']) / 1e6:.2f} MB"
     assert "memory, at most" not in rows  # no bench took it
-    record["bench"] = {"artifacts": [{"id": shipped["id"], "memory_mb": {"peak": 61.4}}]}
+    measured = replace(
+        timing(shipped["id"], 100, 0), memory_mb=MemoryRecord(start=10.0, loaded=50.0, peak=61.4)
+    )
+    record["bench"] = bench(measured).to_json()
     rows = {row[0]: row[1:] for row in render(record, tmp_path)[1].tables[0][1:]}
     assert rows["memory, at most"] == ["—", "61 MiB"]
     record["recommended"] = None
