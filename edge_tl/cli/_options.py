@@ -118,6 +118,13 @@ class DeviceOptions:
         return "" if self.is_cpu else f" --device {self.device}"
 
 
+def fraction_note(max_drop: float) -> str:
+    """That a budget so small was perhaps meant as a fraction; else nothing."""
+    if not 0 < max_drop < 0.05:
+        return ""
+    return f"{max_drop:g} is not a fraction: for {100 * max_drop:g} percentage points give {100 * max_drop:g}"
+
+
 @dataclass(frozen=True)
 class RemoteOptions:
     """The devices that a verb is to run on, reached over ssh. Raises `BadInput` for --wheels without a device."""

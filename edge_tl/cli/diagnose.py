@@ -20,7 +20,7 @@ AnswersPath = Annotated[
     Path,
     typer.Argument(
         help="A CSV or JSON of what your pipeline answered for golden/images: the column file, and one of logits or "
-        "probabilities for each label, or the column label alone.",
+        "probabilities for each label, or the column label alone; or what predict --out x.csv wrote of these images.",
         metavar="ANSWERS",
     ),
 ]

@@ -13,7 +13,7 @@ from edge_tl.cli._bundle_text import bundle_text, next_command
 from edge_tl.cli._completion import one_of
 from edge_tl.cli._console import finish, say
 from edge_tl.cli._latest import latest_run
-from edge_tl.cli._options import Debug, Factory, Json, MaxPixels, WaitQuiet, wait_quiet_s
+from edge_tl.cli._options import Debug, Factory, Json, MaxPixels, WaitQuiet, fraction_note, wait_quiet_s
 from edge_tl.cli._recipe_options import DEFAULTS, Out, Overwrite, Settings
 from edge_tl.cli._track import Track, open_tracking
 from edge_tl.cli._web_options import Npm, OrtWebPath, Web, page_of_export, taken_ort_web
@@ -179,6 +179,5 @@ def _told(given: RecipeInput) -> Recipe:
 
 def _budget(max_drop: float) -> str:
     text = f"budget: accuracy may drop by {max_drop:g} percentage points (at 90 %: to {90 - max_drop:g} %)"
-    if 0 < max_drop < 0.05:
-        text += f"; {max_drop:g} is not a fraction: for {100 * max_drop:g} percentage points give {100 * max_drop:g}"
-    return text
+    note = fraction_note(max_drop)
+    return f"{text}; {note}" if note else text

@@ -18,6 +18,7 @@ from edge_tl.cli._options import (
     MaxPixels,
     OutFile,
     WaitQuiet,
+    fraction_note,
     wait_quiet_s,
 )
 from edge_tl.cli._saving import check_out, save_to, saved
@@ -85,6 +86,8 @@ def gate(
     check_out(junit, "--junit", read=[bundle])
     if out and junit and out.resolve() == junit.resolve():
         raise BadInput(f"--junit {junit} and --out are one file. Give two.")
+    if max_drop is not None and (note := fraction_note(max_drop)):
+        say(f"--max-drop {note}")
     budgets = Budgets(max_drop, max_p95_ms, max_size_mb)
     where = Where(artifact, device, allow_fallback, wait_quiet_s(wait_quiet))
     loaded = read_bundle(bundle, contract_unproven=True).reading(max_pixels)

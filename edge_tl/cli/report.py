@@ -94,6 +94,7 @@ def _report_two(a: Path, b: Path, out: Path | None, *, open_: bool, as_json: boo
     kinds = [(each / RECORD).is_file() for each in (a, b)]
     if kinds[0] != kinds[1]:
         bundle, run = (a, b) if kinds[0] else (b, a)
+        checkpoint.read_run(run)  # told where it is neither
         raise BadInput(f"{bundle} is a bundle and {run} a run. Export the run, or give two of a kind.")
     folder = out or Path("reports") / f"{a.resolve().name}-and-{b.resolve().name}"
     if any(folder.exists() and folder.samefile(each) for each in (a, b)):
@@ -127,6 +128,9 @@ def _check_out(out: Path, source: Path | None) -> None:
     """Raises `BadInput` where a report would be written over what is not known to be one of ours."""
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {out}: a file is there. Choose a folder.")
+    from edge_tl.device.files import check_can_make
+
+    check_can_make(out, "--out")
     if not out.is_dir() or (source is not None and out.samefile(source)):
         return
     if any((out / name).is_file() for name in ("bundle.json", "run.json")):

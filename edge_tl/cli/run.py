@@ -10,8 +10,8 @@ import typer
 
 from edge_tl.cli import _recipe_options
 from edge_tl.cli._browser import Open, show_page
-from edge_tl.cli._console import finish
-from edge_tl.cli._options import Debug, Json, MaxPixels, WaitQuiet, wait_quiet_s
+from edge_tl.cli._console import finish, say
+from edge_tl.cli._options import Debug, Json, MaxPixels, WaitQuiet, fraction_note, wait_quiet_s
 from edge_tl.cli._recipe_options import Overwrite, Seed, Settings
 from edge_tl.cli._track import Track, open_tracking
 from edge_tl.cli.export import MaxDrop
@@ -75,6 +75,8 @@ def run(
     recipe = _recipe_options.data_settings(data_or_recipe).changed(fields, set_).recipe()
     zoo.check_model_name(recipe.model.name)  # before a file is read
     _recipe_options.tell_recipe(recipe)
+    if note := fraction_note(recipe.export.max_drop):
+        say(f"--max-drop {note}")
     effort = replace(QUICK, wait_quiet_s=wait_quiet_s(wait_quiet), steps=True)
     with open_tracking(track, recipe.name or default_run_name(recipe), recipe) as tracking:
         with open_whole_listener() as listener:

@@ -17,6 +17,7 @@ from typing import Any
 from edge_tl.device.errors import BadInput
 from edge_tl.device.format import megabytes, number
 from edge_tl.device.images.reading import with_retries
+from edge_tl.device.text import printable
 
 _DEEPEST = 64  # objects and lists in one another
 _kept: dict[tuple[int, int, int, int], str] = {}
@@ -88,6 +89,21 @@ def fsync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def check_can_make(folder: Path, option: str) -> None:
+    """Refuse, before anything is computed for it, a folder in which nothing could be written. It leaves nothing behind.
+    Raises `BadInput`, which names the `option`."""
+    try:
+        there = next(
+            each for each in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(each)
+        )
+        with tempfile.TemporaryDirectory(dir=there, prefix=".edge-tl-"):  # tried: permissions do not tell
+            pass
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        shown = printable(str(folder))
+        raise BadInput(f"{option} {shown}: cannot make the folder ({why}). Choose another.") from None
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from edge_tl.device.bundle import (
 )
 from edge_tl.device.bundle_files import check_file
 from edge_tl.device.errors import BadInput
-from edge_tl.device.files import fsync_folder, umask
+from edge_tl.device.files import check_can_make, fsync_folder, umask
 from edge_tl.device.readme import with_readme
 from edge_tl.device.records.artifact import ArtifactRecord
 from edge_tl.device.records.bundle import BundleRecord, SlimmedRecord
@@ -73,6 +73,7 @@ def _check_out(bundle: Bundle, out: Path) -> None:
         raise BadInput(f"--out {out}: the folder is not empty. Give a new one.")
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {out}: a file is there. Give a new folder.")
+    check_can_make(out.absolute().parent, "--out")
 
 
 def _copy(bundle: Bundle, kept: Sequence[Artifact], staging: Path) -> None:

@@ -12,6 +12,7 @@ from time import time
 from edge_tl.device import bundle as bundles
 from edge_tl.device.bench.effort import QUICK, Effort
 from edge_tl.device.errors import BadInput
+from edge_tl.device.files import check_can_make
 from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.records.bundle import BundleRecord
 from edge_tl.host.export import pipeline
@@ -56,6 +57,7 @@ def whole_run(
     a finished run was made.
     """
     begun = time()
+    check_can_make(out / BUNDLE if out else Path("exported"), "--out" if out else "bundle in")
     result = finetune(
         recipe, out and out / RUN, resumed=not overwrite, overwrite=overwrite, listener=listener
     )

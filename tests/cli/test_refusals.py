@@ -211,6 +211,21 @@ def test_every_bad_image_is_named_where_none_is_good(run_cli: RunCli, bundle: Pa
     assert "two.png" in done.err
 
 
+def test_folders_that_cannot_be_made_are_refused_before_anything_is_read_or_made(
+    run_cli: RunCli, images: Path, run: Path, bundle: Path, tmp_path: Path
+):
+    (tmp_path / "taken").write_text("mine")
+    within = tmp_path / "taken" / "result"  # below a file nothing can be made, whoever asks
+    refused(run_cli("finetune", images, "--out", within), "--out", str(within), "Choose another")
+    refused(run_cli("finetune", images, "--out", tmp_path / "taken"), "a file is there")
+    refused(run_cli("run", images, "--out", within), "--out", str(within), "Choose another")
+    refused(run_cli("report", bundle, "--out", within), "--out", str(within), "Choose another")
+    refused(run_cli("slim", bundle, "--keep", "onnx-fp32", "--out", within), "--out", "Choose another")
+    annotated = run_cli("predict", bundle, bundle / "golden/images/00.png", "--annotated", within)
+    refused(annotated, "--annotated", str(within), "Choose another")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
 def test_folders_that_are_no_bundle_and_no_run(run_cli: RunCli, run: Path, bundle: Path, tmp_path: Path):
     refused(run_cli("verify", run), "is a run", "edge-tl export")
     refused(run_cli("export", bundle), "is a bundle", "edge-tl report")
@@ -224,6 +239,8 @@ def test_folders_that_are_no_bundle_and_no_run(run_cli: RunCli, run: Path, bundl
     refused(run_cli("export", bundle), "not a finished run")
     refused(run_cli("export", "absent"), "no such run")
     refused(run_cli("report", tmp_path), "not a finished run")
+    refused(run_cli("report", bundle, tmp_path), "not a finished run", str(tmp_path))
+    refused(run_cli("report", bundle, run), "is a bundle and", "a run")
     refused(
         run_cli("predict", bundle, bundle / "golden/images/00.png", "--artifact", "onnx-int4"), "'onnx-int4'"
     )

@@ -6,7 +6,6 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device.diagnosis.answers import Answers, Kind, answers_of
+from edge_tl.device.diagnosis.predicted_rows import AnswerTable, is_predicted, with_file_column
 from edge_tl.device.errors import BadInput
 from edge_tl.device.files import read_json_value, read_small
 from edge_tl.device.names import same
@@ -32,26 +32,23 @@ _SIGNATURES = {
 }
 
 
-@dataclass(frozen=True)
-class _Table:
-    """`where` says of a row where it stands in the file; every cell is text."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    where: tuple[str, ...]
-
-
 def read_answers(
     path: Path, images: Sequence[str], labels: Sequence[str], kind: Kind | None = None
 ) -> Answers:
     """The answers in `path`, for `images`, the paths of a bundle's golden images, and its `labels`.
 
-    A table with the column `file` and either one column for each label or the column `label` (or `top1`). `kind` says
-    what the numbers are; by default they say it themselves. Raises `BadInput` that names the first row or column which
-    cannot be used, and `ReadError`.
+    A table with the column `file` and either one column for each label or the column `label` (or `top1`); or the CSV of
+    `edge-tl predict --out`. `kind` says what the numbers are; by default they say it themselves. Raises `BadInput` that
+    names the first row or column which cannot be used, and `ReadError`.
     """
+    if path.suffix.lower() == ".jsonl":
+        raise BadInput(
+            f"{printable(path)}: JSON Lines are not read here. Write a CSV: predict --out answers.csv."
+        )
     content = read_small(path, most=_MOST_BYTES)
     table = _from_json(path) if path.suffix.lower() == ".json" else _from_csv(path, content)
+    if is_predicted(table.header):
+        table = with_file_column(table, labels)
     try:
         return _answers(table, images, labels, kind)
     except _Unusable as error:
@@ -62,7 +59,7 @@ class _Unusable(Exception):
     """What is wrong with the table and what to do, without the file's name."""
 
 
-def _from_csv(path: Path, content: bytes) -> _Table:
+def _from_csv(path: Path, content: bytes) -> AnswerTable:
     for signature, what in _SIGNATURES.items():
         if content.startswith(signature):
             raise BadInput(f"{printable(path)}: this is {what}. Save the table as CSV (UTF-8).")
@@ -89,7 +86,7 @@ def _from_csv(path: Path, content: bytes) -> _Table:
             )
     if delimiter != ",":  # where cells are not separated by commas, a comma may be the decimal point
         body = [(number, [_decimal_point(cell) for cell in row]) for number, row in body]
-    return _Table(
+    return AnswerTable(
         tuple(cell.strip() for cell in header),
         tuple(tuple(cell.strip() for cell in row) for _, row in body),
         tuple(f"line {number}" for number, _ in body),
@@ -107,7 +104,7 @@ def _decimal_point(cell: str) -> str:
     return changed if cell.count(",") == 1 and _number(changed) is not None else cell
 
 
-def _from_json(path: Path) -> _Table:
+def _from_json(path: Path) -> AnswerTable:
     """A list of objects with the key "file"; or an object, of such a list under "answers", or with an object or a label
     for each file."""
     value = read_json_value(path, most=_MOST_BYTES)
@@ -134,14 +131,14 @@ def _from_json(path: Path) -> _Table:
                 f"{printable(path)}: row {number + 1}, {printable(bad[0][:60])!r}: neither a number nor text."
             )
     rows = tuple(tuple(_written(row[key]) for key in header) for row in value)
-    return _Table(header, rows, tuple(f"row {number}" for number in range(1, len(rows) + 1)))
+    return AnswerTable(header, rows, tuple(f"row {number}" for number in range(1, len(rows) + 1)))
 
 
 def _written(value: object) -> str:
     return repr(value) if isinstance(value, float) else str(value)[:1000]
 
 
-def _answers(table: _Table, images: Sequence[str], labels: Sequence[str], kind: Kind | None) -> Answers:
+def _answers(table: AnswerTable, images: Sequence[str], labels: Sequence[str], kind: Kind | None) -> Answers:
     names = [_cell(name) for name in table.header]
     wanted = [_cell(label) for label in labels]
     # A label may be called file, too; the images come first.
@@ -206,7 +203,9 @@ def _check_columns(columns: dict[str, int], wanted: Sequence[str]) -> None:
         )
 
 
-def _scores(table: _Table, positions: NDArray[np.int64], places: Sequence[int], kind: Kind | None) -> Answers:
+def _scores(
+    table: AnswerTable, positions: NDArray[np.int64], places: Sequence[int], kind: Kind | None
+) -> Answers:
     values = np.empty((len(table.rows), len(places)))
     decimals = 0
     exact = False

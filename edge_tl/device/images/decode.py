@@ -141,6 +141,8 @@ def _too_many(name: str, pixels: int, limit: float) -> BadImage:
 
 
 def _from_bytes(name: str, content: bytes, limit: float) -> Decoded:
+    if not content:
+        raise BadImage(name, "the file is empty")
     kinds = _kinds(name, content)
     with _Raised(limit):
         if is_icon(content) and (pixels := icon_pixels(content)) > limit:

@@ -10,6 +10,7 @@ from uuid import uuid4
 from PIL import Image, ImageDraw
 
 from edge_tl.device.errors import BadInput
+from edge_tl.device.files import check_can_make
 from edge_tl.device.format import percentage
 from edge_tl.device.images.caption import caption_font, fitting_text, is_drawable
 from edge_tl.device.predictions.stems import FreeStems
@@ -34,6 +35,7 @@ def check_annotated_folder(folder: Path) -> None:
             raise BadInput(f"--annotated {shown}: it is not empty. Give a new folder.")
     except OSError as error:
         raise BadInput(f"--annotated {shown}: {error.strerror}. Give another folder.") from None
+    check_can_make(folder, "--annotated")
 
 
 def annotated_picture(image: Image.Image, one: Prediction, labels: Sequence[str]) -> Image.Image:

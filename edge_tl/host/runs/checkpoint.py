@@ -21,7 +21,14 @@ import yaml
 from torch import nn
 
 from edge_tl.device.errors import BadInput
-from edge_tl.device.files import fsync_folder, read_json, sha256_file, write_atomic, write_json
+from edge_tl.device.files import (
+    check_can_make,
+    fsync_folder,
+    read_json,
+    sha256_file,
+    write_atomic,
+    write_json,
+)
 from edge_tl.host.models import architecture, factories
 from edge_tl.host.models.five_crop import with_crops
 from edge_tl.host.recipe.schema import Recipe
@@ -37,8 +44,14 @@ _LEFT = re.compile(rf"\.{WEIGHTS}\.[0-9a-f]{{64}}|\.\.{WEIGHTS}\.[0-9a-f]{{64}}\
 
 
 def claim(run: Path, names: tuple[str, ...], is_ours: Callable[[Path], bool] | None = None) -> None:
-    """Make the folder, or refuse one that holds something else than `names`, or that, by `is_ours`, is not known to be
-    edge-tl's although its names are: somebody's own `recipe.yaml` is not written over. Raises `BadInput`."""
+    """Make the folder, or refuse what `check_claim` does. Raises `BadInput`."""
+    check_claim(run, names, is_ours)
+    run.mkdir(parents=True, exist_ok=True)
+
+
+def check_claim(run: Path, names: tuple[str, ...], is_ours: Callable[[Path], bool] | None = None) -> None:
+    """Refuse a folder that cannot be made, that holds something else than `names`, or that, by `is_ours`, is not known
+    to be edge-tl's although its names are: somebody's own `recipe.yaml` is not written over. Raises `BadInput`."""
     if run.is_file():
         raise BadInput(f"--out {run}: a file is there. Choose a folder.")
     if run.is_dir():
@@ -52,10 +65,7 @@ def claim(run: Path, names: tuple[str, ...], is_ours: Callable[[Path], bool] | N
             raise BadInput(
                 f"--out {run}: holds {held[0]!r}, and nothing there says that edge-tl made it. Choose an empty folder."
             )
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"--out {run}: cannot make the folder ({error.strerror}). Choose another.") from None
+    check_can_make(run, "--out")
 
 
 def is_ours(run: Path) -> bool:

@@ -44,7 +44,7 @@ from edge_tl.host.training.fit_split import fit_split
 from edge_tl.host.training.folds import cross_validate
 from edge_tl.host.training.job import SplitSamples, TrainingSetup, labels_of
 from edge_tl.host.training.metrics import classification_metrics
-from edge_tl.host.training.run_folder import FOLDS, TENSORBOARD, default_run_name, sole_writer
+from edge_tl.host.training.run_folder import FOLDS, TENSORBOARD, free_folder, sole_writer
 
 
 def finetune(
@@ -64,11 +64,8 @@ def finetune(
     """
     start = perf_counter()
     _check(recipe)
-    base = Path("runs") / (recipe.name or default_run_name(recipe))
     run = distributed.from_main(
-        lambda: output_folder.run_folder(
-            base, recipe, out, resumed=resumed, overwrite=overwrite, listener=listener
-        )
+        lambda: free_folder(recipe, out, resumed=resumed, overwrite=overwrite, listener=listener)
     )
     if resumed and not overwrite and output_folder.is_same(run, recipe):
         listener.note(f"{run} is finished")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_tl.device.errors import BadInput
-from edge_tl.device.listener import SILENT
+from edge_tl.device.listener import SILENT, Listener
 from edge_tl.device.names import cleaned
 from edge_tl.host.export.publish import FULL, named
 from edge_tl.host.models.contracts import known_contract
@@ -53,6 +53,17 @@ def sole_writer(run: Path, recipe: Recipe, *, resumed: bool, overwrite: bool) ->
         if error.errno not in FULL:  # it may be about what was read
             raise
         raise named(run, error) from error
+
+
+def free_folder(
+    recipe: Recipe, out: Path | None, *, resumed: bool, overwrite: bool, listener: Listener
+) -> Path:
+    """The folder of a new run, refused before an image is read or anything is downloaded for it: where another run is
+    in the way, or where nothing can be written. Raises `BadInput`."""
+    base = Path("runs") / (recipe.name or default_run_name(recipe))
+    run = output_folder.run_folder(base, recipe, out, resumed=resumed, overwrite=overwrite, listener=listener)
+    checkpoint.check_claim(run, RUN_FILES, checkpoint.is_ours)
+    return run
 
 
 def _claim(run: Path, recipe: Recipe, resumed: bool, overwrite: bool) -> None:

@@ -67,6 +67,54 @@ def test_labels_alone_and_json(tmp_path: Path) -> None:
         assert read_answers(path, IMAGES, LABELS).kind == "probabilities"
 
 
+PREDICTED = "image,label,probability,label_2,probability_2,label_3,probability_3,remark,reason"
+
+
+def predicted(*rows: str) -> str:
+    return table(PREDICTED, *rows)
+
+
+def test_the_csv_of_predict_is_read_with_every_label_as_probabilities(tmp_path: Path) -> None:
+    path = tmp_path / "all.csv"
+    path.write_text(
+        predicted(*(f"b/golden/images/{i:02d}.jpg,cat,0.7,zéro,0.2,dog,0.1,," for i in range(10)))
+    )
+    found = read_answers(path, IMAGES, LABELS)
+    assert found.kind == "probabilities"
+    assert found.values is not None
+    assert found.values[4].tolist() == [0.1, 0.7, 0.2]
+
+
+def test_the_csv_of_predict_with_the_best_labels_is_read_as_labels(tmp_path: Path) -> None:
+    path = tmp_path / "top.csv"
+    rows = [f"b/golden/images/{i:02d}.jpg,cat,0.7,zéro,0.2" for i in range(9)]
+    bad = "b/golden/images/09.jpg,,,,,,image file is truncated"
+    path.write_text(
+        table("image,label,probability,label_2,probability_2,remark,reason", *(f"{r},," for r in rows), bad)
+    )
+    found = read_answers(path, IMAGES, LABELS)
+    assert found.kind == "top1"
+    assert found.top1.tolist() == [1] * 9
+    assert found.images.tolist() == list(range(9))
+
+
+def test_a_label_that_a_spreadsheet_would_run_is_the_label(tmp_path: Path) -> None:
+    path = tmp_path / "formula.csv"
+    path.write_text(
+        table("image,label,probability,remark,reason", *(f"{i:02d}.jpg,'=a,0.9,," for i in range(10)))
+    )
+    assert read_answers(path, IMAGES, ["b", "=a"]).top1.tolist() == [1] * 10
+
+
+def test_the_csv_of_predict_of_other_images_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "other.csv"
+    path.write_text(predicted("photos/a.jpg,cat,0.7,zéro,0.2,dog,0.1,,"))
+    with pytest.raises(BadInput, match="no golden image of the bundle"):
+        read_answers(path, IMAGES, LABELS)
+    with pytest.raises(BadInput, match="JSON Lines are not read"):
+        read_answers(tmp_path / "rows.jsonl", IMAGES, LABELS)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
