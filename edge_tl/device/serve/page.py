@@ -45,7 +45,8 @@ async function classify(file) {
   const picture = add(figure, "img");
   picture.alt = file.name;
   picture.src = URL.createObjectURL(file);
-  picture.onload = picture.onerror = () => URL.revokeObjectURL(picture.src);
+  picture.onload = () => URL.revokeObjectURL(picture.src);
+  picture.onerror = () => { URL.revokeObjectURL(picture.src); picture.remove(); };  // no picture, or none it can show
   const said = add(figure, "figcaption", file.name + ": …");
   try {
     const form = new FormData();

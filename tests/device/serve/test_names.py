@@ -110,6 +110,7 @@ def test_a_picture_that_is_dropped_on_the_page_gets_the_answer_of_predict(
         page.drop(tmp_path / "notes.jpg")
         page.wait("document.querySelector('figcaption').textContent.endsWith('can read')")
         assert page.text("figcaption") == "notes.jpg: not an image that Pillow can read"
+        page.wait("document.querySelectorAll('img').length === 1")  # the answer's; no sign of a broken one
         asked = {address for address in page.requests if not address.startswith("blob:")}
         assert asked <= {service.url + path for path in ("", "healthz", "predict", "favicon.ico")}
         # A page elsewhere, which the browser has open as well, cannot ask.
