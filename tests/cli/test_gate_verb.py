@@ -52,6 +52,8 @@ def test_what_is_refused(run_cli: RunCli, tiny: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("given", "told"), [("0.005", True), ("0.5", False), ("0", False)])
-def test_a_drop_that_looks_like_a_fraction_is_told(run_cli: RunCli, tiny: Path, given: str, told: bool) -> None:
+def test_a_drop_that_looks_like_a_fraction_is_told(
+    run_cli: RunCli, tiny: Path, given: str, told: bool
+) -> None:
     said = run_cli("gate", tiny, "--max-drop", given).err
     assert ("is not a fraction: for 0.5 percentage points give 0.5" in said) == told

@@ -212,16 +212,20 @@ def test_every_bad_image_is_named_where_none_is_good(run_cli: RunCli, bundle: Pa
 
 
 def test_folders_that_cannot_be_made_are_refused_before_anything_is_read_or_made(
-    run_cli: RunCli, images: Path, run: Path, bundle: Path, tmp_path: Path
+    run_cli: RunCli, images: Path, tmp_path: Path
 ):
+    bundle = Path(__file__).parents[1] / "records" / "bundle-of-version-2"
     (tmp_path / "taken").write_text("mine")
     within = tmp_path / "taken" / "result"  # below a file nothing can be made, whoever asks
     refused(run_cli("finetune", images, "--out", within), "--out", str(within), "Choose another")
     refused(run_cli("finetune", images, "--out", tmp_path / "taken"), "a file is there")
     refused(run_cli("run", images, "--out", within), "--out", str(within), "Choose another")
     refused(run_cli("report", bundle, "--out", within), "--out", str(within), "Choose another")
-    refused(run_cli("slim", bundle, "--keep", "onnx-fp32", "--out", within), "--out", "Choose another")
-    annotated = run_cli("predict", bundle, bundle / "golden/images/00.png", "--annotated", within)
+    refused(run_cli("report", bundle, tmp_path), "not a finished run", str(tmp_path))
+    kept = read_bundle(bundle).record.artifacts[0].id
+    refused(run_cli("slim", bundle, "--keep", kept, "--out", within), "--out", "Choose another")
+    golden = bundle / read_bundle(bundle).record.golden.images[0]
+    annotated = run_cli("predict", bundle, golden, "--annotated", within)
     refused(annotated, "--annotated", str(within), "Choose another")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 

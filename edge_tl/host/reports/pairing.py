@@ -163,7 +163,9 @@ def _latency(a: BundleRecord, b: BundleRecord, of: tuple[str, str]) -> Differenc
         return replace(bare, why="timed on another machine")
     for name, each in ((a.name, result), (b.name, another)):
         if busy := busy_reason(each.conditions, each.machine.cores_allowed):
-            return replace(bare, why=f"when {name} was timed, {busy}")
+            return replace(
+                bare, why=f"when {name} was timed, {busy.replace('this machine is', 'its machine was')}"
+            )
     if mine.ran.threads != other.ran.threads:
         return replace(bare, why=f"timed with {mine.ran.threads} and {other.ran.threads} threads")
     ratio = unpaired(mine.rounds, other.rounds)

@@ -40,6 +40,8 @@ class MlflowTracker:
             logging.getLogger(logger).setLevel(logging.WARNING)
         self.where, files = _address(where or os.environ.get("MLFLOW_TRACKING_URI") or FOLDER)
         self.look = f"mlflow ui --backend-store-uri {quote(self.where)} (of the package mlflow)"
+        if self.where.startswith(("http://", "https://")):  # a server shows itself
+            self.look = f"open {self.where}"
         self._client: Any = MlflowClient(tracking_uri=self.where)
         experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
         found = self._client.get_experiment_by_name(experiment)
