@@ -58,6 +58,7 @@ def _tables() -> dict[str, Callable[[], str]]:
         "chain": chain,
         "lite0": lite0,
         "export_time": export_time,
+        "changed_answers": changed_answers,
         "predict_throughput": predict_throughput,
         "serve_load": serve_load,
         "head": head,
@@ -214,6 +215,26 @@ def export_time() -> str:
         f"({after['cpu']:.0f} s of the processor), and {before['seconds']:.0f} s ({before['cpu']:.0f} s) with the "
         f"program of {before['commit']}, one after the other on {_machine(result)}: {_both_found(result['same'])} "
         "(`python benchmarks/export_time.py`).\n"
+    )
+
+
+def changed_answers() -> str:
+    """How much of INT8's counted drop is luck."""
+    result = _result("changed_answers")
+    rows = [
+        f"`{each['id']}` changes {each['changed']} of {result['n']} answers, loses {each['lost']} and wins "
+        f"{each['won']}, which counts as {each['drop_pp']:.2f} points; by FP32's probabilities they cost "
+        f"{each['expected_drop_pp']:.2f}"
+        for each in result["artifacts"]
+    ]
+    first = result["artifacts"][0]
+    return (
+        f"Another training of it, {100 * result['fp32_accuracy']:.2f} % in FP32: {'; '.join(rows)}. All of these images "
+        "are near ties: FP32's two largest logits differ there by at most "
+        f"{max(each['largest_margin_changed'] for each in result['artifacts']):.2f}, and INT8 moves that difference by "
+        f"{first['noise']:.2f} (standard deviation). Of the {first['near_ties']} images with less between them FP32 "
+        f"has {first['near_ties_right']} right, where its probabilities say {first['near_ties_right_expected']:.1f} "
+        "(`python benchmarks/changed_answers.py`).\n"
     )
 
 
