@@ -229,7 +229,7 @@ def changed_answers() -> str:
     ]
     first = result["artifacts"][0]
     return (
-        f"Another training of it, {100 * result['fp32_accuracy']:.2f} % in FP32: {'; '.join(rows)}. All of these images "
+        f"Another training of it, {100 * result['fp32_accuracy']:.2f} %: {'; '.join(rows)}. All of these images "
         "are near ties: FP32's two largest logits differ there by at most "
         f"{max(each['largest_margin_changed'] for each in result['artifacts']):.2f}, and INT8 moves that difference by "
         f"{first['noise']:.2f} (standard deviation). Of the {first['near_ties']} images with less between them FP32 "
