@@ -13,6 +13,11 @@ from edge_tl.device.text import printable
 _X86 = ("amx_int8", "avx512_vnni", "avx_vnni")
 _ARM = ("dotprod", "i8mm")
 _CAPPED = ("SSE41", "AVX", "AVX2", "AVX512_CORE")  # oneDNN's names of instruction sets without VNNI
+# Of a set with VNNI oneDNN uses that set's own: under AVX2_VNNI a CPU that has AVX-512's alone is left without.
+_OWN = {
+    "AVX512_CORE_VNNI": "avx512_vnni", "AVX512_CORE_BF16": "avx512_vnni",
+    "AVX2_VNNI": "avx_vnni", "AVX2_VNNI_2": "avx_vnni",
+}  # fmt: skip
 # Devices that leave the arithmetic to the CPU; every other one has its own.
 _OF_THE_CPU = ("CPU", "XNNPACK", "DNNL")
 _OF_OTHERS = ("OPENVINO", "AUTO", "MULTI", "HETERO", "BATCH")  # as AUTO:GPU,CPU: the CPU may be among them
@@ -25,8 +30,9 @@ def dot_products(runtime: str, root: Path = ROOT) -> tuple[str, ...]:
     flags = isa_flags(root)
     if not set(_ARM).isdisjoint(flags):
         return ("dotprod",)
-    capped = runtime == "openvino" and (onednn_cap()[1] or "").upper() in _CAPPED
-    return ("vnni",) if has_vnni(flags, arch="") and not capped else ()
+    cap = (onednn_cap()[1] or "").upper() if runtime == "openvino" else ""
+    left = [flag for flag in flags if cap not in _CAPPED and flag == _OWN.get(cap, flag)]
+    return ("vnni",) if has_vnni(left, arch="") else ()
 
 
 def _may_use_the_cpu(device: str) -> bool:

@@ -73,6 +73,24 @@ def test_what_a_cpu_has(planted: Planted, name: str, runtime: str) -> None:
     assert dot_products(runtime, planted(name)) == CPUINFO[name][1]
 
 
+@pytest.mark.parametrize(
+    ("cpu", "cap", "found"),
+    [
+        ("ice lake", "AVX2_VNNI", ()),
+        ("ice lake", "AVX512_CORE_VNNI", ("vnni",)),
+        ("n100", "AVX512_CORE_VNNI", ()),
+        ("n100", "avx2_vnni_2", ("vnni",)),
+        ("n100", "DEFAULT", ("vnni",)),
+    ],
+)
+def test_a_cap_with_the_other_vnni_leaves_a_cpu_without(
+    planted: Planted, monkeypatch: pytest.MonkeyPatch, cpu: str, cap: str, found: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv(CAP_VARIABLE, cap)
+    assert dot_products("openvino", planted(cpu)) == found
+    assert dot_products("onnxruntime", planted(cpu)) == ("vnni",)
+
+
 @pytest.mark.parametrize("cap", ["SSE41", "avx2", "AVX512_CORE"])
 @pytest.mark.parametrize("variable", [CAP_VARIABLE, "DNNL_MAX_CPU_ISA"])
 def test_a_cap_of_onednn_counts_for_openvino_alone(
