@@ -39,9 +39,7 @@ class MlflowTracker:
         for logger in ("mlflow", "alembic"):  # their lines are no result of ours
             logging.getLogger(logger).setLevel(logging.WARNING)
         self.where, files = _address(where or os.environ.get("MLFLOW_TRACKING_URI") or FOLDER)
-        self.look = f"mlflow ui --backend-store-uri {quote(self.where)} (of the package mlflow)"
-        if self.where.startswith(("http://", "https://")):  # a server shows itself
-            self.look = f"open {self.where}"
+        self.look = how_to_look(self.where)
         self._client: Any = MlflowClient(tracking_uri=self.where)
         experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
         found = self._client.get_experiment_by_name(experiment)
@@ -73,6 +71,13 @@ class MlflowTracker:
 
     def end(self, *, failed: bool) -> None:
         self._client.set_terminated(self._run, status="FAILED" if failed else "FINISHED")
+
+
+def how_to_look(where: str) -> str:
+    """What shows the runs there to a person: a server does itself."""
+    if where.startswith(("http://", "https://")):
+        return f"open {where}"
+    return f"mlflow ui --backend-store-uri {quote(where)} (of the package mlflow)"
 
 
 def _address(where: str) -> tuple[str, str | None]:

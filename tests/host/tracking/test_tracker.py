@@ -203,3 +203,12 @@ def test_passwords_in_addresses_are_not_shown() -> None:
         without_password("at postgresql://u:p%40w@db/x and http://h/a@b")
         == "at postgresql://***@db/x and http://h/a@b"
     )
+
+
+def test_a_server_is_opened_and_a_database_needs_a_program() -> None:
+    from edge_tl.host.tracking.mlflow_ import how_to_look
+
+    assert how_to_look("http://tracker.local:5000") == "open http://tracker.local:5000"
+    assert how_to_look("sqlite:////a b/mlflow.db").startswith(
+        "mlflow ui --backend-store-uri 'sqlite:////a b/"
+    )
