@@ -73,7 +73,7 @@ def _check_out(bundle: Bundle, out: Path) -> None:
         raise BadInput(f"--out {out}: the folder is not empty. Give a new one.")
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {out}: a file is there. Give a new folder.")
-    check_can_make(out.absolute().parent, "--out")
+    check_can_make(out, "--out")
 
 
 def _copy(bundle: Bundle, kept: Sequence[Artifact], staging: Path) -> None:

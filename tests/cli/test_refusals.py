@@ -223,7 +223,7 @@ def test_folders_that_cannot_be_made_are_refused_before_anything_is_read_or_made
     refused(run_cli("report", bundle, "--out", within), "--out", str(within), "Choose another")
     refused(run_cli("report", bundle, tmp_path), "not a finished run", str(tmp_path))
     kept = read_bundle(bundle).record.artifacts[0].id
-    refused(run_cli("slim", bundle, "--keep", kept, "--out", within), "--out", "Choose another")
+    refused(run_cli("slim", bundle, "--keep", kept, "--out", within), "--out", str(within), "Choose another")
     golden = bundle / read_bundle(bundle).record.golden.images[0]
     annotated = run_cli("predict", bundle, golden, "--annotated", within)
     refused(annotated, "--annotated", str(within), "Choose another")
