@@ -16,7 +16,7 @@ from edge_tl.device.diagnosis.answers import Answers
 from edge_tl.device.diagnosis.hypothesis import Hypothesis
 from edge_tl.device.diagnosis.likeness import tells_images_apart
 from edge_tl.device.diagnosis.matches import match_of, reference_accuracy
-from edge_tl.device.diagnosis.ranking import DECIDED, Ranking, ranking_of, says_nothing
+from edge_tl.device.diagnosis.ranking import DECIDED, Ranking, ranking_of
 from edge_tl.device.diagnosis.search import Search, explains_all
 from edge_tl.device.errors import BadInput, MissingExtra
 from edge_tl.device.listener import SILENT, Listener
@@ -128,7 +128,7 @@ def _concluded(bundle: Bundle, ranking: Ranking, notes: Sequence[str]) -> Diagno
             f"the reference on {right_on} of {len(answers.images)} images, and something else on the others"
         )
         return replace(result, notes=(*result.notes, note))
-    if best.mistakes and ranking.names(best) and not says_nothing(answers):
+    if best.mistakes and ranking.names(best):
         return _mistake(bundle, ranking, result)
     return _unknown(bundle, ranking, result)
 
@@ -161,11 +161,11 @@ def _mistake(bundle: Bundle, ranking: Ranking, result: DiagnosisResult) -> Diagn
 def _unknown(bundle: Bundle, ranking: Ranking, result: DiagnosisResult) -> DiagnosisResult:
     answers = ranking.answers
     result = replace(result, differs=())
-    if says_nothing(answers):
-        label = bundle.labels[int(np.bincount(answers.top1).argmax())]
+    if ranking.says_nothing:
+        label = bundle.labels[int(np.bincount(answers.top1[ranking.plain]).argmax())]
         note = (
-            f"every image, or nearly every one, has the answer {label}: other models and many mistakes end so. Give "
-            "the logits, or look at the scale of the pixels first"
+            f"every image that all decoders read alike, or nearly every one, has the answer {label}: other models and "
+            "many mistakes end so. Give the logits, or look at the scale of the pixels first"
         )
         too = [match_of(bundle, each) for each in ranking.alike()]
         return replace(

@@ -16,7 +16,9 @@ from edge_tl.device.diagnosis.mistakes import mistake_name
 from edge_tl.device.metrics import softmax
 from edge_tl.device.runtimes.open import Logits
 
-_MISTAKE, _SECOND, _VARIANT = 3.0, 8.0, 0.5  # nats that an explanation must earn beyond a simpler one
+ONE_STEP = 3.0
+"""Nats that a mistake must earn beyond the reference."""
+_SECOND, _VARIANT = 8.0, 0.5  # and beyond a simpler mistake
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def distinct(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
 
 
 def _penalty(mistakes: tuple[str, ...]) -> float:
-    return 0.0 if not mistakes else _MISTAKE + _SECOND * (len(set(mistakes)) - 1)
+    return 0.0 if not mistakes else ONE_STEP + _SECOND * (len(set(mistakes)) - 1)
 
 
 def _moves(order: Sequence[int], labels: Sequence[str]) -> str:

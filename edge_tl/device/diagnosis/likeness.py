@@ -7,6 +7,7 @@ decide alone, whichever way they were misread.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -51,19 +52,11 @@ def comparison(answers: Answers) -> Compare:
     """What compares logits `(n, classes)`, of the same images, with `answers`."""
     if answers.kind == "top1":
         return lambda logits: _of_top1(answers, logits)
-    assert answers.values is not None
+    seen, spread = _seen(answers)
     if answers.kind == "logits":
-        seen = _centred(answers.values)
-        spread = _spread(seen, answers.step)
         return lambda logits: _linear(seen, spread, _centred(np.asarray(logits, np.float64)))
-    floor = max(3 * answers.step, 1e-6)
-    shown = np.log(answers.values.clip(0) + floor)
-    spread = _spread(shown, answers.step / floor)
-
-    def compare(logits: NDArray[np.floating[Any]]) -> Likeness:
-        return _softmaxed(shown, spread, np.asarray(logits, np.float64), floor)
-
-    return compare
+    floor = _floor(answers)
+    return lambda logits: _softmaxed(seen, spread, np.asarray(logits, np.float64), floor)
 
 
 def tells_images_apart(answers: Answers) -> bool:
@@ -86,38 +79,70 @@ def noise_of_rounding(answers: Answers) -> float:
     if answers.values is None or not answers.step:
         return 0.0
     error = answers.step / np.sqrt(12)
+    seen, spread = _seen(answers)
     if answers.kind == "logits":
-        seen = _centred(answers.values)
-        return float(error * np.sqrt(seen.shape[1]) / _spread(seen, answers.step))
-    floor = max(3 * answers.step, 1e-6)
-    shown = np.log(answers.values.clip(0) + floor)
-    each = np.linalg.norm(error / (answers.values.clip(0) + floor), axis=1)
-    return float(np.median(each) / _spread(shown, answers.step / floor))
+        return float(error * np.sqrt(seen.shape[1]) / spread)
+    each = np.linalg.norm(error / (answers.values.clip(0) + _floor(answers)), axis=1)
+    return float(np.median(each) / spread)
 
 
 def bounds_of_rounding(answers: Answers) -> Floats:
     """`(n,)`: the most residual that the decimals leave of a right answer, image by image."""
     if answers.values is None or not answers.step:
         return np.zeros(len(answers.images))
-    classes = answers.values.shape[1]
+    seen, spread = _seen(answers)
     if answers.kind == "logits":
-        whole = np.full(len(answers.images), answers.step / 2 * np.sqrt(classes))
-        return np.asarray(whole / _spread(_centred(answers.values), answers.step), np.float64)
-    floor = max(3 * answers.step, 1e-6)
+        whole = np.full(len(answers.images), answers.step / 2 * np.sqrt(seen.shape[1]))
+        return np.asarray(whole / spread, np.float64)
+    floor = _floor(answers)
     # The least that the written number may stand for.
     low = (answers.values - answers.step / 2).clip(0) + floor
     each = np.log((answers.values.clip(0) + floor) / low)
-    shown = np.log(answers.values.clip(0) + floor)
     bounds = np.linalg.norm(np.maximum(each, answers.step / 2 / low), axis=1)
-    return np.asarray(bounds / _spread(shown, answers.step / floor), np.float64)
+    return np.asarray(bounds / spread, np.float64)
 
 
-def score(likeness: Likeness, noise: float, *, top1: bool) -> float:
+def score(residuals: Floats, noise: float, *, top1: bool) -> float:
     """Log-likelihood in nats, up to a constant, where a right explanation leaves residuals of about `noise`."""
     if top1:
-        return -float(np.minimum(likeness.residuals, _MOST_TOP1).sum())
-    squared = (likeness.residuals / noise) ** 2 / _DEGREES
-    return -float(np.minimum((_DEGREES + 1) / 2 * np.log1p(squared), _MOST).sum())
+        return -float(np.minimum(residuals, _MOST_TOP1).sum())
+    return float(_nats(residuals, noise).sum())
+
+
+def _nats(residuals: Floats, noise: float) -> Floats:
+    squared = (residuals / noise) ** 2 / _DEGREES
+    return -np.minimum((_DEGREES + 1) / 2 * np.log1p(squared), _MOST)
+
+
+def score_without_images(answers: Answers, rows: NDArray[np.int64], noise: float) -> float:
+    """The same, of the images in `rows`, of an explanation that looks at none: their labels in any order, or for each
+    image the answer of any other."""
+    if answers.values is None:
+        _, counts = np.unique(answers.top1[rows], return_counts=True)
+        return sum(math.lgamma(count + 1) for count in counts.tolist()) - math.lgamma(len(rows) + 1)
+    seen, spread = _seen(answers)
+    total = 0.0
+    for i in rows.tolist():
+        others = seen[rows[rows != i]]
+        nats = _nats(np.linalg.norm(others - seen[i], axis=1) / spread, noise)
+        total += max(float(np.log(np.exp(nats).mean())) if len(others) else -_MOST, -_MOST)
+    return total
+
+
+def _floor(answers: Answers) -> float:
+    """The least share that is told from none."""
+    return max(3 * answers.step, 1e-6)
+
+
+def _seen(answers: Answers) -> tuple[Floats, float]:
+    """Answers as what is compared, and their spread."""
+    assert answers.values is not None
+    if answers.kind == "logits":
+        seen = _centred(answers.values)
+        return seen, _spread(seen, answers.step)
+    floor = _floor(answers)
+    shown: Floats = np.log(answers.values.clip(0) + floor)
+    return shown, _spread(shown, answers.step / floor)
 
 
 def _centred(values: Floats) -> Floats:

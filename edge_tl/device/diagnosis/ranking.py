@@ -5,7 +5,6 @@ What is right must not be accused: the reference stands unless a mistake explain
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tl.device.diagnosis.answers import Answers
-from edge_tl.device.diagnosis.hypothesis import Hypothesis, distinct
-from edge_tl.device.diagnosis.likeness import Likeness, noise_of_rounding, score
+from edge_tl.device.diagnosis.hypothesis import ONE_STEP, Hypothesis, distinct
+from edge_tl.device.diagnosis.likeness import Likeness, noise_of_rounding, score, score_without_images
 
 FLOOR = 0.004
 """The least residual that means anything: fixed-point arithmetic and other decoders make as much of a right answer."""
@@ -42,8 +41,9 @@ _SURE = 4.0
 """Nats of surprise at a label beyond which no rounding has changed it: logits a seventh of their spread apart."""
 
 
-_TELLING = 8.7
-"""Nats: 300 hypotheses that are tried, and a chance in twenty that one of them fits by accident."""
+_TELLING = 9.0
+"""Nats by which a mistake of one step must explain the plain files better than what looks at no image: 300 hypotheses
+are tried, and by accident one of them fits so in a case of twenty-five."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ class Ranking:
         near as a right pipeline where it is hardly likelier than the reference."""
         wrong = ~self.odd[self.unexplained(each.likeness)]
         near = self._near(each, _NAMED if self.sure else _REFERENCE)
-        return near and wrong.sum() <= max(1, (~self.odd).sum() // _MISREAD)
+        few = wrong.sum() <= max(1, (~self.odd).sum() // _MISREAD)
+        return bool(near and few and self._tells(each))
 
     def unexplained(self, likeness: Likeness) -> NDArray[np.int64]:
         """Positions of the images that are not as `likeness` has them, whatever was rounded."""
@@ -128,20 +129,41 @@ class Ranking:
         single = [each for each in self.hypotheses if len(each.mistakes) == 1]
         return [each for each in distinct(single) if not len(self.unexplained(each.likeness))]
 
+    @property
+    def plain(self) -> NDArray[np.int64]:
+        """Positions of the images that every decoder reads alike; of all where none is."""
+        return np.flatnonzero(~self.odd if not self.odd.all() else self.odd)
+
+    @property
+    def without_images(self) -> float:
+        """Nats of what looks at no image, on the plain files: how odd ones are read depends on no mistake."""
+        return score_without_images(self.answers, self.plain, self.noise)
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether labels are so nearly one and the same that chance finds a mistake that gives them."""
+        return self._nearly_labels and -self.without_images < _TELLING
+
+    @property
+    def _nearly_labels(self) -> bool:
+        """Whether answers to most plain files are a label and no more, as are numbers that are rounded to 0 and 1."""
+        if self.answers.values is None:
+            return True
+        sure = self.answers.values[self.plain].max(axis=1) >= 1 - 2 * self.answers.step
+        return bool(self.answers.kind == "probabilities" and self.answers.step and sure.mean() > 0.5)
+
+    def _tells(self, each: Hypothesis) -> bool:
+        """Whether a mistake explains the plain files' labels better than what looks at no image."""
+        if not self._nearly_labels:
+            return True
+        top1 = self.answers.kind == "top1"
+        earned = score(each.likeness.residuals[self.plain], self.noise, top1=top1) - each.penalty
+        return earned + ONE_STEP - self.without_images >= _TELLING
+
     def _near(self, each: Hypothesis, most: float) -> bool:
         if self.answers.kind == "top1":
             return self.only_odd(each.likeness)
         return each.likeness.typical <= most + self.rounding
-
-
-def says_nothing(answers: Answers) -> bool:
-    """Whether labels are so nearly one and the same that chance finds a mistake that gives them: they can stand in
-    fewer orders than there are mistakes, and pairs of them, to try."""
-    if answers.kind != "top1":
-        return False
-    _, counts = np.unique(answers.top1, return_counts=True)
-    orders = math.lgamma(len(answers.top1) + 1) - sum(math.lgamma(count + 1) for count in counts.tolist())
-    return orders < _TELLING
 
 
 def ranking_of(answers: Answers, found: Sequence[Hypothesis], odd: NDArray[np.bool_]) -> Ranking:
@@ -149,7 +171,7 @@ def ranking_of(answers: Answers, found: Sequence[Hypothesis], odd: NDArray[np.bo
     rounding = noise_of_rounding(answers)
     noise = max(FLOOR, rounding, min(each.likeness.typical for each in found))
     top1 = answers.kind == "top1"
-    nats = [score(each.likeness, noise, top1=top1) - each.penalty for each in found]
+    nats = [score(each.likeness.residuals, noise, top1=top1) - each.penalty for each in found]
     order = sorted(range(len(found)), key=lambda i: -nats[i])
     return Ranking(
         answers, tuple(found[i] for i in order), tuple(nats[i] for i in order), noise, rounding, odd

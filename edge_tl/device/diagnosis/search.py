@@ -185,7 +185,7 @@ class Search:
         noise = max(FLOOR, noise_of_rounding(answers), 0.02)
         top1 = answers.kind == "top1"
         alike = {each: compare(some[each]) for each in pairs}
-        ranked = sorted(pairs, key=lambda each: -score(alike[each], noise, top1=top1))
+        ranked = sorted(pairs, key=lambda each: -score(alike[each].residuals, noise, top1=top1))
         best = [each for each in ranked[:_PAIRS] if alike[each].correlation >= _HOPELESS]
         found: list[Hypothesis] = []
         for pipeline, rows in answering.logits(best, images).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,20 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     shares: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
     return shares
+
+
+def random_logits(bundle: Bundle, number: int) -> np.ndarray:
+    """Noise, an answer that hardly changes, and two kinds of random networks."""
+    rng = np.random.default_rng(number)
+    pixels = bundle.golden_pixels()
+    flat = pixels[:, :, ::4, ::4].reshape(len(pixels), -1)
+    kinds: list[Callable[[], np.ndarray]] = [
+        lambda: rng.normal(0, 3, (24, 3)),
+        lambda: rng.normal(0, 3, 3) + rng.normal(0, 0.1, (24, 3)),
+        lambda: flat @ rng.normal(0, 1, (flat.shape[1], 3)),
+        lambda: np.maximum(flat @ rng.normal(0, 1, (flat.shape[1], 32)), 0) @ rng.normal(0, 0.3, (32, 3)),
+    ]
+    return kinds[number % 4]()
 
 
 def answers(logits: np.ndarray, kind: str) -> Answers:

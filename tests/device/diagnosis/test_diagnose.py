@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from device import conftest
-from device.diagnosis.pipelines import KINDS, MEAN, answers, logits_of, mistaken, softmax
+from device.diagnosis.pipelines import KINDS, MEAN, answers, logits_of, mistaken, random_logits, softmax
 from PIL import Image
 
 from edge_tl.device.bundle import read_bundle
@@ -69,23 +69,11 @@ def test_softmax_twice_and_a_sigmoid_in_its_place(search: Search) -> None:
     assert diagnose(search.bundle, meant, search=search).matches[0].mistake == "no_softmax"
 
 
-def random_logits(search: Search, number: int) -> np.ndarray:
-    """Noise, an answer that hardly changes, and two kinds of random networks."""
-    rng = np.random.default_rng(number)
-    pixels = search.bundle.golden_pixels()
-    flat = pixels[:, :, ::4, ::4].reshape(len(pixels), -1)
-    kinds: list[Callable[[], np.ndarray]] = [
-        lambda: rng.normal(0, 3, (24, 3)),
-        lambda: rng.normal(0, 3, 3) + rng.normal(0, 0.1, (24, 3)),
-        lambda: flat @ rng.normal(0, 1, (flat.shape[1], 3)),
-        lambda: np.maximum(flat @ rng.normal(0, 1, (flat.shape[1], 32)), 0) @ rng.normal(0, 0.3, (32, 3)),
-    ]
-    return kinds[number % 4]()
-
-
 def test_another_model_is_nothing_known(search: Search) -> None:
     for number in range(100):
-        found = diagnose(search.bundle, answers(random_logits(search, number), "logits"), search=search)
+        found = diagnose(
+            search.bundle, answers(random_logits(search.bundle, number), "logits"), search=search
+        )
         assert found.outcome == "unknown", (number, found)
     other = open_runtime(conftest.ASSETS / "other.onnx")
     logits = np.concatenate([other(one[None]) for one in search.bundle.golden_pixels()])
