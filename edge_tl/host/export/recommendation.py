@@ -158,8 +158,8 @@ def change(drop: float | None, interval: Interval | None) -> str:
     if round(drop, 2) > 0:
         return f"accuracy drop {drop:.2f} pp [{low:.2f}, {high:.2f}]"
     if round(drop, 2) == 0:
-        return f"no loss of accuracy (drop 0.00 pp [{low:.2f}, {high:.2f}])"
-    return f"no loss of accuracy: {-drop:.2f} points better than PyTorch [{-high:.2f}, {-low:.2f}]"
+        return f"no loss of accuracy seen (drop 0.00 pp [{low:.2f}, {high:.2f}])"
+    return f"no loss of accuracy seen: {-drop:.2f} points better than PyTorch [{-high:.2f}, {-low:.2f}]"
 
 
 def speed(ratio: float | None, interval: Interval | None, of_what: str) -> str:
