@@ -36,7 +36,7 @@ from edge_tl.device.tuning.open_pick import open_pick
 
 FEW = 8  # images that are not worth another copy of the model
 _BATCH = 16  # images a call, where one call at a time suits the device
-_CHUNK = 4  # images that a thread decodes before it runs the model on each: either finds its own in the core's caches
+_CHUNK = 8  # files that a thread decodes before it runs the model on each: either finds its own in the core's caches
 
 
 class Model:
@@ -133,7 +133,8 @@ class Model:
         begun = list(islice(taken, FEW + 1)) if size is None else []
         items = chain(begun, taken)
         if run := self.parallel() if len(begun) > FEW else None:
-            chunks = iter(lambda: list(islice(items, _CHUNK)), [])
+            held = any(isinstance(image, Decoded) for image, _ in begun)  # as pixels, which are large
+            chunks = iter(lambda: list(islice(items, 1 if held else _CHUNK)), [])
             for found in ordered_map(
                 lambda chunk: self._answer_each(chunk, top, run),
                 chunks,

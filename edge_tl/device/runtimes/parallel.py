@@ -47,20 +47,19 @@ def open_parallel(path: Path, runtime: Runtime, count: int) -> CallPool | None:
         return CallPool([OnnxRuntime(path, threads=1)] * count)  # several threads may run a session
     from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime
 
-    if count <= _COPIES:  # each runs in the thread that calls it, which waits for no other to wake up
-        copies = [OpenVinoRuntime(path, threads=1) for _ in range(count)]
-        return CallPool([_request_call(copy.streams(1)[0], 0, copy) for copy in copies])
-    streams = OpenVinoRuntime(path, threads=count, hint="THROUGHPUT")
-    queue, _ = streams.streams(1)
-    return CallPool([_request_call(queue, place, streams) for place in range(len(queue))])
+    if count > _COPIES:
+        queue, _ = (runtime := OpenVinoRuntime(path, threads=count, hint="THROUGHPUT")).streams(1)
+        return CallPool([_request_call(queue, place, runtime) for place in range(len(queue))])
+    # Each runs in the thread that calls it, which waits for no other to wake up.
+    copies = [OpenVinoRuntime(path, threads=1) for _ in range(count)]
+    return CallPool([_request_call([copy.new_request()], 0, copy) for copy in copies])
 
 
-def _request_call(queue: Any, place: int, streams: FileRuntime) -> Call:
-    """`queue` owns its requests and lives as long as one of them is called."""
+def _request_call(requests: Any, place: int, runtime: FileRuntime) -> Call:
+    """By the request at `place`. A queue of OpenVINO's owns its requests and lives as long as one of them is called."""
 
     def call(inputs: NDArray[np.float32]) -> Logits:
-        check_input(inputs, streams.shape, takes_pixels=streams.takes_pixels)
-        logits: Logits = queue[place].infer([inputs], share_inputs=True)[0].copy()
-        return logits
+        check_input(inputs, runtime.shape, takes_pixels=runtime.takes_pixels)
+        return np.array(requests[place].infer([inputs], share_inputs=True)[0])
 
     return call
