@@ -436,7 +436,7 @@ def int8_speed() -> str:
     )
     images = sum(row["golden_images"] for row in asked["models"])
     worst = max(row["largest_difference_of_logits"] for row in asked["models"])
-    tables = [_int8_speed(_result(name)) for name in ("int8_speed_vnni", "int8_speed")]
+    tables = [_int8_speed(_result(name)) for name in ("int8_speed_vnni", "int8_speed_avx_vnni", "int8_speed")]
     return "\n".join(tables) + (
         f"\nWith `session.x64quantprecision` ONNX Runtime's INT8 takes {slower} times as long, {_machine(asked)}; "
         f"the logits of {images} images {f'move by {worst:g} at most' if worst else 'stay the same'} (`python "
@@ -622,7 +622,10 @@ def _vnni(result: dict[str, Any]) -> bool:
 def _machine(result: dict[str, Any]) -> str:
     machine = result["machine"]
     cores = "1 core" if machine["cores_allowed"] == 1 else f"{machine['cores_allowed']} cores"
-    return f"{cores} of an {machine['cpu']} ({'with' if _vnni(result) else 'without'} VNNI)"
+    kind = (
+        "with AVX-VNNI" if "avx_vnni" in machine["isa"] else "with VNNI" if _vnni(result) else "without VNNI"
+    )
+    return f"{cores} of an {machine['cpu']} ({kind})"
 
 
 if __name__ == "__main__":
