@@ -7,6 +7,7 @@ those that decode. A call a core has neither: benchmarks/predict_throughput.py m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -51,7 +52,8 @@ def open_parallel(path: Path, runtime: Runtime, count: int) -> CallPool | None:
         queue, _ = (runtime := OpenVinoRuntime(path, threads=count, hint="THROUGHPUT")).streams(1)
         return CallPool([_request_call(queue, place, runtime) for place in range(len(queue))])
     # Each runs in the thread that calls it, which waits for no other to wake up.
-    copies = [OpenVinoRuntime(path, threads=1) for _ in range(count)]
+    with ThreadPoolExecutor(count) as pool:
+        copies = list(pool.map(lambda _: OpenVinoRuntime(path, threads=1), range(count)))
     return CallPool([_request_call([copy.new_request()], 0, copy) for copy in copies])
 
 
