@@ -170,7 +170,7 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     for name, reason in (
         ("notes.jpg", "not an image"),
-        ("empty.png", "not an image"),
+        ("empty.png", "the file is empty"),
         ("none.jpg", "no such file"),
         ("", "a folder"),
     ):
