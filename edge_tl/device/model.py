@@ -115,10 +115,10 @@ class Model:
     ) -> None:
         self.close()
 
-    def parallel(self) -> CallPool | None:
-        """The model loaded once more, for a thread on every core to run it at the same time; None where the device
-        likes batches."""
-        return open_parallel(self.artifact.path, self.runtime, cores_allowed())
+    def parallel(self, *, streams: bool = False) -> CallPool | None:
+        """The model loaded once more, for a thread on every core to run it at the same time, see `open_parallel`; None
+        where the device likes batches."""
+        return open_parallel(self.artifact.path, self.runtime, cores_allowed(), streams=streams)
 
     def answer(self, image: Picture, *, top: int = 3, run: CallPool | None = None) -> Prediction:
         """As `predict`, with a `failure` in place of an error where the image cannot be read, and by `run` where that

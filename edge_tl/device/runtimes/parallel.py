@@ -37,9 +37,10 @@ class CallPool:
             self._free.put(call)
 
 
-def open_parallel(path: Path, runtime: Runtime, count: int) -> CallPool | None:
+def open_parallel(path: Path, runtime: Runtime, count: int, *, streams: bool = False) -> CallPool | None:
     """The file at `path` for `count` cores; `runtime` is it, opened. None where it does not run on the CPU alone:
-    another device likes batches."""
+    another device likes batches. `streams` has OpenVINO run in threads of its own: beside an event loop, which copies
+    in the callers' threads keep waiting (benchmarks/serve_load.py: a third fewer answers)."""
     if runtime.device != "CPU":
         return None
     if path.suffix == ".onnx":
@@ -48,7 +49,7 @@ def open_parallel(path: Path, runtime: Runtime, count: int) -> CallPool | None:
         return CallPool([OnnxRuntime(path, threads=1)] * count)  # several threads may run a session
     from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime
 
-    if count > _COPIES:
+    if streams or count > _COPIES:
         queue, _ = (runtime := OpenVinoRuntime(path, threads=count, hint="THROUGHPUT")).streams(1)
         return CallPool([_request_call(queue, place, runtime) for place in range(len(queue))])
     # Each runs in the thread that calls it, which waits for no other to wake up.

@@ -21,7 +21,7 @@ class AnswerPool:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._run = model.parallel()
+        self._run = model.parallel(streams=True)
         # Where the device likes one call at a time, threads still decode beside it.
         self._threads = ThreadPoolExecutor(cores_allowed() + 1, thread_name_prefix="serve")
 

@@ -14,13 +14,13 @@ from edge_tl.device.runtimes.open import open_runtime
 from edge_tl.device.runtimes.parallel import open_parallel
 
 
-@pytest.mark.parametrize("count", [1, 3, 9])
+@pytest.mark.parametrize(("count", "streams"), [(1, False), (3, False), (9, False), (3, True)])
 @pytest.mark.parametrize("artifact", ["onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-int8"])
-def test_threads_get_each_its_own_answer(bundle_root: Path, artifact: str, count: int) -> None:
+def test_threads_get_each_its_own_answer(bundle_root: Path, artifact: str, count: int, streams: bool) -> None:
     bundle = read_bundle(bundle_root)
     path = bundle.artifact(artifact).path
     runtime = open_runtime(path)
-    run = open_parallel(path, runtime, count)
+    run = open_parallel(path, runtime, count, streams=streams)
     assert run is not None
     inputs = [each[None] for each in bundle.golden_pixels()] * 8
     expected = [runtime(each) for each in inputs]
