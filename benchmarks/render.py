@@ -219,7 +219,7 @@ def export_time() -> str:
 
 
 def changed_answers() -> str:
-    """How much of INT8's counted drop is luck."""
+    """What the answers that INT8 changes count, and what FP32's probabilities say they cost."""
     result = _result("changed_answers")
     rows = [
         f"`{each['id']}` changes {each['changed']} of {result['n']} answers, loses {each['lost']} and wins "
@@ -229,8 +229,8 @@ def changed_answers() -> str:
     ]
     first = result["artifacts"][0]
     return (
-        f"Another training of it, {100 * result['fp32_accuracy']:.2f} %: {'; '.join(rows)}. All of these images "
-        "are near ties: FP32's two largest logits differ there by at most "
+        f"Another training of it, {100 * result['fp32_accuracy']:.2f} % in FP32: {'; '.join(rows)}. "
+        "FP32's two largest logits differ on these images by at most "
         f"{max(each['largest_margin_changed'] for each in result['artifacts']):.2f}, and INT8 moves that difference by "
         f"{first['noise']:.2f} (standard deviation). Of the {first['near_ties']} images with less between them FP32 "
         f"has {first['near_ties_right']} right, where its probabilities say {first['near_ties_right_expected']:.1f} "
@@ -242,9 +242,11 @@ def predict_throughput() -> str:
     """Photographs a second of `predict`, beside what its two parts allow together."""
     result = _result("predict_throughput")
     lines = [
-        "| artifact | decoding alone | model alone | both allow | `predict` | of that, by round | 10,000 in | memory |",
+        "| artifact | decoding alone | model alone | both allow | `predict` | of that, by round "
+        f"| {result['images']:,} in | memory |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
+    rounds = {len(found["rounds"]) for found in result["artifacts"].values()}
     for name, found in result["artifacts"].items():
         rate, whole = found["images_per_s"], found["whole_folder"]
         shares = sorted(each["of_combined"] for each in found["rounds"])
@@ -258,7 +260,7 @@ def predict_throughput() -> str:
         [
             *lines,
             "",
-            f"Photographs a second, medians of {len(found['rounds'])} rounds of {result['images_a_round']:,}, with the "
+            f"Photographs a second, medians of {max(rounds)} rounds of {result['images_a_round']:,}, with the "
             f"least and the most; MobileNetV2 on flowers, {_machine(result)}, other processes "
             f"{result['others_cores']['others']:.1f} cores. The whole folder is the command's own process, memory from "
             "its second quarter on; `python benchmarks/predict_throughput.py`. "

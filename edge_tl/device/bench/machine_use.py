@@ -83,19 +83,23 @@ def taken(during: UsageRecord) -> str:
     )
 
 
-def busy_reason(conditions: ConditionsRecord | None, cores: int | None = None) -> str | None:
+def busy_reason(
+    conditions: ConditionsRecord | None, cores: int | None = None, *, subject: str = "this machine is"
+) -> str | None:
     """Why no speed that was timed under these `conditions` says anything of this machine, for a person; None where
     nothing speaks against them, or nothing is known. `cores` are those allowed, where `during` does not tell."""
     if conditions is None:
         return None
     during, ends = conditions.during, conditions.against_itself_ci
     if during is not None and is_busy(during):
-        return f"this machine is busy ({taken(during)})"
+        return f"{subject} busy ({taken(during)})"
     if during is None and cores and _overloaded(conditions.after, cores):
-        return f"this machine is busy (load {conditions.after.load1:.1f} on {cores} cores)"
+        return f"{subject} busy (load {conditions.after.load1:.1f} on {cores} cores)"
     if ends and ends[1] > UNSTEADY * ends[0]:
         shown = f"[{ends[0]:,.2f}, {ends[1]:,.2f}]"
-        return f"this machine is busy or unsteady (timed against itself, an artifact ran at {shown} times its speed)"
+        return (
+            f"{subject} busy or unsteady (timed against itself, an artifact ran at {shown} times its speed)"
+        )
     return None
 
 

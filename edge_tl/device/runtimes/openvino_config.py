@@ -22,8 +22,6 @@ def compile_config(core: Any, device: str, threads: int, *, half: bool, hint: st
         found["INFERENCE_PRECISION_HINT"] = "f32"  # an NPU has none and refuses to be asked
     if device == "CPU":
         found["INFERENCE_NUM_THREADS"] = threads
-        if threads == 1:
-            found["ENABLE_CPU_PINNING"] = False  # every such model would be kept on the same core
     elif composite:
         found["DEVICE_PROPERTIES"] = {"CPU": {"INFERENCE_NUM_THREADS": threads}}
     if device.startswith("AUTO"):

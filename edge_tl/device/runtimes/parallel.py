@@ -10,15 +10,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tl.device.runtimes.base import FileRuntime, Logits, Runtime, check_input
+from edge_tl.device.runtimes.base import Logits, Runtime, check_input
+
+if TYPE_CHECKING:
+    from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime
 
 Call = Callable[[NDArray[np.float32]], Logits]
-_COPIES = 8  # of a model that OpenVINO compiles in half a second each
+_COPIES = 8  # more take memory, and long to compile
 
 
 class CallPool:
@@ -50,19 +53,21 @@ def open_parallel(path: Path, runtime: Runtime, count: int, *, streams: bool = F
     from edge_tl.device.runtimes.openvino_ import OpenVinoRuntime
 
     if streams or count > _COPIES:
-        queue, _ = (runtime := OpenVinoRuntime(path, threads=count, hint="THROUGHPUT")).streams(1)
-        return CallPool([_request_call(queue, place, runtime) for place in range(len(queue))])
+        whole = OpenVinoRuntime(path, threads=count, hint="THROUGHPUT")
+        _, counts = whole.streams(1)
+        return CallPool([_request_call(whole) for _ in range(counts["requests"])])
     # Each runs in the thread that calls it, which waits for no other to wake up.
     with ThreadPoolExecutor(count) as pool:
         copies = list(pool.map(lambda _: OpenVinoRuntime(path, threads=1), range(count)))
-    return CallPool([_request_call([copy.new_request()], 0, copy) for copy in copies])
+    return CallPool([_request_call(copy) for copy in copies])
 
 
-def _request_call(requests: Any, place: int, runtime: FileRuntime) -> Call:
-    """By the request at `place`. A queue of OpenVINO's owns its requests and lives as long as one of them is called."""
+def _request_call(runtime: OpenVinoRuntime) -> Call:
+    """By a request of its own."""
+    request = runtime.new_request()
 
     def call(inputs: NDArray[np.float32]) -> Logits:
         check_input(inputs, runtime.shape, takes_pixels=runtime.takes_pixels)
-        return np.array(requests[place].infer([inputs], share_inputs=True)[0])
+        return np.array(request.infer([inputs], share_inputs=True)[0])
 
     return call

@@ -23,8 +23,7 @@ def steps_of(record: BundleRecord) -> BenchResult | None:
 def peak_memory(record: BundleRecord, name: str) -> float | None:
     """The most that a process held which loads and runs it, MiB, where a bench of the export took it."""
     rows = [row for bench in (steps_of(record), bench_of(record)) if bench for row in bench.artifacts]
-    known = [row.memory_mb.peak for row in rows if row.id == name and row.memory_mb]
-    return known[0] if known else None
+    return next((row.memory_mb.peak for row in rows if row.id == name and row.memory_mb), None)
 
 
 def _read(value: Json, where: str) -> BenchResult | None:

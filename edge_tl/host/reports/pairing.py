@@ -162,10 +162,9 @@ def _latency(a: BundleRecord, b: BundleRecord, of: tuple[str, str]) -> Differenc
     if not same_machine(result.machine, another.machine):
         return replace(bare, why="timed on another machine")
     for name, each in ((a.name, result), (b.name, another)):
-        if busy := busy_reason(each.conditions, each.machine.cores_allowed):
-            return replace(
-                bare, why=f"when {name} was timed, {busy.replace('this machine is', 'its machine was')}"
-            )
+        cores = each.machine.cores_allowed
+        if busy := busy_reason(each.conditions, cores, subject="its machine was"):
+            return replace(bare, why=f"when {name} was timed, {busy}")
     if mine.ran.threads != other.ran.threads:
         return replace(bare, why=f"timed with {mine.ran.threads} and {other.ran.threads} threads")
     ratio = unpaired(mine.rounds, other.rounds)
