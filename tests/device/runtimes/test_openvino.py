@@ -140,6 +140,12 @@ def test_a_call_at_a_time_and_streams_are_asked_for_the_same_precision(
     assert found[0].get("INFERENCE_PRECISION_HINT") == hint
 
 
+@pytest.mark.parametrize(("threads", "pinned"), [(1, False), (2, None)])
+def test_models_of_one_thread_are_not_all_kept_on_one_core(threads: int, pinned: bool | None) -> None:
+    found = compile_config(Gpu("FP32"), "CPU", threads, half=False, hint="LATENCY")
+    assert found.get("ENABLE_CPU_PINNING") is pinned
+
+
 def test_streams_are_of_the_model_that_was_opened(assets: Path) -> None:
     runtime = OpenVinoRuntime(assets / "tiny.xml", device="cpu", threads=1, hint="THROUGHPUT")
     for batch in (1, 3):
